@@ -1,0 +1,54 @@
+//! Accounts: people now, service accounts and teams with them, as far as every request needs to know them.
+
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use crate::query::query;
+use crate::{Result, Tx};
+
+/// What decides whether a token or a key of an account still holds, and what it may do.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub struct AccountStanding {
+    /// The account.
+    pub account_id: Uuid,
+    /// Whether it may act at all.
+    pub active: bool,
+    /// Goes up whenever tokens issued before must stop working.
+    pub security_version: i64,
+    /// The name of its role.
+    pub role: String,
+    /// The permissions of that role, as they are now.
+    #[sqlx(json)]
+    pub permissions: Vec<String>,
+}
+
+/// Queries on accounts of any kind.
+pub struct Accounts<'tx> {
+    pub(crate) tx: &'tx mut Tx,
+}
+
+impl Accounts<'_> {
+    /// How an account stands now.
+    pub async fn standing(&mut self, id: Uuid) -> Result<Option<AccountStanding>> {
+        query!(
+            self.tx,
+            optional AccountStanding,
+            "SELECT accounts.id AS account_id, accounts.active, accounts.security_version, accounts.role, \
+             roles.permissions FROM accounts JOIN roles ON roles.name = accounts.role WHERE accounts.id = $1",
+            id
+        )
+    }
+
+    /// Ends every token issued so far, whatever else stays as it is. Answers the new security version.
+    pub async fn bump_security_version(&mut self, id: Uuid) -> Result<Option<i64>> {
+        let now = self.tx.now();
+        query!(
+            self.tx,
+            value i64,
+            "UPDATE accounts SET security_version = security_version + 1, updated_at = $2 WHERE id = $1 \
+             RETURNING security_version",
+            id,
+            now
+        )
+    }
+}

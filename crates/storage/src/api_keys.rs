@@ -1,0 +1,338 @@
+//! API keys: a stable public id, and secrets in a table of their own, two at a time while one replaces
+//! another.
+
+use chrono::{DateTime, Utc};
+use sqlx::FromRow;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use crate::query::query;
+use crate::text::debug_only;
+use crate::{AccountStanding, Page, PageRequest, Result, Tx};
+
+/// An API key to be.
+#[derive(Clone)]
+pub struct NewApiKey {
+    /// A version 7 id.
+    pub id: Uuid,
+    /// The unique part of the key that is no secret.
+    pub public_id: String,
+    /// Whose it is.
+    pub account_id: Uuid,
+    /// What its owner calls it.
+    pub name: String,
+    /// The permissions it may use, as far as its owner has them.
+    pub scopes: Vec<String>,
+    /// The models it may use; none: all that its owner may.
+    pub models: Option<Vec<String>>,
+    /// The networks it may be used from; none: any.
+    pub allowed_ips: Option<Vec<String>>,
+    /// When it stops working; none: never.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// The hash of its secret.
+    pub secret_hash: Vec<u8>,
+}
+
+debug_only!(NewApiKey { id, public_id, account_id, name, scopes, expires_at });
+
+/// An API key.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub struct ApiKey {
+    /// Its id.
+    pub id: Uuid,
+    /// The unique part of the key that is no secret.
+    pub public_id: String,
+    /// Whose it is.
+    pub account_id: Uuid,
+    /// What its owner calls it.
+    pub name: String,
+    /// The permissions it may use, as far as its owner has them.
+    #[sqlx(json)]
+    pub scopes: Vec<String>,
+    /// The models it may use; none: all that its owner may.
+    #[sqlx(json(nullable))]
+    pub models: Option<Vec<String>>,
+    /// The networks it may be used from; none: any.
+    #[sqlx(json(nullable))]
+    pub allowed_ips: Option<Vec<String>>,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// When it stops working; none: never.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// When it was ended before its time.
+    pub revoked_at: Option<DateTime<Utc>>,
+    /// When it was last used, as far as that was written down yet.
+    pub last_used_at: Option<DateTime<Utc>>,
+    /// The truncated address it was last used from.
+    pub last_used_address: Option<String>,
+}
+
+/// What an owner changes about a key; none leaves a field as it is.
+#[derive(Clone, Debug, Default)]
+pub struct ApiKeyUpdate {
+    /// What its owner calls it.
+    pub name: Option<String>,
+    /// The permissions it may use.
+    pub scopes: Option<Vec<String>>,
+    /// The models it may use; `Some(None)` lifts the restriction.
+    pub models: Option<Option<Vec<String>>>,
+    /// The networks it may be used from; `Some(None)` lifts the restriction.
+    pub allowed_ips: Option<Option<Vec<String>>>,
+    /// When it stops working; `Some(None)` means never.
+    pub expires_at: Option<Option<DateTime<Utc>>>,
+}
+
+/// One secret of a key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KeySecret {
+    /// The hash of the secret.
+    pub hash: Vec<u8>,
+    /// When it stops working; none: with the key.
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+debug_only!(KeySecret { expires_at });
+
+/// How a key, its secrets and the account behind it stand now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyStanding {
+    /// The key, revoked or not.
+    pub key: ApiKey,
+    /// Its secrets, newest first, expired ones included.
+    pub secrets: Vec<KeySecret>,
+    /// Its owner.
+    pub account: AccountStanding,
+}
+
+/// The last use of a key: the key, when, and the truncated address it came from.
+pub type KeyUse = (Uuid, DateTime<Utc>, Option<String>);
+
+/// One row for each secret.
+#[derive(FromRow)]
+struct StandingRow {
+    #[sqlx(flatten)]
+    key: ApiKey,
+    #[sqlx(flatten)]
+    account: AccountStanding,
+    secret_hash: Vec<u8>,
+    secret_expires_at: Option<DateTime<Utc>>,
+}
+
+/// The columns of an [`ApiKey`].
+macro_rules! key_columns {
+    () => {
+        "api_keys.id, api_keys.public_id, api_keys.account_id, api_keys.name, api_keys.scopes, api_keys.models, \
+         api_keys.allowed_ips, api_keys.created_at, api_keys.expires_at, api_keys.revoked_at, \
+         api_keys.last_used_at, api_keys.last_used_address"
+    };
+}
+
+/// Queries on API keys. Ownership is part of each that takes an account: another account's key is not there.
+pub struct ApiKeys<'tx> {
+    pub(crate) tx: &'tx mut Tx,
+}
+
+impl ApiKeys<'_> {
+    /// Adds a key with its first secret. [`crate::Error::Conflict`]: its public id is taken.
+    pub async fn create(&mut self, new: &NewApiKey) -> Result<ApiKey> {
+        let now = self.tx.now();
+        query!(
+            self.tx,
+            execute,
+            "INSERT INTO api_keys (id, public_id, account_id, name, scopes, models, allowed_ips, created_at, \
+             updated_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9)",
+            new.id,
+            &new.public_id,
+            new.account_id,
+            &new.name,
+            Json(&new.scopes),
+            new.models.as_ref().map(Json),
+            new.allowed_ips.as_ref().map(Json),
+            now,
+            new.expires_at
+        )?;
+        self.insert_secret(new.id, 0, &new.secret_hash).await?;
+        Ok(ApiKey {
+            id: new.id,
+            public_id: new.public_id.clone(),
+            account_id: new.account_id,
+            name: new.name.clone(),
+            scopes: new.scopes.clone(),
+            models: new.models.clone(),
+            allowed_ips: new.allowed_ips.clone(),
+            created_at: now,
+            expires_at: new.expires_at,
+            revoked_at: None,
+            last_used_at: None,
+            last_used_address: None,
+        })
+    }
+
+    /// Finds a key of an account, revoked or not.
+    pub async fn find(&mut self, account: Uuid, id: Uuid) -> Result<Option<ApiKey>> {
+        query!(
+            self.tx,
+            optional ApiKey,
+            concat!("SELECT ", key_columns!(), " FROM api_keys WHERE account_id = $1 AND id = $2"),
+            account,
+            id
+        )
+    }
+
+    /// The keys of an account that were not revoked, newest first.
+    pub async fn list(&mut self, account: Uuid, page: &PageRequest) -> Result<Page<ApiKey>> {
+        let keys = query!(
+            self.tx,
+            all ApiKey,
+            concat!(
+                "SELECT ", key_columns!(), " FROM api_keys \
+                 WHERE account_id = $1 AND id < $2 AND revoked_at IS NULL ORDER BY id DESC LIMIT $3"
+            ),
+            account,
+            page.below(),
+            page.rows()
+        )?;
+        Ok(page.page(keys, |key| key.id))
+    }
+
+    /// Changes a key of an account. None: it has no such key, or the key was revoked.
+    pub async fn update(&mut self, account: Uuid, id: Uuid, update: &ApiKeyUpdate) -> Result<Option<ApiKey>> {
+        let now = self.tx.now();
+        query!(
+            self.tx,
+            optional ApiKey,
+            concat!(
+                "UPDATE api_keys SET name = COALESCE($3, name), scopes = COALESCE($4, scopes), \
+                 models = CASE WHEN $5 THEN $6 ELSE models END, \
+                 allowed_ips = CASE WHEN $7 THEN $8 ELSE allowed_ips END, \
+                 expires_at = CASE WHEN $9 THEN $10 ELSE expires_at END, updated_at = $11 \
+                 WHERE account_id = $1 AND id = $2 AND revoked_at IS NULL RETURNING ", key_columns!()
+            ),
+            account,
+            id,
+            update.name.as_deref(),
+            update.scopes.as_ref().map(Json),
+            update.models.is_some(),
+            update.models.as_ref().and_then(Option::as_ref).map(Json),
+            update.allowed_ips.is_some(),
+            update.allowed_ips.as_ref().and_then(Option::as_ref).map(Json),
+            update.expires_at.is_some(),
+            update.expires_at.flatten(),
+            now
+        )
+    }
+
+    /// Ends a key of an account. False: it has no such key, or the key was ended before.
+    pub async fn revoke(&mut self, account: Uuid, id: Uuid) -> Result<bool> {
+        let now = self.tx.now();
+        let revoked = query!(
+            self.tx,
+            execute,
+            "UPDATE api_keys SET revoked_at = $3, updated_at = $3 \
+             WHERE account_id = $1 AND id = $2 AND revoked_at IS NULL",
+            account,
+            id,
+            now
+        )?;
+        Ok(revoked > 0)
+    }
+
+    /// Gives a key of an account another secret and drops all but the newest of those before, so that no more
+    /// than two work. False: the account has no such key, or the key was revoked.
+    pub async fn add_secret(&mut self, account: Uuid, id: Uuid, hash: &[u8]) -> Result<bool> {
+        let now = self.tx.now();
+        // The update is also the lock under which the secrets are counted.
+        let owned = query!(
+            self.tx,
+            execute,
+            "UPDATE api_keys SET updated_at = $3 WHERE account_id = $1 AND id = $2 AND revoked_at IS NULL",
+            account,
+            id,
+            now
+        )?;
+        if owned == 0 {
+            return Ok(false);
+        }
+        let newest = query!(self.tx, one i64, "SELECT COALESCE(MAX(number), -1) FROM api_key_secrets WHERE key_id = $1", id)?;
+        query!(
+            self.tx,
+            execute,
+            "DELETE FROM api_key_secrets WHERE key_id = $1 AND number < $2",
+            id,
+            newest
+        )?;
+        self.insert_secret(id, newest + 1, hash).await?;
+        Ok(true)
+    }
+
+    /// Lets every secret that a key has now end at a moment, or earlier where it was to end earlier.
+    pub async fn expire_secrets(&mut self, key_id: Uuid, at: DateTime<Utc>) -> Result<()> {
+        query!(
+            self.tx,
+            execute,
+            "UPDATE api_key_secrets SET expires_at = $2 WHERE key_id = $1 AND (expires_at IS NULL OR expires_at > $2)",
+            key_id,
+            at
+        )?;
+        Ok(())
+    }
+
+    /// How a key, its secrets and its owner stand now, in one query.
+    pub async fn standing(&mut self, public_id: &str) -> Result<Option<KeyStanding>> {
+        let mut rows = query!(
+            self.tx,
+            all StandingRow,
+            concat!(
+                "SELECT ", key_columns!(), ", api_key_secrets.hash AS secret_hash, \
+                 api_key_secrets.expires_at AS secret_expires_at, accounts.active, accounts.security_version, \
+                 accounts.role, roles.permissions FROM api_keys \
+                 JOIN api_key_secrets ON api_key_secrets.key_id = api_keys.id \
+                 JOIN accounts ON accounts.id = api_keys.account_id JOIN roles ON roles.name = accounts.role \
+                 WHERE api_keys.public_id = $1 ORDER BY api_key_secrets.number DESC"
+            ),
+            public_id
+        )?
+        .into_iter();
+        let Some(first) = rows.next() else { return Ok(None) };
+        let mut standing = KeyStanding { key: first.key, account: first.account, secrets: Vec::new() };
+        standing.secrets.push(KeySecret { hash: first.secret_hash, expires_at: first.secret_expires_at });
+        standing
+            .secrets
+            .extend(rows.map(|row| KeySecret { hash: row.secret_hash, expires_at: row.secret_expires_at }));
+        Ok(Some(standing))
+    }
+
+    /// Writes down when keys were last used, where that is later than what is known; keys that are gone are
+    /// passed over.
+    pub async fn touch(&mut self, uses: &[KeyUse]) -> Result<()> {
+        // One order for everyone, so that two replicas cannot wait for each other.
+        let mut uses: Vec<_> = uses.iter().collect();
+        uses.sort();
+        for (key, at, address) in uses {
+            query!(
+                self.tx,
+                execute,
+                "UPDATE api_keys SET last_used_at = $2, last_used_address = $3 \
+                 WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $2)",
+                key,
+                at,
+                address.as_deref()
+            )?;
+        }
+        Ok(())
+    }
+
+    async fn insert_secret(&mut self, key_id: Uuid, number: i64, hash: &[u8]) -> Result<()> {
+        let now = self.tx.now();
+        query!(
+            self.tx,
+            execute,
+            "INSERT INTO api_key_secrets (key_id, number, hash, created_at) VALUES ($1, $2, $3, $4)",
+            key_id,
+            number,
+            hash,
+            now
+        )?;
+        Ok(())
+    }
+}

@@ -1,0 +1,126 @@
+//! What was done by whom. Events are only ever added: the database refuses to change or remove one. The one
+//! personal detail, the address, stands in a table of its own and can be erased.
+
+use chrono::{DateTime, Utc};
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use crate::query::query;
+use crate::{Page, PageRequest, Result, Tx};
+
+/// An event to be.
+#[derive(Clone, Debug)]
+pub struct NewAuditEvent {
+    /// A version 7 id.
+    pub id: Uuid,
+    /// When it happened.
+    pub occurred_at: DateTime<Utc>,
+    /// What was done.
+    pub action: String,
+    /// How it ended.
+    pub outcome: String,
+    /// Who did it; none: nobody known.
+    pub actor: Option<Uuid>,
+    /// What it was done to.
+    pub target: Option<String>,
+    /// The request it was done in.
+    pub request_id: Option<String>,
+    /// The bytes that the chain will vouch for.
+    pub canonical: Vec<u8>,
+    /// Where it was done from; erasable.
+    pub address: Option<String>,
+}
+
+/// An event.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub struct AuditEvent {
+    /// Its id.
+    pub id: Uuid,
+    /// When it happened.
+    pub occurred_at: DateTime<Utc>,
+    /// What was done.
+    pub action: String,
+    /// How it ended.
+    pub outcome: String,
+    /// Who did it; none: nobody known.
+    pub actor: Option<Uuid>,
+    /// What it was done to.
+    pub target: Option<String>,
+    /// The request it was done in.
+    pub request_id: Option<String>,
+    /// The bytes that the chain vouches for.
+    pub canonical: Vec<u8>,
+    /// Where it was done from, unless erased.
+    pub address: Option<String>,
+}
+
+/// Which events are wanted; none: all.
+#[derive(Clone, Debug, Default)]
+pub struct AuditFilter {
+    /// Those of one action.
+    pub action: Option<String>,
+    /// Those of one actor.
+    pub actor: Option<Uuid>,
+}
+
+/// Queries on audit events.
+pub struct Audit<'tx> {
+    pub(crate) tx: &'tx mut Tx,
+}
+
+impl Audit<'_> {
+    /// Adds an event, in the transaction of what it reports.
+    pub async fn append(&mut self, new: &NewAuditEvent) -> Result<()> {
+        query!(
+            self.tx,
+            execute,
+            "INSERT INTO audit_events (id, occurred_at, action, outcome, actor, target, request_id, canonical) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            new.id,
+            new.occurred_at,
+            &new.action,
+            &new.outcome,
+            new.actor,
+            new.target.as_deref(),
+            new.request_id.as_deref(),
+            &new.canonical
+        )?;
+        if let Some(address) = &new.address {
+            query!(
+                self.tx,
+                execute,
+                "INSERT INTO audit_subjects (event_id, address) VALUES ($1, $2)",
+                new.id,
+                address
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Events, newest first.
+    pub async fn list(&mut self, page: &PageRequest, filter: &AuditFilter) -> Result<Page<AuditEvent>> {
+        let events = query!(
+            self.tx,
+            all AuditEvent,
+            "SELECT audit_events.id, occurred_at, action, outcome, actor, target, request_id, canonical, address \
+             FROM audit_events LEFT JOIN audit_subjects ON audit_subjects.event_id = audit_events.id \
+             WHERE audit_events.id < $1 AND ($2 IS NULL OR action = $2) AND ($3 IS NULL OR actor = $3) \
+             ORDER BY audit_events.id DESC LIMIT $4",
+            page.below(),
+            filter.action.as_deref(),
+            filter.actor,
+            page.rows()
+        )?;
+        Ok(page.page(events, |event| event.id))
+    }
+
+    /// Erases the addresses from which an account acted. Answers how many; the events stay.
+    pub async fn erase_subject(&mut self, account: Uuid) -> Result<u64> {
+        query!(
+            self.tx,
+            execute,
+            "DELETE FROM audit_subjects WHERE event_id IN (SELECT id FROM audit_events WHERE actor = $1)",
+            account
+        )
+    }
+}

@@ -1,0 +1,167 @@
+//! The ephemeral engine in this process: one map behind one lock, held for microseconds.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::{Check, Outcome, WindowState, micros};
+
+/// A bounded map whose values expire.
+#[derive(Debug)]
+pub(super) struct Memory {
+    max_entries: usize,
+    entries: Mutex<Entries>,
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    values: HashMap<Arc<str>, Entry>,
+    /// The same keys by the moment at which they expire, so that the next to go is found without a search.
+    by_expiry: BTreeSet<(i64, Arc<str>)>,
+}
+
+/// A value and the moment (in microseconds) from which it is absent.
+#[derive(Clone, Debug)]
+struct Entry {
+    value: String,
+    expires: i64,
+}
+
+impl Entry {
+    /// The value as a number. What is none counts as the highest: a key of the wrong kind must refuse.
+    fn number(&self) -> i64 {
+        let digits = self.value.strip_prefix('-').unwrap_or(&self.value);
+        let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+        self.value.parse().ok().filter(|_| is_number).unwrap_or(i64::MAX)
+    }
+}
+
+impl Memory {
+    pub(super) fn new(max_entries: usize) -> Self {
+        Self { max_entries: max_entries.max(1), entries: Mutex::default() }
+    }
+
+    pub(super) fn decide(&self, checks: &[Check<'_>], now: i64) -> Outcome {
+        let mut entries = self.lock();
+        let mut decision = Decision { entries: &entries, now, pending: HashMap::new(), windows: Vec::new() };
+        let mut refused = None;
+        for (index, check) in checks.iter().enumerate() {
+            if !decision.passes(check) {
+                refused = refused.or(Some(index));
+            }
+        }
+        let Decision { pending, windows, .. } = decision;
+        let windows =
+            windows.into_iter().map(|(before, after)| if refused.is_some() { before } else { after });
+        let outcome = Outcome { refused, windows: windows.collect() };
+        if refused.is_none() {
+            for (key, entry) in pending {
+                entries.put(key, entry, self.max_entries);
+            }
+        }
+        outcome
+    }
+
+    pub(super) fn raise(&self, key: &str, value: i64, now: i64, life: i64) {
+        let mut entries = self.lock();
+        let mut entry = Entry { value: value.to_string(), expires: now + life };
+        if let Some(old) = entries.live(key, now) {
+            entry.expires = entry.expires.max(old.expires);
+            if old.number() > value {
+                entry.value.clone_from(&old.value);
+            }
+        }
+        entries.put(key, entry, self.max_entries);
+    }
+
+    pub(super) fn put_if_absent(&self, key: &str, value: &str, now: i64, life: i64) -> bool {
+        let mut entries = self.lock();
+        if entries.live(key, now).is_some() {
+            return false;
+        }
+        entries.put(key, Entry { value: value.to_owned(), expires: now + life }, self.max_entries);
+        true
+    }
+
+    pub(super) fn get(&self, key: &str, now: i64) -> Option<String> {
+        self.lock().live(key, now).map(|entry| entry.value.clone())
+    }
+
+    pub(super) fn forget(&self, key: &str, now: i64) -> bool {
+        let mut entries = self.lock();
+        let was_live = entries.live(key, now).is_some();
+        entries.remove(key);
+        was_live
+    }
+
+    /// Nothing is awaited, and nothing can panic, while this is held: a poisoned lock guards a sound map.
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entries {
+    fn live(&self, key: &str, now: i64) -> Option<&Entry> {
+        self.values.get(key).filter(|entry| entry.expires > now)
+    }
+
+    fn put(&mut self, key: &str, entry: Entry, max_entries: usize) {
+        self.remove(key);
+        // Whatever has expired is first in line, and after it what will soonest.
+        while self.values.len() >= max_entries {
+            let Some((_, oldest)) = self.by_expiry.pop_first() else { break };
+            self.values.remove(&oldest);
+        }
+        let key: Arc<str> = key.into();
+        self.by_expiry.insert((entry.expires, Arc::clone(&key)));
+        self.values.insert(key, entry);
+    }
+
+    fn remove(&mut self, key: &str) {
+        if let Some((key, entry)) = self.values.remove_entry(key) {
+            self.by_expiry.remove(&(entry.expires, key));
+        }
+    }
+}
+
+/// A decision in the making: what it would store, and each window before and after.
+struct Decision<'entries, 'keys> {
+    entries: &'entries Entries,
+    now: i64,
+    pending: HashMap<&'keys str, Entry>,
+    windows: Vec<(WindowState, WindowState)>,
+}
+
+impl<'keys> Decision<'_, 'keys> {
+    fn passes(&mut self, check: &Check<'keys>) -> bool {
+        match *check {
+            Check::Unchanged { key, seen } => {
+                self.entries.live(key, self.now).is_none_or(|old| old.number() <= seen)
+            }
+            Check::Absent { key } => self.entries.live(key, self.now).is_none(),
+            Check::Window { key, limit, period, cost } => self.window(key, limit, period, cost),
+        }
+    }
+
+    fn window(&mut self, key: &'keys str, limit: u32, period: Duration, cost: u32) -> bool {
+        let old = self.pending.get(key).or_else(|| self.entries.live(key, self.now));
+        let count = old.map_or(0, Entry::number);
+        let total = count.saturating_add(i64::from(cost));
+        let expires = old.map_or(self.now + micros(period), |old| old.expires);
+        let started = old.is_some();
+        self.windows.push((
+            self.state(limit, count, started.then_some(expires)),
+            self.state(limit, total, (started || cost > 0).then_some(expires)),
+        ));
+        if cost > 0 {
+            self.pending.insert(key, Entry { value: total.to_string(), expires });
+        }
+        total <= i64::from(limit)
+    }
+
+    fn state(&self, limit: u32, count: i64, expires: Option<i64>) -> WindowState {
+        let remaining = u32::try_from(i64::from(limit).saturating_sub(count)).unwrap_or(0);
+        let left = expires.map_or(0, |expires| expires - self.now);
+        WindowState { limit, remaining, reset_after: Duration::from_micros(u64::try_from(left).unwrap_or(0)) }
+    }
+}

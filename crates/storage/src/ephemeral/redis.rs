@@ -1,0 +1,190 @@
+//! The ephemeral engine in Redis: one script, one trip for each operation, bounded in time, with a circuit
+//! breaker so that an outage costs a moment and not a time-out for every request.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::{Client, ErrorKind, FromRedisValue, RedisError, Script, ScriptInvocation};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{Check, Outcome, WindowState, micros};
+use crate::{Error, Result};
+
+/// What every key begins with, so that the program can share a server.
+const PREFIX: &str = "mg:";
+/// How long nothing is sent after a failure, before one call may try again.
+const BREAK: Duration = Duration::from_millis(500);
+/// How much longer Redis keeps a value than it lives: room for a test clock that moves.
+const COLLECTION_MARGIN_MS: u64 = 300_000;
+/// Attempts to connect within one call, whose time is bounded anyway.
+const CONNECTION_ATTEMPTS: usize = 1;
+
+/// A Redis server.
+pub(super) struct Redis {
+    connection: ConnectionManager,
+    script: Script,
+    timeout: Duration,
+    breaker: Breaker,
+}
+
+impl std::fmt::Debug for Redis {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Redis").field("timeout", &self.timeout).finish_non_exhaustive()
+    }
+}
+
+impl Redis {
+    pub(super) fn new(url: &SecretString, timeout: Duration) -> Result<Self> {
+        let refused = |_| Error::Refused("the Redis address cannot be used");
+        let client = Client::open(url.expose_secret()).map_err(refused)?;
+        let config = ConnectionManagerConfig::new()
+            .set_connection_timeout(Some(timeout))
+            .set_response_timeout(Some(timeout))
+            .set_number_of_retries(CONNECTION_ATTEMPTS);
+        let connection = ConnectionManager::new_lazy_with_config(client, config).map_err(refused)?;
+        Ok(Self {
+            connection,
+            script: Script::new(include_str!("script.lua")),
+            timeout,
+            breaker: Breaker::default(),
+        })
+    }
+
+    pub(super) async fn decide(&self, checks: &[Check<'_>], offset: i64) -> Result<Outcome> {
+        let mut call = self.operation("decide", offset);
+        for check in checks {
+            match *check {
+                Check::Unchanged { key, seen } => {
+                    call.key(prefixed(key)).arg("unchanged").arg(seen).arg(0).arg(0)
+                }
+                Check::Absent { key } => call.key(prefixed(key)).arg("absent").arg(0).arg(0).arg(0),
+                Check::Window { key, limit, period, cost } => {
+                    call.key(prefixed(key)).arg("window").arg(limit).arg(micros(period)).arg(cost)
+                }
+            };
+        }
+        outcome(checks, &self.run::<Vec<i64>>(&call).await?)
+    }
+
+    pub(super) async fn raise(&self, key: &str, value: i64, offset: i64, life: i64) -> Result<()> {
+        self.run(self.operation("raise", offset).key(prefixed(key)).arg(value).arg(life)).await
+    }
+
+    pub(super) async fn put_if_absent(&self, key: &str, value: &str, offset: i64, life: i64) -> Result<bool> {
+        self.run(self.operation("put_if_absent", offset).key(prefixed(key)).arg(value).arg(life)).await
+    }
+
+    pub(super) async fn get(&self, key: &str, offset: i64) -> Result<Option<String>> {
+        self.run(self.operation("get", offset).key(prefixed(key))).await
+    }
+
+    pub(super) async fn forget(&self, key: &str, offset: i64) -> Result<bool> {
+        self.run(self.operation("forget", offset).key(prefixed(key))).await
+    }
+
+    pub(super) async fn ping(&self) -> Result<()> {
+        let mut connection = self.connection.clone();
+        self.guard(async move { redis::cmd("PING").exec_async(&mut connection).await }).await
+    }
+
+    fn operation(&self, name: &str, offset: i64) -> ScriptInvocation<'_> {
+        let mut call = self.script.prepare_invoke();
+        call.arg(name).arg(offset).arg(COLLECTION_MARGIN_MS);
+        call
+    }
+
+    async fn run<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T> {
+        let mut connection = self.connection.clone();
+        self.guard(async move { call.invoke_async(&mut connection).await }).await
+    }
+
+    /// Lets a call through where the breaker does, bounds its time, and tells the breaker how it went.
+    async fn guard<T>(&self, call: impl Future<Output = redis::RedisResult<T>>) -> Result<T> {
+        self.breaker.admit(Instant::now())?;
+        let result = match tokio::time::timeout(self.timeout, call).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(classify(error)),
+            Err(elapsed) => Err(Error::unavailable(elapsed)),
+        };
+        self.breaker.note(Instant::now(), !result.as_ref().is_err_and(Error::is_unavailable));
+        result
+    }
+}
+
+/// An answer of the wrong shape is a fault of a program; anything else is a condition of the server.
+fn classify(error: RedisError) -> Error {
+    match error.kind() {
+        ErrorKind::UnexpectedReturnType | ErrorKind::Parse => Error::inconsistent(error),
+        _ => Error::unavailable(error),
+    }
+}
+
+fn prefixed(key: &str) -> String {
+    format!("{PREFIX}{key}")
+}
+
+/// Reads what the script answers: the index that refused or −1, then what remains and what is left of each
+/// window.
+fn outcome(checks: &[Check<'_>], answer: &[i64]) -> Result<Outcome> {
+    let limits = checks.iter().filter_map(|check| match check {
+        Check::Window { limit, .. } => Some(*limit),
+        _ => None,
+    });
+    let Some((refused, states)) = answer.split_first() else {
+        return Err(Error::inconsistent("a decision came back empty"));
+    };
+    let windows: Vec<_> = limits
+        .zip(states.chunks_exact(2))
+        .map(|(limit, state)| WindowState {
+            limit,
+            remaining: u32::try_from(state[0]).unwrap_or(0),
+            reset_after: Duration::from_micros(u64::try_from(state[1]).unwrap_or(0)),
+        })
+        .collect();
+    Ok(Outcome { refused: usize::try_from(*refused).ok(), windows })
+}
+
+/// Remembers a failure for a while. Only the moment is kept, so that a probe whose caller went away blocks
+/// nobody.
+#[derive(Debug, Default)]
+struct Breaker(Mutex<Option<Instant>>);
+
+impl Breaker {
+    fn admit(&self, now: Instant) -> Result<()> {
+        let mut closed_until = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match *closed_until {
+            Some(moment) if now < moment => Err(Error::unavailable("Redis failed a moment ago")),
+            Some(_) => {
+                // This call is the probe; the others wait for its result, or for another break.
+                *closed_until = Some(now + BREAK);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn note(&self, now: Instant, answered: bool) {
+        let mut closed_until = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *closed_until = if answered { None } else { Some(now + BREAK) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_a_failure_one_probe_in_each_break_is_let_through() {
+        let breaker = Breaker::default();
+        let start = Instant::now();
+        assert!(breaker.admit(start).is_ok());
+        breaker.note(start, false);
+        assert!(breaker.admit(start + BREAK / 2).is_err_and(|error| error.is_unavailable()));
+        assert!(breaker.admit(start + BREAK).is_ok(), "the probe");
+        assert!(breaker.admit(start + BREAK).is_err(), "nobody else");
+        assert!(breaker.admit(start + BREAK * 2).is_ok(), "a probe that never came back blocks nobody");
+        breaker.note(start + BREAK * 2, true);
+        assert!(breaker.admit(start + BREAK * 2).is_ok());
+    }
+}

@@ -1,0 +1,45 @@
+//! What Modelgate remembers: durable state on Postgres or SQLite ([`Store`]), ephemeral state in Redis or
+//! memory ([`Ephemeral`]). Each query is written once and runs on both durable engines; each ephemeral
+//! operation behaves the same on both. Nothing outside this crate knows which engine it works on, and
+//! nothing inside it decides a policy.
+
+mod accounts;
+mod api_keys;
+mod audit;
+mod changes;
+mod clock;
+mod ephemeral;
+mod error;
+mod models;
+mod page;
+mod query;
+mod replicas;
+mod roles;
+mod sessions;
+mod settings;
+mod signing_keys;
+mod store;
+mod text;
+mod tx;
+mod usage;
+mod users;
+
+pub use accounts::{AccountStanding, Accounts};
+pub use api_keys::{ApiKey, ApiKeyUpdate, ApiKeys, KeySecret, KeyStanding, KeyUse, NewApiKey};
+pub use audit::{Audit, AuditEvent, AuditFilter, NewAuditEvent};
+pub use changes::{Change, Changes};
+pub use clock::Clock;
+pub use ephemeral::{Check, Ephemeral, EphemeralConfig, Outcome, WindowState};
+pub use error::{Error, Result};
+pub use models::{GrantSubject, Model, ModelAccess, ModelVersion, Models, VersionState};
+pub use page::{Cursor, Page, PageRequest};
+pub use replicas::Replicas;
+pub use roles::{Role, Roles};
+pub use secrecy::SecretString;
+pub use sessions::{NewSession, Session, SessionStanding, SessionState, Sessions};
+pub use settings::Settings;
+pub use signing_keys::{NewSigningKey, SigningKey, SigningKeyState, SigningKeys};
+pub use store::{Durable, QueryCounts, Scope, Service, Store};
+pub use tx::Tx;
+pub use usage::{Usage, UsageEntry, UsageRow};
+pub use users::{NewUser, User, UserCredentials, UserUpdate, Users};

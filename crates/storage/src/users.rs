@@ -1,0 +1,281 @@
+//! People: an account with a profile and credentials beside it.
+
+use chrono::{DateTime, Utc};
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use crate::query::query;
+use crate::text::debug_only;
+use crate::{Page, PageRequest, Result, Tx};
+
+/// The lock that changes to the set of administrators take.
+const ADMINISTRATORS: &str = "administrators";
+/// The role that administrators have.
+const ADMINISTRATOR: &str = "admin";
+
+/// A person, as everyone who may ask sees them.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub struct User {
+    /// Their account.
+    pub id: Uuid,
+    /// The e-mail address as they wrote it.
+    pub email: String,
+    /// The name they go by.
+    pub name: String,
+    /// The name of their role.
+    pub role: String,
+    /// Whether they may act at all.
+    pub active: bool,
+    /// Goes up whenever tokens issued before must stop working.
+    pub security_version: i64,
+    /// When the account was made.
+    pub created_at: DateTime<Utc>,
+    /// When they last proved who they are; none before the first time.
+    pub last_login_at: Option<DateTime<Utc>>,
+}
+
+/// A person to be.
+#[derive(Clone, Debug)]
+pub struct NewUser {
+    /// A version 7 id.
+    pub id: Uuid,
+    /// The e-mail address as they wrote it.
+    pub email: String,
+    /// The address in the form in which it must be unique.
+    pub email_lookup: String,
+    /// The name they go by.
+    pub name: String,
+    /// The name of an existing role.
+    pub role: String,
+}
+
+/// What an administrator changes about a person; none leaves a field as it is.
+#[derive(Clone, Debug, Default)]
+pub struct UserUpdate {
+    /// The name of an existing role.
+    pub role: Option<String>,
+    /// Whether they may act at all.
+    pub active: Option<bool>,
+    /// The name they go by.
+    pub name: Option<String>,
+}
+
+/// A person and what proves that they are it.
+#[derive(Clone, FromRow)]
+pub struct UserCredentials {
+    /// The person.
+    #[sqlx(flatten)]
+    pub user: User,
+    /// The password's hash in PHC form; none where no password was set.
+    pub password_hash: Option<String>,
+}
+
+debug_only!(UserCredentials { user });
+
+/// The columns of a [`User`], for statements over `accounts` joined with `people`.
+macro_rules! user_columns {
+    () => {
+        "accounts.id, people.email, people.name, accounts.role, accounts.active, accounts.security_version, \
+         accounts.created_at, people.last_login_at"
+    };
+}
+
+/// Queries on people.
+pub struct Users<'tx> {
+    pub(crate) tx: &'tx mut Tx,
+}
+
+impl Users<'_> {
+    /// Adds an active person without credentials. [`crate::Error::Conflict`]: the address is taken.
+    /// [`crate::Error::Refused`]: there is no such role.
+    pub async fn create(&mut self, new: &NewUser) -> Result<User> {
+        let now = self.tx.now();
+        query!(
+            self.tx,
+            execute,
+            "INSERT INTO accounts (id, kind, role, active, security_version, created_at, updated_at) \
+             VALUES ($1, 'person', $2, TRUE, 0, $3, $3)",
+            new.id,
+            &new.role,
+            now
+        )?;
+        query!(
+            self.tx,
+            execute,
+            "INSERT INTO people (account_id, email, email_lookup, name, search) VALUES ($1, $2, $3, $4, $5)",
+            new.id,
+            &new.email,
+            &new.email_lookup,
+            &new.name,
+            search_text(&new.email, &new.name)
+        )?;
+        Ok(User {
+            id: new.id,
+            email: new.email.clone(),
+            name: new.name.clone(),
+            role: new.role.clone(),
+            active: true,
+            security_version: 0,
+            created_at: now,
+            last_login_at: None,
+        })
+    }
+
+    /// Finds a person by account.
+    pub async fn find(&mut self, id: Uuid) -> Result<Option<User>> {
+        query!(
+            self.tx,
+            optional User,
+            concat!(
+                "SELECT ", user_columns!(),
+                " FROM accounts JOIN people ON people.account_id = accounts.id WHERE accounts.id = $1"
+            ),
+            id
+        )
+    }
+
+    /// Finds a person, and what proves that they are it, by the unique form of their address.
+    pub async fn credentials(&mut self, email_lookup: &str) -> Result<Option<UserCredentials>> {
+        query!(
+            self.tx,
+            optional UserCredentials,
+            concat!(
+                "SELECT ", user_columns!(), ", credentials.secret AS password_hash FROM people \
+                 JOIN accounts ON accounts.id = people.account_id \
+                 LEFT JOIN credentials ON credentials.account_id = people.account_id \
+                 AND credentials.kind = 'password' WHERE people.email_lookup = $1"
+            ),
+            email_lookup
+        )
+    }
+
+    /// The password's hash of an account; none also where there is no password.
+    pub async fn password_hash(&mut self, id: Uuid) -> Result<Option<String>> {
+        query!(
+            self.tx,
+            value String,
+            "SELECT secret FROM credentials WHERE account_id = $1 AND kind = 'password'",
+            id
+        )
+    }
+
+    /// Sets or replaces the password's hash, given in PHC form.
+    pub async fn set_password(&mut self, id: Uuid, hash: &str) -> Result<()> {
+        let now = self.tx.now();
+        query!(
+            self.tx,
+            execute,
+            "INSERT INTO credentials (account_id, kind, secret, updated_at) VALUES ($1, 'password', $2, $3) \
+             ON CONFLICT (account_id, kind) DO UPDATE SET secret = excluded.secret, updated_at = excluded.updated_at",
+            id,
+            hash,
+            now
+        )?;
+        Ok(())
+    }
+
+    /// Notes that the person proved now who they are.
+    pub async fn record_login(&mut self, id: Uuid) -> Result<()> {
+        let now = self.tx.now();
+        query!(self.tx, execute, "UPDATE people SET last_login_at = $2 WHERE account_id = $1", id, now)?;
+        Ok(())
+    }
+
+    /// People, newest first; with `search`, those whose address or name contains it, whatever the case.
+    pub async fn list(&mut self, search: Option<&str>, page: &PageRequest) -> Result<Page<User>> {
+        let pattern = format!("%{}%", escape_like(&search.unwrap_or_default().to_lowercase()));
+        let users = query!(
+            self.tx,
+            all User,
+            concat!(
+                "SELECT ", user_columns!(),
+                " FROM accounts JOIN people ON people.account_id = accounts.id \
+                 WHERE accounts.id < $1 AND people.search LIKE $2 ESCAPE '!' ORDER BY accounts.id DESC LIMIT $3"
+            ),
+            page.below(),
+            &pattern,
+            page.rows()
+        )?;
+        Ok(page.page(users, |user| user.id))
+    }
+
+    /// Changes a person. A role or a state that really changes ends the tokens issued so far.
+    /// [`crate::Error::Refused`]: there is no such role.
+    pub async fn update(&mut self, id: Uuid, update: &UserUpdate) -> Result<Option<User>> {
+        let now = self.tx.now();
+        query!(
+            self.tx,
+            execute,
+            "UPDATE accounts SET role = COALESCE($2, role), active = COALESCE($3, active), updated_at = $4, \
+             security_version = security_version + \
+             CASE WHEN role <> COALESCE($2, role) OR active <> COALESCE($3, active) THEN 1 ELSE 0 END \
+             WHERE id = $1 AND kind = 'person'",
+            id,
+            update.role.as_deref(),
+            update.active,
+            now
+        )?;
+        if let Some(name) = &update.name {
+            self.rename(id, name).await?;
+        }
+        self.find(id).await
+    }
+
+    /// Removes a person with their credentials, sessions, keys and grants. Usage and audit events stay: they
+    /// name the account, and nothing else of the person. False: there was none.
+    pub async fn delete(&mut self, id: Uuid) -> Result<bool> {
+        query!(
+            self.tx,
+            execute,
+            "DELETE FROM model_grants WHERE subject_kind = 'account' AND subject = $1",
+            id.to_string()
+        )?;
+        let deleted = query!(self.tx, execute, "DELETE FROM accounts WHERE id = $1 AND kind = 'person'", id)?;
+        Ok(deleted > 0)
+    }
+
+    /// Waits for, and then holds off, every other change to the set of administrators until the transaction
+    /// ends.
+    pub async fn lock_administrators(&mut self) -> Result<()> {
+        self.tx.lock(ADMINISTRATORS).await
+    }
+
+    /// How many active administrators there are besides one.
+    pub async fn other_active_administrators(&mut self, except: Uuid) -> Result<i64> {
+        query!(
+            self.tx,
+            one i64,
+            "SELECT COUNT(*) FROM accounts WHERE kind = 'person' AND role = $1 AND active AND id <> $2",
+            ADMINISTRATOR,
+            except
+        )
+    }
+
+    /// How many people there are.
+    pub async fn count(&mut self) -> Result<i64> {
+        query!(self.tx, one i64, "SELECT COUNT(*) FROM people")
+    }
+
+    async fn rename(&mut self, id: Uuid, name: &str) -> Result<()> {
+        let Some(user) = self.find(id).await? else { return Ok(()) };
+        query!(
+            self.tx,
+            execute,
+            "UPDATE people SET name = $2, search = $3 WHERE account_id = $1",
+            id,
+            name,
+            search_text(&user.email, name)
+        )?;
+        Ok(())
+    }
+}
+
+/// What a search looks through. It is lower-cased here, because SQLite knows the case of ASCII only.
+fn search_text(email: &str, name: &str) -> String {
+    format!("{email}\n{name}").to_lowercase()
+}
+
+/// Takes the meaning from the characters that `LIKE … ESCAPE '!'` would give one.
+fn escape_like(text: &str) -> String {
+    text.replace('!', "!!").replace('%', "!%").replace('_', "!_")
+}

@@ -1,0 +1,40 @@
+use storage::UserUpdate;
+
+use crate::world::{next_id, on_both_stores};
+
+on_both_stores! {
+    async fn standing_joins_the_account_with_its_role_as_it_is_now(world) {
+        let ada = world.person("ada", "user").await;
+        let mut tx = world.begin().await;
+        let standing = tx.accounts().standing(ada.id).await.unwrap().unwrap();
+        assert_eq!((standing.account_id, standing.active, standing.security_version), (ada.id, true, 0));
+        assert_eq!((standing.role.as_str(), standing.permissions), ("user", vec!["models:read".to_owned()]));
+
+        let update = UserUpdate { role: Some("admin".into()), ..UserUpdate::default() };
+        tx.users().update(ada.id, &update).await.unwrap();
+        tx.roles().sync_built_in(&[("admin", &["a", "b"])]).await.unwrap();
+        let standing = tx.accounts().standing(ada.id).await.unwrap().unwrap();
+        assert_eq!((standing.security_version, standing.permissions), (1, vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!(tx.accounts().standing(next_id()).await.unwrap(), None);
+    }
+
+    async fn the_security_version_can_be_raised_by_itself(world) {
+        let ada = world.person("ada", "user").await;
+        let mut tx = world.begin().await;
+        for version in 1..=2 {
+            assert_eq!(tx.accounts().bump_security_version(ada.id).await.unwrap(), Some(version));
+        }
+        assert_eq!(tx.accounts().bump_security_version(next_id()).await.unwrap(), None);
+    }
+
+    async fn built_in_roles_are_what_the_program_says(world) {
+        let mut tx = world.begin().await;
+        assert_eq!(tx.roles().find("nobody").await.unwrap(), None);
+        let role = tx.roles().find("user").await.unwrap().unwrap();
+        assert!(role.built_in);
+        tx.roles().sync_built_in(&[("user", &[]), ("readonly", &["x"])]).await.unwrap();
+        let roles = tx.roles().list().await.unwrap();
+        let seen: Vec<_> = roles.iter().map(|role| (role.name.as_str(), role.permissions.len())).collect();
+        assert_eq!(seen, [("admin", 1), ("readonly", 1), ("user", 0)]);
+    }
+}

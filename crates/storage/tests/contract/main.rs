@@ -1,0 +1,20 @@
+//! One suite for both durable engines and both ephemeral ones: whatever is promised of one holds for the other.
+//! Time moves by a clock, not by sleeping.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a failed test may panic")]
+
+mod accounts;
+mod api_keys;
+mod audit;
+mod changes;
+mod ephemeral;
+mod ephemeral_outage;
+mod ephemeral_twins;
+mod models;
+mod sessions;
+mod settings;
+mod signing_keys;
+mod store;
+mod usage;
+mod users;
+mod world;

@@ -1,0 +1,124 @@
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::json;
+use storage::{Clock, Durable, Error, NewSession, PageRequest, Scope, Service, Store};
+
+use crate::world::{World, new_user, next_id, on_both_stores};
+
+on_both_stores! {
+    async fn what_is_not_committed_is_not_there(world) {
+        let mut tx = world.begin().await;
+        tx.users().create(&new_user("ada", "user")).await.unwrap();
+        drop(tx);
+        assert_eq!(world.read().await.users().count().await.unwrap(), 0);
+    }
+
+    async fn a_reader_waits_for_no_writer_and_cannot_write(world) {
+        let mut writer = world.begin().await;
+        writer.users().create(&new_user("ada", "user")).await.unwrap();
+        let mut reader = world.read().await;
+        assert_eq!(reader.users().count().await.unwrap(), 0);
+        assert!(reader.settings().put("key", &json!(1)).await.is_err());
+    }
+
+    async fn statements_are_counted_by_who_waits_for_them(world) {
+        let before = world.store.queries();
+        let account = Scope::Account(next_id());
+        for (scope, request, background) in [
+            (account, 2, 0), (Scope::Service(Service::Login), 2, 0), (Scope::Service(Service::Models), 2, 0),
+            (Scope::Service(Service::Feed), 0, 2), (Scope::Service(Service::Metering), 0, 2),
+            (Scope::Service(Service::Audit), 0, 2), (Scope::Service(Service::Setup), 0, 2),
+        ] {
+            let before = world.store.queries();
+            let mut tx = world.store.read(scope).await.unwrap();
+            tx.users().count().await.unwrap();
+            tx.users().count().await.unwrap();
+            tx.commit().await.unwrap();
+            let after = world.store.queries();
+            let counted = (after.request - before.request, after.background - before.background);
+            assert_eq!(counted, (request, background), "{scope:?}");
+        }
+        drop(world.store.begin(account).await.unwrap());
+        assert_eq!(world.store.queries().request - before.request, 7, "an empty transaction counts as one");
+    }
+
+    async fn migrating_again_changes_nothing_even_side_by_side(world) {
+        let other = Store::connect(world.durable(), world.clock.clone()).await.unwrap();
+        let (one, two) = tokio::join!(world.store.migrate(), other.migrate());
+        one.unwrap();
+        two.unwrap();
+        other.ping().await.unwrap();
+        other.close().await;
+        assert!(other.ping().await.unwrap_err().is_unavailable());
+        assert!(other.begin(crate::world::SERVICE).await.is_err_and(|error| error.is_unavailable()));
+    }
+
+    async fn deleting_a_person_takes_what_was_theirs(world) {
+        let (ada, eve) = (world.person("ada", "user").await.id, world.person("eve", "user").await.id);
+        let mut tx = world.begin().await;
+        let session = NewSession {
+            id: next_id(),
+            account_id: ada,
+            family_key: vec![],
+            address: None,
+            user_agent: None,
+            authenticated_at: world.now(),
+            idle_expires_at: world.in_hours(1),
+            expires_at: world.in_hours(1),
+        };
+        tx.sessions().create(&session).await.unwrap();
+        tx.users().set_password(ada, "$hash").await.unwrap();
+        assert!(tx.users().delete(ada).await.unwrap());
+        assert!(!tx.users().delete(ada).await.unwrap());
+        assert!(tx.sessions().find(session.id).await.unwrap().is_none());
+        assert_eq!(tx.users().password_hash(ada).await.unwrap(), None);
+        let left = tx.users().list(None, &PageRequest::default()).await.unwrap();
+        assert_eq!(left.items.iter().map(|user| user.id).collect::<Vec<_>>(), [eve]);
+    }
+}
+
+/// Row-level security will read the scope; here a trigger shows what it would see.
+#[tokio::test]
+async fn postgres_sees_the_scope_and_forgets_it_with_the_transaction() {
+    let world = World::postgres().await;
+    let trigger = "CREATE FUNCTION show() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+        NEW.value = to_jsonb(current_setting('modelgate.account_id') || '|' || current_setting('modelgate.service')); \
+        RETURN NEW; END $$; \
+        CREATE TRIGGER show BEFORE INSERT ON settings FOR EACH ROW EXECUTE FUNCTION show()";
+    world.raw(trigger).await.unwrap();
+    let account = next_id();
+    let scopes =
+        [(Scope::Account(account), format!("{account}|")), (Scope::Service(Service::Login), "|login".into())];
+    for (scope, expected) in scopes {
+        let mut tx = world.store.begin(scope).await.unwrap();
+        tx.settings().put("scope", &json!(1)).await.unwrap();
+        assert_eq!(tx.settings().get("scope").await.unwrap(), Some(json!(expected)));
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_sqlite_file_is_its_owners_only() {
+    let world = World::sqlite().await;
+    let Durable::Sqlite { path } = world.durable() else { unreachable!() };
+    for suffix in ["", "-wal"] {
+        let file = format!("{}{suffix}", path.display());
+        let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{file}");
+    }
+    assert_eq!(std::fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o700);
+}
+
+#[tokio::test]
+async fn an_address_that_cannot_be_used_is_refused_and_never_shown() {
+    let refused = Durable::Postgres { url: "postgres://user:hunter2@[".into(), max_connections: 1 };
+    assert!(!format!("{refused:?}").contains("hunter2"));
+    let error = Store::connect(refused, Clock::system()).await.unwrap_err();
+    assert!(matches!(error, Error::Refused(_)), "{error:?}");
+
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody =
+        Durable::Postgres { url: format!("postgres://user:hunter2@{closed}/x").into(), max_connections: 1 };
+    let error = Store::connect(nobody, Clock::system()).await.unwrap_err();
+    assert!(error.is_unavailable() && !format!("{error:?}").contains("hunter2"), "{error:?}");
+}

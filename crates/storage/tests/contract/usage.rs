@@ -1,0 +1,90 @@
+use chrono::NaiveDate;
+use storage::{Error, UsageEntry};
+use uuid::Uuid;
+
+use crate::world::{SERVICE, next_id, on_both_stores};
+
+fn day(day: u32) -> NaiveDate {
+    NaiveDate::from_ymd_opt(2026, 3, day).unwrap()
+}
+
+fn entry(account: Uuid, on: u32, requests: i64) -> UsageEntry {
+    UsageEntry {
+        account_id: account,
+        api_key_id: Uuid::nil(),
+        model: "digits".into(),
+        version: "1".into(),
+        day: day(on),
+        requests,
+        inferences: 2 * requests,
+        images: 3,
+        bytes: 1 << 40,
+        compute_microseconds: 5,
+        failures: 0,
+    }
+}
+
+on_both_stores! {
+    async fn counters_add_up_by_day(world) {
+        let (account, other, replica) = (next_id(), next_id(), next_id());
+        let mut tx = world.begin().await;
+        let batch = [entry(account, 2, 1), entry(account, 1, 10), entry(account, 2, 100), entry(other, 2, 1000)];
+        assert!(tx.usage().record(replica, 1, &batch).await.unwrap());
+        assert!(tx.usage().record(replica, 2, &[entry(account, 9, 7)]).await.unwrap());
+        let rows = tx.usage().summary(account, day(1), day(2)).await.unwrap();
+        let seen: Vec<_> = rows.iter().map(|row| (row.day, row.requests, row.inferences, row.bytes)).collect();
+        assert_eq!(seen, [(day(2), 101, 202, 2 << 40), (day(1), 10, 20, 1 << 40)]);
+        assert!(tx.usage().summary(account, day(3), day(8)).await.unwrap().is_empty());
+        let negative = [UsageEntry { failures: -1, ..entry(account, 20, 1) }];
+        assert!(matches!(tx.usage().record(replica, 3, &negative).await, Err(Error::Refused(_))));
+    }
+
+    async fn a_retried_batch_never_charges_twice(world) {
+        let (account, replica) = (next_id(), next_id());
+        let attempts: Vec<_> = (0..20).map(|_| {
+            let store = world.store.clone();
+            tokio::spawn(async move {
+                let mut tx = store.begin(SERVICE).await.unwrap();
+                let first = tx.usage().record(replica, 7, &[entry(account, 1, 1)]).await.unwrap();
+                tx.commit().await.unwrap();
+                first
+            })
+        }).collect();
+        let mut recorded = 0;
+        for attempt in attempts {
+            recorded += usize::from(attempt.await.unwrap());
+        }
+        assert_eq!(recorded, 1);
+
+        // A batch that was rolled back was not recorded, and its retry is.
+        let mut tx = world.begin().await;
+        assert!(tx.usage().record(replica, 8, &[entry(account, 1, 1)]).await.unwrap());
+        drop(tx);
+        let mut tx = world.begin().await;
+        assert!(tx.usage().record(replica, 8, &[entry(account, 1, 1)]).await.unwrap());
+        assert!(tx.usage().record(next_id(), 8, &[entry(account, 1, 1)]).await.unwrap(), "another replica's");
+        assert_eq!(tx.usage().summary(account, day(1), day(1)).await.unwrap()[0].requests, 3);
+        assert_eq!(tx.usage().prune_batches(world.in_hours(1)).await.unwrap(), 3);
+    }
+
+    async fn replicas_that_write_the_same_counters_do_not_lock_each_other_out(world) {
+        let (one, two) = (next_id(), next_id());
+        let writers: Vec<_> = (0..10).map(|number| {
+            let store = world.store.clone();
+            tokio::spawn(async move {
+                let mut batch = vec![entry(one, 1, 1), entry(two, 1, 1)];
+                if number % 2 == 0 { batch.reverse(); }
+                let mut tx = store.begin(SERVICE).await.unwrap();
+                tx.usage().record(next_id(), 1, &batch).await.unwrap();
+                tx.commit().await.unwrap();
+            })
+        }).collect();
+        for writer in writers {
+            writer.await.unwrap();
+        }
+        let mut tx = world.read().await;
+        for account in [one, two] {
+            assert_eq!(tx.usage().summary(account, day(1), day(1)).await.unwrap()[0].requests, 10);
+        }
+    }
+}
