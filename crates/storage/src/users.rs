@@ -199,7 +199,7 @@ impl Users<'_> {
         Ok(page.page(users, |user| user.id))
     }
 
-    /// Changes a person. A role or a state that really changes ends the tokens issued so far.
+    /// Changes a person. Switching an account off or on ends the tokens issued so far; a role is read anew anyway.
     /// [`crate::Error::Refused`]: there is no such role.
     pub async fn update(&mut self, id: Uuid, update: &UserUpdate) -> Result<Option<User>> {
         let now = self.tx.now();
@@ -208,7 +208,7 @@ impl Users<'_> {
             execute,
             "UPDATE accounts SET role = COALESCE($2, role), active = COALESCE($3, active), updated_at = $4, \
              security_version = security_version + \
-             CASE WHEN role <> COALESCE($2, role) OR active <> COALESCE($3, active) THEN 1 ELSE 0 END \
+             CASE WHEN active <> COALESCE($3, active) THEN 1 ELSE 0 END \
              WHERE id = $1 AND kind = 'person'",
             id,
             update.role.as_deref(),

@@ -1,0 +1,107 @@
+//! The state that handlers share: one value, made once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use actix_web::{HttpRequest, web};
+use auth::{Auth, Principal};
+use inference::{Access, Model, ModelStatus, Registry, State, Ticket};
+use metrics_exporter_prometheus::PrometheusHandle;
+use storage::{Ephemeral, Store};
+
+use crate::error::{ApiError, Result};
+use crate::metering::Metering;
+use crate::settings::{Registration, Settings};
+
+/// Everything that a handler may need.
+pub struct App {
+    /// The settings in force.
+    pub settings: Settings,
+    /// Identity, access and limits.
+    pub auth: Arc<Auth>,
+    /// Durable state.
+    pub store: Store,
+    /// Ephemeral state.
+    pub ephemeral: Ephemeral,
+    /// The models.
+    pub registry: Registry,
+    /// Who used what.
+    pub metering: Metering,
+    /// The metrics of this process.
+    pub metrics: PrometheusHandle,
+    /// What the background tasks found.
+    pub standing: Standing,
+}
+
+/// What is known of the server and its stores without asking them.
+#[derive(Debug, Default)]
+pub struct Standing {
+    /// The server is stopping.
+    pub draining: AtomicBool,
+    /// The database did not answer when last asked.
+    pub database_lost: AtomicBool,
+    /// Redis did not answer when last asked.
+    pub redis_lost: AtomicBool,
+}
+
+impl App {
+    /// The state of the application that a request came to.
+    pub fn of(request: &HttpRequest) -> Result<web::Data<Self>> {
+        request.app_data::<web::Data<Self>>().cloned().ok_or_else(|| ApiError::internal("the app has no state"))
+    }
+
+    /// Whether people may register.
+    pub fn registration(&self) -> Registration {
+        let default = if self.settings.program.is_production() { Registration::Closed } else { Registration::Open };
+        self.settings.tokens.registration.unwrap_or(default)
+    }
+
+    /// The models that the caller may see.
+    pub fn models_for(&self, principal: &Principal) -> Vec<ModelStatus> {
+        let visible = |status: &ModelStatus| principal.may_use_model(&status.name, status.access == Access::Granted);
+        self.registry.models().into_iter().filter(visible).collect()
+    }
+
+    /// A model that the caller may use; any other does not exist for them.
+    pub fn model_for(&self, principal: &Principal, name: &str, version: Option<&str>) -> Result<Arc<Model>> {
+        let access = self.registry.access(name);
+        if !access.is_some_and(|access| principal.may_use_model(name, access == Access::Granted)) {
+            return Err(inference::Error::NotFound(name.to_owned()).into());
+        }
+        Ok(self.registry.find(name, version)?)
+    }
+
+    /// What a request brings to the queue: whose it is, and until when it matters.
+    pub fn ticket(&self, principal: &Principal) -> Ticket {
+        let timeout = Duration::from_secs(self.settings.models.infer_timeout_seconds);
+        Ticket { caller: principal.account.as_u64_pair().1, deadline: Instant::now() + timeout }
+    }
+
+    /// Whether there are models and all of them can be used.
+    pub fn models_loaded(&self) -> bool {
+        let models = self.registry.models();
+        !models.is_empty() && models.iter().all(|model| model.state == State::Ready)
+    }
+
+    /// Whether requests may be sent here.
+    pub fn is_ready(&self) -> bool {
+        let missing = |model: &ModelStatus| model.required && model.state != State::Ready;
+        !self.standing.draining.load(Ordering::Relaxed)
+            && !self.auth.is_isolated()
+            && !self.registry.models().iter().any(missing)
+    }
+
+    /// What is missing while the server works on.
+    pub fn degraded(&self) -> Vec<&'static str> {
+        let lost = |flag: &AtomicBool, name| flag.load(Ordering::Relaxed).then_some(name);
+        [
+            lost(&self.standing.database_lost, "database"),
+            lost(&self.standing.redis_lost, "redis"),
+            (!self.models_loaded()).then_some("models"),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}

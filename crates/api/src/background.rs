@@ -1,0 +1,94 @@
+//! What runs beside the requests, once a second: following changes, writing usage, asking after the stores.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use actix_web::web;
+use storage::{Scope, Service, Store};
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::metering::FLUSH_INTERVAL;
+use crate::middleware::{FORGET_INTERVAL, Guard};
+
+/// How often the change feed is polled.
+const FEED_INTERVAL: Duration = Duration::from_secs(1);
+/// How often a replica says that it lives, and how long it is believed.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
+const HEARTBEAT_BELIEVED: chrono::Duration = chrono::Duration::seconds(15);
+
+/// Says that this replica lives; without Redis, Postgres refuses a second one, whose limits would be its own.
+pub async fn announce(store: &Store, replica: Uuid, has_redis: bool) -> Result<(), String> {
+    let result: storage::Result<i64> = async {
+        let mut tx = store.begin(Scope::Service(Service::Setup)).await?;
+        let since = store.clock().now() - HEARTBEAT_BELIEVED;
+        let others = tx.replicas().others_live(replica, since).await?;
+        tx.replicas().heartbeat(replica).await?;
+        tx.commit().await?;
+        Ok(others)
+    }
+    .await;
+    let others = result.map_err(|error| error.to_string())?;
+    if store.is_postgres() && !has_redis && others > 0 {
+        return Err("another replica is live on this database; set REDIS_URL, or wait 15 s after one was killed".into());
+    }
+    Ok(())
+}
+
+/// Says that this replica is gone, so that another may take its place at once.
+pub async fn leave(store: &Store, replica: Uuid) -> storage::Result<()> {
+    let mut tx = store.begin(Scope::Service(Service::Feed)).await?;
+    tx.replicas().leave(replica).await?;
+    tx.commit().await
+}
+
+/// Starts the tasks; they end with the process.
+pub fn spawn(app: &web::Data<App>, replica: Uuid) {
+    every(FEED_INTERVAL, app.clone(), |app| async move {
+        let followed = app.auth.follow_changes().await;
+        app.standing.database_lost.store(followed.is_err(), Ordering::Relaxed);
+        let redis_lost = app.ephemeral.is_redis() && app.ephemeral.ping().await.is_err();
+        app.standing.redis_lost.store(redis_lost, Ordering::Relaxed);
+        followed.map_err(|error| error.to_string())
+    });
+    every(FLUSH_INTERVAL, app.clone(), |app| async move {
+        app.metering.flush().await.map_err(|error| error.to_string())
+    });
+    every(HEARTBEAT_INTERVAL, app.clone(), move |app| async move {
+        let beat: storage::Result<()> = async {
+            let mut tx = app.store.begin(Scope::Service(Service::Feed)).await?;
+            tx.replicas().heartbeat(replica).await?;
+            tx.commit().await
+        }
+        .await;
+        beat.map_err(|error| error.to_string())
+    });
+}
+
+/// Keeps the guard's memory small.
+pub fn forget_quiet_addresses(guard: Guard) {
+    actix_web::rt::spawn(async move {
+        let mut ticks = tokio::time::interval(FORGET_INTERVAL);
+        loop {
+            ticks.tick().await;
+            guard.forget_quiet();
+        }
+    });
+}
+
+fn every<F, Work>(interval: Duration, app: web::Data<App>, work: F)
+where
+    F: Fn(web::Data<App>) -> Work + 'static,
+    Work: Future<Output = Result<(), String>> + 'static,
+{
+    actix_web::rt::spawn(async move {
+        let mut ticks = tokio::time::interval(interval);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            if let Err(error) = work(app.clone()).await {
+                tracing::warn!(error, "a background task failed and will be tried again");
+            }
+        }
+    });
+}

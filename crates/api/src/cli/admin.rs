@@ -1,0 +1,91 @@
+//! `modelgate admin`
+
+use std::io::Read;
+
+use auth::{NewUserRequest, Origin, Role};
+use clap::{Args, Subcommand};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{CommandResult, print};
+use crate::settings::Settings;
+use crate::start;
+
+/// Longest password read from standard input, in bytes.
+const MAX_PASSWORD: u64 = 1024;
+
+/// Manage administrators.
+#[derive(Debug, Subcommand)]
+pub enum Admin {
+    /// Make an administrator; the only way to the first one.
+    Create(Create),
+}
+
+/// An administrator to make.
+#[derive(Args, Debug)]
+pub struct Create {
+    /// The e-mail address to log in with.
+    #[arg(long)]
+    email: String,
+    /// The name to show.
+    #[arg(long, default_value = "Administrator")]
+    name: String,
+    #[command(flatten)]
+    password: Password,
+}
+
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+struct Password {
+    /// Read the password from standard input.
+    #[arg(long)]
+    password_stdin: bool,
+    /// Make a password and print it, alone, on standard output.
+    #[arg(long)]
+    generate: bool,
+}
+
+impl Admin {
+    /// Runs the command.
+    pub async fn run(self, settings: Settings) -> CommandResult {
+        let Self::Create(create) = self;
+        create.run(settings).await
+    }
+}
+
+impl Create {
+    async fn run(self, settings: Settings) -> CommandResult {
+        let password = if self.password.generate { generated()? } else { typed()? };
+        let store = start::store(&settings).await.map_err(|error| error.to_string())?;
+        let ephemeral = start::ephemeral(&settings).map_err(|error| error.to_string())?;
+        let auth = start::auth(&settings, store, ephemeral).await?;
+        let request = NewUserRequest { email: self.email, name: self.name, password: password.clone() };
+        let user = auth.create_user(request, Role::Admin, &Origin::default()).await.map_err(told)?;
+        if self.password.generate {
+            print(password.expose_secret());
+        } else {
+            print(&format!("Made the administrator {}.", user.email));
+        }
+        Ok(())
+    }
+}
+
+fn generated() -> Result<SecretString, String> {
+    auth::random_password().map(Into::into).map_err(|error| error.to_string())
+}
+
+fn typed() -> Result<SecretString, String> {
+    let mut text = String::new();
+    let read = std::io::stdin().take(MAX_PASSWORD).read_to_string(&mut text);
+    read.map_err(|error| format!("the password cannot be read: {error}"))?;
+    Ok(text.trim_end_matches(['\r', '\n']).into())
+}
+
+fn told(error: auth::Error) -> String {
+    match error {
+        auth::Error::Invalid(violations) => {
+            let lines = violations.iter().map(|(field, messages)| format!("{field}: {}", messages.join("; ")));
+            lines.collect::<Vec<_>>().join("\n")
+        }
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,68 @@
+//! `modelgate check`
+
+use std::io::{Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{CommandResult, SettingsSource, print};
+use crate::settings::{Settings, Weight, findings};
+use crate::start;
+
+/// How long a server may take to answer.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How much of an answer is read.
+const MAX_ANSWER: u64 = 64 << 10;
+
+/// Say what is wrong.
+#[derive(Args, Debug)]
+pub struct Check {
+    /// Ask a running server instead: succeeds when it answers 200, for health checks in containers.
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+}
+
+impl Check {
+    /// Runs the command.
+    pub async fn run(self, settings: impl SettingsSource) -> CommandResult {
+        match self.url {
+            Some(url) => probe(&url),
+            None => inspect(&settings()?).await,
+        }
+    }
+}
+
+async fn inspect(settings: &Settings) -> CommandResult {
+    let found = findings(settings);
+    for finding in &found {
+        let weight = if finding.weight == Weight::Fatal { "wrong" } else { "note" };
+        print(&format!("{weight}: {}", finding.text));
+    }
+    if found.iter().any(|finding| finding.weight == Weight::Fatal) {
+        return Err("the server would not start".into());
+    }
+    let store = start::store(settings).await.map_err(|error| format!("database: {error}"))?;
+    store.ping().await.map_err(|error| format!("database: {error}"))?;
+    let ephemeral = start::ephemeral(settings).map_err(|error| format!("redis: {error}"))?;
+    ephemeral.ping().await.map_err(|error| format!("redis: {error}"))?;
+    print("The settings are good and the stores answer.");
+    Ok(())
+}
+
+/// Plain HTTP to this machine is all that a container's health check needs.
+fn probe(url: &str) -> CommandResult {
+    let rest = url.strip_prefix("http://").ok_or("write the URL as http://host:port/path")?;
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let failed = |error: std::io::Error| format!("{authority}: {error}");
+    let mut addresses = authority.to_socket_addrs().map_err(failed)?;
+    let address = addresses.next().ok_or("the host has no address")?;
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).map_err(failed)?;
+    stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
+    write!(stream, "GET /{path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n").map_err(failed)?;
+    let mut answer = Vec::new();
+    stream.take(MAX_ANSWER).read_to_end(&mut answer).map_err(failed)?;
+    let answer = String::from_utf8_lossy(&answer);
+    let status = answer.split(' ').nth(1).unwrap_or("nothing");
+    if status == "200" { Ok(()) } else { Err(format!("{url} answered {status}")) }
+}

@@ -1,0 +1,97 @@
+//! The command line: one command a file.
+
+mod admin;
+mod check;
+mod config;
+mod keys;
+mod migrate;
+mod model;
+mod openapi;
+mod serve;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::settings::{self, Settings};
+
+/// Serve ONNX models to many people, safely.
+#[derive(Debug, Parser)]
+#[command(name = "modelgate", version, after_help = "Settings are read from the environment; docs/CONFIG.md lists them.")]
+pub struct Cli {
+    /// A TOML file of settings; the environment wins over it.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Answer requests until stopped.
+    Serve,
+    /// Bring the database up to date.
+    Migrate,
+    /// Manage administrators.
+    #[command(subcommand)]
+    Admin(admin::Admin),
+    /// Say what is wrong with the settings, the stores and the models, or whether a server answers.
+    Check(check::Check),
+    /// Show the settings in force, secrets hidden.
+    Config(config::Config),
+    /// Print the OpenAPI document.
+    Openapi,
+    /// Look at the model repository.
+    #[command(subcommand)]
+    Model(model::Model),
+    /// Make secrets.
+    #[command(subcommand)]
+    Keys(keys::Keys),
+}
+
+/// Why a command failed, for the person who typed it.
+type CommandResult = Result<(), String>;
+
+impl Cli {
+    /// Runs the command; what went wrong is told on standard error.
+    pub fn run(self) -> ExitCode {
+        match self.dispatch() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                let _ = writeln!(std::io::stderr(), "modelgate: {error}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+
+    fn dispatch(self) -> CommandResult {
+        let settings = || settings::load(self.config.as_deref()).map_err(|error| error.to_string());
+        match self.command {
+            Command::Serve => serve::run(settings()?),
+            Command::Migrate => block_on(migrate::run(settings()?)),
+            Command::Admin(admin) => block_on(admin.run(settings()?)),
+            Command::Check(check) => block_on(check.run(settings)),
+            Command::Config(config) => config.run(settings),
+            Command::Openapi => openapi::run(),
+            Command::Model(model) => model.run(&settings()?),
+            Command::Keys(keys) => keys.run(),
+        }
+    }
+}
+
+/// Runs a command that waits for stores.
+fn block_on(command: impl Future<Output = CommandResult>) -> CommandResult {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| error.to_string())?.block_on(command)
+}
+
+/// Writes to standard output; a closed pipe is the reader's choice.
+fn print(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// Something that settings are read from, when a command needs them at all.
+trait SettingsSource: FnOnce() -> Result<Settings, String> {}
+impl<F: FnOnce() -> Result<Settings, String>> SettingsSource for F {}

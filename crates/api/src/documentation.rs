@@ -1,0 +1,30 @@
+//! The OpenAPI document and Swagger UI, where they are served.
+
+use actix_web::{HttpResponse, ResponseError, web};
+use utoipa_swagger_ui::{Config, SwaggerUi};
+
+use crate::error::{ApiError, Code};
+use crate::openapi;
+use crate::routes::RouteTable;
+
+const DOCUMENT_PATH: &str = "/openapi.json";
+
+/// Adds `/openapi.json` and `/docs`; elsewhere both are 404 like any unknown path.
+pub fn configure(config: &mut web::ServiceConfig, table: &RouteTable, served: bool) {
+    if !served {
+        return;
+    }
+    let document = openapi::document(table).to_json().unwrap_or_default();
+    let answer = move || {
+        let document = document.clone();
+        async move { HttpResponse::Ok().content_type("application/json").body(document) }
+    };
+    let refuse = || async {
+        let error = ApiError::new(Code::MethodNotAllowed, "This address takes GET.");
+        ApiError { allow: Some("GET".into()), ..error }.error_response()
+    };
+    config
+        .service(web::resource(DOCUMENT_PATH).route(web::get().to(answer)).default_service(web::to(refuse)))
+        .service(web::redirect("/docs", "/docs/"))
+        .service(SwaggerUi::new("/docs/{_:.*}").config(Config::from(DOCUMENT_PATH)));
+}

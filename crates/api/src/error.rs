@@ -1,0 +1,219 @@
+//! Every error that a client can get: one line per code, one body per surface.
+//!
+//! Handlers return [`ApiError`]; `middleware::errors` writes the body, for it knows the request: RFC 9457 on
+//! `/api/v1`, `{"error": …}` on `/v2`. Details of faults go to the log, never to the client.
+
+use std::fmt;
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, ResponseError};
+use auth::{AllowanceState, Violations};
+
+/// Shorthand for results of handlers.
+pub type Result<T> = std::result::Result<T, ApiError>;
+
+macro_rules! codes {
+    ($($variant:ident = $status:literal $name:literal $title:literal;)*) => {
+        /// A stable name for a kind of error.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Code { $(#[doc = $title] $variant,)* }
+
+        impl Code {
+            /// Every code.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// Its HTTP status.
+            pub const fn status(self) -> u16 {
+                match self { $(Self::$variant => $status,)* }
+            }
+
+            /// Its name in `code`.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// Its `title`.
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$variant => $title,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    MalformedRequest = 400 "malformed_request" "The request cannot be read";
+    ValidationFailed = 400 "validation_failed" "The request breaks a rule";
+    InvalidInput = 400 "invalid_input" "The model cannot take this input";
+    InvalidImage = 400 "invalid_image" "Invalid image file";
+    AmbiguousCredentials = 400 "ambiguous_credentials" "Send one credential";
+    UnknownHost = 400 "unknown_host" "This host name is not served";
+    AuthenticationRequired = 401 "authentication_required" "Authentication required";
+    InvalidCredentials = 401 "invalid_credentials" "Wrong e-mail address or password";
+    InvalidToken = 401 "invalid_token" "Invalid or expired credential";
+    InsufficientPermissions = 403 "insufficient_permissions" "Insufficient permissions";
+    Forbidden = 403 "forbidden" "Not allowed";
+    HttpsRequired = 403 "https_required" "HTTPS required";
+    RegistrationClosed = 403 "registration_closed" "Registration is closed";
+    NotFound = 404 "not_found" "Not found";
+    ModelNotFound = 404 "model_not_found" "No such model";
+    MethodNotAllowed = 405 "method_not_allowed" "Method not allowed";
+    EmailTaken = 409 "email_taken" "This e-mail address has an account";
+    LastAdministrator = 409 "last_administrator" "The last administrator stays";
+    TooLarge = 413 "too_large" "Too large";
+    UnsupportedMediaType = 415 "unsupported_media_type" "Unsupported media type";
+    RateLimited = 429 "rate_limited" "Too many requests";
+    Internal = 500 "internal_error" "Internal error";
+    Overloaded = 503 "overloaded" "The server is busy";
+    Unavailable = 503 "unavailable" "Temporarily unavailable";
+    ModelUnavailable = 503 "model_unavailable" "The model is not ready";
+    DeadlineExceeded = 504 "deadline_exceeded" "The deadline has passed";
+}
+
+/// How long a client is told to wait when nothing better is known.
+const DEFAULT_RETRY: Duration = Duration::from_secs(1);
+
+/// An error on its way to the client.
+#[derive(Clone, Debug)]
+pub struct ApiError {
+    /// What kind it is.
+    pub code: Code,
+    /// What happened and what to do, for the client.
+    pub detail: String,
+    /// Field → messages.
+    pub violations: Option<Violations>,
+    /// When to try again.
+    pub retry_after: Option<Duration>,
+    /// The windows that were counted.
+    pub windows: Vec<AllowanceState>,
+    /// The scope that would have sufficed.
+    pub scope: Option<&'static str>,
+    /// The methods that the path knows.
+    pub allow: Option<String>,
+}
+
+impl ApiError {
+    /// An error with a detail for the client.
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        let retry_after = (code.status() == 503).then_some(DEFAULT_RETRY);
+        let detail = detail.into();
+        Self { code, detail, violations: None, retry_after, windows: Vec::new(), scope: None, allow: None }
+    }
+
+    /// An error whose kind says it all.
+    pub fn plain(code: Code) -> Self {
+        Self::new(code, format!("{}.", code.title()))
+    }
+
+    /// What a status that the framework set means here.
+    pub fn from_status(status: StatusCode) -> Self {
+        let code = Code::ALL.iter().copied().find(|code| code.status() == status.as_u16());
+        let fallback = if status.is_server_error() { Code::Internal } else { Code::MalformedRequest };
+        match code.unwrap_or(fallback) {
+            Code::NotFound => Self::new(Code::NotFound, "There is nothing at this address; /openapi.json lists what there is."),
+            code => Self::plain(code),
+        }
+    }
+
+    /// A fault of ours: the cause is logged, the client learns nothing of it.
+    pub fn internal(cause: impl fmt::Display) -> Self {
+        tracing::error!(%cause, "internal error");
+        Self::new(Code::Internal, "Something went wrong on our side; the request id finds it in the log.")
+    }
+
+    /// One field, one message.
+    pub fn field(field: &str, message: impl Into<String>) -> Self {
+        auth::Error::invalid(field, message).into()
+    }
+
+    fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.code.name(), self.detail)
+    }
+}
+
+impl ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        self.status()
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut response = HttpResponse::new(self.status());
+        response.extensions_mut().insert(self.clone());
+        response
+    }
+}
+
+impl From<auth::Error> for ApiError {
+    fn from(error: auth::Error) -> Self {
+        let told = error.to_string();
+        let sentence = |code| Self::new(code, capitalised(&told));
+        match error {
+            auth::Error::WrongCredentials => sentence(Code::InvalidCredentials),
+            auth::Error::MissingCredential => Self::new(
+                Code::AuthenticationRequired,
+                "API key required: send Authorization: Bearer <token> or X-API-Key: <key>.",
+            ),
+            auth::Error::InvalidCredential(_) => sentence(Code::InvalidToken),
+            auth::Error::Forbidden(permission) => {
+                Self { scope: Some(permission.name()), ..sentence(Code::InsufficientPermissions) }
+            }
+            auth::Error::Refused(_) => sentence(Code::Forbidden),
+            auth::Error::NotFound => Self::new(Code::NotFound, "There is nothing of yours with this id."),
+            auth::Error::EmailTaken => sentence(Code::EmailTaken),
+            auth::Error::LastAdministrator => sentence(Code::LastAdministrator),
+            auth::Error::Invalid(violations) => Self {
+                violations: Some(violations),
+                ..Self::new(Code::ValidationFailed, "Some fields are not valid; see errors.")
+            },
+            auth::Error::Throttled(throttle) => Self {
+                retry_after: Some(throttle.retry_after),
+                windows: throttle.windows,
+                ..Self::new(
+                    Code::RateLimited,
+                    format!("The limit {:?} is reached; wait as long as Retry-After says.", throttle.policy),
+                )
+            },
+            auth::Error::Overloaded => sentence(Code::Overloaded),
+            auth::Error::Unavailable(source) => {
+                tracing::error!(%source, "a store is unavailable");
+                Self::new(Code::Unavailable, "A store is unavailable; try again shortly.")
+            }
+            auth::Error::Internal(cause) => Self::internal(cause),
+        }
+    }
+}
+
+impl From<storage::Error> for ApiError {
+    fn from(error: storage::Error) -> Self {
+        auth::Error::from(error).into()
+    }
+}
+
+impl From<inference::Error> for ApiError {
+    fn from(error: inference::Error) -> Self {
+        let told = capitalised(&error.to_string());
+        match error {
+            inference::Error::NotFound(_) => Self::new(Code::ModelNotFound, told),
+            inference::Error::Unavailable(_) => Self::new(Code::ModelUnavailable, told),
+            inference::Error::Overloaded => Self::new(Code::Overloaded, told),
+            inference::Error::Deadline => Self::new(Code::DeadlineExceeded, told),
+            inference::Error::InvalidInput(_) | inference::Error::NotAnImageModel(_) => Self::new(Code::InvalidInput, told),
+            inference::Error::InvalidImage(_) => Self::new(Code::InvalidImage, told),
+            inference::Error::ImageTooLarge(_) => Self::new(Code::TooLarge, told),
+            inference::Error::Runtime => Self::internal(told),
+        }
+    }
+}
+
+fn capitalised(text: &str) -> String {
+    let mut characters = text.chars();
+    let first = characters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
+    let end = if text.ends_with(['.', '!', '?']) { "" } else { "." };
+    format!("{first}{}{end}", characters.as_str())
+}

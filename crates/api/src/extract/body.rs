@@ -1,0 +1,91 @@
+//! Reading a body: bounded in size and time.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use actix_web::dev::Payload;
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use actix_web::web::{Bytes, BytesMut, Data};
+use actix_web::{FromRequest, HttpRequest};
+use futures_util::StreamExt;
+
+use crate::app::App;
+use crate::error::{ApiError, Code, Result};
+
+/// How much of a refused body is read and thrown away, so that the client gets to read the answer.
+const LINGER_BYTES: usize = 64 << 20;
+/// How long that may take.
+const LINGER_TIME: Duration = Duration::from_secs(5);
+/// Room reserved at first, whatever the client announces.
+const FIRST_RESERVATION: usize = 1 << 20;
+
+/// The whole body, of at most `limit` bytes, arriving within `time`.
+pub async fn read(request: &HttpRequest, payload: &mut Payload, limit: usize, time: Duration) -> Result<Bytes> {
+    if request.headers().get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+        linger(payload).await;
+        return Err(ApiError::new(Code::UnsupportedMediaType, "Send the body without Content-Encoding."));
+    }
+    let announced = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|length: usize| length > limit) {
+        linger(payload).await;
+        return Err(too_large(limit));
+    }
+    match tokio::time::timeout(time, collect(payload, limit, announced.unwrap_or(0))).await {
+        Ok(result) => result,
+        Err(_) => Err(ApiError::new(Code::MalformedRequest, "The body took too long to arrive.")),
+    }
+}
+
+async fn collect(payload: &mut Payload, limit: usize, announced: usize) -> Result<Bytes> {
+    let mut body = BytesMut::with_capacity(announced.min(limit).min(FIRST_RESERVATION));
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|_| ApiError::new(Code::MalformedRequest, "The body broke off."))?;
+        if body.len() + chunk.len() > limit {
+            linger(payload).await;
+            return Err(too_large(limit));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
+
+async fn linger(payload: &mut Payload) {
+    let drain = async {
+        let mut thrown_away = 0;
+        while let Some(Ok(chunk)) = payload.next().await {
+            thrown_away += chunk.len();
+            if thrown_away > LINGER_BYTES {
+                break;
+            }
+        }
+    };
+    // Whether all of it came does not matter: the answer is the same.
+    let _ = tokio::time::timeout(LINGER_TIME, drain).await;
+}
+
+fn too_large(limit: usize) -> ApiError {
+    ApiError::new(Code::TooLarge, format!("File too large: the limit is {limit} bytes."))
+}
+
+/// The body of an inference, of at most `MAX_INFER_BODY_MB`.
+pub struct InferBody(pub Bytes);
+
+impl FromRequest for InferBody {
+    type Error = ApiError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let (request, mut payload) = (request.clone(), payload.take());
+        Box::pin(async move {
+            let app = App::of(&request)?;
+            let limit = app.settings.sizes.infer_bytes();
+            read(&request, &mut payload, limit, body_time(&app)).await.map(Self)
+        })
+    }
+}
+
+/// How long a body may take to arrive.
+pub(super) fn body_time(app: &Data<App>) -> Duration {
+    Duration::from_secs(app.settings.sizes.body_timeout_seconds)
+}

@@ -1,0 +1,131 @@
+//! Pictures to predict: the body itself, or the `file` parts of a form.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use actix_multipart::{Multipart, MultipartError};
+use actix_web::dev::Payload;
+use actix_web::web::{Bytes, BytesMut, Data};
+use actix_web::{FromRequest, HttpMessage, HttpRequest};
+use futures_util::StreamExt;
+
+use super::body;
+use crate::app::App;
+use crate::error::{ApiError, Code, Result};
+
+/// One picture as it was sent.
+pub struct Picture {
+    /// The name that a form gives it; never used as a path.
+    pub filename: Option<String>,
+    /// Its bytes; the format is found in them.
+    pub bytes: Bytes,
+}
+
+/// All pictures of a request, at least one.
+pub struct Images(pub Vec<Picture>);
+
+/// Longest file name kept, in characters.
+const MAX_FILENAME: usize = 255;
+
+impl FromRequest for Images {
+    type Error = ApiError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let (request, payload) = (request.clone(), payload.take());
+        Box::pin(async move {
+            let app = App::of(&request)?;
+            match request.content_type() {
+                "multipart/form-data" => read_form(&app, &request, payload).await,
+                kind if kind.starts_with("image/") || kind == "application/octet-stream" || kind.is_empty() => {
+                    read_single(&app, &request, payload, kind).await
+                }
+                _ => Err(ApiError::new(
+                    Code::UnsupportedMediaType,
+                    "Send the picture as the body with an image/… Content-Type, or as multipart/form-data with a part named file.",
+                )),
+            }
+        })
+    }
+}
+
+async fn read_single(app: &Data<App>, request: &HttpRequest, mut payload: Payload, kind: &str) -> Result<Images> {
+    let limit = app.settings.sizes.image_bytes();
+    let bytes = body::read(request, &mut payload, limit, body::body_time(app)).await?;
+    let picture = checked(Picture { filename: None, bytes }, kind)?;
+    Ok(Images(vec![picture]))
+}
+
+async fn read_form(app: &Data<App>, request: &HttpRequest, payload: Payload) -> Result<Images> {
+    let form = Multipart::new(request.headers(), payload);
+    match tokio::time::timeout(body::body_time(app), read_parts(app, form)).await {
+        Ok(images) => images,
+        Err(_) => Err(ApiError::new(Code::MalformedRequest, "The body took too long to arrive.")),
+    }
+}
+
+async fn read_parts(app: &Data<App>, mut form: Multipart) -> Result<Images> {
+    let sizes = &app.settings.sizes;
+    let mut pictures = Vec::new();
+    let mut room = sizes.max_content_length;
+    while let Some(part) = form.next().await {
+        let mut part = part.map_err(broken)?;
+        if part.name() != Some("file") {
+            return Err(ApiError::new(Code::MalformedRequest, "The form may have parts named file only."));
+        }
+        if pictures.len() == sizes.max_images_per_request {
+            let most = sizes.max_images_per_request;
+            return Err(ApiError::new(Code::TooLarge, format!("Send at most {most} pictures at a time.")));
+        }
+        let filename = part.content_disposition().and_then(|disposition| disposition.get_filename());
+        let filename = filename.map(|name| name.chars().filter(|c| !c.is_control()).take(MAX_FILENAME).collect());
+        let kind = part.content_type().map(ToString::to_string).unwrap_or_default();
+        let limit = sizes.image_bytes().min(room);
+        let mut bytes = BytesMut::new();
+        while let Some(chunk) = part.next().await {
+            let chunk = chunk.map_err(broken)?;
+            if bytes.len() + chunk.len() > limit {
+                return Err(ApiError::new(Code::TooLarge, format!("File too large: the limit is {limit} bytes.")));
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        room -= bytes.len();
+        pictures.push(checked(Picture { filename, bytes: bytes.freeze() }, &kind)?);
+    }
+    if pictures.is_empty() {
+        return Err(ApiError::new(Code::InvalidImage, "No file selected: the form has no part named file."));
+    }
+    Ok(Images(pictures))
+}
+
+fn broken(error: MultipartError) -> ApiError {
+    ApiError::new(Code::MalformedRequest, format!("The form cannot be read: {error}."))
+}
+
+/// A picture whose header says another format than its bytes is refused: one of the two is a mistake or a lie.
+fn checked(picture: Picture, declared: &str) -> Result<Picture> {
+    if picture.bytes.is_empty() {
+        return Err(ApiError::new(Code::InvalidImage, "No file selected: the picture is empty."));
+    }
+    match (signature(&picture.bytes), declared.strip_prefix("image/")) {
+        (Some(found), Some(said)) if said != found && said != "*" && !(said == "jpg" && found == "jpeg") => {
+            Err(ApiError::new(
+                Code::InvalidImage,
+                format!("Invalid file type: Content-Type says image/{said}, the bytes are image/{found}."),
+            ))
+        }
+        _ => Ok(picture),
+    }
+}
+
+/// The format that the first bytes tell.
+fn signature(bytes: &[u8]) -> Option<&'static str> {
+    match bytes {
+        [0x89, b'P', b'N', b'G', ..] => Some("png"),
+        [0xff, 0xd8, 0xff, ..] => Some("jpeg"),
+        [b'G', b'I', b'F', b'8', ..] => Some("gif"),
+        [b'B', b'M', ..] => Some("bmp"),
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some("webp"),
+        _ => None,
+    }
+}

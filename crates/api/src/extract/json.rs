@@ -1,0 +1,82 @@
+//! A JSON body: the right media type, no unknown members, every rule of its type kept.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+
+use actix_web::dev::Payload;
+use actix_web::{FromRequest, HttpMessage, HttpRequest};
+use serde::de::DeserializeOwned;
+use validator::{Validate, ValidationError, ValidationErrors, ValidationErrorsKind};
+
+use super::body;
+use crate::app::App;
+use crate::error::{ApiError, Code, Result};
+
+/// A checked body.
+pub struct Json<T>(pub T);
+
+impl<T: DeserializeOwned + Validate + 'static> FromRequest for Json<T> {
+    type Error = ApiError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let (request, mut payload) = (request.clone(), payload.take());
+        Box::pin(async move {
+            let app = App::of(&request)?;
+            let limit = app.settings.sizes.max_json_length;
+            let bytes = body::read(&request, &mut payload, limit, body::body_time(&app)).await?;
+            if request.content_type() != "application/json" {
+                return Err(ApiError::new(Code::UnsupportedMediaType, "Send JSON, with Content-Type: application/json."));
+            }
+            parse(&bytes).map(Self)
+        })
+    }
+}
+
+fn parse<T: DeserializeOwned + Validate>(bytes: &[u8]) -> Result<T> {
+    let value: T = serde_json::from_slice(bytes).map_err(|error| unreadable(&error))?;
+    value.validate().map_err(|errors| ApiError {
+        violations: Some(messages(&errors)),
+        ..ApiError::new(Code::ValidationFailed, "Some fields are not valid; see errors.")
+    })?;
+    Ok(value)
+}
+
+/// The reader's own words name the member and the place; the values, which may be secrets, stay out.
+fn unreadable(error: &serde_json::Error) -> ApiError {
+    let place = format!("line {}, column {}", error.line(), error.column());
+    let detail = match error.classify() {
+        serde_json::error::Category::Eof => "The JSON body ends too early".to_owned(),
+        serde_json::error::Category::Data => without_values(&error.to_string()),
+        _ => "The body is not valid JSON".to_owned(),
+    };
+    ApiError::new(Code::MalformedRequest, format!("{detail} ({place})."))
+}
+
+/// `unknown field `x`, expected …` and `missing field `x`` are told; `invalid type: string "…"` loses its value.
+fn without_values(text: &str) -> String {
+    let text = text.rsplit_once(" at line ").map_or(text, |(text, _)| text);
+    match text.split_once(": ") {
+        Some((problem, rest)) => {
+            let expected = rest.rsplit_once(", expected ").map_or("something else", |(_, expected)| expected);
+            format!("A member has the wrong type or value ({problem}): expected {expected}")
+        }
+        None => format!("The body does not fit: {text}"),
+    }
+}
+
+fn messages(errors: &ValidationErrors) -> BTreeMap<String, Vec<String>> {
+    let field = |(name, kind): (&std::borrow::Cow<'_, str>, &ValidationErrorsKind)| {
+        let messages = match kind {
+            ValidationErrorsKind::Field(errors) => errors.iter().map(message).collect(),
+            ValidationErrorsKind::Struct(_) | ValidationErrorsKind::List(_) => vec!["this is not valid".to_owned()],
+        };
+        (name.to_string(), messages)
+    };
+    errors.errors().iter().map(field).collect()
+}
+
+fn message(error: &ValidationError) -> String {
+    error.message.as_ref().map_or_else(|| format!("this is not valid ({})", error.code), ToString::to_string)
+}

@@ -1,0 +1,98 @@
+//! Arguments from the path and the query.
+
+use std::future::{Ready, ready};
+
+use actix_web::dev::Payload;
+use actix_web::{FromRequest, HttpRequest, web};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use storage::{Cursor, PageRequest};
+use utoipa::IntoParams;
+use uuid::Uuid;
+
+use crate::error::{ApiError, Code, Result};
+
+/// `{id}` of the path; what is no UUID names nothing.
+pub struct Id(pub Uuid);
+
+/// `{name}` of the path, a model's.
+pub struct ModelName(pub String);
+
+/// `{version}` of the path, a model's.
+pub struct ModelVersion(pub String);
+
+/// Query parameters; an unknown or malformed one is an error.
+pub struct Parameters<T>(pub T);
+
+/// Which part of a list is wanted.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct PageParameters {
+    /// Most items, 1 to 100; 50 if none is given.
+    #[param(minimum = 1, maximum = 100)]
+    pub limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    pub cursor: Option<String>,
+}
+
+impl PageParameters {
+    /// The page to read.
+    pub fn request(&self) -> Result<PageRequest> {
+        page(self.limit, self.cursor.as_deref())
+    }
+}
+
+/// Reads the two parameters of every list.
+pub fn page(limit: Option<u32>, cursor: Option<&str>) -> Result<PageRequest> {
+    let limit = limit.unwrap_or(PageRequest::default().limit);
+    if !(1..=100).contains(&limit) {
+        return Err(ApiError::field("limit", "use 1 to 100"));
+    }
+    let cursor = cursor.map(|text| Cursor::parse(text).ok_or_else(|| ApiError::field("cursor", "use next_cursor of the page before")));
+    Ok(PageRequest { limit, cursor: cursor.transpose()? })
+}
+
+fn segment<'a>(request: &'a HttpRequest, name: &str) -> &'a str {
+    request.match_info().get(name).unwrap_or_default()
+}
+
+impl FromRequest for Id {
+    type Error = ApiError;
+    type Future = Ready<Result<Self>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let id = Uuid::parse_str(segment(request, "id")).map(Self);
+        ready(id.map_err(|_| ApiError::new(Code::NotFound, "There is nothing with this id.")))
+    }
+}
+
+impl FromRequest for ModelName {
+    type Error = ApiError;
+    type Future = Ready<Result<Self>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(Ok(Self(segment(request, "name").to_owned())))
+    }
+}
+
+impl FromRequest for ModelVersion {
+    type Error = ApiError;
+    type Future = Ready<Result<Self>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(Ok(Self(segment(request, "version").to_owned())))
+    }
+}
+
+impl<T: DeserializeOwned> FromRequest for Parameters<T> {
+    type Error = ApiError;
+    type Future = Ready<Result<Self>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let parameters = web::Query::<T>::from_query(request.query_string());
+        ready(parameters.map(|parameters| Self(parameters.into_inner())).map_err(|error| {
+            ApiError::new(Code::MalformedRequest, format!("The query is not valid: {error}."))
+        }))
+    }
+}

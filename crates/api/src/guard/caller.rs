@@ -1,0 +1,126 @@
+//! The first argument of every handler: proof that the guards let the request through.
+//!
+//! It is synchronous on purpose: actix-web polls a handler's arguments in order and stops only at one that is ready
+//! with an error, so an asynchronous proof would let the body be read before it fails.
+
+use std::future::{Ready, ready};
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use actix_web::dev::Payload;
+use actix_web::{FromRequest, HttpMessage, HttpRequest};
+use auth::{Origin, Permission, Principal};
+
+use crate::error::ApiError;
+use crate::middleware::RequestContext;
+
+/// What a route asks of whoever calls it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Requirement {
+    /// Nothing: a public route.
+    Nothing,
+    /// A caller, with this permission unless it is about what is one's own.
+    Caller {
+        /// The permission.
+        permission: Option<Permission>,
+    },
+}
+
+/// What a handler's caller must have.
+pub trait Access: 'static {
+    /// The permission; none for what is one's own.
+    const PERMISSION: Option<Permission>;
+}
+
+/// What is one's own: any caller.
+#[derive(Debug)]
+pub struct Own;
+
+impl Access for Own {
+    const PERMISSION: Option<Permission> = None;
+}
+
+/// One type for each permission, to stand in a handler's signature.
+pub mod permission {
+    use auth::Permission;
+
+    macro_rules! types {
+        ($($name:ident)*) => { $(
+            #[doc = concat!("Callers with ", stringify!($name), ".")]
+            #[derive(Debug)]
+            pub struct $name;
+
+            impl super::Access for $name {
+                const PERMISSION: Option<Permission> = Some(Permission::$name);
+            }
+        )* };
+    }
+
+    types! { ModelsRead ModelsInfer UsersRead UsersManage }
+}
+
+/// Left by the guards in the request.
+pub(super) struct Proof {
+    pub principal: Arc<Principal>,
+    pub requirement: Requirement,
+}
+
+/// A caller who has what `A` asks for.
+pub struct Caller<A: Access> {
+    /// Who it is.
+    pub principal: Arc<Principal>,
+    /// Where the request comes from.
+    pub origin: Origin,
+    access: PhantomData<A>,
+}
+
+/// Anyone, on a public route.
+pub struct Visitor {
+    /// Where the request comes from.
+    pub origin: Origin,
+}
+
+/// An argument that says what its route requires.
+pub trait FirstArgument: FromRequest + 'static {
+    /// What the route requires.
+    const REQUIREMENT: Requirement;
+}
+
+impl<A: Access> FirstArgument for Caller<A> {
+    const REQUIREMENT: Requirement = Requirement::Caller { permission: A::PERMISSION };
+}
+
+impl FirstArgument for Visitor {
+    const REQUIREMENT: Requirement = Requirement::Nothing;
+}
+
+impl<A: Access> FromRequest for Caller<A> {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let extensions = request.extensions();
+        let proof = extensions.get::<Proof>().filter(|proof| proof.requirement == Self::REQUIREMENT);
+        ready(proof.map_or_else(
+            || Err(ApiError::internal("a handler was reached without its guard")),
+            |proof| {
+                let principal = Arc::clone(&proof.principal);
+                Ok(Self { principal, origin: RequestContext::origin(request, &extensions), access: PhantomData })
+            },
+        ))
+    }
+}
+
+impl FromRequest for Visitor {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(Ok(Self { origin: RequestContext::origin(request, &request.extensions()) }))
+    }
+}
+
+/// The account behind a request that was let through, for the access log.
+pub(crate) fn account(request: &HttpRequest) -> Option<uuid::Uuid> {
+    request.extensions().get::<Proof>().map(|proof| proof.principal.account)
+}

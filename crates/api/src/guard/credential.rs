@@ -1,0 +1,34 @@
+//! Where a credential may stand: `Authorization: Bearer` or `X-API-Key`, once, and never in a URL.
+
+use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderName};
+
+use crate::error::{ApiError, Code, Result};
+
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+/// The one credential of a request.
+pub fn read(headers: &HeaderMap) -> Result<&str> {
+    let keys = headers.get_all(API_KEY);
+    let tokens = headers.get_all(AUTHORIZATION);
+    let mut all = keys.map(|value| (false, value)).chain(tokens.map(|value| (true, value)));
+    let (is_bearer, value) = all.next().ok_or(auth::Error::MissingCredential)?;
+    if all.next().is_some() {
+        return Err(ApiError::new(
+            Code::AmbiguousCredentials,
+            "Send either one Authorization header or one X-API-Key header, not several.",
+        ));
+    }
+    let unreadable = auth::Error::InvalidCredential("the credential has characters that none of ours has");
+    let text = value.to_str().map_err(|_| unreadable)?;
+    if is_bearer { bearer(text) } else { Ok(text.trim()) }
+}
+
+/// RFC 6750, section 2.1; the scheme's case does not matter (RFC 9110, section 11.1).
+fn bearer(text: &str) -> Result<&str> {
+    let (scheme, credential) = text.split_once(' ').unwrap_or((text, ""));
+    let credential = credential.trim();
+    if !scheme.eq_ignore_ascii_case("bearer") || credential.is_empty() {
+        return Err(auth::Error::InvalidCredential("write the header as: Authorization: Bearer <token>").into());
+    }
+    Ok(credential)
+}

@@ -1,0 +1,219 @@
+//! Who used what: counted in memory on the hot path, written in numbered batches off it.
+
+use std::collections::HashMap;
+use std::mem;
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use auth::Credential;
+use bytes::Bytes;
+use chrono::{DateTime, NaiveDate, Utc};
+use inference::{Model, Timing};
+use storage::{KeyUse, Scope, Service, Store, UsageEntry};
+use uuid::Uuid;
+
+use crate::error::Result;
+use crate::guard::{Access, Caller};
+
+/// How often usage is written: what a crash can lose.
+pub const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What a request asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Work {
+    inferences: u64,
+    images: u64,
+    bytes: u64,
+}
+
+impl Work {
+    /// Pictures to classify.
+    pub fn pictures(pictures: &[Bytes]) -> Self {
+        let bytes = pictures.iter().map(|picture| picture.len() as u64).sum();
+        Self { inferences: pictures.len() as u64, images: pictures.len() as u64, bytes }
+    }
+
+    /// Tensors of `rows` rows in a body of `bytes` bytes.
+    pub fn tensors(rows: usize, bytes: usize) -> Self {
+        Self { inferences: rows as u64, images: 0, bytes: bytes as u64 }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Account {
+    account: Uuid,
+    /// Nil: an access token.
+    key: Uuid,
+    model: String,
+    version: String,
+    day: NaiveDate,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    requests: u64,
+    inferences: u64,
+    images: u64,
+    bytes: u64,
+    compute_microseconds: u64,
+    failures: u64,
+}
+
+#[derive(Default)]
+struct Ledger {
+    usage: HashMap<Account, Counts>,
+    keys: HashMap<Uuid, (DateTime<Utc>, Option<String>)>,
+}
+
+/// A batch on its way to the database; kept until it is there, under the same number.
+struct Batch {
+    number: i64,
+    usage: Vec<UsageEntry>,
+    keys: Vec<KeyUse>,
+}
+
+/// The ledger of this replica.
+pub struct Metering {
+    replica: Uuid,
+    store: Store,
+    ledger: Mutex<Ledger>,
+    /// Also keeps two flushes from running at once.
+    unwritten: tokio::sync::Mutex<(i64, Option<Batch>)>,
+}
+
+impl Metering {
+    /// An empty ledger for this replica.
+    pub fn new(replica: Uuid, store: Store) -> Self {
+        Self { replica, store, ledger: Mutex::default(), unwritten: tokio::sync::Mutex::new((0, None)) }
+    }
+
+    /// The replica whose ledger this is.
+    pub fn replica(&self) -> Uuid {
+        self.replica
+    }
+
+    /// Notes the work of an inference and how it went, and passes its answer on.
+    pub fn settle<A: Access, Answer>(
+        &self,
+        caller: &Caller<A>,
+        model: &Model,
+        work: Work,
+        answer: std::result::Result<Answer, inference::Error>,
+        timing: impl FnOnce(&Answer) -> Timing,
+    ) -> Result<Answer> {
+        let timing = answer.as_ref().ok().map(timing);
+        report(model, timing.as_ref(), answer.as_ref().err());
+        self.note(caller, model, work, timing.map(|timing| timing.compute));
+        Ok(answer?)
+    }
+
+    /// `compute` is none for a failure, which is counted but not charged.
+    fn note<A: Access>(&self, caller: &Caller<A>, model: &Model, work: Work, compute: Option<Duration>) {
+        let now = self.store.clock().now();
+        let key = match caller.principal.credential {
+            Credential::ApiKey { id } => id,
+            Credential::Session { .. } => Uuid::nil(),
+        };
+        let account = Account {
+            account: caller.principal.account,
+            key,
+            model: model.name().to_owned(),
+            version: model.version().to_owned(),
+            day: now.date_naive(),
+        };
+        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        if !key.is_nil() {
+            ledger.keys.insert(key, (now, caller.origin.address.map(truncated)));
+        }
+        let counts = ledger.usage.entry(account).or_default();
+        counts.requests += 1;
+        match compute {
+            Some(compute) => {
+                counts.inferences += work.inferences;
+                counts.images += work.images;
+                counts.bytes += work.bytes;
+                counts.compute_microseconds += u64::try_from(compute.as_micros()).unwrap_or(u64::MAX);
+            }
+            None => counts.failures += 1,
+        }
+    }
+
+    /// Writes what has come together. A batch that failed is tried again under its number, so that it counts once.
+    pub async fn flush(&self) -> storage::Result<()> {
+        let mut unwritten = self.unwritten.lock().await;
+        let (last, pending) = &mut *unwritten;
+        if let Some(batch) = pending.as_ref() {
+            self.write(batch).await?;
+            *pending = None;
+        }
+        let ledger = mem::take(&mut *self.ledger.lock().unwrap_or_else(PoisonError::into_inner));
+        if ledger.usage.is_empty() {
+            return Ok(());
+        }
+        *last += 1;
+        let batch = pending.insert(batch(*last, ledger));
+        self.write(batch).await?;
+        *pending = None;
+        Ok(())
+    }
+
+    async fn write(&self, batch: &Batch) -> storage::Result<()> {
+        let mut tx = self.store.begin(Scope::Service(Service::Metering)).await?;
+        tx.usage().record(self.replica, batch.number, &batch.usage).await?;
+        tx.api_keys().touch(&batch.keys).await?;
+        tx.commit().await
+    }
+}
+
+fn batch(number: i64, ledger: Ledger) -> Batch {
+    let signed = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    let usage = ledger.usage.into_iter().map(|(account, counts)| UsageEntry {
+        account_id: account.account,
+        api_key_id: account.key,
+        model: account.model,
+        version: account.version,
+        day: account.day,
+        requests: signed(counts.requests),
+        inferences: signed(counts.inferences),
+        images: signed(counts.images),
+        bytes: signed(counts.bytes),
+        compute_microseconds: signed(counts.compute_microseconds),
+        failures: signed(counts.failures),
+    });
+    let keys = ledger.keys.into_iter().map(|(key, (at, network))| (key, at, network));
+    Batch { number, usage: usage.collect(), keys: keys.collect() }
+}
+
+/// An address without the part that tells one person's machine from another's: /24 or /48.
+fn truncated(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => {
+            let [a, b, c, _] = address.octets();
+            format!("{a}.{b}.{c}.0/24")
+        }
+        IpAddr::V6(address) => {
+            let [a, b, c, ..] = address.segments();
+            format!("{a:x}:{b:x}:{c:x}::/48")
+        }
+    }
+}
+
+fn report(model: &Model, timing: Option<&Timing>, error: Option<&inference::Error>) {
+    let outcome = match error {
+        None => "success",
+        Some(inference::Error::Overloaded) => "overloaded",
+        Some(inference::Error::Deadline) => "deadline",
+        Some(inference::Error::Runtime) => "error",
+        Some(_) => "invalid",
+    };
+    let (name, version) = (model.name().to_owned(), model.version().to_owned());
+    metrics::counter!("inference_requests_total", "model" => name.clone(), "version" => version, "outcome" => outcome)
+        .increment(1);
+    if let Some(timing) = timing {
+        let stages = [("preprocess", timing.preprocess), ("queue", timing.queue), ("compute", timing.compute)];
+        for (stage, duration) in stages {
+            metrics::histogram!("inference_stage_seconds", "model" => name.clone(), "stage" => stage).record(duration);
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! What an operator's Prometheus reads.
+
+use actix_web::http::header::{AUTHORIZATION, HeaderMap};
+use actix_web::{HttpRequest, HttpResponse, web};
+use auth::LimitClass;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use secrecy::ExposeSecret;
+use storage::{Scope, Service};
+
+use crate::app::App;
+use crate::error::{ApiError, Result};
+use crate::guard::{Visitor, credential};
+
+/// Upper bounds of the time buckets, in seconds: a tiny model takes microseconds, a large one tenths of a second.
+const STAGE_BUCKETS: [f64; 12] = [1e-5, 5e-5, 1e-4, 5e-4, 1e-3, 5e-3, 1e-2, 5e-2, 0.1, 0.5, 1.0, 5.0];
+
+/// Installs the recorder of this process.
+pub fn install() -> std::result::Result<PrometheusHandle, metrics_exporter_prometheus::BuildError> {
+    PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Full("inference_stage_seconds".into()), &STAGE_BUCKETS)?
+        .install_recorder()
+}
+
+/// The metrics of this process, in Prometheus's text format; for METRICS_TOKEN as a bearer token, or a caller with
+/// `system:manage`.
+#[utoipa::path(get, path = "/metrics", tag = "operations", security(("bearer" = ["system:manage"])),
+    responses((status = 200, description = "Prometheus text format", body = String, content_type = "text/plain"),
+              (status = 401, description = "No valid credential"), (status = 403, description = "The caller may not")))]
+pub async fn scrape(visitor: Visitor, app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse> {
+    if !has_token(&app, request.headers()) {
+        let credential = credential::read(request.headers())?;
+        let address = visitor.origin.address.ok_or_else(|| ApiError::internal("a request without an address"))?;
+        let permission = Some(auth::Permission::SystemManage);
+        app.auth.enter(credential, address, permission, LimitClass::Read).await?;
+    }
+    let text = format!("{}{}", app.metrics.render(), gauges(&app).await);
+    Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text))
+}
+
+fn has_token(app: &App, headers: &HeaderMap) -> bool {
+    let expected = app.settings.program.metrics_token.as_ref();
+    let sent = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+    match (expected, sent) {
+        (Some(expected), Some(sent)) => auth::same_secret(expected.expose_secret(), sent),
+        _ => false,
+    }
+}
+
+/// What is counted elsewhere and only read here.
+async fn gauges(app: &App) -> String {
+    let queries = app.store.queries();
+    let (succeeded, failed) = app.auth.login_attempts();
+    let mut lines = vec![
+        ("storage_queries_total".to_owned(), "counter", queries.request as f64),
+        ("storage_background_queries_total".to_owned(), "counter", queries.background as f64),
+        ("ephemeral_round_trips_total".to_owned(), "counter", app.ephemeral.round_trips() as f64),
+        ("login_attempts_total{status=\"success\"}".to_owned(), "counter", succeeded as f64),
+        ("login_attempts_total{status=\"failure\"}".to_owned(), "counter", failed as f64),
+    ];
+    if let Ok(sessions) = active_sessions(app).await {
+        lines.push(("active_sessions".to_owned(), "gauge", sessions as f64));
+    }
+    if let Some(bytes) = resident_bytes() {
+        lines.push(("process_resident_memory_bytes".to_owned(), "gauge", bytes as f64));
+    }
+    for status in app.registry.models() {
+        if let Ok(model) = app.registry.find(&status.name, Some(&status.version)) {
+            let depth = model.queue_depth() as f64;
+            lines.push((format!("inference_queue_depth{{model=\"{}\"}}", status.name), "gauge", depth));
+        }
+    }
+    render(&lines)
+}
+
+fn render(lines: &[(String, &str, f64)]) -> String {
+    let mut text = String::new();
+    let mut last = "";
+    for (series, kind, value) in lines {
+        let name = series.split('{').next().unwrap_or(series);
+        if name != last {
+            text.push_str(&format!("# TYPE {name} {kind}\n"));
+            last = name;
+        }
+        text.push_str(&format!("{series} {value}\n"));
+    }
+    text
+}
+
+async fn active_sessions(app: &App) -> storage::Result<i64> {
+    let mut tx = app.store.read(Scope::Service(Service::Metering)).await?;
+    tx.sessions().active_count().await
+}
+
+/// Linux: the second number of `statm`, in pages.
+fn resident_bytes() -> Option<u64> {
+    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
+    Some(pages * rustix::param::page_size() as u64)
+}

@@ -1,0 +1,175 @@
+//! Who is asking, from where and under which id; one line in the access log for each answer.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::rc::Rc;
+use std::time::Instant;
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{Extensions, ServiceRequest, ServiceResponse};
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use actix_web::middleware::Next;
+use actix_web::{HttpMessage, HttpRequest, web};
+use auth::Origin;
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::settings::Network;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const FORWARDED_FOR: &str = "x-forwarded-for";
+const FORWARDED_PROTO: &str = "x-forwarded-proto";
+/// Longest request id taken from a client, in bytes.
+const MAX_ID: usize = 128;
+/// Longest `User-Agent` kept, in characters.
+const MAX_USER_AGENT: usize = 256;
+
+/// What is known of a request before anything else.
+#[derive(Debug)]
+pub struct RequestContext {
+    /// Found in the answer, in the log and in the audit trail.
+    pub id: String,
+    /// The client's address, trusted proxies taken into account.
+    pub address: IpAddr,
+    /// Whether the connection is loopback or came over HTTPS to a trusted proxy.
+    pub protected: bool,
+}
+
+impl RequestContext {
+    /// The context of a request; every request has one.
+    pub fn of(request: &ServiceRequest) -> Rc<Self> {
+        Self::in_extensions(&request.extensions())
+    }
+
+    fn in_extensions(extensions: &Extensions) -> Rc<Self> {
+        extensions.get::<Rc<Self>>().map_or_else(|| Rc::new(Self::unknown()), Rc::clone)
+    }
+
+    /// For the audit trail.
+    pub fn origin(request: &HttpRequest, extensions: &Extensions) -> Origin {
+        let context = Self::in_extensions(extensions);
+        let agent = request.headers().get(USER_AGENT).and_then(|value| value.to_str().ok());
+        Origin {
+            address: Some(context.address),
+            user_agent: agent.map(|agent| agent.chars().take(MAX_USER_AGENT).collect()),
+            request_id: Some(context.id.clone()),
+        }
+    }
+
+    fn unknown() -> Self {
+        Self { id: String::new(), address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), protected: false }
+    }
+
+    fn read(request: &ServiceRequest, trusted: &[Network]) -> Self {
+        let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip().to_canonical());
+        let headers = request.headers();
+        let by_proxy = is_trusted(trusted, peer);
+        let https = by_proxy && headers.get(FORWARDED_PROTO).is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"));
+        Self {
+            id: request_id(headers).unwrap_or_else(|| Uuid::now_v7().to_string()),
+            address: if by_proxy { client_behind(headers, trusted, peer) } else { peer },
+            protected: https || peer.is_loopback(),
+        }
+    }
+}
+
+/// Gives the request its context, and the access log its line.
+pub async fn accompany(
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    let started = Instant::now();
+    let trusted = request.app_data::<web::Data<App>>().map(|app| app.settings.program.trusted_proxies.clone());
+    let context = Rc::new(RequestContext::read(&request, &trusted.unwrap_or_default()));
+    request.extensions_mut().insert(Rc::clone(&context));
+    let mut response = next.call(request).await?;
+    if let Ok(value) = HeaderValue::from_str(&context.id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    record(&response, &context, started);
+    Ok(response)
+}
+
+fn record<B>(response: &ServiceResponse<B>, context: &RequestContext, started: Instant) {
+    let request = response.request();
+    let status = response.status().as_u16();
+    // The pattern, not the path: a metric must not grow with what clients make up.
+    let endpoint = request.match_pattern().unwrap_or_else(|| "unknown".into());
+    let method = known_method(request.method().as_str());
+    metrics::counter!("api_requests_total", "endpoint" => endpoint, "method" => method, "status" => status.to_string())
+        .increment(1);
+    tracing::info!(
+        target: "access",
+        request_id = context.id,
+        method = request.method().as_str(),
+        path = request.path(),
+        status,
+        duration_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
+        client = %context.address,
+        account = crate::guard::account(request).map(tracing::field::display),
+    );
+}
+
+fn known_method(method: &str) -> &'static str {
+    const KNOWN: [&str; 9] = ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "TRACE", "CONNECT"];
+    KNOWN.into_iter().find(|known| *known == method).unwrap_or("other")
+}
+
+/// A client's own id is kept when it is harmless in a log and a header.
+fn request_id(headers: &HeaderMap) -> Option<String> {
+    let id = headers.get(&REQUEST_ID)?.to_str().ok()?;
+    let harmless = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+    (harmless && (1..=MAX_ID).contains(&id.len())).then(|| id.to_owned())
+}
+
+/// Walks `X-Forwarded-For` from the right: each trusted hop vouches for the one before it, the first untrusted is the
+/// client. What stands further left is the client's own claim.
+fn client_behind(headers: &HeaderMap, trusted: &[Network], peer: IpAddr) -> IpAddr {
+    let lines: Vec<&str> = headers.get_all(FORWARDED_FOR).filter_map(|value| value.to_str().ok()).collect();
+    let mut client = peer;
+    for hop in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
+        let Ok(address) = hop.trim().parse::<IpAddr>() else { break };
+        client = address.to_canonical();
+        if !is_trusted(trusted, client) {
+            break;
+        }
+    }
+    client
+}
+
+fn is_trusted(trusted: &[Network], address: IpAddr) -> bool {
+    trusted.iter().any(|network| network.0.contains(&address))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    fn client(peer: &str, forwarded: &str) -> String {
+        let trusted: Vec<Network> = vec!["10.0.0.0/8".parse().unwrap()];
+        let peer = format!("{peer}:1234").parse().unwrap();
+        let request = TestRequest::default().peer_addr(peer).insert_header((FORWARDED_FOR, forwarded));
+        RequestContext::read(&request.to_srv_request(), &trusted).address.to_string()
+    }
+
+    #[test]
+    fn the_client_is_the_rightmost_address_that_no_trusted_proxy_has() {
+        assert_eq!(client("192.0.2.9", "198.51.100.1"), "192.0.2.9", "an untrusted peer is the client");
+        assert_eq!(client("10.0.0.1", "198.51.100.1"), "198.51.100.1");
+        assert_eq!(client("10.0.0.1", "203.0.113.7, 198.51.100.1"), "198.51.100.1", "the left part is a claim");
+        assert_eq!(client("10.0.0.1", "198.51.100.1, 10.0.0.2"), "198.51.100.1", "two proxies");
+        assert_eq!(client("10.0.0.1", "nonsense"), "10.0.0.1");
+        assert_eq!(client("10.0.0.1", "198.51.100.1, nonsense"), "10.0.0.1");
+    }
+
+    #[test]
+    fn only_a_harmless_request_id_is_kept() {
+        let kept = |id: &str| request_id(TestRequest::default().insert_header((REQUEST_ID, id)).to_http_request().headers());
+        assert_eq!(kept("abc-1.2_3").as_deref(), Some("abc-1.2_3"));
+        assert_eq!(kept("a b"), None);
+        assert_eq!(kept("\u{1b}[31m"), None);
+        assert_eq!(kept(&"a".repeat(129)), None);
+    }
+}

@@ -1,0 +1,23 @@
+//! Which web pages may call the API.
+
+use actix_cors::Cors;
+use actix_web::http::Method;
+use actix_web::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName};
+
+use crate::settings::Origins;
+
+/// How long a browser may remember a preflight, in seconds.
+const MAX_AGE: usize = 3600;
+
+/// The listed origins, with the methods and headers that the API has.
+pub fn cors(origins: &Origins) -> Cors {
+    let header = HeaderName::from_static;
+    let cors = origins.0.iter().fold(Cors::default(), |cors, origin| cors.allowed_origin(origin));
+    cors.allowed_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
+        .allowed_headers([ACCEPT, AUTHORIZATION, CONTENT_TYPE, header("x-api-key"), header("x-request-id")])
+        .allowed_header(header("inference-header-content-length"))
+        .expose_headers([header("x-request-id"), header("retry-after"), header("ratelimit"), header("ratelimit-policy")])
+        .expose_headers([header("inference-header-content-length")])
+        .block_on_origin_mismatch(false)
+        .max_age(MAX_AGE)
+}

@@ -1,0 +1,123 @@
+//! The one place that writes an error's body.
+
+use std::rc::Rc;
+
+use actix_web::body::{BoxBody, EitherBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::middleware::Next;
+use auth::Violations;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::RequestContext;
+use crate::error::ApiError;
+use crate::guard::{whole_seconds, write_rate_headers};
+
+/// An error as RFC 9457 writes it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Problem {
+    /// A URI for the kind of error.
+    #[serde(rename = "type")]
+    #[schema(example = "urn:modelgate:problem:not_found")]
+    kind: String,
+    /// The kind of error in words.
+    title: &'static str,
+    /// The HTTP status.
+    status: u16,
+    /// What happened and what to do.
+    detail: String,
+    /// A stable name for the kind of error.
+    code: &'static str,
+    /// The id that finds this request in the log.
+    request_id: String,
+    /// Field → what is wrong with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<std::collections::BTreeMap<String, Vec<String>>>)]
+    errors: Option<Violations>,
+}
+
+/// Gives every error its documented body and headers, whether a handler, a guard or the framework made it.
+pub async fn write_errors<B: MessageBody + 'static>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<EitherBody<B>>, actix_web::Error> {
+    let context = RequestContext::of(&request);
+    let response = next.call(request).await?;
+    let error = response.response().extensions().get::<ApiError>().cloned();
+    let status = response.status();
+    let Some(error) = error.or_else(|| is_bare(&response).then(|| ApiError::from_status(status))) else {
+        return Ok(response.map_into_left_body());
+    };
+    Ok(written(response, &error, &context).map_into_right_body())
+}
+
+/// An error that the framework made: what handlers answer on purpose, such as a health report, is JSON.
+fn is_bare<B>(response: &ServiceResponse<B>) -> bool {
+    let status = response.status();
+    let is_json = response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+    (status.is_client_error() || status.is_server_error()) && !is_json
+}
+
+fn written<B>(response: ServiceResponse<B>, error: &ApiError, context: &Rc<RequestContext>) -> ServiceResponse {
+    let is_v2 = response.request().path().starts_with("/v2");
+    let (media_type, body) = if is_v2 {
+        // Exactly this media type: a client compares it as a whole.
+        ("application/json", serde_json::json!({"error": error.detail}).to_string())
+    } else {
+        ("application/problem+json", problem(error, context))
+    };
+    let status = StatusCode::from_u16(error.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let (request, old) = response.into_parts();
+    let mut new = actix_web::HttpResponse::with_body(status, BoxBody::new(body));
+    // What inner layers added, such as CORS headers, holds for the error as well.
+    for (name, value) in old.headers() {
+        new.headers_mut().append(name.clone(), value.clone());
+    }
+    new.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    describe(error, new.headers_mut());
+    ServiceResponse::new(request, new)
+}
+
+fn problem(error: &ApiError, context: &RequestContext) -> String {
+    let problem = Problem {
+        kind: format!("urn:modelgate:problem:{}", error.code.name()),
+        title: error.code.title(),
+        status: error.code.status(),
+        detail: error.detail.clone(),
+        code: error.code.name(),
+        request_id: context.id.clone(),
+        errors: error.violations.clone(),
+    };
+    serde_json::to_string(&problem).unwrap_or_default()
+}
+
+fn describe(error: &ApiError, headers: &mut HeaderMap) {
+    let mut put = |name, value: String| {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(name, value);
+        }
+    };
+    if let Some(wait) = error.retry_after {
+        put(RETRY_AFTER, whole_seconds(wait).max(1).to_string());
+    }
+    if let Some(allow) = &error.allow {
+        put(ALLOW, allow.clone());
+    }
+    if let Some(challenge) = challenge(error) {
+        put(WWW_AUTHENTICATE, challenge);
+    }
+    write_rate_headers(&error.windows, headers);
+}
+
+/// RFC 6750, section 3.
+fn challenge(error: &ApiError) -> Option<String> {
+    const REALM: &str = "Bearer realm=\"modelgate\"";
+    match (error.code.status(), error.scope) {
+        (401, _) if error.code.name() == "invalid_token" => Some(format!("{REALM}, error=\"invalid_token\"")),
+        (401, _) => Some(REALM.into()),
+        (403, Some(scope)) => Some(format!("{REALM}, error=\"insufficient_scope\", scope=\"{scope}\"")),
+        _ => None,
+    }
+}

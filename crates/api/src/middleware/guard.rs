@@ -1,0 +1,95 @@
+//! The first line of defence: actix-governor, per address, in this process, before anything is looked up.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use actix_governor::governor::clock::{Clock, DefaultClock, QuantaInstant};
+use actix_governor::governor::{NotUntil, middleware::NoOpMiddleware};
+use actix_governor::{Governor, GovernorConfig, GovernorConfigBuilder, KeyExtractor};
+use actix_web::dev::ServiceRequest;
+use actix_web::http::{Method, StatusCode};
+use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
+
+use super::RequestContext;
+use crate::error::{ApiError, Code};
+use crate::{health, well_known};
+
+/// How often addresses that have long been quiet are forgotten.
+pub const FORGET_INTERVAL: Duration = Duration::from_secs(30);
+
+/// The guard's configuration and counters; every worker counts in the same place.
+#[derive(Clone, Debug)]
+pub struct Guard(GovernorConfig<Peer, NoOpMiddleware<QuantaInstant>>);
+
+impl Guard {
+    /// For `per_second` requests of one address, with as many at once; 0 switches it off.
+    pub fn new(per_second: u32) -> Option<Self> {
+        let rate = per_second.max(1);
+        GovernorConfigBuilder::default()
+            .nanoseconds_per_request(1_000_000_000 / u64::from(rate))
+            .burst_size(rate)
+            .key_extractor(Peer { counts: per_second > 0 })
+            .finish()
+            .map(Self)
+    }
+
+    /// The middleware.
+    pub fn middleware(&self) -> Governor<Peer, NoOpMiddleware<QuantaInstant>> {
+        Governor::new(&self.0)
+    }
+
+    /// Forgets addresses that have their whole allowance again, so that memory does not grow with visitors.
+    pub fn forget_quiet(&self) {
+        self.0.limiter().retain_recent();
+    }
+}
+
+/// Counts by client address; what must always answer is not counted.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    counts: bool,
+}
+
+impl KeyExtractor for Peer {
+    type Key = Option<IpAddr>;
+    type KeyExtractionError = Never;
+
+    fn extract(&self, request: &ServiceRequest) -> Result<Self::Key, Never> {
+        let exempt = request.method() == Method::OPTIONS
+            || health::PATHS.contains(&request.path())
+            || request.path() == well_known::JWKS_PATH;
+        Ok((self.counts && !exempt).then(|| RequestContext::of(request).address))
+    }
+
+    fn whitelisted_keys(&self) -> Vec<Self::Key> {
+        vec![None]
+    }
+
+    fn exceed_rate_limit_response(
+        &self,
+        until: &NotUntil<QuantaInstant>,
+        _: HttpResponseBuilder,
+    ) -> HttpResponse {
+        let wait = until.wait_time_from(DefaultClock::default().now());
+        let detail = "Too many requests from this address; wait as long as Retry-After says.";
+        ApiError { retry_after: Some(wait), ..ApiError::new(Code::RateLimited, detail) }.error_response()
+    }
+}
+
+/// The address of a request is always known.
+#[derive(Debug)]
+pub struct Never(Infallible);
+
+impl fmt::Display for Never {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {}
+    }
+}
+
+impl ResponseError for Never {
+    fn status_code(&self) -> StatusCode {
+        match self.0 {}
+    }
+}

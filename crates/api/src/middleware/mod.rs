@@ -1,0 +1,18 @@
+//! What every request passes on its way in, and every answer on its way out.
+//!
+//! From the outside in: [`context`] (request id, client address, access log), [`headers`], [`errors`], [`transport`]
+//! (HTTPS, host names), CORS, [`guard`] (actix-governor). actix-web runs the middleware that is wrapped last first.
+
+mod context;
+mod cors;
+mod errors;
+mod guard;
+mod headers;
+mod transport;
+
+pub use context::{RequestContext, accompany};
+pub use cors::cors;
+pub use errors::{Problem, write_errors};
+pub use guard::{FORGET_INTERVAL, Guard};
+pub use headers::secure;
+pub use transport::protect;

@@ -1,0 +1,168 @@
+//! What the protocol tells about the server and its models, as JSON.
+
+use inference::{Model, ModelStatus, State, TensorSpec};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// Extensions of the protocol that work, and so may be announced.
+const EXTENSIONS: [&str; 0] = [];
+
+/// What the protocol calls the format of the models.
+const PLATFORM: &str = "onnx_onnxv1";
+
+/// The answer to `GET /v2`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ServerMetadata {
+    /// Always `modelgate`.
+    pub name: String,
+    /// The server's version.
+    pub version: String,
+    /// Extensions of the protocol that are supported.
+    pub extensions: Vec<String>,
+}
+
+impl ServerMetadata {
+    /// This server's.
+    pub fn of(version: &str) -> Self {
+        let extensions = EXTENSIONS.map(str::to_owned).to_vec();
+        Self { name: "modelgate".to_owned(), version: version.to_owned(), extensions }
+    }
+}
+
+/// The answer to `GET /v2/health/live`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ServerLive {
+    /// Always true: a server that is not alive does not answer.
+    pub live: bool,
+}
+
+/// The answer to `GET /v2/health/ready`. Clients differ in the member that they look at, so it has both.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ServerReady {
+    /// Always true.
+    pub live: bool,
+    /// Whether calls are taken.
+    pub ready: bool,
+}
+
+/// The answer to `GET /v2/models/{name}/ready`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ModelReady {
+    /// Name of the model.
+    pub name: String,
+    /// Whether it can be called.
+    pub ready: bool,
+}
+
+/// The answer to `GET /v2/models/{name}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ModelMetadata {
+    /// Name of the model.
+    pub name: String,
+    /// The versions that are served, lowest first.
+    pub versions: Vec<String>,
+    /// Format of the model.
+    pub platform: String,
+    /// What it takes.
+    pub inputs: Vec<TensorMetadata>,
+    /// What it gives.
+    pub outputs: Vec<TensorMetadata>,
+}
+
+/// An input or output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct TensorMetadata {
+    /// Its name.
+    pub name: String,
+    /// Type of its elements, such as `FP32`.
+    pub datatype: String,
+    /// Its dimensions; -1 is variable.
+    pub shape: Vec<i64>,
+}
+
+impl From<&TensorSpec> for TensorMetadata {
+    fn from(spec: &TensorSpec) -> Self {
+        let TensorSpec { name, datatype, shape, .. } = spec;
+        Self { name: name.clone(), datatype: datatype.to_string(), shape: shape.clone() }
+    }
+}
+
+impl From<&Model> for ModelMetadata {
+    fn from(model: &Model) -> Self {
+        let tensors = |specs: &[TensorSpec]| specs.iter().map(TensorMetadata::from).collect();
+        Self {
+            name: model.name().to_owned(),
+            versions: model.versions().to_vec(),
+            platform: PLATFORM.to_owned(),
+            inputs: tensors(model.inputs()),
+            outputs: tensors(model.outputs()),
+        }
+    }
+}
+
+/// One line of `POST /v2/repository/index`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct IndexEntry {
+    /// Name of the model.
+    pub name: String,
+    /// The version; absent where the model has none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub version: String,
+    /// `READY` or `UNAVAILABLE`.
+    pub state: String,
+    /// Why it is not ready; empty where it is.
+    pub reason: String,
+}
+
+impl From<ModelStatus> for IndexEntry {
+    fn from(status: ModelStatus) -> Self {
+        let state = match status.state {
+            State::Ready => "READY",
+            State::Unavailable => "UNAVAILABLE",
+        };
+        let reason = status.reason.unwrap_or_default();
+        Self { name: status.name, version: status.version, state: state.to_owned(), reason }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed test may panic")]
+    use inference::{Access, DataType};
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_server_has_all_three_members() {
+        let metadata = serde_json::to_value(ServerMetadata::of("1.2.3")).unwrap();
+        assert_eq!(metadata, json!({"name": "modelgate", "version": "1.2.3", "extensions": []}));
+    }
+
+    #[test]
+    fn tensors_are_named_as_the_protocol_does() {
+        let spec = TensorSpec {
+            name: "x".to_owned(),
+            datatype: DataType::Bytes,
+            shape: vec![-1, 3],
+            symbols: Vec::new(),
+        };
+        let metadata = serde_json::to_value(TensorMetadata::from(&spec)).unwrap();
+        assert_eq!(metadata, json!({"name": "x", "datatype": "BYTES", "shape": [-1, 3]}));
+    }
+
+    #[test]
+    fn an_index_line_leaves_out_a_version_that_is_not_there() {
+        let status = ModelStatus {
+            name: "m".to_owned(),
+            version: String::new(),
+            state: State::Unavailable,
+            reason: Some("there is no version".to_owned()),
+            required: false,
+            access: Access::Everyone,
+            sha256: None,
+        };
+        let line = serde_json::to_value(IndexEntry::from(status)).unwrap();
+        assert_eq!(line, json!({"name": "m", "state": "UNAVAILABLE", "reason": "there is no version"}));
+    }
+}

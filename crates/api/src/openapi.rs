@@ -1,0 +1,93 @@
+//! The OpenAPI 3.1 document, made from the route table: what a route asks of its caller is written nowhere else.
+
+use std::collections::BTreeMap;
+
+use utoipa::openapi::path::{Operation, PathItem, Paths};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{
+    Components, ContentBuilder, Info, License, OpenApi, OpenApiBuilder, Ref, ResponseBuilder, SecurityRequirement,
+};
+use utoipa::{PartialSchema, ToSchema};
+
+use crate::guard::Requirement;
+use crate::middleware::Problem;
+use crate::routes::{Entry, RouteTable};
+
+/// The document.
+pub fn document(table: &RouteTable) -> OpenApi {
+    let mut paths: BTreeMap<String, PathItem> = BTreeMap::new();
+    for entry in &table.entries {
+        let item = paths.entry(entry.path.clone()).or_default();
+        let operation = Some(described(entry));
+        match entry.method.as_str() {
+            "GET" => item.get = operation,
+            "POST" => item.post = operation,
+            "PUT" => item.put = operation,
+            _ => item.delete = operation,
+        }
+    }
+    let mut all = Paths::new();
+    for (path, item) in paths {
+        all.paths.insert(path, item);
+    }
+    let mut info = Info::new("Modelgate", env!("CARGO_PKG_VERSION"));
+    info.description = Some("ONNX models behind logins, API keys, roles and limits.".into());
+    info.license = Some(License::new("Apache-2.0"));
+    OpenApiBuilder::new().info(info).paths(all).components(Some(components(table))).build()
+}
+
+fn components(table: &RouteTable) -> Components {
+    let mut components = Components::new();
+    for (name, schema) in &table.schemas {
+        components.schemas.insert(name.clone(), schema.clone());
+    }
+    components.schemas.insert(Problem::name().into_owned(), Problem::schema());
+    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
+    components.security_schemes.insert("bearer".into(), SecurityScheme::Http(bearer).into());
+    let key = SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new("X-API-Key")));
+    components.security_schemes.insert("api_key".into(), key.into());
+    components
+}
+
+/// The handler's own description, with what its guards add: credentials, and the errors that any guarded route gives.
+fn described(entry: &Entry) -> Operation {
+    let mut operation = entry.operation.clone();
+    let mut refusals = vec![("400", "The request cannot be read or breaks a rule"), ("429", "A limit is reached")];
+    match entry.requirement {
+        Requirement::Nothing => operation.security = Some(vec![]),
+        Requirement::Caller { permission } => {
+            let scopes: Vec<&str> = permission.iter().map(|permission| permission.name()).collect();
+            operation.security = Some(vec![
+                SecurityRequirement::new("bearer", scopes.clone()),
+                SecurityRequirement::new("api_key", scopes),
+            ]);
+            refusals.extend([("401", "No valid credential"), ("403", "The caller may not do this")]);
+        }
+    }
+    refusals.push(("503", "Busy, draining, or a dependency is down"));
+    for (status, description) in refusals {
+        if !operation.responses.responses.contains_key(status) {
+            operation.responses.responses.insert(status.into(), refusal(&entry.path, description).into());
+        }
+    }
+    let id = operation.operation_id.take().unwrap_or_default();
+    operation.operation_id = Some(operation_id(&entry.path, &entry.method, &id));
+    operation
+}
+
+fn refusal(path: &str, description: &str) -> utoipa::openapi::Response {
+    let (media_type, schema) = if path.starts_with("/v2") {
+        ("application/json", "V2Error")
+    } else {
+        ("application/problem+json", "Problem")
+    };
+    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).build();
+    ResponseBuilder::new().description(description).content(media_type, content).build()
+}
+
+/// Unique and stable: the last fixed part of the path and the handler's name.
+fn operation_id(path: &str, method: &actix_web::http::Method, handler: &str) -> String {
+    let area = path.rsplit('/').find(|part| !part.is_empty() && !part.starts_with('{')).unwrap_or("root");
+    let prefix = if path.starts_with("/v2") { "v2_" } else { "" };
+    format!("{prefix}{}_{}_{handler}", method.as_str().to_lowercase(), area.replace(['-', '.'], "_"))
+}

@@ -1,0 +1,184 @@
+//! The route table: each route stands here once, and its guard, its limits and its OpenAPI entry come from that line.
+//!
+//! A line names the limit class and the handler. Method, path and documentation are the handler's `#[utoipa::path]`;
+//! what its caller must have is the type of the handler's first argument.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use actix_web::guard as accept;
+use actix_web::http::Method;
+use actix_web::middleware::from_fn;
+use actix_web::{FromRequest, Handler, Responder, ResponseError, Route, web};
+use auth::LimitClass;
+use utoipa::openapi::HttpMethod;
+use utoipa::openapi::path::Operation;
+
+use crate::error::{ApiError, Code};
+use crate::guard::{FirstArgument, Requirement, stand_before};
+use crate::{health, metrics, oip, v1, well_known};
+
+/// A schema by name, as utoipa collects them.
+type Schemas = Vec<(String, utoipa::openapi::RefOr<utoipa::openapi::schema::Schema>)>;
+
+/// One route.
+pub struct Entry {
+    /// Path pattern, such as `/api/v1/models/{name}`.
+    pub path: String,
+    /// Method.
+    pub method: Method,
+    /// What its caller must have.
+    pub requirement: Requirement,
+    /// Which limits it falls under.
+    pub class: LimitClass,
+    /// Its documentation.
+    pub operation: Operation,
+    build: Box<dyn Fn() -> Route + Send + Sync>,
+}
+
+/// All routes.
+#[derive(Default)]
+pub struct RouteTable {
+    /// In the order in which they are declared.
+    pub entries: Vec<Entry>,
+    /// The schemas that their documentation refers to.
+    pub schemas: Schemas,
+}
+
+/// Arguments of a handler, the first of which says what the caller must have.
+pub trait Guarded: FromRequest + 'static {
+    /// What the caller must have.
+    const REQUIREMENT: Requirement;
+}
+
+macro_rules! guarded {
+    ($($rest:ident)*) => {
+        impl<First: FirstArgument, $($rest: FromRequest + 'static),*> Guarded for (First, $($rest,)*) {
+            const REQUIREMENT: Requirement = First::REQUIREMENT;
+        }
+    };
+}
+
+guarded!();
+guarded!(A);
+guarded!(A B);
+guarded!(A B C);
+guarded!(A B C D);
+
+impl RouteTable {
+    fn add<Document, Function, Arguments>(&mut self, class: LimitClass, handler: Function)
+    where
+        Document: utoipa::Path + utoipa::__dev::SchemaReferences,
+        Function: Handler<Arguments> + Send + Sync,
+        Function::Output: Responder + 'static,
+        Arguments: Guarded,
+    {
+        Document::schemas(&mut self.schemas);
+        for method in Document::methods() {
+            let method = actix_method(&method);
+            let (handler, accepted) = (handler.clone(), method.clone());
+            let build = Box::new(move || {
+                let guard = move |request, next| stand_before(Arguments::REQUIREMENT, class, request, next);
+                route(&accepted).to(handler.clone()).wrap(from_fn(guard))
+            });
+            self.entries.push(Entry {
+                path: Document::path(),
+                method,
+                requirement: Arguments::REQUIREMENT,
+                class,
+                operation: Document::operation(),
+                build,
+            });
+        }
+    }
+
+    /// Puts every route into a worker's application; a known path with another method is 405.
+    pub fn configure(self: &Arc<Self>, config: &mut web::ServiceConfig) {
+        let mut by_path: BTreeMap<&str, Vec<&Entry>> = BTreeMap::new();
+        for entry in &self.entries {
+            by_path.entry(&entry.path).or_default().push(entry);
+        }
+        for (path, entries) in by_path {
+            let allow = allowed(&entries);
+            let refuse = move || {
+                let detail = format!("This address takes {allow}.");
+                let error = ApiError { allow: Some(allow.clone()), ..ApiError::new(Code::MethodNotAllowed, detail) };
+                std::future::ready(error.error_response())
+            };
+            let resource = entries.iter().fold(web::resource(path), |resource, entry| resource.route((entry.build)()));
+            config.service(resource.default_service(web::to(refuse)));
+        }
+    }
+}
+
+/// What is read with GET may be asked about with HEAD (RFC 9110, section 9.3.2).
+fn route(method: &Method) -> Route {
+    if method == Method::GET {
+        Route::new().guard(accept::Any(accept::Get()).or(accept::Head()))
+    } else {
+        web::method(method.clone())
+    }
+}
+
+fn allowed(entries: &[&Entry]) -> String {
+    let mut methods: Vec<&str> = entries.iter().map(|entry| entry.method.as_str()).collect();
+    if methods.contains(&"GET") {
+        methods.push("HEAD");
+    }
+    methods.sort_unstable();
+    methods.join(", ")
+}
+
+fn actix_method(method: &HttpMethod) -> Method {
+    match method {
+        HttpMethod::Get => Method::GET,
+        HttpMethod::Post => Method::POST,
+        HttpMethod::Put => Method::PUT,
+        HttpMethod::Delete => Method::DELETE,
+        HttpMethod::Options => Method::OPTIONS,
+        HttpMethod::Head => Method::HEAD,
+        HttpMethod::Patch => Method::PATCH,
+        HttpMethod::Trace => Method::TRACE,
+    }
+}
+
+macro_rules! routes {
+    ($($class:ident $($module:ident)::+ => $($handler:ident)+;)*) => {
+        /// Every route of the program.
+        pub fn table() -> Arc<RouteTable> {
+            let mut table = RouteTable::default();
+            $(routes!(@module table $class [$($module)::+] $($handler)+);)*
+            Arc::new(table)
+        }
+    };
+    (@module $table:ident $class:ident [$($module:ident)::+] $first:ident $($handler:ident)*) => {
+        routes!(@one $table $class [$($module)::+] $first);
+        routes!(@module $table $class [$($module)::+] $($handler)*);
+    };
+    (@module $table:ident $class:ident [$($module:ident)::+]) => {};
+    (@one $table:ident $class:ident [$($module:ident)::+] $handler:ident) => {
+        pastey::paste! {
+            $table.add::<$($module)::+::[<__path_ $handler>], _, _>(LimitClass::$class, $($module)::+::$handler);
+        }
+    };
+}
+
+routes! {
+    Exempt    health                 => summary live ready;
+    Exempt    well_known             => jwks;
+    Anonymous well_known             => security_txt;
+    Exempt    metrics                => scrape;
+    Register  v1::auth               => register;
+    Login     v1::auth               => login;
+    Anonymous v1::auth               => refresh;
+    Read      v1::auth               => logout logout_all change_password;
+    Read      v1::sessions           => list end;
+    Read      v1::me                 => profile rename usage;
+    Read      v1::api_keys           => list create show change revoke;
+    Read      v1::models             => list show;
+    Infer     v1::models             => predict;
+    Read      v1::admin::users       => list show change delete end_sessions;
+    Exempt    oip::rest              => live ready;
+    Read      oip::rest              => server model model_version model_ready model_version_ready index;
+    Infer     oip::rest              => infer infer_version;
+}

@@ -1,0 +1,163 @@
+//! The server: built, run, stopped.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use actix_web::dev::ServerHandle;
+use actix_web::middleware::{Condition, from_fn};
+use actix_web::{App as Application, HttpServer, web};
+use inference::Registry;
+use uuid::Uuid;
+
+use crate::app::{App, Standing};
+use crate::metering::{FLUSH_INTERVAL, Metering};
+use crate::middleware::Guard;
+use crate::settings::Settings;
+use crate::{background, documentation, metrics, middleware, routes, start};
+
+/// How long a client may take to send its request's head, and an idle connection is kept.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// Connections waiting to be accepted, and open at a time for each worker.
+const BACKLOG: u32 = 2048;
+const MAX_CONNECTIONS: usize = 10_000;
+
+/// A server that listens.
+pub struct Server {
+    listener: TcpListener,
+    app: web::Data<App>,
+}
+
+impl Server {
+    /// Opens the stores, loads the models and listens; nothing is answered yet.
+    pub async fn build(settings: Settings) -> Result<Self, String> {
+        start::check(&settings).map_err(|error| error.to_string())?;
+        let shown = |error: storage::Error| error.to_string();
+        let store = start::store(&settings).await.map_err(shown)?;
+        let ephemeral = start::ephemeral(&settings).map_err(shown)?;
+        let replica = Uuid::now_v7();
+        background::announce(&store, replica, ephemeral.is_redis()).await?;
+        let auth = start::auth(&settings, store.clone(), ephemeral.clone()).await?;
+        let registry = load_models(&settings).await?;
+        let address = SocketAddr::new(settings.program.host, settings.program.port);
+        let listener = TcpListener::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
+        let app = web::Data::new(App {
+            auth,
+            metering: Metering::new(replica, store.clone()),
+            metrics: metrics::install().map_err(|error| error.to_string())?,
+            standing: Standing::default(),
+            store,
+            ephemeral,
+            registry,
+            settings,
+        });
+        background::spawn(&app, replica);
+        Ok(Self { listener, app })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Answers until told to stop, then lets what is running finish.
+    pub async fn run(self) -> io::Result<()> {
+        let table = routes::table();
+        let guard = Guard::new(self.app.settings.limits.guard_per_second)
+            .ok_or_else(|| io::Error::other("GUARD_PER_SECOND is too large"))?;
+        background::forget_quiet_addresses(guard.clone());
+        let app = self.app.clone();
+        let workers = self.app.settings.program.workers;
+        let server = HttpServer::new(move || {
+            let program = &app.settings.program;
+            let table = Arc::clone(&table);
+            // The last one wrapped runs first.
+            Application::new()
+                .app_data(app.clone())
+                .wrap(guard.middleware())
+                .wrap(Condition::new(!program.allowed_origins.0.is_empty(), middleware::cors(&program.allowed_origins)))
+                .wrap(from_fn(middleware::protect))
+                .wrap(from_fn(middleware::write_errors))
+                .wrap(from_fn(middleware::secure))
+                .wrap(from_fn(middleware::accompany))
+                .configure(|config| table.configure(config))
+                .configure(|config| documentation::configure(config, &table, program.serves_docs()))
+        })
+        .client_request_timeout(HEAD_TIMEOUT)
+        .keep_alive(KEEP_ALIVE)
+        .backlog(BACKLOG)
+        .max_connections(MAX_CONNECTIONS)
+        .shutdown_timeout(self.app.settings.program.shutdown_timeout_seconds)
+        .disable_signals();
+        let server = match workers {
+            Some(workers) => server.workers(workers.get()),
+            None => server,
+        };
+        let server = server.listen(self.listener)?.run();
+        stop_on_signal(server.handle(), self.app.clone())?;
+        server.await?;
+        finish(&self.app).await;
+        Ok(())
+    }
+}
+
+/// The bounds of the inference crate, as the settings have them.
+pub fn inference_settings(settings: &Settings) -> inference::Settings {
+    let models = &settings.models;
+    let defaults = inference::Settings::default();
+    inference::Settings {
+        model_dir: models.model_dir.clone(),
+        runtime_library: models.ort_dylib_path.clone(),
+        queue_capacity: models.model_queue_capacity,
+        max_model_bytes: models.max_model_size_mb << 20,
+        max_image_bytes: settings.sizes.image_bytes(),
+        max_image_pixels: models.max_image_pixels,
+        max_image_side: models.max_image_side,
+        decode_threads: models.image_threads.map_or(defaults.decode_threads, std::num::NonZeroUsize::get),
+        ..defaults
+    }
+}
+
+async fn load_models(settings: &Settings) -> Result<Registry, String> {
+    let settings = inference_settings(settings);
+    let registry = tokio::task::spawn_blocking(|| Registry::open(settings)).await.map_err(|error| error.to_string())?;
+    for model in registry.models() {
+        match &model.reason {
+            None => tracing::info!(model = model.name, version = model.version, "model ready"),
+            Some(reason) => tracing::error!(model = model.name, version = model.version, reason, "model unavailable"),
+        }
+    }
+    Ok(registry)
+}
+
+/// SIGTERM or SIGINT: readiness fails at once, running requests are answered, new connections are refused.
+fn stop_on_signal(handle: ServerHandle, app: web::Data<App>) -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    actix_web::rt::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping");
+        app.standing.draining.store(true, Ordering::Relaxed);
+        handle.stop(true).await;
+    });
+    Ok(())
+}
+
+/// After the last answer: usage is written, the models' threads end.
+async fn finish(app: &web::Data<App>) {
+    if tokio::time::timeout(FLUSH_INTERVAL * 5, app.metering.flush()).await.is_err() {
+        tracing::error!("the last usage could not be written in time");
+    }
+    if let Err(error) = background::leave(&app.store, app.metering.replica()).await {
+        tracing::warn!(%error, "this replica could not say that it leaves");
+    }
+    let registry = app.registry.clone();
+    let _ = tokio::task::spawn_blocking(move || registry.shutdown()).await;
+    tracing::info!("stopped");
+}

@@ -1,0 +1,152 @@
+//! Putting the layers together.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::{CommandFactory, Parser};
+
+use super::{Settings, SettingsError};
+
+/// Names the configuration file where `--config` is not given.
+const FILE_VARIABLE: &str = "MODELGATE_CONFIG";
+/// A setting whose name ends so is read from the file it names.
+const FILE_SUFFIX: &str = "_FILE";
+
+type Values = BTreeMap<String, String>;
+
+/// Reads the settings from a TOML file (`file`, or what `MODELGATE_CONFIG` names), `.env` in the working directory and
+/// the environment; later layers win, empty values are unset.
+pub fn load(file: Option<&Path>) -> Result<Settings, SettingsError> {
+    let environment: Values = std::env::vars().collect();
+    let file = file.map(Path::to_owned).or_else(|| named_file(&environment));
+    let from_file = file.map(|path| read_toml(&path)).transpose()?.unwrap_or_default();
+    combine([from_file, read_dotenv()?, environment])
+}
+
+fn named_file(environment: &Values) -> Option<PathBuf> {
+    environment.get(FILE_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
+/// The settings that the layers, weakest first, make together.
+fn combine(layers: impl IntoIterator<Item = Values>) -> Result<Settings, SettingsError> {
+    let known = names();
+    let mut values = Values::new();
+    for layer in layers {
+        values.extend(known_values(&known, layer)?);
+    }
+    let arguments = values.iter().map(|(name, value)| format!("--{name}={value}"));
+    Settings::try_parse_from(arguments).map_err(|error| {
+        let text = error.to_string();
+        let text = text.trim_start_matches("error: ").replace("'--", "'");
+        SettingsError(text.lines().take_while(|line| !line.starts_with("For more")).collect::<Vec<_>>().join("\n").trim().to_owned())
+    })
+}
+
+/// The names of all settings.
+pub(super) fn names() -> Vec<String> {
+    Settings::command().get_arguments().filter_map(|argument| argument.get_long().map(str::to_owned)).collect()
+}
+
+/// What one layer says about settings, `NAME_FILE` resolved.
+fn known_values(known: &[String], layer: Values) -> Result<Values, SettingsError> {
+    let mut values = Values::new();
+    for name in known {
+        let direct = layer.get(name).filter(|value| !value.is_empty());
+        let indirect = layer.get(&format!("{name}{FILE_SUFFIX}")).filter(|path| !path.is_empty());
+        let value = match (direct, indirect) {
+            (Some(_), Some(_)) => {
+                return Err(SettingsError(format!("{name} and {name}{FILE_SUFFIX} are both set; keep one")));
+            }
+            (Some(value), None) => value.clone(),
+            (None, Some(path)) => fs::read_to_string(path)
+                .map_err(|error| SettingsError(format!("{name}{FILE_SUFFIX} cannot be read: {error}")))?
+                .trim_end_matches(['\r', '\n'])
+                .to_owned(),
+            (None, None) => continue,
+        };
+        if value.starts_with("$(") {
+            return Err(SettingsError(format!("{name} holds a command that was not run; write its output instead")));
+        }
+        values.insert(name.clone(), value);
+    }
+    Ok(values)
+}
+
+fn read_dotenv() -> Result<Values, SettingsError> {
+    let broken = |error: dotenvy::Error| SettingsError(format!(".env cannot be read: {error}"));
+    match dotenvy::from_path_iter(".env") {
+        Ok(lines) => lines.collect::<Result<_, _>>().map_err(broken),
+        Err(error) if error.not_found() => Ok(Values::new()),
+        Err(error) => Err(broken(error)),
+    }
+}
+
+/// A TOML file with the settings' names, in either case, as keys; a key that is no setting is an error.
+fn read_toml(path: &Path) -> Result<Values, SettingsError> {
+    let shown = path.display();
+    let text = fs::read_to_string(path).map_err(|error| SettingsError(format!("{shown} cannot be read: {error}")))?;
+    let table: toml::Table = text.parse().map_err(|error| SettingsError(format!("{shown}: {error}")))?;
+    let known = names();
+    table.into_iter().map(|(key, value)| {
+        let name = key.to_uppercase();
+        let base = name.strip_suffix(FILE_SUFFIX).unwrap_or(&name);
+        if !known.iter().any(|known| *known == name || known == base) {
+            return Err(SettingsError(format!("{shown}: there is no setting {key:?}; see docs/CONFIG.md")));
+        }
+        Ok((name, plain(&value).ok_or_else(|| SettingsError(format!("{shown}: {key:?} must be text, a number, true, false or a list of those")))?))
+    }).collect()
+}
+
+fn plain(value: &toml::Value) -> Option<String> {
+    match value {
+        toml::Value::String(text) => Some(text.clone()),
+        toml::Value::Integer(number) => Some(number.to_string()),
+        toml::Value::Boolean(flag) => Some(flag.to_string()),
+        toml::Value::Array(items) => items.iter().map(plain).collect::<Option<Vec<_>>>().map(|items| items.join(",")),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn layer(pairs: &[(&str, &str)]) -> Values {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn later_layers_win_and_empty_is_unset() {
+        let settings = combine([layer(&[("PORT", "1"), ("HOST", "::1")]), layer(&[("PORT", "2"), ("HOST", "")])]).unwrap();
+        assert_eq!(settings.program.port, 2);
+        assert_eq!(settings.program.host.to_string(), "::1");
+        assert!(settings.program.is_production(), "an unset APP_ENV is production");
+    }
+
+    #[test]
+    fn a_wrong_value_names_its_setting() {
+        let error = combine([layer(&[("PORT", "eighty")])]).unwrap_err().to_string();
+        assert!(error.contains("PORT") && error.contains("eighty"), "{error}");
+        let error = combine([layer(&[("ALLOWED_ORIGINS", "*")])]).unwrap_err().to_string();
+        assert!(error.contains("ALLOWED_ORIGINS") && error.contains("wildcard"), "{error}");
+        let error = combine([layer(&[("ENCRYPTION_KEY", "$(openssl rand -base64 32)")])]).unwrap_err().to_string();
+        assert!(error.contains("not run"), "{error}");
+    }
+
+    #[test]
+    fn a_file_may_hold_a_secret_and_a_toml_file_no_unknown_key() {
+        let folder = std::env::temp_dir().join(format!("modelgate-settings-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let (secret, config) = (folder.join("token"), folder.join("modelgate.toml"));
+        fs::write(&secret, "hush\n").unwrap();
+        let settings = combine([layer(&[("METRICS_TOKEN_FILE", secret.to_str().unwrap())])]).unwrap();
+        assert_eq!(secrecy::ExposeSecret::expose_secret(settings.program.metrics_token.as_ref().unwrap()), "hush");
+        fs::write(&config, "port = 9\nTRUSTED_PROXIES = [\"10.0.0.0/8\"]\n").unwrap();
+        assert_eq!(combine([read_toml(&config).unwrap()]).unwrap().program.trusted_proxies.len(), 1);
+        fs::write(&config, "prot = 9\n").unwrap();
+        assert!(read_toml(&config).unwrap_err().to_string().contains("prot"));
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}

@@ -1,0 +1,34 @@
+//! How often and how much at a time; 0 switches a limit off.
+
+use clap::Args;
+
+/// How often and how much at a time; 0 switches a limit off.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Limits")]
+#[group(skip)]
+pub struct LimitSettings {
+    /// Requests without a credential, per address and minute; refused credentials count too.
+    #[arg(long = "RATE_LIMIT_PER_MINUTE", default_value_t = 30)]
+    pub rate_limit_per_minute: u32,
+    /// Inferences per account and minute.
+    #[arg(long = "RATE_LIMIT_INFER_PER_MINUTE", default_value_t = 60)]
+    pub rate_limit_infer_per_minute: u32,
+    /// Other calls per account and minute.
+    #[arg(long = "RATE_LIMIT_READ_PER_MINUTE", default_value_t = 100)]
+    pub rate_limit_read_per_minute: u32,
+    /// Everything per account and hour.
+    #[arg(long = "RATE_LIMIT_PER_HOUR", default_value_t = 1000)]
+    pub rate_limit_per_hour: u32,
+    /// Login attempts per minute, per address and per account name.
+    #[arg(long = "RATE_LIMIT_LOGIN_PER_MINUTE", default_value_t = 5)]
+    pub rate_limit_login_per_minute: u32,
+    /// Registrations per address and minute.
+    #[arg(long = "RATE_LIMIT_REGISTER_PER_MINUTE", default_value_t = 3)]
+    pub rate_limit_register_per_minute: u32,
+    /// Requests per second and address, counted in this process before anything else is done.
+    #[arg(long = "GUARD_PER_SECOND", default_value_t = 200)]
+    pub guard_per_second: u32,
+    /// Requests of one account running at a time in this process.
+    #[arg(long = "MAX_IN_FLIGHT_PER_CALLER", default_value_t = 64)]
+    pub max_in_flight_per_caller: u32,
+}

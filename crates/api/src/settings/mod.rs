@@ -1,0 +1,63 @@
+//! The settings: typed, documented and checked in one place.
+//!
+//! Each setting is a field of one of the sections below; its name is the field's in capitals, its doc comment the
+//! documentation, its default the default. Layers, weakest first: defaults, a TOML file, `.env`, the environment.
+
+mod layers;
+mod limits;
+mod models;
+mod origins;
+mod program;
+pub mod reference;
+mod rules;
+mod secrets;
+mod sizes;
+mod stores;
+mod tokens;
+
+use clap::Parser;
+
+pub use layers::load;
+pub use limits::LimitSettings;
+pub use models::ModelSettings;
+pub use origins::{Network, Origins};
+pub use program::ProgramSettings;
+pub use rules::{Weight, findings};
+pub use secrets::encryption_key;
+pub use sizes::SizeSettings;
+pub use stores::{DatabaseTls, StoreSettings};
+pub use tokens::{Registration, TokenSettings};
+
+/// All settings.
+#[derive(Clone, Debug, Parser)]
+#[command(no_binary_name = true, disable_help_flag = true, args_override_self = true)]
+pub struct Settings {
+    /// The program itself.
+    #[command(flatten)]
+    pub program: ProgramSettings,
+    /// Where things are remembered.
+    #[command(flatten)]
+    pub stores: StoreSettings,
+    /// Which models are served.
+    #[command(flatten)]
+    pub models: ModelSettings,
+    /// Tokens, keys and accounts.
+    #[command(flatten)]
+    pub tokens: TokenSettings,
+    /// How large things may be.
+    #[command(flatten)]
+    pub sizes: SizeSettings,
+    /// How often and how much at a time.
+    #[command(flatten)]
+    pub limits: LimitSettings,
+}
+
+/// Why the settings cannot be used; the text names the setting and says what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct SettingsError(pub String);
+
+/// Reads a secret without ever showing it.
+fn secret(text: &str) -> Result<secrecy::SecretString, std::convert::Infallible> {
+    Ok(text.into())
+}

@@ -1,0 +1,37 @@
+//! Which models are served.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// Which models are served.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Models")]
+#[group(skip)]
+pub struct ModelSettings {
+    /// The model repository: <name>/<version>/model.onnx, with an optional <name>/model.toml.
+    #[arg(long = "MODEL_DIR", default_value = "models")]
+    pub model_dir: PathBuf,
+    /// The ONNX Runtime library; unset: beside the program, then .onnxruntime/, then the system's.
+    #[arg(long = "ORT_DYLIB_PATH")]
+    pub ort_dylib_path: Option<PathBuf>,
+    /// Largest model file in MiB.
+    #[arg(long = "MAX_MODEL_SIZE_MB", default_value_t = 2048)]
+    pub max_model_size_mb: u64,
+    /// Requests that may wait for one model; one more is answered with 503.
+    #[arg(long = "MODEL_QUEUE_CAPACITY", default_value_t = 256)]
+    pub model_queue_capacity: usize,
+    /// Threads that decode pictures; unset: one per core.
+    #[arg(long = "IMAGE_THREADS")]
+    pub image_threads: Option<NonZeroUsize>,
+    /// Most pixels of a picture, looked at before it is decoded.
+    #[arg(long = "MAX_IMAGE_PIXELS", default_value_t = 50_000_000)]
+    pub max_image_pixels: u64,
+    /// Longest side of a picture in pixels.
+    #[arg(long = "MAX_IMAGE_SIDE", default_value_t = 16_384)]
+    pub max_image_side: u32,
+    /// Seconds from its arrival after which an inference is given up with 504.
+    #[arg(long = "INFER_TIMEOUT_SECONDS", default_value_t = 30)]
+    pub infer_timeout_seconds: u64,
+}

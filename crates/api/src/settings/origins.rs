@@ -1,0 +1,44 @@
+//! Values that are more than text: networks and web origins.
+
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use ipnet::IpNet;
+
+/// An address or a CIDR block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network(pub IpNet);
+
+impl FromStr for Network {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        text.parse::<IpNet>()
+            .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+            .map(Self)
+            .map_err(|_| format!("{text:?} is neither an address nor a CIDR block such as 10.0.0.0/8"))
+    }
+}
+
+/// The web origins that may call the API.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origins(pub Vec<String>);
+
+impl FromStr for Origins {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.split(',').map(str::trim).filter(|origin| !origin.is_empty()).map(origin).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+fn origin(text: &str) -> Result<String, String> {
+    let wrong = || format!("{text:?} is no origin; write scheme and host, such as https://app.example.com");
+    if text == "*" {
+        return Err("a wildcard would let every page call the API; list the origins".into());
+    }
+    let (scheme, host) = text.split_once("://").ok_or_else(wrong)?;
+    let plain = !host.is_empty() && !host.contains(['/', '?', '#', '@', '*']);
+    if matches!(scheme, "http" | "https") && plain { Ok(text.to_ascii_lowercase()) } else { Err(wrong()) }
+}

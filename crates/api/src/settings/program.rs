@@ -1,0 +1,79 @@
+//! The program itself.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use secrecy::SecretString;
+
+use super::{Network, Origins, secret};
+
+/// What kind of installation this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Environment {
+    /// One person's machine: documentation on, registration open, missing secrets made.
+    Development,
+    /// Everything else.
+    Production,
+}
+
+/// The program itself.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Program")]
+#[group(skip)]
+pub struct ProgramSettings {
+    /// Kind of installation. Production refuses to start with missing or weak secrets.
+    #[arg(long = "APP_ENV", value_enum, default_value = "production")]
+    pub app_env: Environment,
+    /// Address to listen on.
+    #[arg(long = "HOST", default_value = "127.0.0.1")]
+    pub host: IpAddr,
+    /// Port to listen on; 0 picks a free one and logs it.
+    #[arg(long = "PORT", default_value_t = 8080)]
+    pub port: u16,
+    /// Directory of everything that this program writes: the embedded database, secrets made in development.
+    #[arg(long = "DATA_DIR", default_value = "data")]
+    pub data_dir: PathBuf,
+    /// Host names that requests may be sent to, separated by commas; unset: any.
+    #[arg(long = "ALLOWED_HOSTS", value_delimiter = ',')]
+    pub allowed_hosts: Vec<String>,
+    /// Origins whose pages may call the API (CORS), separated by commas, such as https://app.example.com; unset: none.
+    #[arg(long = "ALLOWED_ORIGINS", default_value = "")]
+    pub allowed_origins: Origins,
+    /// Addresses or CIDR blocks of the proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.
+    #[arg(long = "TRUSTED_PROXIES", value_delimiter = ',')]
+    pub trusted_proxies: Vec<Network>,
+    /// Whether /openapi.json and /docs are served; unset: in development only.
+    #[arg(long = "API_DOCS_ENABLED")]
+    pub api_docs_enabled: Option<bool>,
+    /// Bearer token that may read /metrics, beside callers with system:manage.
+    #[arg(long = "METRICS_TOKEN", value_parser = secret)]
+    pub metrics_token: Option<SecretString>,
+    /// Address that /.well-known/security.txt names for reports, such as mailto:security@example.com.
+    #[arg(long = "SECURITY_CONTACT")]
+    pub security_contact: Option<String>,
+    /// Threads that answer requests; unset: one per core.
+    #[arg(long = "WORKERS")]
+    pub workers: Option<std::num::NonZeroUsize>,
+    /// Seconds that running requests get to finish when the server is told to stop.
+    #[arg(long = "SHUTDOWN_TIMEOUT_SECONDS", default_value_t = 30)]
+    pub shutdown_timeout_seconds: u64,
+    /// What is logged: a level (error, warn, info, debug) or tracing directives such as info,access=off.
+    #[arg(long = "LOG_LEVEL", default_value = "info")]
+    pub log_level: String,
+    /// A file that holds an offset in seconds by which the clock is moved: tests only, in development on loopback.
+    #[arg(long = "TEST_CLOCK")]
+    pub test_clock: Option<PathBuf>,
+}
+
+impl ProgramSettings {
+    /// Whether this is a production installation.
+    pub fn is_production(&self) -> bool {
+        self.app_env == Environment::Production
+    }
+
+    /// Whether the API's documentation is served.
+    pub fn serves_docs(&self) -> bool {
+        self.api_docs_enabled.unwrap_or(!self.is_production())
+    }
+}

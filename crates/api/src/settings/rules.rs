@@ -1,0 +1,107 @@
+//! Rules that span several settings: what stops a start and what deserves a word.
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{DatabaseTls, Settings, secrets};
+
+/// How much a finding weighs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weight {
+    /// The program does not start.
+    Fatal,
+    /// Worth knowing.
+    Notice,
+}
+
+/// Something about the settings; the text names the setting and says what to do.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// How much it weighs.
+    pub weight: Weight,
+    /// What it is.
+    pub text: String,
+}
+
+/// Shortest secret that is taken for one, in characters.
+const SHORTEST_SECRET: usize = 32;
+/// Words in a secret that nobody has chosen.
+const PLACEHOLDERS: [&str; 6] = ["change", "example", "placeholder", "secret", "password", "your-"];
+
+/// Everything that is wrong or noteworthy.
+pub fn findings(settings: &Settings) -> Vec<Finding> {
+    let fatal = |text: String| Finding { weight: Weight::Fatal, text };
+    let mut findings: Vec<Finding> = Vec::new();
+    if settings.program.is_production() && settings.tokens.encryption_key.is_none() {
+        findings.push(fatal(secrets::MISSING_KEY.into()));
+    }
+    if let Some(key) = &settings.tokens.encryption_key
+        && auth::EncryptionKey::parse(key.expose_secret()).is_none()
+    {
+        findings.push(fatal(secrets::WEAK_KEY.into()));
+    }
+    findings.extend(clock(settings).map(fatal));
+    findings.extend(stores(settings));
+    if settings.program.is_production() {
+        findings.extend(settings.program.metrics_token.as_ref().and_then(|token| weak("METRICS_TOKEN", token)).map(fatal));
+    }
+    findings
+}
+
+/// The clock of a server that others use must not be movable.
+fn clock(settings: &Settings) -> Option<String> {
+    settings.program.test_clock.as_ref()?;
+    let safe = !settings.program.is_production() && settings.program.host.is_loopback();
+    (!safe).then(|| "TEST_CLOCK is honoured in development on a loopback address only; unset it".into())
+}
+
+fn stores(settings: &Settings) -> Vec<Finding> {
+    let stores = &settings.stores;
+    let production = settings.program.is_production();
+    let mut findings = Vec::new();
+    let mut add = |weight, text: &str| findings.push(Finding { weight, text: text.into() });
+    match (&stores.database_url, &stores.redis_url) {
+        (None, Some(_)) if production => add(
+            Weight::Fatal,
+            "REDIS_URL with SQLite is refused in production: SQLite serves one replica, which needs no Redis; set DATABASE_URL or unset REDIS_URL",
+        ),
+        (None, None) if production => {
+            add(Weight::Notice, "SQLite and memory: good for one replica; limits start anew when it restarts");
+        }
+        (Some(_), None) if production => {
+            add(Weight::Notice, "Postgres without Redis: a second replica is refused; set REDIS_URL to run more");
+        }
+        _ => {}
+    }
+    if let Some(url) = &stores.database_url {
+        let url = url.expose_secret();
+        if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+            add(Weight::Fatal, "DATABASE_URL must start with postgres://; for SQLite leave it unset");
+        } else if production && stores.database_tls == DatabaseTls::Verify && !is_protected(url) {
+            add(
+                Weight::Fatal,
+                "DATABASE_URL must say sslmode=verify-full, or name a Unix socket; for a private network set DATABASE_TLS=disable",
+            );
+        }
+    }
+    if let Some(url) = &stores.redis_url {
+        let url = url.expose_secret();
+        if !url.starts_with("redis://") && !url.starts_with("rediss://") {
+            add(Weight::Fatal, "REDIS_URL must start with redis:// or rediss://");
+        }
+    }
+    findings
+}
+
+fn is_protected(url: &str) -> bool {
+    let host = url.split_once("://").map_or("", |(_, rest)| rest).split(['/', '?']).next().unwrap_or("");
+    let host = host.rsplit('@').next().unwrap_or("");
+    let socket = host.is_empty() || host.starts_with("%2F") || url.contains("host=/") || url.contains("host=%2F");
+    socket || url.contains("sslmode=verify-full")
+}
+
+fn weak(name: &str, secret: &SecretString) -> Option<String> {
+    let secret = secret.expose_secret().to_lowercase();
+    let placeholder = PLACEHOLDERS.iter().any(|word| secret.contains(word));
+    (secret.len() < SHORTEST_SECRET || placeholder)
+        .then(|| format!("{name} is weak or a placeholder; make one with: openssl rand -base64 32"))
+}

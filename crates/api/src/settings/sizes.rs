@@ -1,0 +1,46 @@
+//! How large things may be.
+
+use clap::Args;
+
+/// How large things may be.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Sizes")]
+#[group(skip)]
+pub struct SizeSettings {
+    /// An image to predict, in MiB.
+    #[arg(long = "MAX_FILE_SIZE_MB", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1024))]
+    pub max_file_size_mb: u64,
+    /// Any /api/v1 body, in bytes.
+    #[arg(long = "MAX_CONTENT_LENGTH", default_value_t = 16_777_216)]
+    pub max_content_length: usize,
+    /// A JSON body of /api/v1, in bytes.
+    #[arg(long = "MAX_JSON_LENGTH", default_value_t = 1_048_576)]
+    pub max_json_length: usize,
+    /// A /v2 inference body, in MiB.
+    #[arg(long = "MAX_INFER_BODY_MB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=2048))]
+    pub max_infer_body_mb: u64,
+    /// Images in one request.
+    #[arg(long = "MAX_IMAGES_PER_REQUEST", default_value_t = 16)]
+    pub max_images_per_request: usize,
+    /// Seconds that a body may take to arrive.
+    #[arg(long = "BODY_TIMEOUT_SECONDS", default_value_t = 30)]
+    pub body_timeout_seconds: u64,
+}
+
+const MIB: u64 = 1 << 20;
+
+impl SizeSettings {
+    /// Largest image in bytes.
+    pub fn image_bytes(&self) -> usize {
+        bytes(self.max_file_size_mb).min(self.max_content_length)
+    }
+
+    /// Largest inference body in bytes.
+    pub fn infer_bytes(&self) -> usize {
+        bytes(self.max_infer_body_mb)
+    }
+}
+
+fn bytes(mebibytes: u64) -> usize {
+    usize::try_from(mebibytes * MIB).unwrap_or(usize::MAX)
+}

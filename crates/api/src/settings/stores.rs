@@ -1,0 +1,40 @@
+//! Where things are remembered.
+
+use clap::{Args, ValueEnum};
+use secrecy::SecretString;
+
+use super::secret;
+
+/// How the connection to Postgres is protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DatabaseTls {
+    /// TLS with a verified certificate, unless the address is a Unix socket or loopback.
+    Verify,
+    /// None: an explicit choice for a private network.
+    Disable,
+}
+
+/// Where things are remembered.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Stores")]
+#[group(skip)]
+pub struct StoreSettings {
+    /// postgres://user:password@host:5432/name; unset: SQLite in DATA_DIR.
+    #[arg(long = "DATABASE_URL", value_parser = secret)]
+    pub database_url: Option<SecretString>,
+    /// The same for the database's owner, who runs the migrations; unset: DATABASE_URL.
+    #[arg(long = "DATABASE_MIGRATION_URL", value_parser = secret)]
+    pub database_migration_url: Option<SecretString>,
+    /// Protection of the connection to Postgres.
+    #[arg(long = "DATABASE_TLS", value_enum, default_value = "verify")]
+    pub database_tls: DatabaseTls,
+    /// Most connections to Postgres at a time.
+    #[arg(long = "DATABASE_MAX_CONNECTIONS", default_value_t = 10)]
+    pub database_max_connections: u32,
+    /// redis://host:6379/0 or rediss://…; unset: in this process.
+    #[arg(long = "REDIS_URL", value_parser = secret)]
+    pub redis_url: Option<SecretString>,
+    /// Milliseconds that a call to Redis may take.
+    #[arg(long = "REDIS_TIMEOUT_MS", default_value_t = 100)]
+    pub redis_timeout_ms: u64,
+}

@@ -1,0 +1,60 @@
+//! Tokens, keys and accounts.
+
+use clap::{Args, ValueEnum};
+use secrecy::SecretString;
+
+use super::secret;
+
+/// How access tokens are signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Algorithm {
+    /// Ed25519.
+    #[value(name = "EdDSA")]
+    EdDsa,
+}
+
+/// Whether people may make accounts themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Registration {
+    /// They may.
+    Open,
+    /// Only administrators make accounts.
+    Closed,
+}
+
+/// Tokens, keys and accounts.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Tokens and accounts")]
+#[group(skip)]
+pub struct TokenSettings {
+    /// How access tokens are signed.
+    #[arg(long = "JWT_ALGORITHM", value_enum, default_value = "EdDSA")]
+    pub jwt_algorithm: Algorithm,
+    /// `iss` of access tokens.
+    #[arg(long = "JWT_ISSUER", default_value = "modelgate")]
+    pub jwt_issuer: String,
+    /// `aud` of access tokens.
+    #[arg(long = "JWT_AUDIENCE", default_value = "modelgate")]
+    pub jwt_audience: String,
+    /// Seals secrets in the database: 32 random bytes in base64 (openssl rand -base64 32). Made in development.
+    #[arg(long = "ENCRYPTION_KEY", value_parser = secret)]
+    pub encryption_key: Option<SecretString>,
+    /// Seconds that an access token is good.
+    #[arg(long = "JWT_ACCESS_TOKEN_EXPIRES", default_value_t = 3600, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub jwt_access_token_expires: u32,
+    /// Seconds that a session is good, however often it is refreshed.
+    #[arg(long = "JWT_REFRESH_TOKEN_EXPIRES", default_value_t = 2_592_000, value_parser = clap::value_parser!(u32).range(60..=31_536_000))]
+    pub jwt_refresh_token_expires: u32,
+    /// Seconds that a session is good without being refreshed.
+    #[arg(long = "SESSION_IDLE_EXPIRES", default_value_t = 1_209_600, value_parser = clap::value_parser!(u32).range(60..=31_536_000))]
+    pub session_idle_expires: u32,
+    /// Whether people may make accounts themselves; unset: open in development.
+    #[arg(long = "REGISTRATION", value_enum)]
+    pub registration: Option<Registration>,
+    /// Password hashes computed at a time; unset: one less than the cores.
+    #[arg(long = "PASSWORD_HASH_THREADS")]
+    pub password_hash_threads: Option<std::num::NonZeroUsize>,
+    /// Passwords that may wait to be hashed; one more is answered with 503.
+    #[arg(long = "PASSWORD_HASH_QUEUE", default_value_t = 16)]
+    pub password_hash_queue: usize,
+}

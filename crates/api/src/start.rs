@@ -1,0 +1,93 @@
+//! From settings to the parts of the program, for the server and the command line alike.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use auth::{Auth, AuthSettings, Limits, PasswordHashing};
+use storage::{Clock, Durable, Ephemeral, EphemeralConfig, Store};
+
+use crate::settings::{Settings, SettingsError, Weight, encryption_key, findings};
+
+/// Windows and marks that the in-process store holds at most.
+const MEMORY_ENTRIES: usize = 500_000;
+/// The embedded database, in `DATA_DIR`.
+const SQLITE_FILE: &str = "modelgate.db";
+
+/// Stops a start with settings that do not go together.
+pub fn check(settings: &Settings) -> Result<(), SettingsError> {
+    let fatal: Vec<String> = findings(settings)
+        .into_iter()
+        .filter(|finding| finding.weight == Weight::Fatal)
+        .map(|finding| finding.text)
+        .collect();
+    if fatal.is_empty() { Ok(()) } else { Err(SettingsError(fatal.join("\n"))) }
+}
+
+/// The clock: the system's, or in tests one that a file moves.
+pub fn clock(settings: &Settings) -> Clock {
+    settings.program.test_clock.clone().map_or_else(Clock::system, Clock::with_offset_file)
+}
+
+/// The durable store that the settings name, migrated.
+pub async fn store(settings: &Settings) -> storage::Result<Store> {
+    migrate(settings).await?;
+    Store::connect(durable(settings, settings.stores.database_url.as_ref()), clock(settings)).await
+}
+
+/// Brings the database up to date, as its owner.
+pub async fn migrate(settings: &Settings) -> storage::Result<()> {
+    let stores = &settings.stores;
+    let url = stores.database_migration_url.as_ref().or(stores.database_url.as_ref());
+    Store::connect(durable(settings, url), clock(settings)).await?.migrate().await
+}
+
+fn durable(settings: &Settings, url: Option<&secrecy::SecretString>) -> Durable {
+    match url {
+        Some(url) => Durable::Postgres { url: url.clone(), max_connections: settings.stores.database_max_connections },
+        None => Durable::Sqlite { path: Path::new(&settings.program.data_dir).join(SQLITE_FILE) },
+    }
+}
+
+/// The ephemeral store that the settings name.
+pub fn ephemeral(settings: &Settings) -> storage::Result<Ephemeral> {
+    let config = match &settings.stores.redis_url {
+        Some(url) => EphemeralConfig::Redis {
+            url: url.clone(),
+            timeout: Duration::from_millis(settings.stores.redis_timeout_ms),
+        },
+        None => EphemeralConfig::Memory { max_entries: MEMORY_ENTRIES },
+    };
+    Ephemeral::connect(config, clock(settings))
+}
+
+/// Identity, access and limits on these stores.
+pub async fn auth(settings: &Settings, store: Store, ephemeral: Ephemeral) -> Result<Arc<Auth>, String> {
+    let encryption = encryption_key(settings).map_err(|error| error.to_string())?;
+    let (tokens, limits) = (&settings.tokens, &settings.limits);
+    let seconds = |count: u32| chrono::Duration::seconds(i64::from(count));
+    let auth_settings = AuthSettings {
+        encryption,
+        production: settings.program.is_production(),
+        issuer: tokens.jwt_issuer.clone(),
+        audience: tokens.jwt_audience.clone(),
+        access_lifetime: seconds(tokens.jwt_access_token_expires),
+        refresh_lifetime: seconds(tokens.jwt_refresh_token_expires),
+        idle_lifetime: seconds(tokens.session_idle_expires),
+        limits: Limits {
+            anonymous_per_minute: limits.rate_limit_per_minute,
+            infer_per_minute: limits.rate_limit_infer_per_minute,
+            read_per_minute: limits.rate_limit_read_per_minute,
+            per_hour: limits.rate_limit_per_hour,
+            login_per_minute: limits.rate_limit_login_per_minute,
+            register_per_minute: limits.rate_limit_register_per_minute,
+        },
+        hashing: PasswordHashing {
+            threads: tokens.password_hash_threads,
+            queue: tokens.password_hash_queue,
+            ..PasswordHashing::default()
+        },
+        max_in_flight: limits.max_in_flight_per_caller,
+    };
+    Auth::start(store, ephemeral, auth_settings).await.map_err(|error| error.to_string())
+}

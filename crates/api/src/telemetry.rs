@@ -1,0 +1,16 @@
+//! The log: one JSON object a line on standard output; for people on a terminal, plain lines.
+
+use std::io::{IsTerminal, stdout};
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::Subscriber;
+
+/// Starts logging at `level`, a level or directives.
+pub fn start(level: &str) -> Result<(), String> {
+    // A query at `info` for each statement would say little and cost much.
+    let filter = EnvFilter::try_new(format!("sqlx=warn,ort=warn,{level}"));
+    let filter = filter.map_err(|error| format!("LOG_LEVEL: {error}"))?;
+    let log = Subscriber::builder().with_env_filter(filter).with_target(true);
+    let started = if stdout().is_terminal() { log.try_init() } else { log.json().flatten_event(true).try_init() };
+    started.map_err(|error| error.to_string())
+}

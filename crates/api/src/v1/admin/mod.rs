@@ -1,0 +1,3 @@
+//! What administrators do, each route by its permission.
+
+pub mod users;

@@ -1,0 +1,96 @@
+//! People's accounts, for those who administer them.
+
+use actix_web::{HttpResponse, web};
+use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
+use validator::Validate;
+
+use crate::app::App;
+use crate::error::Result;
+use crate::extract::{Id, Json, Parameters, page};
+use crate::guard::permission::{UsersManage, UsersRead};
+use crate::guard::Caller;
+use crate::v1::lists::List;
+use crate::v1::users::{UserView, check_name};
+
+/// Which accounts.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Search {
+    /// Part of an address or a name.
+    search: Option<String>,
+    /// Most items, 1 to 100; 50 if none is given.
+    #[param(minimum = 1, maximum = 100)]
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// What to change about an account; what is missing stays.
+#[derive(Debug, Deserialize, ToSchema, Validate)]
+#[serde(deny_unknown_fields)]
+pub struct UserChanges {
+    /// The name of a role.
+    #[validate(length(max = 64, message = "use at most 64 characters"))]
+    role: Option<String>,
+    /// Whether the account may be used; false ends its sessions and refuses its keys at once.
+    active: Option<bool>,
+    /// 2 to 50 letters and spaces.
+    #[validate(custom(function = check_name))]
+    #[schema(min_length = 2, max_length = 50)]
+    name: Option<String>,
+}
+
+/// People's accounts, newest first.
+#[utoipa::path(get, path = "/api/v1/admin/users", tag = "admin", params(Search),
+    responses((status = 200, body = List<UserView>)))]
+pub async fn list(
+    _: Caller<UsersRead>,
+    app: web::Data<App>,
+    search: Parameters<Search>,
+) -> Result<web::Json<List<UserView>>> {
+    let Search { search, limit, cursor } = search.0;
+    Ok(web::Json(List::of(app.auth.users(search.as_deref(), &page(limit, cursor.as_deref())?).await?)))
+}
+
+/// One account.
+#[utoipa::path(get, path = "/api/v1/admin/users/{id}", tag = "admin", params(("id" = Uuid, Path)),
+    responses((status = 200, body = UserView), (status = 404, description = "No such account")))]
+pub async fn show(_: Caller<UsersRead>, app: web::Data<App>, id: Id) -> Result<web::Json<UserView>> {
+    Ok(web::Json(app.auth.user(id.0).await?.into()))
+}
+
+/// Change an account; it holds from the next request.
+#[utoipa::path(put, path = "/api/v1/admin/users/{id}", tag = "admin", params(("id" = Uuid, Path)),
+    request_body = UserChanges,
+    responses((status = 200, body = UserView), (status = 404, description = "No such account"),
+              (status = 409, description = "The last active administrator")))]
+pub async fn change(
+    caller: Caller<UsersManage>,
+    app: web::Data<App>,
+    id: Id,
+    body: Json<UserChanges>,
+) -> Result<web::Json<UserView>> {
+    let UserChanges { role, active, name } = body.0;
+    let change = auth::UserChange { role, active, name };
+    Ok(web::Json(app.auth.change_user(&caller.principal, id.0, change, &caller.origin).await?.into()))
+}
+
+/// Delete an account with all that is its own; usage and the audit trail keep its id.
+#[utoipa::path(delete, path = "/api/v1/admin/users/{id}", tag = "admin", params(("id" = Uuid, Path)),
+    responses((status = 204, description = "Deleted"), (status = 404, description = "No such account"),
+              (status = 409, description = "The last active administrator")))]
+pub async fn delete(caller: Caller<UsersManage>, app: web::Data<App>, id: Id) -> Result<HttpResponse> {
+    app.auth.delete_user(&caller.principal, id.0, &caller.origin).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// End every session of an account.
+#[utoipa::path(delete, path = "/api/v1/admin/users/{id}/sessions", tag = "admin", params(("id" = Uuid, Path)),
+    responses((status = 204, description = "Ended"), (status = 404, description = "No such account")))]
+pub async fn end_sessions(caller: Caller<UsersManage>, app: web::Data<App>, id: Id) -> Result<HttpResponse> {
+    app.auth.user(id.0).await?;
+    app.auth.end_all_sessions(&caller.principal, id.0, None, "ended_by_administrator", &caller.origin).await?;
+    Ok(HttpResponse::NoContent().finish())
+}

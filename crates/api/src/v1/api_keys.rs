@@ -1,0 +1,170 @@
+//! One's own API keys. Keys manage no keys: these routes want an access token.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, Responder, web};
+use chrono::{DateTime, Utc};
+use secrecy::ExposeSecret;
+use serde::{Deserialize, Deserializer, Serialize};
+use storage::ApiKey;
+use utoipa::ToSchema;
+use uuid::Uuid;
+use validator::{Validate, ValidationError};
+
+use super::lists::List;
+use crate::app::App;
+use crate::error::Result;
+use crate::extract::{Id, Json, PageParameters, Parameters};
+use crate::guard::{Caller, Own};
+
+/// Longest lists in a key.
+const MAX_ENTRIES: u64 = 100;
+
+/// A key to make.
+#[derive(Debug, Deserialize, ToSchema, Validate)]
+#[serde(deny_unknown_fields)]
+pub struct NewKey {
+    /// What it is for, 1 to 100 characters.
+    #[validate(custom(function = check_key_name))]
+    #[schema(min_length = 1, max_length = 100)]
+    name: String,
+    /// Names of permissions, a subset of one's own.
+    #[validate(length(max = MAX_ENTRIES, message = "use at most 100"))]
+    #[schema(example = json!(["models:infer"]))]
+    scopes: Vec<String>,
+    /// The only models that it may use; null: all that one may use oneself.
+    #[validate(length(max = MAX_ENTRIES, message = "use at most 100"))]
+    models: Option<Vec<String>>,
+    /// When it ends; 90 days from now if none is given.
+    expires_at: Option<DateTime<Utc>>,
+    /// The only addresses or CIDR blocks that it may be used from; null: any.
+    #[validate(length(max = MAX_ENTRIES, message = "use at most 100"))]
+    allowed_ips: Option<Vec<String>>,
+}
+
+/// What to change about a key; what is missing stays, null lifts a restriction.
+#[derive(Debug, Deserialize, ToSchema, Validate)]
+#[serde(deny_unknown_fields)]
+pub struct KeyChanges {
+    #[validate(custom(function = check_key_name))]
+    #[schema(min_length = 1, max_length = 100)]
+    name: Option<String>,
+    #[validate(length(max = MAX_ENTRIES, message = "use at most 100"))]
+    scopes: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Vec<String>>)]
+    models: Option<Option<Vec<String>>>,
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Vec<String>>)]
+    allowed_ips: Option<Option<Vec<String>>>,
+}
+
+/// A key, without its secret.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ApiKey)]
+pub struct KeyView {
+    id: Uuid,
+    name: String,
+    /// The third part of the key's text, to recognise it by.
+    public_id: String,
+    scopes: Vec<String>,
+    models: Option<Vec<String>>,
+    allowed_ips: Option<Vec<String>>,
+    created_at: DateTime<Utc>,
+    expires_at: Option<DateTime<Utc>>,
+    revoked_at: Option<DateTime<Utc>>,
+    /// To within seconds: it is written in batches.
+    last_used_at: Option<DateTime<Utc>>,
+    /// The network it was last used from, shortened.
+    last_used_address: Option<String>,
+}
+
+/// A new key with its text, which is shown this once.
+#[derive(Serialize, ToSchema)]
+pub struct IssuedKeyView {
+    #[serde(flatten)]
+    details: KeyView,
+    /// `mg_…`, to be kept by its owner.
+    key: String,
+}
+
+impl From<ApiKey> for KeyView {
+    fn from(key: ApiKey) -> Self {
+        Self {
+            id: key.id,
+            name: key.name,
+            public_id: key.public_id,
+            scopes: key.scopes,
+            models: key.models,
+            allowed_ips: key.allowed_ips,
+            created_at: key.created_at,
+            expires_at: key.expires_at,
+            revoked_at: key.revoked_at,
+            last_used_at: key.last_used_at,
+            last_used_address: key.last_used_address,
+        }
+    }
+}
+
+/// One's own live keys, newest first.
+#[utoipa::path(get, path = "/api/v1/api-keys", tag = "api-keys", params(PageParameters),
+    responses((status = 200, body = List<KeyView>)))]
+pub async fn list(
+    caller: Caller<Own>,
+    app: web::Data<App>,
+    page: Parameters<PageParameters>,
+) -> Result<web::Json<List<KeyView>>> {
+    Ok(web::Json(List::of(app.auth.keys(&caller.principal, &page.0.request()?).await?)))
+}
+
+/// Make a key.
+#[utoipa::path(post, path = "/api/v1/api-keys", tag = "api-keys", request_body = NewKey,
+    responses((status = 201, body = IssuedKeyView)))]
+pub async fn create(caller: Caller<Own>, app: web::Data<App>, body: Json<NewKey>) -> Result<impl Responder> {
+    let NewKey { name, scopes, models, expires_at, allowed_ips } = body.0;
+    let request = auth::KeyRequest { name, scopes, models, allowed_ips, expires_at };
+    let issued = app.auth.create_key(&caller.principal, request, &caller.origin).await?;
+    let key = issued.text.expose_secret().to_owned();
+    Ok((web::Json(IssuedKeyView { details: issued.key.into(), key }), StatusCode::CREATED))
+}
+
+/// One of one's own keys.
+#[utoipa::path(get, path = "/api/v1/api-keys/{id}", tag = "api-keys", params(("id" = Uuid, Path)),
+    responses((status = 200, body = KeyView), (status = 404, description = "No key of yours")))]
+pub async fn show(caller: Caller<Own>, app: web::Data<App>, id: Id) -> Result<web::Json<KeyView>> {
+    Ok(web::Json(app.auth.key(&caller.principal, id.0).await?.into()))
+}
+
+/// Change one of one's own keys; it holds from the next request.
+#[utoipa::path(put, path = "/api/v1/api-keys/{id}", tag = "api-keys", params(("id" = Uuid, Path)),
+    request_body = KeyChanges, responses((status = 200, body = KeyView), (status = 404, description = "No key of yours")))]
+pub async fn change(
+    caller: Caller<Own>,
+    app: web::Data<App>,
+    id: Id,
+    body: Json<KeyChanges>,
+) -> Result<web::Json<KeyView>> {
+    let KeyChanges { name, scopes, models, allowed_ips } = body.0;
+    let change = auth::KeyChange { name, scopes, models, allowed_ips };
+    Ok(web::Json(app.auth.change_key(&caller.principal, id.0, change, &caller.origin).await?.into()))
+}
+
+/// Revoke one of one's own keys; it is refused from the next request.
+#[utoipa::path(delete, path = "/api/v1/api-keys/{id}", tag = "api-keys", params(("id" = Uuid, Path)),
+    responses((status = 204, description = "Revoked"), (status = 404, description = "No live key of yours")))]
+pub async fn revoke(caller: Caller<Own>, app: web::Data<App>, id: Id) -> Result<HttpResponse> {
+    app.auth.revoke_key(&caller.principal, id.0, &caller.origin).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+fn check_key_name(name: &str) -> std::result::Result<(), ValidationError> {
+    let fits = (1..=100).contains(&name.trim().chars().count()) && !name.chars().any(char::is_control);
+    let message = "use 1 to 100 characters, none of them a control character";
+    if fits { Ok(()) } else { Err(ValidationError::new("name").with_message(message.into())) }
+}
+
+/// Tells a null from a missing member.
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> std::result::Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}

@@ -1,0 +1,144 @@
+//! Making an account, logging in, refreshing, logging out, changing the password.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, Responder, web};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use validator::Validate;
+
+use super::users::{UserView, check_name};
+use crate::app::App;
+use crate::error::{ApiError, Code, Result};
+use crate::extract::Json;
+use crate::guard::{Caller, Own, Visitor};
+use crate::settings::Registration;
+
+/// An account to make.
+#[derive(Debug, Deserialize, ToSchema, Validate)]
+#[serde(deny_unknown_fields)]
+pub struct Register {
+    /// An e-mail address of at most 120 characters.
+    #[validate(email(message = "this is not an e-mail address"), length(max = 120, message = "use at most 120 characters"))]
+    #[schema(example = "ada@example.com", max_length = 120)]
+    email: String,
+    /// 12 to 128 characters with an upper and a lower case letter, a digit and a special character.
+    #[schema(value_type = String, min_length = 12, max_length = 128, format = Password)]
+    password: SecretString,
+    /// 2 to 50 letters and spaces.
+    #[validate(custom(function = check_name))]
+    #[schema(min_length = 2, max_length = 50)]
+    name: String,
+}
+
+/// What to log in with.
+#[derive(Debug, Deserialize, ToSchema, Validate)]
+#[serde(deny_unknown_fields)]
+pub struct Login {
+    #[validate(length(max = 320, message = "use at most 320 characters"))]
+    #[schema(example = "ada@example.com")]
+    email: String,
+    #[schema(value_type = String, format = Password)]
+    password: SecretString,
+}
+
+/// The refresh token to spend.
+#[derive(Debug, Deserialize, ToSchema, Validate)]
+#[serde(deny_unknown_fields)]
+pub struct Refresh {
+    #[schema(value_type = String)]
+    refresh_token: SecretString,
+}
+
+/// The present password and the one wished for.
+#[derive(Debug, Deserialize, ToSchema, Validate)]
+#[serde(deny_unknown_fields)]
+pub struct ChangePassword {
+    #[schema(value_type = String, format = Password)]
+    current_password: SecretString,
+    #[schema(value_type = String, min_length = 12, max_length = 128, format = Password)]
+    new_password: SecretString,
+}
+
+/// Tokens of a session.
+#[derive(Serialize, ToSchema)]
+pub struct Tokens {
+    /// For `Authorization: Bearer`.
+    access_token: String,
+    /// Good for one refresh.
+    refresh_token: String,
+    /// `Bearer`.
+    token_type: &'static str,
+    /// Seconds until the access token ends.
+    expires_in: i64,
+}
+
+impl From<auth::TokenPair> for Tokens {
+    fn from(pair: auth::TokenPair) -> Self {
+        Self {
+            access_token: pair.access_token.expose_secret().to_owned(),
+            refresh_token: pair.refresh_token.expose_secret().to_owned(),
+            token_type: "Bearer",
+            expires_in: pair.expires_in,
+        }
+    }
+}
+
+/// Make an account for oneself, with the role `user`; where REGISTRATION is open.
+#[utoipa::path(post, path = "/api/v1/auth/register", tag = "auth", request_body = Register,
+    responses((status = 201, body = UserView), (status = 403, description = "Registration is closed"),
+              (status = 409, description = "The address has an account")))]
+pub async fn register(visitor: Visitor, app: web::Data<App>, body: Json<Register>) -> Result<impl Responder> {
+    if app.registration() == Registration::Closed {
+        return Err(ApiError::new(Code::RegistrationClosed, "Ask an administrator for an account."));
+    }
+    let Register { email, password, name } = body.0;
+    let request = auth::NewUserRequest { email, name, password };
+    let user = app.auth.create_user(request, auth::Role::User, &visitor.origin).await?;
+    Ok((web::Json(UserView::from(user)), StatusCode::CREATED))
+}
+
+/// Open a session.
+#[utoipa::path(post, path = "/api/v1/auth/login", tag = "auth", request_body = Login,
+    responses((status = 200, body = Tokens), (status = 401, description = "Wrong address or password")))]
+pub async fn login(visitor: Visitor, app: web::Data<App>, body: Json<Login>) -> Result<web::Json<Tokens>> {
+    let credentials = auth::Credentials { email: body.0.email, password: body.0.password };
+    Ok(web::Json(app.auth.login(credentials, &visitor.origin).await?.into()))
+}
+
+/// Spend a refresh token for a new pair. A retry within 10 s gets the same successor; any other second use ends the
+/// session.
+#[utoipa::path(post, path = "/api/v1/auth/refresh", tag = "auth", request_body = Refresh,
+    responses((status = 200, body = Tokens), (status = 401, description = "Not valid, spent or ended")))]
+pub async fn refresh(visitor: Visitor, app: web::Data<App>, body: Json<Refresh>) -> Result<web::Json<Tokens>> {
+    Ok(web::Json(app.auth.refresh(&body.0.refresh_token, &visitor.origin).await?.into()))
+}
+
+/// End this session: its access and refresh tokens are refused from now on.
+#[utoipa::path(post, path = "/api/v1/auth/logout", tag = "auth", responses((status = 204, description = "Ended")))]
+pub async fn logout(caller: Caller<Own>, app: web::Data<App>) -> Result<HttpResponse> {
+    app.auth.logout(&caller.principal, &caller.origin).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// End every session of one's own, this one included.
+#[utoipa::path(post, path = "/api/v1/auth/logout-all", tag = "auth", responses((status = 204, description = "Ended")))]
+pub async fn logout_all(caller: Caller<Own>, app: web::Data<App>) -> Result<HttpResponse> {
+    caller.principal.require_session()?;
+    let account = caller.principal.account;
+    app.auth.end_all_sessions(&caller.principal, account, None, "logout_all", &caller.origin).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Change one's own password; every other session ends.
+#[utoipa::path(post, path = "/api/v1/auth/password", tag = "auth", request_body = ChangePassword,
+    responses((status = 204, description = "Changed")))]
+pub async fn change_password(
+    caller: Caller<Own>,
+    app: web::Data<App>,
+    body: Json<ChangePassword>,
+) -> Result<HttpResponse> {
+    let ChangePassword { current_password, new_password } = body.0;
+    app.auth.change_password(&caller.principal, current_password, new_password, &caller.origin).await?;
+    Ok(HttpResponse::NoContent().finish())
+}

@@ -1,0 +1,10 @@
+//! `/api/v1`: accounts, keys, models and their administration.
+
+pub mod admin;
+pub mod api_keys;
+pub mod auth;
+pub mod lists;
+pub mod me;
+pub mod models;
+pub mod sessions;
+pub mod users;

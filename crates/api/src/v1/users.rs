@@ -1,0 +1,44 @@
+//! A person's account as clients see it, and the rules for what they may write into it.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use storage::User;
+use utoipa::ToSchema;
+use uuid::Uuid;
+use validator::ValidationError;
+
+/// A person's account.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = User)]
+pub struct UserView {
+    id: Uuid,
+    email: String,
+    name: String,
+    /// The name of a role.
+    role: String,
+    /// Whether the account may be used.
+    active: bool,
+    created_at: DateTime<Utc>,
+    last_login_at: Option<DateTime<Utc>>,
+}
+
+impl From<User> for UserView {
+    fn from(user: User) -> Self {
+        let User { id, email, name, role, active, created_at, last_login_at, .. } = user;
+        Self { id, email, name, role, active, created_at, last_login_at }
+    }
+}
+
+/// Letters of any script, spaces, apostrophes, hyphens and points: a name can be O'Brien, but no markup and no line.
+pub fn check_name(name: &str) -> Result<(), ValidationError> {
+    let length = name.trim().chars().count();
+    let fits = name.chars().all(|c| c.is_alphabetic() || matches!(c, ' ' | '\'' | '’' | '-' | '.' | '\u{300}'..='\u{36f}'));
+    if !(2..=50).contains(&length) {
+        return Err(ValidationError::new("length").with_message("use 2 to 50 characters".into()));
+    }
+    if !fits {
+        return Err(ValidationError::new("characters")
+            .with_message("Name can only contain letters and spaces, apostrophes, hyphens and points".into()));
+    }
+    Ok(())
+}

@@ -1,0 +1,169 @@
+//! Permissions and the four built-in roles.
+//!
+//! Permissions are also the names of scopes. What is one's own needs authentication only, so no permission
+//! stands for it.
+
+use std::fmt;
+use std::str::FromStr;
+
+macro_rules! permissions {
+    ($($variant:ident = $name:literal, $doc:literal;)*) => {
+        /// Something that is everyone's and that a role may allow.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum Permission { $(#[doc = $doc] $variant,)* }
+
+        impl Permission {
+            /// Every permission there is.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The name used in roles, scopes and answers.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+permissions! {
+    ModelsRead = "models:read", "See which models there are.";
+    ModelsInfer = "models:infer", "Run a model.";
+    FilesWrite = "files:write", "Store files of one's own.";
+    UsersRead = "users:read", "See people's accounts.";
+    KeysRead = "keys:read", "See everyone's API keys.";
+    UsageRead = "usage:read", "See everyone's usage.";
+    AuditRead = "audit:read", "Read the audit trail.";
+    IncidentsManage = "incidents:manage", "Open, work on and close incidents.";
+    ModelsManage = "models:manage", "Load, unload and grant models.";
+    UsersManage = "users:manage", "Change, disable and delete accounts.";
+    KeysManage = "keys:manage", "Revoke anyone's API keys.";
+    RolesManage = "roles:manage", "Change roles.";
+    LimitsManage = "limits:manage", "Change limits and quotas.";
+    SystemManage = "system:manage", "Read metrics, switch maintenance mode.";
+}
+
+impl fmt::Display for Permission {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+impl FromStr for Permission {
+    type Err = ();
+
+    fn from_str(name: &str) -> Result<Self, ()> {
+        Self::ALL.iter().copied().find(|permission| permission.name() == name).ok_or(())
+    }
+}
+
+/// A set of permissions; intersecting two sets is one machine instruction.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Permissions(u32);
+
+impl Permissions {
+    /// Whether `permission` is in the set.
+    pub const fn contains(self, permission: Permission) -> bool {
+        self.0 & (1 << permission as u8) != 0
+    }
+
+    /// What is in both sets.
+    pub const fn intersection(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// Whether everything in this set is also in `other`.
+    pub const fn is_subset(self, other: Self) -> bool {
+        self.0 & !other.0 == 0
+    }
+
+    /// The members, in the order of [`Permission::ALL`].
+    pub fn iter(self) -> impl Iterator<Item = Permission> {
+        Permission::ALL.iter().copied().filter(move |permission| self.contains(*permission))
+    }
+
+    /// Reads stored names. A name this release does not know grants nothing (deny by default).
+    pub fn from_names<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> Self {
+        names.into_iter().filter_map(|name| name.as_ref().parse::<Permission>().ok()).collect()
+    }
+}
+
+impl FromIterator<Permission> for Permissions {
+    fn from_iter<I: IntoIterator<Item = Permission>>(permissions: I) -> Self {
+        Self(permissions.into_iter().fold(0, |bits, permission| bits | (1 << permission as u8)))
+    }
+}
+
+impl fmt::Debug for Permissions {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_set().entries(self.iter().map(Permission::name)).finish()
+    }
+}
+
+/// A built-in role; each has everything the one before it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Sees models.
+    Readonly,
+    /// Runs models and stores files.
+    User,
+    /// Watches over users, keys, usage and incidents.
+    Moderator,
+    /// Everything.
+    Admin,
+}
+
+impl Role {
+    /// The built-in roles, weakest first.
+    pub const ALL: [Self; 4] = [Self::Readonly, Self::User, Self::Moderator, Self::Admin];
+
+    /// The name stored and shown.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Readonly => "readonly",
+            Self::User => "user",
+            Self::Moderator => "moderator",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// What the role may do.
+    pub fn permissions(self) -> Permissions {
+        let count = match self {
+            Self::Readonly => 1,
+            Self::User => 3,
+            Self::Moderator => 8,
+            Self::Admin => Permission::ALL.len(),
+        };
+        Permission::ALL[..count].iter().copied().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_role_contains_the_one_before() {
+        for pair in Role::ALL.windows(2) {
+            assert!(pair[0].permissions().is_subset(pair[1].permissions()), "{pair:?}");
+            assert_ne!(pair[0].permissions(), pair[1].permissions());
+        }
+    }
+
+    #[test]
+    fn roles_have_what_the_contract_lists() {
+        let names = |role: Role| role.permissions().iter().map(Permission::name).collect::<Vec<_>>().join(" ");
+        assert_eq!(names(Role::Readonly), "models:read");
+        assert_eq!(names(Role::User), "models:read models:infer files:write");
+        assert_eq!(
+            names(Role::Moderator),
+            "models:read models:infer files:write users:read keys:read usage:read audit:read incidents:manage"
+        );
+        assert_eq!(Role::Admin.permissions().iter().count(), 14);
+    }
+
+    #[test]
+    fn an_unknown_stored_name_grants_nothing() {
+        assert_eq!(Permissions::from_names(["models:everything", ""]), Permissions::default());
+    }
+}

@@ -1,0 +1,170 @@
+//! How much: every window and the freshness of the caller, decided in one round trip.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use storage::{Check, Outcome};
+
+use crate::cache::PrincipalCache;
+use crate::in_flight::InFlight;
+use crate::limits::{LimitClass, Subject, Window};
+use crate::{Auth, Error, Permission, Principal, Result, Throttle};
+
+/// How long a caller with too much in flight is told to wait.
+const IN_FLIGHT_RETRY: Duration = Duration::from_secs(1);
+
+/// What is left of one window.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AllowanceState {
+    /// The window's name in the `RateLimit` header.
+    pub name: &'static str,
+    /// Requests allowed in it.
+    pub limit: u32,
+    /// Its length.
+    pub period: Duration,
+    /// Requests left.
+    pub remaining: u32,
+    /// When it starts again.
+    pub reset_after: Duration,
+}
+
+/// Leave to go on, and what to tell the caller about their windows.
+#[derive(Debug, Default)]
+pub struct Admission {
+    /// Every window that was counted.
+    pub windows: Vec<AllowanceState>,
+    /// The place taken among the account's running requests.
+    pub in_flight: Option<InFlight>,
+}
+
+/// What the store said to an admission.
+enum Verdict {
+    Admitted(Vec<AllowanceState>),
+    /// Something about the caller changed since it was cached.
+    Stale,
+    Throttled(Throttle),
+}
+
+impl Auth {
+    /// The three guards in order: who it is, whether they may, and how much is left.
+    ///
+    /// `permission` is none for what is one's own.
+    pub async fn enter(
+        &self,
+        credential: &str,
+        address: IpAddr,
+        permission: Option<Permission>,
+        class: LimitClass,
+    ) -> Result<(Arc<Principal>, Admission)> {
+        let mut retried = false;
+        loop {
+            let principal = self.authenticate(credential, address).await?;
+            if let Some(permission) = permission {
+                principal.require(permission)?;
+            }
+            match self.verdict(&principal.watched_checks(), Subject::Account(principal.account), class).await? {
+                Verdict::Admitted(windows) => {
+                    let in_flight = Some(self.in_flight(&principal)?);
+                    return Ok((principal, Admission { windows, in_flight }));
+                }
+                Verdict::Throttled(throttle) => return Err(Error::Throttled(throttle)),
+                // Read again what changed; once suffices, for the reading is newer than the change.
+                Verdict::Stale if !retried => {
+                    self.principals.forget(&PrincipalCache::fingerprint(credential));
+                    retried = true;
+                }
+                Verdict::Stale => return Err(Error::Overloaded),
+            }
+        }
+    }
+
+    /// Counts a caller without a credential.
+    pub async fn admit_visitor(&self, address: IpAddr, class: LimitClass) -> Result<Admission> {
+        match self.verdict(&[], Subject::Address(address), class).await? {
+            Verdict::Admitted(windows) => Ok(Admission { windows, in_flight: None }),
+            Verdict::Throttled(throttle) => Err(Error::Throttled(throttle)),
+            Verdict::Stale => Ok(Admission::default()),
+        }
+    }
+
+    /// Counts one attempt in the given windows, before it is made.
+    pub(crate) async fn reserve(&self, windows: &[Window]) -> Result<()> {
+        match self.decide(&[], windows).await? {
+            Verdict::Throttled(throttle) => Err(Error::Throttled(throttle)),
+            Verdict::Admitted(_) | Verdict::Stale => Ok(()),
+        }
+    }
+
+    fn in_flight(&self, principal: &Principal) -> Result<InFlight> {
+        self.in_flight.enter(principal.account).ok_or_else(|| {
+            Error::Throttled(Throttle { policy: "in-flight", retry_after: IN_FLIGHT_RETRY, windows: Vec::new() })
+        })
+    }
+
+    async fn verdict(&self, fresh: &[(String, i64)], subject: Subject, class: LimitClass) -> Result<Verdict> {
+        self.decide(fresh, &self.limits.windows(class, subject)).await
+    }
+
+    async fn decide(&self, fresh: &[(String, i64)], windows: &[Window]) -> Result<Verdict> {
+        let fresh_checks = fresh.iter().map(|(key, seen)| Check::Unchanged { key, seen: *seen });
+        let window_checks = windows.iter().map(|window| Check::Window {
+            key: &window.key,
+            limit: window.limit,
+            period: window.period,
+            cost: 1,
+        });
+        let checks: Vec<Check<'_>> = fresh_checks.chain(window_checks).collect();
+        if checks.is_empty() {
+            return Ok(Verdict::Admitted(Vec::new()));
+        }
+        let outcome = match self.ephemeral.decide(&checks).await {
+            Ok(outcome) => {
+                self.freshness.in_contact(self.now());
+                outcome
+            }
+            // Counted in this process meanwhile; revocations are known here through the change feed.
+            Err(error) if error.is_unavailable() => self.stand_in.decide(&checks).await?,
+            Err(error) => return Err(error.into()),
+        };
+        Ok(read_outcome(&outcome, fresh.len(), windows))
+    }
+}
+
+impl Principal {
+    fn watched_checks(&self) -> Vec<(String, i64)> {
+        self.watched().into_iter().map(|watched| (watched.ephemeral_key(), self.seen)).collect()
+    }
+}
+
+fn read_outcome(outcome: &Outcome, fresh: usize, windows: &[Window]) -> Verdict {
+    let states: Vec<AllowanceState> = windows
+        .iter()
+        .zip(&outcome.windows)
+        .map(|(window, state)| AllowanceState {
+            name: window.name,
+            limit: window.limit,
+            period: window.period,
+            remaining: state.remaining,
+            reset_after: state.reset_after,
+        })
+        .collect();
+    match outcome.refused {
+        None => Verdict::Admitted(states),
+        Some(index) if index < fresh => Verdict::Stale,
+        Some(index) => {
+            let refusing = states.get(index - fresh);
+            Verdict::Throttled(Throttle {
+                policy: refusing.map_or("", |state| state.name),
+                // Another window may be exhausted as well: the wait is over when all of them are.
+                retry_after: states
+                    .iter()
+                    .filter(|state| state.remaining == 0)
+                    .map(|state| state.reset_after)
+                    .max()
+                    .unwrap_or(IN_FLIGHT_RETRY),
+                windows: states,
+            })
+        }
+    }
+}

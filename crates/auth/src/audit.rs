@@ -1,0 +1,93 @@
+//! What is written into the audit trail, in the transaction of what it tells of.
+//!
+//! The canonical bytes are JSON with sorted members and no personal data; the address stands beside them, erasable.
+
+use serde_json::{Map, Value, json};
+use storage::{NewAuditEvent, Tx};
+use uuid::Uuid;
+
+use crate::service::Origin;
+use crate::{Auth, Result};
+
+/// What happened. The seven upper-case names are those that operators of such services know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    LoginSuccess,
+    LoginFailure,
+    PasswordChange,
+    SuspiciousActivity,
+    AccountCreated,
+    AccountChanged,
+    AccountDeleted,
+    SessionEnded,
+    ApiKeyCreated,
+    ApiKeyChanged,
+    ApiKeyRevoked,
+}
+
+impl Action {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::LoginSuccess => "LOGIN_SUCCESS",
+            Self::LoginFailure => "LOGIN_FAILURE",
+            Self::PasswordChange => "PASSWORD_CHANGE",
+            Self::SuspiciousActivity => "SUSPICIOUS_ACTIVITY",
+            Self::AccountCreated => "account.created",
+            Self::AccountChanged => "account.changed",
+            Self::AccountDeleted => "account.deleted",
+            Self::SessionEnded => "session.ended",
+            Self::ApiKeyCreated => "api_key.created",
+            Self::ApiKeyChanged => "api_key.changed",
+            Self::ApiKeyRevoked => "api_key.revoked",
+        }
+    }
+}
+
+/// One line of the trail.
+pub(crate) struct Entry<'a> {
+    pub action: Action,
+    pub succeeded: bool,
+    /// The account that acted, if known.
+    pub actor: Option<Uuid>,
+    /// What was acted on: `kind:id`.
+    pub target: Option<String>,
+    /// What else matters; no personal data, no secrets.
+    pub detail: Value,
+    pub origin: &'a Origin,
+}
+
+impl Auth {
+    pub(crate) async fn record(&self, tx: &mut Tx, entry: Entry<'_>) -> Result<()> {
+        let occurred_at = self.now();
+        let id = Uuid::now_v7();
+        let outcome = if entry.succeeded { "success" } else { "failure" };
+        // serde_json's map sorts its members: equal events have equal bytes.
+        let canonical: Map<String, Value> = [
+            ("action", json!(entry.action.name())),
+            ("actor", json!(entry.actor)),
+            ("at", json!(occurred_at)),
+            ("detail", entry.detail),
+            ("id", json!(id)),
+            ("outcome", json!(outcome)),
+            ("request_id", json!(entry.origin.request_id)),
+            ("target", json!(entry.target)),
+        ]
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect();
+        tx.audit()
+            .append(&NewAuditEvent {
+                id,
+                occurred_at,
+                action: entry.action.name().into(),
+                outcome: outcome.into(),
+                actor: entry.actor,
+                target: entry.target,
+                request_id: entry.origin.request_id.clone(),
+                canonical: Value::Object(canonical).to_string().into_bytes(),
+                address: entry.origin.address.map(|address| address.to_string()),
+            })
+            .await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,185 @@
+//! Who is calling: from a bearer token or an API key to a principal.
+//!
+//! A credential seen before costs one digest and one look-up in memory. A new one is verified (signature or checksum
+//! first, so that a forged one costs no query) and its account's present state is read once.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use ipnet::IpNet;
+use storage::{AccountStanding, Scope, Service};
+use uuid::Uuid;
+
+use crate::access::{Permission, Permissions};
+use crate::cache::PrincipalCache;
+use crate::freshness::{CACHED_FOR, Watched};
+use crate::{Auth, Error, Result, crypto, key_format, token};
+
+const REVOKED: Error = Error::InvalidCredential("this token has been revoked; log in again");
+const WRONG_KEY: Error = Error::InvalidCredential("this API key is not valid");
+
+/// What the caller proved themselves with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Credential {
+    /// An access token of this session.
+    Session {
+        /// The session.
+        id: Uuid,
+        /// When the person last proved who they are.
+        authenticated_at: DateTime<Utc>,
+    },
+    /// This API key.
+    ApiKey {
+        /// The key.
+        id: Uuid,
+    },
+}
+
+/// A caller whose credential was verified.
+#[derive(Debug)]
+pub struct Principal {
+    /// The account that acts and pays.
+    pub account: Uuid,
+    /// Its role.
+    pub role: String,
+    /// What this credential may do now: the role's permissions, for a key cut down to its scopes.
+    pub permissions: Permissions,
+    /// How the caller proved who they are.
+    pub credential: Credential,
+    /// The models a key is narrowed to.
+    models: Option<Vec<String>>,
+    /// The networks a key may be used from.
+    networks: Option<Vec<IpNet>>,
+    /// The change feed's number when this was read.
+    pub(crate) seen: i64,
+    /// When the credential or this knowledge of it ends.
+    good_until: DateTime<Utc>,
+}
+
+impl Principal {
+    /// Refuses a caller who lacks `permission`.
+    pub fn require(&self, permission: Permission) -> Result<()> {
+        if self.permissions.contains(permission) { Ok(()) } else { Err(Error::Forbidden(permission)) }
+    }
+
+    /// Refuses API keys: what concerns the person needs the person.
+    pub fn require_session(&self) -> Result<Uuid> {
+        match self.credential {
+            Credential::Session { id, .. } => Ok(id),
+            Credential::ApiKey { .. } => Err(Error::Refused("an API key cannot do this; use an access token")),
+        }
+    }
+
+    /// Whether the caller may see and use the model; `granted_only` is the model's access setting.
+    pub fn may_use_model(&self, name: &str, granted_only: bool) -> bool {
+        let narrowed = self.models.as_ref().is_none_or(|models| models.iter().any(|model| model == name));
+        narrowed && (!granted_only || self.permissions.contains(Permission::ModelsManage))
+    }
+
+    pub(crate) fn watched(&self) -> [Watched; 2] {
+        let credential = match self.credential {
+            Credential::Session { id, .. } => Watched::Session(id),
+            Credential::ApiKey { id } => Watched::ApiKey(id),
+        };
+        [Watched::Account(self.account), credential]
+    }
+
+    fn admits(&self, address: IpAddr) -> Result<()> {
+        let address = address.to_canonical();
+        match &self.networks {
+            Some(networks) if !networks.iter().any(|network| network.contains(&address)) => {
+                Err(Error::Refused("this API key may not be used from this address"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Auth {
+    /// The caller behind `credential`, an access token or an API key, calling from `address`.
+    pub async fn authenticate(&self, credential: &str, address: IpAddr) -> Result<Arc<Principal>> {
+        let fingerprint = PrincipalCache::fingerprint(credential);
+        let now = self.now();
+        if let Some(principal) = self.principals.find(&fingerprint) {
+            if now < principal.good_until && self.freshness.is_current(&principal.watched(), principal.seen) {
+                principal.admits(address)?;
+                return Ok(principal);
+            }
+            self.principals.forget(&fingerprint);
+        }
+        let principal = Arc::new(if credential.starts_with(key_format::PREFIX) {
+            self.read_key(credential, now).await?
+        } else {
+            self.read_token(credential, now).await?
+        });
+        self.principals.keep(fingerprint, Arc::clone(&principal));
+        principal.admits(address)?;
+        Ok(principal)
+    }
+
+    async fn read_token(&self, text: &str, now: DateTime<Utc>) -> Result<Principal> {
+        let claims = token::verify(text, &self.keyring.current(), &self.issuer, now)?;
+        let mut tx = self.store.read(Scope::Service(Service::Token)).await?;
+        // Before the rest, so that a change in between makes this stale rather than unseen.
+        let seen = tx.changes().head().await?;
+        let standing = tx.sessions().standing(claims.sid).await?.ok_or(REVOKED)?;
+        let (session, account) = (standing.session, standing.account);
+        let revoked = session.revoked_at.is_some() || session.expires_at <= now;
+        if revoked || account.account_id != claims.sub || !account.active || account.security_version != claims.ver {
+            return Err(REVOKED);
+        }
+        let expires = DateTime::from_timestamp(claims.exp, 0).ok_or(REVOKED)?;
+        Ok(Principal {
+            account: account.account_id,
+            permissions: Permissions::from_names(&account.permissions),
+            role: account.role,
+            credential: Credential::Session { id: claims.sid, authenticated_at: session.authenticated_at },
+            models: None,
+            networks: None,
+            seen,
+            good_until: expires.min(now + CACHED_FOR),
+        })
+    }
+
+    async fn read_key(&self, text: &str, now: DateTime<Utc>) -> Result<Principal> {
+        let public_id = key_format::public_id(self.environment, text).ok_or(WRONG_KEY)?;
+        let hash = crypto::sha256(text.as_bytes());
+        let mut tx = self.store.read(Scope::Service(Service::ApiKey)).await?;
+        let seen = tx.changes().head().await?;
+        let standing = tx.api_keys().standing(public_id).await?.ok_or(WRONG_KEY)?;
+        let secret = standing
+            .secrets
+            .iter()
+            .find(|secret| crypto::same(&secret.hash, &hash) && secret.expires_at.is_none_or(|end| now < end))
+            .ok_or(WRONG_KEY)?;
+        let key = standing.key;
+        if key.revoked_at.is_some() || !standing.account.active {
+            return Err(Error::InvalidCredential("this API key has been revoked"));
+        }
+        if key.expires_at.is_some_and(|end| end <= now) {
+            return Err(Error::InvalidCredential("this API key has expired; create a new one"));
+        }
+        let ends = [key.expires_at, secret.expires_at, Some(now + CACHED_FOR)];
+        Ok(Principal {
+            account: standing.account.account_id,
+            permissions: effective(&key.scopes, &standing.account),
+            role: standing.account.role,
+            credential: Credential::ApiKey { id: key.id },
+            models: key.models,
+            networks: key.allowed_ips.map(|networks| networks.iter().filter_map(|text| network(text)).collect()),
+            seen,
+            good_until: ends.into_iter().flatten().min().unwrap_or(now),
+        })
+    }
+}
+
+/// A key's rights are its scopes and its owner's permissions together, both as they are now.
+fn effective(scopes: &[String], account: &AccountStanding) -> Permissions {
+    Permissions::from_names(scopes).intersection(Permissions::from_names(&account.permissions))
+}
+
+/// Reads an address or a CIDR block.
+pub(crate) fn network(text: &str) -> Option<IpNet> {
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+}

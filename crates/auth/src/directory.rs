@@ -1,0 +1,104 @@
+//! What administrators do with people's accounts.
+
+use serde_json::json;
+use storage::{Page, PageRequest, Scope, Service, User, UserUpdate};
+use uuid::Uuid;
+
+use crate::access::Role;
+use crate::audit::{Action, Entry};
+use crate::authentication::Principal;
+use crate::freshness::Watched;
+use crate::service::Origin;
+use crate::{Auth, Error, Result};
+
+/// What to change about an account; what is none stays.
+#[derive(Clone, Debug, Default)]
+pub struct UserChange {
+    /// The name of a role.
+    pub role: Option<String>,
+    /// Whether the account may be used at all.
+    pub active: Option<bool>,
+    /// The name to show.
+    pub name: Option<String>,
+}
+
+impl Auth {
+    /// People's accounts, newest first; `search` is part of an address or a name.
+    pub async fn users(&self, search: Option<&str>, page: &PageRequest) -> Result<Page<User>> {
+        let mut tx = self.store.read(Scope::Service(Service::Administration)).await?;
+        Ok(tx.users().list(search, page).await?)
+    }
+
+    /// One person's account.
+    pub async fn user(&self, id: Uuid) -> Result<User> {
+        let mut tx = self.store.read(Scope::Service(Service::Administration)).await?;
+        tx.users().find(id).await?.ok_or(Error::NotFound)
+    }
+
+    /// Changes an account; it holds from the next request.
+    pub async fn change_user(
+        &self,
+        actor: &Principal,
+        id: Uuid,
+        change: UserChange,
+        origin: &Origin,
+    ) -> Result<User> {
+        let mut tx = self.store.begin(Scope::Service(Service::Administration)).await?;
+        if let Some(role) = &change.role {
+            let known = tx.roles().find(role).await?.is_some();
+            known.then_some(()).ok_or_else(|| Error::invalid("role", "there is no role of this name"))?;
+        }
+        let loses_admin = change.active == Some(false)
+            || change.role.as_deref().is_some_and(|role| role != Role::Admin.name());
+        if loses_admin {
+            keep_an_administrator(&mut tx, id).await?;
+        }
+        let detail = json!({"role": change.role, "active": change.active, "renamed": change.name.is_some()});
+        let update = UserUpdate { role: change.role, active: change.active, name: change.name };
+        let user = tx.users().update(id, &update).await?.ok_or(Error::NotFound)?;
+        let mut changed = vec![Watched::Account(id)];
+        if update.active == Some(false) {
+            let ended = tx.sessions().revoke_all(id, None, "account_disabled").await?;
+            changed.extend(ended.into_iter().map(Watched::Session));
+        }
+        self.record(&mut tx, entry(Action::AccountChanged, actor, id, detail, origin)).await?;
+        self.commit_change(tx, &changed).await?;
+        Ok(user)
+    }
+
+    /// Deletes a person's account with everything that is theirs; usage and the audit trail keep its id.
+    pub async fn delete_user(&self, actor: &Principal, id: Uuid, origin: &Origin) -> Result<()> {
+        let mut tx = self.store.begin(Scope::Service(Service::Administration)).await?;
+        keep_an_administrator(&mut tx, id).await?;
+        if !tx.users().delete(id).await? {
+            return Err(Error::NotFound);
+        }
+        self.record(&mut tx, entry(Action::AccountDeleted, actor, id, json!({}), origin)).await?;
+        self.commit_change(tx, &[Watched::Account(id)]).await
+    }
+}
+
+/// Refuses to take the last active administrator away. Under the lock two administrators cannot remove each other.
+async fn keep_an_administrator(tx: &mut storage::Tx, losing: Uuid) -> Result<()> {
+    tx.users().lock_administrators().await?;
+    let is_one = tx
+        .accounts()
+        .standing(losing)
+        .await?
+        .is_some_and(|account| account.active && account.role == Role::Admin.name());
+    if is_one && tx.users().other_active_administrators(losing).await? == 0 {
+        return Err(Error::LastAdministrator);
+    }
+    Ok(())
+}
+
+fn entry<'a>(
+    action: Action,
+    actor: &Principal,
+    id: Uuid,
+    detail: serde_json::Value,
+    origin: &'a Origin,
+) -> Entry<'a> {
+    let target = Some(format!("account:{id}"));
+    Entry { action, succeeded: true, actor: Some(actor.account), target, detail, origin }
+}

@@ -1,0 +1,80 @@
+//! The one error of this crate: what a caller may be told, without saying how it is told.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::access::Permission;
+
+/// Shorthand for results of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Field name → what is wrong with it, each message saying what to do.
+pub type Violations = BTreeMap<String, Vec<String>>;
+
+/// A limit that was reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Throttle {
+    /// The name of the window, as the `RateLimit` header shows it.
+    pub policy: &'static str,
+    /// How long to wait before the next attempt can succeed.
+    pub retry_after: Duration,
+    /// The state of every window that was looked at.
+    pub windows: Vec<crate::AllowanceState>,
+}
+
+/// Why something was refused or failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Unknown account, wrong password or inactive account: one answer for all three.
+    #[error("the e-mail address or the password is wrong")]
+    WrongCredentials,
+    /// No credential was sent where one is needed.
+    #[error("send a bearer token or an API key")]
+    MissingCredential,
+    /// A token or key that is not, or no longer, valid.
+    #[error("{0}")]
+    InvalidCredential(&'static str),
+    /// The caller is known and lacks this permission.
+    #[error("this needs the permission {0}")]
+    Forbidden(Permission),
+    /// The caller is known and may not do this, for the reason given.
+    #[error("{0}")]
+    Refused(&'static str),
+    /// Nothing here, or it belongs to someone else.
+    #[error("not found")]
+    NotFound,
+    /// The e-mail address has an account already.
+    #[error("this e-mail address has an account already")]
+    EmailTaken,
+    /// The act would leave nobody who can administer the installation.
+    #[error("this is the last active administrator; make another one first")]
+    LastAdministrator,
+    /// What was sent breaks a rule of the product.
+    #[error("the request breaks a rule")]
+    Invalid(Violations),
+    /// A limit was reached.
+    #[error("too many requests")]
+    Throttled(Throttle),
+    /// More work of this kind is waiting than the named bound allows.
+    #[error("the server is busy; try again shortly")]
+    Overloaded,
+    /// A store that this decision needs cannot be reached.
+    #[error("a store is unavailable")]
+    Unavailable(#[source] storage::Error),
+    /// A fault of ours. The text is for the log only.
+    #[error("internal: {0}")]
+    Internal(String),
+}
+
+impl Error {
+    /// One field, one message.
+    pub fn invalid(field: &str, message: impl Into<String>) -> Self {
+        Self::Invalid(Violations::from([(field.to_owned(), vec![message.into()])]))
+    }
+}
+
+impl From<storage::Error> for Error {
+    fn from(error: storage::Error) -> Self {
+        if error.is_unavailable() { Self::Unavailable(error) } else { Self::Internal(error.to_string()) }
+    }
+}

@@ -1,0 +1,141 @@
+//! Which cached knowledge is out of date.
+//!
+//! Every change of an account, a session or a key has a number in the change feed. A cached principal remembers the
+//! number that it was read at; a change with a higher number makes it stale. This replica learns of its own changes
+//! at once, of others' through the ephemeral store (checked with every admission) and the feed (polled each second).
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{PoisonError, RwLock};
+
+use chrono::{DateTime, Duration, Utc};
+use uuid::Uuid;
+
+/// How long a principal is cached; older changes need not be remembered.
+pub(crate) const CACHED_FOR: Duration = Duration::seconds(60);
+/// A replica that has reached neither store for this long decides nothing that changes things.
+const STALENESS_BOUND: Duration = Duration::seconds(30);
+
+/// Something whose change makes cached principals stale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Watched {
+    Account(Uuid),
+    Session(Uuid),
+    ApiKey(Uuid),
+}
+
+impl Watched {
+    /// The kind in the change feed.
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::Account(_) => "account",
+            Self::Session(_) => "session",
+            Self::ApiKey(_) => "api_key",
+        }
+    }
+
+    pub const fn id(self) -> Uuid {
+        match self {
+            Self::Account(id) | Self::Session(id) | Self::ApiKey(id) => id,
+        }
+    }
+
+    /// Reads a row of the change feed; other kinds are someone else's.
+    pub fn parse(kind: &str, subject: &str) -> Option<Self> {
+        let id = Uuid::parse_str(subject).ok()?;
+        match kind {
+            "account" => Some(Self::Account(id)),
+            "session" => Some(Self::Session(id)),
+            "api_key" => Some(Self::ApiKey(id)),
+            _ => None,
+        }
+    }
+
+    /// The key of its latest change in the ephemeral store.
+    pub fn ephemeral_key(self) -> String {
+        format!("change:{}:{}", self.kind(), self.id().simple())
+    }
+}
+
+/// What this replica knows of changes.
+pub(crate) struct Freshness {
+    changed: RwLock<HashMap<Watched, (i64, DateTime<Utc>)>>,
+    /// The feed has been read up to here.
+    position: AtomicI64,
+    /// Last contact with either store, in microseconds since the epoch.
+    contact: AtomicI64,
+}
+
+impl Freshness {
+    pub fn new(position: i64, now: DateTime<Utc>) -> Self {
+        Self {
+            changed: RwLock::default(),
+            position: AtomicI64::new(position),
+            contact: AtomicI64::new(now.timestamp_micros()),
+        }
+    }
+
+    pub fn position(&self) -> i64 {
+        self.position.load(Ordering::Acquire)
+    }
+
+    pub fn advance(&self, position: i64) {
+        self.position.fetch_max(position, Ordering::AcqRel);
+    }
+
+    /// Remembers a change and forgets those that no cached principal can be older than.
+    pub fn note(&self, watched: Watched, number: i64, now: DateTime<Utc>) {
+        let mut changed = self.changed.write().unwrap_or_else(PoisonError::into_inner);
+        let entry = changed.entry(watched).or_insert((number, now));
+        *entry = (entry.0.max(number), now);
+        if changed.len().is_power_of_two() {
+            changed.retain(|_, (_, at)| now - *at < CACHED_FOR * 2);
+        }
+    }
+
+    /// Whether nothing in `watched` changed after `seen`.
+    pub fn is_current(&self, watched: &[Watched], seen: i64) -> bool {
+        let changed = self.changed.read().unwrap_or_else(PoisonError::into_inner);
+        watched.iter().all(|one| changed.get(one).is_none_or(|(number, _)| *number <= seen))
+    }
+
+    pub fn in_contact(&self, now: DateTime<Utc>) {
+        self.contact.fetch_max(now.timestamp_micros(), Ordering::AcqRel);
+    }
+
+    /// Whether neither store was reached within the bound.
+    pub fn is_isolated(&self, now: DateTime<Utc>) -> bool {
+        let silence = now.timestamp_micros() - self.contact.load(Ordering::Acquire);
+        silence > STALENESS_BOUND.num_microseconds().unwrap_or(i64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_later_change_makes_stale_and_an_earlier_one_does_not() {
+        let now = DateTime::<Utc>::UNIX_EPOCH;
+        let freshness = Freshness::new(0, now);
+        let account = Watched::Account(Uuid::from_u128(1));
+        freshness.note(account, 7, now);
+        assert!(!freshness.is_current(&[account], 6));
+        assert!(freshness.is_current(&[account], 7));
+        freshness.note(account, 5, now);
+        assert!(!freshness.is_current(&[account], 6), "numbers only rise");
+        assert!(freshness.is_current(&[Watched::Session(Uuid::from_u128(1))], 0));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded_by_time() {
+        let start = DateTime::<Utc>::UNIX_EPOCH;
+        let freshness = Freshness::new(0, start);
+        for number in 0..10_000 {
+            let now = start + Duration::seconds(number);
+            freshness.note(Watched::Account(Uuid::from_u128(number as u128)), number, now);
+        }
+        let remembered = freshness.changed.read().unwrap_or_else(PoisonError::into_inner).len();
+        assert!(remembered < 300, "{remembered}");
+    }
+}

@@ -1,0 +1,144 @@
+//! The signing keys: made once, sealed at rest, known by `kid`, reloaded when the change feed says so.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use data_encoding::BASE64URL_NOPAD;
+use serde::Serialize;
+use storage::{SigningKeyState, NewSigningKey, Scope, Service, SigningKey, Store, Tx};
+
+use crate::crypto::{self, EncryptionKey};
+use crate::token::Signer;
+use crate::{Error, Result};
+
+/// What these keys sign; other purposes get keys of their own.
+const PURPOSE: &str = "access";
+const ALGORITHM: &str = "EdDSA";
+
+/// A key as the JWKS document shows it (RFC 8037).
+#[derive(Clone, Debug, Serialize)]
+pub struct PublicKey {
+    /// Key type: `OKP`.
+    pub kty: &'static str,
+    /// Curve: `Ed25519`.
+    pub crv: &'static str,
+    /// Algorithm: `EdDSA`.
+    pub alg: &'static str,
+    /// `sig`.
+    #[serde(rename = "use")]
+    pub usage: &'static str,
+    /// RFC 7638 thumbprint.
+    pub kid: String,
+    /// The public key, base64url.
+    pub x: String,
+}
+
+/// One reading of the table.
+#[derive(Default)]
+pub(crate) struct Keys {
+    signers: HashMap<String, Signer>,
+    active: Option<String>,
+    public: Vec<PublicKey>,
+}
+
+impl Keys {
+    pub fn active(&self) -> Option<(&str, &Signer)> {
+        let kid = self.active.as_deref()?;
+        Some((kid, self.signers.get(kid)?))
+    }
+
+    pub fn find(&self, kid: &str) -> Option<&Signer> {
+        self.signers.get(kid)
+    }
+}
+
+/// The keys in use; reading them takes no wait.
+#[derive(Default)]
+pub(crate) struct Keyring(RwLock<Arc<Keys>>);
+
+impl Keyring {
+    pub fn current(&self) -> Arc<Keys> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub fn public(&self) -> Vec<PublicKey> {
+        self.current().public.clone()
+    }
+
+    /// Reads the keys again, making the first one where there is none.
+    pub async fn load(&self, store: &Store, encryption: &EncryptionKey) -> Result<()> {
+        let mut tx = store.read(Scope::Service(Service::Setup)).await?;
+        let mut rows = tx.signing_keys().list(PURPOSE).await?;
+        drop(tx);
+        if !rows.iter().any(|row| row.state == SigningKeyState::Active) {
+            rows = create_first(store, encryption).await?;
+        }
+        let keys = open(&rows, encryption)?;
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+        Ok(())
+    }
+}
+
+/// Two replicas may start at once: the lock lets one create and the other read.
+async fn create_first(store: &Store, encryption: &EncryptionKey) -> Result<Vec<SigningKey>> {
+    let mut tx = store.begin(Scope::Service(Service::Setup)).await?;
+    tx.signing_keys().lock(PURPOSE).await?;
+    let present = tx.signing_keys().list(PURPOSE).await?;
+    if !present.iter().any(|row| row.state == SigningKeyState::Active) {
+        insert(&mut tx, encryption).await?;
+    }
+    let rows = tx.signing_keys().list(PURPOSE).await?;
+    tx.commit().await?;
+    Ok(rows)
+}
+
+async fn insert(tx: &mut Tx, encryption: &EncryptionKey) -> Result<()> {
+    let failed = |_| Error::Internal("no signing key could be made".into());
+    let document = Ed25519KeyPair::generate_pkcs8(&aws_lc_rs::rand::SystemRandom::new()).map_err(failed)?;
+    let pair = Ed25519KeyPair::from_pkcs8(document.as_ref()).map_err(|error| Error::Internal(error.to_string()))?;
+    let public = pair.public_key().as_ref().to_vec();
+    let kid = thumbprint(&public);
+    let private = encryption.seal(&place(&kid), document.as_ref())?;
+    tx.signing_keys()
+        .insert(&NewSigningKey {
+            kid,
+            algorithm: ALGORITHM.into(),
+            purpose: PURPOSE.into(),
+            private_key: private,
+            public_key: public,
+            state: SigningKeyState::Active,
+        })
+        .await?;
+    Ok(())
+}
+
+fn open(rows: &[SigningKey], encryption: &EncryptionKey) -> Result<Keys> {
+    let mut keys = Keys::default();
+    for row in rows.iter().filter(|row| row.algorithm == ALGORITHM) {
+        let private = encryption.open(&place(&row.kid), &row.private_key)?;
+        keys.signers.insert(row.kid.clone(), Signer::ed25519(&private, &row.public_key));
+        keys.public.push(PublicKey {
+            kty: "OKP",
+            crv: "Ed25519",
+            alg: ALGORITHM,
+            usage: "sig",
+            kid: row.kid.clone(),
+            x: BASE64URL_NOPAD.encode(&row.public_key),
+        });
+        if row.state == SigningKeyState::Active {
+            keys.active = Some(row.kid.clone());
+        }
+    }
+    Ok(keys)
+}
+
+fn place(kid: &str) -> String {
+    format!("signing_keys.private_key:{kid}")
+}
+
+/// RFC 7638: the digest of the required members in lexical order.
+fn thumbprint(public: &[u8]) -> String {
+    let members = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, BASE64URL_NOPAD.encode(public));
+    BASE64URL_NOPAD.encode(&crypto::sha256(members.as_bytes()))
+}

@@ -1,0 +1,46 @@
+//! Who is calling, what they may do, and how much.
+//!
+//! [`Auth`] is the whole of it: one value, shared by every web worker, whose methods are the decisions of the
+//! product. It knows no framework: callers bring strings and addresses, and get a [`Principal`] or an [`Error`].
+
+pub mod access;
+mod admission;
+mod api_keys;
+mod audit;
+mod authentication;
+mod cache;
+mod crypto;
+mod directory;
+mod error;
+mod freshness;
+mod in_flight;
+mod key_format;
+mod keyring;
+mod limits;
+mod login;
+mod password;
+mod policy;
+mod random;
+mod refresh;
+mod registration;
+mod revocation;
+mod service;
+mod sessions;
+mod token;
+
+pub use access::{Permission, Permissions, Role};
+pub use admission::{Admission, AllowanceState};
+pub use api_keys::{IssuedKey, KeyChange, KeyRequest};
+pub use authentication::{Credential, Principal};
+pub use crypto::{EncryptionKey, same_secret};
+pub use directory::UserChange;
+pub use error::{Error, Result, Throttle, Violations};
+pub use in_flight::InFlight;
+pub use keyring::PublicKey;
+pub use limits::{LimitClass, Limits, Subject};
+pub use login::{Credentials, TokenPair};
+pub use password::{HashingPool, PasswordHashing};
+pub use policy::NewPassword;
+pub use random::password as random_password;
+pub use registration::{NewUserRequest, email_lookup};
+pub use service::{Auth, AuthSettings, Origin};

@@ -1,0 +1,129 @@
+//! The limits and which of them a request falls under.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
+
+use uuid::Uuid;
+
+/// Requests a window; 0 switches that window off.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Per minute and address, without a credential.
+    pub anonymous_per_minute: u32,
+    /// Inferences per minute and account.
+    pub infer_per_minute: u32,
+    /// Other calls per minute and account.
+    pub read_per_minute: u32,
+    /// Everything per hour and account.
+    pub per_hour: u32,
+    /// Login attempts per minute, per address and per account name.
+    pub login_per_minute: u32,
+    /// Registrations per minute and address.
+    pub register_per_minute: u32,
+}
+
+/// Which limits a route falls under; declared with the route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LimitClass {
+    /// None: health, readiness, keys.
+    Exempt,
+    /// Whatever else needs no credential.
+    Anonymous,
+    /// Proving who one is.
+    Login,
+    /// Making an account.
+    Register,
+    /// Anything with a credential that is not an inference.
+    Read,
+    /// Running a model.
+    Infer,
+}
+
+/// Who is counted.
+#[derive(Clone, Copy, Debug)]
+pub enum Subject {
+    /// A network address; IPv6 counts by /64, which one customer holds whole.
+    Address(IpAddr),
+    /// An account, whichever of its credentials is used.
+    Account(Uuid),
+}
+
+/// One window that a request is counted in.
+pub(crate) struct Window {
+    pub name: &'static str,
+    pub key: String,
+    pub limit: u32,
+    pub period: Duration,
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+
+impl Limits {
+    /// The windows of a class for a subject, without those switched off.
+    pub(crate) fn windows(&self, class: LimitClass, subject: Subject) -> Vec<Window> {
+        let per_minute = match class {
+            LimitClass::Exempt => return Vec::new(),
+            LimitClass::Anonymous => ("anonymous", self.anonymous_per_minute),
+            LimitClass::Login => ("login", self.login_per_minute),
+            LimitClass::Register => ("register", self.register_per_minute),
+            LimitClass::Read => ("read", self.read_per_minute),
+            LimitClass::Infer => ("infer", self.infer_per_minute),
+        };
+        let subject_key = subject.key();
+        let window = |(name, limit): (&'static str, u32), period| Window {
+            name,
+            key: format!("window:{name}:{subject_key}"),
+            limit,
+            period,
+        };
+        let hour = matches!(subject, Subject::Account(_)).then_some(("hour", self.per_hour));
+        [Some(window(per_minute, MINUTE)), hour.map(|hour| window(hour, HOUR))]
+            .into_iter()
+            .flatten()
+            .filter(|window| window.limit > 0)
+            .collect()
+    }
+
+    /// The window of login attempts on one account name, known or not.
+    pub(crate) fn account_name_window(&self, email_lookup: &str) -> Option<Window> {
+        let digest = crate::crypto::sha256(email_lookup.as_bytes());
+        (self.login_per_minute > 0).then(|| Window {
+            name: "login",
+            key: format!("window:login:name:{}", data_encoding::HEXLOWER.encode(&digest[..16])),
+            limit: self.login_per_minute,
+            period: MINUTE,
+        })
+    }
+}
+
+impl Subject {
+    fn key(self) -> String {
+        match self {
+            Self::Account(id) => id.simple().to_string(),
+            Self::Address(IpAddr::V4(address)) => address.to_string(),
+            Self::Address(IpAddr::V6(address)) => match address.to_ipv4_mapped() {
+                Some(mapped) => mapped.to_string(),
+                None => network(address).to_string(),
+            },
+        }
+    }
+}
+
+fn network(address: Ipv6Addr) -> Ipv6Addr {
+    Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn addresses_of_one_customer_share_a_window() {
+        let key = |text: &str| Subject::Address(text.parse().unwrap()).key();
+        assert_eq!(key("2001:db8::1"), key("2001:db8::ffff:2"));
+        assert_ne!(key("2001:db8::1"), key("2001:db8:0:1::1"));
+        assert_eq!(key("::ffff:192.0.2.1"), key("192.0.2.1"));
+    }
+}

@@ -1,0 +1,151 @@
+//! From an e-mail address and a password to a session and its tokens.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use secrecy::SecretString;
+use serde_json::json;
+use storage::{NewSession, Scope, Service, Session, User};
+use uuid::Uuid;
+
+use crate::audit::{Action, Entry};
+use crate::registration::email_lookup;
+use crate::service::Origin;
+use crate::token::Claims;
+use crate::{Auth, Error, Result, random, refresh, token};
+
+/// What a person logs in with.
+#[derive(Debug)]
+pub struct Credentials {
+    /// The e-mail address, in any spelling.
+    pub email: String,
+    /// The password, exactly as typed.
+    pub password: SecretString,
+}
+
+/// An access token and the refresh token that gets the next one.
+#[derive(Debug)]
+pub struct TokenPair {
+    /// A JWT for `Authorization: Bearer`.
+    pub access_token: SecretString,
+    /// Good for one refresh.
+    pub refresh_token: SecretString,
+    /// Seconds until the access token ends.
+    pub expires_in: i64,
+}
+
+/// Login attempts since the start, by outcome.
+#[derive(Debug, Default)]
+pub struct LoginCounts {
+    succeeded: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Auth {
+    /// Opens a session.
+    ///
+    /// The attempt is counted before anything is looked up, and an unknown account costs the same hash as a known one:
+    /// neither the answer nor its time tells them apart.
+    pub async fn login(&self, credentials: Credentials, origin: &Origin) -> Result<TokenPair> {
+        let lookup = email_lookup(&credentials.email);
+        self.reserve(self.limits.account_name_window(&lookup).as_slice()).await?;
+        let (user, stored) = self.find_credentials(&lookup).await?;
+        let right = self.hashing.verify(credentials.password, stored).await?;
+        match user {
+            Some(user) if right && user.active => self.open_session(&user, origin).await,
+            user => {
+                self.record_failure(user.as_ref(), origin).await?;
+                Err(Error::WrongCredentials)
+            }
+        }
+    }
+
+    /// No connection is held while the password is hashed.
+    async fn find_credentials(&self, lookup: &str) -> Result<(Option<User>, Option<String>)> {
+        let mut tx = self.store.read(Scope::Service(Service::Login)).await?;
+        let found = tx.users().credentials(lookup).await?;
+        Ok(found.map_or((None, None), |found| (Some(found.user), found.password_hash)))
+    }
+
+    async fn open_session(&self, user: &User, origin: &Origin) -> Result<TokenPair> {
+        let now = self.now();
+        let id = Uuid::now_v7();
+        let family_key = random::bytes::<32>()?;
+        let expires_at = now + self.refresh_lifetime;
+        let mut tx = self.store.begin(Scope::Service(Service::Login)).await?;
+        let session = tx
+            .sessions()
+            .create(&NewSession {
+                id,
+                account_id: user.id,
+                family_key: self.encryption.seal(&family_place(id), &family_key)?,
+                address: origin.address.map(|address| address.to_string()),
+                user_agent: origin.user_agent.clone(),
+                authenticated_at: now,
+                idle_expires_at: (now + self.idle_lifetime).min(expires_at),
+                expires_at,
+            })
+            .await?;
+        tx.users().record_login(user.id).await?;
+        let entry = Entry {
+            action: Action::LoginSuccess,
+            succeeded: true,
+            actor: Some(user.id),
+            target: Some(format!("session:{id}")),
+            detail: json!({}),
+            origin,
+        };
+        self.record(&mut tx, entry).await?;
+        tx.commit().await?;
+        self.login_counts.succeeded.fetch_add(1, Ordering::Relaxed);
+        self.pair(&session, user.security_version, &family_key)
+    }
+
+    async fn record_failure(&self, user: Option<&User>, origin: &Origin) -> Result<()> {
+        self.login_counts.failed.fetch_add(1, Ordering::Relaxed);
+        let mut tx = self.store.begin(Scope::Service(Service::Login)).await?;
+        let entry = Entry {
+            action: Action::LoginFailure,
+            succeeded: false,
+            actor: user.map(|user| user.id),
+            target: None,
+            detail: json!({}),
+            origin,
+        };
+        self.record(&mut tx, entry).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// The tokens of a session's present step.
+    pub(crate) fn pair(&self, session: &Session, security_version: i64, family_key: &[u8]) -> Result<TokenPair> {
+        let now = self.now();
+        let expires = (now + self.access_lifetime).min(session.expires_at);
+        let claims = Claims {
+            iss: self.issuer.name.clone(),
+            aud: self.issuer.audience.clone(),
+            sub: session.account_id,
+            exp: expires.timestamp(),
+            iat: now.timestamp(),
+            nbf: now.timestamp(),
+            jti: Uuid::now_v7(),
+            sid: session.id,
+            ver: security_version,
+            auth_time: session.authenticated_at.timestamp(),
+        };
+        Ok(TokenPair {
+            access_token: token::sign(&claims, &self.keyring.current())?.into(),
+            refresh_token: refresh::issue(family_key, session.id, session.seq).into(),
+            expires_in: expires.timestamp() - now.timestamp(),
+        })
+    }
+
+    /// Login attempts since the start: (succeeded, failed).
+    pub fn login_attempts(&self) -> (u64, u64) {
+        let LoginCounts { succeeded, failed } = &self.login_counts;
+        (succeeded.load(Ordering::Relaxed), failed.load(Ordering::Relaxed))
+    }
+}
+
+/// Where a family's key is sealed for.
+pub(crate) fn family_place(session: Uuid) -> String {
+    format!("sessions.family_key:{session}")
+}

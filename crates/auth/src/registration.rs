@@ -1,0 +1,124 @@
+//! Making accounts, and changing one's own.
+
+use secrecy::SecretString;
+use serde_json::json;
+use storage::{NewUser, Scope, Service, User, UserUpdate};
+use uuid::Uuid;
+
+use crate::access::Role;
+use crate::audit::{Action, Entry};
+use crate::authentication::Principal;
+use crate::freshness::Watched;
+use crate::policy::NewPassword;
+use crate::service::Origin;
+use crate::{Auth, Error, Result};
+
+/// A person who wants an account. The address and the name are checked by whoever reads the request.
+#[derive(Debug)]
+pub struct NewUserRequest {
+    /// The e-mail address, as the person writes it.
+    pub email: String,
+    /// The name to show.
+    pub name: String,
+    /// The password wished for.
+    pub password: SecretString,
+}
+
+/// The form in which an address is looked up: without surrounding space, in lower case.
+pub fn email_lookup(email: &str) -> String {
+    email.trim().to_lowercase()
+}
+
+impl Auth {
+    /// Makes an account with `role`; `actor` is none when the person registers themselves or the command line does it.
+    pub async fn create_user(&self, request: NewUserRequest, role: Role, origin: &Origin) -> Result<User> {
+        let password = NewPassword::check("password", request.password, &[&request.email, &request.name])?;
+        let hash = self.hashing.hash(password).await?;
+        let user = NewUser {
+            id: Uuid::now_v7(),
+            email_lookup: email_lookup(&request.email),
+            email: request.email.trim().to_owned(),
+            name: request.name.trim().to_owned(),
+            role: role.name().to_owned(),
+        };
+        let mut tx = self.store.begin(Scope::Service(Service::Login)).await?;
+        let created = match tx.users().create(&user).await {
+            Err(storage::Error::Conflict) => return Err(Error::EmailTaken),
+            other => other?,
+        };
+        tx.users().set_password(created.id, &hash).await?;
+        let entry = Entry {
+            action: Action::AccountCreated,
+            succeeded: true,
+            actor: None,
+            target: Some(format!("account:{}", created.id)),
+            detail: json!({"role": role.name()}),
+            origin,
+        };
+        self.record(&mut tx, entry).await?;
+        tx.commit().await?;
+        Ok(created)
+    }
+
+    /// The caller's own profile.
+    pub async fn profile(&self, principal: &Principal) -> Result<User> {
+        let mut tx = self.store.read(Scope::Account(principal.account)).await?;
+        tx.users().find(principal.account).await?.ok_or(Error::NotFound)
+    }
+
+    /// Changes the caller's own name.
+    pub async fn rename(&self, principal: &Principal, name: &str, origin: &Origin) -> Result<User> {
+        principal.require_session()?;
+        let mut tx = self.store.begin(Scope::Account(principal.account)).await?;
+        let update = UserUpdate { name: Some(name.trim().to_owned()), ..UserUpdate::default() };
+        let user = tx.users().update(principal.account, &update).await?.ok_or(Error::NotFound)?;
+        let entry = Entry {
+            action: Action::AccountChanged,
+            succeeded: true,
+            actor: Some(principal.account),
+            target: Some(format!("account:{}", principal.account)),
+            detail: json!({"changed": ["name"]}),
+            origin,
+        };
+        self.record(&mut tx, entry).await?;
+        tx.commit().await?;
+        Ok(user)
+    }
+
+    /// Sets a new password for one who knows the present one; every other session ends.
+    pub async fn change_password(
+        &self,
+        principal: &Principal,
+        current: SecretString,
+        wished: SecretString,
+        origin: &Origin,
+    ) -> Result<()> {
+        let session = principal.require_session()?;
+        let user = self.profile(principal).await?;
+        // A stolen token must not become a way to guess the password.
+        self.reserve(self.limits.account_name_window(&email_lookup(&user.email)).as_slice()).await?;
+        let stored = {
+            let mut tx = self.store.read(Scope::Account(principal.account)).await?;
+            tx.users().password_hash(principal.account).await?
+        };
+        if !self.hashing.verify(current, stored).await? {
+            return Err(Error::invalid("current_password", "this is not your current password"));
+        }
+        let wished = NewPassword::check("new_password", wished, &[&user.email, &user.name])?;
+        let hash = self.hashing.hash(wished).await?;
+        let mut tx = self.store.begin(Scope::Account(principal.account)).await?;
+        tx.users().set_password(principal.account, &hash).await?;
+        let ended = tx.sessions().revoke_all(principal.account, Some(session), "password_changed").await?;
+        let entry = Entry {
+            action: Action::PasswordChange,
+            succeeded: true,
+            actor: Some(principal.account),
+            target: Some(format!("account:{}", principal.account)),
+            detail: json!({"sessions_ended": ended.len()}),
+            origin,
+        };
+        self.record(&mut tx, entry).await?;
+        let changed: Vec<Watched> = ended.into_iter().map(Watched::Session).collect();
+        self.commit_change(tx, &changed).await
+    }
+}

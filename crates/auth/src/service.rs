@@ -1,0 +1,162 @@
+//! The one value that holds everything the decisions need.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use chrono::{DateTime, Duration, Utc};
+use storage::{Clock, Ephemeral, EphemeralConfig, Scope, Service, Store};
+
+use crate::access::Role;
+use crate::cache::PrincipalCache;
+use crate::crypto::EncryptionKey;
+use crate::freshness::{Freshness, Watched};
+use crate::in_flight::InFlightCounter;
+use crate::key_format::Environment;
+use crate::keyring::{Keyring, PublicKey};
+use crate::limits::Limits;
+use crate::login::LoginCounts;
+use crate::password::{HashingPool, PasswordHashing};
+use crate::token::Issuer;
+use crate::Result;
+
+/// Changes read from the feed at a time.
+const FEED_BATCH: u32 = 1000;
+/// Windows kept by the in-process stand-in while the ephemeral store is unreachable.
+const STAND_IN_ENTRIES: usize = 100_000;
+
+/// What the decisions depend on.
+#[derive(Debug)]
+pub struct AuthSettings {
+    /// Seals secrets at rest.
+    pub encryption: EncryptionKey,
+    /// Whether API keys are `mg_live_…` rather than `mg_test_…`.
+    pub production: bool,
+    /// `iss` of access tokens.
+    pub issuer: String,
+    /// `aud` of access tokens.
+    pub audience: String,
+    /// How long an access token is good.
+    pub access_lifetime: Duration,
+    /// How long a session is good, however often it is refreshed.
+    pub refresh_lifetime: Duration,
+    /// How long a session is good without being refreshed.
+    pub idle_lifetime: Duration,
+    /// Requests a window.
+    pub limits: Limits,
+    /// Bounds of password hashing.
+    pub hashing: PasswordHashing,
+    /// Requests of one account at a time, in this process; 0: no limit.
+    pub max_in_flight: u32,
+}
+
+/// Where a request comes from, for the audit trail and the limits.
+#[derive(Clone, Debug, Default)]
+pub struct Origin {
+    /// The client's address, proxies taken into account; none on the command line.
+    pub address: Option<IpAddr>,
+    /// What the client calls itself.
+    pub user_agent: Option<String>,
+    /// The request's id.
+    pub request_id: Option<String>,
+}
+
+/// Identity, access and limits.
+pub struct Auth {
+    pub(crate) store: Store,
+    pub(crate) ephemeral: Ephemeral,
+    /// Counts in this process while the ephemeral store is unreachable: degraded, never open.
+    pub(crate) stand_in: Ephemeral,
+    pub(crate) clock: Clock,
+    pub(crate) encryption: EncryptionKey,
+    pub(crate) environment: Environment,
+    pub(crate) issuer: Issuer,
+    pub(crate) access_lifetime: Duration,
+    pub(crate) refresh_lifetime: Duration,
+    pub(crate) idle_lifetime: Duration,
+    pub(crate) limits: Limits,
+    pub(crate) hashing: HashingPool,
+    pub(crate) keyring: Keyring,
+    pub(crate) principals: PrincipalCache,
+    pub(crate) freshness: Freshness,
+    pub(crate) in_flight: InFlightCounter,
+    pub(crate) login_counts: LoginCounts,
+}
+
+impl Auth {
+    /// Brings the built-in roles up to date, reads or makes the signing keys and finds the end of the change feed.
+    pub async fn start(store: Store, ephemeral: Ephemeral, settings: AuthSettings) -> Result<Arc<Self>> {
+        let clock = store.clock().clone();
+        let position = prepare(&store).await?;
+        let auth = Self {
+            stand_in: Ephemeral::connect(EphemeralConfig::Memory { max_entries: STAND_IN_ENTRIES }, clock.clone())?,
+            freshness: Freshness::new(position, clock.now()),
+            environment: if settings.production { Environment::Live } else { Environment::Test },
+            issuer: Issuer { name: settings.issuer, audience: settings.audience },
+            encryption: settings.encryption,
+            access_lifetime: settings.access_lifetime,
+            refresh_lifetime: settings.refresh_lifetime,
+            idle_lifetime: settings.idle_lifetime,
+            limits: settings.limits,
+            hashing: HashingPool::start(&settings.hashing)?,
+            keyring: Keyring::default(),
+            principals: PrincipalCache::new(),
+            in_flight: InFlightCounter::new(settings.max_in_flight),
+            login_counts: LoginCounts::default(),
+            store,
+            ephemeral,
+            clock,
+        };
+        auth.keyring.load(&auth.store, &auth.encryption).await?;
+        Ok(Arc::new(auth))
+    }
+
+    /// The injected time.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.clock.now()
+    }
+
+    /// The keys that access tokens verify with.
+    pub fn public_keys(&self) -> Vec<PublicKey> {
+        self.keyring.public()
+    }
+
+    /// Whether neither store was reached for 30 s: what is cached may be stale, so nothing may be changed.
+    pub fn is_isolated(&self) -> bool {
+        self.freshness.is_isolated(self.now())
+    }
+
+    /// Reads what others changed since the last call; to be called every second.
+    pub async fn follow_changes(&self) -> Result<()> {
+        loop {
+            let mut tx = self.store.read(Scope::Service(Service::Feed)).await?;
+            let changes = tx.changes().since(self.freshness.position(), FEED_BATCH).await?;
+            drop(tx);
+            let now = self.now();
+            self.freshness.in_contact(now);
+            for change in &changes {
+                if let Some(watched) = Watched::parse(&change.kind, &change.subject) {
+                    self.freshness.note(watched, change.seq, now);
+                } else if change.kind == "signing_keys" {
+                    self.keyring.load(&self.store, &self.encryption).await?;
+                }
+                self.freshness.advance(change.seq);
+            }
+            if changes.len() < FEED_BATCH as usize {
+                return Ok(());
+            }
+        }
+    }
+}
+
+async fn prepare(store: &Store) -> Result<i64> {
+    let mut tx = store.begin(Scope::Service(Service::Setup)).await?;
+    let roles: Vec<(&str, Vec<&str>)> = Role::ALL
+        .iter()
+        .map(|role| (role.name(), role.permissions().iter().map(|permission| permission.name()).collect()))
+        .collect();
+    let roles: Vec<(&str, &[&str])> = roles.iter().map(|(name, permissions)| (*name, &permissions[..])).collect();
+    tx.roles().sync_built_in(&roles).await?;
+    let position = tx.changes().head().await?;
+    tx.commit().await?;
+    Ok(position)
+}

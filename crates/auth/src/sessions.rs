@@ -1,0 +1,125 @@
+//! Sessions after the login: refreshing, listing, ending.
+
+use chrono::Duration;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::json;
+use storage::{Page, PageRequest, Scope, Service, Session};
+use uuid::Uuid;
+
+use crate::audit::{Action, Entry};
+use crate::authentication::Principal;
+use crate::freshness::Watched;
+use crate::login::{TokenPair, family_place};
+use crate::refresh::RefreshToken;
+use crate::service::Origin;
+use crate::{Auth, Error, Result};
+
+/// How long after a rotation the previous token still gets the same successor: an answer may be lost on the way.
+const RETRY_WINDOW: Duration = Duration::seconds(10);
+const NO_REFRESH: Error = Error::InvalidCredential("this refresh token is not valid; log in again");
+
+impl Auth {
+    /// A new pair for a refresh token, which is spent by it.
+    ///
+    /// Presented again within 10 s, and before its successor was, it gets the same successor; any other second use is
+    /// a theft and ends the session (RFC 9700, section 4.14).
+    pub async fn refresh(&self, text: &SecretString, origin: &Origin) -> Result<TokenPair> {
+        let token = RefreshToken::parse(text.expose_secret()).ok_or(NO_REFRESH)?;
+        let mut tx = self.store.begin(Scope::Service(Service::Token)).await?;
+        let session = tx.sessions().find(token.session).await?.ok_or(NO_REFRESH)?;
+        let family_key = self.encryption.open(&family_place(session.id), &session.family_key)?;
+        if !token.is_genuine(&family_key) {
+            return Err(NO_REFRESH);
+        }
+        let account = tx.accounts().standing(session.account_id).await?.filter(|account| account.active);
+        let account = account.ok_or(NO_REFRESH)?;
+        let idle_until = (self.now() + self.idle_lifetime).min(session.expires_at);
+        if let Some(rotated) = tx.sessions().rotate(token.session, token.step, idle_until).await? {
+            tx.commit().await?;
+            return self.pair(&rotated, account.security_version, &family_key);
+        }
+        // Another request may have rotated it between the two statements.
+        let session = tx.sessions().find(token.session).await?.ok_or(NO_REFRESH)?;
+        let now = self.now();
+        if session.revoked_at.is_some() || session.expires_at <= now || session.idle_expires_at <= now {
+            return Err(NO_REFRESH);
+        }
+        let recent = session.rotated_at.is_some_and(|at| now - at <= RETRY_WINDOW);
+        if token.step + 1 == session.seq && recent {
+            return self.pair(&session, account.security_version, &family_key);
+        }
+        tx.sessions().revoke(session.id, "refresh_token_reuse").await?;
+        let entry = Entry {
+            action: Action::SuspiciousActivity,
+            succeeded: false,
+            actor: Some(session.account_id),
+            target: Some(format!("session:{}", session.id)),
+            detail: json!({"reason": "refresh_token_reuse", "step": token.step, "current": session.seq}),
+            origin,
+        };
+        self.record(&mut tx, entry).await?;
+        self.commit_change(tx, &[Watched::Session(session.id)]).await?;
+        Err(NO_REFRESH)
+    }
+
+    /// Ends the caller's own session.
+    pub async fn logout(&self, principal: &Principal, origin: &Origin) -> Result<()> {
+        let session = principal.require_session()?;
+        self.end_session(principal.account, session, "logout", origin).await
+    }
+
+    /// Ends one of the caller's sessions.
+    pub async fn end_own_session(&self, principal: &Principal, session: Uuid, origin: &Origin) -> Result<()> {
+        principal.require_session()?;
+        self.end_session(principal.account, session, "ended_by_owner", origin).await
+    }
+
+    /// Ends every session of an account, but `except`, for `reason`; how many.
+    pub async fn end_all_sessions(
+        &self,
+        actor: &Principal,
+        account: Uuid,
+        except: Option<Uuid>,
+        reason: &'static str,
+        origin: &Origin,
+    ) -> Result<usize> {
+        let mut tx = self.store.begin(Scope::Service(Service::Token)).await?;
+        let ended = tx.sessions().revoke_all(account, except, reason).await?;
+        let entry = Entry {
+            action: Action::SessionEnded,
+            succeeded: true,
+            actor: Some(actor.account),
+            target: Some(format!("account:{account}")),
+            detail: json!({"reason": reason, "sessions": ended.len()}),
+            origin,
+        };
+        self.record(&mut tx, entry).await?;
+        let changed: Vec<Watched> = ended.iter().copied().map(Watched::Session).collect();
+        self.commit_change(tx, &changed).await?;
+        Ok(ended.len())
+    }
+
+    /// The caller's live sessions.
+    pub async fn sessions(&self, principal: &Principal, page: &PageRequest) -> Result<Page<Session>> {
+        principal.require_session()?;
+        let mut tx = self.store.read(Scope::Account(principal.account)).await?;
+        Ok(tx.sessions().list(principal.account, page).await?)
+    }
+
+    async fn end_session(&self, account: Uuid, session: Uuid, reason: &str, origin: &Origin) -> Result<()> {
+        let mut tx = self.store.begin(Scope::Account(account)).await?;
+        if !tx.sessions().revoke_own(account, session, reason).await? {
+            return Err(Error::NotFound);
+        }
+        let entry = Entry {
+            action: Action::SessionEnded,
+            succeeded: true,
+            actor: Some(account),
+            target: Some(format!("session:{session}")),
+            detail: json!({"reason": reason}),
+            origin,
+        };
+        self.record(&mut tx, entry).await?;
+        self.commit_change(tx, &[Watched::Session(session)]).await
+    }
+}

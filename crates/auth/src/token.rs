@@ -1,0 +1,108 @@
+//! Access tokens: the only file that names `jsonwebtoken`.
+//!
+//! Tokens follow RFC 9068 (`typ: at+jwt`) and RFC 8725: the algorithm is fixed by the key that `kid` names, never by
+//! the token; keys are found in a map, never fetched; times are checked against the injected clock.
+
+use chrono::{DateTime, Duration, Utc};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::keyring::Keys;
+use crate::{Error, Result};
+
+/// `typ` of an access token (RFC 9068, section 2.1).
+const ACCESS_TYPE: &str = "at+jwt";
+/// Longest token that is looked at, in bytes.
+const MAX_BYTES: usize = 4096;
+/// How far a signer's clock may be ahead.
+const LEEWAY: Duration = Duration::seconds(5);
+
+const MALFORMED: Error = Error::InvalidCredential("this is not an access token of this service");
+const EXPIRED: Error = Error::InvalidCredential("the access token has expired; refresh it or log in again");
+
+/// What an access token says. Every claim is required and typed: a mistyped time is an error, never absent.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Claims {
+    pub iss: String,
+    pub aud: String,
+    /// The account.
+    pub sub: Uuid,
+    pub exp: i64,
+    pub iat: i64,
+    pub nbf: i64,
+    pub jti: Uuid,
+    /// The session that the token belongs to.
+    pub sid: Uuid,
+    /// The account's security version when the token was made.
+    pub ver: i64,
+    /// When the person last proved who they are, in seconds since the epoch.
+    pub auth_time: i64,
+}
+
+/// An Ed25519 key pair as the JWT library wants it.
+pub(crate) struct Signer {
+    encoding: EncodingKey,
+    decoding: DecodingKey,
+}
+
+impl Signer {
+    /// From PKCS #8 and the raw public key.
+    pub fn ed25519(pkcs8: &[u8], public: &[u8]) -> Self {
+        Self { encoding: EncodingKey::from_ed_der(pkcs8), decoding: DecodingKey::from_ed_der(public) }
+    }
+}
+
+/// Who issues tokens and for whom.
+#[derive(Clone, Debug)]
+pub(crate) struct Issuer {
+    pub name: String,
+    pub audience: String,
+}
+
+/// Signs `claims` with the active key.
+pub(crate) fn sign(claims: &Claims, keys: &Keys) -> Result<String> {
+    let (kid, signer) = keys.active().ok_or_else(|| Error::Internal("no active signing key".into()))?;
+    let mut header = Header::new(Algorithm::EdDSA);
+    header.typ = Some(ACCESS_TYPE.into());
+    header.kid = Some(kid.to_owned());
+    jsonwebtoken::encode(&header, claims, &signer.encoding).map_err(|error| Error::Internal(error.to_string()))
+}
+
+/// Checks form, type, key, signature, issuer, audience and times, in this order.
+pub(crate) fn verify(token: &str, keys: &Keys, issuer: &Issuer, now: DateTime<Utc>) -> Result<Claims> {
+    if token.len() > MAX_BYTES {
+        return Err(MALFORMED);
+    }
+    let header = jsonwebtoken::decode_header(token).map_err(|_| MALFORMED)?;
+    let typed = header.typ.as_deref().is_some_and(|typ| typ.eq_ignore_ascii_case(ACCESS_TYPE));
+    // RFC 7515, section 4.1.11: an extension that must be understood and is not, is a refusal.
+    if !typed || header.alg != Algorithm::EdDSA || header.crit.is_some() {
+        return Err(MALFORMED);
+    }
+    let signer = header.kid.as_deref().and_then(|kid| keys.find(kid)).ok_or(MALFORMED)?;
+    let claims = jsonwebtoken::decode::<Claims>(token, &signer.decoding, &validation())
+        .map_err(|_| MALFORMED)?
+        .claims;
+    if claims.iss != issuer.name || claims.aud != issuer.audience {
+        return Err(MALFORMED);
+    }
+    if claims.exp <= now.timestamp() {
+        return Err(EXPIRED);
+    }
+    let latest_start = (now + LEEWAY).timestamp();
+    if claims.nbf > latest_start || claims.iat > latest_start {
+        return Err(Error::InvalidCredential("the access token is not valid yet"));
+    }
+    Ok(claims)
+}
+
+/// Signature and algorithm only: the library would read the system's clock, the product has one of its own.
+fn validation() -> Validation {
+    let mut validation = Validation::new(Algorithm::EdDSA);
+    validation.required_spec_claims.clear();
+    validation.validate_exp = false;
+    validation.validate_nbf = false;
+    validation.validate_aud = false;
+    validation
+}

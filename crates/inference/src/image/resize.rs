@@ -1,0 +1,127 @@
+//! Pixels to the size that a model takes.
+
+use fast_image_resize::{
+    FilterType, ResizeAlg, ResizeOptions, Resizer,
+    images::{Image, ImageRef},
+    pixels::PixelType,
+};
+
+use super::Pixels;
+use crate::{
+    error::Error,
+    manifest::{Filter, ImageInput, Resize},
+};
+
+pub(super) fn resize(pixels: Pixels, input: &ImageInput) -> Result<Pixels, Error> {
+    let (width, height) = (input.width, input.height);
+    if (pixels.width, pixels.height) == (width, height) {
+        return Ok(pixels);
+    }
+    let options = ResizeOptions::new().resize_alg(algorithm(input.filter)).use_alpha(false);
+    match input.resize {
+        Resize::Stretch => scale(&pixels, width, height, &options),
+        Resize::Crop => scale(&pixels, width, height, &options.fit_into_destination(None)),
+        Resize::Pad => {
+            let (inner_width, inner_height) = contained(&pixels, width, height);
+            let inner = scale(&pixels, inner_width, inner_height, &options)?;
+            // An inverted model sees the background inverted too, like every other pixel.
+            Ok(centred(&inner, width, height, input.background))
+        }
+    }
+}
+
+fn algorithm(filter: Filter) -> ResizeAlg {
+    match filter {
+        Filter::Nearest => ResizeAlg::Nearest,
+        Filter::Box => ResizeAlg::Convolution(FilterType::Box),
+        Filter::Bilinear => ResizeAlg::Convolution(FilterType::Bilinear),
+        Filter::Bicubic => ResizeAlg::Convolution(FilterType::CatmullRom),
+        Filter::Lanczos => ResizeAlg::Convolution(FilterType::Lanczos3),
+    }
+}
+
+fn scale(pixels: &Pixels, width: u32, height: u32, options: &ResizeOptions) -> Result<Pixels, Error> {
+    let kind = if pixels.channels == 1 { PixelType::U8 } else { PixelType::U8x3 };
+    let source = ImageRef::new(pixels.width, pixels.height, &pixels.values, kind).map_err(failed)?;
+    let mut target = Image::new(width, height, kind);
+    Resizer::new().resize(&source, &mut target, options).map_err(failed)?;
+    Ok(Pixels { width, height, channels: pixels.channels, values: target.into_vec() })
+}
+
+fn failed(error: impl std::fmt::Display) -> Error {
+    tracing::error!(%error, "a picture could not be resized");
+    Error::Runtime
+}
+
+/// The largest size of the picture's proportions that fits in.
+fn contained(pixels: &Pixels, width: u32, height: u32) -> (u32, u32) {
+    let (from_width, from_height) = (u64::from(pixels.width), u64::from(pixels.height));
+    let side = |numerator: u64, denominator: u64, limit: u32| {
+        let rounded = (numerator + denominator / 2) / denominator;
+        u32::try_from(rounded).unwrap_or(limit).clamp(1, limit)
+    };
+    if u64::from(width) * from_height <= u64::from(height) * from_width {
+        (width, side(from_height * u64::from(width), from_width, height))
+    } else {
+        (side(from_width * u64::from(height), from_height, width), height)
+    }
+}
+
+fn centred(inner: &Pixels, width: u32, height: u32, background: u8) -> Pixels {
+    let channels = inner.channels;
+    let (row, inner_row) = (width as usize * channels, inner.width as usize * channels);
+    let left = ((width - inner.width) / 2) as usize * channels;
+    let top = ((height - inner.height) / 2) as usize;
+    let mut values = vec![background; row * height as usize];
+    for (line, source) in values.chunks_mut(row).skip(top).zip(inner.values.chunks(inner_row)) {
+        line[left..left + inner_row].copy_from_slice(source);
+    }
+    Pixels { width, height, channels, values }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed test may panic")]
+    use super::*;
+    use crate::manifest::Manifest;
+
+    fn input(width: u32, height: u32, more: &str) -> ImageInput {
+        let text =
+            format!("[image]\ninput = \"x\"\nwidth = {width}\nheight = {height}\ncolor = \"gray\"\n{more}");
+        Manifest::parse(&text).unwrap().image.unwrap()
+    }
+
+    fn gray(width: u32, height: u32, values: &[u8]) -> Pixels {
+        Pixels { width, height, channels: 1, values: values.to_vec() }
+    }
+
+    #[test]
+    fn a_box_averages_areas() {
+        let picture = gray(4, 2, &[0, 100, 50, 50, 100, 200, 50, 50]);
+        let small = resize(picture, &input(2, 1, "filter = \"box\"")).unwrap();
+        assert_eq!(small.values, [100, 50]);
+    }
+
+    #[test]
+    fn cropping_keeps_the_centre() {
+        let picture = gray(4, 1, &[10, 20, 30, 40]);
+        let middle = resize(picture, &input(2, 1, "resize = \"crop\"\nfilter = \"nearest\"")).unwrap();
+        assert_eq!(middle.values, [20, 30]);
+    }
+
+    #[test]
+    fn padding_keeps_the_whole_and_fills_the_rest() {
+        let picture = gray(2, 1, &[200, 100]);
+        let padded = resize(picture, &input(2, 3, "resize = \"pad\"\nbackground = 7")).unwrap();
+        assert_eq!(padded.values, [7, 7, 200, 100, 7, 7]);
+    }
+
+    #[test]
+    fn extreme_proportions_keep_at_least_one_pixel() {
+        let picture = gray(1000, 1, &[9; 1000]);
+        for way in ["pad", "crop", "stretch"] {
+            let small = resize(picture.clone(), &input(8, 8, &format!("resize = \"{way}\""))).unwrap();
+            assert_eq!(small.values.len(), 64);
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! What the model says: ONNX models from a repository on disk, pictures and tensors in, answers out.
+//!
+//! [`Registry::open`] loads every model it finds and never fails: a model that cannot be served stays listed
+//! with the reason. [`Registry::find`] gives a [`Model`]; [`Model::infer`] takes tensors, [`Model::classify`]
+//! pictures. Pictures are decoded and models run on threads of this crate's own, behind bounded queues, so that
+//! a web worker never blocks; the futures need no particular runtime.
+//!
+//! This crate knows no users and no HTTP. Only `onnx` names ONNX Runtime.
+
+mod classify;
+mod decoding;
+mod engine;
+mod error;
+mod image;
+mod integrity;
+mod labels;
+mod loading;
+mod manifest;
+mod model;
+mod onnx;
+mod queue;
+mod registry;
+mod repository;
+mod settings;
+mod tensor;
+mod worker;
+
+pub use error::Error;
+pub use labels::Prediction;
+pub use manifest::{
+    Access, Activation, Classification, Color, Filter, ImageInput, Layout, Manifest, Resize, Runtime, Serve,
+};
+pub use model::{ClassifyResponse, InferRequest, InferResponse, Model, Ticket, Timing};
+pub use registry::{ModelStatus, Registry, State};
+pub use settings::Settings;
+pub use tensor::{DataType, NamedTensor, Tensor, TensorData, TensorSpec, element_count};

@@ -1,0 +1,120 @@
+//! The model repository on disk: `<name>/<version>/model.onnx`, with an optional `<name>/model.toml`.
+
+use std::{
+    cmp::Ordering,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use crate::manifest::{Manifest, Serve};
+
+/// Length of a model's or version's name, in bytes.
+const MAX_NAME: usize = 128;
+/// Size of a `model.toml`, in bytes.
+const MAX_MANIFEST_BYTES: u64 = 1 << 20;
+/// What the file of a model is called.
+pub(crate) const MODEL_FILE: &str = "model.onnx";
+
+/// The folders directly inside `parent` with valid names. Links are passed over, with a line in the log: what
+/// they lead to is not part of the repository.
+pub(crate) fn folders(parent: &Path) -> std::io::Result<Vec<(String, PathBuf)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(parent)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !entry.file_type()?.is_dir() {
+            if entry.file_type()?.is_symlink() {
+                tracing::warn!(name, "a link in the model folder is passed over");
+            }
+            continue;
+        }
+        if is_name(&name) {
+            found.push((name, entry.path()));
+        } else if !name.starts_with('.') {
+            tracing::warn!(name, "a folder is passed over: its name is not a model's or version's");
+        }
+    }
+    Ok(found)
+}
+
+/// `[A-Za-z0-9][A-Za-z0-9._-]{0,127}`
+fn is_name(name: &str) -> bool {
+    let inside = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    name.len() <= MAX_NAME
+        && name.bytes().all(inside)
+        && name.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric())
+}
+
+pub(crate) fn names_version(folder: &Path, part: &str) -> bool {
+    is_name(part) && folder.join(part).is_dir()
+}
+
+pub(crate) fn read_manifest(folder: &Path) -> Result<Manifest, String> {
+    let file = folder.join("model.toml");
+    match fs::symlink_metadata(&file) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Manifest::default()),
+        Ok(metadata) if metadata.is_file() && metadata.len() <= MAX_MANIFEST_BYTES => {}
+        Ok(_) => return Err("model.toml must be a plain file of at most 1 MiB".to_owned()),
+        Err(_) => return Err("model.toml cannot be read".to_owned()),
+    }
+    let text = fs::read_to_string(file).map_err(|_| "model.toml cannot be read as UTF-8".to_owned())?;
+    Manifest::parse(&text).map_err(|reason| format!("model.toml: {reason}"))
+}
+
+/// The versions to serve, lowest first.
+pub(crate) fn chosen(folder: &Path, serve: &Serve) -> Result<Vec<String>, String> {
+    let found = folders(folder).map_err(|_| "the model's folder cannot be read".to_owned())?;
+    let mut found: Vec<String> =
+        found.into_iter().filter(|(_, path)| is_version(path)).map(|(name, _)| name).collect();
+    found.sort_by(|left, right| compare_versions(left, right));
+
+    let latest = found.last();
+    let chosen = match serve {
+        Serve::Latest => latest.cloned().into_iter().collect(),
+        Serve::All => found,
+        Serve::Only(wanted) => {
+            let mut wanted = wanted.clone();
+            wanted.sort_by(|left, right| compare_versions(left, right));
+            wanted.dedup();
+            if let Some(missing) = wanted.iter().find(|version| !is_name(version)) {
+                return Err(format!("model.toml: \"{missing}\" cannot be a version"));
+            }
+            wanted
+        }
+    };
+    if chosen.is_empty() {
+        return Err(format!("there is no version: no folder such as 1/ with a {MODEL_FILE}"));
+    }
+    Ok(chosen)
+}
+
+fn is_version(folder: &Path) -> bool {
+    fs::symlink_metadata(folder.join(MODEL_FILE)).is_ok()
+}
+
+/// Non-numeric names count as lower than any number, so that the highest is the highest number.
+fn compare_versions(left: &str, right: &str) -> Ordering {
+    match (left.parse::<u64>(), right.parse::<u64>()) {
+        (Ok(left_number), Ok(right_number)) => left_number.cmp(&right_number).then_with(|| left.cmp(right)),
+        (Ok(_), Err(_)) => Ordering::Greater,
+        (Err(_), Ok(_)) => Ordering::Less,
+        (Err(_), Err(_)) => left.cmp(right),
+    }
+}
+
+pub(crate) fn check_file(file: &Path, max_bytes: u64) -> Result<(), String> {
+    let folder_is_plain = file.parent().and_then(|folder| fs::symlink_metadata(folder).ok());
+    if folder_is_plain.is_some_and(|metadata| metadata.is_symlink()) {
+        return Err("the version's folder is a link, which is not followed".to_owned());
+    }
+    match fs::symlink_metadata(file) {
+        Err(_) => Err(format!("{MODEL_FILE} is missing")),
+        Ok(metadata) if !metadata.is_file() => {
+            Err(format!("{MODEL_FILE} is not a plain file; links are not followed"))
+        }
+        Ok(metadata) if metadata.len() > max_bytes => {
+            Err(format!("{MODEL_FILE} is {} bytes large; at most {max_bytes} are accepted", metadata.len()))
+        }
+        Ok(_) => Ok(()),
+    }
+}

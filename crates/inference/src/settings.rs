@@ -1,0 +1,51 @@
+//! The bounds of this crate, each with a name.
+
+use std::{num::NonZero, path::PathBuf, thread};
+
+/// Where models come from and how much they may take.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Folder of the model repository: `<name>/<version>/model.onnx`. Default `models`.
+    pub model_dir: PathBuf,
+    /// The ONNX Runtime library (`ORT_DYLIB_PATH`). Without it: beside the executable, then `.onnxruntime/` in
+    /// the working directory, then wherever the system's loader finds it. Default none.
+    pub runtime_library: Option<PathBuf>,
+    /// Sessions, each on a thread of its own, for a model that does not say. Default: one per core, at most 2.
+    pub instances: usize,
+    /// Threads inside one run of a model that does not say. Default 1: requests are parallel already.
+    pub intra_threads: usize,
+    /// Requests that may wait for one version of a model; one more is [`Overloaded`](crate::Error::Overloaded).
+    /// The same number of pictures may wait to be decoded. Default 128.
+    pub queue_capacity: usize,
+    /// Threads that decode pictures. Default: one per core, at most 4.
+    pub decode_threads: usize,
+    /// Size of a `model.onnx` in bytes. Default 2 GiB, which is also the limit of its format.
+    pub max_model_bytes: u64,
+    /// Size of one encoded picture in bytes. Default 10 MiB.
+    pub max_image_bytes: usize,
+    /// Width × height of one picture, read from its header before anything is decoded. Default 50 million.
+    pub max_image_pixels: u64,
+    /// Width and height of one picture, in pixels. Default 16 384.
+    pub max_image_side: u32,
+    /// Pictures in one call of [`Model::classify`](crate::Model::classify). Default 64.
+    pub max_images: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        Self {
+            model_dir: PathBuf::from("models"),
+            runtime_library: None,
+            instances: cores.min(2),
+            intra_threads: 1,
+            queue_capacity: 128,
+            decode_threads: cores.min(4),
+            max_model_bytes: 2 << 30,
+            max_image_bytes: 10 << 20,
+            max_image_pixels: 50_000_000,
+            max_image_side: 16_384,
+            max_images: 64,
+        }
+    }
+}

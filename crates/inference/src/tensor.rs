@@ -1,0 +1,232 @@
+//! Tensors as the Open Inference Protocol names them, and the check of a call against a model's inputs.
+
+use std::{collections::HashMap, fmt, str::FromStr};
+
+use half::{bf16, f16};
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+
+/// Declares [`DataType`] and [`TensorData`] from one table: variant, element type, name in the protocol.
+macro_rules! datatypes {
+    ($($variant:ident($element:ty) = $name:literal),+ $(,)?) => {
+        /// The type of a tensor's elements. Names are case-sensitive, as in the protocol.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum DataType {
+            $(#[doc = concat!("`", $name, "`")] #[serde(rename = $name)] $variant,)+
+        }
+
+        impl DataType {
+            /// Every type there is.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The protocol's name, such as `FP32`.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+        }
+
+        /// The elements of a tensor in row-major order.
+        #[derive(Debug, Clone, PartialEq)]
+        pub enum TensorData {
+            $(#[doc = concat!("Elements of a `", $name, "` tensor.")] $variant(Vec<$element>),)+
+        }
+
+        impl TensorData {
+            /// The type of the elements.
+            pub const fn datatype(&self) -> DataType {
+                match self { $(Self::$variant(_) => DataType::$variant,)+ }
+            }
+
+            /// How many elements there are.
+            pub fn len(&self) -> usize {
+                match self { $(Self::$variant(elements) => elements.len(),)+ }
+            }
+
+            /// `count` elements that are zero, false or empty.
+            pub fn zeros(datatype: DataType, count: usize) -> Self {
+                match datatype { $(DataType::$variant => Self::$variant(vec![Default::default(); count]),)+ }
+            }
+        }
+    };
+}
+
+datatypes! {
+    Bool(bool) = "BOOL",
+    Uint8(u8) = "UINT8",
+    Uint16(u16) = "UINT16",
+    Uint32(u32) = "UINT32",
+    Uint64(u64) = "UINT64",
+    Int8(i8) = "INT8",
+    Int16(i16) = "INT16",
+    Int32(i32) = "INT32",
+    Int64(i64) = "INT64",
+    Fp16(f16) = "FP16",
+    Bf16(bf16) = "BF16",
+    Fp32(f32) = "FP32",
+    Fp64(f64) = "FP64",
+    Bytes(Vec<u8>) = "BYTES",
+}
+
+impl TensorData {
+    /// Whether there are no elements, which is a valid tensor.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl fmt::Display for DataType {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+impl FromStr for DataType {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        Self::ALL.iter().copied().find(|datatype| datatype.name() == name).ok_or_else(|| {
+            let names: Vec<_> = Self::ALL.iter().map(|datatype| datatype.name()).collect();
+            Error::InvalidInput(format!("unknown datatype \"{name}\"; use one of {}", names.join(", ")))
+        })
+    }
+}
+
+/// The product of the dimensions, or none where it exceeds the address space.
+pub fn element_count(shape: &[usize]) -> Option<usize> {
+    shape.iter().try_fold(1_usize, |count, &dimension| count.checked_mul(dimension))
+}
+
+/// Elements and their shape, which always agree.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tensor {
+    shape: Vec<usize>,
+    data: TensorData,
+}
+
+impl Tensor {
+    /// A tensor of `shape`; [`Error::InvalidInput`] where the shape asks for another number of elements.
+    pub fn new(shape: Vec<usize>, data: TensorData) -> Result<Self, Error> {
+        match element_count(&shape) {
+            Some(count) if count == data.len() => Ok(Self { shape, data }),
+            Some(count) => Err(Error::InvalidInput(format!(
+                "shape {shape:?} needs {count} elements, but {} were given",
+                data.len()
+            ))),
+            None => Err(Error::InvalidInput(format!("shape {shape:?} is too large"))),
+        }
+    }
+
+    /// The dimensions, outermost first; empty for a scalar.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// The elements in row-major order.
+    pub fn data(&self) -> &TensorData {
+        &self.data
+    }
+
+    /// Takes the tensor apart without copying.
+    pub fn into_parts(self) -> (Vec<usize>, TensorData) {
+        (self.shape, self.data)
+    }
+}
+
+/// A tensor and the input or output it belongs to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NamedTensor {
+    /// Name of the input or output.
+    pub name: String,
+    /// Its value.
+    pub tensor: Tensor,
+}
+
+/// What a model expects of an input or promises of an output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorSpec {
+    /// Name of the input or output.
+    pub name: String,
+    /// Type of its elements.
+    pub datatype: DataType,
+    /// Dimensions; -1 is variable.
+    pub shape: Vec<i64>,
+    /// The model's names for its variable dimensions, in the places of `shape`; empty where it has none.
+    /// Dimensions of one name must agree within a call.
+    pub symbols: Vec<String>,
+}
+
+impl TensorSpec {
+    /// The input of this name; [`Error::InvalidInput`], naming those there are, where there is none.
+    pub fn input<'a>(specs: &'a [Self], name: &str) -> Result<&'a Self, Error> {
+        specs.iter().find(|spec| spec.name == name).ok_or_else(|| unknown("input", name, specs))
+    }
+
+    /// Whether the model takes this type and shape here; [`Error::InvalidInput`] where not.
+    pub fn accept(&self, datatype: DataType, shape: &[usize]) -> Result<(), Error> {
+        if datatype != self.datatype {
+            return Err(Error::InvalidInput(format!(
+                "input \"{}\" has datatype {datatype}, but the model expects {}",
+                self.name, self.datatype
+            )));
+        }
+        let fits =
+            |(&given, &expected): (&usize, &i64)| expected < 0 || usize::try_from(expected) == Ok(given);
+        if shape.len() == self.shape.len() && shape.iter().zip(&self.shape).all(fits) {
+            return Ok(());
+        }
+        Err(Error::InvalidInput(format!(
+            "input \"{}\" has shape {shape:?}, but the model expects {:?} (-1: any size)",
+            self.name, self.shape
+        )))
+    }
+}
+
+/// Checks a call's inputs against the model's, so that a wrong call is refused before it waits in a queue:
+/// every input once, none unknown, datatype and shape as declared, dimensions of one name alike.
+pub(crate) fn check_inputs(specs: &[TensorSpec], inputs: &[NamedTensor]) -> Result<(), Error> {
+    let mut given: HashMap<&str, &Tensor> = HashMap::with_capacity(inputs.len());
+    for input in inputs {
+        TensorSpec::input(specs, &input.name)?;
+        if given.insert(&input.name, &input.tensor).is_some() {
+            return Err(Error::InvalidInput(format!("input \"{}\" is given twice", input.name)));
+        }
+    }
+    let mut sizes: HashMap<&str, usize> = HashMap::new();
+    for spec in specs {
+        let tensor = given
+            .get(spec.name.as_str())
+            .ok_or_else(|| Error::InvalidInput(format!("input \"{}\" is missing", spec.name)))?;
+        spec.accept(tensor.data.datatype(), &tensor.shape)?;
+        for (symbol, &size) in
+            spec.symbols.iter().zip(tensor.shape()).filter(|(symbol, _)| !symbol.is_empty())
+        {
+            let first = *sizes.entry(symbol).or_insert(size);
+            if first != size {
+                return Err(Error::InvalidInput(format!(
+                    "dimension \"{symbol}\" is {first} in one input and {size} in input \"{}\"; they must agree",
+                    spec.name
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Checks the names of the wanted outputs: each known, none twice.
+pub(crate) fn check_outputs(specs: &[TensorSpec], outputs: &[String]) -> Result<(), Error> {
+    for (position, output) in outputs.iter().enumerate() {
+        if !specs.iter().any(|spec| spec.name == *output) {
+            return Err(unknown("output", output, specs));
+        }
+        if outputs[..position].contains(output) {
+            return Err(Error::InvalidInput(format!("output \"{output}\" is asked for twice")));
+        }
+    }
+    Ok(())
+}
+
+fn unknown(kind: &str, name: &str, specs: &[TensorSpec]) -> Error {
+    let names: Vec<_> = specs.iter().map(|spec| format!("\"{}\"", spec.name)).collect();
+    Error::InvalidInput(format!("the model has no {kind} \"{name}\"; it has {}", names.join(", ")))
+}

@@ -1,0 +1,10 @@
+//! The crate against the real ONNX Runtime, through its public surface: models written byte by byte, loaded from
+//! a temporary repository, and called.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a failed test may panic")]
+
+mod classify;
+mod fixture;
+mod infer;
+mod onnx_file;
+mod repository;
+mod worker;

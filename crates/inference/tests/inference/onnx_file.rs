@@ -1,0 +1,126 @@
+//! Writes small ONNX files: just enough of the protobuf encoding for the graphs of these tests.
+
+/// Element types by their numbers in the format.
+pub(crate) const FLOAT: u64 = 1;
+pub(crate) const INT64: u64 = 7;
+pub(crate) const STRING: u64 = 8;
+pub(crate) const BOOL: u64 = 9;
+pub(crate) const COMPLEX64: u64 = 14;
+
+fn varint(mut value: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while value >= 0x80 {
+        bytes.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+    bytes
+}
+
+fn number(field: u64, value: u64) -> Vec<u8> {
+    [varint(field << 3), varint(value)].concat()
+}
+
+fn bytes(field: u64, content: impl AsRef<[u8]>) -> Vec<u8> {
+    let content = content.as_ref();
+    [varint(field << 3 | 2), varint(content.len() as u64), content.to_vec()].concat()
+}
+
+/// A dimension: a number, or a name for a variable one.
+pub(crate) enum Dimension {
+    Fixed(u64),
+    Named(&'static str),
+}
+
+fn tensor_type(element: u64, shape: &[Dimension]) -> Vec<u8> {
+    let dimension = |dimension: &Dimension| match dimension {
+        Dimension::Fixed(size) => bytes(1, number(1, *size)),
+        Dimension::Named(name) => bytes(1, bytes(2, name)),
+    };
+    let shape: Vec<u8> = shape.iter().flat_map(dimension).collect();
+    bytes(1, [number(1, element), bytes(2, shape)].concat())
+}
+
+/// A named input or output of a graph.
+pub(crate) fn value(name: &str, element: u64, shape: &[Dimension]) -> Vec<u8> {
+    [bytes(1, name), bytes(2, tensor_type(element, shape))].concat()
+}
+
+/// An output that is a sequence of tensors.
+pub(crate) fn sequence(name: &str, element: u64) -> Vec<u8> {
+    [bytes(1, name), bytes(2, bytes(4, bytes(1, tensor_type(element, &[]))))].concat()
+}
+
+/// An operator with attributes already encoded.
+pub(crate) fn node(operator: &str, inputs: &[&str], outputs: &[&str], attributes: &[Vec<u8>]) -> Vec<u8> {
+    let mut node: Vec<u8> = inputs.iter().flat_map(|input| bytes(1, input)).collect();
+    node.extend(outputs.iter().flat_map(|output| bytes(2, output)));
+    node.extend(bytes(4, operator));
+    node.extend(attributes.iter().flat_map(|attribute| bytes(5, attribute)));
+    node
+}
+
+pub(crate) fn graph_attribute(name: &str, graph: &[u8]) -> Vec<u8> {
+    [bytes(1, name), bytes(6, graph), number(20, 5)].concat()
+}
+
+/// A constant scalar of raw bytes.
+pub(crate) fn scalar(name: &str, element: u64, raw: &[u8]) -> Vec<u8> {
+    [number(2, element), bytes(8, name), bytes(9, raw)].concat()
+}
+
+/// A constant vector of floats that lie in another file.
+pub(crate) fn external(name: &str, length: u64, location: &str) -> Vec<u8> {
+    let entry = [bytes(1, "location"), bytes(2, location)].concat();
+    [number(1, length), number(2, FLOAT), bytes(8, name), bytes(13, entry), number(14, 1)].concat()
+}
+
+pub(crate) fn graph(
+    nodes: &[Vec<u8>],
+    constants: &[Vec<u8>],
+    inputs: &[Vec<u8>],
+    outputs: &[Vec<u8>],
+) -> Vec<u8> {
+    let each =
+        |field, parts: &[Vec<u8>]| parts.iter().flat_map(|part| bytes(field, part)).collect::<Vec<u8>>();
+    [each(1, nodes), bytes(2, "graph"), each(5, constants), each(11, inputs), each(12, outputs)].concat()
+}
+
+pub(crate) fn model(graph: &[u8]) -> Vec<u8> {
+    [number(1, 8), bytes(8, number(2, 17)), bytes(7, graph)].concat()
+}
+
+/// `y = x` for one element type, of shape `[n, 2]`.
+pub(crate) fn identity(element: u64) -> Vec<u8> {
+    let shape = [Dimension::Named("n"), Dimension::Fixed(2)];
+    let (input, output) = (value("x", element, &shape), value("y", element, &shape));
+    model(&graph(&[node("Identity", &["x"], &["y"], &[])], &[], &[input], &[output]))
+}
+
+/// `sum = a + b` and `product = a × b`, all of shape `[n]`, where `b`'s dimension may have another name.
+pub(crate) fn arithmetic(other: &'static str) -> Vec<u8> {
+    let vector = |name, dimension| value(name, FLOAT, &[Dimension::Named(dimension)]);
+    let nodes = [node("Add", &["a", "b"], &["sum"], &[]), node("Mul", &["a", "b"], &["product"], &[])];
+    let inputs = [vector("a", "n"), vector("b", other)];
+    model(&graph(&nodes, &[], &inputs, &[vector("sum", "n"), vector("product", "n")]))
+}
+
+/// `probabilities = softmax(x)` over `[batch, classes]`.
+pub(crate) fn softmax(batch: Dimension, classes: u64) -> Vec<u8> {
+    let input = value("x", FLOAT, &[batch, Dimension::Fixed(classes)]);
+    let output = value("probabilities", FLOAT, &[Dimension::Named("n"), Dimension::Fixed(classes)]);
+    model(&graph(&[node("Softmax", &["x"], &["probabilities"], &[])], &[], &[input], &[output]))
+}
+
+/// Runs for ever, unless it is interrupted.
+pub(crate) fn endless() -> Vec<u8> {
+    let body = graph(
+        &[node("Identity", &["more"], &["again"], &[]), node("Identity", &["state"], &["next"], &[])],
+        &[],
+        &[value("turn", INT64, &[]), value("more", BOOL, &[]), value("state", FLOAT, &[])],
+        &[value("again", BOOL, &[]), value("next", FLOAT, &[])],
+    );
+    let repeat = node("Loop", &["", "yes", "x"], &["y"], &[graph_attribute("body", &body)]);
+    let (input, output) = (value("x", FLOAT, &[]), value("y", FLOAT, &[]));
+    model(&graph(&[repeat], &[scalar("yes", BOOL, &[1])], &[input], &[output]))
+}

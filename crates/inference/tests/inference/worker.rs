@@ -1,0 +1,91 @@
+//! Queues, deadlines and the end.
+
+use std::time::{Duration, Instant};
+
+use inference::{Error, InferRequest, Ticket};
+
+use crate::{
+    fixture::{Repository, floats, request, ticket, ticket_for},
+    onnx_file::{FLOAT, endless, identity},
+};
+
+/// One session, and room for two more requests.
+fn slow() -> Repository {
+    let mut repository = Repository::new()
+        .with("slow/1/model.onnx", endless())
+        .with("slow/model.toml", "[runtime]\ninstances = 1\nwarm_up = false");
+    repository.settings.queue_capacity = 2;
+    repository
+}
+
+fn call(time: Duration) -> InferRequest {
+    InferRequest { inputs: vec![floats("x", &[], &[1.0])], outputs: Vec::new(), ticket: ticket_for(time) }
+}
+
+#[tokio::test]
+async fn an_endless_run_ends_at_its_deadline() {
+    let registry = slow().open();
+    let model = registry.find("slow", None).unwrap();
+    let started = Instant::now();
+    let outcome = model.infer(call(Duration::from_millis(100))).await;
+    assert!(matches!(outcome, Err(Error::Deadline)), "{outcome:?}");
+    assert!(started.elapsed() < Duration::from_secs(5));
+    // The session survived.
+    assert!(matches!(model.infer(call(Duration::from_millis(50))).await, Err(Error::Deadline)));
+    registry.shutdown();
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_at_once_and_a_waiting_call_ends_at_its_deadline() {
+    let registry = slow().open();
+    let model = registry.find("slow", None).unwrap();
+    let spawn = |time| {
+        let model = registry.find("slow", None).unwrap();
+        tokio::spawn(async move { model.infer(call(time)).await })
+    };
+    let running = spawn(Duration::from_millis(1500));
+    while model.queue_depth() > 0 || running.is_finished() {
+        tokio::task::yield_now().await;
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let waiting = [spawn(Duration::from_millis(100)), spawn(Duration::from_secs(20))];
+    while model.queue_depth() < 2 {
+        tokio::task::yield_now().await;
+    }
+    assert!(matches!(model.infer(call(Duration::from_secs(1))).await, Err(Error::Overloaded)));
+    let [soon, late] = waiting;
+    assert!(matches!(soon.await.unwrap(), Err(Error::Deadline)));
+    assert!(!running.is_finished(), "the waiting call ended first");
+    // Whoever goes away is not waited for.
+    late.abort();
+    assert!(matches!(running.await.unwrap(), Err(Error::Deadline)));
+    while model.queue_depth() > 0 {
+        tokio::task::yield_now().await;
+    }
+    registry.shutdown();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_callers_are_all_answered_and_none_after_the_end() {
+    let registry = Repository::new().with("echo/1/model.onnx", identity(FLOAT)).open();
+    let calls: Vec<_> = (0..100_u8)
+        .map(|number| {
+            let model = registry.find("echo", None).unwrap();
+            let input = floats("x", &[1, 2], &[f32::from(number), 0.5]);
+            let caller = Ticket { caller: u64::from(number % 7), ..ticket() };
+            tokio::spawn(async move {
+                let request =
+                    InferRequest { inputs: vec![input.clone()], outputs: Vec::new(), ticket: caller };
+                let response = model.infer(request).await.unwrap();
+                assert_eq!(response.outputs[0].tensor, input.tensor);
+            })
+        })
+        .collect();
+    for call in calls {
+        call.await.unwrap();
+    }
+    let model = registry.find("echo", None).unwrap();
+    registry.shutdown();
+    let outcome = model.infer(request(vec![floats("x", &[1, 2], &[0.0; 2])])).await;
+    assert!(matches!(outcome, Err(Error::Unavailable(_))));
+}

@@ -1,0 +1,1 @@
+//! Every promise of the contract, kept by the real program.

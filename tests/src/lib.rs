@@ -1,0 +1,1 @@
+//! The promises are in `acceptance/`; this library is empty.
