@@ -48,18 +48,23 @@ pub struct Standing {
 impl App {
     /// The state of the application that a request came to.
     pub fn of(request: &HttpRequest) -> Result<web::Data<Self>> {
-        request.app_data::<web::Data<Self>>().cloned().ok_or_else(|| ApiError::internal("the app has no state"))
+        request
+            .app_data::<web::Data<Self>>()
+            .cloned()
+            .ok_or_else(|| ApiError::internal("the app has no state"))
     }
 
     /// Whether people may register.
     pub fn registration(&self) -> Registration {
-        let default = if self.settings.program.is_production() { Registration::Closed } else { Registration::Open };
+        let default =
+            if self.settings.program.is_production() { Registration::Closed } else { Registration::Open };
         self.settings.tokens.registration.unwrap_or(default)
     }
 
     /// The models that the caller may see.
     pub fn models_for(&self, principal: &Principal) -> Vec<ModelStatus> {
-        let visible = |status: &ModelStatus| principal.may_use_model(&status.name, status.access == Access::Granted);
+        let visible =
+            |status: &ModelStatus| principal.may_use_model(&status.name, status.access == Access::Granted);
         self.registry.models().into_iter().filter(visible).collect()
     }
 

@@ -30,7 +30,10 @@ pub async fn announce(store: &Store, replica: Uuid, has_redis: bool) -> Result<(
     .await;
     let others = result.map_err(|error| error.to_string())?;
     if store.is_postgres() && !has_redis && others > 0 {
-        return Err("another replica is live on this database; set REDIS_URL, or wait 15 s after one was killed".into());
+        return Err(
+            "another replica is live on this database; set REDIS_URL, or wait 15 s after one was killed"
+                .into(),
+        );
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use actix_web::{HttpResponse, ResponseError, web};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use crate::error::{ApiError, Code};
+use crate::error::ApiError;
 use crate::openapi;
 use crate::routes::RouteTable;
 
@@ -19,10 +19,7 @@ pub fn configure(config: &mut web::ServiceConfig, table: &RouteTable, served: bo
         let document = document.clone();
         async move { HttpResponse::Ok().content_type("application/json").body(document) }
     };
-    let refuse = || async {
-        let error = ApiError::new(Code::MethodNotAllowed, "This address takes GET.");
-        ApiError { allow: Some("GET".into()), ..error }.error_response()
-    };
+    let refuse = || async { ApiError::method_not_allowed("GET").error_response() };
     config
         .service(web::resource(DOCUMENT_PATH).route(web::get().to(answer)).default_service(web::to(refuse)))
         .service(web::redirect("/docs", "/docs/"))

@@ -80,6 +80,13 @@ pub struct ApiError {
     pub code: Code,
     /// What happened and what to do, for the client.
     pub detail: String,
+    /// What else the client can use; boxed, for most results are not errors.
+    pub hints: Box<Hints>,
+}
+
+/// What helps a client with an error.
+#[derive(Clone, Debug, Default)]
+pub struct Hints {
     /// Field → messages.
     pub violations: Option<Violations>,
     /// When to try again.
@@ -96,13 +103,7 @@ impl ApiError {
     /// An error with a detail for the client.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
         let retry_after = (code.status() == 503).then_some(DEFAULT_RETRY);
-        let detail = detail.into();
-        Self { code, detail, violations: None, retry_after, windows: Vec::new(), scope: None, allow: None }
-    }
-
-    /// An error whose kind says it all.
-    pub fn plain(code: Code) -> Self {
-        Self::new(code, format!("{}.", code.title()))
+        Self { code, detail: detail.into(), hints: Box::new(Hints { retry_after, ..Hints::default() }) }
     }
 
     /// What a status that the framework set means here.
@@ -110,8 +111,11 @@ impl ApiError {
         let code = Code::ALL.iter().copied().find(|code| code.status() == status.as_u16());
         let fallback = if status.is_server_error() { Code::Internal } else { Code::MalformedRequest };
         match code.unwrap_or(fallback) {
-            Code::NotFound => Self::new(Code::NotFound, "There is nothing at this address; /openapi.json lists what there is."),
-            code => Self::plain(code),
+            Code::NotFound => Self::new(
+                Code::NotFound,
+                "There is nothing at this address; docs/API.md lists what there is.",
+            ),
+            code => Self::new(code, format!("{}.", code.title())),
         }
     }
 
@@ -124,6 +128,26 @@ impl ApiError {
     /// One field, one message.
     pub fn field(field: &str, message: impl Into<String>) -> Self {
         auth::Error::invalid(field, message).into()
+    }
+
+    /// Several fields.
+    pub fn violations(violations: Violations) -> Self {
+        auth::Error::Invalid(violations).into()
+    }
+
+    /// Another method than this path's.
+    pub fn method_not_allowed(allow: &str) -> Self {
+        let mut error = Self::new(Code::MethodNotAllowed, format!("This address takes {allow}."));
+        error.hints.allow = Some(allow.to_owned());
+        error
+    }
+
+    /// A limit that was reached.
+    pub fn rate_limited(detail: impl Into<String>, wait: Duration, windows: Vec<AllowanceState>) -> Self {
+        let mut error = Self::new(Code::RateLimited, detail);
+        error.hints.retry_after = Some(wait);
+        error.hints.windows = windows;
+        error
     }
 
     fn status(&self) -> StatusCode {
@@ -161,24 +185,24 @@ impl From<auth::Error> for ApiError {
             ),
             auth::Error::InvalidCredential(_) => sentence(Code::InvalidToken),
             auth::Error::Forbidden(permission) => {
-                Self { scope: Some(permission.name()), ..sentence(Code::InsufficientPermissions) }
+                let mut error = sentence(Code::InsufficientPermissions);
+                error.hints.scope = Some(permission.name());
+                error
             }
             auth::Error::Refused(_) => sentence(Code::Forbidden),
             auth::Error::NotFound => Self::new(Code::NotFound, "There is nothing of yours with this id."),
             auth::Error::EmailTaken => sentence(Code::EmailTaken),
             auth::Error::LastAdministrator => sentence(Code::LastAdministrator),
-            auth::Error::Invalid(violations) => Self {
-                violations: Some(violations),
-                ..Self::new(Code::ValidationFailed, "Some fields are not valid; see errors.")
-            },
-            auth::Error::Throttled(throttle) => Self {
-                retry_after: Some(throttle.retry_after),
-                windows: throttle.windows,
-                ..Self::new(
-                    Code::RateLimited,
-                    format!("The limit {:?} is reached; wait as long as Retry-After says.", throttle.policy),
-                )
-            },
+            auth::Error::Invalid(violations) => {
+                let mut error = Self::new(Code::ValidationFailed, "Some fields are not valid; see errors.");
+                error.hints.violations = Some(violations);
+                error
+            }
+            auth::Error::Throttled(throttle) => {
+                let detail =
+                    format!("The limit {:?} is reached; wait as long as Retry-After says.", throttle.policy);
+                Self::rate_limited(detail, throttle.retry_after, throttle.windows)
+            }
             auth::Error::Overloaded => sentence(Code::Overloaded),
             auth::Error::Unavailable(source) => {
                 tracing::error!(%source, "a store is unavailable");
@@ -203,7 +227,9 @@ impl From<inference::Error> for ApiError {
             inference::Error::Unavailable(_) => Self::new(Code::ModelUnavailable, told),
             inference::Error::Overloaded => Self::new(Code::Overloaded, told),
             inference::Error::Deadline => Self::new(Code::DeadlineExceeded, told),
-            inference::Error::InvalidInput(_) | inference::Error::NotAnImageModel(_) => Self::new(Code::InvalidInput, told),
+            inference::Error::InvalidInput(_) | inference::Error::NotAnImageModel(_) => {
+                Self::new(Code::InvalidInput, told)
+            }
             inference::Error::InvalidImage(_) => Self::new(Code::InvalidImage, told),
             inference::Error::ImageTooLarge(_) => Self::new(Code::TooLarge, told),
             inference::Error::Runtime => Self::internal(told),

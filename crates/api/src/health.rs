@@ -10,7 +10,8 @@ use crate::app::App;
 use crate::guard::Visitor;
 
 /// The paths that probes ask.
-pub const PATHS: [&str; 5] = ["/health", "/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready"];
+pub const PATHS: [&str; 5] =
+    ["/health", "/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready"];
 
 /// How the server is.
 #[derive(Debug, Serialize, ToSchema)]
@@ -32,7 +33,13 @@ pub struct Health {
 #[utoipa::path(get, path = "/health", tag = "health", responses((status = 200, body = Health)))]
 pub async fn summary(_: Visitor, app: web::Data<App>) -> web::Json<Health> {
     let degraded = app.degraded();
-    let status = if !app.is_ready() { "unavailable" } else if degraded.is_empty() { "ok" } else { "degraded" };
+    let status = if !app.is_ready() {
+        "unavailable"
+    } else if degraded.is_empty() {
+        "ok"
+    } else {
+        "degraded"
+    };
     web::Json(health(&app, status, degraded))
 }
 

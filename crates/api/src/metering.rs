@@ -211,9 +211,11 @@ fn report(model: &Model, timing: Option<&Timing>, error: Option<&inference::Erro
     metrics::counter!("inference_requests_total", "model" => name.clone(), "version" => version, "outcome" => outcome)
         .increment(1);
     if let Some(timing) = timing {
-        let stages = [("preprocess", timing.preprocess), ("queue", timing.queue), ("compute", timing.compute)];
+        let stages =
+            [("preprocess", timing.preprocess), ("queue", timing.queue), ("compute", timing.compute)];
         for (stage, duration) in stages {
-            metrics::histogram!("inference_stage_seconds", "model" => name.clone(), "stage" => stage).record(duration);
+            metrics::histogram!("inference_stage_seconds", "model" => name.clone(), "stage" => stage)
+                .record(duration);
         }
     }
 }

@@ -29,7 +29,8 @@ pub fn install() -> std::result::Result<PrometheusHandle, metrics_exporter_prome
 pub async fn scrape(visitor: Visitor, app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse> {
     if !has_token(&app, request.headers()) {
         let credential = credential::read(request.headers())?;
-        let address = visitor.origin.address.ok_or_else(|| ApiError::internal("a request without an address"))?;
+        let address =
+            visitor.origin.address.ok_or_else(|| ApiError::internal("a request without an address"))?;
         let permission = Some(auth::Permission::SystemManage);
         app.auth.enter(credential, address, permission, LimitClass::Read).await?;
     }

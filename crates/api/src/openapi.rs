@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use utoipa::openapi::extensions::Extensions;
 use utoipa::openapi::path::{Operation, PathItem, Paths};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{
-    Components, ContentBuilder, Info, License, OpenApi, OpenApiBuilder, Ref, ResponseBuilder, SecurityRequirement,
+    Components, ContentBuilder, Info, License, OpenApi, OpenApiBuilder, Ref, ResponseBuilder,
+    SecurityRequirement,
 };
 use utoipa::{PartialSchema, ToSchema};
 
@@ -52,7 +54,8 @@ fn components(table: &RouteTable) -> Components {
 /// The handler's own description, with what its guards add: credentials, and the errors that any guarded route gives.
 fn described(entry: &Entry) -> Operation {
     let mut operation = entry.operation.clone();
-    let mut refusals = vec![("400", "The request cannot be read or breaks a rule"), ("429", "A limit is reached")];
+    let mut refusals =
+        vec![("400", "The request cannot be read or breaks a rule"), ("429", "A limit is reached")];
     match entry.requirement {
         Requirement::Nothing => operation.security = Some(vec![]),
         Requirement::Caller { permission } => {
@@ -70,6 +73,8 @@ fn described(entry: &Entry) -> Operation {
             operation.responses.responses.insert(status.into(), refusal(&entry.path, description).into());
         }
     }
+    let class = format!("{:?}", entry.class).to_lowercase();
+    operation.extensions = Some(Extensions::builder().add("x-limit-class", class).build());
     let id = operation.operation_id.take().unwrap_or_default();
     operation.operation_id = Some(operation_id(&entry.path, &entry.method, &id));
     operation

@@ -14,7 +14,7 @@ use auth::LimitClass;
 use utoipa::openapi::HttpMethod;
 use utoipa::openapi::path::Operation;
 
-use crate::error::{ApiError, Code};
+use crate::error::ApiError;
 use crate::guard::{FirstArgument, Requirement, stand_before};
 use crate::{health, metrics, oip, v1, well_known};
 
@@ -100,12 +100,9 @@ impl RouteTable {
         }
         for (path, entries) in by_path {
             let allow = allowed(&entries);
-            let refuse = move || {
-                let detail = format!("This address takes {allow}.");
-                let error = ApiError { allow: Some(allow.clone()), ..ApiError::new(Code::MethodNotAllowed, detail) };
-                std::future::ready(error.error_response())
-            };
-            let resource = entries.iter().fold(web::resource(path), |resource, entry| resource.route((entry.build)()));
+            let refuse = move || std::future::ready(ApiError::method_not_allowed(&allow).error_response());
+            let resource =
+                entries.iter().fold(web::resource(path), |resource, entry| resource.route((entry.build)()));
             config.service(resource.default_service(web::to(refuse)));
         }
     }

@@ -43,7 +43,8 @@ impl Server {
         let auth = start::auth(&settings, store.clone(), ephemeral.clone()).await?;
         let registry = load_models(&settings).await?;
         let address = SocketAddr::new(settings.program.host, settings.program.port);
-        let listener = TcpListener::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
+        let listener =
+            TcpListener::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
         let app = web::Data::new(App {
             auth,
             metering: Metering::new(replica, store.clone()),
@@ -78,7 +79,10 @@ impl Server {
             Application::new()
                 .app_data(app.clone())
                 .wrap(guard.middleware())
-                .wrap(Condition::new(!program.allowed_origins.0.is_empty(), middleware::cors(&program.allowed_origins)))
+                .wrap(Condition::new(
+                    !program.allowed_origins.0.is_empty(),
+                    middleware::cors(&program.allowed_origins),
+                ))
                 .wrap(from_fn(middleware::protect))
                 .wrap(from_fn(middleware::write_errors))
                 .wrap(from_fn(middleware::secure))
@@ -123,14 +127,7 @@ pub fn inference_settings(settings: &Settings) -> inference::Settings {
 
 async fn load_models(settings: &Settings) -> Result<Registry, String> {
     let settings = inference_settings(settings);
-    let registry = tokio::task::spawn_blocking(|| Registry::open(settings)).await.map_err(|error| error.to_string())?;
-    for model in registry.models() {
-        match &model.reason {
-            None => tracing::info!(model = model.name, version = model.version, "model ready"),
-            Some(reason) => tracing::error!(model = model.name, version = model.version, reason, "model unavailable"),
-        }
-    }
-    Ok(registry)
+    tokio::task::spawn_blocking(|| Registry::open(settings)).await.map_err(|error| error.to_string())
 }
 
 /// SIGTERM or SIGINT: readiness fails at once, running requests are answered, new connections are refused.

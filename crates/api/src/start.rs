@@ -44,7 +44,9 @@ pub async fn migrate(settings: &Settings) -> storage::Result<()> {
 
 fn durable(settings: &Settings, url: Option<&secrecy::SecretString>) -> Durable {
     match url {
-        Some(url) => Durable::Postgres { url: url.clone(), max_connections: settings.stores.database_max_connections },
+        Some(url) => {
+            Durable::Postgres { url: url.clone(), max_connections: settings.stores.database_max_connections }
+        }
         None => Durable::Sqlite { path: Path::new(&settings.program.data_dir).join(SQLITE_FILE) },
     }
 }

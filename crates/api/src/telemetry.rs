@@ -11,6 +11,7 @@ pub fn start(level: &str) -> Result<(), String> {
     let filter = EnvFilter::try_new(format!("sqlx=warn,ort=warn,{level}"));
     let filter = filter.map_err(|error| format!("LOG_LEVEL: {error}"))?;
     let log = Subscriber::builder().with_env_filter(filter).with_target(true);
-    let started = if stdout().is_terminal() { log.try_init() } else { log.json().flatten_event(true).try_init() };
+    let started =
+        if stdout().is_terminal() { log.try_init() } else { log.json().flatten_event(true).try_init() };
     started.map_err(|error| error.to_string())
 }

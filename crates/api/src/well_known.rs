@@ -28,7 +28,8 @@ pub async fn jwks(_: Visitor, app: web::Data<App>) -> HttpResponse {
               (status = 404, description = "No contact is configured")))]
 pub async fn security_txt(_: Visitor, app: web::Data<App>) -> Result<HttpResponse> {
     let contact = app.settings.program.security_contact.as_deref();
-    let contact = contact.ok_or_else(|| ApiError::new(Code::NotFound, "SECURITY_CONTACT is not set here."))?;
+    let contact =
+        contact.ok_or_else(|| ApiError::new(Code::NotFound, "SECURITY_CONTACT is not set here."))?;
     let expires = (app.auth.now() + Duration::days(180)).format("%Y-%m-%dT%H:%M:%SZ");
     let text = format!("Contact: {contact}\nExpires: {expires}\nPreferred-Languages: en\n");
     Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(text))

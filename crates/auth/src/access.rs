@@ -152,7 +152,8 @@ mod tests {
 
     #[test]
     fn roles_have_what_the_contract_lists() {
-        let names = |role: Role| role.permissions().iter().map(Permission::name).collect::<Vec<_>>().join(" ");
+        let names =
+            |role: Role| role.permissions().iter().map(Permission::name).collect::<Vec<_>>().join(" ");
         assert_eq!(names(Role::Readonly), "models:read");
         assert_eq!(names(Role::User), "models:read models:infer files:write");
         assert_eq!(

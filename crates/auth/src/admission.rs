@@ -63,7 +63,10 @@ impl Auth {
             if let Some(permission) = permission {
                 principal.require(permission)?;
             }
-            match self.verdict(&principal.watched_checks(), Subject::Account(principal.account), class).await? {
+            match self
+                .verdict(&principal.watched_checks(), Subject::Account(principal.account), class)
+                .await?
+            {
                 Verdict::Admitted(windows) => {
                     let in_flight = Some(self.in_flight(&principal)?);
                     return Ok((principal, Admission { windows, in_flight }));
@@ -98,7 +101,11 @@ impl Auth {
 
     fn in_flight(&self, principal: &Principal) -> Result<InFlight> {
         self.in_flight.enter(principal.account).ok_or_else(|| {
-            Error::Throttled(Throttle { policy: "in-flight", retry_after: IN_FLIGHT_RETRY, windows: Vec::new() })
+            Error::Throttled(Throttle {
+                policy: "in-flight",
+                retry_after: IN_FLIGHT_RETRY,
+                windows: Vec::new(),
+            })
         })
     }
 

@@ -55,7 +55,12 @@ pub struct IssuedKey {
 
 impl Auth {
     /// Makes a key of the caller's.
-    pub async fn create_key(&self, owner: &Principal, request: KeyRequest, origin: &Origin) -> Result<IssuedKey> {
+    pub async fn create_key(
+        &self,
+        owner: &Principal,
+        request: KeyRequest,
+        origin: &Origin,
+    ) -> Result<IssuedKey> {
         owner.require_session()?;
         let now = self.now();
         let expires_at = request.expires_at.unwrap_or(now + DEFAULT_LIFETIME);
@@ -141,7 +146,8 @@ fn violations(owner: &Principal, scopes: Option<&[String]>, networks: Option<&[S
     if let Some(scopes) = scopes {
         let unknown = scopes.iter().filter(|name| name.parse::<Permission>().is_err());
         let mut messages: Vec<String> = unknown.map(|name| format!("there is no scope {name:?}")).collect();
-        let beyond = Permissions::from_names(scopes).iter().filter(|scope| !owner.permissions.contains(*scope));
+        let beyond =
+            Permissions::from_names(scopes).iter().filter(|scope| !owner.permissions.contains(*scope));
         messages.extend(beyond.map(|scope| format!("{scope} is more than you may do yourself")));
         if scopes.is_empty() {
             messages.push("name at least one scope".into());

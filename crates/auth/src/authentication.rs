@@ -67,7 +67,9 @@ impl Principal {
     pub fn require_session(&self) -> Result<Uuid> {
         match self.credential {
             Credential::Session { id, .. } => Ok(id),
-            Credential::ApiKey { .. } => Err(Error::Refused("an API key cannot do this; use an access token")),
+            Credential::ApiKey { .. } => {
+                Err(Error::Refused("an API key cannot do this; use an access token"))
+            }
         }
     }
 
@@ -126,7 +128,11 @@ impl Auth {
         let standing = tx.sessions().standing(claims.sid).await?.ok_or(REVOKED)?;
         let (session, account) = (standing.session, standing.account);
         let revoked = session.revoked_at.is_some() || session.expires_at <= now;
-        if revoked || account.account_id != claims.sub || !account.active || account.security_version != claims.ver {
+        if revoked
+            || account.account_id != claims.sub
+            || !account.active
+            || account.security_version != claims.ver
+        {
             return Err(REVOKED);
         }
         let expires = DateTime::from_timestamp(claims.exp, 0).ok_or(REVOKED)?;
@@ -167,7 +173,9 @@ impl Auth {
             role: standing.account.role,
             credential: Credential::ApiKey { id: key.id },
             models: key.models,
-            networks: key.allowed_ips.map(|networks| networks.iter().filter_map(|text| network(text)).collect()),
+            networks: key
+                .allowed_ips
+                .map(|networks| networks.iter().filter_map(|text| network(text)).collect()),
             seen,
             good_until: ends.into_iter().flatten().min().unwrap_or(now),
         })

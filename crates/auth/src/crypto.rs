@@ -13,7 +13,8 @@ impl EncryptionKey {
     /// Reads base64, standard or URL-safe; anything but 32 bytes is refused.
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim().as_bytes();
-        let bytes = BASE64.decode(text).or_else(|_| BASE64URL.decode(text)).or_else(|_| BASE64URL_NOPAD.decode(text));
+        let bytes =
+            BASE64.decode(text).or_else(|_| BASE64URL.decode(text)).or_else(|_| BASE64URL_NOPAD.decode(text));
         let bytes: [u8; 32] = bytes.ok()?.try_into().ok()?;
         // A key of one repeated byte is a placeholder, not a key.
         if bytes.iter().all(|byte| *byte == bytes[0]) {
@@ -40,7 +41,9 @@ impl EncryptionKey {
 
     /// Opens what [`seal`](Self::seal) made for the same place.
     pub(crate) fn open(&self, place: &str, sealed: &[u8]) -> Result<Vec<u8>> {
-        let broken = || Error::Internal(format!("{place} does not open: is ENCRYPTION_KEY the one it was sealed with?"));
+        let broken = || {
+            Error::Internal(format!("{place} does not open: is ENCRYPTION_KEY the one it was sealed with?"))
+        };
         let (nonce, sealed) = sealed.split_at_checked(NONCE_LEN).ok_or_else(broken)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| broken())?;
         let mut buffer = sealed.to_vec();

@@ -82,7 +82,11 @@ mod tests {
         for index in 0..text.len() {
             let mut changed = text.as_bytes().to_vec();
             changed[index] = if changed[index] == b'x' { b'y' } else { b'x' };
-            assert_eq!(public_id(Environment::Live, std::str::from_utf8(&changed).unwrap()), None, "byte {index}");
+            assert_eq!(
+                public_id(Environment::Live, std::str::from_utf8(&changed).unwrap()),
+                None,
+                "byte {index}"
+            );
         }
         for odd in ["", "mg_", "mg_live_", "mg_live__", "mg_live_é", &text[1..], &text[..text.len() - 1]] {
             assert_eq!(public_id(Environment::Live, odd), None, "{odd}");

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use data_encoding::BASE64URL_NOPAD;
 use serde::Serialize;
-use storage::{SigningKeyState, NewSigningKey, Scope, Service, SigningKey, Store, Tx};
+use storage::{NewSigningKey, Scope, Service, SigningKey, SigningKeyState, Store, Tx};
 
 use crate::crypto::{self, EncryptionKey};
 use crate::token::Signer;
@@ -96,7 +96,8 @@ async fn create_first(store: &Store, encryption: &EncryptionKey) -> Result<Vec<S
 async fn insert(tx: &mut Tx, encryption: &EncryptionKey) -> Result<()> {
     let failed = |_| Error::Internal("no signing key could be made".into());
     let document = Ed25519KeyPair::generate_pkcs8(&aws_lc_rs::rand::SystemRandom::new()).map_err(failed)?;
-    let pair = Ed25519KeyPair::from_pkcs8(document.as_ref()).map_err(|error| Error::Internal(error.to_string()))?;
+    let pair =
+        Ed25519KeyPair::from_pkcs8(document.as_ref()).map_err(|error| Error::Internal(error.to_string()))?;
     let public = pair.public_key().as_ref().to_vec();
     let kid = thumbprint(&public);
     let private = encryption.seal(&place(&kid), document.as_ref())?;

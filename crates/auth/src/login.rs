@@ -116,7 +116,12 @@ impl Auth {
     }
 
     /// The tokens of a session's present step.
-    pub(crate) fn pair(&self, session: &Session, security_version: i64, family_key: &[u8]) -> Result<TokenPair> {
+    pub(crate) fn pair(
+        &self,
+        session: &Session,
+        security_version: i64,
+        family_key: &[u8],
+    ) -> Result<TokenPair> {
         let now = self.now();
         let expires = (now + self.access_lifetime).min(session.expires_at);
         let claims = Claims {

@@ -112,7 +112,8 @@ fn serve(queue: &Mutex<Receiver<(Instant, Work)>>) {
 }
 
 fn hasher() -> Result<Argon2<'static>> {
-    let params = Params::new(MEMORY_KIB, PASSES, 1, None).map_err(|error| Error::Internal(error.to_string()))?;
+    let params =
+        Params::new(MEMORY_KIB, PASSES, 1, None).map_err(|error| Error::Internal(error.to_string()))?;
     Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
 }
 
@@ -126,8 +127,7 @@ fn hash(password: &SecretString) -> Result<String> {
 
 fn matches(password: &SecretString, stored: &str) -> bool {
     let password = password.expose_secret().as_bytes();
-    password.len() <= MAX_PASSWORD_BYTES
-        && Argon2::default().verify_password(password, stored).is_ok()
+    password.len() <= MAX_PASSWORD_BYTES && Argon2::default().verify_password(password, stored).is_ok()
 }
 
 #[cfg(test)]
@@ -149,7 +149,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_queue_sheds_at_once() {
-        let settings = PasswordHashing { threads: NonZeroUsize::new(1), queue: 1, ..PasswordHashing::default() };
+        let settings =
+            PasswordHashing { threads: NonZeroUsize::new(1), queue: 1, ..PasswordHashing::default() };
         let pool = Arc::new(HashingPool::start(&settings).unwrap());
         let attempts: Vec<_> = (0..20)
             .map(|_| {

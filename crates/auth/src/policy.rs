@@ -33,16 +33,20 @@ fn problems(password: &str, context: &[&str]) -> Vec<String> {
     let length = password.chars().count();
     let has = |test: fn(char) -> bool| password.chars().any(test);
     let lower = password.to_lowercase();
-    let contextual = context.iter().flat_map(|text| text.split(|c: char| !c.is_alphanumeric())).any(|word| {
-        word.chars().count() >= 4 && lower.contains(&word.to_lowercase())
-    });
+    let contextual = context
+        .iter()
+        .flat_map(|text| text.split(|c: char| !c.is_alphanumeric()))
+        .any(|word| word.chars().count() >= 4 && lower.contains(&word.to_lowercase()));
     [
         (!LENGTH.contains(&length), format!("use {} to {} characters", LENGTH.start(), LENGTH.end())),
         (!has(char::is_uppercase), "add an upper case letter".to_owned()),
         (!has(char::is_lowercase), "add a lower case letter".to_owned()),
         (!has(|c| c.is_ascii_digit()), "add a digit".to_owned()),
         (!has(|c| !c.is_alphanumeric()), "add a character that is neither letter nor digit".to_owned()),
-        (contextual || lower.contains("modelgate"), "leave out your name, your address and the product's name".to_owned()),
+        (
+            contextual || lower.contains("modelgate"),
+            "leave out your name, your address and the product's name".to_owned(),
+        ),
     ]
     .into_iter()
     .filter_map(|(broken, message)| broken.then_some(message))

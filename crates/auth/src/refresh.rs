@@ -75,7 +75,10 @@ mod tests {
             let mut changed = text.clone().into_bytes();
             changed[index] = if changed[index] == b'A' { b'B' } else { b'A' };
             let changed = String::from_utf8(changed).unwrap();
-            assert!(!RefreshToken::parse(&changed).is_some_and(|token| token.is_genuine(b"family")), "{index}");
+            assert!(
+                !RefreshToken::parse(&changed).is_some_and(|token| token.is_genuine(b"family")),
+                "{index}"
+            );
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Duration, Utc};
 use storage::{Clock, Ephemeral, EphemeralConfig, Scope, Service, Store};
 
+use crate::Result;
 use crate::access::Role;
 use crate::cache::PrincipalCache;
 use crate::crypto::EncryptionKey;
@@ -17,7 +18,6 @@ use crate::limits::Limits;
 use crate::login::LoginCounts;
 use crate::password::{HashingPool, PasswordHashing};
 use crate::token::Issuer;
-use crate::Result;
 
 /// Changes read from the feed at a time.
 const FEED_BATCH: u32 = 1000;
@@ -88,7 +88,10 @@ impl Auth {
         let clock = store.clock().clone();
         let position = prepare(&store).await?;
         let auth = Self {
-            stand_in: Ephemeral::connect(EphemeralConfig::Memory { max_entries: STAND_IN_ENTRIES }, clock.clone())?,
+            stand_in: Ephemeral::connect(
+                EphemeralConfig::Memory { max_entries: STAND_IN_ENTRIES },
+                clock.clone(),
+            )?,
             freshness: Freshness::new(position, clock.now()),
             environment: if settings.production { Environment::Live } else { Environment::Test },
             issuer: Issuer { name: settings.issuer, audience: settings.audience },
@@ -154,7 +157,8 @@ async fn prepare(store: &Store) -> Result<i64> {
         .iter()
         .map(|role| (role.name(), role.permissions().iter().map(|permission| permission.name()).collect()))
         .collect();
-    let roles: Vec<(&str, &[&str])> = roles.iter().map(|(name, permissions)| (*name, &permissions[..])).collect();
+    let roles: Vec<(&str, &[&str])> =
+        roles.iter().map(|(name, permissions)| (*name, &permissions[..])).collect();
     tx.roles().sync_built_in(&roles).await?;
     let position = tx.changes().head().await?;
     tx.commit().await?;

@@ -66,7 +66,8 @@ pub(crate) fn sign(claims: &Claims, keys: &Keys) -> Result<String> {
     let mut header = Header::new(Algorithm::EdDSA);
     header.typ = Some(ACCESS_TYPE.into());
     header.kid = Some(kid.to_owned());
-    jsonwebtoken::encode(&header, claims, &signer.encoding).map_err(|error| Error::Internal(error.to_string()))
+    jsonwebtoken::encode(&header, claims, &signer.encoding)
+        .map_err(|error| Error::Internal(error.to_string()))
 }
 
 /// Checks form, type, key, signature, issuer, audience and times, in this order.
@@ -81,9 +82,8 @@ pub(crate) fn verify(token: &str, keys: &Keys, issuer: &Issuer, now: DateTime<Ut
         return Err(MALFORMED);
     }
     let signer = header.kid.as_deref().and_then(|kid| keys.find(kid)).ok_or(MALFORMED)?;
-    let claims = jsonwebtoken::decode::<Claims>(token, &signer.decoding, &validation())
-        .map_err(|_| MALFORMED)?
-        .claims;
+    let claims =
+        jsonwebtoken::decode::<Claims>(token, &signer.decoding, &validation()).map_err(|_| MALFORMED)?.claims;
     if claims.iss != issuer.name || claims.aud != issuer.audience {
         return Err(MALFORMED);
     }

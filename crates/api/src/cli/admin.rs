@@ -83,7 +83,8 @@ fn typed() -> Result<SecretString, String> {
 fn told(error: auth::Error) -> String {
     match error {
         auth::Error::Invalid(violations) => {
-            let lines = violations.iter().map(|(field, messages)| format!("{field}: {}", messages.join("; ")));
+            let lines =
+                violations.iter().map(|(field, messages)| format!("{field}: {}", messages.join("; ")));
             lines.collect::<Vec<_>>().join("\n")
         }
         other => other.to_string(),

@@ -19,7 +19,11 @@ use crate::settings::{self, Settings};
 
 /// Serve ONNX models to many people, safely.
 #[derive(Debug, Parser)]
-#[command(name = "modelgate", version, after_help = "Settings are read from the environment; docs/CONFIG.md lists them.")]
+#[command(
+    name = "modelgate",
+    version,
+    after_help = "Settings are read from the environment; docs/CONFIG.md lists them."
+)]
 pub struct Cli {
     /// A TOML file of settings; the environment wins over it.
     #[arg(long, global = true, value_name = "FILE")]

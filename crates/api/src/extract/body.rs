@@ -21,12 +21,18 @@ const LINGER_TIME: Duration = Duration::from_secs(5);
 const FIRST_RESERVATION: usize = 1 << 20;
 
 /// The whole body, of at most `limit` bytes, arriving within `time`.
-pub async fn read(request: &HttpRequest, payload: &mut Payload, limit: usize, time: Duration) -> Result<Bytes> {
+pub async fn read(
+    request: &HttpRequest,
+    payload: &mut Payload,
+    limit: usize,
+    time: Duration,
+) -> Result<Bytes> {
     if request.headers().get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
         linger(payload).await;
         return Err(ApiError::new(Code::UnsupportedMediaType, "Send the body without Content-Encoding."));
     }
-    let announced = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let announced =
+        request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     if announced.is_some_and(|length: usize| length > limit) {
         linger(payload).await;
         return Err(too_large(limit));

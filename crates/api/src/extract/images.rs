@@ -37,7 +37,10 @@ impl FromRequest for Images {
             let app = App::of(&request)?;
             match request.content_type() {
                 "multipart/form-data" => read_form(&app, &request, payload).await,
-                kind if kind.starts_with("image/") || kind == "application/octet-stream" || kind.is_empty() => {
+                kind if kind.starts_with("image/")
+                    || kind == "application/octet-stream"
+                    || kind.is_empty() =>
+                {
                     read_single(&app, &request, payload, kind).await
                 }
                 _ => Err(ApiError::new(
@@ -49,7 +52,12 @@ impl FromRequest for Images {
     }
 }
 
-async fn read_single(app: &Data<App>, request: &HttpRequest, mut payload: Payload, kind: &str) -> Result<Images> {
+async fn read_single(
+    app: &Data<App>,
+    request: &HttpRequest,
+    mut payload: Payload,
+    kind: &str,
+) -> Result<Images> {
     let limit = app.settings.sizes.image_bytes();
     let bytes = body::read(request, &mut payload, limit, body::body_time(app)).await?;
     let picture = checked(Picture { filename: None, bytes }, kind)?;
@@ -78,14 +86,18 @@ async fn read_parts(app: &Data<App>, mut form: Multipart) -> Result<Images> {
             return Err(ApiError::new(Code::TooLarge, format!("Send at most {most} pictures at a time.")));
         }
         let filename = part.content_disposition().and_then(|disposition| disposition.get_filename());
-        let filename = filename.map(|name| name.chars().filter(|c| !c.is_control()).take(MAX_FILENAME).collect());
+        let filename =
+            filename.map(|name| name.chars().filter(|c| !c.is_control()).take(MAX_FILENAME).collect());
         let kind = part.content_type().map(ToString::to_string).unwrap_or_default();
         let limit = sizes.image_bytes().min(room);
         let mut bytes = BytesMut::new();
         while let Some(chunk) = part.next().await {
             let chunk = chunk.map_err(broken)?;
             if bytes.len() + chunk.len() > limit {
-                return Err(ApiError::new(Code::TooLarge, format!("File too large: the limit is {limit} bytes.")));
+                return Err(ApiError::new(
+                    Code::TooLarge,
+                    format!("File too large: the limit is {limit} bytes."),
+                ));
             }
             bytes.extend_from_slice(&chunk);
         }

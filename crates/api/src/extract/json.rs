@@ -27,7 +27,10 @@ impl<T: DeserializeOwned + Validate + 'static> FromRequest for Json<T> {
             let limit = app.settings.sizes.max_json_length;
             let bytes = body::read(&request, &mut payload, limit, body::body_time(&app)).await?;
             if request.content_type() != "application/json" {
-                return Err(ApiError::new(Code::UnsupportedMediaType, "Send JSON, with Content-Type: application/json."));
+                return Err(ApiError::new(
+                    Code::UnsupportedMediaType,
+                    "Send JSON, with Content-Type: application/json.",
+                ));
             }
             parse(&bytes).map(Self)
         })
@@ -36,10 +39,7 @@ impl<T: DeserializeOwned + Validate + 'static> FromRequest for Json<T> {
 
 fn parse<T: DeserializeOwned + Validate>(bytes: &[u8]) -> Result<T> {
     let value: T = serde_json::from_slice(bytes).map_err(|error| unreadable(&error))?;
-    value.validate().map_err(|errors| ApiError {
-        violations: Some(messages(&errors)),
-        ..ApiError::new(Code::ValidationFailed, "Some fields are not valid; see errors.")
-    })?;
+    value.validate().map_err(|errors| ApiError::violations(messages(&errors)))?;
     Ok(value)
 }
 
@@ -70,7 +70,9 @@ fn messages(errors: &ValidationErrors) -> BTreeMap<String, Vec<String>> {
     let field = |(name, kind): (&std::borrow::Cow<'_, str>, &ValidationErrorsKind)| {
         let messages = match kind {
             ValidationErrorsKind::Field(errors) => errors.iter().map(message).collect(),
-            ValidationErrorsKind::Struct(_) | ValidationErrorsKind::List(_) => vec!["this is not valid".to_owned()],
+            ValidationErrorsKind::Struct(_) | ValidationErrorsKind::List(_) => {
+                vec!["this is not valid".to_owned()]
+            }
         };
         (name.to_string(), messages)
     };

@@ -49,7 +49,9 @@ pub fn page(limit: Option<u32>, cursor: Option<&str>) -> Result<PageRequest> {
     if !(1..=100).contains(&limit) {
         return Err(ApiError::field("limit", "use 1 to 100"));
     }
-    let cursor = cursor.map(|text| Cursor::parse(text).ok_or_else(|| ApiError::field("cursor", "use next_cursor of the page before")));
+    let cursor = cursor.map(|text| {
+        Cursor::parse(text).ok_or_else(|| ApiError::field("cursor", "use next_cursor of the page before"))
+    });
     Ok(PageRequest { limit, cursor: cursor.transpose()? })
 }
 

@@ -105,7 +105,11 @@ impl<A: Access> FromRequest for Caller<A> {
             || Err(ApiError::internal("a handler was reached without its guard")),
             |proof| {
                 let principal = Arc::clone(&proof.principal);
-                Ok(Self { principal, origin: RequestContext::origin(request, &extensions), access: PhantomData })
+                Ok(Self {
+                    principal,
+                    origin: RequestContext::origin(request, &extensions),
+                    access: PhantomData,
+                })
             },
         ))
     }

@@ -28,7 +28,9 @@ fn bearer(text: &str) -> Result<&str> {
     let (scheme, credential) = text.split_once(' ').unwrap_or((text, ""));
     let credential = credential.trim();
     if !scheme.eq_ignore_ascii_case("bearer") || credential.is_empty() {
-        return Err(auth::Error::InvalidCredential("write the header as: Authorization: Bearer <token>").into());
+        return Err(
+            auth::Error::InvalidCredential("write the header as: Authorization: Bearer <token>").into()
+        );
     }
     Ok(credential)
 }

@@ -16,9 +16,9 @@ use actix_web::{HttpMessage, ResponseError, web};
 use auth::{Admission, LimitClass};
 use futures_util::FutureExt;
 
+use caller::Proof;
 pub(crate) use caller::account;
 pub use caller::{Access, Caller, FirstArgument, Own, Requirement, Visitor, permission};
-use caller::Proof;
 pub use rate_headers::{whole_seconds, write as write_rate_headers};
 
 use crate::app::App;
@@ -50,13 +50,16 @@ pub async fn stand_before(
 }
 
 async fn decide(requirement: Requirement, class: LimitClass, request: &ServiceRequest) -> Result<Admission> {
-    let app = request.app_data::<web::Data<App>>().ok_or_else(|| ApiError::internal("the app has no state"))?;
+    let app =
+        request.app_data::<web::Data<App>>().ok_or_else(|| ApiError::internal("the app has no state"))?;
     let address = RequestContext::of(request).address;
     let Requirement::Caller { permission, .. } = requirement else {
         return Ok(app.auth.admit_visitor(address, class).await?);
     };
     let entered = match credential::read(request.headers()) {
-        Ok(credential) => app.auth.enter(credential, address, permission, class).await.map_err(ApiError::from),
+        Ok(credential) => {
+            app.auth.enter(credential, address, permission, class).await.map_err(ApiError::from)
+        }
         Err(error) => Err(error),
     };
     match entered {

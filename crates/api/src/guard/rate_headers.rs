@@ -11,12 +11,18 @@ use auth::AllowanceState;
 pub fn write(windows: &[AllowanceState], headers: &mut HeaderMap) {
     let Some(tightest) = windows.iter().min_by_key(|window| window.remaining) else { return };
     let list = |item: fn(&AllowanceState) -> String| windows.iter().map(item).collect::<Vec<_>>().join(", ");
-    put(headers, "ratelimit-policy", list(|window| {
-        format!("\"{}\";q={};w={}", window.name, window.limit, window.period.as_secs())
-    }));
-    put(headers, "ratelimit", list(|window| {
-        format!("\"{}\";r={};t={}", window.name, window.remaining, whole_seconds(window.reset_after))
-    }));
+    put(
+        headers,
+        "ratelimit-policy",
+        list(|window| format!("\"{}\";q={};w={}", window.name, window.limit, window.period.as_secs())),
+    );
+    put(
+        headers,
+        "ratelimit",
+        list(|window| {
+            format!("\"{}\";r={};t={}", window.name, window.remaining, whole_seconds(window.reset_after))
+        }),
+    );
     put(headers, "x-ratelimit-limit", tightest.limit);
     put(headers, "x-ratelimit-remaining", tightest.remaining);
     put(headers, "x-ratelimit-reset", whole_seconds(tightest.reset_after));

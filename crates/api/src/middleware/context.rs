@@ -60,10 +60,14 @@ impl RequestContext {
     }
 
     fn read(request: &ServiceRequest, trusted: &[Network]) -> Self {
-        let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip().to_canonical());
+        let peer =
+            request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip().to_canonical());
         let headers = request.headers();
         let by_proxy = is_trusted(trusted, peer);
-        let https = by_proxy && headers.get(FORWARDED_PROTO).is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"));
+        let https = by_proxy
+            && headers
+                .get(FORWARDED_PROTO)
+                .is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"));
         Self {
             id: request_id(headers).unwrap_or_else(|| Uuid::now_v7().to_string()),
             address: if by_proxy { client_behind(headers, trusted, peer) } else { peer },
@@ -78,7 +82,8 @@ pub async fn accompany(
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
     let started = Instant::now();
-    let trusted = request.app_data::<web::Data<App>>().map(|app| app.settings.program.trusted_proxies.clone());
+    let trusted =
+        request.app_data::<web::Data<App>>().map(|app| app.settings.program.trusted_proxies.clone());
     let context = Rc::new(RequestContext::read(&request, &trusted.unwrap_or_default()));
     request.extensions_mut().insert(Rc::clone(&context));
     let mut response = next.call(request).await?;
@@ -158,7 +163,11 @@ mod tests {
     fn the_client_is_the_rightmost_address_that_no_trusted_proxy_has() {
         assert_eq!(client("192.0.2.9", "198.51.100.1"), "192.0.2.9", "an untrusted peer is the client");
         assert_eq!(client("10.0.0.1", "198.51.100.1"), "198.51.100.1");
-        assert_eq!(client("10.0.0.1", "203.0.113.7, 198.51.100.1"), "198.51.100.1", "the left part is a claim");
+        assert_eq!(
+            client("10.0.0.1", "203.0.113.7, 198.51.100.1"),
+            "198.51.100.1",
+            "the left part is a claim"
+        );
         assert_eq!(client("10.0.0.1", "198.51.100.1, 10.0.0.2"), "198.51.100.1", "two proxies");
         assert_eq!(client("10.0.0.1", "nonsense"), "10.0.0.1");
         assert_eq!(client("10.0.0.1", "198.51.100.1, nonsense"), "10.0.0.1");
@@ -166,7 +175,9 @@ mod tests {
 
     #[test]
     fn only_a_harmless_request_id_is_kept() {
-        let kept = |id: &str| request_id(TestRequest::default().insert_header((REQUEST_ID, id)).to_http_request().headers());
+        let kept = |id: &str| {
+            request_id(TestRequest::default().insert_header((REQUEST_ID, id)).to_http_request().headers())
+        };
         assert_eq!(kept("abc-1.2_3").as_deref(), Some("abc-1.2_3"));
         assert_eq!(kept("a b"), None);
         assert_eq!(kept("\u{1b}[31m"), None);

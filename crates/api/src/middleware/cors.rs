@@ -16,7 +16,12 @@ pub fn cors(origins: &Origins) -> Cors {
     cors.allowed_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
         .allowed_headers([ACCEPT, AUTHORIZATION, CONTENT_TYPE, header("x-api-key"), header("x-request-id")])
         .allowed_header(header("inference-header-content-length"))
-        .expose_headers([header("x-request-id"), header("retry-after"), header("ratelimit"), header("ratelimit-policy")])
+        .expose_headers([
+            header("x-request-id"),
+            header("retry-after"),
+            header("ratelimit"),
+            header("ratelimit-policy"),
+        ])
         .expose_headers([header("inference-header-content-length")])
         .block_on_origin_mismatch(false)
         .max_age(MAX_AGE)

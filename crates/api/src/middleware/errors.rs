@@ -56,11 +56,18 @@ pub async fn write_errors<B: MessageBody + 'static>(
 /// An error that the framework made: what handlers answer on purpose, such as a health report, is JSON.
 fn is_bare<B>(response: &ServiceResponse<B>) -> bool {
     let status = response.status();
-    let is_json = response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+    let is_json = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
     (status.is_client_error() || status.is_server_error()) && !is_json
 }
 
-fn written<B>(response: ServiceResponse<B>, error: &ApiError, context: &Rc<RequestContext>) -> ServiceResponse {
+fn written<B>(
+    response: ServiceResponse<B>,
+    error: &ApiError,
+    context: &Rc<RequestContext>,
+) -> ServiceResponse {
     let is_v2 = response.request().path().starts_with("/v2");
     let (media_type, body) = if is_v2 {
         // Exactly this media type: a client compares it as a whole.
@@ -88,7 +95,7 @@ fn problem(error: &ApiError, context: &RequestContext) -> String {
         detail: error.detail.clone(),
         code: error.code.name(),
         request_id: context.id.clone(),
-        errors: error.violations.clone(),
+        errors: error.hints.violations.clone(),
     };
     serde_json::to_string(&problem).unwrap_or_default()
 }
@@ -99,22 +106,22 @@ fn describe(error: &ApiError, headers: &mut HeaderMap) {
             headers.insert(name, value);
         }
     };
-    if let Some(wait) = error.retry_after {
+    if let Some(wait) = error.hints.retry_after {
         put(RETRY_AFTER, whole_seconds(wait).max(1).to_string());
     }
-    if let Some(allow) = &error.allow {
+    if let Some(allow) = &error.hints.allow {
         put(ALLOW, allow.clone());
     }
     if let Some(challenge) = challenge(error) {
         put(WWW_AUTHENTICATE, challenge);
     }
-    write_rate_headers(&error.windows, headers);
+    write_rate_headers(&error.hints.windows, headers);
 }
 
 /// RFC 6750, section 3.
 fn challenge(error: &ApiError) -> Option<String> {
     const REALM: &str = "Bearer realm=\"modelgate\"";
-    match (error.code.status(), error.scope) {
+    match (error.code.status(), error.hints.scope) {
         (401, _) if error.code.name() == "invalid_token" => Some(format!("{REALM}, error=\"invalid_token\"")),
         (401, _) => Some(REALM.into()),
         (403, Some(scope)) => Some(format!("{REALM}, error=\"insufficient_scope\", scope=\"{scope}\"")),

@@ -13,7 +13,7 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
 
 use super::RequestContext;
-use crate::error::{ApiError, Code};
+use crate::error::ApiError;
 use crate::{health, well_known};
 
 /// How often addresses that have long been quiet are forgotten.
@@ -74,7 +74,7 @@ impl KeyExtractor for Peer {
     ) -> HttpResponse {
         let wait = until.wait_time_from(DefaultClock::default().now());
         let detail = "Too many requests from this address; wait as long as Retry-After says.";
-        ApiError { retry_after: Some(wait), ..ApiError::new(Code::RateLimited, detail) }.error_response()
+        ApiError::rate_limited(detail, wait, Vec::new()).error_response()
     }
 }
 

@@ -59,7 +59,11 @@ pub async fn server(_: Caller<ModelsRead>) -> web::Json<ServerMetadata> {
 /// A model's inputs and outputs.
 #[utoipa::path(get, path = "/v2/models/{name}", tag = "v2", params(("name" = String, Path)),
     responses((status = 200, body = ModelMetadata), (status = 404, body = V2Error, description = "No such model")))]
-pub async fn model(caller: Caller<ModelsRead>, app: web::Data<App>, name: ModelName) -> Result<web::Json<ModelMetadata>> {
+pub async fn model(
+    caller: Caller<ModelsRead>,
+    app: web::Data<App>,
+    name: ModelName,
+) -> Result<web::Json<ModelMetadata>> {
     Ok(web::Json(app.model_for(&caller.principal, &name.0, None)?.as_ref().into()))
 }
 
@@ -80,7 +84,11 @@ pub async fn model_version(
 #[utoipa::path(get, path = "/v2/models/{name}/ready", tag = "v2", params(("name" = String, Path)),
     responses((status = 200, body = ModelReady), (status = 404, body = V2Error, description = "No such model"),
               (status = 503, body = ModelReady, description = "Not ready")))]
-pub async fn model_ready(caller: Caller<ModelsRead>, app: web::Data<App>, name: ModelName) -> Result<HttpResponse> {
+pub async fn model_ready(
+    caller: Caller<ModelsRead>,
+    app: web::Data<App>,
+    name: ModelName,
+) -> Result<HttpResponse> {
     readiness(&app, &caller, name.0, None)
 }
 
@@ -108,8 +116,9 @@ pub async fn index(
 ) -> Result<web::Json<Vec<IndexEntry>>> {
     let request: IndexRequest = match body.0.as_ref() {
         [] => IndexRequest::default(),
-        bytes => serde_json::from_slice(bytes)
-            .map_err(|error| ApiError::new(Code::MalformedRequest, format!("The body is not valid: {error}.")))?,
+        bytes => serde_json::from_slice(bytes).map_err(|error| {
+            ApiError::new(Code::MalformedRequest, format!("The body is not valid: {error}."))
+        })?,
     };
     let entries = app.models_for(&caller.principal).into_iter().map(IndexEntry::from);
     let wanted = entries.filter(|entry| request.ready.is_none_or(|ready| ready == (entry.state == "READY")));
@@ -171,21 +180,29 @@ async fn run(
     let call = InferRequest { inputs: parsed.inputs, outputs: parsed.outputs, ticket };
     let answer = model.infer(call).await;
     let answer = app.metering.settle(caller, model, work, answer, |answer| answer.timing)?;
-    let body = json::render_infer_response(model.name(), model.version(), parsed.id.as_deref(), &answer.outputs);
+    let body =
+        json::render_infer_response(model.name(), model.version(), parsed.id.as_deref(), &answer.outputs);
     Ok(HttpResponse::Ok().content_type("application/json").body(body.map_err(invalid)?))
 }
 
 fn check_media_type(request: &HttpRequest) -> Result<()> {
     if request.headers().contains_key(BINARY_HEADER) {
-        return Err(ApiError::new(Code::UnsupportedMediaType, "Binary tensors are not offered; send the tensors as JSON."));
+        return Err(ApiError::new(
+            Code::UnsupportedMediaType,
+            "Binary tensors are not offered; send the tensors as JSON.",
+        ));
     }
     let kind = request.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
-    // Clients of the protocol often leave the media type out.
-    if kind.is_empty() || kind.eq_ignore_ascii_case("application/json") {
+    // Clients of the protocol often leave the media type out, and curl then says that it sends a form.
+    const TAKEN: [&str; 3] = ["", "application/json", "application/x-www-form-urlencoded"];
+    if TAKEN.iter().any(|taken| kind.eq_ignore_ascii_case(taken)) {
         return Ok(());
     }
-    Err(ApiError::new(Code::UnsupportedMediaType, "Send the tensors as JSON, with Content-Type: application/json."))
+    Err(ApiError::new(
+        Code::UnsupportedMediaType,
+        "Send the tensors as JSON, with Content-Type: application/json.",
+    ))
 }
 
 /// A caller may wait for less long than the server would let them.
@@ -194,7 +211,12 @@ fn sooner(ticket: Ticket, timeout: Option<Duration>) -> Ticket {
     Ticket { deadline: wished.map_or(ticket.deadline, |wished| wished.min(ticket.deadline)), ..ticket }
 }
 
-fn readiness(app: &App, caller: &Caller<ModelsRead>, name: String, version: Option<&str>) -> Result<HttpResponse> {
+fn readiness(
+    app: &App,
+    caller: &Caller<ModelsRead>,
+    name: String,
+    version: Option<&str>,
+) -> Result<HttpResponse> {
     let ready = match app.model_for(&caller.principal, &name, version) {
         Ok(_) => true,
         Err(error) if error.code == Code::ModelUnavailable => false,

@@ -39,13 +39,23 @@ fn combine(layers: impl IntoIterator<Item = Values>) -> Result<Settings, Setting
     Settings::try_parse_from(arguments).map_err(|error| {
         let text = error.to_string();
         let text = text.trim_start_matches("error: ").replace("'--", "'");
-        SettingsError(text.lines().take_while(|line| !line.starts_with("For more")).collect::<Vec<_>>().join("\n").trim().to_owned())
+        SettingsError(
+            text.lines()
+                .take_while(|line| !line.starts_with("For more"))
+                .collect::<Vec<_>>()
+                .join("\n")
+                .trim()
+                .to_owned(),
+        )
     })
 }
 
 /// The names of all settings.
 pub(super) fn names() -> Vec<String> {
-    Settings::command().get_arguments().filter_map(|argument| argument.get_long().map(str::to_owned)).collect()
+    Settings::command()
+        .get_arguments()
+        .filter_map(|argument| argument.get_long().map(str::to_owned))
+        .collect()
 }
 
 /// What one layer says about settings, `NAME_FILE` resolved.
@@ -66,7 +76,9 @@ fn known_values(known: &[String], layer: Values) -> Result<Values, SettingsError
             (None, None) => continue,
         };
         if value.starts_with("$(") {
-            return Err(SettingsError(format!("{name} holds a command that was not run; write its output instead")));
+            return Err(SettingsError(format!(
+                "{name} holds a command that was not run; write its output instead"
+            )));
         }
         values.insert(name.clone(), value);
     }
@@ -85,17 +97,30 @@ fn read_dotenv() -> Result<Values, SettingsError> {
 /// A TOML file with the settings' names, in either case, as keys; a key that is no setting is an error.
 fn read_toml(path: &Path) -> Result<Values, SettingsError> {
     let shown = path.display();
-    let text = fs::read_to_string(path).map_err(|error| SettingsError(format!("{shown} cannot be read: {error}")))?;
+    let text = fs::read_to_string(path)
+        .map_err(|error| SettingsError(format!("{shown} cannot be read: {error}")))?;
     let table: toml::Table = text.parse().map_err(|error| SettingsError(format!("{shown}: {error}")))?;
     let known = names();
-    table.into_iter().map(|(key, value)| {
-        let name = key.to_uppercase();
-        let base = name.strip_suffix(FILE_SUFFIX).unwrap_or(&name);
-        if !known.iter().any(|known| *known == name || known == base) {
-            return Err(SettingsError(format!("{shown}: there is no setting {key:?}; see docs/CONFIG.md")));
-        }
-        Ok((name, plain(&value).ok_or_else(|| SettingsError(format!("{shown}: {key:?} must be text, a number, true, false or a list of those")))?))
-    }).collect()
+    table
+        .into_iter()
+        .map(|(key, value)| {
+            let name = key.to_uppercase();
+            let base = name.strip_suffix(FILE_SUFFIX).unwrap_or(&name);
+            if !known.iter().any(|known| *known == name || known == base) {
+                return Err(SettingsError(format!(
+                    "{shown}: there is no setting {key:?}; see docs/CONFIG.md"
+                )));
+            }
+            Ok((
+                name,
+                plain(&value).ok_or_else(|| {
+                    SettingsError(format!(
+                        "{shown}: {key:?} must be text, a number, true, false or a list of those"
+                    ))
+                })?,
+            ))
+        })
+        .collect()
 }
 
 fn plain(value: &toml::Value) -> Option<String> {
@@ -103,7 +128,9 @@ fn plain(value: &toml::Value) -> Option<String> {
         toml::Value::String(text) => Some(text.clone()),
         toml::Value::Integer(number) => Some(number.to_string()),
         toml::Value::Boolean(flag) => Some(flag.to_string()),
-        toml::Value::Array(items) => items.iter().map(plain).collect::<Option<Vec<_>>>().map(|items| items.join(",")),
+        toml::Value::Array(items) => {
+            items.iter().map(plain).collect::<Option<Vec<_>>>().map(|items| items.join(","))
+        }
         _ => None,
     }
 }
@@ -119,7 +146,9 @@ mod tests {
 
     #[test]
     fn later_layers_win_and_empty_is_unset() {
-        let settings = combine([layer(&[("PORT", "1"), ("HOST", "::1")]), layer(&[("PORT", "2"), ("HOST", "")])]).unwrap();
+        let settings =
+            combine([layer(&[("PORT", "1"), ("HOST", "::1")]), layer(&[("PORT", "2"), ("HOST", "")])])
+                .unwrap();
         assert_eq!(settings.program.port, 2);
         assert_eq!(settings.program.host.to_string(), "::1");
         assert!(settings.program.is_production(), "an unset APP_ENV is production");
@@ -131,7 +160,8 @@ mod tests {
         assert!(error.contains("PORT") && error.contains("eighty"), "{error}");
         let error = combine([layer(&[("ALLOWED_ORIGINS", "*")])]).unwrap_err().to_string();
         assert!(error.contains("ALLOWED_ORIGINS") && error.contains("wildcard"), "{error}");
-        let error = combine([layer(&[("ENCRYPTION_KEY", "$(openssl rand -base64 32)")])]).unwrap_err().to_string();
+        let error =
+            combine([layer(&[("ENCRYPTION_KEY", "$(openssl rand -base64 32)")])]).unwrap_err().to_string();
         assert!(error.contains("not run"), "{error}");
     }
 
@@ -142,7 +172,10 @@ mod tests {
         let (secret, config) = (folder.join("token"), folder.join("modelgate.toml"));
         fs::write(&secret, "hush\n").unwrap();
         let settings = combine([layer(&[("METRICS_TOKEN_FILE", secret.to_str().unwrap())])]).unwrap();
-        assert_eq!(secrecy::ExposeSecret::expose_secret(settings.program.metrics_token.as_ref().unwrap()), "hush");
+        assert_eq!(
+            secrecy::ExposeSecret::expose_secret(settings.program.metrics_token.as_ref().unwrap()),
+            "hush"
+        );
         fs::write(&config, "port = 9\nTRUSTED_PROXIES = [\"10.0.0.0/8\"]\n").unwrap();
         assert_eq!(combine([read_toml(&config).unwrap()]).unwrap().program.trusted_proxies.len(), 1);
         fs::write(&config, "prot = 9\n").unwrap();

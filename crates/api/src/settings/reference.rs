@@ -29,7 +29,8 @@ const HEAD: &str = "# Settings\n\n\
 
 fn row(argument: &Arg) -> String {
     let name = argument.get_long().unwrap_or_default();
-    let defaults: Vec<_> = argument.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
+    let defaults: Vec<_> =
+        argument.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
     let default = match defaults.join(",") {
         text if text.is_empty() => "unset".to_owned(),
         text => format!("`{text}`"),

@@ -42,7 +42,9 @@ pub fn findings(settings: &Settings) -> Vec<Finding> {
     findings.extend(clock(settings).map(fatal));
     findings.extend(stores(settings));
     if settings.program.is_production() {
-        findings.extend(settings.program.metrics_token.as_ref().and_then(|token| weak("METRICS_TOKEN", token)).map(fatal));
+        findings.extend(
+            settings.program.metrics_token.as_ref().and_then(|token| weak("METRICS_TOKEN", token)).map(fatal),
+        );
     }
     findings
 }
@@ -65,10 +67,16 @@ fn stores(settings: &Settings) -> Vec<Finding> {
             "REDIS_URL with SQLite is refused in production: SQLite serves one replica, which needs no Redis; set DATABASE_URL or unset REDIS_URL",
         ),
         (None, None) if production => {
-            add(Weight::Notice, "SQLite and memory: good for one replica; limits start anew when it restarts");
+            add(
+                Weight::Notice,
+                "SQLite and memory: good for one replica; limits start anew when it restarts",
+            );
         }
         (Some(_), None) if production => {
-            add(Weight::Notice, "Postgres without Redis: a second replica is refused; set REDIS_URL to run more");
+            add(
+                Weight::Notice,
+                "Postgres without Redis: a second replica is refused; set REDIS_URL to run more",
+            );
         }
         _ => {}
     }
@@ -95,7 +103,8 @@ fn stores(settings: &Settings) -> Vec<Finding> {
 fn is_protected(url: &str) -> bool {
     let host = url.split_once("://").map_or("", |(_, rest)| rest).split(['/', '?']).next().unwrap_or("");
     let host = host.rsplit('@').next().unwrap_or("");
-    let socket = host.is_empty() || host.starts_with("%2F") || url.contains("host=/") || url.contains("host=%2F");
+    let socket =
+        host.is_empty() || host.starts_with("%2F") || url.contains("host=/") || url.contains("host=%2F");
     socket || url.contains("sslmode=verify-full")
 }
 

@@ -38,6 +38,10 @@ fn kept(folder: &Path) -> Result<EncryptionKey, SettingsError> {
         Err(error) => return Err(failed(error)),
     }
     let text = fs::read_to_string(&path).map_err(failed)?;
-    EncryptionKey::parse(&text)
-        .ok_or_else(|| SettingsError(format!("{} is not a key; remove it only if nothing sealed with it is needed", path.display())))
+    EncryptionKey::parse(&text).ok_or_else(|| {
+        SettingsError(format!(
+            "{} is not a key; remove it only if nothing sealed with it is needed",
+            path.display()
+        ))
+    })
 }

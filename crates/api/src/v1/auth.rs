@@ -19,7 +19,10 @@ use crate::settings::Registration;
 #[serde(deny_unknown_fields)]
 pub struct Register {
     /// An e-mail address of at most 120 characters.
-    #[validate(email(message = "this is not an e-mail address"), length(max = 120, message = "use at most 120 characters"))]
+    #[validate(
+        email(message = "this is not an e-mail address"),
+        length(max = 120, message = "use at most 120 characters")
+    )]
     #[schema(example = "ada@example.com", max_length = 120)]
     email: String,
     /// 12 to 128 characters with an upper and a lower case letter, a digit and a special character.
@@ -110,7 +113,11 @@ pub async fn login(visitor: Visitor, app: web::Data<App>, body: Json<Login>) -> 
 /// session.
 #[utoipa::path(post, path = "/api/v1/auth/refresh", tag = "auth", request_body = Refresh,
     responses((status = 200, body = Tokens), (status = 401, description = "Not valid, spent or ended")))]
-pub async fn refresh(visitor: Visitor, app: web::Data<App>, body: Json<Refresh>) -> Result<web::Json<Tokens>> {
+pub async fn refresh(
+    visitor: Visitor,
+    app: web::Data<App>,
+    body: Json<Refresh>,
+) -> Result<web::Json<Tokens>> {
     Ok(web::Json(app.auth.refresh(&body.0.refresh_token, &visitor.origin).await?.into()))
 }
 

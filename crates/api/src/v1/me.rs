@@ -84,13 +84,21 @@ pub async fn profile(caller: Caller<Own>, app: web::Data<App>) -> Result<web::Js
 
 /// Change one's own name.
 #[utoipa::path(put, path = "/api/v1/me", tag = "me", request_body = Rename, responses((status = 200, body = UserView)))]
-pub async fn rename(caller: Caller<Own>, app: web::Data<App>, body: Json<Rename>) -> Result<web::Json<UserView>> {
+pub async fn rename(
+    caller: Caller<Own>,
+    app: web::Data<App>,
+    body: Json<Rename>,
+) -> Result<web::Json<UserView>> {
     Ok(web::Json(app.auth.rename(&caller.principal, &body.0.name, &caller.origin).await?.into()))
 }
 
 /// What one has used. The last seconds may be missing: usage is written in batches.
 #[utoipa::path(get, path = "/api/v1/me/usage", tag = "me", params(Days), responses((status = 200, body = Usage)))]
-pub async fn usage(caller: Caller<Own>, app: web::Data<App>, days: Parameters<Days>) -> Result<web::Json<Usage>> {
+pub async fn usage(
+    caller: Caller<Own>,
+    app: web::Data<App>,
+    days: Parameters<Days>,
+) -> Result<web::Json<Usage>> {
     let to = days.0.to.unwrap_or_else(|| app.auth.now().date_naive());
     let from = days.0.from.unwrap_or(to - chrono::Duration::days(30));
     if from > to || to - from > chrono::Duration::days(366) {

@@ -32,13 +32,16 @@ impl From<User> for UserView {
 /// Letters of any script, spaces, apostrophes, hyphens and points: a name can be O'Brien, but no markup and no line.
 pub fn check_name(name: &str) -> Result<(), ValidationError> {
     let length = name.trim().chars().count();
-    let fits = name.chars().all(|c| c.is_alphabetic() || matches!(c, ' ' | '\'' | '’' | '-' | '.' | '\u{300}'..='\u{36f}'));
+    let fits = name
+        .chars()
+        .all(|c| c.is_alphabetic() || matches!(c, ' ' | '\'' | '’' | '-' | '.' | '\u{300}'..='\u{36f}'));
     if !(2..=50).contains(&length) {
         return Err(ValidationError::new("length").with_message("use 2 to 50 characters".into()));
     }
     if !fits {
-        return Err(ValidationError::new("characters")
-            .with_message("Name can only contain letters and spaces, apostrophes, hyphens and points".into()));
+        return Err(ValidationError::new("characters").with_message(
+            "Name can only contain letters and spaces, apostrophes, hyphens and points".into(),
+        ));
     }
     Ok(())
 }

@@ -8,8 +8,8 @@ use validator::Validate;
 use crate::app::App;
 use crate::error::Result;
 use crate::extract::{Id, Json, Parameters, page};
-use crate::guard::permission::{UsersManage, UsersRead};
 use crate::guard::Caller;
+use crate::guard::permission::{UsersManage, UsersRead};
 use crate::v1::lists::List;
 use crate::v1::users::{UserView, check_name};
 
@@ -91,6 +91,8 @@ pub async fn delete(caller: Caller<UsersManage>, app: web::Data<App>, id: Id) ->
     responses((status = 204, description = "Ended"), (status = 404, description = "No such account")))]
 pub async fn end_sessions(caller: Caller<UsersManage>, app: web::Data<App>, id: Id) -> Result<HttpResponse> {
     app.auth.user(id.0).await?;
-    app.auth.end_all_sessions(&caller.principal, id.0, None, "ended_by_administrator", &caller.origin).await?;
+    app.auth
+        .end_all_sessions(&caller.principal, id.0, None, "ended_by_administrator", &caller.origin)
+        .await?;
     Ok(HttpResponse::NoContent().finish())
 }
