@@ -72,7 +72,7 @@ impl App {
     pub fn model_for(&self, principal: &Principal, name: &str, version: Option<&str>) -> Result<Arc<Model>> {
         let access = self.registry.access(name);
         if !access.is_some_and(|access| principal.may_use_model(name, access == Access::Granted)) {
-            return Err(inference::Error::NotFound(name.to_owned()).into());
+            return Err(inference::Error::NotFound(format!("there is no model \"{name}\"")).into());
         }
         Ok(self.registry.find(name, version)?)
     }
@@ -81,6 +81,14 @@ impl App {
     pub fn ticket(&self, principal: &Principal) -> Ticket {
         let timeout = Duration::from_secs(self.settings.models.infer_timeout_seconds);
         Ticket { caller: principal.account.as_u64_pair().1, deadline: Instant::now() + timeout }
+    }
+
+    /// Waits for the model no longer than the ticket says, whatever the model is in the middle of.
+    pub async fn in_time<Answer>(
+        deadline: Instant,
+        run: impl Future<Output = std::result::Result<Answer, inference::Error>>,
+    ) -> std::result::Result<Answer, inference::Error> {
+        tokio::time::timeout_at(deadline.into(), run).await.unwrap_or(Err(inference::Error::Deadline))
     }
 
     /// Whether there are models and all of them can be used.

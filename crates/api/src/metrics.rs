@@ -50,14 +50,19 @@ fn has_token(app: &App, headers: &HeaderMap) -> bool {
 /// What is counted elsewhere and only read here.
 async fn gauges(app: &App) -> String {
     let queries = app.store.queries();
-    let (succeeded, failed) = app.auth.login_attempts();
     let mut lines = vec![
         ("storage_queries_total".to_owned(), "counter", queries.request as f64),
         ("storage_background_queries_total".to_owned(), "counter", queries.background as f64),
         ("ephemeral_round_trips_total".to_owned(), "counter", app.ephemeral.round_trips() as f64),
-        ("login_attempts_total{status=\"success\"}".to_owned(), "counter", succeeded as f64),
-        ("login_attempts_total{status=\"failure\"}".to_owned(), "counter", failed as f64),
     ];
+    let events = app.auth.security_events();
+    for (status, event) in [("success", "LOGIN_SUCCESS"), ("failure", "LOGIN_FAILURE")] {
+        let count = events.iter().find(|(name, _)| *name == event).map_or(0, |(_, count)| *count);
+        lines.push((format!("login_attempts_total{{status=\"{status}\"}}"), "counter", count as f64));
+    }
+    lines.extend(events.iter().map(|(event, count)| {
+        (format!("security_events_total{{event_type=\"{event}\"}}"), "counter", *count as f64)
+    }));
     if let Ok(sessions) = active_sessions(app).await {
         lines.push(("active_sessions".to_owned(), "gauge", sessions as f64));
     }

@@ -6,13 +6,13 @@ use utoipa::openapi::extensions::Extensions;
 use utoipa::openapi::path::{Operation, PathItem, Paths};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{
-    Components, ContentBuilder, Info, License, OpenApi, OpenApiBuilder, Ref, ResponseBuilder,
+    Components, Content, ContentBuilder, Info, License, OpenApi, OpenApiBuilder, Ref, RefOr, ResponseBuilder,
     SecurityRequirement,
 };
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::guard::Requirement;
-use crate::middleware::Problem;
+use crate::middleware::{self, Problem};
 use crate::routes::{Entry, RouteTable};
 
 /// The document.
@@ -57,7 +57,8 @@ fn described(entry: &Entry) -> Operation {
     let mut refusals =
         vec![("400", "The request cannot be read or breaks a rule"), ("429", "A limit is reached")];
     match entry.requirement {
-        Requirement::Nothing => operation.security = Some(vec![]),
+        // A handler that checks a credential of its own, such as the metrics token, says so itself.
+        Requirement::Nothing => operation.security = operation.security.or(Some(vec![])),
         Requirement::Caller { permission } => {
             let scopes: Vec<&str> = permission.iter().map(|permission| permission.name()).collect();
             operation.security = Some(vec![
@@ -67,32 +68,42 @@ fn described(entry: &Entry) -> Operation {
             refusals.extend([("401", "No valid credential"), ("403", "The caller may not do this")]);
         }
     }
+    if operation.request_body.is_some() {
+        refusals.extend([("413", "The body is too large"), ("415", "The body's type or encoding is not taken")]);
+    }
     refusals.push(("503", "Busy, draining, or a dependency is down"));
+    let responses = &mut operation.responses.responses;
     for (status, description) in refusals {
-        if !operation.responses.responses.contains_key(status) {
-            operation.responses.responses.insert(status.into(), refusal(&entry.path, description).into());
+        let refusal = || ResponseBuilder::new().description(description).build().into();
+        responses.entry(status.into()).or_insert_with(refusal);
+    }
+    for (status, response) in responses {
+        if let RefOr::T(response) = response
+            && status.starts_with(['4', '5'])
+            && response.content.is_empty()
+        {
+            let (media_type, content) = error_body(&entry.path);
+            response.content.insert(media_type.into(), content);
         }
     }
-    let class = format!("{:?}", entry.class).to_lowercase();
-    operation.extensions = Some(Extensions::builder().add("x-limit-class", class).build());
     let id = operation.operation_id.take().unwrap_or_default();
     operation.operation_id = Some(operation_id(&entry.path, &entry.method, &id));
     operation
 }
 
-fn refusal(path: &str, description: &str) -> utoipa::openapi::Response {
-    let (media_type, schema) = if path.starts_with("/v2") {
+/// Every error has the one body of its surface.
+fn error_body(path: &str) -> (&'static str, Content) {
+    let (media_type, schema) = if middleware::is_v2(path) {
         ("application/json", "V2Error")
     } else {
         ("application/problem+json", "Problem")
     };
-    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).build();
-    ResponseBuilder::new().description(description).content(media_type, content).build()
+    (media_type, ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).build())
 }
 
 /// Unique and stable: the last fixed part of the path and the handler's name.
 fn operation_id(path: &str, method: &actix_web::http::Method, handler: &str) -> String {
     let area = path.rsplit('/').find(|part| !part.is_empty() && !part.starts_with('{')).unwrap_or("root");
-    let prefix = if path.starts_with("/v2") { "v2_" } else { "" };
+    let prefix = if middleware::is_v2(path) { "v2_" } else { "" };
     format!("{prefix}{}_{}_{handler}", method.as_str().to_lowercase(), area.replace(['-', '.'], "_"))
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use storage::{Check, Outcome};
 
 use crate::cache::PrincipalCache;
+use crate::events::Event;
 use crate::in_flight::InFlight;
 use crate::limits::{LimitClass, Subject, Window};
 use crate::{Auth, Error, Permission, Principal, Result, Throttle};
@@ -60,14 +61,14 @@ impl Auth {
         let mut retried = false;
         loop {
             let principal = self.authenticate(credential, address).await?;
-            if let Some(permission) = permission {
-                principal.require(permission)?;
-            }
+            let allowed = permission.map_or(Ok(()), |permission| principal.require(permission));
             match self
                 .verdict(&principal.watched_checks(), Subject::Account(principal.account), class)
                 .await?
             {
                 Verdict::Admitted(windows) => {
+                    // Told only now: a refusal counts like any request, and was not decided on stale knowledge.
+                    allowed.inspect_err(|_| self.events.count(Event::PermissionDenied))?;
                     let in_flight = Some(self.in_flight(&principal)?);
                     return Ok((principal, Admission { windows, in_flight }));
                 }
@@ -127,7 +128,7 @@ impl Auth {
         }
         let outcome = match self.ephemeral.decide(&checks).await {
             Ok(outcome) => {
-                self.freshness.in_contact(self.now());
+                self.freshness.in_contact();
                 outcome
             }
             // Counted in this process meanwhile; revocations are known here through the change feed.

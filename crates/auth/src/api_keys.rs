@@ -7,8 +7,9 @@ use storage::{ApiKey, ApiKeyUpdate, NewApiKey, Page, PageRequest, Scope};
 use uuid::Uuid;
 
 use crate::access::{Permission, Permissions};
-use crate::audit::{Action, Entry};
+use crate::audit::Entry;
 use crate::authentication::{self, Principal};
+use crate::events::Event;
 use crate::freshness::Watched;
 use crate::service::Origin;
 use crate::{Auth, Error, Result, Violations, key_format};
@@ -85,7 +86,7 @@ impl Auth {
                 secret_hash: minted.hash.to_vec(),
             })
             .await?;
-        self.record(&mut tx, entry(Action::ApiKeyCreated, owner, key.id, origin)).await?;
+        self.record(&mut tx, entry(Event::ApiKeyCreated, owner, key.id, origin)).await?;
         tx.commit().await?;
         Ok(IssuedKey { key, text: minted.text })
     }
@@ -124,7 +125,7 @@ impl Auth {
         };
         let mut tx = self.store.begin(Scope::Account(owner.account)).await?;
         let key = tx.api_keys().update(owner.account, id, &update).await?.ok_or(Error::NotFound)?;
-        self.record(&mut tx, entry(Action::ApiKeyChanged, owner, id, origin)).await?;
+        self.record(&mut tx, entry(Event::ApiKeyChanged, owner, id, origin)).await?;
         self.commit_change(tx, &[Watched::ApiKey(id)]).await?;
         Ok(key)
     }
@@ -136,7 +137,7 @@ impl Auth {
         if !tx.api_keys().revoke(owner.account, id).await? {
             return Err(Error::NotFound);
         }
-        self.record(&mut tx, entry(Action::ApiKeyRevoked, owner, id, origin)).await?;
+        self.record(&mut tx, entry(Event::ApiKeyRevoked, owner, id, origin)).await?;
         self.commit_change(tx, &[Watched::ApiKey(id)]).await
     }
 }
@@ -168,7 +169,7 @@ fn refuse_any(violations: Violations) -> Result<()> {
     if violations.is_empty() { Ok(()) } else { Err(Error::Invalid(violations)) }
 }
 
-fn entry<'a>(action: Action, owner: &Principal, id: Uuid, origin: &'a Origin) -> Entry<'a> {
+fn entry<'a>(action: Event, owner: &Principal, id: Uuid, origin: &'a Origin) -> Entry<'a> {
     let target = Some(format!("api_key:{id}"));
     Entry { action, succeeded: true, actor: Some(owner.account), target, detail: json!({}), origin }
 }

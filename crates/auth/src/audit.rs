@@ -6,46 +6,13 @@ use serde_json::{Map, Value, json};
 use storage::{NewAuditEvent, Tx};
 use uuid::Uuid;
 
+use crate::events::Event;
 use crate::service::Origin;
 use crate::{Auth, Result};
 
-/// What happened. The seven upper-case names are those that operators of such services know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Action {
-    LoginSuccess,
-    LoginFailure,
-    PasswordChange,
-    SuspiciousActivity,
-    AccountCreated,
-    AccountChanged,
-    AccountDeleted,
-    SessionEnded,
-    ApiKeyCreated,
-    ApiKeyChanged,
-    ApiKeyRevoked,
-}
-
-impl Action {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::LoginSuccess => "LOGIN_SUCCESS",
-            Self::LoginFailure => "LOGIN_FAILURE",
-            Self::PasswordChange => "PASSWORD_CHANGE",
-            Self::SuspiciousActivity => "SUSPICIOUS_ACTIVITY",
-            Self::AccountCreated => "account.created",
-            Self::AccountChanged => "account.changed",
-            Self::AccountDeleted => "account.deleted",
-            Self::SessionEnded => "session.ended",
-            Self::ApiKeyCreated => "api_key.created",
-            Self::ApiKeyChanged => "api_key.changed",
-            Self::ApiKeyRevoked => "api_key.revoked",
-        }
-    }
-}
-
 /// One line of the trail.
 pub(crate) struct Entry<'a> {
-    pub action: Action,
+    pub action: Event,
     pub succeeded: bool,
     /// The account that acted, if known.
     pub actor: Option<Uuid>,
@@ -58,6 +25,7 @@ pub(crate) struct Entry<'a> {
 
 impl Auth {
     pub(crate) async fn record(&self, tx: &mut Tx, entry: Entry<'_>) -> Result<()> {
+        self.events.count(entry.action);
         let occurred_at = self.now();
         let id = Uuid::now_v7();
         let outcome = if entry.succeeded { "success" } else { "failure" };

@@ -5,8 +5,9 @@ use storage::{Page, PageRequest, Scope, Service, User, UserUpdate};
 use uuid::Uuid;
 
 use crate::access::Role;
-use crate::audit::{Action, Entry};
+use crate::audit::Entry;
 use crate::authentication::Principal;
+use crate::events::Event;
 use crate::freshness::Watched;
 use crate::service::Origin;
 use crate::{Auth, Error, Result};
@@ -61,7 +62,7 @@ impl Auth {
             let ended = tx.sessions().revoke_all(id, None, "account_disabled").await?;
             changed.extend(ended.into_iter().map(Watched::Session));
         }
-        self.record(&mut tx, entry(Action::AccountChanged, actor, id, detail, origin)).await?;
+        self.record(&mut tx, entry(Event::AccountChanged, actor, id, detail, origin)).await?;
         self.commit_change(tx, &changed).await?;
         Ok(user)
     }
@@ -73,7 +74,7 @@ impl Auth {
         if !tx.users().delete(id).await? {
             return Err(Error::NotFound);
         }
-        self.record(&mut tx, entry(Action::AccountDeleted, actor, id, json!({}), origin)).await?;
+        self.record(&mut tx, entry(Event::AccountDeleted, actor, id, json!({}), origin)).await?;
         self.commit_change(tx, &[Watched::Account(id)]).await
     }
 }
@@ -93,7 +94,7 @@ async fn keep_an_administrator(tx: &mut storage::Tx, losing: Uuid) -> Result<()>
 }
 
 fn entry<'a>(
-    action: Action,
+    action: Event,
     actor: &Principal,
     id: Uuid,
     detail: serde_json::Value,

@@ -7,14 +7,15 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{PoisonError, RwLock};
+use std::time::Instant;
 
 use chrono::{DateTime, Duration, Utc};
 use uuid::Uuid;
 
 /// How long a principal is cached; older changes need not be remembered.
 pub(crate) const CACHED_FOR: Duration = Duration::seconds(60);
-/// A replica that has reached neither store for this long decides nothing that changes things.
-const STALENESS_BOUND: Duration = Duration::seconds(30);
+/// A replica that has reached neither store for this long takes no requests.
+const STALENESS_BOUND: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// Something whose change makes cached principals stale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -62,16 +63,16 @@ pub(crate) struct Freshness {
     changed: RwLock<HashMap<Watched, (i64, DateTime<Utc>)>>,
     /// The feed has been read up to here.
     position: AtomicI64,
-    /// Last contact with either store, in microseconds since the epoch.
-    contact: AtomicI64,
+    /// Last contact with either store. Silence is real time: moving the clock must not cause it.
+    contact: RwLock<Instant>,
 }
 
 impl Freshness {
-    pub fn new(position: i64, now: DateTime<Utc>) -> Self {
+    pub fn new(position: i64) -> Self {
         Self {
             changed: RwLock::default(),
             position: AtomicI64::new(position),
-            contact: AtomicI64::new(now.timestamp_micros()),
+            contact: RwLock::new(Instant::now()),
         }
     }
 
@@ -99,14 +100,14 @@ impl Freshness {
         watched.iter().all(|one| changed.get(one).is_none_or(|(number, _)| *number <= seen))
     }
 
-    pub fn in_contact(&self, now: DateTime<Utc>) {
-        self.contact.fetch_max(now.timestamp_micros(), Ordering::AcqRel);
+    /// Notes that a store answered.
+    pub fn in_contact(&self) {
+        *self.contact.write().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
     /// Whether neither store was reached within the bound.
-    pub fn is_isolated(&self, now: DateTime<Utc>) -> bool {
-        let silence = now.timestamp_micros() - self.contact.load(Ordering::Acquire);
-        silence > STALENESS_BOUND.num_microseconds().unwrap_or(i64::MAX)
+    pub fn is_isolated(&self) -> bool {
+        self.contact.read().unwrap_or_else(PoisonError::into_inner).elapsed() > STALENESS_BOUND
     }
 }
 
@@ -117,7 +118,7 @@ mod tests {
     #[test]
     fn a_later_change_makes_stale_and_an_earlier_one_does_not() {
         let now = DateTime::<Utc>::UNIX_EPOCH;
-        let freshness = Freshness::new(0, now);
+        let freshness = Freshness::new(0);
         let account = Watched::Account(Uuid::from_u128(1));
         freshness.note(account, 7, now);
         assert!(!freshness.is_current(&[account], 6));
@@ -130,7 +131,7 @@ mod tests {
     #[test]
     fn what_is_remembered_is_bounded_by_time() {
         let start = DateTime::<Utc>::UNIX_EPOCH;
-        let freshness = Freshness::new(0, start);
+        let freshness = Freshness::new(0);
         for number in 0..10_000 {
             let now = start + Duration::seconds(number);
             freshness.note(Watched::Account(Uuid::from_u128(number as u128)), number, now);

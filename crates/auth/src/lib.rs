@@ -12,6 +12,7 @@ mod cache;
 mod crypto;
 mod directory;
 mod error;
+mod events;
 mod freshness;
 mod in_flight;
 mod key_format;

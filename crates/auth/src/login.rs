@@ -1,13 +1,12 @@
 //! From an e-mail address and a password to a session and its tokens.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use secrecy::SecretString;
 use serde_json::json;
 use storage::{NewSession, Scope, Service, Session, User};
 use uuid::Uuid;
 
-use crate::audit::{Action, Entry};
+use crate::audit::Entry;
+use crate::events::Event;
 use crate::registration::email_lookup;
 use crate::service::Origin;
 use crate::token::Claims;
@@ -31,13 +30,6 @@ pub struct TokenPair {
     pub refresh_token: SecretString,
     /// Seconds until the access token ends.
     pub expires_in: i64,
-}
-
-/// Login attempts since the start, by outcome.
-#[derive(Debug, Default)]
-pub struct LoginCounts {
-    succeeded: AtomicU64,
-    failed: AtomicU64,
 }
 
 impl Auth {
@@ -87,7 +79,7 @@ impl Auth {
             .await?;
         tx.users().record_login(user.id).await?;
         let entry = Entry {
-            action: Action::LoginSuccess,
+            action: Event::LoginSuccess,
             succeeded: true,
             actor: Some(user.id),
             target: Some(format!("session:{id}")),
@@ -96,15 +88,13 @@ impl Auth {
         };
         self.record(&mut tx, entry).await?;
         tx.commit().await?;
-        self.login_counts.succeeded.fetch_add(1, Ordering::Relaxed);
         self.pair(&session, user.security_version, &family_key)
     }
 
     async fn record_failure(&self, user: Option<&User>, origin: &Origin) -> Result<()> {
-        self.login_counts.failed.fetch_add(1, Ordering::Relaxed);
         let mut tx = self.store.begin(Scope::Service(Service::Login)).await?;
         let entry = Entry {
-            action: Action::LoginFailure,
+            action: Event::LoginFailure,
             succeeded: false,
             actor: user.map(|user| user.id),
             target: None,
@@ -141,12 +131,6 @@ impl Auth {
             refresh_token: refresh::issue(family_key, session.id, session.seq).into(),
             expires_in: expires.timestamp() - now.timestamp(),
         })
-    }
-
-    /// Login attempts since the start: (succeeded, failed).
-    pub fn login_attempts(&self) -> (u64, u64) {
-        let LoginCounts { succeeded, failed } = &self.login_counts;
-        (succeeded.load(Ordering::Relaxed), failed.load(Ordering::Relaxed))
     }
 }
 

@@ -6,8 +6,9 @@ use storage::{NewUser, Scope, Service, User, UserUpdate};
 use uuid::Uuid;
 
 use crate::access::Role;
-use crate::audit::{Action, Entry};
+use crate::audit::Entry;
 use crate::authentication::Principal;
+use crate::events::Event;
 use crate::freshness::Watched;
 use crate::policy::NewPassword;
 use crate::service::Origin;
@@ -48,7 +49,7 @@ impl Auth {
         };
         tx.users().set_password(created.id, &hash).await?;
         let entry = Entry {
-            action: Action::AccountCreated,
+            action: Event::AccountCreated,
             succeeded: true,
             actor: None,
             target: Some(format!("account:{}", created.id)),
@@ -73,7 +74,7 @@ impl Auth {
         let update = UserUpdate { name: Some(name.trim().to_owned()), ..UserUpdate::default() };
         let user = tx.users().update(principal.account, &update).await?.ok_or(Error::NotFound)?;
         let entry = Entry {
-            action: Action::AccountChanged,
+            action: Event::AccountChanged,
             succeeded: true,
             actor: Some(principal.account),
             target: Some(format!("account:{}", principal.account)),
@@ -110,7 +111,7 @@ impl Auth {
         tx.users().set_password(principal.account, &hash).await?;
         let ended = tx.sessions().revoke_all(principal.account, Some(session), "password_changed").await?;
         let entry = Entry {
-            action: Action::PasswordChange,
+            action: Event::PasswordChange,
             succeeded: true,
             actor: Some(principal.account),
             target: Some(format!("account:{}", principal.account)),

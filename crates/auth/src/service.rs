@@ -10,12 +10,12 @@ use crate::Result;
 use crate::access::Role;
 use crate::cache::PrincipalCache;
 use crate::crypto::EncryptionKey;
+use crate::events::EventCounts;
 use crate::freshness::{Freshness, Watched};
 use crate::in_flight::InFlightCounter;
 use crate::key_format::Environment;
 use crate::keyring::{Keyring, PublicKey};
 use crate::limits::Limits;
-use crate::login::LoginCounts;
 use crate::password::{HashingPool, PasswordHashing};
 use crate::token::Issuer;
 
@@ -79,7 +79,7 @@ pub struct Auth {
     pub(crate) principals: PrincipalCache,
     pub(crate) freshness: Freshness,
     pub(crate) in_flight: InFlightCounter,
-    pub(crate) login_counts: LoginCounts,
+    pub(crate) events: EventCounts,
 }
 
 impl Auth {
@@ -92,7 +92,7 @@ impl Auth {
                 EphemeralConfig::Memory { max_entries: STAND_IN_ENTRIES },
                 clock.clone(),
             )?,
-            freshness: Freshness::new(position, clock.now()),
+            freshness: Freshness::new(position),
             environment: if settings.production { Environment::Live } else { Environment::Test },
             issuer: Issuer { name: settings.issuer, audience: settings.audience },
             encryption: settings.encryption,
@@ -104,7 +104,7 @@ impl Auth {
             keyring: Keyring::default(),
             principals: PrincipalCache::new(),
             in_flight: InFlightCounter::new(settings.max_in_flight),
-            login_counts: LoginCounts::default(),
+            events: EventCounts::new(),
             store,
             ephemeral,
             clock,
@@ -123,9 +123,14 @@ impl Auth {
         self.keyring.public()
     }
 
-    /// Whether neither store was reached for 30 s: what is cached may be stale, so nothing may be changed.
+    /// What mattered to security in this process, by name and number.
+    pub fn security_events(&self) -> Vec<(&'static str, u64)> {
+        self.events.read()
+    }
+
+    /// Whether neither store was reached for 30 s: this replica cannot learn of revocations.
     pub fn is_isolated(&self) -> bool {
-        self.freshness.is_isolated(self.now())
+        self.freshness.is_isolated()
     }
 
     /// Reads what others changed since the last call; to be called every second.
@@ -135,7 +140,7 @@ impl Auth {
             let changes = tx.changes().since(self.freshness.position(), FEED_BATCH).await?;
             drop(tx);
             let now = self.now();
-            self.freshness.in_contact(now);
+            self.freshness.in_contact();
             for change in &changes {
                 if let Some(watched) = Watched::parse(&change.kind, &change.subject) {
                     self.freshness.note(watched, change.seq, now);

@@ -6,8 +6,9 @@ use serde_json::json;
 use storage::{Page, PageRequest, Scope, Service, Session};
 use uuid::Uuid;
 
-use crate::audit::{Action, Entry};
+use crate::audit::Entry;
 use crate::authentication::Principal;
+use crate::events::Event;
 use crate::freshness::Watched;
 use crate::login::{TokenPair, family_place};
 use crate::refresh::RefreshToken;
@@ -50,7 +51,7 @@ impl Auth {
         }
         tx.sessions().revoke(session.id, "refresh_token_reuse").await?;
         let entry = Entry {
-            action: Action::SuspiciousActivity,
+            action: Event::SuspiciousActivity,
             succeeded: false,
             actor: Some(session.account_id),
             target: Some(format!("session:{}", session.id)),
@@ -86,7 +87,7 @@ impl Auth {
         let mut tx = self.store.begin(Scope::Service(Service::Token)).await?;
         let ended = tx.sessions().revoke_all(account, except, reason).await?;
         let entry = Entry {
-            action: Action::SessionEnded,
+            action: Event::SessionEnded,
             succeeded: true,
             actor: Some(actor.account),
             target: Some(format!("account:{account}")),
@@ -112,7 +113,7 @@ impl Auth {
             return Err(Error::NotFound);
         }
         let entry = Entry {
-            action: Action::SessionEnded,
+            action: Event::SessionEnded,
             succeeded: true,
             actor: Some(account),
             target: Some(format!("session:{session}")),

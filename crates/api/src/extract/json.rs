@@ -38,6 +38,10 @@ impl<T: DeserializeOwned + Validate + 'static> FromRequest for Json<T> {
 }
 
 fn parse<T: DeserializeOwned + Validate>(bytes: &[u8]) -> Result<T> {
+    // The reader would take a list for an object, its items for members in the order of their declaration.
+    if bytes.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
+        return Err(ApiError::new(Code::MalformedRequest, "The body must be a JSON object."));
+    }
     let value: T = serde_json::from_slice(bytes).map_err(|error| unreadable(&error))?;
     value.validate().map_err(|errors| ApiError::violations(messages(&errors)))?;
     Ok(value)

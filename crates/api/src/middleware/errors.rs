@@ -68,8 +68,7 @@ fn written<B>(
     error: &ApiError,
     context: &Rc<RequestContext>,
 ) -> ServiceResponse {
-    let is_v2 = response.request().path().starts_with("/v2");
-    let (media_type, body) = if is_v2 {
+    let (media_type, body) = if is_v2(response.request().path()) {
         // Exactly this media type: a client compares it as a whole.
         ("application/json", serde_json::json!({"error": error.detail}).to_string())
     } else {
@@ -85,6 +84,11 @@ fn written<B>(
     new.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     describe(error, new.headers_mut());
     ServiceResponse::new(request, new)
+}
+
+/// Whether a path is of the Open Inference Protocol, which has errors of its own.
+pub fn is_v2(path: &str) -> bool {
+    path.strip_prefix("/v2").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn problem(error: &ApiError, context: &RequestContext) -> String {

@@ -12,7 +12,7 @@ mod transport;
 
 pub use context::{RequestContext, accompany};
 pub use cors::cors;
-pub use errors::{Problem, write_errors};
+pub use errors::{Problem, is_v2, write_errors};
 pub use guard::{FORGET_INTERVAL, Guard};
 pub use headers::secure;
 pub use transport::protect;

@@ -178,7 +178,7 @@ async fn run(
     let work = Work::tensors(rows, body.0.len());
     let ticket = sooner(app.ticket(&caller.principal), parsed.timeout);
     let call = InferRequest { inputs: parsed.inputs, outputs: parsed.outputs, ticket };
-    let answer = model.infer(call).await;
+    let answer = App::in_time(ticket.deadline, model.infer(call)).await;
     let answer = app.metering.settle(caller, model, work, answer, |answer| answer.timing)?;
     let body =
         json::render_infer_response(model.name(), model.version(), parsed.id.as_deref(), &answer.outputs);

@@ -168,7 +168,8 @@ pub async fn predict(
     let (filenames, pictures): (Vec<_>, Vec<_>) =
         images.0.into_iter().map(|picture| (picture.filename, picture.bytes)).unzip();
     let work = Work::pictures(&pictures);
-    let answer = model.classify(pictures, top_k, app.ticket(&caller.principal)).await;
+    let ticket = app.ticket(&caller.principal);
+    let answer = App::in_time(ticket.deadline, model.classify(pictures, top_k, ticket)).await;
     let answer = app.metering.settle(&caller, &model, work, answer, |answer| answer.timing)?;
     let results = filenames.into_iter().zip(answer.results).map(|(filename, predictions)| PictureResult {
         filename,

@@ -1,0 +1,59 @@
+//! How often what matters to security happened in this process.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! events {
+    ($($variant:ident = $name:literal;)*) => {
+        /// Something that matters to security. The upper-case names are those that operators of such services know.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u8)]
+        pub(crate) enum Event { $($variant,)* }
+
+        impl Event {
+            const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The name in the audit trail and the metrics.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+events! {
+    LoginSuccess = "LOGIN_SUCCESS";
+    LoginFailure = "LOGIN_FAILURE";
+    PasswordChange = "PASSWORD_CHANGE";
+    PermissionDenied = "PERMISSION_DENIED";
+    SuspiciousActivity = "SUSPICIOUS_ACTIVITY";
+    AccountCreated = "account.created";
+    AccountChanged = "account.changed";
+    AccountDeleted = "account.deleted";
+    SessionEnded = "session.ended";
+    ApiKeyCreated = "api_key.created";
+    ApiKeyChanged = "api_key.changed";
+    ApiKeyRevoked = "api_key.revoked";
+}
+
+/// One counter for each event.
+#[derive(Debug)]
+pub(crate) struct EventCounts(Vec<AtomicU64>);
+
+impl EventCounts {
+    pub fn new() -> Self {
+        Self(Event::ALL.iter().map(|_| AtomicU64::new(0)).collect())
+    }
+
+    pub fn count(&self, event: Event) {
+        self.0[event as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Name and number of each.
+    pub fn read(&self) -> Vec<(&'static str, u64)> {
+        Event::ALL
+            .iter()
+            .zip(&self.0)
+            .map(|(event, count)| (event.name(), count.load(Ordering::Relaxed)))
+            .collect()
+    }
+}
