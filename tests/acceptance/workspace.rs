@@ -7,14 +7,12 @@ use std::process::Command;
 
 use toml::{Table, Value};
 
+use crate::harness::workspace;
+
 const CRATES: [&str; 4] = ["api", "auth", "inference", "storage"];
 
 /// Longest source file, in lines.
 const MAX_LINES: usize = 400;
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
-}
 
 fn manifest(package: &Path) -> Table {
     fs::read_to_string(package.join("Cargo.toml")).expect("a manifest").parse().expect("a readable manifest")
@@ -28,13 +26,13 @@ fn dependencies(manifest: &Table) -> BTreeSet<String> {
 }
 
 fn all_dependencies() -> BTreeMap<&'static str, BTreeSet<String>> {
-    let of = |name| (name, dependencies(&manifest(&root().join("crates").join(name))));
+    let of = |name| (name, dependencies(&manifest(&workspace().join("crates").join(name))));
     CRATES.into_iter().map(of).collect()
 }
 
 /// Every source file of the program's crates, its own tests included.
 fn sources() -> Vec<(PathBuf, String)> {
-    let mut folders = vec![root().join("crates")];
+    let mut folders = vec![workspace().join("crates")];
     let mut files = Vec::new();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).expect("a folder") {
@@ -43,7 +41,7 @@ fn sources() -> Vec<(PathBuf, String)> {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = fs::read_to_string(&path).expect("a source file");
-                files.push((path.strip_prefix(root()).expect("inside").to_owned(), text));
+                files.push((path.strip_prefix(workspace()).expect("inside").to_owned(), text));
             }
         }
     }
@@ -77,7 +75,7 @@ fn files_naming(word: &str) -> Vec<String> {
 
 #[test]
 fn the_members_are_the_four_crates_and_the_tests() {
-    let members = manifest(root())["workspace"]["members"].clone();
+    let members = manifest(workspace())["workspace"]["members"].clone();
     let members: BTreeSet<&str> =
         members.as_array().expect("a list").iter().filter_map(Value::as_str).collect();
     let expected = CRATES.map(|name| format!("crates/{name}"));
@@ -96,14 +94,17 @@ fn the_arrows_point_one_way() {
         let ours: Vec<&str> = CRATES.into_iter().filter(|other| dependencies.contains(*other)).collect();
         assert!(ours.iter().all(|other| allowed[name].contains(other)), "{name} knows {ours:?}");
     }
-    let tests = dependencies(&manifest(&root().join("tests")));
+    let tests = dependencies(&manifest(&workspace().join("tests")));
     assert!(CRATES.iter().all(|name| !tests.contains(*name)), "the acceptance tests speak HTTP only");
 }
 
 #[test]
 fn each_outside_crate_has_one_room() {
     let rooms: [(&str, &[&str]); 4] = [
-        ("api", &["actix-web", "actix-cors", "actix-governor", "utoipa", "clap", "metrics", "askama", "rustls"]),
+        (
+            "api",
+            &["actix-web", "actix-cors", "actix-governor", "utoipa", "clap", "metrics", "askama", "rustls"],
+        ),
         ("auth", &["jsonwebtoken", "argon2", "totp-rs"]),
         ("inference", &["ort", "image", "fast_image_resize", "ndarray"]),
         ("storage", &["sqlx", "redis", "object_store"]),
@@ -151,7 +152,7 @@ fn every_file_can_be_read_in_one_sitting() {
 #[test]
 fn migrations_come_in_pairs() {
     let names = |engine: &str| -> BTreeSet<String> {
-        let folder = root().join("migrations").join(engine);
+        let folder = workspace().join("migrations").join(engine);
         let entries = fs::read_dir(folder).expect("migrations");
         entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect()
     };
@@ -163,7 +164,7 @@ fn migrations_come_in_pairs() {
 fn one_crypto_stack_is_linked() {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let arguments = ["tree", "--offline", "--workspace", "--edges", "normal,build", "--prefix", "none"];
-    let output = Command::new(cargo).args(arguments).current_dir(root()).output().expect("cargo tree");
+    let output = Command::new(cargo).args(arguments).current_dir(workspace()).output().expect("cargo tree");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8_lossy(&output.stdout);
     let linked: BTreeSet<&str> = text.lines().filter_map(|line| line.split(' ').next()).collect();

@@ -26,5 +26,18 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    switch_off_telemetry();
     cli::Cli::parse().run()
+}
+
+/// ONNX Runtime makes itself a device id and a database in the home directory when its library is loaded, before any
+/// of its functions can be called; this variable is the only switch that it heeds by then.
+#[expect(
+    unsafe_code,
+    clippy::disallowed_methods,
+    reason = "nothing else runs yet that could read the environment"
+)]
+fn switch_off_telemetry() {
+    // SAFETY: this is the first act of `main`; no other thread exists.
+    unsafe { std::env::set_var("ORT_DISABLE_TELEMETRY", "1") };
 }

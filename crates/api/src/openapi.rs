@@ -59,17 +59,19 @@ fn described(entry: &Entry) -> Operation {
     match entry.requirement {
         // A handler that checks a credential of its own, such as the metrics token, says so itself.
         Requirement::Nothing => operation.security = operation.security.or(Some(vec![])),
-        Requirement::Caller { permission } => {
+        Requirement::Caller { permission, person } => {
             let scopes: Vec<&str> = permission.iter().map(|permission| permission.name()).collect();
-            operation.security = Some(vec![
-                SecurityRequirement::new("bearer", scopes.clone()),
-                SecurityRequirement::new("api_key", scopes),
-            ]);
+            let mut security = vec![SecurityRequirement::new("bearer", scopes.clone())];
+            if !person {
+                security.push(SecurityRequirement::new("api_key", scopes));
+            }
+            operation.security = Some(security);
             refusals.extend([("401", "No valid credential"), ("403", "The caller may not do this")]);
         }
     }
     if operation.request_body.is_some() {
-        refusals.extend([("413", "The body is too large"), ("415", "The body's type or encoding is not taken")]);
+        refusals
+            .extend([("413", "The body is too large"), ("415", "The body's type or encoding is not taken")]);
     }
     refusals.push(("503", "Busy, draining, or a dependency is down"));
     let responses = &mut operation.responses.responses;
@@ -78,14 +80,17 @@ fn described(entry: &Entry) -> Operation {
         responses.entry(status.into()).or_insert_with(refusal);
     }
     for (status, response) in responses {
-        if let RefOr::T(response) = response
-            && status.starts_with(['4', '5'])
-            && response.content.is_empty()
-        {
+        let RefOr::T(response) = response else { continue };
+        if response.description.is_empty() {
+            response.description = "Done".into();
+        }
+        if status.starts_with(['4', '5']) && response.content.is_empty() {
             let (media_type, content) = error_body(&entry.path);
-            response.content.insert(media_type.into(), content);
+            response.content.insert(media_type.into(), content.into());
         }
     }
+    let class = format!("{:?}", entry.class).to_lowercase();
+    operation.extensions = Some(Extensions::builder().add("x-limit-class", class).build());
     let id = operation.operation_id.take().unwrap_or_default();
     operation.operation_id = Some(operation_id(&entry.path, &entry.method, &id));
     operation

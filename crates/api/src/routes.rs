@@ -68,12 +68,14 @@ guarded!(A B C D);
 impl RouteTable {
     fn add<Document, Function, Arguments>(&mut self, class: LimitClass, handler: Function)
     where
-        Document: utoipa::Path + utoipa::__dev::SchemaReferences,
+        Document: utoipa::Path + utoipa::__dev::SchemaReferences + for<'tag> utoipa::__dev::Tags<'tag>,
         Function: Handler<Arguments> + Send + Sync,
         Function::Output: Responder + 'static,
         Arguments: Guarded,
     {
         Document::schemas(&mut self.schemas);
+        let mut operation = Document::operation();
+        operation.tags = Some(Document::tags().into_iter().map(str::to_owned).collect());
         for method in Document::methods() {
             let method = actix_method(&method);
             let (handler, accepted) = (handler.clone(), method.clone());
@@ -86,7 +88,7 @@ impl RouteTable {
                 method,
                 requirement: Arguments::REQUIREMENT,
                 class,
-                operation: Document::operation(),
+                operation: operation.clone(),
                 build,
             });
         }

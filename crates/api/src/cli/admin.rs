@@ -5,11 +5,15 @@ use std::io::Read;
 use auth::{NewUserRequest, Origin, Role};
 use clap::{Args, Subcommand};
 use secrecy::{ExposeSecret, SecretString};
+use validator::ValidateEmail;
 
 use super::{CommandResult, print};
 use crate::settings::Settings;
 use crate::start;
+use crate::v1::users::check_name;
 
+/// Longest address, in characters.
+const MAX_EMAIL: usize = 120;
 /// Longest password read from standard input, in bytes.
 const MAX_PASSWORD: u64 = 1024;
 
@@ -54,6 +58,7 @@ impl Admin {
 
 impl Create {
     async fn run(self, settings: Settings) -> CommandResult {
+        self.check()?;
         let password = if self.password.generate { generated()? } else { typed()? };
         let store = start::store(&settings).await.map_err(|error| error.to_string())?;
         let ephemeral = start::ephemeral(&settings).map_err(|error| error.to_string())?;
@@ -66,6 +71,14 @@ impl Create {
             print(&format!("Made the administrator {}.", user.email));
         }
         Ok(())
+    }
+
+    /// The rules of a registration.
+    fn check(&self) -> CommandResult {
+        if !self.email.validate_email() || self.email.chars().count() > MAX_EMAIL {
+            return Err(format!("--email: {:?} is not an e-mail address", self.email));
+        }
+        check_name(&self.name).map_err(|error| format!("--name: {}", error.message.unwrap_or(error.code)))
     }
 }
 

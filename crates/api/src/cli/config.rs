@@ -1,9 +1,11 @@
 //! `modelgate config`
 
+use std::path::Path;
+
 use clap::Args;
 
-use super::{CommandResult, SettingsSource, print};
-use crate::settings::reference;
+use super::{CommandResult, print};
+use crate::settings::{self, reference};
 
 /// Show the settings.
 #[derive(Args, Debug)]
@@ -14,14 +16,15 @@ pub struct Config {
 }
 
 impl Config {
-    /// Runs the command.
-    pub fn run(self, settings: impl SettingsSource) -> CommandResult {
+    /// Runs the command; `file` is the configuration file.
+    pub fn run(self, file: Option<&Path>) -> CommandResult {
         if self.reference {
             print(reference::markdown().trim_end());
             return Ok(());
         }
-        // Secrets are types that do not show themselves.
-        print(&format!("{:#?}", settings()?));
+        for (name, value) in settings::in_force(file).map_err(|error| error.to_string())? {
+            print(&format!("{name}={value}"));
+        }
         Ok(())
     }
 }

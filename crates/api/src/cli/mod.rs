@@ -77,7 +77,7 @@ impl Cli {
             Command::Migrate => block_on(migrate::run(settings()?)),
             Command::Admin(admin) => block_on(admin.run(settings()?)),
             Command::Check(check) => block_on(check.run(settings)),
-            Command::Config(config) => config.run(settings),
+            Command::Config(config) => config.run(self.config.as_deref()),
             Command::Openapi => openapi::run(),
             Command::Model(model) => model.run(&settings()?),
             Command::Keys(keys) => keys.run(),

@@ -42,9 +42,28 @@ fn parse<T: DeserializeOwned + Validate>(bytes: &[u8]) -> Result<T> {
     if bytes.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
         return Err(ApiError::new(Code::MalformedRequest, "The body must be a JSON object."));
     }
+    if escapes_nul(bytes) {
+        return Err(ApiError::new(
+            Code::MalformedRequest,
+            "The body has the character U+0000, which is in no text here.",
+        ));
+    }
     let value: T = serde_json::from_slice(bytes).map_err(|error| unreadable(&error))?;
     value.validate().map_err(|errors| ApiError::violations(messages(&errors)))?;
     Ok(value)
+}
+
+/// Postgres has no U+0000 in its texts, and JSON no way to write it but the escape.
+fn escapes_nul(bytes: &[u8]) -> bool {
+    let mut rest = bytes;
+    while let Some(backslash) = rest.iter().position(|byte| *byte == b'\\') {
+        let escape = &rest[backslash + 1..];
+        if escape.starts_with(b"u0000") {
+            return true;
+        }
+        rest = escape.get(1..).unwrap_or_default();
+    }
+    false
 }
 
 /// The reader's own words name the member and the place; the values, which may be secrets, stay out.

@@ -92,6 +92,10 @@ impl<T: DeserializeOwned> FromRequest for Parameters<T> {
     type Future = Ready<Result<Self>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        // Postgres has no U+0000 in its texts.
+        if request.query_string().contains("%00") {
+            return ready(Err(ApiError::new(Code::MalformedRequest, "The query has the character U+0000.")));
+        }
         let parameters = web::Query::<T>::from_query(request.query_string());
         ready(parameters.map(|parameters| Self(parameters.into_inner())).map_err(|error| {
             ApiError::new(Code::MalformedRequest, format!("The query is not valid: {error}."))

@@ -23,6 +23,8 @@ pub enum Requirement {
     Caller {
         /// The permission.
         permission: Option<Permission>,
+        /// Whether it must be the person, with an access token: API keys are refused.
+        person: bool,
     },
 }
 
@@ -30,6 +32,8 @@ pub enum Requirement {
 pub trait Access: 'static {
     /// The permission; none for what is one's own.
     const PERMISSION: Option<Permission>;
+    /// Whether API keys are refused.
+    const PERSON: bool = false;
 }
 
 /// What is one's own: any caller.
@@ -38,6 +42,15 @@ pub struct Own;
 
 impl Access for Own {
     const PERMISSION: Option<Permission> = None;
+}
+
+/// What only the person decides, such as their keys and sessions: any caller with an access token.
+#[derive(Debug)]
+pub struct Person;
+
+impl Access for Person {
+    const PERMISSION: Option<Permission> = None;
+    const PERSON: bool = true;
 }
 
 /// One type for each permission, to stand in a handler's signature.
@@ -87,7 +100,7 @@ pub trait FirstArgument: FromRequest + 'static {
 }
 
 impl<A: Access> FirstArgument for Caller<A> {
-    const REQUIREMENT: Requirement = Requirement::Caller { permission: A::PERMISSION };
+    const REQUIREMENT: Requirement = Requirement::Caller { permission: A::PERMISSION, person: A::PERSON };
 }
 
 impl FirstArgument for Visitor {

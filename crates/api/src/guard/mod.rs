@@ -18,7 +18,7 @@ use futures_util::FutureExt;
 
 use caller::Proof;
 pub(crate) use caller::account;
-pub use caller::{Access, Caller, FirstArgument, Own, Requirement, Visitor, permission};
+pub use caller::{Access, Caller, FirstArgument, Own, Person, Requirement, Visitor, permission};
 pub use rate_headers::{whole_seconds, write as write_rate_headers};
 
 use crate::app::App;
@@ -53,7 +53,7 @@ async fn decide(requirement: Requirement, class: LimitClass, request: &ServiceRe
     let app =
         request.app_data::<web::Data<App>>().ok_or_else(|| ApiError::internal("the app has no state"))?;
     let address = RequestContext::of(request).address;
-    let Requirement::Caller { permission, .. } = requirement else {
+    let Requirement::Caller { permission, person } = requirement else {
         return Ok(app.auth.admit_visitor(address, class).await?);
     };
     let entered = match credential::read(request.headers()) {
@@ -64,6 +64,9 @@ async fn decide(requirement: Requirement, class: LimitClass, request: &ServiceRe
     };
     match entered {
         Ok((principal, admission)) => {
+            if person {
+                principal.require_session()?;
+            }
             request.extensions_mut().insert(Proof { principal, requirement });
             Ok(admission)
         }

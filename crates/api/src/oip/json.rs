@@ -65,6 +65,10 @@ type Parameters = BTreeMap<String, Value>;
 
 /// Reads the body of an inference call to a model with these inputs. The error says what to change.
 pub fn parse_infer_request(body: &[u8], specs: &[TensorSpec]) -> Result<ParsedInfer, String> {
+    // The reader would take a list for an object, its items for members in the order of their declaration.
+    if body.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
+        return Err("the body is not an inference request: it must be a JSON object".to_owned());
+    }
     let request: Request<'_> = serde_json::from_slice(body)
         .map_err(|error| format!("the body is not an inference request: {error}"))?;
     check_parameters(&request.parameters)?;

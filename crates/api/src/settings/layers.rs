@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use clap::{CommandFactory, Parser};
+use clap::builder::ValueParser;
+use clap::{Arg, CommandFactory, Parser};
 
 use super::{Settings, SettingsError};
 
@@ -18,35 +19,58 @@ type Values = BTreeMap<String, String>;
 /// Reads the settings from a TOML file (`file`, or what `MODELGATE_CONFIG` names), `.env` in the working directory and
 /// the environment; later layers win, empty values are unset.
 pub fn load(file: Option<&Path>) -> Result<Settings, SettingsError> {
+    parse(&merged(layers(file)?)?)
+}
+
+/// Every setting with the value in force, in the form of a `.env` file; secrets are hidden.
+pub fn in_force(file: Option<&Path>) -> Result<Vec<(String, String)>, SettingsError> {
+    let values = merged(layers(file)?)?;
+    parse(&values)?;
+    let shown = |argument: &Arg| {
+        let name = argument.get_long()?.to_owned();
+        let defaults = argument.get_default_values().iter().map(|value| value.to_string_lossy());
+        let value = match values.get(&name) {
+            Some(_) if is_secret(argument) => "(hidden)".into(),
+            Some(value) => value.clone(),
+            None => defaults.collect::<Vec<_>>().join(","),
+        };
+        Some((name, value))
+    };
+    Ok(Settings::command().get_arguments().filter_map(shown).collect())
+}
+
+fn is_secret(argument: &Arg) -> bool {
+    argument.get_value_parser().type_id() == ValueParser::new(super::secret).type_id()
+}
+
+fn layers(file: Option<&Path>) -> Result<[Values; 3], SettingsError> {
     let environment: Values = std::env::vars().collect();
     let file = file.map(Path::to_owned).or_else(|| named_file(&environment));
     let from_file = file.map(|path| read_toml(&path)).transpose()?.unwrap_or_default();
-    combine([from_file, read_dotenv()?, environment])
+    Ok([from_file, read_dotenv()?, environment])
 }
 
 fn named_file(environment: &Values) -> Option<PathBuf> {
     environment.get(FILE_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
-/// The settings that the layers, weakest first, make together.
-fn combine(layers: impl IntoIterator<Item = Values>) -> Result<Settings, SettingsError> {
+/// What the layers, weakest first, say together.
+fn merged(layers: impl IntoIterator<Item = Values>) -> Result<Values, SettingsError> {
     let known = names();
     let mut values = Values::new();
     for layer in layers {
         values.extend(known_values(&known, layer)?);
     }
+    Ok(values)
+}
+
+fn parse(values: &Values) -> Result<Settings, SettingsError> {
     let arguments = values.iter().map(|(name, value)| format!("--{name}={value}"));
     Settings::try_parse_from(arguments).map_err(|error| {
         let text = error.to_string();
         let text = text.trim_start_matches("error: ").replace("'--", "'");
-        SettingsError(
-            text.lines()
-                .take_while(|line| !line.starts_with("For more"))
-                .collect::<Vec<_>>()
-                .join("\n")
-                .trim()
-                .to_owned(),
-        )
+        let lines = text.lines().take_while(|line| !line.starts_with("For more"));
+        SettingsError(lines.collect::<Vec<_>>().join("\n").trim().to_owned())
     })
 }
 
@@ -139,6 +163,10 @@ fn plain(value: &toml::Value) -> Option<String> {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
+
+    fn combine<const N: usize>(layers: [Values; N]) -> Result<Settings, SettingsError> {
+        parse(&merged(layers)?)
+    }
 
     fn layer(pairs: &[(&str, &str)]) -> Values {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()

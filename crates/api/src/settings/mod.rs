@@ -17,7 +17,7 @@ mod tokens;
 
 use clap::Parser;
 
-pub use layers::load;
+pub use layers::{in_force, load};
 pub use limits::LimitSettings;
 pub use models::ModelSettings;
 pub use origins::{Network, Origins};

@@ -14,7 +14,7 @@ use super::lists::List;
 use crate::app::App;
 use crate::error::Result;
 use crate::extract::{Id, Json, PageParameters, Parameters};
-use crate::guard::{Caller, Own};
+use crate::guard::{Caller, Person};
 
 /// Longest lists in a key.
 const MAX_ENTRIES: u64 = 100;
@@ -109,7 +109,7 @@ impl From<ApiKey> for KeyView {
 #[utoipa::path(get, path = "/api/v1/api-keys", tag = "api-keys", params(PageParameters),
     responses((status = 200, body = List<KeyView>)))]
 pub async fn list(
-    caller: Caller<Own>,
+    caller: Caller<Person>,
     app: web::Data<App>,
     page: Parameters<PageParameters>,
 ) -> Result<web::Json<List<KeyView>>> {
@@ -119,7 +119,11 @@ pub async fn list(
 /// Make a key.
 #[utoipa::path(post, path = "/api/v1/api-keys", tag = "api-keys", request_body = NewKey,
     responses((status = 201, body = IssuedKeyView)))]
-pub async fn create(caller: Caller<Own>, app: web::Data<App>, body: Json<NewKey>) -> Result<impl Responder> {
+pub async fn create(
+    caller: Caller<Person>,
+    app: web::Data<App>,
+    body: Json<NewKey>,
+) -> Result<impl Responder> {
     let NewKey { name, scopes, models, expires_at, allowed_ips } = body.0;
     let request = auth::KeyRequest { name, scopes, models, allowed_ips, expires_at };
     let issued = app.auth.create_key(&caller.principal, request, &caller.origin).await?;
@@ -130,7 +134,7 @@ pub async fn create(caller: Caller<Own>, app: web::Data<App>, body: Json<NewKey>
 /// One of one's own keys.
 #[utoipa::path(get, path = "/api/v1/api-keys/{id}", tag = "api-keys", params(("id" = Uuid, Path)),
     responses((status = 200, body = KeyView), (status = 404, description = "No key of yours")))]
-pub async fn show(caller: Caller<Own>, app: web::Data<App>, id: Id) -> Result<web::Json<KeyView>> {
+pub async fn show(caller: Caller<Person>, app: web::Data<App>, id: Id) -> Result<web::Json<KeyView>> {
     Ok(web::Json(app.auth.key(&caller.principal, id.0).await?.into()))
 }
 
@@ -138,7 +142,7 @@ pub async fn show(caller: Caller<Own>, app: web::Data<App>, id: Id) -> Result<we
 #[utoipa::path(put, path = "/api/v1/api-keys/{id}", tag = "api-keys", params(("id" = Uuid, Path)),
     request_body = KeyChanges, responses((status = 200, body = KeyView), (status = 404, description = "No key of yours")))]
 pub async fn change(
-    caller: Caller<Own>,
+    caller: Caller<Person>,
     app: web::Data<App>,
     id: Id,
     body: Json<KeyChanges>,
@@ -151,7 +155,7 @@ pub async fn change(
 /// Revoke one of one's own keys; it is refused from the next request.
 #[utoipa::path(delete, path = "/api/v1/api-keys/{id}", tag = "api-keys", params(("id" = Uuid, Path)),
     responses((status = 204, description = "Revoked"), (status = 404, description = "No live key of yours")))]
-pub async fn revoke(caller: Caller<Own>, app: web::Data<App>, id: Id) -> Result<HttpResponse> {
+pub async fn revoke(caller: Caller<Person>, app: web::Data<App>, id: Id) -> Result<HttpResponse> {
     app.auth.revoke_key(&caller.principal, id.0, &caller.origin).await?;
     Ok(HttpResponse::NoContent().finish())
 }

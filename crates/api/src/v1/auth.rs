@@ -11,7 +11,7 @@ use super::users::{UserView, check_name};
 use crate::app::App;
 use crate::error::{ApiError, Code, Result};
 use crate::extract::Json;
-use crate::guard::{Caller, Own, Visitor};
+use crate::guard::{Caller, Person, Visitor};
 use crate::settings::Registration;
 
 /// An account to make.
@@ -123,15 +123,14 @@ pub async fn refresh(
 
 /// End this session: its access and refresh tokens are refused from now on.
 #[utoipa::path(post, path = "/api/v1/auth/logout", tag = "auth", responses((status = 204, description = "Ended")))]
-pub async fn logout(caller: Caller<Own>, app: web::Data<App>) -> Result<HttpResponse> {
+pub async fn logout(caller: Caller<Person>, app: web::Data<App>) -> Result<HttpResponse> {
     app.auth.logout(&caller.principal, &caller.origin).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
 /// End every session of one's own, this one included.
 #[utoipa::path(post, path = "/api/v1/auth/logout-all", tag = "auth", responses((status = 204, description = "Ended")))]
-pub async fn logout_all(caller: Caller<Own>, app: web::Data<App>) -> Result<HttpResponse> {
-    caller.principal.require_session()?;
+pub async fn logout_all(caller: Caller<Person>, app: web::Data<App>) -> Result<HttpResponse> {
     let account = caller.principal.account;
     app.auth.end_all_sessions(&caller.principal, account, None, "logout_all", &caller.origin).await?;
     Ok(HttpResponse::NoContent().finish())
@@ -141,7 +140,7 @@ pub async fn logout_all(caller: Caller<Own>, app: web::Data<App>) -> Result<Http
 #[utoipa::path(post, path = "/api/v1/auth/password", tag = "auth", request_body = ChangePassword,
     responses((status = 204, description = "Changed")))]
 pub async fn change_password(
-    caller: Caller<Own>,
+    caller: Caller<Person>,
     app: web::Data<App>,
     body: Json<ChangePassword>,
 ) -> Result<HttpResponse> {

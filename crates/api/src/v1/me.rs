@@ -11,7 +11,7 @@ use super::users::{UserView, check_name};
 use crate::app::App;
 use crate::error::{ApiError, Result};
 use crate::extract::{Json, Parameters};
-use crate::guard::{Caller, Own};
+use crate::guard::{Caller, Own, Person};
 
 /// What one may change about oneself.
 #[derive(Debug, Deserialize, ToSchema, Validate)]
@@ -85,7 +85,7 @@ pub async fn profile(caller: Caller<Own>, app: web::Data<App>) -> Result<web::Js
 /// Change one's own name.
 #[utoipa::path(put, path = "/api/v1/me", tag = "me", request_body = Rename, responses((status = 200, body = UserView)))]
 pub async fn rename(
-    caller: Caller<Own>,
+    caller: Caller<Person>,
     app: web::Data<App>,
     body: Json<Rename>,
 ) -> Result<web::Json<UserView>> {

@@ -11,7 +11,7 @@ use super::lists::List;
 use crate::app::App;
 use crate::error::Result;
 use crate::extract::{Id, PageParameters, Parameters};
-use crate::guard::{Caller, Own};
+use crate::guard::{Caller, Person};
 
 /// A session: one login and all its refreshes.
 #[derive(Debug, Serialize, ToSchema)]
@@ -46,7 +46,7 @@ impl From<Session> for SessionView {
 #[utoipa::path(get, path = "/api/v1/auth/sessions", tag = "auth", params(PageParameters),
     responses((status = 200, body = List<SessionView>)))]
 pub async fn list(
-    caller: Caller<Own>,
+    caller: Caller<Person>,
     app: web::Data<App>,
     page: Parameters<PageParameters>,
 ) -> Result<web::Json<List<SessionView>>> {
@@ -56,7 +56,7 @@ pub async fn list(
 /// End one of one's own sessions.
 #[utoipa::path(delete, path = "/api/v1/auth/sessions/{id}", tag = "auth", params(("id" = Uuid, Path)),
     responses((status = 204, description = "Ended"), (status = 404, description = "No live session of yours")))]
-pub async fn end(caller: Caller<Own>, app: web::Data<App>, id: Id) -> Result<HttpResponse> {
+pub async fn end(caller: Caller<Person>, app: web::Data<App>, id: Id) -> Result<HttpResponse> {
     app.auth.end_own_session(&caller.principal, id.0, &caller.origin).await?;
     Ok(HttpResponse::NoContent().finish())
 }

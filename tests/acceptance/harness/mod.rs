@@ -1,0 +1,85 @@
+//! What every promise needs: a server of its own on either engine pair, and clients that check each answer.
+//!
+//! `Server::start(pair, settings)` is the whole set-up; everything it makes goes when it is dropped.
+
+mod check;
+mod client;
+mod log;
+mod people;
+mod process;
+mod raw;
+mod secrets;
+mod server;
+mod services;
+mod world;
+
+pub use client::{Client, Reply};
+pub use people::{Person, Tokens};
+pub use process::Finished;
+pub use server::Server;
+pub use services::OwnRedis;
+pub use world::{Pair, World};
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Declares promises that hold on both engine pairs: `promise! { fn name(pair) { … } }` makes the tests
+/// `name::embedded` and `name::postgres_redis`.
+macro_rules! promise {
+    ($($(#[$meta:meta])* fn $name:ident($pair:ident) $body:block)+) => { $(
+        $(#[$meta])*
+        fn $name($pair: $crate::harness::Pair) $body
+        mod $name {
+            #[test]
+            fn embedded() {
+                super::$name($crate::harness::Pair::Embedded);
+            }
+            #[test]
+            fn postgres_redis() {
+                super::$name($crate::harness::Pair::Shared);
+            }
+        }
+    )+ };
+}
+
+pub(crate) use promise;
+
+/// The repository.
+pub fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the workspace")
+}
+
+/// A sample picture, such as `7-1`.
+pub fn sample(name: &str) -> Vec<u8> {
+    let path: PathBuf = workspace().join("models/digits/samples").join(format!("{name}.png"));
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Waits for something that happens a little later, asking again and again; fails after 10 s.
+#[track_caller]
+pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "{what}: not within 10 s");
+        std::thread::sleep(Duration::from_millis(25));
+    }
+}
+
+/// Does the same `count` times at once, each in a thread of its own, and gives the answers.
+pub fn at_once<T: Send>(count: usize, act: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    let start = std::sync::Barrier::new(count);
+    std::thread::scope(|scope| {
+        let run = |number| {
+            let (start, act) = (&start, &act);
+            scope.spawn(move || {
+                start.wait();
+                act(number)
+            })
+        };
+        let threads: Vec<_> = (0..count).map(run).collect();
+        threads.into_iter().map(|thread| thread.join().expect("a thread of the test")).collect()
+    })
+}

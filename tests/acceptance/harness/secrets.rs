@@ -1,0 +1,40 @@
+//! What must never stand in a log.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::Value;
+
+/// Shorter texts could stand in a log by chance.
+const SHORTEST: usize = 12;
+/// Members of bodies that are secrets.
+const MEMBERS: [&str; 6] =
+    ["password", "current_password", "new_password", "access_token", "refresh_token", "key"];
+
+/// Every secret that a test sent or got.
+#[derive(Clone, Debug, Default)]
+pub struct Secrets(Arc<Mutex<BTreeSet<String>>>);
+
+impl Secrets {
+    /// Keeps one.
+    pub fn remember(&self, secret: &str) {
+        if secret.len() >= SHORTEST {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(secret.to_owned());
+        }
+    }
+
+    /// Keeps those that stand in a JSON body.
+    pub fn remember_members(&self, body: &[u8]) {
+        let Ok(Value::Object(body)) = serde_json::from_slice(body) else { return };
+        for secret in MEMBERS.iter().filter_map(|name| body.get(*name)?.as_str()) {
+            self.remember(secret);
+        }
+    }
+
+    /// The lines of a log that tell one.
+    pub fn told_in(&self, log: &str) -> Vec<String> {
+        let secrets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let tells = |line: &&str| secrets.iter().any(|secret| line.contains(secret.as_str()));
+        log.lines().filter(tells).map(str::to_owned).collect()
+    }
+}

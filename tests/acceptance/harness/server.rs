@@ -1,0 +1,160 @@
+//! A running server.
+
+use std::net::SocketAddr;
+use std::process::Child;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::client::Client;
+use super::log::Log;
+use super::process::{self, Finished, Settings};
+use super::world::{Pair, World};
+
+/// Lets a test read /metrics.
+pub const METRICS_TOKEN: &str = "of-these-tests-0123456789-abcdefghij";
+/// How long a server may take to listen, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Lines of the log that a failed test shows.
+const SHOWN_LINES: usize = 40;
+
+/// A server process. Dropping it ends it, and fails the test when its log tells a secret or of a fault.
+pub struct Server {
+    /// What it shares with its replicas.
+    pub world: Arc<World>,
+    settings: Settings,
+    child: Child,
+    address: SocketAddr,
+    log: Log,
+    readers: Vec<JoinHandle<()>>,
+}
+
+impl Server {
+    /// A server on stores of its own.
+    #[track_caller]
+    pub fn start(pair: Pair, settings: &[(&str, &str)]) -> Self {
+        World::new(pair).start(settings)
+    }
+
+    /// Starts one; what it wrote when it does not come to listen.
+    pub(super) fn spawn(world: &Arc<World>, settings: Settings) -> Result<Self, String> {
+        let mut child =
+            process::command(&["serve"], &settings, &world.folder()).spawn().expect("the program starts");
+        let log = Log::default();
+        let output = log.follow(child.stdout.take().expect("a pipe"));
+        let errors = log.follow(child.stderr.take().expect("a pipe"));
+        let address = log.wait_for(PATIENCE, |line| {
+            (line["message"] == "listening").then(|| line["address"].as_str()?.parse().ok()).flatten()
+        });
+        let Some(address) = address else {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(log.text());
+        };
+        Ok(Self { world: Arc::clone(world), settings, child, address, log, readers: vec![output, errors] })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A client without a credential.
+    pub fn anon(&self) -> Client {
+        Client::new(self.address, self.world.secrets.clone())
+    }
+
+    /// A client with an access token.
+    pub fn user(&self, token: &str) -> Client {
+        self.world.secrets.remember(token);
+        self.anon().with("Authorization", &format!("Bearer {token}"))
+    }
+
+    /// A client with an API key.
+    pub fn key(&self, key: &str) -> Client {
+        self.world.secrets.remember(key);
+        self.anon().with("X-API-Key", key)
+    }
+
+    /// Moves the clock, of its replicas too.
+    pub fn advance(&self, by: Duration) {
+        self.world.advance(by);
+    }
+
+    /// Runs a command with the settings of this server.
+    #[track_caller]
+    pub fn cli(&self, arguments: &[&str], input: &str) -> Finished {
+        process::run(process::command(arguments, &self.settings, &self.world.folder()), input)
+    }
+
+    /// All it has logged.
+    pub fn log(&self) -> String {
+        self.log.text()
+    }
+
+    /// The log's entries; `target: access` are those of requests.
+    pub fn log_entries(&self) -> Vec<Value> {
+        self.log.entries()
+    }
+
+    /// Waits for an entry of the log.
+    #[track_caller]
+    pub fn wait_for_log(&self, what: &str, find: impl Fn(&Value) -> bool) -> Value {
+        let found = self.log.wait_for(PATIENCE, |entry| find(entry).then(|| entry.clone()));
+        found.unwrap_or_else(|| panic!("the log tells of no {what}"))
+    }
+
+    /// A number in /metrics, all series of the name together.
+    #[track_caller]
+    pub fn metric(&self, name: &str) -> f64 {
+        let reply = self.anon().with("Authorization", &format!("Bearer {METRICS_TOKEN}")).get("/metrics");
+        let text = reply.is(200).text();
+        let series = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));
+        let value = |line: &str| line.rsplit(' ').next()?.parse::<f64>().ok();
+        text.lines().filter(series).filter_map(value).sum()
+    }
+
+    /// Sends SIGTERM.
+    pub fn terminate(&self) {
+        process::terminate(&self.child);
+    }
+
+    /// Waits for its end and gives its exit code.
+    #[track_caller]
+    pub fn wait(&mut self) -> Option<i32> {
+        let status = process::wait(&mut self.child).expect("the server ends in time");
+        self.readers.drain(..).for_each(|reader| reader.join().expect("a reader"));
+        status.code()
+    }
+
+    /// Stops it as an operator would and gives its exit code.
+    #[track_caller]
+    pub fn stop(&mut self) -> Option<i32> {
+        self.terminate();
+        self.wait()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.readers.drain(..).for_each(|reader| drop(reader.join()));
+        let log = self.log();
+        if std::thread::panicking() {
+            let lines: Vec<&str> = log.lines().collect();
+            eprintln!(
+                "the end of the server's log:\n{}",
+                lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n")
+            );
+            return;
+        }
+        let told = self.world.secrets.told_in(&log);
+        assert!(told.is_empty(), "the log tells secrets:\n{}", told.join("\n"));
+        for fault in ["internal error", "panicked at"] {
+            assert!(!log.contains(fault), "the log tells of a fault:\n{log}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! What a server's replicas share: the stores, the data directory, the clock, and the secrets that a test knows.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::process::{self, Finished, Settings};
+use super::secrets::Secrets;
+use super::server::{METRICS_TOKEN, Server};
+use super::services::{OwnDatabase, own_redis_database};
+use super::workspace;
+
+/// Which engines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pair {
+    /// SQLite and memory.
+    Embedded,
+    /// Postgres and Redis.
+    Shared,
+}
+
+/// Limits are off unless a test asks for them.
+const SETTINGS: [(&str, &str); 14] = [
+    ("APP_ENV", "development"),
+    ("PORT", "0"),
+    ("LOG_LEVEL", "info"),
+    ("WORKERS", "2"),
+    ("DATABASE_MAX_CONNECTIONS", "5"),
+    // A busy machine must not look like an outage.
+    ("REDIS_TIMEOUT_MS", "2000"),
+    ("METRICS_TOKEN", METRICS_TOKEN),
+    ("GUARD_PER_SECOND", "0"),
+    ("RATE_LIMIT_PER_MINUTE", "0"),
+    ("RATE_LIMIT_INFER_PER_MINUTE", "0"),
+    ("RATE_LIMIT_READ_PER_MINUTE", "0"),
+    ("RATE_LIMIT_PER_HOUR", "0"),
+    ("RATE_LIMIT_LOGIN_PER_MINUTE", "0"),
+    ("RATE_LIMIT_REGISTER_PER_MINUTE", "0"),
+];
+
+/// Stores of a test's own, on which any number of servers can start.
+#[derive(Debug)]
+pub struct World {
+    settings: Settings,
+    /// Seconds.
+    clock: Mutex<f64>,
+    folder: TempDir,
+    database: Option<OwnDatabase>,
+    pub(super) secrets: Secrets,
+}
+
+impl World {
+    /// Empty stores.
+    pub fn new(pair: Pair) -> Arc<Self> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut settings: Settings = SETTINGS.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let mut set = |name: &str, value: &Path| settings.insert(name.into(), value.display().to_string());
+        set("MODEL_DIR", &workspace().join("models"));
+        set("DATA_DIR", &folder.path().join("data"));
+        set("TEST_CLOCK", &folder.path().join("clock"));
+        let database = (pair == Pair::Shared).then(OwnDatabase::create);
+        if let Some(database) = &database {
+            settings.insert("DATABASE_URL".into(), database.url.clone());
+            settings.insert("REDIS_URL".into(), own_redis_database());
+        }
+        let secrets = Secrets::default();
+        secrets.remember(METRICS_TOKEN);
+        Arc::new(Self { settings, clock: Mutex::default(), folder, database, secrets })
+    }
+
+    /// Starts a server on these stores; later settings win, an empty value unsets one.
+    #[track_caller]
+    pub fn start(self: &Arc<Self>, settings: &[(&str, &str)]) -> Server {
+        Server::spawn(self, self.settings(settings))
+            .unwrap_or_else(|log| panic!("the server does not start:\n{log}"))
+    }
+
+    /// Runs a command to its end: one of the command line, or a `serve` that is refused.
+    #[track_caller]
+    pub fn run(&self, arguments: &[&str], settings: &[(&str, &str)], input: &str) -> Finished {
+        process::run(process::command(arguments, &self.settings(settings), self.folder.path()), input)
+    }
+
+    /// Moves the clock of every server here.
+    pub fn advance(&self, by: Duration) {
+        self.turn(by.as_secs_f64());
+    }
+
+    /// Moves it back, as when a machine's clock is set right.
+    pub fn turn_back(&self, by: Duration) {
+        self.turn(-by.as_secs_f64());
+    }
+
+    fn turn(&self, seconds: f64) {
+        let mut offset = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        *offset += seconds;
+        // Renamed into place: a server must not read half a number.
+        let (new, file) = (self.folder.path().join("clock.new"), self.folder.path().join("clock"));
+        std::fs::write(&new, offset.to_string()).expect("the clock's file");
+        std::fs::rename(new, file).expect("the clock's file");
+    }
+
+    /// A folder that goes with this world.
+    pub fn folder(&self) -> PathBuf {
+        self.folder.path().to_owned()
+    }
+
+    /// The address of the Postgres database, where there is one.
+    pub fn database_url(&self) -> Option<&str> {
+        self.database.as_ref().map(|database| database.url.as_str())
+    }
+
+    fn settings(&self, settings: &[(&str, &str)]) -> Settings {
+        let mut all = self.settings.clone();
+        all.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        all
+    }
+}
