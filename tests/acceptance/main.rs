@@ -4,13 +4,24 @@
 
 mod harness;
 
+mod administration;
 mod api_keys;
 mod images;
+mod limits;
 mod login;
 mod logout;
 mod main_job;
+mod metering;
+mod models_absent;
+mod openapi;
+mod outage;
 mod packaging;
-mod routes_matrix;
 mod refresh;
+mod round_trips;
+mod routes_matrix;
+mod settings;
+mod shutdown;
 mod tensors;
+mod tokens;
+mod two_replicas;
 mod workspace;

@@ -23,7 +23,7 @@ pub fn install() -> std::result::Result<PrometheusHandle, metrics_exporter_prome
 
 /// The metrics of this process, in Prometheus's text format; for METRICS_TOKEN as a bearer token, or a caller with
 /// `system:manage`.
-#[utoipa::path(get, path = "/metrics", tag = "operations", security(("bearer" = ["system:manage"])),
+#[utoipa::path(get, path = "/metrics", tag = "operations", security(("bearer" = ["system:manage"]), ("api_key" = ["system:manage"])),
     responses((status = 200, description = "Prometheus text format", body = String, content_type = "text/plain"),
               (status = 401, description = "No valid credential"), (status = 403, description = "The caller may not")))]
 pub async fn scrape(visitor: Visitor, app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse> {

@@ -16,7 +16,7 @@ use crate::app::{App, Standing};
 use crate::metering::{FLUSH_INTERVAL, Metering};
 use crate::middleware::Guard;
 use crate::settings::Settings;
-use crate::{background, documentation, metrics, middleware, routes, start};
+use crate::{background, cli, documentation, metrics, middleware, routes, start};
 
 /// How long a client may take to send its request's head, and an idle connection is kept.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -35,9 +35,10 @@ impl Server {
     /// Opens the stores, loads the models and listens; nothing is answered yet.
     pub async fn build(settings: Settings) -> Result<Self, String> {
         start::check(&settings).map_err(|error| error.to_string())?;
-        let shown = |error: storage::Error| error.to_string();
-        let store = start::store(&settings).await.map_err(shown)?;
-        let ephemeral = start::ephemeral(&settings).map_err(shown)?;
+        let database = |error: storage::Error| format!("database: {}", cli::told(&error));
+        let store = start::store(&settings).await.map_err(database)?;
+        let ephemeral =
+            start::ephemeral(&settings).map_err(|error| format!("redis: {}", cli::told(&error)))?;
         let replica = Uuid::now_v7();
         background::announce(&store, replica, ephemeral.is_redis()).await?;
         let auth = start::auth(&settings, store.clone(), ephemeral.clone()).await?;

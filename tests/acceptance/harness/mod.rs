@@ -4,6 +4,7 @@
 
 mod check;
 mod client;
+mod door;
 mod log;
 mod people;
 mod process;
@@ -14,8 +15,10 @@ mod services;
 mod world;
 
 pub use client::{Client, Reply};
+pub use door::Door;
 pub use people::{Person, Tokens};
 pub use process::Finished;
+pub use raw::read_all;
 pub use server::Server;
 pub use services::OwnRedis;
 pub use world::{Pair, World};

@@ -60,11 +60,12 @@ impl Create {
     async fn run(self, settings: Settings) -> CommandResult {
         self.check()?;
         let password = if self.password.generate { generated()? } else { typed()? };
-        let store = start::store(&settings).await.map_err(|error| error.to_string())?;
+        let store =
+            start::store(&settings).await.map_err(|error| format!("database: {}", super::told(&error)))?;
         let ephemeral = start::ephemeral(&settings).map_err(|error| error.to_string())?;
         let auth = start::auth(&settings, store, ephemeral).await?;
         let request = NewUserRequest { email: self.email, name: self.name, password: password.clone() };
-        let user = auth.create_user(request, Role::Admin, &Origin::default()).await.map_err(told)?;
+        let user = auth.create_user(request, Role::Admin, &Origin::default()).await.map_err(explained)?;
         if self.password.generate {
             print(password.expose_secret());
         } else {
@@ -93,7 +94,7 @@ fn typed() -> Result<SecretString, String> {
     Ok(text.trim_end_matches(['\r', '\n']).into())
 }
 
-fn told(error: auth::Error) -> String {
+fn explained(error: auth::Error) -> String {
     match error {
         auth::Error::Invalid(violations) => {
             let lines =

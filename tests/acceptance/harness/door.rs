@@ -1,0 +1,87 @@
+//! A door between a server and a store, to be shut: every connection through it breaks, and none comes through.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+/// Forwards connections to a store while it is open. It lasts as long as the test process.
+#[derive(Debug)]
+pub struct Door {
+    address: SocketAddr,
+    state: Arc<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    shut: AtomicBool,
+    connections: Mutex<Vec<TcpStream>>,
+}
+
+impl Door {
+    /// An open door before the server at `target`, written as `host:port`.
+    pub fn before(target: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let door = Self { address: listener.local_addr().expect("an address"), state: Arc::default() };
+        let (state, target) = (Arc::clone(&door.state), target.to_owned());
+        thread::spawn(move || {
+            for visitor in listener.incoming().map_while(Result::ok) {
+                // A visitor before a shut door is dropped, which closes the connection.
+                if !state.shut.load(Ordering::SeqCst) {
+                    state.let_in(visitor, &target);
+                }
+            }
+        });
+        door
+    }
+
+    /// The same address of a database with this door in front.
+    pub fn in_front_of(database_url: &str) -> (Self, String) {
+        let host = database_url.split(['@', '/', '?']).find(|part| part.contains(':') && part.contains('.'));
+        let host = host.expect("an address with a port");
+        let door = Self::before(host);
+        let url = database_url.replacen(host, &door.address.to_string(), 1);
+        (door, url)
+    }
+
+    /// Breaks every connection and lets nobody in.
+    pub fn shut(&self) {
+        self.state.shut.store(true, Ordering::SeqCst);
+        for connection in self.state.connections().drain(..) {
+            let _ = connection.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Lets connections through again.
+    pub fn open(&self) {
+        self.state.shut.store(false, Ordering::SeqCst);
+    }
+}
+
+impl State {
+    fn connections(&self) -> std::sync::MutexGuard<'_, Vec<TcpStream>> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn let_in(&self, visitor: TcpStream, target: &str) {
+        let Ok(store) = TcpStream::connect(target) else { return };
+        let both = (visitor.try_clone(), store.try_clone(), visitor.try_clone(), store.try_clone());
+        let (Ok(from_visitor), Ok(to_store), Ok(kept), Ok(kept_too)) = both else { return };
+        self.connections().extend([kept, kept_too]);
+        thread::spawn(move || carry(from_visitor, to_store));
+        thread::spawn(move || carry(store, visitor));
+    }
+}
+
+/// Carries bytes one way until one side ends.
+fn carry(mut from: TcpStream, mut to: TcpStream) {
+    let mut buffer = [0; 16 << 10];
+    while let Ok(length @ 1..) = from.read(&mut buffer) {
+        if to.write_all(&buffer[..length]).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(Shutdown::Both);
+    let _ = from.shutdown(Shutdown::Both);
+}

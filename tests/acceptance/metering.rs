@@ -1,0 +1,101 @@
+//! What was used is told to whoever used it, once.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Person, Server, World, eventually, promise, sample};
+
+const USAGE: &str = "/api/v1/me/usage";
+
+/// The sum of a column of someone's usage.
+fn total(items: &[Value], column: &str) -> i64 {
+    items.iter().map(|item| item[column].as_i64().expect("a number")).sum()
+}
+
+/// Someone's usage, once it tells of this many requests.
+#[track_caller]
+fn usage(person: &Person, requests: i64) -> Vec<Value> {
+    eventually("usage is written", || {
+        let items = person.api.get(USAGE).is(200).items();
+        (total(&items, "requests") == requests).then_some(items)
+    })
+}
+
+fn tensor(rows: usize) -> Value {
+    let data = vec![0.0; rows * 64];
+    json!({"inputs": [{"name": "x", "shape": [rows, 64], "datatype": "FP32", "data": data}]})
+}
+
+promise! {
+    fn usage_is_told_by_day_model_and_credential(pair) {
+        let server = Server::start(pair, &[]);
+        let (ada, grace) = (server.person("ada"), server.person("grace"));
+        assert!(ada.api.get(USAGE).is(200).items().is_empty());
+        let (id, key) = ada.make_key_with(json!({"name": "a key", "scopes": ["models:infer"]}));
+        let picture = sample("1-1");
+        for _ in 0..3 {
+            ada.api.predict(&picture).is(200);
+        }
+        server.key(&key).post("/v2/models/digits/infer", &tensor(5)).is(200);
+        let items = usage(&ada, 4);
+        let (by_key, by_token): (Vec<Value>, Vec<Value>) = items.into_iter().partition(|item| item["api_key_id"].is_string());
+        assert_eq!((by_key.len(), by_token.len()), (1, 1));
+        assert_eq!(by_key[0]["api_key_id"], id.as_str());
+        assert_eq!((total(&by_token, "requests"), total(&by_token, "inferences"), total(&by_token, "images")), (3, 3, 3));
+        assert_eq!(total(&by_token, "bytes"), 3 * picture.len() as i64);
+        assert_eq!((total(&by_key, "requests"), total(&by_key, "inferences"), total(&by_key, "images")), (1, 5, 0));
+        assert_eq!((&by_key[0]["model"], &by_key[0]["version"]), (&json!("digits"), &json!("1")));
+        assert!(total(&by_token, "compute_microseconds") > 0);
+        assert!(grace.api.get(USAGE).is(200).items().is_empty(), "one's own only");
+        let used = ada.api.get(&format!("/api/v1/api-keys/{id}")).is(200).json();
+        assert!(used["last_used_at"].is_string(), "{used}");
+        assert_eq!(used["last_used_address"], "127.0.0.0/24", "{used}");
+    }
+
+    fn a_failure_is_counted_and_not_charged(pair) {
+        let server = Server::start(pair, &[]);
+        let ada = server.person("ada");
+        ada.api.predict(b"no picture").is(400);
+        ada.api.predict(&sample("1-1")[..40]).is(400);
+        ada.api.predict(&sample("1-1")).is(200);
+        let items = usage(&ada, 3);
+        assert_eq!((total(&items, "failures"), total(&items, "inferences"), total(&items, "images")), (2, 1, 1));
+        ada.api.send("POST", "/api/v1/models/nothing/predict", Some("image/png"), &sample("1-1")).is(404);
+        server.anon().predict(&sample("1-1")).is(401);
+        ada.api.predict(&sample("1-1")).is(200);
+        assert_eq!(total(&usage(&ada, 4), "failures"), 2, "what reached no model is not usage");
+    }
+
+    fn each_day_is_told_for_itself(pair) {
+        let server = Server::start(pair, &[("JWT_ACCESS_TOKEN_EXPIRES", "86400")]);
+        let ada = server.person("ada");
+        ada.api.predict(&sample("1-1")).is(200);
+        usage(&ada, 1);
+        server.advance(Duration::from_secs(24 * 3600));
+        let ada = server.log_in(&ada.email, &ada.password);
+        ada.api.predict(&sample("1-1")).is(200);
+        let items = usage(&ada, 2);
+        assert_eq!(items.len(), 2, "{items:?}");
+        let day = |index: usize| items[index]["day"].as_str().expect("a day").to_owned();
+        assert_ne!(day(0), day(1));
+        let one = ada.api.get(&format!("{USAGE}?from={0}&to={0}", day(0))).is(200).items();
+        assert_eq!((one.len(), &one[0]["day"]), (1, &json!(day(0))));
+        ada.api.get(&format!("{USAGE}?from=2026-01-02&to=2026-01-01")).invalid(&["from"]);
+        ada.api.get(&format!("{USAGE}?from=2020-01-01&to=2026-01-01")).invalid(&["from"]);
+        ada.api.get(&format!("{USAGE}?from=yesterday")).refused(400, "malformed_request");
+    }
+
+    fn a_stop_loses_nothing(pair) {
+        let world = World::new(pair);
+        let mut server = world.start(&[]);
+        let ada = server.person("ada");
+        for _ in 0..7 {
+            ada.api.predict(&sample("1-1")).is(200);
+        }
+        assert_eq!(server.stop(), Some(0));
+        let again = world.start(&[]);
+        let items = again.user(&ada.tokens.access).get(USAGE).is(200).items();
+        assert_eq!(total(&items, "requests"), 7, "{items:?}");
+    }
+}

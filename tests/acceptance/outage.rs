@@ -1,0 +1,152 @@
+//! A store that is gone: the server says so, does what it can without it, forgets no revocation and recovers.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::harness::{Door, OwnRedis, Pair, Server, World, at_once, eventually, sample};
+
+const ME: &str = "/api/v1/me";
+const MODELS: &str = "/api/v1/models";
+
+/// Waits until the server says that exactly this is missing; it takes requests all the while.
+#[track_caller]
+fn is_degraded(server: &Server, missing: &[&str]) {
+    eventually(&format!("missing: {missing:?}"), || {
+        server.anon().get("/health/ready").is(200);
+        let health = server.anon().get("/health").is(200).json();
+        let expected = if missing.is_empty() { Value::Null } else { json!(missing) };
+        (health["degraded"] == expected).then(|| {
+            let status = if missing.is_empty() { "ok" } else { "degraded" };
+            assert_eq!(health["status"], status, "{health}");
+        })
+    });
+}
+
+#[test]
+fn without_redis_the_work_goes_on_and_limits_hold() {
+    let mut redis = OwnRedis::start();
+    let settings = [("REDIS_URL", &*redis.url()), ("RATE_LIMIT_INFER_PER_MINUTE", "5"), ("RATE_LIMIT_LOGIN_PER_MINUTE", "5")];
+    let server = World::new(Pair::Shared).start(&settings);
+    let ada = server.person("ada");
+    let key = server.key(&ada.make_key(&["models:infer", "models:read"]));
+    is_degraded(&server, &[]);
+    for _ in 0..5 {
+        ada.api.predict(&sample("1-1")).is(200);
+    }
+    ada.api.predict(&sample("1-1")).is(429);
+
+    redis.kill();
+    let answers: Vec<u16> = (0..8).map(|_| key.predict(&sample("1-1")).status).collect();
+    assert_eq!(answers, [200, 200, 200, 200, 200, 429, 429, 429], "counted in the process meanwhile");
+    is_degraded(&server, &["redis"]);
+    key.get(MODELS).is(200);
+    let guesses = at_once(20, |_| server.try_log_in("nobody@example.com", "Wrong-horse-battery-9").status);
+    assert_eq!(guesses.iter().filter(|status| **status == 401).count(), 5, "{guesses:?}");
+    server.advance(Duration::from_secs(60));
+    let laptop = server.log_in(&ada.email, &ada.password);
+    laptop.api.predict(&sample("1-1")).is(200);
+    laptop.api.act("/api/v1/auth/logout").is(204);
+    laptop.api.get(ME).refused(401, "invalid_token");
+    server.refresh(&ada.tokens.refresh).is(200);
+
+    redis.resume();
+    is_degraded(&server, &[]);
+    ada.api.get(ME).is(200);
+    laptop.api.get(ME).refused(401, "invalid_token");
+    let refused = (0..6).map(|_| ada.api.predict(&sample("1-1")).status).filter(|status| *status == 429).count();
+    assert_eq!(refused, 1, "Redis counts again");
+}
+
+#[test]
+fn a_redis_that_does_not_answer_costs_a_moment_and_not_every_request() {
+    let redis = OwnRedis::start();
+    let settings = [("REDIS_URL", &*redis.url()), ("REDIS_TIMEOUT_MS", "100"), ("RATE_LIMIT_READ_PER_MINUTE", "1000")];
+    let server = World::new(Pair::Shared).start(&settings);
+    let ada = server.person("ada");
+    redis.freeze(true);
+    let started = Instant::now();
+    for _ in 0..100 {
+        ada.api.get(ME).is(200);
+    }
+    let took = started.elapsed();
+    redis.freeze(false);
+    assert!(took < Duration::from_secs(6), "100 requests took {took:?}");
+    is_degraded(&server, &[]);
+}
+
+#[test]
+fn the_server_starts_without_redis() {
+    let mut redis = OwnRedis::start();
+    redis.kill();
+    let server = World::new(Pair::Shared).start(&[("REDIS_URL", &redis.url()), ("RATE_LIMIT_READ_PER_MINUTE", "100")]);
+    is_degraded(&server, &["redis"]);
+    let ada = server.person("ada");
+    ada.api.predict(&sample("1-1")).is(200);
+    redis.resume();
+    is_degraded(&server, &[]);
+    ada.api.get(ME).is(200);
+}
+
+#[test]
+fn a_revocation_reaches_the_other_replica_without_redis_and_outlives_its_return() {
+    let mut redis = OwnRedis::start();
+    let url = redis.url();
+    let world = World::new(Pair::Shared);
+    let (first, second) = (world.start(&[("REDIS_URL", &url)]), world.start(&[("REDIS_URL", &url)]));
+    let (ada, grace) = (first.person("ada"), first.person("grace"));
+    let (id, text) = ada.make_key_with(json!({"name": "a key", "scopes": ["models:read"]}));
+    let (key, there) = (second.key(&text), second.user(&grace.tokens.access));
+    (key.get(MODELS).is(200), there.get(ME).is(200));
+
+    redis.kill();
+    ada.api.delete(&format!("/api/v1/api-keys/{id}")).is(204);
+    grace.api.act("/api/v1/auth/logout").is(204);
+    first.key(&text).get(MODELS).refused(401, "invalid_token");
+    let started = Instant::now();
+    eventually("the other replica hears of it", || (key.get(MODELS).status == 401).then_some(()));
+    eventually("the other replica hears of it", || (there.get(ME).status == 401).then_some(()));
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+
+    // It comes back empty: what it does not know must not count as not revoked.
+    redis.resume();
+    is_degraded(&second, &[]);
+    key.get(MODELS).refused(401, "invalid_token");
+    there.get(ME).refused(401, "invalid_token");
+    first.key(&text).get(MODELS).refused(401, "invalid_token");
+}
+
+#[test]
+fn without_the_database_known_callers_are_served_and_others_told_to_wait() {
+    let world = World::new(Pair::Shared);
+    let (door, url) = Door::in_front_of(world.database_url().expect("Postgres"));
+    let server = world.start(&[("DATABASE_URL", &url)]);
+    let ada = server.person("ada");
+    let unseen = server.try_log_in(&ada.email, &ada.password).is(200).member("access_token");
+    ada.api.predict(&sample("1-1")).is(200);
+
+    door.shut();
+    for _ in 0..5 {
+        ada.api.predict(&sample("1-1")).is(200);
+    }
+    is_degraded(&server, &["database"]);
+    ada.api.predict(&sample("1-1")).is(200);
+    for answer in [server.try_log_in(&ada.email, &ada.password), server.user(&unseen).get(ME), ada.api.get(ME)] {
+        answer.refused(503, "unavailable");
+    }
+    ada.api.act("/api/v1/auth/logout").refused(503, "unavailable");
+    server.anon().get("/.well-known/jwks.json").is(200);
+    server.anon().get("/v2/health/ready").is(200);
+
+    door.open();
+    is_degraded(&server, &[]);
+    server.user(&unseen).get(ME).is(200);
+    let usage = eventually("what was used meanwhile is written", || {
+        let items = ada.api.get("/api/v1/me/usage").is(200).items();
+        let requests: i64 = items.iter().filter_map(|item| item["requests"].as_i64()).sum();
+        (requests >= 7).then_some(requests)
+    });
+    assert_eq!(usage, 7, "once");
+    ada.api.act("/api/v1/auth/logout").is(204);
+    ada.api.get(ME).is(401);
+}
