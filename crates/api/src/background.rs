@@ -20,16 +20,19 @@ const HEARTBEAT_BELIEVED: chrono::Duration = chrono::Duration::seconds(15);
 /// Says that this replica lives; without Redis, Postgres refuses a second one, whose limits would be its own.
 pub async fn announce(store: &Store, replica: Uuid, has_redis: bool) -> Result<(), String> {
     let result: storage::Result<i64> = async {
-        let mut tx = store.begin(Scope::Service(Service::Setup)).await?;
         let since = store.clock().now() - HEARTBEAT_BELIEVED;
-        let others = tx.replicas().others_live(replica, since).await?;
+        // Told before it is asked: of two that start at once, at least one sees the other.
+        let mut tx = store.begin(Scope::Service(Service::Setup)).await?;
         tx.replicas().heartbeat(replica).await?;
         tx.commit().await?;
-        Ok(others)
+        let mut tx = store.read(Scope::Service(Service::Setup)).await?;
+        tx.replicas().others_live(replica, since).await
     }
     .await;
     let others = result.map_err(|error| error.to_string())?;
     if store.is_postgres() && !has_redis && others > 0 {
+        // One that was refused must not be in its successor's way.
+        leave(store, replica).await.map_err(|error| error.to_string())?;
         return Err(
             "another replica is live on this database; set REDIS_URL, or wait 15 s after one was killed"
                 .into(),

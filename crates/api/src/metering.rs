@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use auth::Credential;
+use auth::{Credential, Principal};
 use bytes::Bytes;
 use chrono::{DateTime, NaiveDate, Utc};
 use inference::{Model, Timing};
@@ -14,7 +14,6 @@ use storage::{KeyUse, Scope, Service, Store, UsageEntry};
 use uuid::Uuid;
 
 use crate::error::Result;
-use crate::guard::{Access, Caller};
 
 /// How often usage is written: what a crash can lose.
 pub const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
@@ -94,9 +93,9 @@ impl Metering {
     }
 
     /// Notes the work of an inference and how it went, and passes its answer on.
-    pub fn settle<A: Access, Answer>(
+    pub fn settle<Answer>(
         &self,
-        caller: &Caller<A>,
+        (principal, address): (&Principal, Option<IpAddr>),
         model: &Model,
         work: Work,
         answer: std::result::Result<Answer, inference::Error>,
@@ -104,19 +103,26 @@ impl Metering {
     ) -> Result<Answer> {
         let timing = answer.as_ref().ok().map(timing);
         report(model, timing.as_ref(), answer.as_ref().err());
-        self.note(caller, model, work, timing.map(|timing| timing.compute));
+        self.note(principal, address, model, work, timing.map(|timing| timing.compute));
         Ok(answer?)
     }
 
     /// `compute` is none for a failure, which is counted but not charged.
-    fn note<A: Access>(&self, caller: &Caller<A>, model: &Model, work: Work, compute: Option<Duration>) {
+    fn note(
+        &self,
+        principal: &Principal,
+        address: Option<IpAddr>,
+        model: &Model,
+        work: Work,
+        compute: Option<Duration>,
+    ) {
         let now = self.store.clock().now();
-        let key = match caller.principal.credential {
+        let key = match principal.credential {
             Credential::ApiKey { id } => id,
             Credential::Session { .. } => Uuid::nil(),
         };
         let account = Account {
-            account: caller.principal.account,
+            account: principal.account,
             key,
             model: model.name().to_owned(),
             version: model.version().to_owned(),
@@ -124,7 +130,7 @@ impl Metering {
         };
         let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
         if !key.is_nil() {
-            ledger.keys.insert(key, (now, caller.origin.address.map(truncated)));
+            ledger.keys.insert(key, (now, address.map(truncated)));
         }
         let counts = ledger.usage.entry(account).or_default();
         counts.requests += 1;

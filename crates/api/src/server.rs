@@ -16,7 +16,7 @@ use crate::app::{App, Standing};
 use crate::metering::{FLUSH_INTERVAL, Metering};
 use crate::middleware::Guard;
 use crate::settings::Settings;
-use crate::{background, cli, documentation, metrics, middleware, routes, start};
+use crate::{background, documentation, metrics, middleware, routes, start};
 
 /// How long a client may take to send its request's head, and an idle connection is kept.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -35,10 +35,10 @@ impl Server {
     /// Opens the stores, loads the models and listens; nothing is answered yet.
     pub async fn build(settings: Settings) -> Result<Self, String> {
         start::check(&settings).map_err(|error| error.to_string())?;
-        let database = |error: storage::Error| format!("database: {}", cli::told(&error));
+        let database = |error: storage::Error| format!("database: {}", start::told(&error));
         let store = start::store(&settings).await.map_err(database)?;
         let ephemeral =
-            start::ephemeral(&settings).map_err(|error| format!("redis: {}", cli::told(&error)))?;
+            start::ephemeral(&settings).map_err(|error| format!("redis: {}", start::told(&error)))?;
         let replica = Uuid::now_v7();
         background::announce(&store, replica, ephemeral.is_redis()).await?;
         let auth = start::auth(&settings, store.clone(), ephemeral.clone()).await?;
@@ -109,25 +109,8 @@ impl Server {
     }
 }
 
-/// The bounds of the inference crate, as the settings have them.
-pub fn inference_settings(settings: &Settings) -> inference::Settings {
-    let models = &settings.models;
-    let defaults = inference::Settings::default();
-    inference::Settings {
-        model_dir: models.model_dir.clone(),
-        runtime_library: models.ort_dylib_path.clone(),
-        queue_capacity: models.model_queue_capacity,
-        max_model_bytes: models.max_model_size_mb << 20,
-        max_image_bytes: settings.sizes.image_bytes(),
-        max_image_pixels: models.max_image_pixels,
-        max_image_side: models.max_image_side,
-        decode_threads: models.image_threads.map_or(defaults.decode_threads, std::num::NonZeroUsize::get),
-        ..defaults
-    }
-}
-
 async fn load_models(settings: &Settings) -> Result<Registry, String> {
-    let settings = inference_settings(settings);
+    let settings = start::inference(settings);
     tokio::task::spawn_blocking(|| Registry::open(settings)).await.map_err(|error| error.to_string())
 }
 

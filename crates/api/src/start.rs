@@ -93,3 +93,31 @@ pub async fn auth(settings: &Settings, store: Store, ephemeral: Ephemeral) -> Re
     };
     Auth::start(store, ephemeral, auth_settings).await.map_err(|error| error.to_string())
 }
+
+/// The bounds of the inference crate, as the settings have them.
+pub fn inference(settings: &Settings) -> inference::Settings {
+    let models = &settings.models;
+    let defaults = inference::Settings::default();
+    inference::Settings {
+        model_dir: models.model_dir.clone(),
+        runtime_library: models.ort_dylib_path.clone(),
+        queue_capacity: models.model_queue_capacity,
+        max_model_bytes: models.max_model_size_mb << 20,
+        max_image_bytes: settings.sizes.image_bytes(),
+        max_image_pixels: models.max_image_pixels,
+        max_image_side: models.max_image_side,
+        decode_threads: models.image_threads.map_or(defaults.decode_threads, std::num::NonZeroUsize::get),
+        ..defaults
+    }
+}
+
+/// An error with its causes, for the operator who has to mend them.
+pub fn told(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

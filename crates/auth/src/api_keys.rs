@@ -8,9 +8,10 @@ use uuid::Uuid;
 
 use crate::access::{Permission, Permissions};
 use crate::audit::Entry;
-use crate::authentication::{self, Principal};
+use crate::authentication;
 use crate::events::Event;
 use crate::freshness::Watched;
+use crate::principal::Principal;
 use crate::service::Origin;
 use crate::{Auth, Error, Result, Violations, key_format};
 

@@ -9,94 +9,15 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use ipnet::IpNet;
 use storage::{AccountStanding, Scope, Service};
-use uuid::Uuid;
 
-use crate::access::{Permission, Permissions};
+use crate::access::Permissions;
 use crate::cache::PrincipalCache;
-use crate::freshness::{CACHED_FOR, Watched};
+use crate::freshness::CACHED_FOR;
+use crate::principal::{Credential, Principal};
 use crate::{Auth, Error, Result, crypto, key_format, token};
 
 const REVOKED: Error = Error::InvalidCredential("this token has been revoked; log in again");
 const WRONG_KEY: Error = Error::InvalidCredential("this API key is not valid");
-
-/// What the caller proved themselves with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Credential {
-    /// An access token of this session.
-    Session {
-        /// The session.
-        id: Uuid,
-        /// When the person last proved who they are.
-        authenticated_at: DateTime<Utc>,
-    },
-    /// This API key.
-    ApiKey {
-        /// The key.
-        id: Uuid,
-    },
-}
-
-/// A caller whose credential was verified.
-#[derive(Debug)]
-pub struct Principal {
-    /// The account that acts and pays.
-    pub account: Uuid,
-    /// Its role.
-    pub role: String,
-    /// What this credential may do now: the role's permissions, for a key cut down to its scopes.
-    pub permissions: Permissions,
-    /// How the caller proved who they are.
-    pub credential: Credential,
-    /// The models a key is narrowed to.
-    models: Option<Vec<String>>,
-    /// The networks a key may be used from.
-    networks: Option<Vec<IpNet>>,
-    /// The change feed's number when this was read.
-    pub(crate) seen: i64,
-    /// When the credential or this knowledge of it ends.
-    good_until: DateTime<Utc>,
-}
-
-impl Principal {
-    /// Refuses a caller who lacks `permission`.
-    pub fn require(&self, permission: Permission) -> Result<()> {
-        if self.permissions.contains(permission) { Ok(()) } else { Err(Error::Forbidden(permission)) }
-    }
-
-    /// Refuses API keys: what concerns the person needs the person.
-    pub fn require_session(&self) -> Result<Uuid> {
-        match self.credential {
-            Credential::Session { id, .. } => Ok(id),
-            Credential::ApiKey { .. } => {
-                Err(Error::Refused("an API key cannot do this; use an access token"))
-            }
-        }
-    }
-
-    /// Whether the caller may see and use the model; `granted_only` is the model's access setting.
-    pub fn may_use_model(&self, name: &str, granted_only: bool) -> bool {
-        let narrowed = self.models.as_ref().is_none_or(|models| models.iter().any(|model| model == name));
-        narrowed && (!granted_only || self.permissions.contains(Permission::ModelsManage))
-    }
-
-    pub(crate) fn watched(&self) -> [Watched; 2] {
-        let credential = match self.credential {
-            Credential::Session { id, .. } => Watched::Session(id),
-            Credential::ApiKey { id } => Watched::ApiKey(id),
-        };
-        [Watched::Account(self.account), credential]
-    }
-
-    fn admits(&self, address: IpAddr) -> Result<()> {
-        let address = address.to_canonical();
-        match &self.networks {
-            Some(networks) if !networks.iter().any(|network| network.contains(&address)) => {
-                Err(Error::Refused("this API key may not be used from this address"))
-            }
-            _ => Ok(()),
-        }
-    }
-}
 
 impl Auth {
     /// The caller behind `credential`, an access token or an API key, calling from `address`.
@@ -104,7 +25,7 @@ impl Auth {
         let fingerprint = PrincipalCache::fingerprint(credential);
         let now = self.now();
         if let Some(principal) = self.principals.find(&fingerprint) {
-            if now < principal.good_until && self.freshness.is_current(&principal.watched(), principal.seen) {
+            if principal.is_current(now, &self.freshness) {
                 principal.admits(address)?;
                 return Ok(principal);
             }
@@ -121,7 +42,7 @@ impl Auth {
     }
 
     async fn read_token(&self, text: &str, now: DateTime<Utc>) -> Result<Principal> {
-        let claims = token::verify(text, &self.keyring.current(), &self.issuer, now)?;
+        let claims = token::verify(text, &self.keyring.signers(), &self.issuer, now)?;
         let mut tx = self.store.read(Scope::Service(Service::Token)).await?;
         // Before the rest, so that a change in between makes this stale rather than unseen.
         let seen = tx.changes().head().await?;

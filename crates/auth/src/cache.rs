@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::authentication::Principal;
 use crate::crypto;
+use crate::principal::Principal;
 
 /// Most credentials remembered at once, about 400 bytes each.
 const CAPACITY: u64 = 50_000;

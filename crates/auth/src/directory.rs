@@ -6,9 +6,9 @@ use uuid::Uuid;
 
 use crate::access::Role;
 use crate::audit::Entry;
-use crate::authentication::Principal;
 use crate::events::Event;
 use crate::freshness::Watched;
+use crate::principal::Principal;
 use crate::service::Origin;
 use crate::{Auth, Error, Result};
 

@@ -1,6 +1,5 @@
 //! The signing keys: made once, sealed at rest, known by `kid`, reloaded when the change feed says so.
 
-use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
@@ -9,7 +8,7 @@ use serde::Serialize;
 use storage::{NewSigningKey, Scope, Service, SigningKey, SigningKeyState, Store, Tx};
 
 use crate::crypto::{self, EncryptionKey};
-use crate::token::Signer;
+use crate::token::{Signer, Signers};
 use crate::{Error, Result};
 
 /// What these keys sign; other purposes get keys of their own.
@@ -36,34 +35,22 @@ pub struct PublicKey {
 
 /// One reading of the table.
 #[derive(Default)]
-pub(crate) struct Keys {
-    signers: HashMap<String, Signer>,
-    active: Option<String>,
+struct Keys {
+    signers: Arc<Signers>,
     public: Vec<PublicKey>,
-}
-
-impl Keys {
-    pub fn active(&self) -> Option<(&str, &Signer)> {
-        let kid = self.active.as_deref()?;
-        Some((kid, self.signers.get(kid)?))
-    }
-
-    pub fn find(&self, kid: &str) -> Option<&Signer> {
-        self.signers.get(kid)
-    }
 }
 
 /// The keys in use; reading them takes no wait.
 #[derive(Default)]
-pub(crate) struct Keyring(RwLock<Arc<Keys>>);
+pub(crate) struct Keyring(RwLock<Keys>);
 
 impl Keyring {
-    pub fn current(&self) -> Arc<Keys> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    pub fn signers(&self) -> Arc<Signers> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner).signers)
     }
 
     pub fn public(&self) -> Vec<PublicKey> {
-        self.current().public.clone()
+        self.0.read().unwrap_or_else(PoisonError::into_inner).public.clone()
     }
 
     /// Reads the keys again, making the first one where there is none.
@@ -75,7 +62,7 @@ impl Keyring {
             rows = create_first(store, encryption).await?;
         }
         let keys = open(&rows, encryption)?;
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = keys;
         Ok(())
     }
 }
@@ -115,11 +102,12 @@ async fn insert(tx: &mut Tx, encryption: &EncryptionKey) -> Result<()> {
 }
 
 fn open(rows: &[SigningKey], encryption: &EncryptionKey) -> Result<Keys> {
-    let mut keys = Keys::default();
+    let (mut signers, mut public) = (Signers::default(), Vec::new());
     for row in rows.iter().filter(|row| row.algorithm == ALGORITHM) {
         let private = encryption.open(&place(&row.kid), &row.private_key)?;
-        keys.signers.insert(row.kid.clone(), Signer::ed25519(&private, &row.public_key));
-        keys.public.push(PublicKey {
+        let signer = Signer::ed25519(&private, &row.public_key);
+        signers.add(&row.kid, signer, row.state == SigningKeyState::Active);
+        public.push(PublicKey {
             kty: "OKP",
             crv: "Ed25519",
             alg: ALGORITHM,
@@ -127,11 +115,8 @@ fn open(rows: &[SigningKey], encryption: &EncryptionKey) -> Result<Keys> {
             kid: row.kid.clone(),
             x: BASE64URL_NOPAD.encode(&row.public_key),
         });
-        if row.state == SigningKeyState::Active {
-            keys.active = Some(row.kid.clone());
-        }
     }
-    Ok(keys)
+    Ok(Keys { signers: Arc::new(signers), public })
 }
 
 fn place(kid: &str) -> String {

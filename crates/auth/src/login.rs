@@ -127,7 +127,7 @@ impl Auth {
             auth_time: session.authenticated_at.timestamp(),
         };
         Ok(TokenPair {
-            access_token: token::sign(&claims, &self.keyring.current())?.into(),
+            access_token: token::sign(&claims, &self.keyring.signers())?.into(),
             refresh_token: refresh::issue(family_key, session.id, session.seq).into(),
             expires_in: expires.timestamp() - now.timestamp(),
         })

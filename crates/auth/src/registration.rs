@@ -7,10 +7,10 @@ use uuid::Uuid;
 
 use crate::access::Role;
 use crate::audit::Entry;
-use crate::authentication::Principal;
 use crate::events::Event;
 use crate::freshness::Watched;
 use crate::policy::NewPassword;
+use crate::principal::Principal;
 use crate::service::Origin;
 use crate::{Auth, Error, Result};
 

@@ -7,10 +7,10 @@ use storage::{Page, PageRequest, Scope, Service, Session};
 use uuid::Uuid;
 
 use crate::audit::Entry;
-use crate::authentication::Principal;
 use crate::events::Event;
 use crate::freshness::Watched;
 use crate::login::{TokenPair, family_place};
+use crate::principal::Principal;
 use crate::refresh::RefreshToken;
 use crate::service::Origin;
 use crate::{Auth, Error, Result};

@@ -3,12 +3,13 @@
 //! Tokens follow RFC 9068 (`typ: at+jwt`) and RFC 8725: the algorithm is fixed by the key that `kid` names, never by
 //! the token; keys are found in a map, never fetched; times are checked against the injected clock.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Duration, Utc};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::keyring::Keys;
 use crate::{Error, Result};
 
 /// `typ` of an access token (RFC 9068, section 2.1).
@@ -53,6 +54,28 @@ impl Signer {
     }
 }
 
+/// The keys in use, by `kid`.
+#[derive(Default)]
+pub(crate) struct Signers {
+    by_kid: HashMap<String, Signer>,
+    active: Option<String>,
+}
+
+impl Signers {
+    /// Adds a key; the active one signs, all verify.
+    pub fn add(&mut self, kid: &str, signer: Signer, active: bool) {
+        self.by_kid.insert(kid.to_owned(), signer);
+        if active {
+            self.active = Some(kid.to_owned());
+        }
+    }
+
+    fn active(&self) -> Option<(&str, &Signer)> {
+        let kid = self.active.as_deref()?;
+        Some((kid, self.by_kid.get(kid)?))
+    }
+}
+
 /// Who issues tokens and for whom.
 #[derive(Clone, Debug)]
 pub(crate) struct Issuer {
@@ -61,8 +84,8 @@ pub(crate) struct Issuer {
 }
 
 /// Signs `claims` with the active key.
-pub(crate) fn sign(claims: &Claims, keys: &Keys) -> Result<String> {
-    let (kid, signer) = keys.active().ok_or_else(|| Error::Internal("no active signing key".into()))?;
+pub(crate) fn sign(claims: &Claims, signers: &Signers) -> Result<String> {
+    let (kid, signer) = signers.active().ok_or_else(|| Error::Internal("no active signing key".into()))?;
     let mut header = Header::new(Algorithm::EdDSA);
     header.typ = Some(ACCESS_TYPE.into());
     header.kid = Some(kid.to_owned());
@@ -71,7 +94,7 @@ pub(crate) fn sign(claims: &Claims, keys: &Keys) -> Result<String> {
 }
 
 /// Checks form, type, key, signature, issuer, audience and times, in this order.
-pub(crate) fn verify(token: &str, keys: &Keys, issuer: &Issuer, now: DateTime<Utc>) -> Result<Claims> {
+pub(crate) fn verify(token: &str, signers: &Signers, issuer: &Issuer, now: DateTime<Utc>) -> Result<Claims> {
     if token.len() > MAX_BYTES {
         return Err(MALFORMED);
     }
@@ -81,7 +104,7 @@ pub(crate) fn verify(token: &str, keys: &Keys, issuer: &Issuer, now: DateTime<Ut
     if !typed || header.alg != Algorithm::EdDSA || header.crit.is_some() {
         return Err(MALFORMED);
     }
-    let signer = header.kid.as_deref().and_then(|kid| keys.find(kid)).ok_or(MALFORMED)?;
+    let signer = header.kid.as_deref().and_then(|kid| signers.by_kid.get(kid)).ok_or(MALFORMED)?;
     let claims =
         jsonwebtoken::decode::<Claims>(token, &signer.decoding, &validation()).map_err(|_| MALFORMED)?.claims;
     if claims.iss != issuer.name || claims.aud != issuer.audience {

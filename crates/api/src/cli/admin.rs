@@ -61,7 +61,7 @@ impl Create {
         self.check()?;
         let password = if self.password.generate { generated()? } else { typed()? };
         let store =
-            start::store(&settings).await.map_err(|error| format!("database: {}", super::told(&error)))?;
+            start::store(&settings).await.map_err(|error| format!("database: {}", start::told(&error)))?;
         let ephemeral = start::ephemeral(&settings).map_err(|error| error.to_string())?;
         let auth = start::auth(&settings, store, ephemeral).await?;
         let request = NewUserRequest { email: self.email, name: self.name, password: password.clone() };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{CommandResult, SettingsSource, print, told};
+use super::{CommandResult, SettingsSource, print};
 use crate::settings::{Settings, Weight, findings};
 use crate::start;
 
@@ -42,10 +42,10 @@ async fn inspect(settings: &Settings) -> CommandResult {
     if found.iter().any(|finding| finding.weight == Weight::Fatal) {
         return Err("the server would not start".into());
     }
-    let store = start::store(settings).await.map_err(|error| format!("database: {}", told(&error)))?;
-    store.ping().await.map_err(|error| format!("database: {}", told(&error)))?;
-    let ephemeral = start::ephemeral(settings).map_err(|error| format!("redis: {}", told(&error)))?;
-    ephemeral.ping().await.map_err(|error| format!("redis: {}", told(&error)))?;
+    let store = start::store(settings).await.map_err(|error| format!("database: {}", start::told(&error)))?;
+    store.ping().await.map_err(|error| format!("database: {}", start::told(&error)))?;
+    let ephemeral = start::ephemeral(settings).map_err(|error| format!("redis: {}", start::told(&error)))?;
+    ephemeral.ping().await.map_err(|error| format!("redis: {}", start::told(&error)))?;
     print("The settings are good and the stores answer.");
     Ok(())
 }

@@ -91,17 +91,6 @@ fn block_on(command: impl Future<Output = CommandResult>) -> CommandResult {
     runtime.map_err(|error| error.to_string())?.block_on(command)
 }
 
-/// An error with its causes, for the operator who has to mend them.
-pub fn told(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
-}
-
 /// Writes to standard output; a closed pipe is the reader's choice.
 fn print(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");

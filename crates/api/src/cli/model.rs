@@ -5,6 +5,7 @@ use inference::{Registry, State};
 
 use super::{CommandResult, print};
 use crate::settings::Settings;
+use crate::start;
 
 /// Look at the model repository.
 #[derive(Debug, Subcommand)]
@@ -18,7 +19,7 @@ pub enum Model {
 impl Model {
     /// Runs the command.
     pub fn run(self, settings: &Settings) -> CommandResult {
-        let registry = Registry::open(crate::server::inference_settings(settings));
+        let registry = Registry::open(start::inference(settings));
         let models = registry.models();
         for model in &models {
             let state = model.reason.as_deref().unwrap_or("ready");

@@ -12,6 +12,7 @@ use futures_util::StreamExt;
 
 use crate::app::App;
 use crate::error::{ApiError, Code, Result};
+use crate::settings::SizeSettings;
 
 /// How much of a refused body is read and thrown away, so that the client gets to read the answer.
 const LINGER_BYTES: usize = 64 << 20;
@@ -82,12 +83,22 @@ impl FromRequest for InferBody {
     type Future = Pin<Box<dyn Future<Output = Result<Self>>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let (request, mut payload) = (request.clone(), payload.take());
-        Box::pin(async move {
-            let app = App::of(&request)?;
-            let limit = app.settings.sizes.infer_bytes();
-            read(&request, &mut payload, limit, body_time(&app)).await.map(Self)
-        })
+        let whole = whole(request, payload, SizeSettings::infer_bytes);
+        Box::pin(async { whole.await.map(Self) })
+    }
+}
+
+/// The whole body, within a limit of the settings.
+pub(super) fn whole(
+    request: &HttpRequest,
+    payload: &mut Payload,
+    limit: fn(&SizeSettings) -> usize,
+) -> impl Future<Output = Result<Bytes>> + use<> {
+    let (request, mut payload) = (request.clone(), payload.take());
+    async move {
+        let app = App::of(&request)?;
+        let limit = limit(&app.settings.sizes);
+        read(&request, &mut payload, limit, body_time(&app)).await
     }
 }
 

@@ -10,7 +10,6 @@ use serde::de::DeserializeOwned;
 use validator::{Validate, ValidationError, ValidationErrors, ValidationErrorsKind};
 
 use super::body;
-use crate::app::App;
 use crate::error::{ApiError, Code, Result};
 
 /// A checked body.
@@ -21,18 +20,14 @@ impl<T: DeserializeOwned + Validate + 'static> FromRequest for Json<T> {
     type Future = Pin<Box<dyn Future<Output = Result<Self>>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let (request, mut payload) = (request.clone(), payload.take());
+        let is_json = request.content_type() == "application/json";
+        let whole = body::whole(request, payload, |sizes| sizes.max_json_length);
         Box::pin(async move {
-            let app = App::of(&request)?;
-            let limit = app.settings.sizes.max_json_length;
-            let bytes = body::read(&request, &mut payload, limit, body::body_time(&app)).await?;
-            if request.content_type() != "application/json" {
-                return Err(ApiError::new(
-                    Code::UnsupportedMediaType,
-                    "Send JSON, with Content-Type: application/json.",
-                ));
-            }
-            parse(&bytes).map(Self)
+            let bytes = whole.await?;
+            let refusal = || {
+                ApiError::new(Code::UnsupportedMediaType, "Send JSON, with Content-Type: application/json.")
+            };
+            if is_json { parse(&bytes).map(Self) } else { Err(refusal()) }
         })
     }
 }

@@ -18,7 +18,7 @@ use futures_util::FutureExt;
 
 use caller::Proof;
 pub(crate) use caller::account;
-pub use caller::{Access, Caller, FirstArgument, Own, Person, Requirement, Visitor, permission};
+pub use caller::{Caller, FirstArgument, Own, Person, Requirement, Visitor, permission};
 pub use rate_headers::{whole_seconds, write as write_rate_headers};
 
 use crate::app::App;

@@ -179,7 +179,10 @@ async fn run(
     let ticket = sooner(app.ticket(&caller.principal), parsed.timeout);
     let call = InferRequest { inputs: parsed.inputs, outputs: parsed.outputs, ticket };
     let answer = App::in_time(ticket.deadline, model.infer(call)).await;
-    let answer = app.metering.settle(caller, model, work, answer, |answer| answer.timing)?;
+    let answer =
+        app.metering.settle((&caller.principal, caller.origin.address), model, work, answer, |answer| {
+            answer.timing
+        })?;
     let body =
         json::render_infer_response(model.name(), model.version(), parsed.id.as_deref(), &answer.outputs);
     Ok(HttpResponse::Ok().content_type("application/json").body(body.map_err(invalid)?))

@@ -170,7 +170,10 @@ pub async fn predict(
     let work = Work::pictures(&pictures);
     let ticket = app.ticket(&caller.principal);
     let answer = App::in_time(ticket.deadline, model.classify(pictures, top_k, ticket)).await;
-    let answer = app.metering.settle(&caller, &model, work, answer, |answer| answer.timing)?;
+    let answer =
+        app.metering.settle((&caller.principal, caller.origin.address), &model, work, answer, |answer| {
+            answer.timing
+        })?;
     let results = filenames.into_iter().zip(answer.results).map(|(filename, predictions)| PictureResult {
         filename,
         predictions: predictions.into_iter().map(Into::into).collect(),

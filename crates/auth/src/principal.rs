@@ -1,0 +1,95 @@
+//! A caller whose credential was verified, and what they may do.
+
+use std::net::IpAddr;
+
+use chrono::{DateTime, Utc};
+use ipnet::IpNet;
+use uuid::Uuid;
+
+use crate::access::{Permission, Permissions};
+use crate::freshness::{Freshness, Watched};
+use crate::{Error, Result};
+
+/// What the caller proved themselves with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Credential {
+    /// An access token of this session.
+    Session {
+        /// The session.
+        id: Uuid,
+        /// When the person last proved who they are.
+        authenticated_at: DateTime<Utc>,
+    },
+    /// This API key.
+    ApiKey {
+        /// The key.
+        id: Uuid,
+    },
+}
+
+/// A caller whose credential was verified.
+#[derive(Debug)]
+pub struct Principal {
+    /// The account that acts and pays.
+    pub account: Uuid,
+    /// Its role.
+    pub role: String,
+    /// What this credential may do now: the role's permissions, for a key cut down to its scopes.
+    pub permissions: Permissions,
+    /// How the caller proved who they are.
+    pub credential: Credential,
+    /// The models a key is narrowed to.
+    pub(crate) models: Option<Vec<String>>,
+    /// The networks a key may be used from.
+    pub(crate) networks: Option<Vec<IpNet>>,
+    /// The change feed's number when this was read.
+    pub(crate) seen: i64,
+    /// When the credential or this knowledge of it ends.
+    pub(crate) good_until: DateTime<Utc>,
+}
+
+impl Principal {
+    /// Refuses a caller who lacks `permission`.
+    pub fn require(&self, permission: Permission) -> Result<()> {
+        if self.permissions.contains(permission) { Ok(()) } else { Err(Error::Forbidden(permission)) }
+    }
+
+    /// Refuses API keys: what concerns the person needs the person.
+    pub fn require_session(&self) -> Result<Uuid> {
+        match self.credential {
+            Credential::Session { id, .. } => Ok(id),
+            Credential::ApiKey { .. } => {
+                Err(Error::Refused("an API key cannot do this; use an access token"))
+            }
+        }
+    }
+
+    /// Whether the caller may see and use the model; `granted_only` is the model's access setting.
+    pub fn may_use_model(&self, name: &str, granted_only: bool) -> bool {
+        let narrowed = self.models.as_ref().is_none_or(|models| models.iter().any(|model| model == name));
+        narrowed && (!granted_only || self.permissions.contains(Permission::ModelsManage))
+    }
+
+    /// Whether this may still be relied on.
+    pub(crate) fn is_current(&self, now: DateTime<Utc>, freshness: &Freshness) -> bool {
+        now < self.good_until && freshness.is_current(&self.watched(), self.seen)
+    }
+
+    pub(crate) fn watched(&self) -> [Watched; 2] {
+        let credential = match self.credential {
+            Credential::Session { id, .. } => Watched::Session(id),
+            Credential::ApiKey { id } => Watched::ApiKey(id),
+        };
+        [Watched::Account(self.account), credential]
+    }
+
+    pub(crate) fn admits(&self, address: IpAddr) -> Result<()> {
+        let address = address.to_canonical();
+        match &self.networks {
+            Some(networks) if !networks.iter().any(|network| network.contains(&address)) => {
+                Err(Error::Refused("this API key may not be used from this address"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
