@@ -45,22 +45,33 @@ promise! {
         server.user(&key).get(MODELS).is(200);
         server.anon().with("Authorization", &format!("bearer  {key}")).get(MODELS).is(200);
         for name in ["api_key", "key", "access_token", "X-API-Key"] {
-            server.anon().get(&format!("{MODELS}?{name}=mg_test_not_a_key")).refused(401, "authentication_required");
+            server
+                .anon()
+                .get(&format!("{MODELS}?{name}=mg_test_not_a_key"))
+                .refused(401, "authentication_required");
         }
         server.key(&key).with("X-API-Key", &key).get(MODELS).refused(400, "ambiguous_credentials");
         server.user(&key).with("X-API-Key", &key).get(MODELS).refused(400, "ambiguous_credentials");
-        server.anon().with("Authorization", &format!("Basic {key}")).get(MODELS).refused(401, "invalid_token");
+        server
+            .anon()
+            .with("Authorization", &format!("Basic {key}"))
+            .get(MODELS)
+            .refused(401, "invalid_token");
     }
 
     fn a_key_does_what_its_scopes_say(pair) {
         let server = Server::start(pair, &[]);
         let ada = server.person("ada");
-        let (reads, infers) = (program(&server, &ada, &["models:read"]), program(&server, &ada, &["models:infer"]));
+        let (reads, infers) =
+            (program(&server, &ada, &["models:read"]), program(&server, &ada, &["models:infer"]));
         reads.get(MODELS).is(200);
         infers.predict(&sample("1-1")).is(200);
         let refused = reads.predict(&sample("1-1")).refused(403, "insufficient_permissions");
         let challenge = refused.header("www-authenticate").unwrap_or_default();
-        assert!(challenge.contains("insufficient_scope") && challenge.contains("models:infer"), "{challenge}");
+        assert!(
+            challenge.contains("insufficient_scope") && challenge.contains("models:infer"),
+            "{challenge}"
+        );
         infers.get(MODELS).refused(403, "insufficient_permissions");
         infers.get("/api/v1/admin/users").refused(403, "insufficient_permissions");
         assert_eq!(reads.get("/api/v1/me").is(200).member("id"), ada.id);
@@ -70,8 +81,16 @@ promise! {
         let server = Server::start(pair, &[]);
         let admin = server.admin();
         let ada = server.person("ada");
-        let make = |person: &Person, scopes: Value| person.api.post(KEYS, &json!({"name": "a key", "scopes": scopes}));
-        for scopes in [json!(["users:manage"]), json!(["models:read", "audit:read"]), json!(["models:everything"]), json!([]), json!([""])] {
+        let make = |person: &Person, scopes: Value| {
+            person.api.post(KEYS, &json!({"name": "a key", "scopes": scopes}))
+        };
+        for scopes in [
+            json!(["users:manage"]),
+            json!(["models:read", "audit:read"]),
+            json!(["models:everything"]),
+            json!([]),
+            json!([""]),
+        ] {
             make(&ada, scopes).invalid(&["scopes"]);
         }
         make(&ada, json!("models:read")).refused(400, "malformed_request");
@@ -102,7 +121,9 @@ promise! {
         let ada = server.person("ada");
         let now = server.anon().get("/health").member("timestamp");
         let day = &now[..10];
-        ada.api.post(KEYS, &json!({"name": "late", "scopes": ["models:read"], "expires_at": now})).invalid(&["expires_at"]);
+        ada.api
+            .post(KEYS, &json!({"name": "late", "scopes": ["models:read"], "expires_at": now}))
+            .invalid(&["expires_at"]);
         let far = json!({"name": "year", "scopes": ["models:read"], "expires_at": "2100-01-01T00:00:00Z"});
         let far = server.key(&ada.make_key_with(far).1);
         let plain = program(&server, &ada, &["models:read"]);
@@ -120,7 +141,9 @@ promise! {
         server.advance(HOUR);
         let soon = server.anon().get("/health").member("timestamp");
         server.world.turn_back(HOUR);
-        let key = server.key(&ada.make_key_with(json!({"name": "soon", "scopes": ["models:read"], "expires_at": soon})).1);
+        let key = server.key(
+            &ada.make_key_with(json!({"name": "soon", "scopes": ["models:read"], "expires_at": soon})).1,
+        );
         server.advance(HOUR - Duration::from_secs(20));
         key.get(MODELS).is(200);
         server.advance(Duration::from_secs(21));
@@ -150,9 +173,12 @@ promise! {
     fn a_key_is_good_from_its_addresses_only(pair) {
         let server = Server::start(pair, &[("TRUSTED_PROXIES", "127.0.0.1")]);
         let ada = server.person("ada");
-        let body = json!({"name": "office", "scopes": ["models:read"], "allowed_ips": ["192.0.2.0/24", "2001:db8::/32"]});
+        let office = ["192.0.2.0/24", "2001:db8::/32"];
+        let body = json!({"name": "office", "scopes": ["models:read"], "allowed_ips": office});
         let (id, text) = ada.make_key_with(body);
-        let from = |address: &str| server.key(&text).with("X-Forwarded-Proto", "https").with("X-Forwarded-For", address);
+        let from = |address: &str| {
+            server.key(&text).with("X-Forwarded-Proto", "https").with("X-Forwarded-For", address)
+        };
         for inside in ["192.0.2.77", "2001:db8::1", "::ffff:192.0.2.1", "203.0.113.1, 192.0.2.5"] {
             from(inside).get(MODELS).is(200);
         }
@@ -171,7 +197,8 @@ promise! {
     fn keys_manage_no_keys(pair) {
         let server = Server::start(pair, &[]);
         let admin = server.admin();
-        let (id, text) = admin.make_key_with(json!({"name": "a key", "scopes": ["keys:manage", "keys:read", "users:manage"]}));
+        let (id, text) = admin
+            .make_key_with(json!({"name": "a key", "scopes": ["keys:manage", "keys:read", "users:manage"]}));
         let key = server.key(&text);
         key.get(KEYS).refused(403, "forbidden");
         key.get(&path(&id)).refused(403, "forbidden");
@@ -223,7 +250,13 @@ promise! {
             String::from_utf8(text).expect("ASCII")
         };
         let mut made_up: Vec<String> = (0..first.len()).step_by(3).map(changed).collect();
-        made_up.extend(["mg_".into(), "mg_test_".into(), first[..60].into(), format!("{first}0"), first.replace("test", "live")]);
+        made_up.extend([
+            "mg_".into(),
+            "mg_test_".into(),
+            first[..60].into(),
+            format!("{first}0"),
+            first.replace("test", "live"),
+        ]);
         // The id of one key with the secret of another, its checksum made right.
         let body = format!("{}{}", &first[..21], &second[21..second.len() - 6]);
         made_up.push(format!("{body}{}", checksum(&body)));
@@ -241,11 +274,14 @@ promise! {
         for name in ["", "  ", "two\nlines", &"x".repeat(101)] {
             ada.api.post(KEYS, &json!({"name": name, "scopes": ["models:read"]})).invalid(&["name"]);
         }
-        let body = json!({"name": "a key", "scopes": ["models:read"], "allowed_ips": ["here", "10.0.0.0/99"]});
+        let body =
+            json!({"name": "a key", "scopes": ["models:read"], "allowed_ips": ["here", "10.0.0.0/99"]});
         ada.api.post(KEYS, &body).invalid(&["allowed_ips"]);
         ada.api.post(KEYS, &json!({"name": "many", "scopes": vec!["models:read"; 101]})).invalid(&["scopes"]);
         ada.api.post(KEYS, &json!({"scopes": ["models:read"]})).refused(400, "malformed_request");
-        ada.api.post(KEYS, &json!({"name": "a key", "scopes": ["models:read"], "expires_at": "soon"})).refused(400, "malformed_request");
+        ada.api
+            .post(KEYS, &json!({"name": "a key", "scopes": ["models:read"], "expires_at": "soon"}))
+            .refused(400, "malformed_request");
         assert!(ada.api.get(KEYS).items().is_empty());
         ada.api.post(KEYS, &json!({"name": "\"><script>", "scopes": ["models:read"]})).is(201);
     }

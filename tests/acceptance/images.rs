@@ -106,13 +106,18 @@ promise! {
 
     fn top_k_and_the_version_are_the_callers_choice(pair) {
         let (_server, client) = someone(pair, &[]);
-        let ask = |query: &str| client.send("POST", &format!("{PREDICT}?{query}"), Some("image/png"), &sample("2-1"));
+        let ask = |query: &str| {
+            client.send("POST", &format!("{PREDICT}?{query}"), Some("image/png"), &sample("2-1"))
+        };
         let all = ask("top_k=10&version=1").is(200).json();
         let predictions = all["results"][0]["predictions"].as_array().expect("a list").clone();
         assert_eq!(predictions.len(), 10, "{all}");
         let sum: f64 = predictions.iter().filter_map(|item| item["probability"].as_f64()).sum();
         assert!((sum - 1.0).abs() < 1e-3, "{all}");
-        assert_eq!(ask("top_k=1000").is(200).json()["results"][0]["predictions"].as_array().map(Vec::len), Some(10));
+        assert_eq!(
+            ask("top_k=1000").is(200).json()["results"][0]["predictions"].as_array().map(Vec::len),
+            Some(10)
+        );
         ask("top_k=0").invalid(&["top_k"]);
         ask("top_k=1001").invalid(&["top_k"]);
         ask("top_k=three").refused(400, "malformed_request");
@@ -120,7 +125,8 @@ promise! {
         ask("tokk=3").refused(400, "malformed_request");
         ask("version=2").refused(404, "model_not_found");
         ask("version=..").refused(404, "model_not_found");
-        client.send("POST", "/api/v1/models/nothing/predict", Some("image/png"), &sample("2-1"))
+        client
+            .send("POST", "/api/v1/models/nothing/predict", Some("image/png"), &sample("2-1"))
             .refused(404, "model_not_found");
     }
 
@@ -141,22 +147,30 @@ promise! {
             }
         }
         let jpeg = converted(&sample("3-1"), ImageFormat::Jpeg);
-        assert_eq!(label(&send(&client, "image/jpg", &jpeg).is(200).json(), 0), "3", "the common misspelling");
+        for kind in ["image/jpg", "IMAGE/JPEG"] {
+            assert_eq!(label(&send(&client, kind, &jpeg).is(200).json(), 0), "3", "{kind} is well meant");
+        }
     }
 
     fn several_pictures_come_in_one_form(pair) {
         let (_server, client) = someone(pair, &[]);
         let (three, seven) = (sample("3-1"), converted(&sample("7-1"), ImageFormat::Jpeg));
-        let answer = send_form(&client, &[
-            ("file", "three.png", "image/png", &three),
-            ("file", "seven.jpg", "image/jpeg", &seven),
-            ("file", "again.bin", "application/octet-stream", &three),
-        ]).is(200).json();
+        let answer = send_form(
+            &client,
+            &[
+                ("file", "three.png", "image/png", &three),
+                ("file", "seven.jpg", "image/jpeg", &seven),
+                ("file", "again.bin", "application/octet-stream", &three),
+            ],
+        )
+        .is(200)
+        .json();
         assert_eq!([label(&answer, 0), label(&answer, 1), label(&answer, 2)], ["3", "7", "3"], "{answer}");
         assert_eq!(answer["results"][1]["filename"], "seven.jpg", "{answer}");
         assert_eq!(answer["results"].as_array().map(Vec::len), Some(3));
 
-        let harmless = send_form(&client, &[("file", "../../etc/passwd\t<b>", "image/png", &three)]).is(200).json();
+        let harmless =
+            send_form(&client, &[("file", "../../etc/passwd\t<b>", "image/png", &three)]).is(200).json();
         assert_eq!(harmless["results"][0]["filename"], "../../etc/passwd<b>", "told back, never opened");
     }
 
@@ -176,12 +190,20 @@ promise! {
             let reply = send(&client, "application/octet-stream", &bytes);
             assert_eq!((reply.status, reply.json()["code"].clone()), (400, json!("invalid_image")), "{what}");
             let reply = send_form(&client, &[("file", "a.png", "image/png", &bytes)]);
-            assert_eq!((reply.status, reply.json()["code"].clone()), (400, json!("invalid_image")), "{what} in a form");
+            assert_eq!(
+                (reply.status, reply.json()["code"].clone()),
+                (400, json!("invalid_image")),
+                "{what} in a form"
+            );
         }
         for format in [ImageFormat::Jpeg, ImageFormat::Gif, ImageFormat::Bmp, ImageFormat::WebP] {
             let picture = converted(&whole, format);
             let reply = send(&client, "application/octet-stream", &picture[..picture.len() / 2]);
-            assert_eq!((reply.status, reply.json()["code"].clone()), (400, json!("invalid_image")), "{format:?}");
+            assert_eq!(
+                (reply.status, reply.json()["code"].clone()),
+                (400, json!("invalid_image")),
+                "{format:?}"
+            );
         }
         client.predict(&whole).is(200);
     }
@@ -192,7 +214,13 @@ promise! {
         send(&client, "image/jpeg", &png).refused(400, "invalid_image");
         send(&client, "image/svg+xml", &png).refused(400, "invalid_image");
         send_form(&client, &[("file", "a.gif", "image/gif", &png)]).refused(400, "invalid_image");
-        for kind in ["text/plain", "application/json", "application/x-www-form-urlencoded", "video/mp4", "multipart/mixed"] {
+        for kind in [
+            "text/plain",
+            "application/json",
+            "application/x-www-form-urlencoded",
+            "video/mp4",
+            "multipart/mixed",
+        ] {
             send(&client, kind, &png).refused(415, "unsupported_media_type");
         }
         client.with("Content-Encoding", "gzip").predict(&png).refused(415, "unsupported_media_type");
@@ -215,7 +243,8 @@ promise! {
     }
 
     fn what_is_too_large_is_refused(pair) {
-        let settings = [("MAX_FILE_SIZE_MB", "1"), ("MAX_CONTENT_LENGTH", "2500000"), ("MAX_IMAGES_PER_REQUEST", "3")];
+        let settings =
+            [("MAX_FILE_SIZE_MB", "1"), ("MAX_CONTENT_LENGTH", "2500000"), ("MAX_IMAGES_PER_REQUEST", "3")];
         let (_server, client) = someone(pair, &settings);
         let mut padded = sample("8-1");
         padded.resize(1 << 20, 0);

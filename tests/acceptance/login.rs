@@ -1,4 +1,4 @@
-//! Making an account and logging in: nobody learns which addresses have accounts, and no weak password is taken.
+//! Making an account and logging in: nobody learns which addresses have accounts, no weak password is taken.
 
 use std::collections::BTreeMap;
 
@@ -71,11 +71,29 @@ promise! {
 
     fn an_account_needs_an_address_a_name_and_a_good_password(pair) {
         let server = Server::start(pair, &[]);
-        let register = |email: &str, password: &str, name: &str| server.anon().post(REGISTER, &account(email, password, name));
-        for email in ["", "ada", "@example.com", "ada@", "a da@example.com", &format!("{}@example.com", "a".repeat(120))] {
+        let register = |email: &str, password: &str, name: &str| {
+            server.anon().post(REGISTER, &account(email, password, name))
+        };
+        for email in [
+            "",
+            "ada",
+            "@example.com",
+            "ada@",
+            "a da@example.com",
+            &format!("{}@example.com", "a".repeat(120)),
+        ] {
             register(email, PASSWORD, "Ada Lovelace").invalid(&["email"]);
         }
-        for password in ["", "Short-1a", "no-upper-case-9", "NO-LOWER-CASE-9", "No-digit-at-all", "NothingSpecial9", "Ada-Lovelace-99x", &"aB3-".repeat(33)] {
+        for password in [
+            "",
+            "Short-1a",
+            "no-upper-case-9",
+            "NO-LOWER-CASE-9",
+            "No-digit-at-all",
+            "NothingSpecial9",
+            "Ada-Lovelace-99x",
+            &"aB3-".repeat(33),
+        ] {
             register("ada@example.com", password, "Ada Lovelace").invalid(&["password"]);
         }
         for name in ["", " ", "A", "<b>Ada</b>", "Ada\nLovelace", "Ada9", &"a".repeat(51)] {
@@ -95,8 +113,14 @@ promise! {
         }
         server.try_log_in("ada@example.com", PASSWORD).is(401);
         server.anon().post(LOGIN, &json!({"email": "ada@example.com"})).refused(400, "malformed_request");
-        server.anon().post(LOGIN, &json!({"email": 1, "password": PASSWORD})).refused(400, "malformed_request");
-        server.anon().post(LOGIN, &json!({"email": "a@b.c", "password": {"$ne": ""}})).refused(400, "malformed_request");
+        server
+            .anon()
+            .post(LOGIN, &json!({"email": 1, "password": PASSWORD}))
+            .refused(400, "malformed_request");
+        server
+            .anon()
+            .post(LOGIN, &json!({"email": "a@b.c", "password": {"$ne": ""}}))
+            .refused(400, "malformed_request");
     }
 
     fn no_text_holds_a_nul(pair) {
@@ -152,9 +176,17 @@ promise! {
         assert_eq!(made.code, Some(0), "{made:?}");
         assert!(!made.stdout.contains(PASSWORD), "{made:?}");
         assert_eq!(create("root@example.com", "Correct-horse-battery-9\n").code, Some(1));
-        assert_eq!(create("not an address", "Correct-horse-battery-9\n").code, Some(1), "an address that cannot be one");
+        assert_eq!(
+            create("not an address", "Correct-horse-battery-9\n").code,
+            Some(1),
+            "an address that cannot be one"
+        );
         let root = server.log_in("root@example.com", PASSWORD);
         assert_eq!(root.api.get("/api/v1/me").json()["role"], "admin");
-        assert_ne!(server.cli(&["admin", "create", "--email", "x@example.com"], "").code, Some(0), "no password");
+        assert_ne!(
+            server.cli(&["admin", "create", "--email", "x@example.com"], "").code,
+            Some(0),
+            "no password"
+        );
     }
 }

@@ -64,7 +64,8 @@ promise! {
         let server = Server::start(pair, &[]);
         let (ada, grace) = (server.person("ada"), server.person("grace"));
         let agent = server.anon().with("User-Agent", "Analytical Engine/1.0");
-        let answer = agent.post("/api/v1/auth/login", &json!({"email": ada.email, "password": ada.password})).is(200);
+        let answer =
+            agent.post("/api/v1/auth/login", &json!({"email": ada.email, "password": ada.password})).is(200);
         let engine = server.user(&answer.member("access_token"));
         let sessions = ada.api.get(SESSIONS).is(200).items();
         assert_eq!(sessions.len(), 2, "{sessions:?}");

@@ -6,6 +6,10 @@ mod harness;
 
 mod administration;
 mod api_keys;
+mod bad_content;
+mod bad_requests;
+mod damage;
+mod edge;
 mod images;
 mod limits;
 mod login;
@@ -16,6 +20,7 @@ mod models_absent;
 mod openapi;
 mod outage;
 mod packaging;
+mod raw_requests;
 mod refresh;
 mod round_trips;
 mod routes_matrix;

@@ -39,12 +39,19 @@ promise! {
         }
         server.key(&key).post("/v2/models/digits/infer", &tensor(5)).is(200);
         let items = usage(&ada, 4);
-        let (by_key, by_token): (Vec<Value>, Vec<Value>) = items.into_iter().partition(|item| item["api_key_id"].is_string());
+        let (by_key, by_token): (Vec<Value>, Vec<Value>) =
+            items.into_iter().partition(|item| item["api_key_id"].is_string());
         assert_eq!((by_key.len(), by_token.len()), (1, 1));
         assert_eq!(by_key[0]["api_key_id"], id.as_str());
-        assert_eq!((total(&by_token, "requests"), total(&by_token, "inferences"), total(&by_token, "images")), (3, 3, 3));
+        assert_eq!(
+            (total(&by_token, "requests"), total(&by_token, "inferences"), total(&by_token, "images")),
+            (3, 3, 3)
+        );
         assert_eq!(total(&by_token, "bytes"), 3 * picture.len() as i64);
-        assert_eq!((total(&by_key, "requests"), total(&by_key, "inferences"), total(&by_key, "images")), (1, 5, 0));
+        assert_eq!(
+            (total(&by_key, "requests"), total(&by_key, "inferences"), total(&by_key, "images")),
+            (1, 5, 0)
+        );
         assert_eq!((&by_key[0]["model"], &by_key[0]["version"]), (&json!("digits"), &json!("1")));
         assert!(total(&by_token, "compute_microseconds") > 0);
         assert!(grace.api.get(USAGE).is(200).items().is_empty(), "one's own only");
@@ -60,7 +67,10 @@ promise! {
         ada.api.predict(&sample("1-1")[..40]).is(400);
         ada.api.predict(&sample("1-1")).is(200);
         let items = usage(&ada, 3);
-        assert_eq!((total(&items, "failures"), total(&items, "inferences"), total(&items, "images")), (2, 1, 1));
+        assert_eq!(
+            (total(&items, "failures"), total(&items, "inferences"), total(&items, "images")),
+            (2, 1, 1)
+        );
         ada.api.send("POST", "/api/v1/models/nothing/predict", Some("image/png"), &sample("1-1")).is(404);
         server.anon().predict(&sample("1-1")).is(401);
         ada.api.predict(&sample("1-1")).is(200);

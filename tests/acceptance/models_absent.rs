@@ -59,7 +59,10 @@ fn unavailable(client: &Client, name: &str, reason: &str) {
     assert!(line["reason"].as_str().is_some_and(|text| text.contains(reason)), "{reason:?} is not in {line}");
     assert!(!line["reason"].to_string().contains("/tmp"), "a path is told: {line}");
     let listed = client.get("/api/v1/models").is(200).items();
-    assert!(listed.iter().any(|model| model["name"] == name && model["state"] == "unavailable"), "{listed:?}");
+    assert!(
+        listed.iter().any(|model| model["name"] == name && model["state"] == "unavailable"),
+        "{listed:?}"
+    );
 
     let predict = format!("/api/v1/models/{name}/predict");
     client.send("POST", &predict, Some("image/png"), &sample("7-1")).refused(503, "model_unavailable");
@@ -93,7 +96,9 @@ promise! {
         server.anon().get("/health/ready").is(200);
         server.anon().get("/v2/health/ready").is(200);
         unavailable(&client, "digits", "ONNX Runtime");
-        server.wait_for_log("missing library", |entry| entry["level"] == "ERROR" && entry.to_string().contains("ONNX Runtime"));
+        server.wait_for_log("missing library", |entry| {
+            entry["level"] == "ERROR" && entry.to_string().contains("ONNX Runtime")
+        });
         client.get("/api/v1/me").is(200);
     }
 
@@ -131,10 +136,14 @@ promise! {
         let repository = Repository::new(pair);
         let changed = repository.add("changed");
         let labels = repository.add("labels");
-        fs::OpenOptions::new().append(true).open(changed.join("1/model.onnx"))
-            .and_then(|mut file| std::io::Write::write_all(&mut file, b"\0")).expect("a longer file");
+        fs::OpenOptions::new()
+            .append(true)
+            .open(changed.join("1/model.onnx"))
+            .and_then(|mut file| std::io::Write::write_all(&mut file, b"\0"))
+            .expect("a longer file");
         let text = fs::read_to_string(labels.join("model.toml")).expect("model.toml");
-        let text = text.replace("[checksums]", &format!("[checksums]\n\"labels.txt\" = \"{}\"", "0".repeat(64)));
+        let text =
+            text.replace("[checksums]", &format!("[checksums]\n\"labels.txt\" = \"{}\"", "0".repeat(64)));
         fs::write(labels.join("model.toml"), text).expect("model.toml");
         let (_server, client) = repository.start(&[]);
         unavailable(&client, "changed", "checksum mismatch for 1/model.onnx");
@@ -205,7 +214,8 @@ promise! {
         for (name, serve) in [("latest", "latest"), ("every", "all")] {
             let model = repository.add(name);
             let text = fs::read_to_string(model.join("model.toml")).expect("model.toml");
-            fs::write(model.join("model.toml"), text.replace("\"latest\"", &format!("{serve:?}"))).expect("model.toml");
+            fs::write(model.join("model.toml"), text.replace("\"latest\"", &format!("{serve:?}")))
+                .expect("model.toml");
             for version in ["2", "10"] {
                 fs::create_dir(model.join(version)).expect("a folder");
                 fs::copy(model.join("1/model.onnx"), model.join(version).join("model.onnx")).expect("a copy");
@@ -224,8 +234,13 @@ promise! {
         let repository = Repository::new(pair);
         let model = repository.add("linked");
         fs::remove_file(model.join("1/model.onnx")).expect("a file");
-        std::os::unix::fs::symlink(workspace().join("models/digits/1/model.onnx"), model.join("1/model.onnx")).expect("a link");
-        std::os::unix::fs::symlink(workspace().join("models/digits"), repository.folder.join("elsewhere")).expect("a link");
+        std::os::unix::fs::symlink(
+            workspace().join("models/digits/1/model.onnx"),
+            model.join("1/model.onnx"),
+        )
+        .expect("a link");
+        std::os::unix::fs::symlink(workspace().join("models/digits"), repository.folder.join("elsewhere"))
+            .expect("a link");
         let (_server, client) = repository.start(&[]);
         unavailable(&client, "linked", "not followed");
         client.get("/v2/models/elsewhere").is(404);
@@ -243,6 +258,9 @@ fn the_command_line_names_what_would_not_be_served() {
     fs::write(broken.join("1/model.onnx"), b"another").expect("a file");
     let verified = run("verify");
     assert_eq!(verified.code, Some(1), "{verified:?}");
-    assert!(verified.stdout.contains("broken\t1\t") && verified.stdout.contains("checksum mismatch"), "{verified:?}");
+    assert!(
+        verified.stdout.contains("broken\t1\t") && verified.stdout.contains("checksum mismatch"),
+        "{verified:?}"
+    );
     assert_eq!(run("list").code, Some(0));
 }

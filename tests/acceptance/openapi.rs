@@ -56,7 +56,10 @@ fn the_document_is_openapi_3_1_with_unique_operations() {
     assert_eq!(document["info"]["title"], "Modelgate");
     let schemes = document["components"]["securitySchemes"].clone();
     assert_eq!(schemes["bearer"]["scheme"], "bearer");
-    assert_eq!((&schemes["api_key"]["in"], &schemes["api_key"]["name"]), (&json!("header"), &json!("X-API-Key")));
+    assert_eq!(
+        (&schemes["api_key"]["in"], &schemes["api_key"]["name"]),
+        (&json!("header"), &json!("X-API-Key"))
+    );
     let mut ids = BTreeSet::new();
     for (path, item) in document["paths"].as_object().expect("paths") {
         for (method, operation) in item.as_object().expect("an item") {
@@ -134,7 +137,8 @@ fn shown(reply: &Reply) -> Value {
 
 #[test]
 fn error_bodies_change_only_on_purpose() {
-    let limits = [("RATE_LIMIT_REGISTER_PER_MINUTE", "2"), ("MAX_FILE_SIZE_MB", "1"), ("ALLOWED_HOSTS", "127.0.0.1")];
+    let limits =
+        [("RATE_LIMIT_REGISTER_PER_MINUTE", "2"), ("MAX_FILE_SIZE_MB", "1"), ("ALLOWED_HOSTS", "127.0.0.1")];
     let server = Server::start(Pair::Embedded, &limits);
     let (anon, ada) = (server.anon(), server.person("ada"));
     let key = server.key(&ada.make_key(&["models:read"]));
@@ -144,7 +148,10 @@ fn error_bodies_change_only_on_purpose() {
         anon.send("POST", login, Some("application/json"), b"{"),
         anon.post(login, &json!({"email": "ada@example.com", "password": "x", "more": 1})),
         anon.post(login, &json!({"email": "ada@example.com"})),
-        anon.post("/api/v1/auth/register", &json!({"email": "nobody", "password": "Correct-horse-battery-9", "name": "A"})),
+        anon.post(
+            "/api/v1/auth/register",
+            &json!({"email": "nobody", "password": "Correct-horse-battery-9", "name": "A"}),
+        ),
         ada.api.predict(b"no picture"),
         ada.api.post("/v2/models/digits/infer", &json!({"inputs": []})),
         ada.api.with("X-API-Key", "mg_").get("/api/v1/me"),

@@ -26,7 +26,11 @@ fn is_degraded(server: &Server, missing: &[&str]) {
 #[test]
 fn without_redis_the_work_goes_on_and_limits_hold() {
     let mut redis = OwnRedis::start();
-    let settings = [("REDIS_URL", &*redis.url()), ("RATE_LIMIT_INFER_PER_MINUTE", "5"), ("RATE_LIMIT_LOGIN_PER_MINUTE", "5")];
+    let settings = [
+        ("REDIS_URL", &*redis.url()),
+        ("RATE_LIMIT_INFER_PER_MINUTE", "5"),
+        ("RATE_LIMIT_LOGIN_PER_MINUTE", "5"),
+    ];
     let server = World::new(Pair::Shared).start(&settings);
     let ada = server.person("ada");
     let key = server.key(&ada.make_key(&["models:infer", "models:read"]));
@@ -54,14 +58,16 @@ fn without_redis_the_work_goes_on_and_limits_hold() {
     is_degraded(&server, &[]);
     ada.api.get(ME).is(200);
     laptop.api.get(ME).refused(401, "invalid_token");
-    let refused = (0..6).map(|_| ada.api.predict(&sample("1-1")).status).filter(|status| *status == 429).count();
+    let refused =
+        (0..6).map(|_| ada.api.predict(&sample("1-1")).status).filter(|status| *status == 429).count();
     assert_eq!(refused, 1, "Redis counts again");
 }
 
 #[test]
 fn a_redis_that_does_not_answer_costs_a_moment_and_not_every_request() {
     let redis = OwnRedis::start();
-    let settings = [("REDIS_URL", &*redis.url()), ("REDIS_TIMEOUT_MS", "100"), ("RATE_LIMIT_READ_PER_MINUTE", "1000")];
+    let settings =
+        [("REDIS_URL", &*redis.url()), ("REDIS_TIMEOUT_MS", "100"), ("RATE_LIMIT_READ_PER_MINUTE", "1000")];
     let server = World::new(Pair::Shared).start(&settings);
     let ada = server.person("ada");
     redis.freeze(true);
@@ -79,7 +85,8 @@ fn a_redis_that_does_not_answer_costs_a_moment_and_not_every_request() {
 fn the_server_starts_without_redis() {
     let mut redis = OwnRedis::start();
     redis.kill();
-    let server = World::new(Pair::Shared).start(&[("REDIS_URL", &redis.url()), ("RATE_LIMIT_READ_PER_MINUTE", "100")]);
+    let server =
+        World::new(Pair::Shared).start(&[("REDIS_URL", &redis.url()), ("RATE_LIMIT_READ_PER_MINUTE", "100")]);
     is_degraded(&server, &["redis"]);
     let ada = server.person("ada");
     ada.api.predict(&sample("1-1")).is(200);
@@ -97,7 +104,8 @@ fn a_revocation_reaches_the_other_replica_without_redis_and_outlives_its_return(
     let (ada, grace) = (first.person("ada"), first.person("grace"));
     let (id, text) = ada.make_key_with(json!({"name": "a key", "scopes": ["models:read"]}));
     let (key, there) = (second.key(&text), second.user(&grace.tokens.access));
-    (key.get(MODELS).is(200), there.get(ME).is(200));
+    key.get(MODELS).is(200);
+    there.get(ME).is(200);
 
     redis.kill();
     ada.api.delete(&format!("/api/v1/api-keys/{id}")).is(204);
@@ -131,7 +139,9 @@ fn without_the_database_known_callers_are_served_and_others_told_to_wait() {
     }
     is_degraded(&server, &["database"]);
     ada.api.predict(&sample("1-1")).is(200);
-    for answer in [server.try_log_in(&ada.email, &ada.password), server.user(&unseen).get(ME), ada.api.get(ME)] {
+    for answer in
+        [server.try_log_in(&ada.email, &ada.password), server.user(&unseen).get(ME), ada.api.get(ME)]
+    {
         answer.refused(503, "unavailable");
     }
     ada.api.act("/api/v1/auth/logout").refused(503, "unavailable");

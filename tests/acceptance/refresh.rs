@@ -1,4 +1,4 @@
-//! Refresh tokens: each is good once, a lost answer can be asked for again, and a stolen one ends the session.
+//! Refresh tokens: each is good once, a lost answer can be had again, a stolen one ends the session.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -100,7 +100,11 @@ promise! {
     }
 
     fn tokens_end_with_time(pair) {
-        let settings = [("JWT_ACCESS_TOKEN_EXPIRES", "600"), ("SESSION_IDLE_EXPIRES", "900"), ("JWT_REFRESH_TOKEN_EXPIRES", "2000")];
+        let settings = [
+            ("JWT_ACCESS_TOKEN_EXPIRES", "600"),
+            ("SESSION_IDLE_EXPIRES", "900"),
+            ("JWT_REFRESH_TOKEN_EXPIRES", "2000"),
+        ];
         let server = Server::start(pair, &settings);
         let (ada, idle) = (server.person("ada"), server.person("grace"));
         server.advance(599 * SECOND - 5 * SECOND);
@@ -131,7 +135,14 @@ promise! {
             String::from_utf8(text).expect("ASCII")
         };
         let mut made_up: Vec<String> = (0..good.len()).step_by(5).map(changed).collect();
-        made_up.extend(["".into(), "mgr_".into(), good[4..].into(), format!("{good}A"), format!(" {good}"), "mgr_é".into()]);
+        made_up.extend([
+            "".into(),
+            "mgr_".into(),
+            good[4..].into(),
+            format!("{good}A"),
+            format!(" {good}"),
+            "mgr_é".into(),
+        ]);
         made_up.extend(["x".repeat(100_000), ada.tokens.access.clone()]);
         // One person's session under another's signature.
         made_up.push(format!("{}{}", &good[..36], &grace.tokens.refresh[36..]));

@@ -36,6 +36,9 @@ promise! {
         server.advance(Duration::from_secs(61));
         let before = server.metric("storage_queries_total");
         ada.api.predict(&sample("1-1")).is(200);
-        assert!(server.metric("storage_queries_total") > before, "what is known of a caller is read again each minute");
+        assert!(
+            server.metric("storage_queries_total") > before,
+            "what is known of a caller is read again each minute"
+        );
     }
 }

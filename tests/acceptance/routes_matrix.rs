@@ -13,15 +13,38 @@ const NOBODY: &str = "01890000-0000-7000-8000-000000000000";
 const ROLES: [(&str, &[&str]); 4] = [
     ("readonly", &["models:read"]),
     ("user", &["models:read", "models:infer", "files:write"]),
-    ("moderator", &[
-        "models:read", "models:infer", "files:write", "users:read", "keys:read", "usage:read", "audit:read",
-        "incidents:manage",
-    ]),
-    ("admin", &[
-        "models:read", "models:infer", "files:write", "users:read", "keys:read", "usage:read", "audit:read",
-        "incidents:manage", "models:manage", "users:manage", "keys:manage", "roles:manage", "limits:manage",
-        "system:manage",
-    ]),
+    (
+        "moderator",
+        &[
+            "models:read",
+            "models:infer",
+            "files:write",
+            "users:read",
+            "keys:read",
+            "usage:read",
+            "audit:read",
+            "incidents:manage",
+        ],
+    ),
+    (
+        "admin",
+        &[
+            "models:read",
+            "models:infer",
+            "files:write",
+            "users:read",
+            "keys:read",
+            "usage:read",
+            "audit:read",
+            "incidents:manage",
+            "models:manage",
+            "users:manage",
+            "keys:manage",
+            "roles:manage",
+            "limits:manage",
+            "system:manage",
+        ],
+    ),
 ];
 
 /// What the contract lists and this release carries.
@@ -158,7 +181,9 @@ promise! {
         let expected: BTreeSet<String> = ROUTES.lines().map(|line| line.trim().to_owned()).collect();
         let found: BTreeSet<String> = operations(&server)
             .iter()
-            .map(|operation| format!("{} {}", operation.name(), operation.requirement()).trim_end().to_owned())
+            .map(|operation| {
+                format!("{} {}", operation.name(), operation.requirement()).trim_end().to_owned()
+            })
             .collect();
         let difference: Vec<_> = expected.symmetric_difference(&found).collect();
         assert!(difference.is_empty(), "{difference:#?}");
@@ -170,7 +195,9 @@ promise! {
             let reply = operation.ask(&server.anon());
             match &operation.scopes {
                 Some(_) => assert_eq!(reply.status, 401, "{}: {}", operation.name(), reply.text()),
-                None if operation.path.ends_with("/auth/login") || operation.path.ends_with("/auth/refresh") => {
+                None if operation.path.ends_with("/auth/login")
+                    || operation.path.ends_with("/auth/refresh") =>
+                {
                     assert_eq!(reply.status, 400, "an empty object is no credential: {}", reply.text());
                 }
                 None => let_through(&operation, "nobody", &reply),
@@ -181,7 +208,8 @@ promise! {
     fn each_role_gets_what_it_has_and_no_more(pair) {
         let server = Server::start(pair, &[]);
         let people = people(&server);
-        let (logouts, others): (Vec<_>, Vec<_>) = operations(&server).into_iter().partition(Operation::ends_sessions);
+        let (logouts, others): (Vec<_>, Vec<_>) =
+            operations(&server).into_iter().partition(Operation::ends_sessions);
         assert_eq!(logouts.len(), 2);
         for (role, has) in ROLES {
             let person = &people[role];
@@ -232,7 +260,8 @@ promise! {
             if operation.scopes.is_none() {
                 continue;
             }
-            let path = operation.path.replace("{id}", NOBODY).replace("{name}", "digits").replace("{version}", "1");
+            let path =
+                operation.path.replace("{id}", NOBODY).replace("{name}", "digits").replace("{version}", "1");
             let reply = server.anon().send(&operation.method, &path, Some("text/plain"), b"not { json");
             assert_eq!(reply.status, 401, "{}: {}", operation.name(), reply.text());
             let reply = reader.api.send(&operation.method, &path, Some("text/plain"), b"not { json");
@@ -271,7 +300,10 @@ fn every_operation_tells_all_its_answers() {
             let is_report = status == "503" && operation.path.ends_with("/ready");
             if status.starts_with(['4', '5']) && !is_report {
                 let expected = json!(format!("#/components/schemas/{schema}"));
-                assert_eq!(response["content"][kind]["schema"]["$ref"], expected, "{name} {status}: {response}");
+                assert_eq!(
+                    response["content"][kind]["schema"]["$ref"], expected,
+                    "{name} {status}: {response}"
+                );
             }
             assert!(status != "500", "{name} plans to fail");
             assert!(response["description"].as_str().is_some_and(|text| !text.is_empty()), "{name} {status}");

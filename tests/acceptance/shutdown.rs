@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::harness::{Pair, Server, promise, read_all, sample};
+use crate::harness::{Server, eventually, promise, read_all, sample};
 
 /// A login whose body is still on its way.
 fn half_a_login(server: &Server) -> (TcpStream, &'static [u8]) {
@@ -35,7 +35,9 @@ promise! {
         let stopped = Instant::now();
         server.terminate();
         server.wait_for_log("stop", |entry| entry["message"] == "stopping");
-        crate::harness::eventually("new connections are refused", || TcpStream::connect(server.address()).is_err().then_some(()));
+        eventually("new connections are refused", || {
+            TcpStream::connect(server.address()).is_err().then_some(())
+        });
         for (stream, tail) in &mut begun {
             stream.write_all(tail).expect("the server still reads");
         }
@@ -70,7 +72,12 @@ promise! {
         let server = server.world.start(&[]);
         let ada = server.log_in(&ada.email, &ada.password);
         let usage = ada.api.get("/api/v1/me/usage").is(200).json();
-        let requests: i64 = usage["items"].as_array().expect("items").iter().filter_map(|item| item["requests"].as_i64()).sum();
+        let requests: i64 = usage["items"]
+            .as_array()
+            .expect("items")
+            .iter()
+            .filter_map(|item| item["requests"].as_i64())
+            .sum();
         assert_eq!(requests, 5, "{usage}");
         assert_eq!(usage["items"][0]["day"], json!(day));
     }

@@ -53,22 +53,39 @@ promise! {
     fn tensors_and_pictures_get_the_same_answer(pair) {
         let (_server, client) = someone(pair);
         for name in ["0-1", "4-1", "7-1"] {
-            let body = json!({"id": "a-1", "inputs": [input("x", "FP32", &json!([1, 64]), &json!(pixels(name)))]});
+            let body =
+                json!({"id": "a-1", "inputs": [input("x", "FP32", &json!([1, 64]), &json!(pixels(name)))]});
             let answer = client.post(INFER, &body).is(200);
             assert_eq!(answer.header("content-type"), Some("application/json"));
             let answer = answer.json();
-            assert_eq!((&answer["model_name"], &answer["model_version"], &answer["id"]),
-                (&json!("digits"), &json!("1"), &json!("a-1")));
+            assert_eq!(
+                (&answer["model_name"], &answer["model_version"], &answer["id"]),
+                (&json!("digits"), &json!("1"), &json!("a-1"))
+            );
             let [label, probabilities] = answer["outputs"].as_array().expect("outputs").as_slice() else {
                 panic!("{answer}");
             };
-            assert_eq!((&label["name"], &label["datatype"], &label["shape"]), (&json!("label"), &json!("INT64"), &json!([1])));
+            assert_eq!(
+                (&label["name"], &label["datatype"], &label["shape"]),
+                (&json!("label"), &json!("INT64"), &json!([1]))
+            );
             assert_eq!(label["data"][0].to_string(), name[..1], "{answer}");
             assert_eq!(probabilities["shape"], json!([1, 10]));
-            let picture = client.send("POST", "/api/v1/models/digits/predict?top_k=10", Some("image/png"), &sample(name));
-            for prediction in picture.is(200).json()["results"][0]["predictions"].as_array().expect("predictions") {
-                let index = prediction["index"].as_u64().and_then(|index| usize::try_from(index).ok()).expect("an index");
-                let (by_picture, by_tensor) = (prediction["probability"].as_f64(), probabilities["data"][index].as_f64());
+            let picture = client.send(
+                "POST",
+                "/api/v1/models/digits/predict?top_k=10",
+                Some("image/png"),
+                &sample(name),
+            );
+            for prediction in
+                picture.is(200).json()["results"][0]["predictions"].as_array().expect("predictions")
+            {
+                let index = prediction["index"]
+                    .as_u64()
+                    .and_then(|index| usize::try_from(index).ok())
+                    .expect("an index");
+                let (by_picture, by_tensor) =
+                    (prediction["probability"].as_f64(), probabilities["data"][index].as_f64());
                 let apart = by_picture.zip(by_tensor).map_or(1.0, |(left, right)| (left - right).abs());
                 assert!(apart < 0.02, "{name}, class {index}: {by_picture:?} and {by_tensor:?}");
             }
@@ -87,7 +104,10 @@ promise! {
         assert!(answer.get("id").is_none(), "no id was given: {answer}");
         let none = call(&[input("x", "FP32", &json!([0, 64]), &json!([]))]);
         let none = client.post(INFER, &none).is(200).json();
-        assert_eq!((&none["outputs"][0]["shape"], &none["outputs"][1]["shape"]), (&json!([0]), &json!([0, 10])));
+        assert_eq!(
+            (&none["outputs"][0]["shape"], &none["outputs"][1]["shape"]),
+            (&json!([0]), &json!([0, 10]))
+        );
     }
 
     fn outputs_are_the_callers_choice(pair) {
@@ -98,7 +118,12 @@ promise! {
         };
         let names = |reply: Reply| -> Vec<Value> {
             let answer = reply.is(200).json();
-            answer["outputs"].as_array().expect("outputs").iter().map(|output| output["name"].clone()).collect()
+            answer["outputs"]
+                .as_array()
+                .expect("outputs")
+                .iter()
+                .map(|output| output["name"].clone())
+                .collect()
         };
         assert_eq!(names(ask(&["probabilities"])), ["probabilities"]);
         assert_eq!(names(ask(&["probabilities", "label"])), ["probabilities", "label"]);
@@ -112,7 +137,11 @@ promise! {
         let body = call(&[good()]);
         let answer = client.post("/v2/models/digits/versions/1/infer", &body).is(200).json();
         assert_eq!(answer["model_version"], "1");
-        for path in ["/v2/models/digits/versions/2/infer", "/v2/models/digits/versions/one/infer", "/v2/models/none/infer"] {
+        for path in [
+            "/v2/models/digits/versions/2/infer",
+            "/v2/models/digits/versions/one/infer",
+            "/v2/models/none/infer",
+        ] {
             client.post(path, &body).is(404);
         }
     }
@@ -133,7 +162,12 @@ promise! {
         for path in ["/v2/models/digits/ready", "/v2/models/digits/versions/1/ready"] {
             assert_eq!(client.get(path).is(200).json(), json!({"name": "digits", "ready": true}));
         }
-        for path in ["/v2/models/none", "/v2/models/digits/versions/9", "/v2/models/none/ready", "/v2/models/digits/versions/9/ready"] {
+        for path in [
+            "/v2/models/none",
+            "/v2/models/digits/versions/9",
+            "/v2/models/none/ready",
+            "/v2/models/digits/versions/9/ready",
+        ] {
             client.get(path).is(404);
         }
         let index = json!([{"name": "digits", "version": "1", "state": "READY", "reason": ""}]);
@@ -170,8 +204,12 @@ promise! {
         client.post(INFER, &call(&[good()])).is(200);
         let before = server.metric("process_resident_memory_bytes");
         let endless = u64::MAX.to_string();
-        for first in ["4000000000", "9223372036854775807", &endless, "170141183460469231731687303715884105727"] {
-            let body = format!(r#"{{"inputs": [{{"name": "x", "datatype": "FP32", "shape": [{first}, 64], "data": [1]}}]}}"#);
+        for first in
+            ["4000000000", "9223372036854775807", &endless, "170141183460469231731687303715884105727"]
+        {
+            let body = format!(
+                r#"{{"inputs": [{{"name": "x", "datatype": "FP32", "shape": [{first}, 64], "data": [1]}}]}}"#
+            );
             refuses(client.send("POST", INFER, Some("application/json"), body.as_bytes()), "shape");
         }
         assert!(server.metric("process_resident_memory_bytes") - before < 100e6);
@@ -189,7 +227,11 @@ promise! {
         refused(&client, &with(&json!({"0": 1})), "data");
         refused(&client, &with(&json!("AAAA")), "data");
         refused(&client, &with(&json!(vec![1e39; 64])), "FP32");
-        refused(&client, &json!({"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 64]}]}), "missing");
+        refused(
+            &client,
+            &json!({"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 64]}]}),
+            "missing",
+        );
     }
 
     fn every_input_comes_once(pair) {
@@ -212,7 +254,12 @@ promise! {
         let body = json!({"inputs": [input], "outputs": [{"name": "label", "comment": 1}], "comment": null,
             "parameters": {"mine": "yes", "priority": 1, "timeout": 5_000_000}});
         client.post(INFER, &body).is(200);
-        for (name, value) in [("sequence_id", json!(1)), ("triton_enable", json!(true)), ("mine", json!({})), ("timeout", json!("soon"))] {
+        for (name, value) in [
+            ("sequence_id", json!(1)),
+            ("triton_enable", json!(true)),
+            ("mine", json!({})),
+            ("timeout", json!("soon")),
+        ] {
             let mut parameters = serde_json::Map::new();
             parameters.insert(name.to_owned(), value);
             refused(&client, &json!({"inputs": [good()], "parameters": parameters}), name);
@@ -220,7 +267,8 @@ promise! {
         let mut binary = good();
         binary["parameters"] = json!({"binary_data_size": 256});
         refused(&client, &call(&[binary]), "binary");
-        let classified = json!({"inputs": [good()], "outputs": [{"name": "label", "parameters": {"classification": 3}}]});
+        let classified =
+            json!({"inputs": [good()], "outputs": [{"name": "label", "parameters": {"classification": 3}}]});
         refused(&client, &classified, "classification");
     }
 
@@ -228,9 +276,12 @@ promise! {
         let (_server, client) = someone(pair);
         let send = |body: &[u8]| client.send("POST", INFER, Some("application/json"), body);
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
-        let data = format!(r#"{{"inputs": [{{"name": "x", "datatype": "FP32", "shape": [1, 64], "data": {deep}}}]}}"#);
+        let data = format!(
+            r#"{{"inputs": [{{"name": "x", "datatype": "FP32", "shape": [1, 64], "data": {deep}}}]}}"#
+        );
         let members = format!(r#"{{"inputs": [], "a": {deep}}}"#);
-        let bodies = ["", "{", "null", "inputs", "{\"inputs\": [", "{\"inputs\": []} []", &deep, &data, &members];
+        let bodies =
+            ["", "{", "null", "inputs", "{\"inputs\": [", "{\"inputs\": []} []", &deep, &data, &members];
         for body in bodies {
             refuses(send(body.as_bytes()), "");
         }
@@ -247,7 +298,10 @@ promise! {
         let client = server.person("ada").api;
         let body = format!("{}{}", call(&[good()]), " ".repeat(1 << 20));
         client.send("POST", INFER, Some("application/json"), body.as_bytes()).is(413);
-        client.with("Transfer-Encoding", "chunked").send("POST", INFER, Some("application/json"), body.as_bytes()).is(413);
+        client
+            .with("Transfer-Encoding", "chunked")
+            .send("POST", INFER, Some("application/json"), body.as_bytes())
+            .is(413);
         client.post(INFER, &call(&[good()])).is(200);
     }
 

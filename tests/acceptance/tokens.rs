@@ -68,7 +68,10 @@ promise! {
         let members: Vec<&str> = claims.as_object().expect("claims").keys().map(String::as_str).collect();
         assert_eq!(members, ["aud", "auth_time", "exp", "iat", "iss", "jti", "nbf", "sid", "sub", "ver"]);
         assert_eq!(claims["sub"], ada.id.as_str());
-        assert_eq!(claims["exp"].as_i64().zip(claims["iat"].as_i64()).map(|(exp, iat)| exp - iat), Some(3600));
+        assert_eq!(
+            claims["exp"].as_i64().zip(claims["iat"].as_i64()).map(|(exp, iat)| exp - iat),
+            Some(3600)
+        );
 
         let key = DecodingKey::from_ed_components(key["x"].as_str().expect("x")).expect("a public key");
         let mut rules = Validation::new(Algorithm::EdDSA);
@@ -87,7 +90,11 @@ promise! {
         }
         let public = server.anon().get(JWKS).json()["keys"][0]["x"].as_str().expect("x").to_owned();
         let raw = BASE64URL_NOPAD.decode(public.as_bytes()).expect("base64url");
-        for (secret, algorithm) in [(&raw[..], Algorithm::HS256), (public.as_bytes(), Algorithm::HS256), (&raw[..], Algorithm::HS512)] {
+        for (secret, algorithm) in [
+            (&raw[..], Algorithm::HS256),
+            (public.as_bytes(), Algorithm::HS256),
+            (&raw[..], Algorithm::HS512),
+        ] {
             let key = EncodingKey::from_secret(secret);
             let forged = forge(&with(&format!("{algorithm:?}")), &claims, signed_with(&key, algorithm));
             is_refused(&server, &forged, "the public key as a secret");
@@ -118,7 +125,11 @@ promise! {
         ];
         let key = foreign_key();
         for header in &headers {
-            is_refused(&server, &forge(header, &claims, signed_with(&key, Algorithm::EdDSA)), &header.to_string());
+            is_refused(
+                &server,
+                &forge(header, &claims, signed_with(&key, Algorithm::EdDSA)),
+                &header.to_string(),
+            );
         }
         let mut header = Header::new(Algorithm::EdDSA);
         header.kid = Some("another".into());
@@ -216,13 +227,19 @@ promise! {
     fn a_header_that_is_no_bearer_is_refused(pair) {
         let (server, ada) = server_and_person(pair);
         let token = &ada.tokens.access;
-        for header in ["Bearer", "Bearer ", "bearer", &format!("Basic {token}"), &format!("Token {token}"), token] {
+        for header in
+            ["Bearer", "Bearer ", "bearer", &format!("Basic {token}"), &format!("Token {token}"), token]
+        {
             server.anon().with("Authorization", header).get(ME).refused(401, "invalid_token");
         }
         server.anon().with("Authorization", &format!("BEARER {token}")).get(ME).is(200);
         server.anon().get(ME).refused(401, "authentication_required");
         server.anon().get(&format!("{ME}?access_token={token}")).refused(401, "authentication_required");
-        server.anon().with("Cookie", &format!("access_token={token}")).get(ME).refused(401, "authentication_required");
-        server.anon().with("X-API-Key", token).get(ME);
+        server
+            .anon()
+            .with("Cookie", &format!("access_token={token}"))
+            .get(ME)
+            .refused(401, "authentication_required");
+        server.anon().with("X-API-Key", token).get(ME).refused(401, "invalid_token");
     }
 }

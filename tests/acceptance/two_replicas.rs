@@ -23,7 +23,8 @@ fn what_one_ends_the_other_refuses_at_the_very_next_request() {
         let ada = first.person(&format!("ada{}", ["a", "b", "c", "d", "e"][round]));
         let (id, text) = ada.make_key_with(json!({"name": "a key", "scopes": ["models:read"]}));
         let (there, key) = (second.user(&ada.tokens.access), second.key(&text));
-        (there.get(ME).is(200), key.get(MODELS).is(200));
+        there.get(ME).is(200);
+        key.get(MODELS).is(200);
 
         ada.api.delete(&format!("/api/v1/api-keys/{id}")).is(204);
         key.get(MODELS).refused(401, "invalid_token");
@@ -76,7 +77,8 @@ fn limits_count_on_both_together() {
     let ada = first.person("ada");
     let there = second.user(&ada.tokens.access);
     for _ in 0..3 {
-        (ada.api.predict(&sample("1-1")).is(200), there.predict(&sample("1-1")).is(200));
+        ada.api.predict(&sample("1-1")).is(200);
+        there.predict(&sample("1-1")).is(200);
     }
     ada.api.predict(&sample("1-1")).refused(429, "rate_limited");
     there.predict(&sample("1-1")).refused(429, "rate_limited");
@@ -129,6 +131,8 @@ promise! {
         let url = format!("http://{}/health/ready", server.address());
         assert_eq!(server.cli(&["check", "--url", &url], "").code, Some(0));
         assert_eq!(server.cli(&["check", "--url", &url.replace("ready", "nowhere")], "").code, Some(1));
-        eventually("the server is still ready", || (server.anon().get("/health/ready").status == 200).then_some(()));
+        eventually("the server is still ready", || {
+            (server.anon().get("/health/ready").status == 200).then_some(())
+        });
     }
 }

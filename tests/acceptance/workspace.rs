@@ -30,9 +30,9 @@ fn all_dependencies() -> BTreeMap<&'static str, BTreeSet<String>> {
     CRATES.into_iter().map(of).collect()
 }
 
-/// Every source file of the program's crates, its own tests included.
+/// Every source file of the program's crates and of the tests.
 fn sources() -> Vec<(PathBuf, String)> {
-    let mut folders = vec![workspace().join("crates")];
+    let mut folders = vec![workspace().join("crates"), workspace().join("tests")];
     let mut files = Vec::new();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).expect("a folder") {
@@ -63,7 +63,8 @@ fn names(text: &str, word: &str) -> bool {
 
 /// The source files, own tests of the crates left out, that name `word`.
 fn files_naming(word: &str) -> Vec<String> {
-    let is_product = |path: &Path| path.components().any(|part| part.as_os_str() == "src");
+    let is_product =
+        |path: &Path| path.starts_with("crates") && path.components().any(|part| part.as_os_str() == "src");
     let mut found: Vec<String> = sources()
         .into_iter()
         .filter(|(path, text)| is_product(path) && names(text, word))

@@ -91,8 +91,7 @@ fn described(entry: &Entry) -> Operation {
     }
     let class = format!("{:?}", entry.class).to_lowercase();
     operation.extensions = Some(Extensions::builder().add("x-limit-class", class).build());
-    let id = operation.operation_id.take().unwrap_or_default();
-    operation.operation_id = Some(operation_id(&entry.path, &entry.method, &id));
+    operation.operation_id = Some(operation_id(entry.place));
     operation
 }
 
@@ -106,9 +105,7 @@ fn error_body(path: &str) -> (&'static str, Content) {
     (media_type, ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).build())
 }
 
-/// Unique and stable: the last fixed part of the path and the handler's name.
-fn operation_id(path: &str, method: &actix_web::http::Method, handler: &str) -> String {
-    let area = path.rsplit('/').find(|part| !part.is_empty() && !part.starts_with('{')).unwrap_or("root");
-    let prefix = if middleware::is_v2(path) { "v2_" } else { "" };
-    format!("{prefix}{}_{}_{handler}", method.as_str().to_lowercase(), area.replace(['-', '.'], "_"))
+/// Unique and stable, for those who make clients from the document: where the handler stands.
+fn operation_id(place: &str) -> String {
+    place.trim_start_matches("v1_").replacen("oip_rest_", "v2_", 1)
 }

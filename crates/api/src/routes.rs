@@ -33,6 +33,8 @@ pub struct Entry {
     pub class: LimitClass,
     /// Its documentation.
     pub operation: Operation,
+    /// Where its handler stands, such as `v1_auth_login`.
+    pub place: &'static str,
     build: Box<dyn Fn() -> Route + Send + Sync>,
 }
 
@@ -66,8 +68,12 @@ guarded!(A B C);
 guarded!(A B C D);
 
 impl RouteTable {
-    fn add<Document, Function, Arguments>(&mut self, class: LimitClass, handler: Function)
-    where
+    fn add<Document, Function, Arguments>(
+        &mut self,
+        class: LimitClass,
+        place: &'static str,
+        handler: Function,
+    ) where
         Document: utoipa::Path + utoipa::__dev::SchemaReferences + for<'tag> utoipa::__dev::Tags<'tag>,
         Function: Handler<Arguments> + Send + Sync,
         Function::Output: Responder + 'static,
@@ -89,6 +95,7 @@ impl RouteTable {
                 requirement: Arguments::REQUIREMENT,
                 class,
                 operation: operation.clone(),
+                place,
                 build,
             });
         }
@@ -157,7 +164,11 @@ macro_rules! routes {
     (@module $table:ident $class:ident [$($module:ident)::+]) => {};
     (@one $table:ident $class:ident [$($module:ident)::+] $handler:ident) => {
         pastey::paste! {
-            $table.add::<$($module)::+::[<__path_ $handler>], _, _>(LimitClass::$class, $($module)::+::$handler);
+            $table.add::<$($module)::+::[<__path_ $handler>], _, _>(
+                LimitClass::$class,
+                concat!($(stringify!($module), "_",)+ stringify!($handler)),
+                $($module)::+::$handler,
+            );
         }
     };
 }

@@ -17,6 +17,8 @@ use crate::{Auth, Error, Result, Violations, key_format};
 
 /// How long a key is good when nothing else is asked for.
 const DEFAULT_LIFETIME: Duration = Duration::days(90);
+/// The longest: what lies beyond is a slip of the pen, and years of five digits sort wrongly where times are texts.
+const MAX_LIFETIME: Duration = Duration::days(100 * 365);
 
 /// The key that is wished for.
 #[derive(Clone, Debug)]
@@ -29,7 +31,7 @@ pub struct KeyRequest {
     pub models: Option<Vec<String>>,
     /// The only addresses or CIDR blocks it may be used from.
     pub allowed_ips: Option<Vec<String>>,
-    /// When it ends; 90 days from now if none.
+    /// When it ends, at most a hundred years from now; 90 days from now if none.
     pub expires_at: Option<DateTime<Utc>>,
 }
 
@@ -67,8 +69,9 @@ impl Auth {
         let now = self.now();
         let expires_at = request.expires_at.unwrap_or(now + DEFAULT_LIFETIME);
         let mut violations = violations(owner, Some(&request.scopes), request.allowed_ips.as_deref());
-        if expires_at <= now {
-            violations.insert("expires_at".into(), vec!["choose a time in the future".into()]);
+        if expires_at <= now || expires_at > now + MAX_LIFETIME {
+            let message = "choose a time in the future, at most a hundred years from now";
+            violations.insert("expires_at".into(), vec![message.into()]);
         }
         refuse_any(violations)?;
         let minted = key_format::mint(self.environment)?;

@@ -12,7 +12,7 @@ const ID: usize = 12;
 const SECRET: usize = 43;
 const CHECKSUM: usize = 6;
 /// What every key starts with; a bearer credential that starts so is a key, not a token.
-pub(crate) const PREFIX: &str = "mg_";
+pub const PREFIX: &str = "mg_";
 
 /// Where a key is good: production or anything else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -37,6 +37,7 @@ pub use crypto::{EncryptionKey, same_secret};
 pub use directory::UserChange;
 pub use error::{Error, Result, Throttle, Violations};
 pub use in_flight::InFlight;
+pub use key_format::PREFIX as API_KEY_PREFIX;
 pub use keyring::PublicKey;
 pub use limits::{LimitClass, Limits, Subject};
 pub use login::{Credentials, TokenPair};

@@ -129,3 +129,102 @@ fn validation() -> Validation {
     validation.validate_aud = false;
     validation
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+    use data_encoding::BASE64URL_NOPAD;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const NOW: i64 = 1_800_000_000;
+
+    /// One key, and what signs with it whatever it is given.
+    fn world() -> (Signers, impl Fn(&Value, &Value) -> String) {
+        let random = aws_lc_rs::rand::SystemRandom::new();
+        let document = Ed25519KeyPair::generate_pkcs8(&random).unwrap();
+        let pair = Ed25519KeyPair::from_pkcs8(document.as_ref()).unwrap();
+        let mut signers = Signers::default();
+        signers.add("k", Signer::ed25519(document.as_ref(), pair.public_key().as_ref()), true);
+        let part = |value: &Value| BASE64URL_NOPAD.encode(value.to_string().as_bytes());
+        let sign = move |header: &Value, claims: &Value| {
+            let signed = format!("{}.{}", part(header), part(claims));
+            let signature = BASE64URL_NOPAD.encode(pair.sign(signed.as_bytes()).as_ref());
+            format!("{signed}.{signature}")
+        };
+        (signers, sign)
+    }
+
+    fn header() -> Value {
+        json!({"typ": "at+jwt", "alg": "EdDSA", "kid": "k"})
+    }
+
+    fn claims() -> Value {
+        let id = Uuid::from_u128(7);
+        json!({"iss": "us", "aud": "us", "sub": id, "exp": NOW + 60, "iat": NOW, "nbf": NOW, "jti": id, "sid": id,
+               "ver": 1, "auth_time": NOW})
+    }
+
+    fn good(signers: &Signers, token: &str) -> bool {
+        let issuer = Issuer { name: "us".into(), audience: "us".into() };
+        verify(token, signers, &issuer, DateTime::from_timestamp(NOW, 0).unwrap()).is_ok()
+    }
+
+    #[test]
+    fn a_right_signature_does_not_excuse_a_wrong_header() {
+        let (signers, sign) = world();
+        assert!(good(&signers, &sign(&header(), &claims())));
+        let wrong = [
+            ("typ", json!("JWT")),
+            ("typ", Value::Null),
+            ("typ", json!(7)),
+            ("alg", json!("none")),
+            ("alg", json!("HS256")),
+            ("alg", json!("ES256")),
+            ("kid", json!("other")),
+            ("kid", Value::Null),
+            ("crit", json!(["exp"])),
+            ("crit", json!([])),
+        ];
+        for (name, value) in wrong {
+            let mut header = header();
+            header[name] = value;
+            assert!(!good(&signers, &sign(&header, &claims())), "{header}");
+        }
+    }
+
+    #[test]
+    fn every_claim_is_required_and_typed() {
+        let (signers, sign) = world();
+        let names: Vec<String> = claims().as_object().unwrap().keys().cloned().collect();
+        for name in &names {
+            let mut missing = claims();
+            missing.as_object_mut().unwrap().remove(name);
+            assert!(!good(&signers, &sign(&header(), &missing)), "without {name}");
+            for odd in [Value::Null, json!(""), json!(["us"]), json!({}), json!(true), json!(1.5)] {
+                let mut claims = claims();
+                claims[name] = odd;
+                assert!(!good(&signers, &sign(&header(), &claims)), "{claims}");
+            }
+        }
+    }
+
+    #[test]
+    fn times_and_names_must_fit() {
+        let (signers, sign) = world();
+        let with = |name: &str, value: Value| {
+            let mut claims = claims();
+            claims[name] = value;
+            good(&signers, &sign(&header(), &claims))
+        };
+        assert!(!with("exp", json!(NOW)) && with("exp", json!(NOW + 1)));
+        assert!(!with("exp", json!((NOW + 60).to_string())) && !with("exp", json!(-1)));
+        for start in ["nbf", "iat"] {
+            assert!(with(start, json!(NOW + 5)) && !with(start, json!(NOW + 6)), "{start}");
+        }
+        assert!(!with("iss", json!("them")) && !with("aud", json!("them")));
+        assert!(!with("exp", json!(u64::MAX)) && !with("ver", json!("1")));
+    }
+}

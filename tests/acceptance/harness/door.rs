@@ -1,4 +1,4 @@
-//! A door between a server and a store, to be shut: every connection through it breaks, and none comes through.
+//! A door between a server and a store, to be shut: every connection breaks, and none comes through.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};

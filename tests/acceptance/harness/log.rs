@@ -39,11 +39,6 @@ impl Log {
         self.0.0.lock().unwrap_or_else(PoisonError::into_inner).text.clone()
     }
 
-    /// The lines that are JSON.
-    pub fn entries(&self) -> Vec<Value> {
-        self.text().lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
-    }
-
     /// Waits for a line that `find` finds something in; nothing when the streams end or the time is up.
     pub fn wait_for<T>(&self, patience: Duration, find: impl Fn(&Value) -> Option<T>) -> Option<T> {
         let deadline = Instant::now() + patience;

@@ -94,11 +94,6 @@ impl Server {
         self.log.text()
     }
 
-    /// The log's entries; `target: access` are those of requests.
-    pub fn log_entries(&self) -> Vec<Value> {
-        self.log.entries()
-    }
-
     /// Waits for an entry of the log.
     #[track_caller]
     pub fn wait_for_log(&self, what: &str, find: impl Fn(&Value) -> bool) -> Value {

@@ -1,4 +1,4 @@
-//! What a server's replicas share: the stores, the data directory, the clock, and the secrets that a test knows.
+//! What a server's replicas share: stores, data directory, clock, and the secrets that a test knows.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -100,6 +100,11 @@ impl World {
         let (new, file) = (self.folder.path().join("clock.new"), self.folder.path().join("clock"));
         std::fs::write(&new, offset.to_string()).expect("the clock's file");
         std::fs::rename(new, file).expect("the clock's file");
+    }
+
+    /// Takes one more text for a secret, which no log may tell.
+    pub fn remember(&self, secret: &str) {
+        self.secrets.remember(secret);
     }
 
     /// A folder that goes with this world.

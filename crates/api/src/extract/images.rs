@@ -35,7 +35,7 @@ impl FromRequest for Images {
         let (request, payload) = (request.clone(), payload.take());
         Box::pin(async move {
             let app = App::of(&request)?;
-            match request.content_type() {
+            match request.content_type().to_ascii_lowercase().as_str() {
                 "multipart/form-data" => read_form(&app, &request, payload).await,
                 kind if kind.starts_with("image/")
                     || kind == "application/octet-stream"
@@ -88,7 +88,7 @@ async fn read_parts(app: &Data<App>, mut form: Multipart) -> Result<Images> {
         let filename = part.content_disposition().and_then(|disposition| disposition.get_filename());
         let filename =
             filename.map(|name| name.chars().filter(|c| !c.is_control()).take(MAX_FILENAME).collect());
-        let kind = part.content_type().map(ToString::to_string).unwrap_or_default();
+        let kind = part.content_type().map(|kind| kind.to_string().to_ascii_lowercase()).unwrap_or_default();
         let limit = sizes.image_bytes().min(room);
         let mut bytes = BytesMut::new();
         while let Some(chunk) = part.next().await {

@@ -20,7 +20,8 @@ impl<T: DeserializeOwned + Validate + 'static> FromRequest for Json<T> {
     type Future = Pin<Box<dyn Future<Output = Result<Self>>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let is_json = request.content_type() == "application/json";
+        // Media types are the same in either case (RFC 9110, section 8.3.1).
+        let is_json = request.content_type().eq_ignore_ascii_case("application/json");
         let whole = body::whole(request, payload, |sizes| sizes.max_json_length);
         Box::pin(async move {
             let bytes = whole.await?;

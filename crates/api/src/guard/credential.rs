@@ -20,7 +20,14 @@ pub fn read(headers: &HeaderMap) -> Result<&str> {
     }
     let unreadable = auth::Error::InvalidCredential("the credential has characters that none of ours has");
     let text = value.to_str().map_err(|_| unreadable)?;
-    if is_bearer { bearer(text) } else { Ok(text.trim()) }
+    if is_bearer { bearer(text) } else { key(text.trim()) }
+}
+
+/// A token in this header would be missed by whatever hides `Authorization` in logs.
+fn key(text: &str) -> Result<&str> {
+    let wrong =
+        auth::Error::InvalidCredential("X-API-Key takes an API key; send a token as Authorization: Bearer");
+    if text.starts_with(auth::API_KEY_PREFIX) { Ok(text) } else { Err(wrong.into()) }
 }
 
 /// RFC 6750, section 2.1; the scheme's case does not matter (RFC 9110, section 11.1).

@@ -32,9 +32,12 @@ pub struct NewKey {
     #[schema(example = json!(["models:infer"]))]
     scopes: Vec<String>,
     /// The only models that it may use; null: all that one may use oneself.
-    #[validate(length(max = MAX_ENTRIES, message = "use at most 100"))]
+    #[validate(
+        length(max = MAX_ENTRIES, message = "use at most 100"),
+        custom(function = check_model_names)
+    )]
     models: Option<Vec<String>>,
-    /// When it ends; 90 days from now if none is given.
+    /// When it ends, at most a hundred years from now; 90 days from now if none is given.
     expires_at: Option<DateTime<Utc>>,
     /// The only addresses or CIDR blocks that it may be used from; null: any.
     #[validate(length(max = MAX_ENTRIES, message = "use at most 100"))]
@@ -50,9 +53,14 @@ pub struct KeyChanges {
     name: Option<String>,
     #[validate(length(max = MAX_ENTRIES, message = "use at most 100"))]
     scopes: Option<Vec<String>>,
+    #[validate(
+        length(max = MAX_ENTRIES, message = "use at most 100"),
+        custom(function = check_model_names)
+    )]
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<Vec<String>>)]
     models: Option<Option<Vec<String>>>,
+    #[validate(length(max = MAX_ENTRIES, message = "use at most 100"))]
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<Vec<String>>)]
     allowed_ips: Option<Option<Vec<String>>>,
@@ -164,6 +172,20 @@ fn check_key_name(name: &str) -> std::result::Result<(), ValidationError> {
     let fits = (1..=100).contains(&name.trim().chars().count()) && !name.chars().any(char::is_control);
     let message = "use 1 to 100 characters, none of them a control character";
     if fits { Ok(()) } else { Err(ValidationError::new("name").with_message(message.into())) }
+}
+
+/// A name that no model can have is a mistake, however long.
+fn check_model_names(names: &[String]) -> std::result::Result<(), ValidationError> {
+    let fits = |name: &String| {
+        let inside = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        (1..=128).contains(&name.len()) && name.bytes().all(inside)
+    };
+    let message = "use names of models: letters, digits and ._- only, at most 128";
+    if names.iter().all(fits) {
+        Ok(())
+    } else {
+        Err(ValidationError::new("models").with_message(message.into()))
+    }
 }
 
 /// Tells a null from a missing member.

@@ -1,7 +1,7 @@
 //! One's own profile and usage.
 
 use actix_web::web;
-use chrono::NaiveDate;
+use chrono::{Datelike, NaiveDate};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -100,7 +100,12 @@ pub async fn usage(
     days: Parameters<Days>,
 ) -> Result<web::Json<Usage>> {
     let to = days.0.to.unwrap_or_else(|| app.auth.now().date_naive());
-    let from = days.0.from.unwrap_or(to - chrono::Duration::days(30));
+    let month_before = || to.checked_sub_days(chrono::Days::new(30)).unwrap_or(NaiveDate::MIN);
+    let from = days.0.from.unwrap_or_else(month_before);
+    // Other years cannot be written in four digits, nor kept by every database.
+    if ![from, to].iter().all(|day| (1..=9999).contains(&day.year())) {
+        return Err(ApiError::field("from", "use years from 1 to 9999"));
+    }
     if from > to || to - from > chrono::Duration::days(366) {
         return Err(ApiError::field("from", "use at most 366 days, the first before the last"));
     }

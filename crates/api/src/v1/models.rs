@@ -148,8 +148,8 @@ pub async fn show(
 #[utoipa::path(post, path = "/api/v1/models/{name}/predict", tag = "models",
     params(("name" = String, Path), PredictParameters),
     request_body(content(
-        (Vec<u8> = "image/png"), (Vec<u8> = "image/jpeg"), (Vec<u8> = "image/gif"), (Vec<u8> = "image/bmp"),
-        (Vec<u8> = "image/webp"), (Vec<u8> = "application/octet-stream"), (PictureForm = "multipart/form-data"))),
+        (PictureBytes = "image/png"), (PictureBytes = "image/jpeg"), (PictureBytes = "image/gif"), (PictureBytes = "image/bmp"),
+        (PictureBytes = "image/webp"), (PictureBytes = "application/octet-stream"), (PictureForm = "multipart/form-data"))),
     responses((status = 200, body = Predictions), (status = 404, description = "No such model for the caller"),
               (status = 413, description = "A picture is too large"), (status = 415, description = "Not a picture or a form"),
               (status = 504, description = "The deadline has passed")))]
@@ -184,6 +184,12 @@ pub async fn predict(
         results: results.collect(),
     }))
 }
+
+/// A picture, as a file holds it.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[expect(dead_code, reason = "documentation only: the body is read as it streams in")]
+pub struct PictureBytes(Vec<u8>);
 
 /// A form with one or more pictures.
 #[derive(ToSchema)]
