@@ -52,6 +52,17 @@ promise! {
         assert!(server.log().contains("\"message\":\"stopped\""));
     }
 
+    fn readiness_fails_before_the_door_closes(pair) {
+        let mut server = Server::start(pair, &[("DRAIN_SECONDS", "2")]);
+        server.terminate();
+        let draining = eventually("readiness fails", || {
+            Some(server.anon().get("/health/ready")).filter(|answer| answer.status == 503)
+        });
+        assert_eq!(draining.json()["status"], "unavailable");
+        assert_eq!(server.anon().get("/health/live").status, 200);
+        assert_eq!(server.wait(), Some(0));
+    }
+
     fn one_that_never_finishes_does_not_hold_the_server(pair) {
         let mut server = Server::start(pair, &[("SHUTDOWN_TIMEOUT_SECONDS", "1")]);
         let (_stream, _) = half_a_login(&server);

@@ -114,7 +114,8 @@ async fn load_models(settings: &Settings) -> Result<Registry, String> {
     tokio::task::spawn_blocking(|| Registry::open(settings)).await.map_err(|error| error.to_string())
 }
 
-/// SIGTERM or SIGINT: readiness fails at once, running requests are answered, new connections are refused.
+/// SIGTERM or SIGINT: readiness fails at once; after `DRAIN_SECONDS` new connections are refused and running requests
+/// answered.
 fn stop_on_signal(handle: ServerHandle, app: web::Data<App>) -> io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -125,6 +126,7 @@ fn stop_on_signal(handle: ServerHandle, app: web::Data<App>) -> io::Result<()> {
         }
         tracing::info!("stopping");
         app.standing.draining.store(true, Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_secs(app.settings.program.drain_seconds)).await;
         handle.stop(true).await;
     });
     Ok(())

@@ -55,6 +55,10 @@ pub struct ProgramSettings {
     /// Threads that answer requests; unset: one per core.
     #[arg(long = "WORKERS")]
     pub workers: Option<std::num::NonZeroUsize>,
+    /// Seconds between the signal to stop and closing the door: readiness says 503 meanwhile, so that a load balancer
+    /// looks elsewhere first.
+    #[arg(long = "DRAIN_SECONDS", default_value_t = 0)]
+    pub drain_seconds: u64,
     /// Seconds that running requests get to finish when the server is told to stop.
     #[arg(long = "SHUTDOWN_TIMEOUT_SECONDS", default_value_t = 30)]
     pub shutdown_timeout_seconds: u64,
