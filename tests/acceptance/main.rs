@@ -15,6 +15,7 @@ mod limits;
 mod login;
 mod logout;
 mod main_job;
+mod meanwhile;
 mod metering;
 mod models_absent;
 mod openapi;

@@ -150,6 +150,14 @@ impl ApiError {
         error
     }
 
+    /// With the windows that were counted, unless the error is about some already.
+    pub fn with_windows(mut self, windows: Vec<AllowanceState>) -> Self {
+        if self.hints.windows.is_empty() {
+            self.hints.windows = windows;
+        }
+        self
+    }
+
     fn status(&self) -> StatusCode {
         StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
@@ -210,6 +218,12 @@ impl From<auth::Error> for ApiError {
             }
             auth::Error::Internal(cause) => Self::internal(cause),
         }
+    }
+}
+
+impl From<auth::Refusal> for ApiError {
+    fn from(refusal: auth::Refusal) -> Self {
+        Self::from(refusal.error).with_windows(refusal.windows)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The server: built, run, stopped.
 
+use std::fs::File;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use actix_web::dev::ServerHandle;
 use actix_web::middleware::{Condition, from_fn};
 use actix_web::{App as Application, HttpServer, web};
 use inference::Registry;
+use storage::{Ephemeral, Store};
 use uuid::Uuid;
 
 use crate::app::{App, Standing};
@@ -29,40 +31,32 @@ const MAX_CONNECTIONS: usize = 10_000;
 pub struct Server {
     listener: TcpListener,
     app: web::Data<App>,
+    /// Held until the last write.
+    _data: Option<File>,
 }
 
 impl Server {
     /// Opens the stores, loads the models and listens; nothing is answered yet.
     pub async fn build(settings: Settings) -> Result<Self, String> {
         start::check(&settings).map_err(|error| error.to_string())?;
+        let data = start::lock_data(&settings)?;
         let database = |error: storage::Error| format!("database: {}", start::told(&error));
         let store = start::store(&settings).await.map_err(database)?;
         let ephemeral =
             start::ephemeral(&settings).map_err(|error| format!("redis: {}", start::told(&error)))?;
-        let replica = Uuid::now_v7();
-        background::announce(&store, replica, ephemeral.is_redis()).await?;
-        let auth = start::auth(&settings, store.clone(), ephemeral.clone()).await?;
-        let registry = load_models(&settings).await?;
         let address = SocketAddr::new(settings.program.host, settings.program.port);
         let listener =
             TcpListener::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
-        let app = web::Data::new(App {
-            auth,
-            metering: Metering::new(replica, store.clone()),
-            metrics: metrics::install().map_err(|error| error.to_string())?,
-            standing: Standing::default(),
-            store,
-            ephemeral,
-            registry,
-            settings,
-        });
-        background::spawn(&app, replica);
-        Ok(Self { listener, app })
-    }
-
-    /// Where it listens.
-    pub fn address(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+        let replica = Uuid::now_v7();
+        background::announce(&store, replica, ephemeral.is_redis()).await?;
+        match assemble(settings, store.clone(), ephemeral, replica).await {
+            Ok(app) => Ok(Self { listener, app, _data: data }),
+            Err(error) => {
+                // One that failed must not be in its successor's way.
+                say_goodbye(&store, replica).await;
+                Err(error)
+            }
+        }
     }
 
     /// Answers until told to stop, then lets what is running finish.
@@ -71,6 +65,7 @@ impl Server {
         let guard = Guard::new(self.app.settings.limits.guard_per_second)
             .ok_or_else(|| io::Error::other("GUARD_PER_SECOND is too large"))?;
         background::forget_quiet_addresses(guard.clone());
+        let address = self.listener.local_addr()?;
         let app = self.app.clone();
         let workers = self.app.settings.program.workers;
         let server = HttpServer::new(move || {
@@ -103,10 +98,34 @@ impl Server {
         };
         let server = server.listen(self.listener)?.run();
         stop_on_signal(server.handle(), self.app.clone())?;
+        // Only now: whoever reads this may already send SIGTERM.
+        tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
         server.await?;
         finish(&self.app).await;
         Ok(())
     }
+}
+
+async fn assemble(
+    settings: Settings,
+    store: Store,
+    ephemeral: Ephemeral,
+    replica: Uuid,
+) -> Result<web::Data<App>, String> {
+    let auth = start::auth(&settings, store.clone(), ephemeral.clone()).await?;
+    let registry = load_models(&settings).await?;
+    let app = web::Data::new(App {
+        auth,
+        metering: Metering::new(replica, store.clone()),
+        metrics: metrics::install().map_err(|error| error.to_string())?,
+        standing: Standing::default(),
+        store,
+        ephemeral,
+        registry,
+        settings,
+    });
+    background::spawn(&app, replica);
+    Ok(app)
 }
 
 async fn load_models(settings: &Settings) -> Result<Registry, String> {
@@ -137,10 +156,14 @@ async fn finish(app: &web::Data<App>) {
     if tokio::time::timeout(FLUSH_INTERVAL * 5, app.metering.flush()).await.is_err() {
         tracing::error!("the last usage could not be written in time");
     }
-    if let Err(error) = background::leave(&app.store, app.metering.replica()).await {
-        tracing::warn!(%error, "this replica could not say that it leaves");
-    }
+    say_goodbye(&app.store, app.metering.replica()).await;
     let registry = app.registry.clone();
     let _ = tokio::task::spawn_blocking(move || registry.shutdown()).await;
     tracing::info!("stopped");
+}
+
+async fn say_goodbye(store: &Store, replica: Uuid) {
+    if let Err(error) = background::leave(store, replica).await {
+        tracing::warn!(%error, "this replica could not say that it leaves");
+    }
 }

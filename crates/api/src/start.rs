@@ -1,5 +1,7 @@
 //! From settings to the parts of the program, for the server and the command line alike.
 
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +15,8 @@ use crate::settings::{Settings, SettingsError, Weight, encryption_key, findings}
 const MEMORY_ENTRIES: usize = 500_000;
 /// The embedded database, in `DATA_DIR`.
 const SQLITE_FILE: &str = "modelgate.db";
+/// Locked by the server that works in `DATA_DIR`; what is in it does not matter.
+const LOCK_FILE: &str = "server.lock";
 
 /// Stops a start with settings that do not go together.
 pub fn check(settings: &Settings) -> Result<(), SettingsError> {
@@ -33,6 +37,28 @@ pub fn clock(settings: &Settings) -> Clock {
 pub async fn store(settings: &Settings) -> storage::Result<Store> {
     migrate(settings).await?;
     Store::connect(durable(settings, settings.stores.database_url.as_ref()), clock(settings)).await
+}
+
+/// With SQLite, makes this the only server in `DATA_DIR` for as long as the answer lives: limits, caches and models
+/// in the memory of two would each go their own way. The lock ends with the process, however it ends.
+pub fn lock_data(settings: &Settings) -> Result<Option<File>, String> {
+    if settings.stores.database_url.is_some() {
+        return Ok(None);
+    }
+    let folder = &settings.program.data_dir;
+    let failed = |error: std::io::Error| format!("DATA_DIR {}: {error}", folder.display());
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600);
+    let file = options.open(folder.join(LOCK_FILE)).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Err(format!(
+            "another server works in DATA_DIR {}; stop it, name another folder, or set DATABASE_URL and REDIS_URL to run several",
+            folder.display()
+        )),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
 }
 
 /// Brings the database up to date, as its owner.
@@ -91,7 +117,7 @@ pub async fn auth(settings: &Settings, store: Store, ephemeral: Ephemeral) -> Re
         },
         max_in_flight: limits.max_in_flight_per_caller,
     };
-    Auth::start(store, ephemeral, auth_settings).await.map_err(|error| error.to_string())
+    Auth::start(store, ephemeral, auth_settings).await.map_err(|error| told(&error))
 }
 
 /// The bounds of the inference crate, as the settings have them.

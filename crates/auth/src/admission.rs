@@ -30,13 +30,30 @@ pub struct AllowanceState {
     pub reset_after: Duration,
 }
 
-/// Leave to go on, and what to tell the caller about their windows.
-#[derive(Debug, Default)]
-pub struct Admission {
+/// A caller who may go on.
+#[derive(Debug)]
+pub struct Entered {
+    /// Who it is.
+    pub principal: Arc<Principal>,
+    /// Their place among the account's running requests.
+    pub place: InFlight,
     /// Every window that was counted.
     pub windows: Vec<AllowanceState>,
-    /// The place taken among the account's running requests.
-    pub in_flight: Option<InFlight>,
+}
+
+/// A caller who may not go on, and what they were counted in.
+#[derive(Debug)]
+pub struct Refusal {
+    /// Why.
+    pub error: Error,
+    /// Every window that was counted.
+    pub windows: Vec<AllowanceState>,
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self { error, windows: Vec::new() }
+    }
 }
 
 /// What the store said to an admission.
@@ -57,38 +74,41 @@ impl Auth {
         address: IpAddr,
         permission: Option<Permission>,
         class: LimitClass,
-    ) -> Result<(Arc<Principal>, Admission)> {
+    ) -> std::result::Result<Entered, Refusal> {
         let mut retried = false;
         loop {
-            let principal = self.authenticate(credential, address).await?;
-            let allowed = permission.map_or(Ok(()), |permission| principal.require(permission));
+            let principal = self.authenticate(credential).await?;
+            let permitted = || permission.map_or(Ok(()), |permission| principal.require(permission));
+            let allowed = principal.admits(address).and_then(|()| permitted());
             match self
                 .verdict(&principal.watched_checks(), Subject::Account(principal.account), class)
                 .await?
             {
                 Verdict::Admitted(windows) => {
                     // Told only now: a refusal counts like any request, and was not decided on stale knowledge.
-                    allowed.inspect_err(|_| self.events.count(Event::PermissionDenied))?;
-                    let in_flight = Some(self.in_flight(&principal)?);
-                    return Ok((principal, Admission { windows, in_flight }));
+                    let allowed = allowed.inspect_err(|_| self.events.count(Event::PermissionDenied));
+                    return match allowed.and_then(|()| self.in_flight(&principal)) {
+                        Ok(place) => Ok(Entered { principal, place, windows }),
+                        Err(error) => Err(Refusal { error, windows }),
+                    };
                 }
-                Verdict::Throttled(throttle) => return Err(Error::Throttled(throttle)),
+                Verdict::Throttled(throttle) => return Err(Error::Throttled(throttle).into()),
                 // Read again what changed; once suffices, for the reading is newer than the change.
                 Verdict::Stale if !retried => {
                     self.principals.forget(&PrincipalCache::fingerprint(credential));
                     retried = true;
                 }
-                Verdict::Stale => return Err(Error::Overloaded),
+                Verdict::Stale => return Err(Error::Overloaded.into()),
             }
         }
     }
 
     /// Counts a caller without a credential.
-    pub async fn admit_visitor(&self, address: IpAddr, class: LimitClass) -> Result<Admission> {
+    pub async fn admit_visitor(&self, address: IpAddr, class: LimitClass) -> Result<Vec<AllowanceState>> {
         match self.verdict(&[], Subject::Address(address), class).await? {
-            Verdict::Admitted(windows) => Ok(Admission { windows, in_flight: None }),
+            Verdict::Admitted(windows) => Ok(windows),
             Verdict::Throttled(throttle) => Err(Error::Throttled(throttle)),
-            Verdict::Stale => Ok(Admission::default()),
+            Verdict::Stale => Ok(Vec::new()),
         }
     }
 
@@ -128,7 +148,9 @@ impl Auth {
         }
         let outcome = match self.ephemeral.decide(&checks).await {
             Ok(outcome) => {
-                self.freshness.in_contact();
+                if self.ephemeral.is_redis() {
+                    self.freshness.in_contact();
+                }
                 outcome
             }
             // Counted in this process meanwhile; revocations are known here through the change feed.

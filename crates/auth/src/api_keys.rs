@@ -2,7 +2,6 @@
 
 use chrono::{DateTime, Duration, Utc};
 use secrecy::SecretString;
-use serde_json::json;
 use storage::{ApiKey, ApiKeyUpdate, NewApiKey, Page, PageRequest, Scope};
 use uuid::Uuid;
 
@@ -75,7 +74,7 @@ impl Auth {
         }
         refuse_any(violations)?;
         let minted = key_format::mint(self.environment)?;
-        let mut tx = self.store.begin(Scope::Account(owner.account)).await?;
+        let mut tx = self.begin_own(owner).await?;
         let key = tx
             .api_keys()
             .create(&NewApiKey {
@@ -90,7 +89,8 @@ impl Auth {
                 secret_hash: minted.hash.to_vec(),
             })
             .await?;
-        self.record(&mut tx, entry(Event::ApiKeyCreated, owner, key.id, origin)).await?;
+        let entry = Entry::success(Event::ApiKeyCreated, origin).by(owner.account).on("api_key", key.id);
+        self.record(&mut tx, entry).await?;
         tx.commit().await?;
         Ok(IssuedKey { key, text: minted.text })
     }
@@ -127,9 +127,10 @@ impl Auth {
             allowed_ips: change.allowed_ips,
             expires_at: None,
         };
-        let mut tx = self.store.begin(Scope::Account(owner.account)).await?;
+        let mut tx = self.begin_own(owner).await?;
         let key = tx.api_keys().update(owner.account, id, &update).await?.ok_or(Error::NotFound)?;
-        self.record(&mut tx, entry(Event::ApiKeyChanged, owner, id, origin)).await?;
+        let entry = Entry::success(Event::ApiKeyChanged, origin).by(owner.account).on("api_key", id);
+        self.record(&mut tx, entry).await?;
         self.commit_change(tx, &[Watched::ApiKey(id)]).await?;
         Ok(key)
     }
@@ -137,11 +138,12 @@ impl Auth {
     /// Revokes one of the caller's keys; it is refused from the next request.
     pub async fn revoke_key(&self, owner: &Principal, id: Uuid, origin: &Origin) -> Result<()> {
         owner.require_session()?;
-        let mut tx = self.store.begin(Scope::Account(owner.account)).await?;
+        let mut tx = self.begin_own(owner).await?;
         if !tx.api_keys().revoke(owner.account, id).await? {
             return Err(Error::NotFound);
         }
-        self.record(&mut tx, entry(Event::ApiKeyRevoked, owner, id, origin)).await?;
+        let entry = Entry::success(Event::ApiKeyRevoked, origin).by(owner.account).on("api_key", id);
+        self.record(&mut tx, entry).await?;
         self.commit_change(tx, &[Watched::ApiKey(id)]).await
     }
 }
@@ -171,9 +173,4 @@ fn violations(owner: &Principal, scopes: Option<&[String]>, networks: Option<&[S
 
 fn refuse_any(violations: Violations) -> Result<()> {
     if violations.is_empty() { Ok(()) } else { Err(Error::Invalid(violations)) }
-}
-
-fn entry<'a>(action: Event, owner: &Principal, id: Uuid, origin: &'a Origin) -> Entry<'a> {
-    let target = Some(format!("api_key:{id}"));
-    Entry { action, succeeded: true, actor: Some(owner.account), target, detail: json!({}), origin }
 }

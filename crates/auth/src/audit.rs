@@ -12,15 +12,39 @@ use crate::{Auth, Result};
 
 /// One line of the trail.
 pub(crate) struct Entry<'a> {
-    pub action: Event,
-    pub succeeded: bool,
+    action: Event,
+    succeeded: bool,
     /// The account that acted, if known.
-    pub actor: Option<Uuid>,
+    actor: Option<Uuid>,
     /// What was acted on: `kind:id`.
-    pub target: Option<String>,
+    target: Option<String>,
     /// What else matters; no personal data, no secrets.
-    pub detail: Value,
-    pub origin: &'a Origin,
+    detail: Value,
+    origin: &'a Origin,
+}
+
+impl<'a> Entry<'a> {
+    /// Something that was done.
+    pub fn success(action: Event, origin: &'a Origin) -> Self {
+        Self { action, succeeded: true, actor: None, target: None, detail: json!({}), origin }
+    }
+
+    /// Something that was tried.
+    pub fn failure(action: Event, origin: &'a Origin) -> Self {
+        Self { succeeded: false, ..Self::success(action, origin) }
+    }
+
+    pub fn by(self, actor: Uuid) -> Self {
+        Self { actor: Some(actor), ..self }
+    }
+
+    pub fn on(self, kind: &str, id: Uuid) -> Self {
+        Self { target: Some(format!("{kind}:{id}")), ..self }
+    }
+
+    pub fn with(self, detail: Value) -> Self {
+        Self { detail, ..self }
+    }
 }
 
 impl Auth {

@@ -20,13 +20,12 @@ const REVOKED: Error = Error::InvalidCredential("this token has been revoked; lo
 const WRONG_KEY: Error = Error::InvalidCredential("this API key is not valid");
 
 impl Auth {
-    /// The caller behind `credential`, an access token or an API key, calling from `address`.
-    pub async fn authenticate(&self, credential: &str, address: IpAddr) -> Result<Arc<Principal>> {
+    /// The caller behind `credential`, an access token or an API key.
+    pub async fn authenticate(&self, credential: &str) -> Result<Arc<Principal>> {
         let fingerprint = PrincipalCache::fingerprint(credential);
         let now = self.now();
         if let Some(principal) = self.principals.find(&fingerprint) {
             if principal.is_current(now, &self.freshness) {
-                principal.admits(address)?;
                 return Ok(principal);
             }
             self.principals.forget(&fingerprint);
@@ -37,7 +36,6 @@ impl Auth {
             self.read_token(credential, now).await?
         });
         self.principals.keep(fingerprint, Arc::clone(&principal));
-        principal.admits(address)?;
         Ok(principal)
     }
 
@@ -63,6 +61,7 @@ impl Auth {
             role: account.role,
             credential: Credential::Session { id: claims.sid, authenticated_at: session.authenticated_at },
             models: None,
+            security_version: account.security_version,
             networks: None,
             seen,
             good_until: expires.min(now + CACHED_FOR),
@@ -93,6 +92,7 @@ impl Auth {
             permissions: effective(&key.scopes, &standing.account),
             role: standing.account.role,
             credential: Credential::ApiKey { id: key.id },
+            security_version: standing.account.security_version,
             models: key.models,
             networks: key
                 .allowed_ips

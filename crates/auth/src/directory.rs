@@ -4,7 +4,7 @@ use serde_json::json;
 use storage::{Page, PageRequest, Scope, Service, User, UserUpdate};
 use uuid::Uuid;
 
-use crate::access::Role;
+use crate::access::{Permission, Role};
 use crate::audit::Entry;
 use crate::events::Event;
 use crate::freshness::Watched;
@@ -44,7 +44,7 @@ impl Auth {
         change: UserChange,
         origin: &Origin,
     ) -> Result<User> {
-        let mut tx = self.store.begin(Scope::Service(Service::Administration)).await?;
+        let mut tx = self.begin_administration(actor, Permission::UsersManage).await?;
         if let Some(role) = &change.role {
             let known = tx.roles().find(role).await?.is_some();
             known.then_some(()).ok_or_else(|| Error::invalid("role", "there is no role of this name"))?;
@@ -57,31 +57,30 @@ impl Auth {
         let detail = json!({"role": change.role, "active": change.active, "renamed": change.name.is_some()});
         let update = UserUpdate { role: change.role, active: change.active, name: change.name };
         let user = tx.users().update(id, &update).await?.ok_or(Error::NotFound)?;
-        let mut changed = vec![Watched::Account(id)];
         if update.active == Some(false) {
-            let ended = tx.sessions().revoke_all(id, None, "account_disabled").await?;
-            changed.extend(ended.into_iter().map(Watched::Session));
+            tx.sessions().revoke_all(id, None, "account_disabled").await?;
         }
-        self.record(&mut tx, entry(Event::AccountChanged, actor, id, detail, origin)).await?;
-        self.commit_change(tx, &changed).await?;
+        let entry = Entry::success(Event::AccountChanged, origin).by(actor.account).on("account", id);
+        self.record(&mut tx, entry.with(detail)).await?;
+        self.commit_change(tx, &[Watched::Account(id)]).await?;
         Ok(user)
     }
 
     /// Deletes a person's account with everything that is theirs; usage and the audit trail keep its id.
     pub async fn delete_user(&self, actor: &Principal, id: Uuid, origin: &Origin) -> Result<()> {
-        let mut tx = self.store.begin(Scope::Service(Service::Administration)).await?;
+        let mut tx = self.begin_administration(actor, Permission::UsersManage).await?;
         keep_an_administrator(&mut tx, id).await?;
         if !tx.users().delete(id).await? {
             return Err(Error::NotFound);
         }
-        self.record(&mut tx, entry(Event::AccountDeleted, actor, id, json!({}), origin)).await?;
+        let entry = Entry::success(Event::AccountDeleted, origin).by(actor.account).on("account", id);
+        self.record(&mut tx, entry).await?;
         self.commit_change(tx, &[Watched::Account(id)]).await
     }
 }
 
-/// Refuses to take the last active administrator away. Under the lock two administrators cannot remove each other.
+/// Refuses to take the last active administrator away; such changes wait for each other already.
 async fn keep_an_administrator(tx: &mut storage::Tx, losing: Uuid) -> Result<()> {
-    tx.users().lock_administrators().await?;
     let is_one = tx
         .accounts()
         .standing(losing)
@@ -91,15 +90,4 @@ async fn keep_an_administrator(tx: &mut storage::Tx, losing: Uuid) -> Result<()>
         return Err(Error::LastAdministrator);
     }
     Ok(())
-}
-
-fn entry<'a>(
-    action: Event,
-    actor: &Principal,
-    id: Uuid,
-    detail: serde_json::Value,
-    origin: &'a Origin,
-) -> Entry<'a> {
-    let target = Some(format!("account:{id}"));
-    Entry { action, succeeded: true, actor: Some(actor.account), target, detail, origin }
 }

@@ -4,6 +4,7 @@
 //! product. It knows no framework: callers bring strings and addresses, and get a [`Principal`] or an [`Error`].
 
 pub mod access;
+mod acting;
 mod admission;
 mod api_keys;
 mod audit;
@@ -31,7 +32,7 @@ mod sessions;
 mod token;
 
 pub use access::{Permission, Permissions, Role};
-pub use admission::{Admission, AllowanceState};
+pub use admission::{AllowanceState, Entered, Refusal};
 pub use api_keys::{IssuedKey, KeyChange, KeyRequest};
 pub use crypto::{EncryptionKey, same_secret};
 pub use directory::UserChange;

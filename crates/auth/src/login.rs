@@ -1,7 +1,6 @@
 //! From an e-mail address and a password to a session and its tokens.
 
 use secrecy::SecretString;
-use serde_json::json;
 use storage::{NewSession, Scope, Service, Session, User};
 use uuid::Uuid;
 
@@ -41,10 +40,16 @@ impl Auth {
         let lookup = email_lookup(&credentials.email);
         self.reserve(self.limits.account_name_window(&lookup).as_slice()).await?;
         let (user, stored) = self.find_credentials(&lookup).await?;
-        let right = self.hashing.verify(credentials.password, stored).await?;
-        match user {
-            Some(user) if right && user.active => self.open_session(&user, origin).await,
-            user => {
+        let right = self.hashing.verify(credentials.password, stored.clone()).await?;
+        let opened = match (&user, stored) {
+            (Some(user), Some(stored)) if right && user.active => {
+                self.open_session(user, &stored, origin).await?
+            }
+            _ => None,
+        };
+        match opened {
+            Some(pair) => Ok(pair),
+            None => {
                 self.record_failure(user.as_ref(), origin).await?;
                 Err(Error::WrongCredentials)
             }
@@ -58,12 +63,17 @@ impl Auth {
         Ok(found.map_or((None, None), |found| (Some(found.user), found.password_hash)))
     }
 
-    async fn open_session(&self, user: &User, origin: &Origin) -> Result<TokenPair> {
+    /// None where the account was switched off, or its password changed, while the password was being verified.
+    async fn open_session(&self, user: &User, verified: &str, origin: &Origin) -> Result<Option<TokenPair>> {
         let now = self.now();
         let id = Uuid::now_v7();
         let family_key = random::bytes::<32>()?;
         let expires_at = now + self.refresh_lifetime;
         let mut tx = self.store.begin(Scope::Service(Service::Login)).await?;
+        tx.accounts().lock(user.id).await?;
+        let standing = tx.accounts().standing(user.id).await?.filter(|account| account.active);
+        let unchanged = tx.users().password_hash(user.id).await?.as_deref() == Some(verified);
+        let Some(account) = standing.filter(|_| unchanged) else { return Ok(None) };
         let session = tx
             .sessions()
             .create(&NewSession {
@@ -78,28 +88,18 @@ impl Auth {
             })
             .await?;
         tx.users().record_login(user.id).await?;
-        let entry = Entry {
-            action: Event::LoginSuccess,
-            succeeded: true,
-            actor: Some(user.id),
-            target: Some(format!("session:{id}")),
-            detail: json!({}),
-            origin,
-        };
+        let entry = Entry::success(Event::LoginSuccess, origin).by(user.id).on("session", id);
         self.record(&mut tx, entry).await?;
         tx.commit().await?;
-        self.pair(&session, user.security_version, &family_key)
+        self.pair(&session, account.security_version, &family_key).map(Some)
     }
 
     async fn record_failure(&self, user: Option<&User>, origin: &Origin) -> Result<()> {
         let mut tx = self.store.begin(Scope::Service(Service::Login)).await?;
-        let entry = Entry {
-            action: Event::LoginFailure,
-            succeeded: false,
-            actor: user.map(|user| user.id),
-            target: None,
-            detail: json!({}),
-            origin,
+        let entry = Entry::failure(Event::LoginFailure, origin);
+        let entry = match user {
+            Some(user) => entry.by(user.id),
+            None => entry,
         };
         self.record(&mut tx, entry).await?;
         Ok(tx.commit().await?)

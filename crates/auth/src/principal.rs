@@ -42,6 +42,8 @@ pub struct Principal {
     pub(crate) models: Option<Vec<String>>,
     /// The networks a key may be used from.
     pub(crate) networks: Option<Vec<IpNet>>,
+    /// The account's security version when this was read.
+    pub(crate) security_version: i64,
     /// The change feed's number when this was read.
     pub(crate) seen: i64,
     /// When the credential or this knowledge of it ends.

@@ -48,14 +48,8 @@ impl Auth {
             other => other?,
         };
         tx.users().set_password(created.id, &hash).await?;
-        let entry = Entry {
-            action: Event::AccountCreated,
-            succeeded: true,
-            actor: None,
-            target: Some(format!("account:{}", created.id)),
-            detail: json!({"role": role.name()}),
-            origin,
-        };
+        let entry = Entry::success(Event::AccountCreated, origin).on("account", created.id);
+        let entry = entry.with(json!({"role": role.name()}));
         self.record(&mut tx, entry).await?;
         tx.commit().await?;
         Ok(created)
@@ -70,17 +64,11 @@ impl Auth {
     /// Changes the caller's own name.
     pub async fn rename(&self, principal: &Principal, name: &str, origin: &Origin) -> Result<User> {
         principal.require_session()?;
-        let mut tx = self.store.begin(Scope::Account(principal.account)).await?;
+        let mut tx = self.begin_own(principal).await?;
         let update = UserUpdate { name: Some(name.trim().to_owned()), ..UserUpdate::default() };
         let user = tx.users().update(principal.account, &update).await?.ok_or(Error::NotFound)?;
-        let entry = Entry {
-            action: Event::AccountChanged,
-            succeeded: true,
-            actor: Some(principal.account),
-            target: Some(format!("account:{}", principal.account)),
-            detail: json!({"changed": ["name"]}),
-            origin,
-        };
+        let entry = Entry::success(Event::AccountChanged, origin).by(principal.account);
+        let entry = entry.on("account", principal.account).with(json!({"changed": ["name"]}));
         self.record(&mut tx, entry).await?;
         tx.commit().await?;
         Ok(user)
@@ -102,24 +90,22 @@ impl Auth {
             let mut tx = self.store.read(Scope::Account(principal.account)).await?;
             tx.users().password_hash(principal.account).await?
         };
-        if !self.hashing.verify(current, stored).await? {
-            return Err(Error::invalid("current_password", "this is not your current password"));
+        let wrong = || Error::invalid("current_password", "this is not your current password");
+        if !self.hashing.verify(current, stored.clone()).await? {
+            return Err(wrong());
         }
         let wished = NewPassword::check("new_password", wished, &[&user.email, &user.name])?;
         let hash = self.hashing.hash(wished).await?;
-        let mut tx = self.store.begin(Scope::Account(principal.account)).await?;
+        let mut tx = self.begin_own(principal).await?;
+        // Of two changes at once, one is right about what the password was.
+        if tx.users().password_hash(principal.account).await? != stored {
+            return Err(wrong());
+        }
         tx.users().set_password(principal.account, &hash).await?;
         let ended = tx.sessions().revoke_all(principal.account, Some(session), "password_changed").await?;
-        let entry = Entry {
-            action: Event::PasswordChange,
-            succeeded: true,
-            actor: Some(principal.account),
-            target: Some(format!("account:{}", principal.account)),
-            detail: json!({"sessions_ended": ended.len()}),
-            origin,
-        };
+        let entry = Entry::success(Event::PasswordChange, origin).by(principal.account);
+        let entry = entry.on("account", principal.account).with(json!({"sessions_ended": ended.len()}));
         self.record(&mut tx, entry).await?;
-        let changed: Vec<Watched> = ended.into_iter().map(Watched::Session).collect();
-        self.commit_change(tx, &changed).await
+        self.commit_change(tx, &[Watched::Account(principal.account)]).await
     }
 }

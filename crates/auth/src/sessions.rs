@@ -3,9 +3,10 @@
 use chrono::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
-use storage::{Page, PageRequest, Scope, Service, Session};
+use storage::{Page, PageRequest, Scope, Service, Session, Tx};
 use uuid::Uuid;
 
+use crate::access::Permission;
 use crate::audit::Entry;
 use crate::events::Event;
 use crate::freshness::Watched;
@@ -50,14 +51,9 @@ impl Auth {
             return self.pair(&session, account.security_version, &family_key);
         }
         tx.sessions().revoke(session.id, "refresh_token_reuse").await?;
-        let entry = Entry {
-            action: Event::SuspiciousActivity,
-            succeeded: false,
-            actor: Some(session.account_id),
-            target: Some(format!("session:{}", session.id)),
-            detail: json!({"reason": "refresh_token_reuse", "step": token.step, "current": session.seq}),
-            origin,
-        };
+        let detail = json!({"reason": "refresh_token_reuse", "step": token.step, "current": session.seq});
+        let entry = Entry::failure(Event::SuspiciousActivity, origin).by(session.account_id);
+        let entry = entry.on("session", session.id).with(detail);
         self.record(&mut tx, entry).await?;
         self.commit_change(tx, &[Watched::Session(session.id)]).await?;
         Err(NO_REFRESH)
@@ -75,29 +71,33 @@ impl Auth {
         self.end_session(principal.account, session, "ended_by_owner", origin).await
     }
 
-    /// Ends every session of an account, but `except`, for `reason`; how many.
-    pub async fn end_all_sessions(
+    /// Ends every session of the caller.
+    pub async fn logout_all(&self, principal: &Principal, origin: &Origin) -> Result<()> {
+        principal.require_session()?;
+        let tx = self.begin_own(principal).await?;
+        self.end_sessions(tx, principal, principal.account, "logout_all", origin).await
+    }
+
+    /// Ends every session of a person.
+    pub async fn end_sessions_of(&self, actor: &Principal, account: Uuid, origin: &Origin) -> Result<()> {
+        let mut tx = self.begin_administration(actor, Permission::UsersManage).await?;
+        tx.users().find(account).await?.ok_or(Error::NotFound)?;
+        self.end_sessions(tx, actor, account, "ended_by_administrator", origin).await
+    }
+
+    /// One change of the account makes all its tokens be looked at again, however many sessions there were.
+    async fn end_sessions(
         &self,
+        mut tx: Tx,
         actor: &Principal,
         account: Uuid,
-        except: Option<Uuid>,
-        reason: &'static str,
+        reason: &str,
         origin: &Origin,
-    ) -> Result<usize> {
-        let mut tx = self.store.begin(Scope::Service(Service::Token)).await?;
-        let ended = tx.sessions().revoke_all(account, except, reason).await?;
-        let entry = Entry {
-            action: Event::SessionEnded,
-            succeeded: true,
-            actor: Some(actor.account),
-            target: Some(format!("account:{account}")),
-            detail: json!({"reason": reason, "sessions": ended.len()}),
-            origin,
-        };
-        self.record(&mut tx, entry).await?;
-        let changed: Vec<Watched> = ended.iter().copied().map(Watched::Session).collect();
-        self.commit_change(tx, &changed).await?;
-        Ok(ended.len())
+    ) -> Result<()> {
+        let ended = tx.sessions().revoke_all(account, None, reason).await?;
+        let entry = Entry::success(Event::SessionEnded, origin).by(actor.account).on("account", account);
+        self.record(&mut tx, entry.with(json!({"reason": reason, "sessions": ended.len()}))).await?;
+        self.commit_change(tx, &[Watched::Account(account)]).await
     }
 
     /// The caller's live sessions.
@@ -112,14 +112,8 @@ impl Auth {
         if !tx.sessions().revoke_own(account, session, reason).await? {
             return Err(Error::NotFound);
         }
-        let entry = Entry {
-            action: Event::SessionEnded,
-            succeeded: true,
-            actor: Some(account),
-            target: Some(format!("session:{session}")),
-            detail: json!({"reason": reason}),
-            origin,
-        };
+        let entry = Entry::success(Event::SessionEnded, origin).by(account).on("session", session);
+        let entry = entry.with(json!({"reason": reason}));
         self.record(&mut tx, entry).await?;
         self.commit_change(tx, &[Watched::Session(session)]).await
     }

@@ -39,6 +39,11 @@ impl Accounts<'_> {
         )
     }
 
+    /// Waits for, and then holds off, other changes of an account until the transaction ends. False: there is none.
+    pub async fn lock(&mut self, id: Uuid) -> Result<bool> {
+        Ok(query!(self.tx, execute, "UPDATE accounts SET active = active WHERE id = $1", id)? > 0)
+    }
+
     /// Ends every token issued so far, whatever else stays as it is. Answers the new security version.
     pub async fn bump_security_version(&mut self, id: Uuid) -> Result<Option<i64>> {
         let now = self.tx.now();

@@ -10,8 +10,6 @@ pub fn run(settings: Settings) -> CommandResult {
     telemetry::start(&settings.program.log_level)?;
     actix_web::rt::System::new().block_on(async {
         let server = Server::build(settings).await?;
-        let address = server.address().map_err(|error| error.to_string())?;
-        tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
         server.run().await.map_err(|error| error.to_string())
     })
 }

@@ -7,13 +7,14 @@ mod caller;
 pub mod credential;
 mod rate_headers;
 
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 
 use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::middleware::Next;
 use actix_web::{HttpMessage, ResponseError, web};
-use auth::{Admission, LimitClass};
+use auth::{AllowanceState, Entered, InFlight, LimitClass};
 use futures_util::FutureExt;
 
 use caller::Proof;
@@ -22,7 +23,7 @@ pub use caller::{Caller, FirstArgument, Own, Person, Requirement, Visitor, permi
 pub use rate_headers::{whole_seconds, write as write_rate_headers};
 
 use crate::app::App;
-use crate::error::{ApiError, Result};
+use crate::error::{ApiError, Code, Result};
 use crate::middleware::RequestContext;
 
 /// Lets a request through to its handler, or answers it.
@@ -32,50 +33,65 @@ pub async fn stand_before(
     request: ServiceRequest,
     next: Next<BoxBody>,
 ) -> std::result::Result<ServiceResponse, actix_web::Error> {
-    let mut admission = match decide(requirement, class, &request).await {
-        Ok(admission) => admission,
+    let admitted = match decide(requirement, class, &request).await {
+        Ok(admitted) => admitted,
         Err(error) => return Ok(request.into_response(error.error_response())),
     };
-    let running = admission.in_flight.take();
     let subject = request.request().clone();
     // A fault in one handler must cost one answer, not a connection or a worker.
     let answered = AssertUnwindSafe(next.call(request)).catch_unwind().await;
-    drop(running);
     let mut response = match answered {
         Ok(response) => response?,
         Err(_) => ServiceResponse::new(subject, ApiError::internal("a handler panicked").error_response()),
     };
-    rate_headers::write(&admission.windows, response.headers_mut());
+    rate_headers::write(&admitted.windows, response.headers_mut());
     Ok(response)
 }
 
-async fn decide(requirement: Requirement, class: LimitClass, request: &ServiceRequest) -> Result<Admission> {
+/// Leave to go on.
+struct Admitted {
+    windows: Vec<AllowanceState>,
+    /// Held until the answer is made.
+    _place: Option<InFlight>,
+}
+
+async fn decide(requirement: Requirement, class: LimitClass, request: &ServiceRequest) -> Result<Admitted> {
     let app =
         request.app_data::<web::Data<App>>().ok_or_else(|| ApiError::internal("the app has no state"))?;
     let address = RequestContext::of(request).address;
     let Requirement::Caller { permission, person } = requirement else {
-        return Ok(app.auth.admit_visitor(address, class).await?);
+        return Ok(Admitted { windows: app.auth.admit_visitor(address, class).await?, _place: None });
     };
+    if app.auth.is_isolated() && class != LimitClass::Infer && !request.method().is_safe() {
+        return Err(ApiError::new(
+            Code::Unavailable,
+            "No store is in reach; nothing can be changed meanwhile.",
+        ));
+    }
     let entered = match credential::read(request.headers()) {
         Ok(credential) => {
             app.auth.enter(credential, address, permission, class).await.map_err(ApiError::from)
         }
         Err(error) => Err(error),
     };
-    match entered {
-        Ok((principal, admission)) => {
-            if person {
-                principal.require_session()?;
-            }
-            request.extensions_mut().insert(Proof { principal, requirement });
-            Ok(admission)
-        }
-        Err(error) => {
-            // Whoever failed to say who they are is counted as nobody, so that credentials cannot be guessed freely.
-            if error.code.status() == 401 {
-                app.auth.admit_visitor(address, LimitClass::Anonymous).await?;
-            }
-            Err(error)
-        }
+    let Entered { principal, place, windows } = match entered {
+        Ok(entered) => entered,
+        Err(error) => return Err(refused(app, address, error).await),
+    };
+    if person && let Err(error) = principal.require_session() {
+        return Err(ApiError::from(error).with_windows(windows));
+    }
+    request.extensions_mut().insert(Proof { principal, requirement });
+    Ok(Admitted { windows, _place: Some(place) })
+}
+
+/// Whoever failed to say who they are is counted as nobody: past that limit the answer is 429.
+pub async fn refused(app: &App, address: IpAddr, error: ApiError) -> ApiError {
+    if !matches!(error.code.status(), 400 | 401) {
+        return error;
+    }
+    match app.auth.admit_visitor(address, LimitClass::Anonymous).await {
+        Ok(windows) => error.with_windows(windows),
+        Err(throttled) => throttled.into(),
     }
 }

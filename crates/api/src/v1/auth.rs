@@ -131,8 +131,7 @@ pub async fn logout(caller: Caller<Person>, app: web::Data<App>) -> Result<HttpR
 /// End every session of one's own, this one included.
 #[utoipa::path(post, path = "/api/v1/auth/logout-all", tag = "auth", responses((status = 204, description = "Ended")))]
 pub async fn logout_all(caller: Caller<Person>, app: web::Data<App>) -> Result<HttpResponse> {
-    let account = caller.principal.account;
-    app.auth.end_all_sessions(&caller.principal, account, None, "logout_all", &caller.origin).await?;
+    app.auth.logout_all(&caller.principal, &caller.origin).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 

@@ -90,9 +90,6 @@ pub async fn delete(caller: Caller<UsersManage>, app: web::Data<App>, id: Id) ->
 #[utoipa::path(delete, path = "/api/v1/admin/users/{id}/sessions", tag = "admin", params(("id" = Uuid, Path)),
     responses((status = 204, description = "Ended"), (status = 404, description = "No such account")))]
 pub async fn end_sessions(caller: Caller<UsersManage>, app: web::Data<App>, id: Id) -> Result<HttpResponse> {
-    app.auth.user(id.0).await?;
-    app.auth
-        .end_all_sessions(&caller.principal, id.0, None, "ended_by_administrator", &caller.origin)
-        .await?;
+    app.auth.end_sessions_of(&caller.principal, id.0, &caller.origin).await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -1,0 +1,62 @@
+//! Changing something in the name of a caller.
+//!
+//! A request is let through before its body is read, and a body may take its time: by then the caller may have been
+//! demoted, switched off or logged out. So whoever changes something is looked at again inside the transaction that
+//! changes it, with their account locked: what was revoked before the change began is refused, whatever was cached.
+
+use storage::{Scope, Tx};
+
+use crate::access::{Permission, Permissions};
+use crate::principal::{Credential, Principal};
+use crate::{Auth, Error, Result};
+
+const NO_LONGER: Error = Error::InvalidCredential("this credential has been revoked meanwhile");
+
+impl Auth {
+    /// Begins a change of what is the caller's own.
+    pub(crate) async fn begin_own(&self, principal: &Principal) -> Result<Tx> {
+        let mut tx = self.store.begin(Scope::Account(principal.account)).await?;
+        self.confirm(&mut tx, principal).await?;
+        Ok(tx)
+    }
+
+    /// Begins a change of other people's accounts. Such changes wait for each other, so that two administrators can
+    /// neither remove each other nor wait for each other for ever.
+    pub(crate) async fn begin_administration(
+        &self,
+        principal: &Principal,
+        permission: Permission,
+    ) -> Result<Tx> {
+        let mut tx = self.store.begin(Scope::Service(storage::Service::Administration)).await?;
+        tx.users().lock_administrators().await?;
+        let permissions = self.confirm(&mut tx, principal).await?;
+        if permissions.contains(permission) { Ok(tx) } else { Err(Error::Forbidden(permission)) }
+    }
+
+    /// What the caller may do as of now, under a lock on their account.
+    async fn confirm(&self, tx: &mut Tx, principal: &Principal) -> Result<Permissions> {
+        tx.accounts().lock(principal.account).await?;
+        let account = tx.accounts().standing(principal.account).await?.ok_or(NO_LONGER)?;
+        if !account.active || account.security_version != principal.security_version {
+            return Err(NO_LONGER);
+        }
+        let granted = Permissions::from_names(&account.permissions);
+        let now = self.now();
+        match principal.credential {
+            Credential::Session { id, .. } => {
+                let session = tx.sessions().find(id).await?.ok_or(NO_LONGER)?;
+                let live = session.revoked_at.is_none() && now < session.expires_at;
+                if live { Ok(granted) } else { Err(NO_LONGER) }
+            }
+            Credential::ApiKey { id } => {
+                let key = tx.api_keys().find(principal.account, id).await?.ok_or(NO_LONGER)?;
+                let live = key.revoked_at.is_none() && key.expires_at.is_none_or(|end| now < end);
+                if live {
+                    Ok(granted.intersection(Permissions::from_names(&key.scopes)))
+                } else {
+                    Err(NO_LONGER)
+                }
+            }
+        }
+    }
+}

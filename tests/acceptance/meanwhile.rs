@@ -1,0 +1,135 @@
+//! What is revoked while a request is on its way holds for that request, too.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::thread;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Person, Server, Tokens, at_once, promise, read_all};
+
+const PASSWORD: &str = "/api/v1/auth/password";
+const NEW_PASSWORD: &str = "Another-horse-battery-9";
+
+/// A request whose head was let through and whose body is still on its way.
+struct Half {
+    stream: TcpStream,
+    rest: String,
+}
+
+impl Half {
+    fn send(server: &Server, token: &str, request_line: &str, body: &Value) -> Self {
+        let body = body.to_string();
+        let (first, rest) = body.split_at(5);
+        let mut stream = server.connect();
+        let (host, length) = (server.address(), body.len());
+        write!(
+            stream,
+            "{request_line} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\
+             Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{first}"
+        )
+        .expect("the server reads");
+        // The answer to a request sent later shows that this one's head has been read.
+        server.anon().get("/health/live").is(200);
+        thread::sleep(std::time::Duration::from_millis(100));
+        Self { stream, rest: rest.to_owned() }
+    }
+
+    fn finish(mut self) -> String {
+        self.stream.write_all(self.rest.as_bytes()).expect("the server reads");
+        let answer = read_all(self.stream);
+        answer.lines().next().unwrap_or_default().to_owned()
+    }
+}
+
+fn user_path(person: &Person) -> String {
+    format!("/api/v1/admin/users/{}", person.id)
+}
+
+promise! {
+    fn a_demoted_administrator_cannot_finish_promoting_themselves(pair) {
+        let server = Server::start(pair, &[]);
+        let (admin, rogue) = (server.admin(), server.admin_called("rogue"));
+        let line = format!("PUT {}", user_path(&rogue));
+        let half = Half::send(&server, &rogue.tokens.access, &line, &json!({"role": "admin"}));
+        admin.api.put(&user_path(&rogue), &json!({"role": "readonly"})).is(200);
+        let answer = half.finish();
+        assert!(answer.contains(" 403 "), "{answer}");
+        assert_eq!(admin.api.get(&user_path(&rogue)).is(200).member("role"), "readonly");
+    }
+
+    fn an_ended_session_cannot_finish_making_a_key(pair) {
+        let server = Server::start(pair, &[]);
+        let ada = server.person("ada");
+        let wanted = json!({"name": "late", "scopes": ["models:infer"]});
+        let half = Half::send(&server, &ada.tokens.access, "POST /api/v1/api-keys", &wanted);
+        ada.api.act("/api/v1/auth/logout-all").is(204);
+        let answer = half.finish();
+        assert!(answer.contains(" 401 "), "{answer}");
+        let again = server.log_in(&ada.email, &ada.password);
+        assert_eq!(again.api.get("/api/v1/api-keys").is(200).items(), Vec::<Value>::new());
+    }
+
+    fn no_session_opened_with_the_old_password_outlives_its_change(pair) {
+        let server = Server::start(pair, &[]);
+        let ada = server.person("ada");
+        let change = json!({"current_password": ada.password, "new_password": NEW_PASSWORD});
+        let opened: Vec<Option<Tokens>> = at_once(12, |number| {
+            if number == 5 {
+                ada.api.post(PASSWORD, &change).is(204);
+                return None;
+            }
+            let reply = server.try_log_in(&ada.email, &ada.password);
+            (reply.status == 200).then(|| Tokens::of(&reply))
+        });
+        for tokens in opened.iter().flatten() {
+            server.refresh(&tokens.refresh).is(401);
+            server.user(&tokens.access).get("/api/v1/me").is(401);
+        }
+        ada.api.get("/api/v1/me").is(200);
+        server.try_log_in(&ada.email, &ada.password).is(401);
+        server.log_in(&ada.email, NEW_PASSWORD);
+    }
+
+    fn of_two_password_changes_at_once_one_wins(pair) {
+        let server = Server::start(pair, &[]);
+        let ada = server.person("ada");
+        let other = server.log_in(&ada.email, &ada.password);
+        let answers = at_once(2, |number| {
+            let wished = format!("{NEW_PASSWORD}{number}");
+            let change = json!({"current_password": ada.password, "new_password": wished});
+            let person = if number == 0 { &ada } else { &other };
+            (person.api.post(PASSWORD, &change).status, wished)
+        });
+        let winners: Vec<&String> = answers.iter().filter(|(status, _)| *status == 204).map(|(_, password)| password).collect();
+        assert_eq!(winners.len(), 1, "{answers:?}");
+        server.log_in(&ada.email, winners[0]);
+    }
+
+    /// The client refuses any 500.
+    fn an_account_deleted_in_the_middle_of_its_own_work_breaks_nothing(pair) {
+        let server = Server::start(pair, &[]);
+        let admin = server.admin();
+        for round in 0..3 {
+            let ada = server.person(&format!("ada{round}"));
+            at_once(9, |number| match number {
+                4 => admin.api.delete(&user_path(&ada)).is(204).status,
+                0..=3 => server.try_log_in(&ada.email, &ada.password).status,
+                _ => ada.api.post("/api/v1/api-keys", &json!({"name": "k", "scopes": ["models:read"]})).status,
+            });
+            server.try_log_in(&ada.email, &ada.password).refused(401, "invalid_credentials");
+        }
+    }
+
+    fn a_refusal_counts_like_any_request_and_tells_what_is_left(pair) {
+        let server = Server::start(pair, &[("RATE_LIMIT_READ_PER_MINUTE", "6")]);
+        let ada = server.person("ada");
+        let (_, text) = ada.make_key_with(json!({"name": "k", "scopes": ["models:read"], "allowed_ips": ["192.0.2.0/24"]}));
+        let elsewhere = server.key(&text);
+        let first = elsewhere.get("/api/v1/models").is(403);
+        assert!(first.header("ratelimit").is_some_and(|left| left.contains("\"read\";r=")), "{first:?}");
+        ada.api.get("/api/v1/admin/users").is(403);
+        let answers: Vec<u16> = (0..6).map(|_| elsewhere.get("/api/v1/models").status).collect();
+        assert!(answers.contains(&429), "{answers:?}");
+    }
+}
