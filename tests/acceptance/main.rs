@@ -10,6 +10,7 @@ mod bad_content;
 mod bad_requests;
 mod damage;
 mod edge;
+mod holding;
 mod images;
 mod limits;
 mod login;

@@ -57,6 +57,8 @@ const ROUTES: &str = "\
     GET /.well-known/security.txt
     POST /api/v1/auth/register
     POST /api/v1/auth/login
+    POST /api/v1/auth/revoke
+    POST /api/v1/auth/introspect own
     POST /api/v1/auth/refresh
     POST /api/v1/auth/logout person
     POST /api/v1/auth/logout-all person
@@ -71,6 +73,7 @@ const ROUTES: &str = "\
     GET /api/v1/api-keys/{id} person
     PUT /api/v1/api-keys/{id} person
     DELETE /api/v1/api-keys/{id} person
+    POST /api/v1/api-keys/{id}/rotate person
     GET /api/v1/models models:read
     GET /api/v1/models/{name} models:read
     POST /api/v1/models/{name}/predict models:infer

@@ -182,9 +182,11 @@ routes! {
     Login     v1::auth               => login;
     Anonymous v1::auth               => refresh;
     Read      v1::auth               => logout logout_all change_password;
+    Anonymous v1::tokens             => revoke;
+    Read      v1::tokens             => introspect;
     Read      v1::sessions           => list end;
     Read      v1::me                 => profile rename usage;
-    Read      v1::api_keys           => list create show change revoke;
+    Read      v1::api_keys           => list create show change rotate revoke;
     Read      v1::models             => list show;
     Infer     v1::models             => predict;
     Read      v1::admin::users       => list show change delete end_sessions;

@@ -14,6 +14,8 @@ use crate::principal::Principal;
 use crate::service::Origin;
 use crate::{Auth, Error, Result, Violations, key_format};
 
+/// Longest time that a rotated key's old secret works on.
+const MAX_OVERLAP: Duration = Duration::days(7);
 /// How long a key is good when nothing else is asked for.
 const DEFAULT_LIFETIME: Duration = Duration::days(90);
 /// The longest: what lies beyond is a slip of the pen, and years of five digits sort wrongly where times are texts.
@@ -81,7 +83,7 @@ impl Auth {
                 id: Uuid::now_v7(),
                 public_id: minted.public_id,
                 account_id: owner.account,
-                name: request.name,
+                name: request.name.trim().to_owned(),
                 scopes: request.scopes,
                 models: request.models,
                 allowed_ips: request.allowed_ips,
@@ -121,7 +123,7 @@ impl Auth {
         let networks = change.allowed_ips.as_ref().and_then(Option::as_deref);
         refuse_any(violations(owner, change.scopes.as_deref(), networks))?;
         let update = ApiKeyUpdate {
-            name: change.name,
+            name: change.name.map(|name| name.trim().to_owned()),
             scopes: change.scopes,
             models: change.models,
             allowed_ips: change.allowed_ips,
@@ -133,6 +135,33 @@ impl Auth {
         self.record(&mut tx, entry).await?;
         self.commit_change(tx, &[Watched::ApiKey(id)]).await?;
         Ok(key)
+    }
+
+    /// Gives one of the caller's keys another secret; its id, its rights and its end stay. The old secret works on for
+    /// `overlap`, though never longer than the key.
+    pub async fn rotate_key(
+        &self,
+        owner: &Principal,
+        id: Uuid,
+        overlap: Duration,
+        origin: &Origin,
+    ) -> Result<IssuedKey> {
+        owner.require_session()?;
+        if overlap < Duration::zero() || overlap > MAX_OVERLAP {
+            let most = MAX_OVERLAP.num_seconds();
+            return Err(Error::invalid("overlap_seconds", format!("use 0 to {most}")));
+        }
+        let mut tx = self.begin_own(owner).await?;
+        let key = tx.api_keys().find(owner.account, id).await?.ok_or(Error::NotFound)?;
+        let minted = key_format::mint_again(self.environment, key.public_id.clone())?;
+        tx.api_keys().expire_secrets(id, self.now() + overlap).await?;
+        if !tx.api_keys().add_secret(owner.account, id, &minted.hash).await? {
+            return Err(Error::NotFound);
+        }
+        let entry = Entry::success(Event::ApiKeyRotated, origin).by(owner.account).on("api_key", id);
+        self.record(&mut tx, entry).await?;
+        self.commit_change(tx, &[Watched::ApiKey(id)]).await?;
+        Ok(IssuedKey { key, text: minted.text })
     }
 
     /// Revokes one of the caller's keys; it is refused from the next request.

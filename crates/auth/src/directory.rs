@@ -55,7 +55,8 @@ impl Auth {
             keep_an_administrator(&mut tx, id).await?;
         }
         let detail = json!({"role": change.role, "active": change.active, "renamed": change.name.is_some()});
-        let update = UserUpdate { role: change.role, active: change.active, name: change.name };
+        let name = change.name.map(|name| name.trim().to_owned());
+        let update = UserUpdate { role: change.role, active: change.active, name };
         let user = tx.users().update(id, &update).await?.ok_or(Error::NotFound)?;
         if update.active == Some(false) {
             tx.sessions().revoke_all(id, None, "account_disabled").await?;

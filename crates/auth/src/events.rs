@@ -32,6 +32,7 @@ events! {
     SessionEnded = "session.ended";
     ApiKeyCreated = "api_key.created";
     ApiKeyChanged = "api_key.changed";
+    ApiKeyRotated = "api_key.rotated";
     ApiKeyRevoked = "api_key.revoked";
 }
 

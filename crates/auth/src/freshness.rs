@@ -84,6 +84,11 @@ impl Freshness {
         self.position.fetch_max(position, Ordering::AcqRel);
     }
 
+    /// Whether changes were removed from the feed before they were read: numbers have no gaps.
+    pub fn has_missed(&self, next: i64) -> bool {
+        next > self.position() + 1
+    }
+
     /// Remembers a change and forgets those that no cached principal can be older than.
     pub fn note(&self, watched: Watched, number: i64, now: DateTime<Utc>) {
         let mut changed = self.changed.write().unwrap_or_else(PoisonError::into_inner);
@@ -126,6 +131,15 @@ mod tests {
         freshness.note(account, 5, now);
         assert!(!freshness.is_current(&[account], 6), "numbers only rise");
         assert!(freshness.is_current(&[Watched::Session(Uuid::from_u128(1))], 0));
+    }
+
+    #[test]
+    fn a_number_that_does_not_follow_tells_of_missed_changes() {
+        let freshness = Freshness::new(7);
+        assert!(!freshness.has_missed(8));
+        assert!(freshness.has_missed(9));
+        freshness.advance(8);
+        assert!(!freshness.has_missed(9));
     }
 
     #[test]

@@ -39,7 +39,11 @@ pub(crate) struct Minted {
 
 /// Makes a key.
 pub(crate) fn mint(environment: Environment) -> Result<Minted> {
-    let public_id = random::base62(ID)?;
+    mint_again(environment, random::base62(ID)?)
+}
+
+/// Makes another secret for the key with this public id.
+pub(crate) fn mint_again(environment: Environment, public_id: String) -> Result<Minted> {
     let body = format!("{PREFIX}{}_{public_id}_{}", environment.name(), random::base62(SECRET)?);
     let text = format!("{body}{}", checksum(&body));
     Ok(Minted { public_id, hash: crypto::sha256(text.as_bytes()), text: text.into() })

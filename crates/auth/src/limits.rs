@@ -101,17 +101,17 @@ impl Subject {
     fn key(self) -> String {
         match self {
             Self::Account(id) => id.simple().to_string(),
-            Self::Address(IpAddr::V4(address)) => address.to_string(),
-            Self::Address(IpAddr::V6(address)) => match address.to_ipv4_mapped() {
-                Some(mapped) => mapped.to_string(),
-                None => network(address).to_string(),
-            },
+            Self::Address(address) => network_of(address).to_string(),
         }
     }
 }
 
-fn network(address: Ipv6Addr) -> Ipv6Addr {
-    Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))
+/// What one customer holds: an IPv4 address, also where it is written as IPv6, or an IPv6 /64.
+pub fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+        address => address,
+    }
 }
 
 #[cfg(test)]

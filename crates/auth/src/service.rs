@@ -141,6 +141,13 @@ impl Auth {
             drop(tx);
             let now = self.now();
             self.freshness.in_contact();
+            if changes.first().is_some_and(|first| self.freshness.has_missed(first.seq)) {
+                tracing::warn!(
+                    "this replica was cut off for so long that it missed changes; it starts afresh"
+                );
+                self.principals.forget_all();
+                self.keyring.load(&self.store, &self.encryption).await?;
+            }
             for change in &changes {
                 if let Some(watched) = Watched::parse(&change.kind, &change.subject) {
                     self.freshness.note(watched, change.seq, now);

@@ -14,10 +14,6 @@ use crate::app::App;
 use crate::error::{ApiError, Code, Result};
 use crate::settings::SizeSettings;
 
-/// How much of a refused body is read and thrown away, so that the client gets to read the answer.
-const LINGER_BYTES: usize = 64 << 20;
-/// How long that may take.
-const LINGER_TIME: Duration = Duration::from_secs(5);
 /// Room reserved at first, whatever the client announces.
 const FIRST_RESERVATION: usize = 1 << 20;
 
@@ -29,13 +25,11 @@ pub async fn read(
     time: Duration,
 ) -> Result<Bytes> {
     if request.headers().get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
-        linger(payload).await;
         return Err(ApiError::new(Code::UnsupportedMediaType, "Send the body without Content-Encoding."));
     }
     let announced =
         request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     if announced.is_some_and(|length: usize| length > limit) {
-        linger(payload).await;
         return Err(too_large(limit));
     }
     match tokio::time::timeout(time, collect(payload, limit, announced.unwrap_or(0))).await {
@@ -49,26 +43,11 @@ async fn collect(payload: &mut Payload, limit: usize, announced: usize) -> Resul
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|_| ApiError::new(Code::MalformedRequest, "The body broke off."))?;
         if body.len() + chunk.len() > limit {
-            linger(payload).await;
             return Err(too_large(limit));
         }
         body.extend_from_slice(&chunk);
     }
     Ok(body.freeze())
-}
-
-async fn linger(payload: &mut Payload) {
-    let drain = async {
-        let mut thrown_away = 0;
-        while let Some(Ok(chunk)) = payload.next().await {
-            thrown_away += chunk.len();
-            if thrown_away > LINGER_BYTES {
-                break;
-            }
-        }
-    };
-    // Whether all of it came does not matter: the answer is the same.
-    let _ = tokio::time::timeout(LINGER_TIME, drain).await;
 }
 
 fn too_large(limit: usize) -> ApiError {

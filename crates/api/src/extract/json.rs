@@ -33,7 +33,7 @@ impl<T: DeserializeOwned + Validate + 'static> FromRequest for Json<T> {
     }
 }
 
-fn parse<T: DeserializeOwned + Validate>(bytes: &[u8]) -> Result<T> {
+pub(super) fn parse<T: DeserializeOwned + Validate>(bytes: &[u8]) -> Result<T> {
     // The reader would take a list for an object, its items for members in the order of their declaration.
     if bytes.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
         return Err(ApiError::new(Code::MalformedRequest, "The body must be a JSON object."));

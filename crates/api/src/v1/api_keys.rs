@@ -6,11 +6,12 @@ use chrono::{DateTime, Utc};
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Deserializer, Serialize};
 use storage::ApiKey;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 use validator::{Validate, ValidationError};
 
 use super::lists::List;
+use super::users::has_length;
 use crate::app::App;
 use crate::error::Result;
 use crate::extract::{Id, Json, PageParameters, Parameters};
@@ -66,6 +67,19 @@ pub struct KeyChanges {
     allowed_ips: Option<Option<Vec<String>>>,
 }
 
+/// How to rotate a key.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct RotateParameters {
+    /// Seconds that the old secret works on, at most a week; a day if none is given.
+    #[param(minimum = 0, maximum = 604_800)]
+    overlap_seconds: Option<u32>,
+}
+
+/// Seconds that a rotated key's old secret works on unless told otherwise.
+const DEFAULT_OVERLAP: u32 = 86_400;
+
 /// A key, without its secret.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ApiKey)]
@@ -93,6 +107,12 @@ pub struct IssuedKeyView {
     details: KeyView,
     /// `mg_…`, to be kept by its owner.
     key: String,
+}
+
+impl From<auth::IssuedKey> for IssuedKeyView {
+    fn from(issued: auth::IssuedKey) -> Self {
+        Self { key: issued.text.expose_secret().to_owned(), details: issued.key.into() }
+    }
 }
 
 impl From<ApiKey> for KeyView {
@@ -135,8 +155,7 @@ pub async fn create(
     let NewKey { name, scopes, models, expires_at, allowed_ips } = body.0;
     let request = auth::KeyRequest { name, scopes, models, allowed_ips, expires_at };
     let issued = app.auth.create_key(&caller.principal, request, &caller.origin).await?;
-    let key = issued.text.expose_secret().to_owned();
-    Ok((web::Json(IssuedKeyView { details: issued.key.into(), key }), StatusCode::CREATED))
+    Ok((web::Json(IssuedKeyView::from(issued)), StatusCode::CREATED))
 }
 
 /// One of one's own keys.
@@ -160,6 +179,22 @@ pub async fn change(
     Ok(web::Json(app.auth.change_key(&caller.principal, id.0, change, &caller.origin).await?.into()))
 }
 
+/// Give one of one's own keys another secret; its id, rights and end stay. The old one works on for the overlap, though
+/// never longer than the key; with an overlap of 0 it ends at once.
+#[utoipa::path(post, path = "/api/v1/api-keys/{id}/rotate", tag = "api-keys",
+    params(("id" = Uuid, Path), RotateParameters),
+    responses((status = 200, body = IssuedKeyView), (status = 404, description = "No live key of yours")))]
+pub async fn rotate(
+    caller: Caller<Person>,
+    app: web::Data<App>,
+    id: Id,
+    parameters: Parameters<RotateParameters>,
+) -> Result<web::Json<IssuedKeyView>> {
+    let overlap = chrono::Duration::seconds(parameters.0.overlap_seconds.unwrap_or(DEFAULT_OVERLAP).into());
+    let issued = app.auth.rotate_key(&caller.principal, id.0, overlap, &caller.origin).await?;
+    Ok(web::Json(issued.into()))
+}
+
 /// Revoke one of one's own keys; it is refused from the next request.
 #[utoipa::path(delete, path = "/api/v1/api-keys/{id}", tag = "api-keys", params(("id" = Uuid, Path)),
     responses((status = 204, description = "Revoked"), (status = 404, description = "No live key of yours")))]
@@ -169,7 +204,7 @@ pub async fn revoke(caller: Caller<Person>, app: web::Data<App>, id: Id) -> Resu
 }
 
 fn check_key_name(name: &str) -> std::result::Result<(), ValidationError> {
-    let fits = (1..=100).contains(&name.trim().chars().count()) && !name.chars().any(char::is_control);
+    let fits = has_length(name, 1..=100) && !name.chars().any(char::is_control);
     let message = "use 1 to 100 characters, none of them a control character";
     if fits { Ok(()) } else { Err(ValidationError::new("name").with_message(message.into())) }
 }

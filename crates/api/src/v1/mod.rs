@@ -7,4 +7,5 @@ pub mod lists;
 pub mod me;
 pub mod models;
 pub mod sessions;
+pub mod tokens;
 pub mod users;

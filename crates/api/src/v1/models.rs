@@ -168,7 +168,7 @@ pub async fn predict(
     let (filenames, pictures): (Vec<_>, Vec<_>) =
         images.0.into_iter().map(|picture| (picture.filename, picture.bytes)).unzip();
     let work = Work::pictures(&pictures);
-    let ticket = app.ticket(&caller.principal);
+    let ticket = app.ticket(&caller.principal, caller.arrived);
     let answer = App::in_time(ticket.deadline, model.classify(pictures, top_k, ticket)).await;
     let answer =
         app.metering.settle((&caller.principal, caller.origin.address), &model, work, answer, |answer| {

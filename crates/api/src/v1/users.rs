@@ -1,5 +1,7 @@
 //! A person's account as clients see it, and the rules for what they may write into it.
 
+use std::ops::RangeInclusive;
+
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use storage::User;
@@ -29,13 +31,17 @@ impl From<User> for UserView {
     }
 }
 
+/// Whether a name has so many characters, without those around it that are not kept; the most holds for all of them.
+pub fn has_length(name: &str, bounds: RangeInclusive<usize>) -> bool {
+    name.trim().chars().count() >= *bounds.start() && name.chars().count() <= *bounds.end()
+}
+
 /// Letters of any script, spaces, apostrophes, hyphens and points: a name can be O'Brien, but no markup and no line.
 pub fn check_name(name: &str) -> Result<(), ValidationError> {
-    let length = name.trim().chars().count();
     let fits = name
         .chars()
         .all(|c| c.is_alphabetic() || matches!(c, ' ' | '\'' | '’' | '-' | '.' | '\u{300}'..='\u{36f}'));
-    if !(2..=50).contains(&length) {
+    if !has_length(name, 2..=50) {
         return Err(ValidationError::new("length").with_message("use 2 to 50 characters".into()));
     }
     if !fits {

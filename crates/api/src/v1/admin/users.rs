@@ -6,19 +6,23 @@ use utoipa::{IntoParams, ToSchema};
 use validator::Validate;
 
 use crate::app::App;
-use crate::error::Result;
+use crate::error::{ApiError, Result};
 use crate::extract::{Id, Json, Parameters, page};
 use crate::guard::Caller;
 use crate::guard::permission::{UsersManage, UsersRead};
 use crate::v1::lists::List;
 use crate::v1::users::{UserView, check_name};
 
+/// Longest text to search for, in characters. Databases have bounds of their own for patterns.
+const MAX_SEARCH: usize = 200;
+
 /// Which accounts.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct Search {
-    /// Part of an address or a name.
+    /// Part of an address or a name, at most 200 characters.
+    #[param(max_length = 200)]
     search: Option<String>,
     /// Most items, 1 to 100; 50 if none is given.
     #[param(minimum = 1, maximum = 100)]
@@ -51,6 +55,9 @@ pub async fn list(
     search: Parameters<Search>,
 ) -> Result<web::Json<List<UserView>>> {
     let Search { search, limit, cursor } = search.0;
+    if search.as_ref().is_some_and(|search| search.chars().count() > MAX_SEARCH) {
+        return Err(ApiError::field("search", format!("use at most {MAX_SEARCH} characters")));
+    }
     Ok(web::Json(List::of(app.auth.users(search.as_deref(), &page(limit, cursor.as_deref())?).await?)))
 }
 
