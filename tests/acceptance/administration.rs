@@ -148,6 +148,30 @@ promise! {
         for nothing in ["%25", "nobody", "%27%20OR%201%3D1", "*", "a%25a"] {
             assert_eq!(search(nothing), Vec::<String>::new(), "{nothing}");
         }
+        let of_length = |length| admin.api.get(&format!("{USERS}?search={}", "%C3%A4".repeat(length)));
+        of_length(200).is(200);
+        for length in [201, 10_000] {
+            of_length(length).invalid(&["search"]);
+        }
+    }
+
+    fn names_are_kept_without_the_space_around_them(pair) {
+        let server = Server::start(pair, &[]);
+        let (admin, ada) = (server.admin(), server.person("ada"));
+        let padded = |space: usize| json!({"name": format!("{0}Ada King{0}", " ".repeat(space))});
+        assert_eq!(change(&admin, &ada, padded(5)).is(200).member("name"), "Ada King");
+        assert_eq!(ada.api.put(ME, &padded(6)).is(200).member("name"), "Ada King");
+        change(&admin, &ada, padded(100)).invalid(&["name"]);
+        ada.api.put(ME, &padded(100)).invalid(&["name"]);
+        let account = json!({"email": "grace@example.com", "password": "Correct-horse-battery-9", "name": padded(100)["name"]});
+        server.anon().post("/api/v1/auth/register", &account).invalid(&["name"]);
+        let key = |space| json!({"name": padded(space)["name"], "scopes": ["models:read"]});
+        let made = ada.api.post("/api/v1/api-keys", &key(5)).is(201);
+        assert_eq!(made.member("name"), "Ada King");
+        ada.api.post("/api/v1/api-keys", &key(100)).invalid(&["name"]);
+        let path = format!("/api/v1/api-keys/{}", made.member("id"));
+        assert_eq!(ada.api.put(&path, &padded(6)).is(200).member("name"), "Ada King");
+        ada.api.put(&path, &padded(100)).invalid(&["name"]);
     }
 
     fn the_list_comes_in_pages_newest_first_and_without_secrets(pair) {

@@ -243,6 +243,19 @@ promise! {
         }
     }
 
+    fn guesses_at_the_metrics_token_are_counted(pair) {
+        let server = Server::start(pair, &[("RATE_LIMIT_PER_MINUTE", "3"), PROXY]);
+        let guesser = from(&server.anon(), "192.0.2.1");
+        guesser.get("/metrics").refused(401, "authentication_required");
+        guesser.with("Authorization", "Bearer a-wrong-metrics-token-0123456789").get("/metrics").is(401);
+        guesser.with("X-API-Key", "a-wrong-metrics-token-0123456789").get("/metrics").is(401);
+        guesser.with("Authorization", "Bearer another-wrong-token-0123456789").get("/metrics").refused(429, "rate_limited");
+        from(&server.anon(), "192.0.2.2").get("/metrics").is(401);
+        for _ in 0..5 {
+            server.metric("login_attempts_total");
+        }
+    }
+
     fn the_guard_stands_before_everything(pair) {
         let server = Server::start(
             pair,

@@ -125,6 +125,39 @@ fn a_revocation_reaches_the_other_replica_without_redis_and_outlives_its_return(
 }
 
 #[test]
+fn what_an_operator_reads_names_the_cause_and_no_password() {
+    const PASSWORD: &str = "Never-to-be-read-4711";
+    let world = World::new(Pair::Shared);
+    world.remember(PASSWORD);
+    let real = world.database_url().expect("Postgres").to_owned();
+    let unknown = real.replacen("//postgres@", &format!("//nobody:{PASSWORD}@"), 1);
+    assert_ne!(unknown, real);
+    for (setting, url, cause) in [
+        ("DATABASE_URL", unknown, "nobody"),
+        ("DATABASE_URL", format!("postgres://someone:{PASSWORD}@127.0.0.1:1/database"), "refused"),
+        ("DATABASE_URL", format!("postgres://someone:{PASSWORD}@127.0.0.1:port/database"), "address"),
+        ("REDIS_URL", format!("redis://someone:{PASSWORD}@127.0.0.1:port"), "address"),
+        ("REDIS_URL", format!("redis://someone:{PASSWORD}@127.0.0.1:1"), "refused"),
+    ] {
+        let checked = world.run(&["check"], &[(setting, &url)], "");
+        let all = format!("{}{}", checked.stdout, checked.stderr);
+        assert_eq!(checked.code, Some(1), "{setting}: {all}");
+        assert!(all.contains(cause), "{setting}: {cause} is not in {all}");
+        assert!(!all.contains(PASSWORD), "{setting}: {all}");
+    }
+
+    let (door, url) = Door::in_front_of(&real.replacen("//postgres@", &format!("//postgres:{PASSWORD}@"), 1));
+    let server = world.start(&[("DATABASE_URL", &url)]);
+    door.shut();
+    server.try_log_in("nobody@example.com", "Wrong-horse-battery-9").refused(503, "unavailable");
+    for what in ["a store is unavailable", "a background task failed and will be tried again"] {
+        let line = server.wait_for_log(what, |entry| entry["message"] == what);
+        let cause = format!("{}{}", line["source"], line["error"]);
+        assert!(cause.contains("a store is not available: "), "{line}");
+    }
+}
+
+#[test]
 fn without_the_database_known_callers_are_served_and_others_told_to_wait() {
     let world = World::new(Pair::Shared);
     let (door, url) = Door::in_front_of(world.database_url().expect("Postgres"));
@@ -142,7 +175,11 @@ fn without_the_database_known_callers_are_served_and_others_told_to_wait() {
     for answer in
         [server.try_log_in(&ada.email, &ada.password), server.user(&unseen).get(ME), ada.api.get(ME)]
     {
-        answer.refused(503, "unavailable");
+        let id = answer.refused(503, "unavailable").member("request_id");
+        let told =
+            server.wait_for_log("cause", |entry| entry["level"] == "ERROR" && entry["request_id"] == *id);
+        assert_eq!(told["code"], "unavailable", "{told}");
+        assert!(told["cause"].as_str().is_some_and(|cause| !cause.is_empty()), "{told}");
     }
     ada.api.act("/api/v1/auth/logout").refused(503, "unavailable");
     server.anon().get("/.well-known/jwks.json").is(200);

@@ -51,6 +51,7 @@ promise! {
             refused(&server, request);
         }
         server.anon().get("/health").is(200);
+        assert!(!server.log().contains("\"ERROR\""), "anyone could fill the log: {}", server.log());
     }
 
     fn heads_have_an_end(pair) {

@@ -1,12 +1,12 @@
 //! A server that is told to stop answers what it has begun, writes what it owes and ends with 0.
 
 use std::io::Write;
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::harness::{Server, eventually, promise, read_all, sample};
+use crate::harness::{Pair, Server, World, eventually, promise, read_all, sample};
 
 /// A login whose body is still on its way.
 fn half_a_login(server: &Server) -> (TcpStream, &'static [u8]) {
@@ -26,7 +26,51 @@ fn half_a_login(server: &Server) -> (TcpStream, &'static [u8]) {
 
 const BODY: &str = r#"{"email": "ada@example.com", "password": "Correct-horse-battery-9"}"#;
 
+/// Alone on a Postgres, where whoever does not say that it leaves is in the next one's way for 15 s.
+const ALONE: (&str, &str) = ("REDIS_URL", "");
+
+#[test]
+fn one_that_cannot_start_is_in_nobodys_way() {
+    let world = World::new(Pair::Shared);
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = taken.local_addr().expect("an address").port().to_string();
+    let refused = world.run(&["serve"], &[ALONE, ("PORT", &port)], "");
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.stderr.contains("cannot listen on"), "{refused:?}");
+    assert_eq!(world.start(&[ALONE]).stop(), Some(0), "the next one starts at once");
+
+    let other_key = "b2ZhbGxvdGhlcmtleXN0aGlzaXN0aGV3cm9uZ29uZSE=";
+    let refused = world.run(&["serve"], &[ALONE, ("ENCRYPTION_KEY", other_key)], "");
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.stderr.contains("ENCRYPTION_KEY"), "{refused:?}");
+    world.start(&[ALONE]).anon().get("/health/ready").is(200);
+}
+
+#[test]
+fn of_two_servers_in_one_folder_the_second_is_refused_until_the_first_is_gone() {
+    let world = World::new(Pair::Embedded);
+    let server = world.start(&[]);
+    let refused = world.run(&["serve"], &[], "");
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.stderr.contains("DATA_DIR"), "{refused:?}");
+    // Commands are not servers.
+    let ada = server.admin_called("ada");
+    assert_eq!(server.cli(&["check"], "").code, Some(0));
+    ada.api.get("/api/v1/me").is(200);
+    // Killed, not stopped: the lock ends with the process.
+    drop(server);
+    world.start(&[]).user(&ada.tokens.access).get("/api/v1/me").is(200);
+}
+
 promise! {
+    fn a_stop_right_after_the_start_is_heeded(pair) {
+        for _ in 0..3 {
+            let mut server = Server::start(pair, &[]);
+            assert_eq!(server.stop(), Some(0));
+            assert!(server.log().contains("\"message\":\"stopped\""));
+        }
+    }
+
     fn what_has_begun_is_answered(pair) {
         let mut server = Server::start(pair, &[]);
         server.person("ada");

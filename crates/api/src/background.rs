@@ -1,5 +1,6 @@
-//! What runs beside the requests, once a second: following changes, writing usage, asking after the stores.
+//! What runs beside the requests: following changes, writing usage, asking after the stores, removing what is old.
 
+use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -10,6 +11,8 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::metering::FLUSH_INTERVAL;
 use crate::middleware::{FORGET_INTERVAL, Guard};
+use crate::pruning::Pruning;
+use crate::start::told;
 
 /// How often the change feed is polled.
 const FEED_INTERVAL: Duration = Duration::from_secs(1);
@@ -29,10 +32,8 @@ pub async fn announce(store: &Store, replica: Uuid, has_redis: bool) -> Result<(
         tx.replicas().others_live(replica, since).await
     }
     .await;
-    let others = result.map_err(|error| error.to_string())?;
+    let others = result.map_err(|error| format!("database: {}", told(&error)))?;
     if store.is_postgres() && !has_redis && others > 0 {
-        // One that was refused must not be in its successor's way.
-        leave(store, replica).await.map_err(|error| error.to_string())?;
         return Err(
             "another replica is live on this database; set REDIS_URL, or wait 15 s after one was killed"
                 .into(),
@@ -53,12 +54,13 @@ pub fn spawn(app: &web::Data<App>, replica: Uuid) {
     every(FEED_INTERVAL, app.clone(), |app| async move {
         let followed = app.auth.follow_changes().await;
         app.standing.database_lost.store(followed.is_err(), Ordering::Relaxed);
+        let turned = app.auth.turn_signing_keys().await;
         let redis_lost = app.ephemeral.is_redis() && app.ephemeral.ping().await.is_err();
         app.standing.redis_lost.store(redis_lost, Ordering::Relaxed);
-        followed.map_err(|error| error.to_string())
+        followed.and(turned).map_err(|error| told(&error))
     });
     every(FLUSH_INTERVAL, app.clone(), |app| async move {
-        app.metering.flush().await.map_err(|error| error.to_string())
+        app.metering.flush().await.map_err(|error| told(&error))
     });
     every(HEARTBEAT_INTERVAL, app.clone(), move |app| async move {
         let beat: storage::Result<()> = async {
@@ -67,7 +69,12 @@ pub fn spawn(app: &web::Data<App>, replica: Uuid) {
             tx.commit().await
         }
         .await;
-        beat.map_err(|error| error.to_string())
+        beat.map_err(|error| told(&error))
+    });
+    let pruning = Rc::new(Pruning::default());
+    every(FEED_INTERVAL, app.clone(), move |app| {
+        let pruning = Rc::clone(&pruning);
+        async move { pruning.when_due(&app.store).await.map_err(|error| told(&error)) }
     });
 }
 

@@ -89,6 +89,13 @@ pub fn ephemeral(settings: &Settings) -> storage::Result<Ephemeral> {
     Ephemeral::connect(config, clock(settings))
 }
 
+/// Identity and access for a command, on the stores that the settings name.
+pub async fn command(settings: &Settings) -> Result<Arc<Auth>, String> {
+    let store = store(settings).await.map_err(|error| format!("database: {}", told(&error)))?;
+    let ephemeral = ephemeral(settings).map_err(|error| format!("redis: {}", told(&error)))?;
+    auth(settings, store, ephemeral).await
+}
+
 /// Identity, access and limits on these stores.
 pub async fn auth(settings: &Settings, store: Store, ephemeral: Ephemeral) -> Result<Arc<Auth>, String> {
     let encryption = encryption_key(settings).map_err(|error| error.to_string())?;
@@ -142,7 +149,10 @@ pub fn told(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        text = format!("{text}: {error}");
+        let reason = error.to_string();
+        if !text.contains(&reason) {
+            text = format!("{text}: {reason}");
+        }
         cause = error.source();
     }
     text

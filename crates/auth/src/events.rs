@@ -29,6 +29,7 @@ events! {
     AccountCreated = "account.created";
     AccountChanged = "account.changed";
     AccountDeleted = "account.deleted";
+    SigningKeyChanged = "signing_key.changed";
     SessionEnded = "session.ended";
     ApiKeyCreated = "api_key.created";
     ApiKeyChanged = "api_key.changed";

@@ -3,6 +3,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use chrono::{DateTime, Utc};
 use data_encoding::BASE64URL_NOPAD;
 use serde::Serialize;
 use storage::{NewSigningKey, Scope, Service, SigningKey, SigningKeyState, Store, Tx};
@@ -12,7 +13,7 @@ use crate::token::{Signer, Signers};
 use crate::{Error, Result};
 
 /// What these keys sign; other purposes get keys of their own.
-const PURPOSE: &str = "access";
+pub(crate) const PURPOSE: &str = "access";
 const ALGORITHM: &str = "EdDSA";
 
 /// A key as the JWKS document shows it (RFC 8037).
@@ -38,6 +39,15 @@ pub struct PublicKey {
 struct Keys {
     signers: Arc<Signers>,
     public: Vec<PublicKey>,
+    stages: Vec<Stage>,
+}
+
+/// Where a key is in its life, and since when.
+#[derive(Clone, Debug)]
+pub(crate) struct Stage {
+    pub kid: String,
+    pub state: SigningKeyState,
+    pub since: DateTime<Utc>,
 }
 
 /// The keys in use; reading them takes no wait.
@@ -51,6 +61,10 @@ impl Keyring {
 
     pub fn public(&self) -> Vec<PublicKey> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).public.clone()
+    }
+
+    pub fn stages(&self) -> Vec<Stage> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).stages.clone()
     }
 
     /// Reads the keys again, making the first one where there is none.
@@ -73,14 +87,15 @@ async fn create_first(store: &Store, encryption: &EncryptionKey) -> Result<Vec<S
     tx.signing_keys().lock(PURPOSE).await?;
     let present = tx.signing_keys().list(PURPOSE).await?;
     if !present.iter().any(|row| row.state == SigningKeyState::Active) {
-        insert(&mut tx, encryption).await?;
+        make(&mut tx, encryption, SigningKeyState::Active).await?;
     }
     let rows = tx.signing_keys().list(PURPOSE).await?;
     tx.commit().await?;
     Ok(rows)
 }
 
-async fn insert(tx: &mut Tx, encryption: &EncryptionKey) -> Result<()> {
+/// Makes a key; its id.
+pub(crate) async fn make(tx: &mut Tx, encryption: &EncryptionKey, state: SigningKeyState) -> Result<String> {
     let failed = |_| Error::Internal("no signing key could be made".into());
     let document = Ed25519KeyPair::generate_pkcs8(&aws_lc_rs::rand::SystemRandom::new()).map_err(failed)?;
     let pair =
@@ -90,23 +105,24 @@ async fn insert(tx: &mut Tx, encryption: &EncryptionKey) -> Result<()> {
     let private = encryption.seal(&place(&kid), document.as_ref())?;
     tx.signing_keys()
         .insert(&NewSigningKey {
-            kid,
+            kid: kid.clone(),
             algorithm: ALGORITHM.into(),
             purpose: PURPOSE.into(),
             private_key: private,
             public_key: public,
-            state: SigningKeyState::Active,
+            state,
         })
         .await?;
-    Ok(())
+    Ok(kid)
 }
 
 fn open(rows: &[SigningKey], encryption: &EncryptionKey) -> Result<Keys> {
-    let (mut signers, mut public) = (Signers::default(), Vec::new());
+    let (mut signers, mut public, mut stages) = (Signers::default(), Vec::new(), Vec::new());
     for row in rows.iter().filter(|row| row.algorithm == ALGORITHM) {
         let private = encryption.open(&place(&row.kid), &row.private_key)?;
         let signer = Signer::ed25519(&private, &row.public_key);
         signers.add(&row.kid, signer, row.state == SigningKeyState::Active);
+        stages.push(Stage { kid: row.kid.clone(), state: row.state, since: row.updated_at });
         public.push(PublicKey {
             kty: "OKP",
             crv: "Ed25519",
@@ -116,7 +132,7 @@ fn open(rows: &[SigningKey], encryption: &EncryptionKey) -> Result<Keys> {
             x: BASE64URL_NOPAD.encode(&row.public_key),
         });
     }
-    Ok(Keys { signers: Arc::new(signers), public })
+    Ok(Keys { signers: Arc::new(signers), public, stages })
 }
 
 fn place(kid: &str) -> String {

@@ -18,6 +18,7 @@ mod freshness;
 mod holder;
 mod in_flight;
 mod key_format;
+mod key_rotation;
 mod keyring;
 mod limits;
 mod login;

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use chrono::{DateTime, Duration, Utc};
 use storage::{Clock, Ephemeral, EphemeralConfig, Scope, Service, Store};
 
-use crate::Result;
 use crate::access::Role;
 use crate::cache::PrincipalCache;
 use crate::crypto::EncryptionKey;
@@ -18,6 +17,7 @@ use crate::keyring::{Keyring, PublicKey};
 use crate::limits::Limits;
 use crate::password::{HashingPool, PasswordHashing};
 use crate::token::Issuer;
+use crate::{Result, key_rotation};
 
 /// Changes read from the feed at a time.
 const FEED_BATCH: u32 = 1000;
@@ -151,8 +151,10 @@ impl Auth {
             for change in &changes {
                 if let Some(watched) = Watched::parse(&change.kind, &change.subject) {
                     self.freshness.note(watched, change.seq, now);
-                } else if change.kind == "signing_keys" {
+                } else if change.kind == key_rotation::CHANGE {
                     self.keyring.load(&self.store, &self.encryption).await?;
+                    // What a removed key signed was verified while it was there.
+                    self.principals.forget_all();
                 }
                 self.freshness.advance(change.seq);
             }

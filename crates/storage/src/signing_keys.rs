@@ -112,6 +112,11 @@ impl SigningKeys<'_> {
         Ok(changed > 0)
     }
 
+    /// Removes a key: what it signed verifies no more. False: there is no such key.
+    pub async fn delete(&mut self, kid: &str) -> Result<bool> {
+        Ok(query!(self.tx, execute, "DELETE FROM signing_keys WHERE kid = $1", kid)? > 0)
+    }
+
     /// Waits for, and then holds off, whoever else works on the keys of a purpose until the transaction ends,
     /// so that two replicas do not both make the first one.
     pub async fn lock(&mut self, purpose: &str) -> Result<()> {

@@ -60,10 +60,7 @@ impl Create {
     async fn run(self, settings: Settings) -> CommandResult {
         self.check()?;
         let password = if self.password.generate { generated()? } else { typed()? };
-        let store =
-            start::store(&settings).await.map_err(|error| format!("database: {}", start::told(&error)))?;
-        let ephemeral = start::ephemeral(&settings).map_err(|error| error.to_string())?;
-        let auth = start::auth(&settings, store, ephemeral).await?;
+        let auth = start::command(&settings).await?;
         let request = NewUserRequest { email: self.email, name: self.name, password: password.clone() };
         let user = auth.create_user(request, Role::Admin, &Origin::default()).await.map_err(explained)?;
         if self.password.generate {
@@ -101,6 +98,6 @@ fn explained(error: auth::Error) -> String {
                 violations.iter().map(|(field, messages)| format!("{field}: {}", messages.join("; ")));
             lines.collect::<Vec<_>>().join("\n")
         }
-        other => other.to_string(),
+        other => start::told(&other),
     }
 }

@@ -50,7 +50,7 @@ enum Command {
     /// Look at the model repository.
     #[command(subcommand)]
     Model(model::Model),
-    /// Make secrets.
+    /// Make and renew secrets.
     #[command(subcommand)]
     Keys(keys::Keys),
 }
@@ -80,7 +80,7 @@ impl Cli {
             Command::Config(config) => config.run(self.config.as_deref()),
             Command::Openapi => openapi::run(),
             Command::Model(model) => model.run(&settings()?),
-            Command::Keys(keys) => keys.run(),
+            Command::Keys(keys) => block_on(keys.run(settings)),
         }
     }
 }

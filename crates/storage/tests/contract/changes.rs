@@ -15,7 +15,10 @@ on_both_stores! {
         assert_eq!((changes[0].seq, changes[0].kind.as_str(), changes[0].subject.as_str()), (2, "account", "b"));
         assert_eq!(changes.len(), 1);
         assert!(tx.changes().since(3, 100).await.unwrap().is_empty());
-        assert_eq!(tx.changes().prune(world.in_hours(1)).await.unwrap(), 3);
+        assert_eq!(tx.changes().prune(world.now()).await.unwrap(), 0, "none is older than now");
+        assert_eq!(tx.changes().prune(world.in_hours(1)).await.unwrap(), 2, "the last one stays");
+        assert_eq!(tx.changes().since(0, 100).await.unwrap()[0].seq, 3, "which shows the gap");
+        assert_eq!(tx.changes().prune(world.in_hours(1)).await.unwrap(), 0);
         assert_eq!(tx.changes().append("account", "d").await.unwrap(), 4, "numbers are never given again");
     }
 

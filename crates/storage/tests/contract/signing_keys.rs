@@ -20,6 +20,10 @@ on_both_stores! {
         tx.signing_keys().insert(&key("b", "other")).await.unwrap();
         assert!(tx.signing_keys().set_state("a", SigningKeyState::Active).await.unwrap());
         assert!(!tx.signing_keys().set_state("z", SigningKeyState::Active).await.unwrap());
+        tx.signing_keys().insert(&key("c", "brief")).await.unwrap();
+        assert!(tx.signing_keys().delete("c").await.unwrap());
+        assert!(!tx.signing_keys().delete("c").await.unwrap());
+        assert_eq!(tx.signing_keys().list("brief").await.unwrap().len(), 0);
         let keys = tx.signing_keys().list("access").await.unwrap();
         assert_eq!(keys.len(), 1);
         assert_eq!((keys[0].kid.as_str(), keys[0].state), ("a", SigningKeyState::Active));

@@ -1,0 +1,88 @@
+//! Large requests: they hold up nobody else, and no more of them are taken than there is room for.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::harness::{Client, Pair, Person, Server, World, eventually, promise, sample};
+
+const INFER: &str = "/v2/models/digits/infer";
+/// Rows of a call of some 30 MB.
+const MANY: usize = 230_000;
+
+/// Zeros of this many rows of 64, but the last number.
+fn rows(count: usize) -> Vec<u8> {
+    let zeros = "0,".repeat(count * 64 - 2);
+    let shape = format!("[{count},64]");
+    format!(r#"{{"inputs":[{{"name":"x","datatype":"FP32","shape":{shape},"data":[{zeros}0]}}]}}"#).into()
+}
+
+fn infer(client: &Client, body: &[u8]) -> crate::harness::Reply {
+    client.send("POST", INFER, Some("application/json"), body)
+}
+
+/// A call that announces a body, sends the beginning of it and keeps the rest.
+fn begun(server: &Server, ada: &Person, length: usize) -> TcpStream {
+    let mut stream = server.connect();
+    write!(
+        stream,
+        "POST {INFER} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Length: {length}\r\n\r\n{{",
+        server.address(),
+        ada.tokens.access
+    )
+    .expect("the server reads");
+    stream
+}
+
+#[test]
+fn a_large_tensor_holds_up_nobody_else() {
+    let server = Server::start(Pair::Embedded, &[("WORKERS", "1")]);
+    let ada = server.person("ada");
+    let body = rows(MANY);
+    let (slowest, took) = std::thread::scope(|scope| {
+        let call = scope.spawn(|| {
+            let begun = Instant::now();
+            let reply = infer(&ada.api, &body).is(400);
+            assert!(reply.member("error").contains("data"), "{}", reply.text());
+            begun.elapsed()
+        });
+        let mut slowest = Duration::ZERO;
+        while !call.is_finished() {
+            let asked = Instant::now();
+            server.anon().get("/health/live").is(200);
+            slowest = slowest.max(asked.elapsed());
+        }
+        (slowest, call.join().expect("the call"))
+    });
+    assert!(slowest < (took / 3).max(Duration::from_millis(200)), "{slowest:?} of {took:?}");
+}
+
+promise! {
+    fn large_bodies_wait_outside_while_the_room_is_taken_and_small_ones_do_not(pair) {
+        let settings = [("MAX_INFER_BODY_MB", "20"), ("MAX_BODIES_IN_MEMORY_MB", "20")];
+        let server = Server::start(pair, &settings);
+        let ada = server.person("ada");
+        let large = rows(40_000);
+        let slow = begun(&server, &ada, 18 << 20);
+        eventually("the room is taken", || (infer(&ada.api, &large).status == 503).then_some(()));
+        let refused = infer(&ada.api, &large).is(503);
+        assert!(refused.number("retry-after") >= 1);
+        ada.api.predict(&sample("1-1")).is(200);
+        let small = json!({"name": "x", "datatype": "FP32", "shape": [1, 64], "data": vec![0; 64]});
+        ada.api.post(INFER, &json!({"inputs": [small]})).is(200);
+        drop(slow);
+        eventually("the room is free again", || (infer(&ada.api, &large).status == 400).then_some(()));
+        for _ in 0..10 {
+            infer(&ada.api, &large).is(400);
+        }
+    }
+}
+
+#[test]
+fn room_for_less_than_one_body_is_no_setting() {
+    let refused = World::new(Pair::Embedded).run(&["serve"], &[("MAX_BODIES_IN_MEMORY_MB", "63")], "");
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.stderr.contains("MAX_BODIES_IN_MEMORY_MB"), "{refused:?}");
+}

@@ -1,0 +1,41 @@
+//! What is over is kept for a while and then removed.
+
+use std::time::Duration;
+
+use crate::harness::{World, eventually, promise, sample};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+promise! {
+    fn what_is_long_over_is_removed(pair) {
+        let world = World::new(pair);
+        let server = world.start(&[]);
+        let ada = server.person("ada");
+        ada.api.predict(&sample("1-1")).is(200);
+        eventually("the usage is written", || {
+            (!ada.api.get("/api/v1/me/usage").is(200).items().is_empty()).then_some(())
+        });
+        ada.api.act("/api/v1/auth/logout").is(204);
+        let grace = server.person("grace");
+        grace.api.act("/api/v1/auth/logout").is(204);
+        // Killed: it does not say that it leaves.
+        drop(server);
+
+        world.advance(31 * DAY);
+        let server = world.start(&[]);
+        let pruned = server.wait_for_log("pruning", |entry| entry["message"] == "pruned");
+        assert_eq!((&pruned["sessions"], &pruned["replicas"]), (&2.into(), &1.into()), "{pruned}");
+        assert!(pruned["changes"].as_u64() >= Some(1), "{pruned}");
+        assert!(pruned["usage_batches"].as_u64() >= Some(1), "{pruned}");
+        server.log_in(&ada.email, &ada.password).api.act("/api/v1/auth/logout").is(204);
+        let prunings = || server.log().matches("\"pruned\"").count();
+        assert_eq!(prunings(), 1);
+
+        // And again, while it runs, without anybody noticing.
+        world.advance(31 * DAY);
+        eventually("the next pruning", || (prunings() == 2).then_some(()));
+        let again = server.log_in(&ada.email, &ada.password);
+        again.api.get("/api/v1/me").is(200);
+        assert!(!again.api.get("/api/v1/me/usage").is(200).items().is_empty(), "what was used stays");
+    }
+}
