@@ -182,9 +182,10 @@ promise! {
         for inside in ["192.0.2.77", "2001:db8::1", "::ffff:192.0.2.1", "203.0.113.1, 192.0.2.5"] {
             from(inside).get(MODELS).is(200);
         }
-        for outside in ["198.51.100.1", "2001:db9::1", "192.0.2.5, 198.51.100.1", "nonsense"] {
+        for outside in ["198.51.100.1", "2001:db9::1", "192.0.2.5, 198.51.100.1"] {
             from(outside).get(MODELS).refused(403, "forbidden");
         }
+        from("192.0.2.5, nonsense").get(MODELS).refused(400, "malformed_request");
         server.key(&text).get(MODELS).refused(403, "forbidden");
         ada.api.put(&path(&id), &json!({"allowed_ips": ["127.0.0.1"]})).is(200);
         server.key(&text).get(MODELS).is(200);

@@ -1,12 +1,12 @@
 //! Large requests: they hold up nobody else, and no more of them are taken than there is room for.
 
-use std::io::Write;
+use std::io::{Cursor, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::harness::{Client, Pair, Person, Server, World, eventually, promise, sample};
+use crate::harness::{Client, Pair, Person, Server, World, at_once, eventually, promise, sample};
 
 const INFER: &str = "/v2/models/digits/infer";
 /// Rows of a call of some 30 MB.
@@ -78,6 +78,27 @@ promise! {
             infer(&ada.api, &large).is(400);
         }
     }
+}
+
+#[test]
+fn large_pictures_that_nobody_waits_for_are_not_decoded() {
+    let settings = [("INFER_TIMEOUT_SECONDS", "1"), ("IMAGE_THREADS", "2"), ("MAX_DECODING_PIXELS", "60000000")];
+    let server = Server::start(Pair::Embedded, &settings);
+    let ada = server.person("ada");
+    let mut picture = Cursor::new(Vec::new());
+    let pixels = image::RgbaImage::from_pixel(7000, 7000, image::Rgba([9, 9, 9, 200]));
+    pixels.write_to(&mut picture, image::ImageFormat::Png).expect("an encoder");
+    let begun = Instant::now();
+    let answers = at_once(40, |_| ada.api.predict(picture.get_ref()).status);
+    assert!(answers.iter().all(|status| [200, 504].contains(status)), "{answers:?}");
+    assert!(answers.contains(&504), "{answers:?}");
+    eventually("a small picture has its turn again", || {
+        (ada.api.predict(&sample("1-1")).status == 200).then_some(())
+    });
+    // Decoding all of them takes far longer.
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    let memory = server.metric("process_resident_memory_bytes");
+    assert!(memory < 1.5e9, "{memory}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod harness;
 
 mod administration;
 mod api_keys;
+mod authorization;
 mod bad_content;
 mod bad_requests;
 mod damage;

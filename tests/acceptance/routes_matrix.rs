@@ -82,6 +82,15 @@ const ROUTES: &str = "\
     PUT /api/v1/admin/users/{id} users:manage
     DELETE /api/v1/admin/users/{id} users:manage
     DELETE /api/v1/admin/users/{id}/sessions users:manage
+    GET /api/v1/admin/roles roles:manage
+    POST /api/v1/admin/roles roles:manage
+    PUT /api/v1/admin/roles/{name} roles:manage
+    DELETE /api/v1/admin/roles/{name} roles:manage
+    GET /api/v1/admin/models/{name}/access models:manage
+    PUT /api/v1/admin/models/{name}/access models:manage
+    PUT /api/v1/admin/models/{name}/grants models:manage
+    DELETE /api/v1/admin/models/{name}/grants/accounts/{id} models:manage
+    DELETE /api/v1/admin/models/{name}/grants/roles/{role} models:manage
     GET /v2/health/live
     GET /v2/health/ready
     GET /v2 models:read

@@ -8,8 +8,9 @@ use actix_web::{HttpRequest, web};
 use auth::{Auth, Principal};
 use inference::{Access, Model, ModelStatus, Registry, State, Ticket};
 use metrics_exporter_prometheus::PrometheusHandle;
-use storage::{Ephemeral, Store};
+use storage::{Ephemeral, ModelAccess, Store};
 
+use crate::bodies::Bodies;
 use crate::error::{ApiError, Result};
 use crate::metering::Metering;
 use crate::settings::{Registration, Settings};
@@ -26,6 +27,8 @@ pub struct App {
     pub ephemeral: Ephemeral,
     /// The models.
     pub registry: Registry,
+    /// What large bodies may take.
+    pub bodies: Bodies,
     /// Who used what.
     pub metering: Metering,
     /// The metrics of this process.
@@ -64,23 +67,29 @@ impl App {
     /// The models that the caller may see.
     pub fn models_for(&self, principal: &Principal) -> Vec<ModelStatus> {
         let visible =
-            |status: &ModelStatus| principal.may_use_model(&status.name, status.access == Access::Granted);
+            |status: &ModelStatus| self.auth.may_use_model(principal, &status.name, declared(status.access));
         self.registry.models().into_iter().filter(visible).collect()
     }
 
     /// A model that the caller may use; any other does not exist for them.
     pub fn model_for(&self, principal: &Principal, name: &str, version: Option<&str>) -> Result<Arc<Model>> {
         let access = self.registry.access(name);
-        if !access.is_some_and(|access| principal.may_use_model(name, access == Access::Granted)) {
+        if !access.is_some_and(|access| self.auth.may_use_model(principal, name, declared(access))) {
             return Err(inference::Error::NotFound(format!("there is no model \"{name}\"")).into());
         }
         Ok(self.registry.find(name, version)?)
     }
 
-    /// What a request brings to the queue: whose it is, and until when it matters.
-    pub fn ticket(&self, principal: &Principal) -> Ticket {
+    /// What a model's own file says of who may use it.
+    pub fn declared_access(&self, name: &str) -> Result<ModelAccess> {
+        let unknown = || inference::Error::NotFound(format!("there is no model \"{name}\""));
+        Ok(self.registry.access(name).map(declared).ok_or_else(unknown)?)
+    }
+
+    /// What a request brings to the queue: whose it is, and until when it matters. The time that its body took counts.
+    pub fn ticket(&self, principal: &Principal, arrived: Instant) -> Ticket {
         let timeout = Duration::from_secs(self.settings.models.infer_timeout_seconds);
-        Ticket { caller: principal.account.as_u64_pair().1, deadline: Instant::now() + timeout }
+        Ticket { caller: principal.account.as_u64_pair().1, deadline: arrived + timeout }
     }
 
     /// Waits for the model no longer than the ticket says, whatever the model is in the middle of.
@@ -116,5 +125,12 @@ impl App {
         .into_iter()
         .flatten()
         .collect()
+    }
+}
+
+fn declared(access: Access) -> ModelAccess {
+    match access {
+        Access::Everyone => ModelAccess::Everyone,
+        Access::Granted => ModelAccess::Granted,
     }
 }

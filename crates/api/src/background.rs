@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use actix_web::web;
 use storage::{Scope, Service, Store};
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::app::App;
@@ -49,9 +50,25 @@ pub async fn leave(store: &Store, replica: Uuid) -> storage::Result<()> {
     tx.commit().await
 }
 
-/// Starts the tasks; they end with the process.
-pub fn spawn(app: &web::Data<App>, replica: Uuid) {
-    every(FEED_INTERVAL, app.clone(), |app| async move {
+/// The tasks, while they run.
+pub struct Tasks(Vec<JoinHandle<()>>);
+
+impl Tasks {
+    /// Ends them, wherever they are: one that outlived the runtime could not give its connection back.
+    pub async fn stop(self) {
+        for task in &self.0 {
+            task.abort();
+        }
+        for task in self.0 {
+            // Ended on purpose, which it reports as an error.
+            let _ = task.await;
+        }
+    }
+}
+
+/// Starts the tasks.
+pub fn spawn(app: &web::Data<App>) -> Tasks {
+    let feed = every(FEED_INTERVAL, app.clone(), |app| async move {
         let followed = app.auth.follow_changes().await;
         app.standing.database_lost.store(followed.is_err(), Ordering::Relaxed);
         let turned = app.auth.turn_signing_keys().await;
@@ -59,23 +76,24 @@ pub fn spawn(app: &web::Data<App>, replica: Uuid) {
         app.standing.redis_lost.store(redis_lost, Ordering::Relaxed);
         followed.and(turned).map_err(|error| told(&error))
     });
-    every(FLUSH_INTERVAL, app.clone(), |app| async move {
+    let usage = every(FLUSH_INTERVAL, app.clone(), |app| async move {
         app.metering.flush().await.map_err(|error| told(&error))
     });
-    every(HEARTBEAT_INTERVAL, app.clone(), move |app| async move {
+    let heartbeat = every(HEARTBEAT_INTERVAL, app.clone(), |app| async move {
         let beat: storage::Result<()> = async {
             let mut tx = app.store.begin(Scope::Service(Service::Feed)).await?;
-            tx.replicas().heartbeat(replica).await?;
+            tx.replicas().heartbeat(app.metering.replica()).await?;
             tx.commit().await
         }
         .await;
         beat.map_err(|error| told(&error))
     });
     let pruning = Rc::new(Pruning::default());
-    every(FEED_INTERVAL, app.clone(), move |app| {
+    let pruning = every(FEED_INTERVAL, app.clone(), move |app| {
         let pruning = Rc::clone(&pruning);
         async move { pruning.when_due(&app.store).await.map_err(|error| told(&error)) }
     });
+    Tasks(vec![feed, usage, heartbeat, pruning])
 }
 
 /// Keeps the guard's memory small.
@@ -89,7 +107,7 @@ pub fn forget_quiet_addresses(guard: Guard) {
     });
 }
 
-fn every<F, Work>(interval: Duration, app: web::Data<App>, work: F)
+fn every<F, Work>(interval: Duration, app: web::Data<App>, work: F) -> JoinHandle<()>
 where
     F: Fn(web::Data<App>) -> Work + 'static,
     Work: Future<Output = Result<(), String>> + 'static,
@@ -103,5 +121,5 @@ where
                 tracing::warn!(error, "a background task failed and will be tried again");
             }
         }
-    });
+    })
 }

@@ -59,6 +59,8 @@ codes! {
     ModelNotFound = 404 "model_not_found" "No such model";
     MethodNotAllowed = 405 "method_not_allowed" "Method not allowed";
     EmailTaken = 409 "email_taken" "This e-mail address has an account";
+    RoleTaken = 409 "role_taken" "There is a role of this name";
+    RoleInUse = 409 "role_in_use" "Accounts have this role";
     LastAdministrator = 409 "last_administrator" "The last administrator stays";
     TooLarge = 413 "too_large" "Too large";
     UnsupportedMediaType = 415 "unsupported_media_type" "Unsupported media type";
@@ -97,6 +99,8 @@ pub struct Hints {
     pub scope: Option<&'static str>,
     /// The methods that the path knows.
     pub allow: Option<String>,
+    /// What the log tells under the request's id; never for the client.
+    pub cause: Option<String>,
 }
 
 impl ApiError {
@@ -119,10 +123,16 @@ impl ApiError {
         }
     }
 
-    /// A fault of ours: the cause is logged, the client learns nothing of it.
+    /// A fault of ours: the cause is for the log, the client learns nothing of it.
     pub fn internal(cause: impl fmt::Display) -> Self {
-        tracing::error!(%cause, "internal error");
-        Self::new(Code::Internal, "Something went wrong on our side; the request id finds it in the log.")
+        let told = "Something went wrong on our side; the request id finds it in the log.";
+        Self::new(Code::Internal, told).caused_by(cause)
+    }
+
+    /// With what `middleware::errors` writes to the log, where the request is known.
+    fn caused_by(mut self, cause: impl fmt::Display) -> Self {
+        self.hints.cause = Some(cause.to_string());
+        self
     }
 
     /// One field, one message.
@@ -200,6 +210,8 @@ impl From<auth::Error> for ApiError {
             auth::Error::Refused(_) => sentence(Code::Forbidden),
             auth::Error::NotFound => Self::new(Code::NotFound, "There is nothing of yours with this id."),
             auth::Error::EmailTaken => sentence(Code::EmailTaken),
+            auth::Error::RoleTaken => sentence(Code::RoleTaken),
+            auth::Error::RoleInUse => sentence(Code::RoleInUse),
             auth::Error::LastAdministrator => sentence(Code::LastAdministrator),
             auth::Error::Invalid(violations) => {
                 let mut error = Self::new(Code::ValidationFailed, "Some fields are not valid; see errors.");
@@ -213,8 +225,7 @@ impl From<auth::Error> for ApiError {
             }
             auth::Error::Overloaded => sentence(Code::Overloaded),
             auth::Error::Unavailable(source) => {
-                tracing::error!(%source, "a store is unavailable");
-                Self::new(Code::Unavailable, "A store is unavailable; try again shortly.")
+                Self::new(Code::Unavailable, "A store is unavailable; try again shortly.").caused_by(source)
             }
             auth::Error::Internal(cause) => Self::internal(cause),
         }

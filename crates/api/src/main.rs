@@ -2,6 +2,7 @@
 
 mod app;
 mod background;
+mod bodies;
 mod cli;
 mod documentation;
 mod error;
@@ -13,6 +14,7 @@ mod metrics;
 mod middleware;
 mod oip;
 mod openapi;
+mod pruning;
 mod routes;
 mod server;
 mod settings;

@@ -1,5 +1,7 @@
 //! What an operator's Prometheus reads.
 
+use std::net::IpAddr;
+
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use actix_web::{HttpRequest, HttpResponse, web};
 use auth::LimitClass;
@@ -9,7 +11,7 @@ use storage::{Scope, Service};
 
 use crate::app::App;
 use crate::error::{ApiError, Result};
-use crate::guard::{Visitor, credential};
+use crate::guard::{self, Visitor, credential};
 
 /// Upper bounds of the time buckets, in seconds: a tiny model takes microseconds, a large one tenths of a second.
 const STAGE_BUCKETS: [f64; 12] = [1e-5, 5e-5, 1e-4, 5e-4, 1e-3, 5e-3, 1e-2, 5e-2, 0.1, 0.5, 1.0, 5.0];
@@ -28,14 +30,21 @@ pub fn install() -> std::result::Result<PrometheusHandle, metrics_exporter_prome
               (status = 401, description = "No valid credential"), (status = 403, description = "The caller may not")))]
 pub async fn scrape(visitor: Visitor, app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse> {
     if !has_token(&app, request.headers()) {
-        let credential = credential::read(request.headers())?;
         let address =
             visitor.origin.address.ok_or_else(|| ApiError::internal("a request without an address"))?;
-        let permission = Some(auth::Permission::SystemManage);
-        app.auth.enter(credential, address, permission, LimitClass::Read).await?;
+        if let Err(error) = enter(&app, address, request.headers()).await {
+            return Err(guard::refused(&app, address, error).await);
+        }
     }
     let text = format!("{}{}", app.metrics.render(), gauges(&app).await);
     Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text))
+}
+
+async fn enter(app: &App, address: IpAddr, headers: &HeaderMap) -> Result<()> {
+    let credential = credential::read(headers)?;
+    let permission = Some(auth::Permission::SystemManage);
+    app.auth.enter(credential, address, permission, LimitClass::Read).await?;
+    Ok(())
 }
 
 fn has_token(app: &App, headers: &HeaderMap) -> bool {

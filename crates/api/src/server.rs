@@ -15,6 +15,7 @@ use storage::{Ephemeral, Store};
 use uuid::Uuid;
 
 use crate::app::{App, Standing};
+use crate::bodies::Bodies;
 use crate::metering::{FLUSH_INTERVAL, Metering};
 use crate::middleware::Guard;
 use crate::settings::Settings;
@@ -23,6 +24,9 @@ use crate::{background, documentation, metrics, middleware, routes, start};
 /// How long a client may take to send its request's head, and an idle connection is kept.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// How long the rest of a body is read and thrown away after its request was refused. Many clients read the answer only
+/// when they have sent everything, and would lose it with the connection. It costs the connection and one buffer.
+const LINGER: Duration = Duration::from_secs(5);
 /// Connections waiting to be accepted, and open at a time for each worker.
 const BACKLOG: u32 = 2048;
 const MAX_CONNECTIONS: usize = 10_000;
@@ -48,7 +52,6 @@ impl Server {
         let listener =
             TcpListener::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
         let replica = Uuid::now_v7();
-        background::announce(&store, replica, ephemeral.is_redis()).await?;
         match assemble(settings, store.clone(), ephemeral, replica).await {
             Ok(app) => Ok(Self { listener, app, _data: data }),
             Err(error) => {
@@ -61,71 +64,80 @@ impl Server {
 
     /// Answers until told to stop, then lets what is running finish.
     pub async fn run(self) -> io::Result<()> {
-        let table = routes::table();
-        let guard = Guard::new(self.app.settings.limits.guard_per_second)
-            .ok_or_else(|| io::Error::other("GUARD_PER_SECOND is too large"))?;
-        background::forget_quiet_addresses(guard.clone());
-        let address = self.listener.local_addr()?;
-        let app = self.app.clone();
-        let workers = self.app.settings.program.workers;
-        let server = HttpServer::new(move || {
-            let program = &app.settings.program;
-            let table = Arc::clone(&table);
-            // The last one wrapped runs first.
-            Application::new()
-                .app_data(app.clone())
-                .wrap(guard.middleware())
-                .wrap(Condition::new(
-                    !program.allowed_origins.0.is_empty(),
-                    middleware::cors(&program.allowed_origins),
-                ))
-                .wrap(from_fn(middleware::protect))
-                .wrap(from_fn(middleware::write_errors))
-                .wrap(from_fn(middleware::secure))
-                .wrap(from_fn(middleware::accompany))
-                .configure(|config| table.configure(config))
-                .configure(|config| documentation::configure(config, &table, program.serves_docs()))
-        })
-        .client_request_timeout(HEAD_TIMEOUT)
-        .keep_alive(KEEP_ALIVE)
-        .backlog(BACKLOG)
-        .max_connections(MAX_CONNECTIONS)
-        .shutdown_timeout(self.app.settings.program.shutdown_timeout_seconds)
-        .disable_signals();
-        let server = match workers {
-            Some(workers) => server.workers(workers.get()),
-            None => server,
-        };
-        let server = server.listen(self.listener)?.run();
-        stop_on_signal(server.handle(), self.app.clone())?;
-        // Only now: whoever reads this may already send SIGTERM.
-        tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
-        server.await?;
-        finish(&self.app).await;
-        Ok(())
+        let Self { listener, app, _data } = self;
+        let tasks = background::spawn(&app);
+        let served = serve(listener, app.clone()).await;
+        tasks.stop().await;
+        finish(&app).await;
+        served
     }
 }
 
+async fn serve(listener: TcpListener, app: web::Data<App>) -> io::Result<()> {
+    let table = routes::table();
+    let guard = Guard::new(app.settings.limits.guard_per_second)
+        .ok_or_else(|| io::Error::other("GUARD_PER_SECOND is too large"))?;
+    background::forget_quiet_addresses(guard.clone());
+    let address = listener.local_addr()?;
+    let program = app.settings.program.clone();
+    let state = app.clone();
+    let server = HttpServer::new(move || {
+        let program = &state.settings.program;
+        let table = Arc::clone(&table);
+        // The last one wrapped runs first.
+        Application::new()
+            .app_data(state.clone())
+            .wrap(guard.middleware())
+            .wrap(Condition::new(
+                !program.allowed_origins.0.is_empty(),
+                middleware::cors(&program.allowed_origins),
+            ))
+            .wrap(from_fn(middleware::protect))
+            .wrap(from_fn(middleware::write_errors))
+            .wrap(from_fn(middleware::secure))
+            .wrap(from_fn(middleware::accompany))
+            .configure(|config| table.configure(config))
+            .configure(|config| documentation::configure(config, &table, program.serves_docs()))
+    })
+    .client_request_timeout(HEAD_TIMEOUT)
+    .keep_alive(KEEP_ALIVE)
+    .client_disconnect_timeout(LINGER)
+    .backlog(BACKLOG)
+    .max_connections(MAX_CONNECTIONS)
+    .shutdown_timeout(program.shutdown_timeout_seconds)
+    .disable_signals();
+    let server = match program.workers {
+        Some(workers) => server.workers(workers.get()),
+        None => server,
+    };
+    let server = server.listen(listener)?.run();
+    stop_on_signal(server.handle(), app)?;
+    // Only now: whoever reads this may already send SIGTERM.
+    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
+    server.await
+}
+
+/// From the announcement on, whatever fails has to be followed by a goodbye.
 async fn assemble(
     settings: Settings,
     store: Store,
     ephemeral: Ephemeral,
     replica: Uuid,
 ) -> Result<web::Data<App>, String> {
+    background::announce(&store, replica, ephemeral.is_redis()).await?;
     let auth = start::auth(&settings, store.clone(), ephemeral.clone()).await?;
     let registry = load_models(&settings).await?;
-    let app = web::Data::new(App {
+    Ok(web::Data::new(App {
         auth,
         metering: Metering::new(replica, store.clone()),
         metrics: metrics::install().map_err(|error| error.to_string())?,
         standing: Standing::default(),
+        bodies: Bodies::new(settings.sizes.max_bodies_in_memory_mb),
         store,
         ephemeral,
         registry,
         settings,
-    });
-    background::spawn(&app, replica);
-    Ok(app)
+    }))
 }
 
 async fn load_models(settings: &Settings) -> Result<Registry, String> {
@@ -157,6 +169,8 @@ async fn finish(app: &web::Data<App>) {
         tracing::error!("the last usage could not be written in time");
     }
     say_goodbye(&app.store, app.metering.replica()).await;
+    // Their connections are given back while the runtime still lives.
+    let _ = tokio::time::timeout(FLUSH_INTERVAL * 5, app.store.close()).await;
     let registry = app.registry.clone();
     let _ = tokio::task::spawn_blocking(move || registry.shutdown()).await;
     tracing::info!("stopped");

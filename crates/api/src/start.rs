@@ -138,6 +138,7 @@ pub fn inference(settings: &Settings) -> inference::Settings {
         max_model_bytes: models.max_model_size_mb << 20,
         max_image_bytes: settings.sizes.image_bytes(),
         max_image_pixels: models.max_image_pixels,
+        max_decoding_pixels: models.max_decoding_pixels,
         max_image_side: models.max_image_side,
         decode_threads: models.image_threads.map_or(defaults.decode_threads, std::num::NonZeroUsize::get),
         ..defaults

@@ -8,7 +8,9 @@ use tracing_subscriber::fmt::Subscriber;
 /// Starts logging at `level`, a level or directives.
 pub fn start(level: &str) -> Result<(), String> {
     // A query at `info` for each statement would say little and cost much.
-    let filter = EnvFilter::try_new(format!("sqlx=warn,ort=warn,{level}"));
+    // What is no HTTP says nothing of this server, and anyone can send it: no line for each.
+    let quiet = "sqlx=warn,ort=warn,actix_http::h1::dispatcher=off";
+    let filter = EnvFilter::try_new(format!("{quiet},{level}"));
     let filter = filter.map_err(|error| format!("LOG_LEVEL: {error}"))?;
     let log = Subscriber::builder().with_env_filter(filter).with_target(true);
     let started =

@@ -22,15 +22,20 @@ impl Auth {
 
     /// Begins a change of other people's accounts. Such changes wait for each other, so that two administrators can
     /// neither remove each other nor wait for each other for ever.
+    /// Answers also what the caller may do as of now.
     pub(crate) async fn begin_administration(
         &self,
         principal: &Principal,
         permission: Permission,
-    ) -> Result<Tx> {
+    ) -> Result<(Tx, Permissions)> {
         let mut tx = self.store.begin(Scope::Service(storage::Service::Administration)).await?;
         tx.users().lock_administrators().await?;
         let permissions = self.confirm(&mut tx, principal).await?;
-        if permissions.contains(permission) { Ok(tx) } else { Err(Error::Forbidden(permission)) }
+        if permissions.contains(permission) {
+            Ok((tx, permissions))
+        } else {
+            Err(Error::Forbidden(permission))
+        }
     }
 
     /// What the caller may do as of now, under a lock on their account.

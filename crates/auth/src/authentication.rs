@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use ipnet::IpNet;
-use storage::{AccountStanding, Scope, Service};
+use storage::{AccountStanding, Scope, Service, Tx};
 
 use crate::access::Permissions;
 use crate::cache::PrincipalCache;
@@ -55,12 +55,14 @@ impl Auth {
             return Err(REVOKED);
         }
         let expires = DateTime::from_timestamp(claims.exp, 0).ok_or(REVOKED)?;
+        let grants = self.read_policy(&mut tx, seen, &account).await?;
         Ok(Principal {
             account: account.account_id,
             permissions: Permissions::from_names(&account.permissions),
             role: account.role,
             credential: Credential::Session { id: claims.sid, authenticated_at: session.authenticated_at },
             models: None,
+            grants,
             security_version: account.security_version,
             networks: None,
             seen,
@@ -86,6 +88,7 @@ impl Auth {
         if key.expires_at.is_some_and(|end| end <= now) {
             return Err(Error::InvalidCredential("this API key has expired; create a new one"));
         }
+        let grants = self.read_policy(&mut tx, seen, &standing.account).await?;
         let ends = [key.expires_at, secret.expires_at, Some(now + CACHED_FOR)];
         Ok(Principal {
             account: standing.account.account_id,
@@ -94,12 +97,21 @@ impl Auth {
             credential: Credential::ApiKey { id: key.id },
             security_version: standing.account.security_version,
             models: key.models,
+            grants,
             networks: key
                 .allowed_ips
                 .map(|networks| networks.iter().filter_map(|text| network(text)).collect()),
             seen,
             good_until: ends.into_iter().flatten().min().unwrap_or(now),
         })
+    }
+}
+
+impl Auth {
+    /// The account's grants; and, while at it, which models are for those with a grant only.
+    async fn read_policy(&self, tx: &mut Tx, seen: i64, account: &AccountStanding) -> Result<Vec<String>> {
+        self.model_access.remember(seen, tx.models().list().await?);
+        Ok(tx.models().granted_to(account.account_id, &account.role).await?)
     }
 }
 

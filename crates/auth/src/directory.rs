@@ -4,7 +4,7 @@ use serde_json::json;
 use storage::{Page, PageRequest, Scope, Service, User, UserUpdate};
 use uuid::Uuid;
 
-use crate::access::{Permission, Role};
+use crate::access::{Permission, Permissions, Role};
 use crate::audit::Entry;
 use crate::events::Event;
 use crate::freshness::Watched;
@@ -44,10 +44,16 @@ impl Auth {
         change: UserChange,
         origin: &Origin,
     ) -> Result<User> {
-        let mut tx = self.begin_administration(actor, Permission::UsersManage).await?;
+        let (mut tx, own) = self.begin_administration(actor, Permission::UsersManage).await?;
+        keep_to_equals(&mut tx, own, id).await?;
         if let Some(role) = &change.role {
-            let known = tx.roles().find(role).await?.is_some();
-            known.then_some(()).ok_or_else(|| Error::invalid("role", "there is no role of this name"))?;
+            let unknown = || Error::invalid("role", "there is no role of this name");
+            let role = tx.roles().find(role).await?.ok_or_else(unknown)?;
+            if !Permissions::from_names(&role.permissions).is_subset(own) {
+                return Err(Error::Refused(
+                    "nobody can give a role that may do more than they may themselves",
+                ));
+            }
         }
         let loses_admin = change.active == Some(false)
             || change.role.as_deref().is_some_and(|role| role != Role::Admin.name());
@@ -69,7 +75,8 @@ impl Auth {
 
     /// Deletes a person's account with everything that is theirs; usage and the audit trail keep its id.
     pub async fn delete_user(&self, actor: &Principal, id: Uuid, origin: &Origin) -> Result<()> {
-        let mut tx = self.begin_administration(actor, Permission::UsersManage).await?;
+        let (mut tx, own) = self.begin_administration(actor, Permission::UsersManage).await?;
+        keep_to_equals(&mut tx, own, id).await?;
         keep_an_administrator(&mut tx, id).await?;
         if !tx.users().delete(id).await? {
             return Err(Error::NotFound);
@@ -77,6 +84,16 @@ impl Auth {
         let entry = Entry::success(Event::AccountDeleted, origin).by(actor.account).on("account", id);
         self.record(&mut tx, entry).await?;
         self.commit_change(tx, &[Watched::Account(id)]).await
+    }
+}
+
+/// Refuses to touch an account that may do more than the actor: or managing users would be a way to every permission.
+pub(crate) async fn keep_to_equals(tx: &mut storage::Tx, own: Permissions, account: Uuid) -> Result<()> {
+    let account = tx.accounts().standing(account).await?.ok_or(Error::NotFound)?;
+    if Permissions::from_names(&account.permissions).is_subset(own) {
+        Ok(())
+    } else {
+        Err(Error::Refused("this account may do more than you may"))
     }
 }
 

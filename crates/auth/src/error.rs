@@ -46,6 +46,12 @@ pub enum Error {
     /// The e-mail address has an account already.
     #[error("this e-mail address has an account already")]
     EmailTaken,
+    /// There is a role of this name.
+    #[error("there is a role of this name already")]
+    RoleTaken,
+    /// The role cannot go while accounts have it.
+    #[error("accounts have this role; give them another one first")]
+    RoleInUse,
     /// The act would leave nobody who can administer the installation.
     #[error("this is the last active administrator; make another one first")]
     LastAdministrator,

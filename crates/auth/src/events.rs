@@ -29,6 +29,8 @@ events! {
     AccountCreated = "account.created";
     AccountChanged = "account.changed";
     AccountDeleted = "account.deleted";
+    RoleChanged = "role.changed";
+    ModelPolicyChanged = "model.policy_changed";
     SigningKeyChanged = "signing_key.changed";
     SessionEnded = "session.ended";
     ApiKeyCreated = "api_key.created";

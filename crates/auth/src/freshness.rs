@@ -23,6 +23,8 @@ pub(crate) enum Watched {
     Account(Uuid),
     Session(Uuid),
     ApiKey(Uuid),
+    /// What roles may do and to whom models are granted: it concerns everyone.
+    Policy,
 }
 
 impl Watched {
@@ -32,12 +34,14 @@ impl Watched {
             Self::Account(_) => "account",
             Self::Session(_) => "session",
             Self::ApiKey(_) => "api_key",
+            Self::Policy => "policy",
         }
     }
 
     pub const fn id(self) -> Uuid {
         match self {
             Self::Account(id) | Self::Session(id) | Self::ApiKey(id) => id,
+            Self::Policy => Uuid::nil(),
         }
     }
 
@@ -48,6 +52,7 @@ impl Watched {
             "account" => Some(Self::Account(id)),
             "session" => Some(Self::Session(id)),
             "api_key" => Some(Self::ApiKey(id)),
+            "policy" => Some(Self::Policy),
             _ => None,
         }
     }

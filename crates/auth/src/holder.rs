@@ -68,7 +68,7 @@ impl Auth {
         }
         match self.authenticate(text).await {
             Ok(principal) => {
-                let [_, watched] = principal.watched();
+                let [_, watched, _] = principal.watched();
                 self.end_by_holder(principal.account, watched, origin).await
             }
             Err(Error::InvalidCredential(_)) => Ok(()),

@@ -40,6 +40,8 @@ pub struct Principal {
     pub credential: Credential,
     /// The models a key is narrowed to.
     pub(crate) models: Option<Vec<String>>,
+    /// The models granted to the account or its role.
+    pub(crate) grants: Vec<String>,
     /// The networks a key may be used from.
     pub(crate) networks: Option<Vec<IpNet>>,
     /// The account's security version when this was read.
@@ -66,10 +68,15 @@ impl Principal {
         }
     }
 
-    /// Whether the caller may see and use the model; `granted_only` is the model's access setting.
-    pub fn may_use_model(&self, name: &str, granted_only: bool) -> bool {
-        let narrowed = self.models.as_ref().is_none_or(|models| models.iter().any(|model| model == name));
-        narrowed && (!granted_only || self.permissions.contains(Permission::ModelsManage))
+    /// Whether a model that is only for those to whom it was granted is for this caller.
+    pub(crate) fn is_granted(&self, model: &str) -> bool {
+        self.permissions.contains(Permission::ModelsManage)
+            || self.grants.iter().any(|granted| granted == model)
+    }
+
+    /// Whether a key is not narrowed to other models.
+    pub(crate) fn reaches(&self, model: &str) -> bool {
+        self.models.as_ref().is_none_or(|models| models.iter().any(|name| name == model))
     }
 
     /// Whether this may still be relied on.
@@ -77,12 +84,12 @@ impl Principal {
         now < self.good_until && freshness.is_current(&self.watched(), self.seen)
     }
 
-    pub(crate) fn watched(&self) -> [Watched; 2] {
+    pub(crate) fn watched(&self) -> [Watched; 3] {
         let credential = match self.credential {
             Credential::Session { id, .. } => Watched::Session(id),
             Credential::ApiKey { id } => Watched::ApiKey(id),
         };
-        [Watched::Account(self.account), credential]
+        [Watched::Account(self.account), credential, Watched::Policy]
     }
 
     pub(crate) fn admits(&self, address: IpAddr) -> Result<()> {

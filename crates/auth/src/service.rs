@@ -15,6 +15,7 @@ use crate::in_flight::InFlightCounter;
 use crate::key_format::Environment;
 use crate::keyring::{Keyring, PublicKey};
 use crate::limits::Limits;
+use crate::model_access::ModelAccessCache;
 use crate::password::{HashingPool, PasswordHashing};
 use crate::token::Issuer;
 use crate::{Result, key_rotation};
@@ -79,6 +80,7 @@ pub struct Auth {
     pub(crate) principals: PrincipalCache,
     pub(crate) freshness: Freshness,
     pub(crate) in_flight: InFlightCounter,
+    pub(crate) model_access: ModelAccessCache,
     pub(crate) events: EventCounts,
 }
 
@@ -105,6 +107,7 @@ impl Auth {
             principals: PrincipalCache::new(),
             in_flight: InFlightCounter::new(settings.max_in_flight),
             events: EventCounts::new(),
+            model_access: ModelAccessCache::default(),
             store,
             ephemeral,
             clock,

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::access::Permission;
 use crate::audit::Entry;
+use crate::directory::keep_to_equals;
 use crate::events::Event;
 use crate::freshness::Watched;
 use crate::login::{TokenPair, family_place};
@@ -80,8 +81,8 @@ impl Auth {
 
     /// Ends every session of a person.
     pub async fn end_sessions_of(&self, actor: &Principal, account: Uuid, origin: &Origin) -> Result<()> {
-        let mut tx = self.begin_administration(actor, Permission::UsersManage).await?;
-        tx.users().find(account).await?.ok_or(Error::NotFound)?;
+        let (mut tx, own) = self.begin_administration(actor, Permission::UsersManage).await?;
+        keep_to_equals(&mut tx, own, account).await?;
         self.end_sessions(tx, actor, account, "ended_by_administrator", origin).await
     }
 

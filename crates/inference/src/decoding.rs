@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     error::Error,
-    image::{Limits, prepare},
+    image::{Limits, Room, prepare},
     manifest::ImageInput,
     model::Ticket,
     queue::Queue,
@@ -23,10 +23,12 @@ use crate::{
 /// A bounded queue of pictures and the threads behind it.
 pub(crate) struct Decoder {
     queue: Arc<Queue<Picture>>,
+    capacity: usize,
     limits: Limits,
     max_images: usize,
 }
 
+/// A picture that waits, as the file that it came as: pixels exist in the threads only.
 struct Picture {
     bytes: Bytes,
     input: Arc<ImageInput>,
@@ -38,16 +40,18 @@ struct Picture {
 impl Decoder {
     pub(crate) fn start(settings: &Settings) -> Self {
         // One call may bring as many pictures as it is allowed to, however short the queue.
-        let queue = Arc::new(Queue::new(settings.queue_capacity.max(settings.max_images)));
+        let capacity = settings.queue_capacity.max(settings.max_images);
+        let queue = Arc::new(Queue::new(capacity));
         let limits = Limits::from(settings);
+        let room = Arc::new(Room::new(settings.max_decoding_pixels));
         for number in 0..settings.decode_threads.max(1) {
-            let (queue, limits) = (Arc::clone(&queue), limits.clone());
-            let work = move || decode_all(&queue, &limits);
+            let (queue, limits, room) = (Arc::clone(&queue), limits.clone(), Arc::clone(&room));
+            let work = move || decode_all(&queue, &limits, &room);
             if let Err(error) = thread::Builder::new().name(format!("decode-{number}")).spawn(work) {
                 tracing::error!(%error, "a decoding thread did not start");
             }
         }
-        Self { queue, limits, max_images: settings.max_images }
+        Self { queue, capacity, limits, max_images: settings.max_images }
     }
 
     /// Turns pictures into the values of `input`, in their order. Refuses at once what is too large or too many.
@@ -58,6 +62,10 @@ impl Decoder {
         datatype: DataType,
         ticket: Ticket,
     ) -> Result<Vec<TensorData>, Error> {
+        if self.queue.len() + images.len() > self.capacity {
+            // Those that nobody waits for any more must not keep others out.
+            self.queue.remove(|picture| !picture.is_wanted());
+        }
         let mut answers = Vec::with_capacity(images.len());
         for bytes in images {
             let (reply, answer) = oneshot::channel();
@@ -94,20 +102,26 @@ impl Drop for Decoder {
     }
 }
 
-fn decode_all(queue: &Queue<Picture>, limits: &Limits) {
+impl Picture {
+    fn is_wanted(&self) -> bool {
+        !self.reply.is_closed() && Instant::now() < self.deadline
+    }
+
+    fn prepare(&self, limits: &Limits, room: &Room) -> Result<TensorData, Error> {
+        prepare(&self.bytes, &self.input, self.datatype, limits, room, || self.is_wanted())
+    }
+}
+
+fn decode_all(queue: &Queue<Picture>, limits: &Limits, room: &Room) {
     while let Some(picture) = queue.pop() {
-        let Picture { bytes, input, datatype, deadline, reply } = picture;
-        if reply.is_closed() {
-            continue;
-        }
-        let answer = if Instant::now() >= deadline {
-            Err(Error::Deadline)
-        } else {
+        let answer = if picture.is_wanted() {
             // A decoder that panics on a hostile file costs that request, not the thread.
-            catch_unwind(AssertUnwindSafe(|| prepare(&bytes, &input, datatype, limits)))
+            catch_unwind(AssertUnwindSafe(|| picture.prepare(limits, room)))
                 .unwrap_or_else(|_| Err(Error::InvalidImage("the image is damaged".to_owned())))
+        } else {
+            Err(Error::Deadline)
         };
         // Nobody waits any more where this fails.
-        let _ = reply.send(answer);
+        let _ = picture.reply.send(answer);
     }
 }

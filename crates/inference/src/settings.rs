@@ -25,6 +25,8 @@ pub struct Settings {
     pub max_image_bytes: usize,
     /// Width × height of one picture, read from its header before anything is decoded. Default 50 million.
     pub max_image_pixels: u64,
+    /// Pixels of all pictures that are decoded at a time; a larger one is decoded alone. Default 100 million.
+    pub max_decoding_pixels: u64,
     /// Width and height of one picture, in pixels. Default 16 384.
     pub max_image_side: u32,
     /// Pictures in one call of [`Model::classify`](crate::Model::classify). Default 64.
@@ -44,6 +46,7 @@ impl Default for Settings {
             max_model_bytes: 2 << 30,
             max_image_bytes: 10 << 20,
             max_image_pixels: 50_000_000,
+            max_decoding_pixels: 100_000_000,
             max_image_side: 16_384,
             max_images: 64,
         }

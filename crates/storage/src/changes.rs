@@ -58,8 +58,14 @@ impl Changes<'_> {
         query!(self.tx, one i64, "SELECT seq FROM change_head WHERE id = 1")
     }
 
-    /// Removes the changes made before a moment; a replica that is further behind has to start afresh.
+    /// Removes the changes made before a moment, but the last: so whoever reads on and was further behind finds a
+    /// first number that does not follow theirs, and has to start afresh. Answers how many.
     pub async fn prune(&mut self, before: DateTime<Utc>) -> Result<u64> {
-        query!(self.tx, execute, "DELETE FROM changes WHERE created_at < $1", before)
+        query!(
+            self.tx,
+            execute,
+            "DELETE FROM changes WHERE created_at < $1 AND seq < (SELECT seq FROM change_head WHERE id = 1)",
+            before
+        )
     }
 }

@@ -8,15 +8,16 @@ pub type Result<T> = std::result::Result<T, Error>;
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why an operation was not done. Nothing was changed, except where an [`Error::Unavailable`] commit leaves
-/// it unknown.
+/// it unknown. The texts are for the log and tell every cause: whoever logs one line has all that is known. An
+/// address, which may hold a password, is in none of them.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Something that must be unique is already there. The operation says what.
     #[error("already taken")]
     Conflict,
     /// The store cannot be reached, is overloaded or gave up in time; trying again later may help.
-    #[error("a store is not available")]
-    Unavailable(#[source] Cause),
+    #[error("a store is not available: {}", told(&**.0))]
+    Unavailable(Cause),
     /// What is stored, or what the store answered, is not what this program writes.
     #[error("a store answered something unexpected: {detail}")]
     Inconsistent {
@@ -24,8 +25,8 @@ pub enum Error {
         detail: String,
     },
     /// The schema could not be brought up to date.
-    #[error("the database schema could not be brought up to date")]
-    Migration(#[source] Cause),
+    #[error("the database schema could not be brought up to date: {}", told(&**.0))]
+    Migration(Cause),
     /// The arguments, or the configuration, ask for something that cannot be.
     #[error("refused: {0}")]
     Refused(&'static str),
@@ -75,6 +76,20 @@ impl From<sqlx::migrate::MigrateError> for Error {
     fn from(error: sqlx::migrate::MigrateError) -> Self {
         Self::Migration(Box::new(error))
     }
+}
+
+/// An error with its causes; many repeat the text of their cause.
+fn told(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let reason = error.to_string();
+        if !text.contains(&reason) {
+            text = format!("{text}: {reason}");
+        }
+        cause = error.source();
+    }
+    text
 }
 
 /// Whether a database's error code speaks of its condition rather than of the statement.

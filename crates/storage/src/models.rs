@@ -225,6 +225,18 @@ impl Models<'_> {
         )
     }
 
+    /// The models granted to an account or to everyone with its role.
+    pub async fn granted_to(&mut self, account: Uuid, role: &str) -> Result<Vec<String>> {
+        query!(
+            self.tx,
+            values String,
+            "SELECT DISTINCT model FROM model_grants WHERE (subject_kind = 'account' AND subject = $1) \
+             OR (subject_kind = 'role' AND subject = $2) ORDER BY model",
+            account.to_string(),
+            role
+        )
+    }
+
     /// To whom a model was granted.
     pub async fn grants(&mut self, name: &str) -> Result<Vec<GrantSubject>> {
         let grants = query!(

@@ -42,6 +42,55 @@ impl Roles<'_> {
         )
     }
 
+    /// Adds a role. [`crate::Error::Conflict`]: there is one of this name.
+    pub async fn create(&mut self, name: &str, permissions: &[String]) -> Result<()> {
+        let now = self.tx.now();
+        query!(
+            self.tx,
+            execute,
+            "INSERT INTO roles (name, permissions, built_in, created_at, updated_at) VALUES ($1, $2, FALSE, $3, $3)",
+            name,
+            Json(permissions),
+            now
+        )?;
+        Ok(())
+    }
+
+    /// Changes what a role may do. False: there is no such role, or the program brought it.
+    pub async fn update(&mut self, name: &str, permissions: &[String]) -> Result<bool> {
+        let now = self.tx.now();
+        let updated = query!(
+            self.tx,
+            execute,
+            "UPDATE roles SET permissions = $2, updated_at = $3 WHERE name = $1 AND NOT built_in",
+            name,
+            Json(permissions),
+            now
+        )?;
+        Ok(updated > 0)
+    }
+
+    /// Removes a role with the grants that it has. False: there is no such role, the program brought it, or an account
+    /// has it.
+    pub async fn delete(&mut self, name: &str) -> Result<bool> {
+        let deleted = query!(
+            self.tx,
+            execute,
+            "DELETE FROM roles WHERE name = $1 AND NOT built_in \
+             AND NOT EXISTS (SELECT 1 FROM accounts WHERE accounts.role = $1)",
+            name
+        )?;
+        if deleted > 0 {
+            query!(
+                self.tx,
+                execute,
+                "DELETE FROM model_grants WHERE subject_kind = 'role' AND subject = $1",
+                name
+            )?;
+        }
+        Ok(deleted > 0)
+    }
+
     /// Makes the built-in roles what this program says they are.
     pub async fn sync_built_in(&mut self, roles: &[(&str, &[&str])]) -> Result<()> {
         let now = self.tx.now();

@@ -258,13 +258,20 @@ impl Sessions<'_> {
         )
     }
 
-    /// Removes the sessions that ended, one way or another, before a moment. Answers how many.
+    /// Removes the sessions that ended, one way or another, before a moment. Answers how many. Only those that began
+    /// before it are looked at: ids rise with time.
     pub async fn prune(&mut self, before: DateTime<Utc>) -> Result<u64> {
         query!(
             self.tx,
             execute,
-            "DELETE FROM sessions WHERE expires_at < $1 OR idle_expires_at < $1 OR revoked_at < $1",
-            before
+            "DELETE FROM sessions WHERE id < $2 AND (expires_at < $1 OR idle_expires_at < $1 OR revoked_at < $1)",
+            before,
+            first_id(before)
         )
     }
+}
+
+/// Below every version 7 id of a moment or later (RFC 9562, section 5.7: 48 bits of milliseconds come first).
+fn first_id(moment: DateTime<Utc>) -> Uuid {
+    Uuid::from_u128(u128::try_from(moment.timestamp_millis()).unwrap_or(0) << 80)
 }

@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, PgPool, SqlitePool};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, SqlitePool};
 use uuid::Uuid;
 
 use crate::tx::{Engine, Tx};
@@ -185,9 +185,7 @@ impl Store {
     /// Begins a unit of work that may write. On SQLite it is the only one until it ends.
     pub async fn begin(&self, scope: Scope) -> Result<Tx> {
         let engine = match &self.0.pools {
-            Pools::Postgres(pool) => {
-                Engine::Postgres(pool.begin_with(postgres_begin("READ WRITE", scope)).await?)
-            }
+            Pools::Postgres(pool) => begin_postgres(pool, "READ WRITE", scope).await?,
             // IMMEDIATE takes the write lock at once: a transaction that reads first and writes later could
             // otherwise be refused half-way, whatever the busy timeout.
             Pools::Sqlite { writer, .. } => Engine::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?),
@@ -198,9 +196,7 @@ impl Store {
     /// Begins a unit of work that only reads; it waits for no writer.
     pub async fn read(&self, scope: Scope) -> Result<Tx> {
         let engine = match &self.0.pools {
-            Pools::Postgres(pool) => {
-                Engine::Postgres(pool.begin_with(postgres_begin("READ ONLY", scope)).await?)
-            }
+            Pools::Postgres(pool) => begin_postgres(pool, "READ ONLY", scope).await?,
             Pools::Sqlite { readers, .. } => Engine::Sqlite(readers.begin().await?),
         };
         Ok(self.transaction(engine, scope))
@@ -238,7 +234,15 @@ impl Pools {
         let options = options.application_name("modelgate");
         let pool =
             PgPoolOptions::new().max_connections(max_connections.max(1)).acquire_timeout(ACQUIRE_TIMEOUT);
-        Ok(Self::Postgres(pool.connect_with(options).await?))
+        match pool.connect_with(options.clone()).await {
+            Ok(pool) => Ok(Self::Postgres(pool)),
+            // It has tried again and again and keeps the reason to itself.
+            Err(timeout @ sqlx::Error::PoolTimedOut) => {
+                let attempt = tokio::time::timeout(ACQUIRE_TIMEOUT, PgConnection::connect_with(&options));
+                Err(attempt.await.ok().and_then(std::result::Result::err).unwrap_or(timeout).into())
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn sqlite(path: &Path) -> Result<Self> {
@@ -255,6 +259,14 @@ impl Pools {
         let readers = pool(SQLITE_READERS).connect_with(options.pragma("query_only", "ON")).await?;
         Ok(Self::Sqlite { writer, readers })
     }
+}
+
+/// Begins in a task of its own, which ends whether or not the caller still waits: given up half-way, the transaction
+/// would stay open on its connection, and whoever gets that next would fail.
+async fn begin_postgres(pool: &PgPool, mode: &str, scope: Scope) -> Result<Engine> {
+    let (pool, statements) = (pool.clone(), postgres_begin(mode, scope));
+    let begun = tokio::spawn(async move { pool.begin_with(statements).await });
+    Ok(Engine::Postgres(begun.await.map_err(Error::unavailable)??))
 }
 
 /// The statements that begin a transaction on Postgres, in one trip. A setting that is local to the

@@ -6,16 +6,14 @@ use std::time::Duration;
 
 use actix_web::dev::Payload;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
-use actix_web::web::{Bytes, BytesMut, Data};
+use actix_web::web::{Bytes, Data};
 use actix_web::{FromRequest, HttpRequest};
 use futures_util::StreamExt;
 
 use crate::app::App;
+use crate::bodies::Arriving;
 use crate::error::{ApiError, Code, Result};
 use crate::settings::SizeSettings;
-
-/// Room reserved at first, whatever the client announces.
-const FIRST_RESERVATION: usize = 1 << 20;
 
 /// The whole body, of at most `limit` bytes, arriving within `time`.
 pub async fn read(
@@ -32,22 +30,22 @@ pub async fn read(
     if announced.is_some_and(|length: usize| length > limit) {
         return Err(too_large(limit));
     }
-    match tokio::time::timeout(time, collect(payload, limit, announced.unwrap_or(0))).await {
+    let body = App::of(request)?.bodies.expect(announced.unwrap_or(0))?;
+    match tokio::time::timeout(time, collect(payload, limit, body)).await {
         Ok(result) => result,
         Err(_) => Err(ApiError::new(Code::MalformedRequest, "The body took too long to arrive.")),
     }
 }
 
-async fn collect(payload: &mut Payload, limit: usize, announced: usize) -> Result<Bytes> {
-    let mut body = BytesMut::with_capacity(announced.min(limit).min(FIRST_RESERVATION));
+async fn collect(payload: &mut Payload, limit: usize, mut body: Arriving) -> Result<Bytes> {
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|_| ApiError::new(Code::MalformedRequest, "The body broke off."))?;
         if body.len() + chunk.len() > limit {
             return Err(too_large(limit));
         }
-        body.extend_from_slice(&chunk);
+        body.push(&chunk)?;
     }
-    Ok(body.freeze())
+    Ok(body.whole())
 }
 
 fn too_large(limit: usize) -> ApiError {

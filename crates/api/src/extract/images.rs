@@ -5,7 +5,7 @@ use std::pin::Pin;
 
 use actix_multipart::{Multipart, MultipartError};
 use actix_web::dev::Payload;
-use actix_web::web::{Bytes, BytesMut, Data};
+use actix_web::web::{Bytes, Data};
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use futures_util::StreamExt;
 
@@ -90,7 +90,7 @@ async fn read_parts(app: &Data<App>, mut form: Multipart) -> Result<Images> {
             filename.map(|name| name.chars().filter(|c| !c.is_control()).take(MAX_FILENAME).collect());
         let kind = part.content_type().map(|kind| kind.to_string().to_ascii_lowercase()).unwrap_or_default();
         let limit = sizes.image_bytes().min(room);
-        let mut bytes = BytesMut::new();
+        let mut bytes = app.bodies.expect(0)?;
         while let Some(chunk) = part.next().await {
             let chunk = chunk.map_err(broken)?;
             if bytes.len() + chunk.len() > limit {
@@ -99,10 +99,10 @@ async fn read_parts(app: &Data<App>, mut form: Multipart) -> Result<Images> {
                     format!("File too large: the limit is {limit} bytes."),
                 ));
             }
-            bytes.extend_from_slice(&chunk);
+            bytes.push(&chunk)?;
         }
         room -= bytes.len();
-        pictures.push(checked(Picture { filename, bytes: bytes.freeze() }, &kind)?);
+        pictures.push(checked(Picture { filename, bytes: bytes.whole() }, &kind)?);
     }
     if pictures.is_empty() {
         return Err(ApiError::new(Code::InvalidImage, "No file selected: the form has no part named file."));

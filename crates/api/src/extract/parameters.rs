@@ -15,11 +15,14 @@ use crate::error::{ApiError, Code, Result};
 /// `{id}` of the path; what is no UUID names nothing.
 pub struct Id(pub Uuid);
 
-/// `{name}` of the path, a model's.
-pub struct ModelName(pub String);
+/// `{name}` of the path, of a model or a role.
+pub struct Name(pub String);
 
 /// `{version}` of the path, a model's.
 pub struct ModelVersion(pub String);
+
+/// `{role}` of the path.
+pub struct RoleName(pub String);
 
 /// Query parameters; an unknown or malformed one is an error.
 pub struct Parameters<T>(pub T);
@@ -69,22 +72,32 @@ impl FromRequest for Id {
     }
 }
 
-impl FromRequest for ModelName {
-    type Error = ApiError;
-    type Future = Ready<Result<Self>>;
-
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(Ok(Self(segment(request, "name").to_owned())))
-    }
+/// Nothing here has a control character in its name.
+fn text(request: &HttpRequest, name: &str) -> Result<String> {
+    let text = segment(request, name);
+    let harmless = !text.chars().any(char::is_control);
+    harmless
+        .then(|| text.to_owned())
+        .ok_or_else(|| ApiError::new(Code::NotFound, "There is nothing of this name."))
 }
 
-impl FromRequest for ModelVersion {
-    type Error = ApiError;
-    type Future = Ready<Result<Self>>;
+macro_rules! segments {
+    ($($argument:ident = $name:literal;)*) => { $(
+        impl FromRequest for $argument {
+            type Error = ApiError;
+            type Future = Ready<Result<Self>>;
 
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(Ok(Self(segment(request, "version").to_owned())))
-    }
+            fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+                ready(text(request, $name).map(Self))
+            }
+        }
+    )* };
+}
+
+segments! {
+    Name = "name";
+    ModelVersion = "version";
+    RoleName = "role";
 }
 
 impl<T: DeserializeOwned> FromRequest for Parameters<T> {

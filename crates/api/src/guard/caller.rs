@@ -6,6 +6,7 @@
 use std::future::{Ready, ready};
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Instant;
 
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
@@ -69,7 +70,7 @@ pub mod permission {
         )* };
     }
 
-    types! { ModelsRead ModelsInfer UsersRead UsersManage }
+    types! { ModelsRead ModelsInfer ModelsManage RolesManage UsersRead UsersManage }
 }
 
 /// Left by the guards in the request.
@@ -84,6 +85,8 @@ pub struct Caller<A: Access> {
     pub principal: Arc<Principal>,
     /// Where the request comes from.
     pub origin: Origin,
+    /// When the request arrived.
+    pub arrived: Instant,
     access: PhantomData<A>,
 }
 
@@ -121,6 +124,7 @@ impl<A: Access> FromRequest for Caller<A> {
                 Ok(Self {
                     principal,
                     origin: RequestContext::origin(request, &extensions),
+                    arrived: RequestContext::arrival(&extensions),
                     access: PhantomData,
                 })
             },

@@ -1,6 +1,6 @@
 //! Who is asking, from where and under which id; one line in the access log for each answer.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -30,14 +30,24 @@ pub struct RequestContext {
     pub id: String,
     /// The client's address, trusted proxies taken into account.
     pub address: IpAddr,
+    /// Whether a trusted proxy sent an `X-Forwarded-For` that hides the client. The address is then the proxy's, for
+    /// the log; the request is refused.
+    pub hidden: bool,
     /// Whether the connection is loopback or came over HTTPS to a trusted proxy.
     pub protected: bool,
+    /// When its head had been read.
+    pub arrived: Instant,
 }
 
 impl RequestContext {
     /// The context of a request; every request has one.
     pub fn of(request: &ServiceRequest) -> Rc<Self> {
         Self::in_extensions(&request.extensions())
+    }
+
+    /// When a request arrived, as its context says.
+    pub fn arrival(extensions: &Extensions) -> Instant {
+        Self::in_extensions(extensions).arrived
     }
 
     fn in_extensions(extensions: &Extensions) -> Rc<Self> {
@@ -56,7 +66,8 @@ impl RequestContext {
     }
 
     fn unknown() -> Self {
-        Self { id: String::new(), address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), protected: false }
+        let address = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        Self { id: String::new(), address, hidden: true, protected: false, arrived: Instant::now() }
     }
 
     fn read(request: &ServiceRequest, trusted: &[Network]) -> Self {
@@ -68,10 +79,13 @@ impl RequestContext {
             && headers
                 .get(FORWARDED_PROTO)
                 .is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"));
-        let address = if by_proxy { client_behind(headers, trusted, peer) } else { peer };
+        let client = if by_proxy { client_behind(headers, trusted, peer) } else { Some(peer) };
+        let address = client.unwrap_or(peer);
         Self {
             id: request_id(headers).unwrap_or_else(|| Uuid::now_v7().to_string()),
             address,
+            hidden: client.is_none(),
+            arrived: Instant::now(),
             // A proxy on this machine does not make what came to it in the clear any safer.
             protected: https || (peer.is_loopback() && address.is_loopback()),
         }
@@ -83,7 +97,6 @@ pub async fn accompany(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
-    let started = Instant::now();
     let trusted =
         request.app_data::<web::Data<App>>().map(|app| app.settings.program.trusted_proxies.clone());
     let context = Rc::new(RequestContext::read(&request, &trusted.unwrap_or_default()));
@@ -92,11 +105,11 @@ pub async fn accompany(
     if let Ok(value) = HeaderValue::from_str(&context.id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
-    record(&response, &context, started);
+    record(&response, &context);
     Ok(response)
 }
 
-fn record<B>(response: &ServiceResponse<B>, context: &RequestContext, started: Instant) {
+fn record<B>(response: &ServiceResponse<B>, context: &RequestContext) {
     let request = response.request();
     let status = response.status().as_u16();
     // The pattern, not the path: a metric must not grow with what clients make up.
@@ -110,7 +123,7 @@ fn record<B>(response: &ServiceResponse<B>, context: &RequestContext, started: I
         method = request.method().as_str(),
         path = request.path(),
         status,
-        duration_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
+        duration_us = u64::try_from(context.arrived.elapsed().as_micros()).unwrap_or(u64::MAX),
         client = %context.address,
         account = crate::guard::account(request).map(tracing::field::display),
     );
@@ -129,18 +142,26 @@ fn request_id(headers: &HeaderMap) -> Option<String> {
 }
 
 /// Walks `X-Forwarded-For` from the right: each trusted hop vouches for the one before it, the first untrusted is the
-/// client. What stands further left is the client's own claim.
-fn client_behind(headers: &HeaderMap, trusted: &[Network], peer: IpAddr) -> IpAddr {
-    let lines: Vec<&str> = headers.get_all(FORWARDED_FOR).filter_map(|value| value.to_str().ok()).collect();
+/// client. What stands further left is the client's own claim, whatever its bytes. None where a trusted hop vouches for
+/// something that is no address: the proxy must not be taken for the client then.
+fn client_behind(headers: &HeaderMap, trusted: &[Network], peer: IpAddr) -> Option<IpAddr> {
+    let lines: Vec<&[u8]> = headers.get_all(FORWARDED_FOR).map(HeaderValue::as_bytes).collect();
     let mut client = peer;
-    for hop in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
-        let Ok(address) = hop.trim().parse::<IpAddr>() else { break };
-        client = address.to_canonical();
+    for hop in lines.iter().rev().flat_map(|line| line.rsplit(|byte| *byte == b',')) {
+        client = hop_address(hop)?;
         if !is_trusted(trusted, client) {
             break;
         }
     }
-    client
+    Some(client)
+}
+
+/// An address as proxies write it: bare, or with a port; IPv6 then in brackets.
+fn hop_address(hop: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(hop.trim_ascii()).ok()?;
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    let address = bare.parse().or_else(|_| text.parse().map(|hop: SocketAddr| hop.ip()));
+    address.ok().map(|address| address.to_canonical())
 }
 
 fn is_trusted(trusted: &[Network], address: IpAddr) -> bool {
@@ -154,11 +175,13 @@ mod tests {
 
     use super::*;
 
-    fn client(peer: &str, forwarded: &str) -> String {
+    fn client(peer: &str, forwarded: impl AsRef<[u8]>) -> String {
         let trusted: Vec<Network> = vec!["10.0.0.0/8".parse().unwrap()];
         let peer = format!("{peer}:1234").parse().unwrap();
+        let forwarded = HeaderValue::from_bytes(forwarded.as_ref()).unwrap();
         let request = TestRequest::default().peer_addr(peer).insert_header((FORWARDED_FOR, forwarded));
-        RequestContext::read(&request.to_srv_request(), &trusted).address.to_string()
+        let context = RequestContext::read(&request.to_srv_request(), &trusted);
+        if context.hidden { "hidden".into() } else { context.address.to_string() }
     }
 
     #[test]
@@ -171,8 +194,29 @@ mod tests {
             "the left part is a claim"
         );
         assert_eq!(client("10.0.0.1", "198.51.100.1, 10.0.0.2"), "198.51.100.1", "two proxies");
-        assert_eq!(client("10.0.0.1", "nonsense"), "10.0.0.1");
-        assert_eq!(client("10.0.0.1", "198.51.100.1, nonsense"), "10.0.0.1");
+        assert_eq!(client("10.0.0.1", "nonsense, 198.51.100.1"), "198.51.100.1");
+        assert_eq!(client("10.0.0.1", b"\xff\xfe, 198.51.100.1"), "198.51.100.1", "a claim of any bytes");
+        assert_eq!(client("192.0.2.9", "nonsense"), "192.0.2.9", "nobody trusted says so");
+    }
+
+    #[test]
+    fn an_address_may_have_a_port() {
+        assert_eq!(client("10.0.0.1", "198.51.100.1:4711"), "198.51.100.1");
+        assert_eq!(client("10.0.0.1", "198.51.100.1, 10.0.0.2:80"), "198.51.100.1");
+        assert_eq!(client("10.0.0.1", "[2001:db8::1]:4711"), "2001:db8::1");
+        assert_eq!(client("10.0.0.1", "[2001:db8::1]"), "2001:db8::1");
+        assert_eq!(client("10.0.0.1", "2001:db8::1"), "2001:db8::1");
+        assert_eq!(client("10.0.0.1", "::ffff:198.51.100.1"), "198.51.100.1");
+    }
+
+    #[test]
+    fn a_client_that_a_trusted_proxy_hides_is_not_the_proxy() {
+        for forwarded in
+            ["nonsense", "unknown", "", "198.51.100.1, nonsense", "198.51.100.1, nonsense, 10.0.0.2"]
+        {
+            assert_eq!(client("10.0.0.1", forwarded), "hidden", "{forwarded:?}");
+        }
+        assert_eq!(client("10.0.0.1", b"198.51.100.1, \xff"), "hidden");
     }
 
     #[test]

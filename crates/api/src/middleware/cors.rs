@@ -21,6 +21,9 @@ pub fn cors(origins: &Origins) -> Cors {
             header("retry-after"),
             header("ratelimit"),
             header("ratelimit-policy"),
+            header("x-ratelimit-limit"),
+            header("x-ratelimit-remaining"),
+            header("x-ratelimit-reset"),
         ])
         .expose_headers([header("inference-header-content-length")])
         .block_on_origin_mismatch(false)

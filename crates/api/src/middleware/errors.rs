@@ -12,7 +12,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::RequestContext;
-use crate::error::ApiError;
+use crate::error::{ApiError, Code};
 use crate::guard::{whole_seconds, write_rate_headers};
 
 /// An error as RFC 9457 writes it.
@@ -50,7 +50,20 @@ pub async fn write_errors<B: MessageBody + 'static>(
     let Some(error) = error.or_else(|| is_bare(&response).then(|| ApiError::from_status(status))) else {
         return Ok(response.map_into_left_body());
     };
+    if let Some(cause) = &error.hints.cause {
+        tell(&error, cause, &context);
+    }
     Ok(written(response, &error, &context).map_into_right_body())
+}
+
+/// The client gets the id, the operator finds the cause with it.
+fn tell(error: &ApiError, cause: &str, context: &RequestContext) {
+    let (request_id, code) = (context.id.as_str(), error.code.name());
+    if error.code == Code::Internal {
+        tracing::error!(request_id, code, cause, "internal error");
+    } else {
+        tracing::error!(request_id, code, cause, "a store is unavailable");
+    }
 }
 
 /// An error that the framework made: what handlers answer on purpose, such as a health report, is JSON.
@@ -130,5 +143,54 @@ fn challenge(error: &ApiError) -> Option<String> {
         (401, _) => Some(REALM.into()),
         (403, Some(scope)) => Some(format!("{REALM}, error=\"insufficient_scope\", scope=\"{scope}\"")),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use actix_web::middleware::from_fn;
+    use actix_web::test::{TestRequest, call_and_read_body_json, init_service};
+    use actix_web::{App, HttpResponse, web};
+    use serde_json::Value;
+
+    use super::*;
+    use crate::middleware::accompany;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_request_id_finds_the_cause_in_the_log_and_only_there() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let log = tracing_subscriber::fmt().json().flatten_event(true).with_writer(move || writer.clone());
+        let _logging = tracing::subscriber::set_default(log.finish());
+        let answer: Value = actix_web::rt::System::new().block_on(async {
+            let fault = || async { Err::<HttpResponse, _>(ApiError::internal("the disk is on fire")) };
+            let app = App::new().wrap(from_fn(write_errors)).wrap(from_fn(accompany));
+            let app = init_service(app.route("/fault", web::get().to(fault))).await;
+            call_and_read_body_json(&app, TestRequest::get().uri("/fault").to_request()).await
+        });
+        assert_eq!(answer["code"], "internal_error");
+        assert!(!answer.to_string().contains("fire"), "{answer}");
+        let log = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let mut entries = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let entry = entries.find(|entry| entry["message"] == "internal error").unwrap();
+        assert_eq!(entry["request_id"], answer["request_id"]);
+        assert_eq!(entry["cause"], "the disk is on fire");
     }
 }

@@ -46,7 +46,7 @@ impl Guard {
     }
 }
 
-/// Counts by client address; what must always answer is not counted.
+/// Counts by client address, IPv6 by /64; what must always answer is not counted.
 #[derive(Clone, Debug)]
 pub struct Peer {
     counts: bool,
@@ -60,7 +60,7 @@ impl KeyExtractor for Peer {
         let exempt = request.method() == Method::OPTIONS
             || health::PATHS.contains(&request.path())
             || request.path() == well_known::JWKS_PATH;
-        Ok((self.counts && !exempt).then(|| RequestContext::of(request).address))
+        Ok((self.counts && !exempt).then(|| auth::network_of(RequestContext::of(request).address)))
     }
 
     fn whitelisted_keys(&self) -> Vec<Self::Key> {

@@ -1,4 +1,4 @@
-//! Plain HTTP and foreign host names are refused before anything is read.
+//! Hidden clients, plain HTTP and foreign host names are refused before anything is read.
 
 use actix_web::ResponseError;
 use actix_web::body::{BoxBody, EitherBody, MessageBody};
@@ -26,8 +26,15 @@ pub async fn protect<B: MessageBody + 'static>(
 }
 
 fn refusal(request: &ServiceRequest) -> Option<ApiError> {
+    let context = RequestContext::of(request);
+    if context.hidden {
+        return Some(ApiError::new(
+            Code::MalformedRequest,
+            "X-Forwarded-For does not tell the client's address; proxies must append it.",
+        ));
+    }
     let is_probe = health::PATHS.contains(&request.path());
-    if !is_probe && !RequestContext::of(request).protected {
+    if !is_probe && !context.protected {
         return Some(ApiError::new(Code::HttpsRequired, "Use HTTPS; nothing is served in the clear."));
     }
     let app = request.app_data::<web::Data<App>>()?;

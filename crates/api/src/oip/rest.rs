@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use actix_web::http::StatusCode;
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{HttpRequest, HttpResponse, web};
-use inference::{InferRequest, Model, Ticket};
+use inference::{InferRequest, Model, NamedTensor, TensorData, Ticket};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -14,7 +14,7 @@ use super::json;
 use super::metadata::{IndexEntry, ModelMetadata, ModelReady, ServerLive, ServerMetadata, ServerReady};
 use crate::app::App;
 use crate::error::{ApiError, Code, Result};
-use crate::extract::{InferBody, ModelName, ModelVersion};
+use crate::extract::{InferBody, ModelVersion, Name};
 use crate::guard::permission::{ModelsInfer, ModelsRead};
 use crate::guard::{Caller, Visitor};
 use crate::metering::Work;
@@ -62,7 +62,7 @@ pub async fn server(_: Caller<ModelsRead>) -> web::Json<ServerMetadata> {
 pub async fn model(
     caller: Caller<ModelsRead>,
     app: web::Data<App>,
-    name: ModelName,
+    name: Name,
 ) -> Result<web::Json<ModelMetadata>> {
     Ok(web::Json(app.model_for(&caller.principal, &name.0, None)?.as_ref().into()))
 }
@@ -74,7 +74,7 @@ pub async fn model(
 pub async fn model_version(
     caller: Caller<ModelsRead>,
     app: web::Data<App>,
-    name: ModelName,
+    name: Name,
     version: ModelVersion,
 ) -> Result<web::Json<ModelMetadata>> {
     Ok(web::Json(app.model_for(&caller.principal, &name.0, Some(&version.0))?.as_ref().into()))
@@ -87,7 +87,7 @@ pub async fn model_version(
 pub async fn model_ready(
     caller: Caller<ModelsRead>,
     app: web::Data<App>,
-    name: ModelName,
+    name: Name,
 ) -> Result<HttpResponse> {
     readiness(&app, &caller, name.0, None)
 }
@@ -100,7 +100,7 @@ pub async fn model_ready(
 pub async fn model_version_ready(
     caller: Caller<ModelsRead>,
     app: web::Data<App>,
-    name: ModelName,
+    name: Name,
     version: ModelVersion,
 ) -> Result<HttpResponse> {
     readiness(&app, &caller, name.0, Some(&version.0))
@@ -137,7 +137,7 @@ pub async fn infer(
     caller: Caller<ModelsInfer>,
     app: web::Data<App>,
     request: HttpRequest,
-    name: ModelName,
+    name: Name,
     body: InferBody,
 ) -> Result<HttpResponse> {
     let model = app.model_for(&caller.principal, &name.0, None)?;
@@ -157,7 +157,7 @@ pub async fn infer_version(
     caller: Caller<ModelsInfer>,
     app: web::Data<App>,
     request: HttpRequest,
-    path: (ModelName, ModelVersion),
+    path: (Name, ModelVersion),
     body: InferBody,
 ) -> Result<HttpResponse> {
     let model = app.model_for(&caller.principal, &path.0.0, Some(&path.1.0))?;
@@ -173,19 +173,36 @@ async fn run(
 ) -> Result<HttpResponse> {
     check_media_type(request)?;
     let invalid = |message: String| ApiError::new(Code::InvalidInput, message);
-    let parsed = json::parse_infer_request(&body.0, model.inputs()).map_err(invalid)?;
+    let ticket = app.ticket(&caller.principal, caller.arrived);
+    let (bytes, specs) = (body.0.clone(), Arc::clone(model));
+    let parse = move || json::parse_infer_request(&bytes, specs.inputs());
+    let parsed = app.bodies.work(body.0.len(), ticket.deadline, parse).await?.map_err(invalid)?;
     let rows = parsed.inputs.first().and_then(|input| input.tensor.shape().first().copied()).unwrap_or(1);
     let work = Work::tensors(rows, body.0.len());
-    let ticket = sooner(app.ticket(&caller.principal), parsed.timeout);
+    let ticket = sooner(ticket, parsed.timeout);
     let call = InferRequest { inputs: parsed.inputs, outputs: parsed.outputs, ticket };
     let answer = App::in_time(ticket.deadline, model.infer(call)).await;
     let answer =
         app.metering.settle((&caller.principal, caller.origin.address), model, work, answer, |answer| {
             answer.timing
         })?;
-    let body =
-        json::render_infer_response(model.name(), model.version(), parsed.id.as_deref(), &answer.outputs);
-    Ok(HttpResponse::Ok().content_type("application/json").body(body.map_err(invalid)?))
+    let (size, model, id) = (written_size(&answer.outputs), Arc::clone(model), parsed.id);
+    let write =
+        move || json::render_infer_response(model.name(), model.version(), id.as_deref(), &answer.outputs);
+    let body = app.bodies.work(size, ticket.deadline, write).await?.map_err(invalid)?;
+    Ok(HttpResponse::Ok().content_type("application/json").body(body))
+}
+
+/// How long an answer becomes, about.
+fn written_size(outputs: &[NamedTensor]) -> usize {
+    /// Of a number or a text's quotation marks, with a comma.
+    const CHARACTERS: usize = 8;
+    let texts = |data: &TensorData| match data {
+        TensorData::Bytes(texts) => texts.iter().map(Vec::len).sum(),
+        _ => 0,
+    };
+    let size = |output: &NamedTensor| output.tensor.data().len() * CHARACTERS + texts(output.tensor.data());
+    outputs.iter().map(size).sum()
 }
 
 fn check_media_type(request: &HttpRequest) -> Result<()> {

@@ -28,6 +28,9 @@ pub struct ModelSettings {
     /// Most pixels of a picture, looked at before it is decoded.
     #[arg(long = "MAX_IMAGE_PIXELS", default_value_t = 50_000_000)]
     pub max_image_pixels: u64,
+    /// Pixels that are decoded at a time, in all pictures together; while one is decoded, each takes up to 15 bytes.
+    #[arg(long = "MAX_DECODING_PIXELS", default_value_t = 100_000_000)]
+    pub max_decoding_pixels: u64,
     /// Longest side of a picture in pixels.
     #[arg(long = "MAX_IMAGE_SIDE", default_value_t = 16_384)]
     pub max_image_side: u32,

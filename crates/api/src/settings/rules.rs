@@ -41,6 +41,11 @@ pub fn findings(settings: &Settings) -> Vec<Finding> {
     }
     findings.extend(clock(settings).map(fatal));
     findings.extend(stores(settings));
+    if !settings.sizes.fit() {
+        findings.push(fatal(
+            "MAX_BODIES_IN_MEMORY_MB must be no less than MAX_INFER_BODY_MB, MAX_CONTENT_LENGTH and MAX_JSON_LENGTH".into(),
+        ));
+    }
     if settings.program.is_production() {
         findings.extend(
             settings.program.metrics_token.as_ref().and_then(|token| weak("METRICS_TOKEN", token)).map(fatal),

@@ -19,6 +19,9 @@ pub struct SizeSettings {
     /// A /v2 inference body, in MiB.
     #[arg(long = "MAX_INFER_BODY_MB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=2048))]
     pub max_infer_body_mb: u64,
+    /// Request bodies in memory at a time, in MiB; one more is answered with 503. Bodies up to 64 KiB do not count.
+    #[arg(long = "MAX_BODIES_IN_MEMORY_MB", default_value_t = 512, value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
+    pub max_bodies_in_memory_mb: u64,
     /// Images in one request.
     #[arg(long = "MAX_IMAGES_PER_REQUEST", default_value_t = 16)]
     pub max_images_per_request: usize,
@@ -38,6 +41,12 @@ impl SizeSettings {
     /// Largest inference body in bytes.
     pub fn infer_bytes(&self) -> usize {
         bytes(self.max_infer_body_mb)
+    }
+
+    /// Whether the largest body that is taken at all fits into memory as it may be used.
+    pub fn fit(&self) -> bool {
+        let largest = self.infer_bytes().max(self.max_content_length).max(self.max_json_length);
+        largest <= bytes(self.max_bodies_in_memory_mb)
     }
 }
 

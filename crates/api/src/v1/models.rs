@@ -7,7 +7,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::lists::List;
 use crate::app::App;
 use crate::error::{ApiError, Result};
-use crate::extract::{Images, ModelName, Parameters};
+use crate::extract::{Images, Name, Parameters};
 use crate::guard::Caller;
 use crate::guard::permission::{ModelsInfer, ModelsRead};
 use crate::metering::Work;
@@ -130,7 +130,7 @@ pub async fn list(caller: Caller<ModelsRead>, app: web::Data<App>) -> web::Json<
 pub async fn show(
     caller: Caller<ModelsRead>,
     app: web::Data<App>,
-    name: ModelName,
+    name: Name,
 ) -> Result<web::Json<ModelDetails>> {
     let model = app.model_for(&caller.principal, &name.0, None)?;
     Ok(web::Json(ModelDetails {
@@ -156,7 +156,7 @@ pub async fn show(
 pub async fn predict(
     caller: Caller<ModelsInfer>,
     app: web::Data<App>,
-    name: ModelName,
+    name: Name,
     parameters: Parameters<PredictParameters>,
     images: Images,
 ) -> Result<web::Json<Predictions>> {

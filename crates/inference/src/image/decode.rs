@@ -68,9 +68,8 @@ impl Limits {
     }
 }
 
-/// Decodes a picture (of an animation the first frame), turns it upright as its EXIF orientation says, and lays
-/// it on the background where it is transparent.
-pub(super) fn decode(bytes: &[u8], color: Color, background: u8, limits: &Limits) -> Result<Pixels, Error> {
+/// Reads a picture's header and checks what it says; no pixel is decoded.
+pub(super) fn open<'a>(bytes: &'a [u8], limits: &Limits) -> Result<impl ImageDecoder + 'a, Error> {
     if bytes.is_empty() {
         return Err(Error::InvalidImage("the image is empty".to_owned()));
     }
@@ -84,8 +83,20 @@ pub(super) fn decode(bytes: &[u8], color: Color, background: u8, limits: &Limits
     }
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     reader.limits(allocation_limit(limits));
-    let mut decoder = reader.into_decoder().map_err(|error| refusal(&error))?;
+    let decoder = reader.into_decoder().map_err(|error| refusal(&error))?;
     limits.check_size(decoder.dimensions())?;
+    Ok(decoder)
+}
+
+/// How many pixels a picture has.
+pub(super) fn count(decoder: &impl ImageDecoder) -> u64 {
+    let (width, height) = decoder.dimensions();
+    u64::from(width) * u64::from(height)
+}
+
+/// Decodes a picture (of an animation the first frame), turns it upright as its EXIF orientation says, and lays
+/// it on the background where it is transparent.
+pub(super) fn decode(mut decoder: impl ImageDecoder, color: Color, background: u8) -> Result<Pixels, Error> {
     let orientation = decoder.orientation().map_err(|error| refusal(&error))?;
     let mut image = DynamicImage::from_decoder(decoder).map_err(|error| refusal(&error))?;
     image.apply_orientation(orientation);

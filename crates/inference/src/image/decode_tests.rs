@@ -5,6 +5,11 @@ use image::{RgbImage, Rgba, RgbaImage};
 
 use super::*;
 
+/// Header and pixels in one go.
+fn decode(bytes: &[u8], color: Color, background: u8, limits: &Limits) -> Result<Pixels, Error> {
+    super::decode(open(bytes, limits)?, color, background)
+}
+
 fn limits() -> Limits {
     Limits::from(&Settings::default())
 }

@@ -14,7 +14,7 @@ on_both_stores! {
         tx.users().update(ada.id, &update).await.unwrap();
         tx.roles().sync_built_in(&[("admin", &["a", "b"])]).await.unwrap();
         let standing = tx.accounts().standing(ada.id).await.unwrap().unwrap();
-        assert_eq!((standing.security_version, standing.permissions), (1, vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!((standing.security_version, standing.permissions), (0, vec!["a".to_owned(), "b".to_owned()]));
         assert_eq!(tx.accounts().standing(next_id()).await.unwrap(), None);
     }
 
@@ -25,6 +25,30 @@ on_both_stores! {
             assert_eq!(tx.accounts().bump_security_version(ada.id).await.unwrap(), Some(version));
         }
         assert_eq!(tx.accounts().bump_security_version(next_id()).await.unwrap(), None);
+    }
+
+    async fn a_role_of_ones_own_lives_until_it_is_removed_and_nobody_has_it(world) {
+        let permissions = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let ada = world.person("ada", "user").await;
+        let mut tx = world.begin().await;
+        tx.roles().create("auditor", &permissions(&["users:read"])).await.unwrap();
+        let role = tx.roles().find("auditor").await.unwrap().unwrap();
+        assert_eq!((role.built_in, role.permissions), (false, permissions(&["users:read"])));
+        assert!(tx.roles().update("auditor", &permissions(&[])).await.unwrap());
+        assert!(!tx.roles().update("user", &permissions(&[])).await.unwrap(), "the program brought it");
+        assert!(!tx.roles().update("nobody", &permissions(&[])).await.unwrap());
+
+        let have = UserUpdate { role: Some("auditor".into()), ..UserUpdate::default() };
+        tx.users().update(ada.id, &have).await.unwrap();
+        assert!(!tx.roles().delete("auditor").await.unwrap(), "ada has it");
+        let lose = UserUpdate { role: Some("user".into()), ..UserUpdate::default() };
+        tx.users().update(ada.id, &lose).await.unwrap();
+        assert!(tx.roles().delete("auditor").await.unwrap());
+        assert!(!tx.roles().delete("user").await.unwrap());
+        assert!(tx.accounts().lock(ada.id).await.unwrap());
+        assert!(!tx.accounts().lock(next_id()).await.unwrap());
+        tx.roles().create("auditor", &permissions(&[])).await.unwrap();
+        assert!(matches!(tx.roles().create("auditor", &permissions(&[])).await, Err(storage::Error::Conflict)));
     }
 
     async fn built_in_roles_are_what_the_program_says(world) {

@@ -29,6 +29,18 @@ async fn assert_down(store: &Ephemeral) {
 }
 
 #[tokio::test]
+async fn the_cause_is_told_and_the_password_is_not() {
+    let real = crate::world::redis_url();
+    let wrong = real.replacen("redis://", "redis://someone:hunter2@", 1);
+    for (url, cause) in [(wrong.as_str(), "auth"), ("redis://someone:hunter2@127.0.0.1:1", "refused")] {
+        let config = EphemeralConfig::Redis { url: url.into(), timeout: Duration::from_secs(2) };
+        let error = Ephemeral::connect(config, Clock::system()).unwrap().ping().await.unwrap_err();
+        let text = format!("{error} {error:?}");
+        assert!(text.to_lowercase().contains(cause) && !text.contains("hunter2"), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn nobody_listens() {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let store = connect(address);

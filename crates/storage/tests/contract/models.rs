@@ -52,6 +52,9 @@ on_both_stores! {
         assert!(tx.models().is_granted("digits", ada, "user").await.unwrap());
         assert!(!tx.models().is_granted("digits", eve, "user").await.unwrap());
         assert!(tx.models().is_granted("digits", eve, "admin").await.unwrap());
+        assert_eq!(tx.models().granted_to(ada, "user").await.unwrap(), ["digits"]);
+        assert_eq!(tx.models().granted_to(eve, "user").await.unwrap(), Vec::<String>::new());
+        assert_eq!(tx.models().granted_to(ada, "admin").await.unwrap(), ["digits"], "once, though granted twice");
         assert!(tx.models().revoke_grant("digits", &to_ada).await.unwrap());
         assert!(!tx.models().revoke_grant("digits", &to_ada).await.unwrap());
         assert!(!tx.models().is_granted("digits", ada, "user").await.unwrap());

@@ -3,7 +3,7 @@ use std::os::unix::fs::PermissionsExt;
 use serde_json::json;
 use storage::{Clock, Durable, Error, NewSession, PageRequest, Scope, Service, Store};
 
-use crate::world::{World, new_user, next_id, on_both_stores};
+use crate::world::{SERVICE, World, new_user, next_id, on_both_stores};
 
 on_both_stores! {
     async fn what_is_not_committed_is_not_there(world) {
@@ -11,6 +11,20 @@ on_both_stores! {
         tx.users().create(&new_user("ada", "user")).await.unwrap();
         drop(tx);
         assert_eq!(world.read().await.users().count().await.unwrap(), 0);
+    }
+
+    async fn who_gives_up_at_the_beginning_leaves_nothing_open(world) {
+        for microseconds in (0..4000).step_by(20) {
+            let patience = std::time::Duration::from_micros(microseconds);
+            let _ = tokio::time::timeout(patience, world.store.read(SERVICE)).await;
+            let _ = tokio::time::timeout(patience, world.store.begin(SERVICE)).await;
+        }
+        for number in 0..20 {
+            let mut tx = world.begin().await;
+            tx.users().create(&new_user(&format!("ada{number}"), "user")).await.unwrap();
+            tx.commit().await.unwrap();
+        }
+        assert_eq!(world.read().await.users().count().await.unwrap(), 20);
     }
 
     async fn a_reader_waits_for_no_writer_and_cannot_write(world) {
@@ -121,4 +135,6 @@ async fn an_address_that_cannot_be_used_is_refused_and_never_shown() {
         Durable::Postgres { url: format!("postgres://user:hunter2@{closed}/x").into(), max_connections: 1 };
     let error = Store::connect(nobody, Clock::system()).await.unwrap_err();
     assert!(error.is_unavailable() && !format!("{error:?}").contains("hunter2"), "{error:?}");
+    let text = error.to_string();
+    assert!(text.contains("refused") && !text.contains("hunter2"), "the cause, and no secret: {text}");
 }

@@ -85,15 +85,15 @@ on_both_stores! {
         }
     }
 
-    async fn only_a_real_change_of_role_or_state_ends_tokens(world) {
+    async fn switching_an_account_off_or_on_ends_its_tokens_and_a_role_does_not(world) {
         let ada = world.person("ada", "user").await;
         let mut tx = world.begin().await;
         for (update, version) in [
             (UserUpdate { name: Some("Ada L.".into()), ..UserUpdate::default() }, 0),
             (UserUpdate { role: Some("user".into()), active: Some(true), ..UserUpdate::default() }, 0),
-            (UserUpdate { role: Some("admin".into()), ..UserUpdate::default() }, 1),
-            (UserUpdate { active: Some(false), ..UserUpdate::default() }, 2),
-            (UserUpdate { role: Some("user".into()), active: Some(true), ..UserUpdate::default() }, 3),
+            (UserUpdate { role: Some("admin".into()), ..UserUpdate::default() }, 0),
+            (UserUpdate { active: Some(false), ..UserUpdate::default() }, 1),
+            (UserUpdate { role: Some("user".into()), active: Some(true), ..UserUpdate::default() }, 2),
         ] {
             let user = tx.users().update(ada.id, &update).await.unwrap().unwrap();
             assert_eq!(user.security_version, version, "{update:?}");

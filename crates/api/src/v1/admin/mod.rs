@@ -1,3 +1,5 @@
 //! What administrators do, each route by its permission.
 
+pub mod models;
+pub mod roles;
 pub mod users;

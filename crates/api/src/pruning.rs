@@ -1,0 +1,56 @@
+//! What is kept for a while and no longer, so that no table grows for ever.
+
+use std::cell::Cell;
+
+use chrono::{DateTime, Duration, Utc};
+use storage::{Scope, Service, Store};
+
+/// How often the tables are looked through, by the injected clock.
+const INTERVAL: Duration = Duration::hours(1);
+/// How long a session is kept after its end, for whoever looks into what happened.
+const SESSIONS_KEPT: Duration = Duration::days(30);
+/// How long a change can be read; a replica that was cut off for longer starts afresh.
+const CHANGES_KEPT: Duration = Duration::days(1);
+/// How long a replica is known after its last sign of life.
+const REPLICAS_KEPT: Duration = Duration::days(1);
+/// How late a batch of usage may be sent again without being counted twice.
+const USAGE_BATCHES_KEPT: Duration = Duration::days(7);
+
+/// When the tables were last looked through, so that it happens once an hour however often it is asked for.
+#[derive(Debug, Default)]
+pub struct Pruning {
+    last: Cell<Option<DateTime<Utc>>>,
+}
+
+impl Pruning {
+    /// Removes what has been kept long enough, when the hour is over. After a failure the next hour tries again.
+    pub async fn when_due(&self, store: &Store) -> storage::Result<()> {
+        let now = store.clock().now();
+        if self.last.get().is_some_and(|last| (now - last).abs() < INTERVAL) {
+            return Ok(());
+        }
+        self.last.set(Some(now));
+        prune(store, now).await
+    }
+}
+
+/// One table, one transaction: SQLite has one writer, and requests wait for it.
+async fn prune(store: &Store, now: DateTime<Utc>) -> storage::Result<()> {
+    let begin = || store.begin(Scope::Service(Service::Feed));
+    let mut tx = begin().await?;
+    let sessions = tx.sessions().prune(now - SESSIONS_KEPT).await?;
+    tx.commit().await?;
+    let mut tx = begin().await?;
+    let changes = tx.changes().prune(now - CHANGES_KEPT).await?;
+    tx.commit().await?;
+    let mut tx = begin().await?;
+    let replicas = tx.replicas().prune(now - REPLICAS_KEPT).await?;
+    tx.commit().await?;
+    let mut tx = begin().await?;
+    let usage_batches = tx.usage().prune_batches(now - USAGE_BATCHES_KEPT).await?;
+    tx.commit().await?;
+    if sessions + changes + replicas + usage_batches > 0 {
+        tracing::info!(sessions, changes, replicas, usage_batches, "pruned");
+    }
+    Ok(())
+}
