@@ -82,7 +82,8 @@ promise! {
 
 #[test]
 fn large_pictures_that_nobody_waits_for_are_not_decoded() {
-    let settings = [("INFER_TIMEOUT_SECONDS", "1"), ("IMAGE_THREADS", "2"), ("MAX_DECODING_PIXELS", "60000000")];
+    let settings =
+        [("INFER_TIMEOUT_SECONDS", "1"), ("IMAGE_THREADS", "2"), ("MAX_DECODING_PIXELS", "60000000")];
     let server = Server::start(Pair::Embedded, &settings);
     let ada = server.person("ada");
     let mut picture = Cursor::new(Vec::new());

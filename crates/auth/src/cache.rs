@@ -53,7 +53,8 @@ impl PrincipalCache {
 
 /// The bytes that an entry takes, about.
 fn weight(principal: &Principal) -> u32 {
-    let models = principal.models.iter().flatten().map(|model| mem::size_of::<String>() + model.len());
+    let models = principal.models.iter().flatten().chain(&principal.grants);
+    let models = models.map(|model| mem::size_of::<String>() + model.len());
     let networks = principal.networks.iter().flatten().count() * mem::size_of::<IpNet>();
     let owned = principal.role.len() + models.sum::<usize>() + networks;
     let fixed = OVERHEAD + mem::size_of::<Fingerprint>() + mem::size_of::<Principal>();
@@ -73,10 +74,11 @@ mod tests {
         Arc::new(Principal {
             account: Uuid::nil(),
             role: "user".to_owned(),
-            permissions: Permissions::from_names(&["models:read"]),
+            permissions: Permissions::from_names(["models:read"]),
             credential: Credential::ApiKey { id: Uuid::nil() },
             models: Some((0..models).map(|number| format!("a-model-{number}")).collect()),
             security_version: 0,
+            grants: Vec::new(),
             networks: None,
             seen: 0,
             good_until: DateTime::UNIX_EPOCH,
