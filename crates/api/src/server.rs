@@ -27,8 +27,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long the rest of a body is read and thrown away after its request was refused. Many clients read the answer only
 /// when they have sent everything, and would lose it with the connection. It costs the connection and one buffer.
 const LINGER: Duration = Duration::from_secs(5);
-/// Connections waiting to be accepted, and open at a time for each worker.
-const BACKLOG: u32 = 2048;
+/// Connections open at a time for each worker.
 const MAX_CONNECTIONS: usize = 10_000;
 
 /// A server that listens.
@@ -102,7 +101,6 @@ async fn serve(listener: TcpListener, app: web::Data<App>) -> io::Result<()> {
     .client_request_timeout(HEAD_TIMEOUT)
     .keep_alive(KEEP_ALIVE)
     .client_disconnect_timeout(LINGER)
-    .backlog(BACKLOG)
     .max_connections(MAX_CONNECTIONS)
     .shutdown_timeout(program.shutdown_timeout_seconds)
     .disable_signals();
