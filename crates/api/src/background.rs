@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix_web::web;
-use storage::{Scope, Service, Store};
+use storage::{Scope, Service, Store, told};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -13,7 +13,6 @@ use crate::app::App;
 use crate::metering::FLUSH_INTERVAL;
 use crate::middleware::{FORGET_INTERVAL, Guard};
 use crate::pruning::Pruning;
-use crate::start::told;
 
 /// How often the change feed is polled.
 const FEED_INTERVAL: Duration = Duration::from_secs(1);

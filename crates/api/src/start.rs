@@ -91,8 +91,8 @@ pub fn ephemeral(settings: &Settings) -> storage::Result<Ephemeral> {
 
 /// Identity and access for a command, on the stores that the settings name.
 pub async fn command(settings: &Settings) -> Result<Arc<Auth>, String> {
-    let store = store(settings).await.map_err(|error| format!("database: {}", told(&error)))?;
-    let ephemeral = ephemeral(settings).map_err(|error| format!("redis: {}", told(&error)))?;
+    let store = store(settings).await.map_err(|error| format!("database: {}", storage::told(&error)))?;
+    let ephemeral = ephemeral(settings).map_err(|error| format!("redis: {}", storage::told(&error)))?;
     auth(settings, store, ephemeral).await
 }
 
@@ -124,7 +124,7 @@ pub async fn auth(settings: &Settings, store: Store, ephemeral: Ephemeral) -> Re
         },
         max_in_flight: limits.max_in_flight_per_caller,
     };
-    Auth::start(store, ephemeral, auth_settings).await.map_err(|error| told(&error))
+    Auth::start(store, ephemeral, auth_settings).await.map_err(|error| storage::told(&error))
 }
 
 /// The bounds of the inference crate, as the settings have them.
@@ -143,18 +143,4 @@ pub fn inference(settings: &Settings) -> inference::Settings {
         decode_threads: models.image_threads.map_or(defaults.decode_threads, std::num::NonZeroUsize::get),
         ..defaults
     }
-}
-
-/// An error with its causes, for the operator who has to mend them.
-pub fn told(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let reason = error.to_string();
-        if !text.contains(&reason) {
-            text = format!("{text}: {reason}");
-        }
-        cause = error.source();
-    }
-    text
 }

@@ -78,8 +78,8 @@ impl From<sqlx::migrate::MigrateError> for Error {
     }
 }
 
-/// An error with its causes; many repeat the text of their cause.
-fn told(error: &dyn std::error::Error) -> String {
+/// An error with its causes, for the operator who has to mend them; many repeat the text of their cause.
+pub fn told(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

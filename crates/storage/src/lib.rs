@@ -30,7 +30,7 @@ pub use audit::{Audit, AuditEvent, AuditFilter, NewAuditEvent};
 pub use changes::{Change, Changes};
 pub use clock::Clock;
 pub use ephemeral::{Check, Ephemeral, EphemeralConfig, Outcome, WindowState};
-pub use error::{Error, Result};
+pub use error::{Error, Result, told};
 pub use models::{GrantSubject, Model, ModelAccess, ModelVersion, Models, VersionState};
 pub use page::{Cursor, Page, PageRequest};
 pub use replicas::Replicas;

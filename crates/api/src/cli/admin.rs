@@ -98,6 +98,6 @@ fn explained(error: auth::Error) -> String {
                 violations.iter().map(|(field, messages)| format!("{field}: {}", messages.join("; ")));
             lines.collect::<Vec<_>>().join("\n")
         }
-        other => start::told(&other),
+        other => storage::told(&other),
     }
 }

@@ -42,10 +42,12 @@ async fn inspect(settings: &Settings) -> CommandResult {
     if found.iter().any(|finding| finding.weight == Weight::Fatal) {
         return Err("the server would not start".into());
     }
-    let store = start::store(settings).await.map_err(|error| format!("database: {}", start::told(&error)))?;
-    store.ping().await.map_err(|error| format!("database: {}", start::told(&error)))?;
-    let ephemeral = start::ephemeral(settings).map_err(|error| format!("redis: {}", start::told(&error)))?;
-    ephemeral.ping().await.map_err(|error| format!("redis: {}", start::told(&error)))?;
+    let store =
+        start::store(settings).await.map_err(|error| format!("database: {}", storage::told(&error)))?;
+    store.ping().await.map_err(|error| format!("database: {}", storage::told(&error)))?;
+    let ephemeral =
+        start::ephemeral(settings).map_err(|error| format!("redis: {}", storage::told(&error)))?;
+    ephemeral.ping().await.map_err(|error| format!("redis: {}", storage::told(&error)))?;
     print("The settings are good and the stores answer.");
     Ok(())
 }

@@ -37,12 +37,12 @@ fn generate() -> CommandResult {
 async fn rotate(settings: impl SettingsSource, emergency: bool) -> CommandResult {
     let auth = start::command(&settings()?).await?;
     if emergency {
-        let kid = auth.replace_signing_keys().await.map_err(|error| start::told(&error))?;
+        let kid = auth.replace_signing_keys().await.map_err(|error| storage::told(&error))?;
         print(&format!(
             "{kid} signs from now on; every access token from before is refused within a second."
         ));
     } else {
-        let kid = auth.publish_signing_key().await.map_err(|error| start::told(&error))?;
+        let kid = auth.publish_signing_key().await.map_err(|error| storage::told(&error))?;
         print(&format!(
             "{kid} is published and signs in ten minutes; the key before it verifies until its tokens end."
         ));

@@ -97,9 +97,9 @@ pub async fn accompany(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
-    let trusted =
-        request.app_data::<web::Data<App>>().map(|app| app.settings.program.trusted_proxies.clone());
-    let context = Rc::new(RequestContext::read(&request, &trusted.unwrap_or_default()));
+    let app = request.app_data::<web::Data<App>>();
+    let trusted = app.map_or(&[][..], |app| &app.settings.program.trusted_proxies);
+    let context = Rc::new(RequestContext::read(&request, trusted));
     request.extensions_mut().insert(Rc::clone(&context));
     let mut response = next.call(request).await?;
     if let Ok(value) = HeaderValue::from_str(&context.id) {
