@@ -77,6 +77,9 @@ promise! {
         helper.api.delete(&format!("{}/sessions", user(&admin))).refused(403, "forbidden");
         helper.api.post(ROLES, &json!({"name": "root", "permissions": ["system:manage"]})).invalid(&["permissions"]);
         helper.api.put(&format!("{ROLES}/helpdesk"), &json!({"permissions": ["system:manage"]})).invalid(&["permissions"]);
+        make_role(&admin, "vault", &["system:manage"]);
+        helper.api.put(&format!("{ROLES}/vault"), &json!({"permissions": []})).invalid(&["permissions"]);
+        helper.api.delete(&format!("{ROLES}/vault")).invalid(&["permissions"]);
         helper.api.put(&user(&reader), &json!({"active": false})).is(200);
         reader.api.get("/api/v1/me").refused(401, "invalid_token");
         admin.api.get("/api/v1/me").is(200);

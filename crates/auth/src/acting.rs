@@ -4,10 +4,15 @@
 //! demoted, switched off or logged out. So whoever changes something is looked at again inside the transaction that
 //! changes it, with their account locked: what was revoked before the change began is refused, whatever was cached.
 
-use storage::{Scope, Tx};
+use serde_json::Value;
+use storage::{Scope, Service, Tx};
 
 use crate::access::{Permission, Permissions};
+use crate::audit::Entry;
+use crate::events::Event;
+use crate::freshness::Watched;
 use crate::principal::{Credential, Principal};
+use crate::service::Origin;
 use crate::{Auth, Error, Result};
 
 const NO_LONGER: Error = Error::InvalidCredential("this credential has been revoked meanwhile");
@@ -21,14 +26,13 @@ impl Auth {
     }
 
     /// Begins a change of other people's accounts. Such changes wait for each other, so that two administrators can
-    /// neither remove each other nor wait for each other for ever.
-    /// Answers also what the caller may do as of now.
+    /// neither remove each other nor wait for each other for ever. Answers also what the caller may do as of now.
     pub(crate) async fn begin_administration(
         &self,
         principal: &Principal,
         permission: Permission,
     ) -> Result<(Tx, Permissions)> {
-        let mut tx = self.store.begin(Scope::Service(storage::Service::Administration)).await?;
+        let mut tx = self.store.begin(Scope::Service(Service::Administration)).await?;
         tx.users().lock_administrators().await?;
         let permissions = self.confirm(&mut tx, principal).await?;
         if permissions.contains(permission) {
@@ -36,6 +40,19 @@ impl Auth {
         } else {
             Err(Error::Forbidden(permission))
         }
+    }
+
+    /// Commits a change of what roles may do or of who may use which model: it concerns everyone.
+    pub(crate) async fn commit_policy(
+        &self,
+        mut tx: Tx,
+        event: Event,
+        actor: &Principal,
+        detail: Value,
+        origin: &Origin,
+    ) -> Result<()> {
+        self.record(&mut tx, Entry::success(event, origin).by(actor.account).with(detail)).await?;
+        self.commit_change(tx, &[Watched::Policy]).await
     }
 
     /// What the caller may do as of now, under a lock on their account.

@@ -10,9 +10,7 @@ use serde_json::json;
 use storage::{GrantSubject, Model, ModelAccess, Scope, Service};
 
 use crate::access::Permission;
-use crate::audit::Entry;
 use crate::events::Event;
-use crate::freshness::Watched;
 use crate::principal::Principal;
 use crate::service::Origin;
 use crate::{Auth, Error, Result};
@@ -69,12 +67,7 @@ impl Auth {
         let (mut tx, _) = self.begin_administration(actor, Permission::ModelsManage).await?;
         tx.models().upsert(model, access).await?;
         let detail = json!({"model": model, "access": format!("{access:?}").to_lowercase()});
-        self.record(
-            &mut tx,
-            Entry::success(Event::ModelPolicyChanged, origin).by(actor.account).with(detail),
-        )
-        .await?;
-        self.commit_change(tx, &[Watched::Policy]).await
+        self.commit_policy(tx, Event::ModelPolicyChanged, actor, detail, origin).await
     }
 
     /// Grants a model to an account or a role; granting it again changes nothing.
@@ -99,12 +92,7 @@ impl Auth {
         }
         tx.models().grant(model, subject).await?;
         let detail = json!({"model": model, "granted_to": describe(subject)});
-        self.record(
-            &mut tx,
-            Entry::success(Event::ModelPolicyChanged, origin).by(actor.account).with(detail),
-        )
-        .await?;
-        self.commit_change(tx, &[Watched::Policy]).await
+        self.commit_policy(tx, Event::ModelPolicyChanged, actor, detail, origin).await
     }
 
     /// Takes a grant back.
@@ -120,12 +108,7 @@ impl Auth {
             return Err(Error::NotFound);
         }
         let detail = json!({"model": model, "revoked_from": describe(subject)});
-        self.record(
-            &mut tx,
-            Entry::success(Event::ModelPolicyChanged, origin).by(actor.account).with(detail),
-        )
-        .await?;
-        self.commit_change(tx, &[Watched::Policy]).await
+        self.commit_policy(tx, Event::ModelPolicyChanged, actor, detail, origin).await
     }
 }
 

@@ -31,7 +31,7 @@ pub fn email_lookup(email: &str) -> String {
 }
 
 impl Auth {
-    /// Makes an account with `role`; `actor` is none when the person registers themselves or the command line does it.
+    /// Makes an account with `role`, for a person who registers or for the command line.
     pub async fn create_user(&self, request: NewUserRequest, role: Role, origin: &Origin) -> Result<User> {
         let password = NewPassword::check("password", request.password, &[&request.email, &request.name])?;
         let hash = self.hashing.hash(password).await?;

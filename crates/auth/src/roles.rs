@@ -4,9 +4,7 @@ use serde_json::json;
 use storage::{Role, Scope, Service};
 
 use crate::access::{Permission, Permissions};
-use crate::audit::Entry;
 use crate::events::Event;
-use crate::freshness::Watched;
 use crate::principal::Principal;
 use crate::service::Origin;
 use crate::{Auth, Error, Result};
@@ -33,9 +31,8 @@ impl Auth {
             other => other?,
         }
         let role = tx.roles().find(name).await?.ok_or(Error::NotFound)?;
-        let entry = Entry::success(Event::RoleChanged, origin).by(actor.account);
-        self.record(&mut tx, entry.with(json!({"role": name, "permissions": permissions}))).await?;
-        tx.commit().await?;
+        let detail = json!({"role": name, "permissions": permissions});
+        self.commit_policy(tx, Event::RoleChanged, actor, detail, origin).await?;
         Ok(role)
     }
 
@@ -53,22 +50,20 @@ impl Auth {
         within(own, &before.permissions)?;
         tx.roles().update(name, permissions).await?;
         let role = tx.roles().find(name).await?.ok_or(Error::NotFound)?;
-        let entry = Entry::success(Event::RoleChanged, origin).by(actor.account);
-        self.record(&mut tx, entry.with(json!({"role": name, "permissions": permissions}))).await?;
-        self.commit_change(tx, &[Watched::Policy]).await?;
+        let detail = json!({"role": name, "permissions": permissions});
+        self.commit_policy(tx, Event::RoleChanged, actor, detail, origin).await?;
         Ok(role)
     }
 
     /// Removes a role that no account has.
     pub async fn delete_role(&self, actor: &Principal, name: &str, origin: &Origin) -> Result<()> {
-        let (mut tx, _) = self.begin_administration(actor, Permission::RolesManage).await?;
-        own_role(tx.roles().find(name).await?)?;
+        let (mut tx, own) = self.begin_administration(actor, Permission::RolesManage).await?;
+        within(own, &own_role(tx.roles().find(name).await?)?.permissions)?;
         if !tx.roles().delete(name).await? {
             return Err(Error::RoleInUse);
         }
-        let entry = Entry::success(Event::RoleChanged, origin).by(actor.account);
-        self.record(&mut tx, entry.with(json!({"role": name, "deleted": true}))).await?;
-        self.commit_change(tx, &[Watched::Policy]).await
+        let detail = json!({"role": name, "deleted": true});
+        self.commit_policy(tx, Event::RoleChanged, actor, detail, origin).await
     }
 }
 
