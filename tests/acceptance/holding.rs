@@ -85,6 +85,7 @@ promise! {
         server.advance(Duration::from_secs(3601));
         server.key(&old).get(MODELS).refused(401, "invalid_token");
         server.key(&new).get(MODELS).is(200);
+        let ada = server.log_in(&ada.email, &ada.password);
         let newest = ada.api.act(&format!("{path}?overlap_seconds=0")).is(200).member("key");
         server.key(&new).get(MODELS).refused(401, "invalid_token");
         server.key(&newest).get(MODELS).is(200);

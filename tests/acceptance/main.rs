@@ -33,6 +33,7 @@ mod routes_matrix;
 mod settings;
 mod shutdown;
 mod signing_keys;
+mod step_up;
 mod tensors;
 mod tokens;
 mod two_replicas;

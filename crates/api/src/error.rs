@@ -51,6 +51,7 @@ codes! {
     AuthenticationRequired = 401 "authentication_required" "Authentication required";
     InvalidCredentials = 401 "invalid_credentials" "Wrong e-mail address or password";
     InvalidToken = 401 "invalid_token" "Invalid or expired credential";
+    StepUpRequired = 401 "step_up_required" "Prove again who you are";
     InsufficientPermissions = 403 "insufficient_permissions" "Insufficient permissions";
     Forbidden = 403 "forbidden" "Not allowed";
     HttpsRequired = 403 "https_required" "HTTPS required";
@@ -97,6 +98,8 @@ pub struct Hints {
     pub windows: Vec<AllowanceState>,
     /// The scope that would have sufficed.
     pub scope: Option<&'static str>,
+    /// How long ago the person may have proved who they are.
+    pub max_age: Option<Duration>,
     /// The methods that the path knows.
     pub allow: Option<String>,
     /// What the log tells under the request's id; never for the client.
@@ -202,6 +205,11 @@ impl From<auth::Error> for ApiError {
                 "API key required: send Authorization: Bearer <token> or X-API-Key: <key>.",
             ),
             auth::Error::InvalidCredential(_) => sentence(Code::InvalidToken),
+            auth::Error::StaleAuthentication { max_age } => {
+                let mut error = sentence(Code::StepUpRequired);
+                error.hints.max_age = max_age.to_std().ok();
+                error
+            }
             auth::Error::Forbidden(permission) => {
                 let mut error = sentence(Code::InsufficientPermissions);
                 error.hints.scope = Some(permission.name());

@@ -59,14 +59,16 @@ fn described(entry: &Entry) -> Operation {
     match entry.requirement {
         // A handler that checks a credential of its own, such as the metrics token, says so itself.
         Requirement::Nothing => operation.security = operation.security.or(Some(vec![])),
-        Requirement::Caller { permission, person } => {
+        Requirement::Caller { permission, person, recent } => {
             let scopes: Vec<&str> = permission.iter().map(|permission| permission.name()).collect();
             let mut security = vec![SecurityRequirement::new("bearer", scopes.clone())];
             if !person {
                 security.push(SecurityRequirement::new("api_key", scopes));
             }
             operation.security = Some(security);
-            refusals.extend([("401", "No valid credential"), ("403", "The caller may not do this")]);
+            let unproved =
+                if recent { "No valid credential, or step-up is needed" } else { "No valid credential" };
+            refusals.extend([("401", unproved), ("403", "The caller may not do this")]);
         }
     }
     if operation.request_body.is_some() {

@@ -49,8 +49,11 @@ async fn prune(store: &Store, now: DateTime<Utc>) -> storage::Result<()> {
     let mut tx = begin().await?;
     let usage_batches = tx.usage().prune_batches(now - USAGE_BATCHES_KEPT).await?;
     tx.commit().await?;
-    if sessions + changes + replicas + usage_batches > 0 {
-        tracing::info!(sessions, changes, replicas, usage_batches, "pruned");
+    let mut tx = begin().await?;
+    let one_time_tokens = tx.one_time_tokens().prune(now).await?;
+    tx.commit().await?;
+    if sessions + changes + replicas + usage_batches + one_time_tokens > 0 {
+        tracing::info!(sessions, changes, replicas, usage_batches, one_time_tokens, "pruned");
     }
     Ok(())
 }

@@ -103,6 +103,11 @@ impl Auth {
         }
     }
 
+    /// Refuses a caller who has not proved lately who they are.
+    pub fn require_recent(&self, principal: &Principal) -> Result<()> {
+        principal.require_recent(self.step_up_max_age, self.now())
+    }
+
     /// Counts a caller without a credential.
     pub async fn admit_visitor(&self, address: IpAddr, class: LimitClass) -> Result<Vec<AllowanceState>> {
         match self.verdict(&[], Subject::Address(address), class).await? {

@@ -55,12 +55,13 @@ impl Auth {
             return Err(REVOKED);
         }
         let expires = DateTime::from_timestamp(claims.exp, 0).ok_or(REVOKED)?;
+        let authenticated_at = DateTime::from_timestamp(claims.auth_time, 0).ok_or(REVOKED)?;
         let grants = self.read_policy(&mut tx, seen, &account).await?;
         Ok(Principal {
             account: account.account_id,
             permissions: Permissions::from_names(&account.permissions),
             role: account.role,
-            credential: Credential::Session { id: claims.sid, authenticated_at: session.authenticated_at },
+            credential: Credential::Session { id: claims.sid, authenticated_at },
             models: None,
             grants,
             security_version: account.security_version,

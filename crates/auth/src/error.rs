@@ -34,6 +34,12 @@ pub enum Error {
     /// A token or key that is not, or no longer, valid.
     #[error("{0}")]
     InvalidCredential(&'static str),
+    /// The person must prove again who they are: that was longer ago than this act allows.
+    #[error("prove again who you are: POST /api/v1/auth/step-up gives a token for this")]
+    StaleAuthentication {
+        /// How old the proof may be.
+        max_age: chrono::Duration,
+    },
     /// The caller is known and lacks this permission.
     #[error("this needs the permission {0}")]
     Forbidden(Permission),

@@ -23,6 +23,7 @@ mod keyring;
 mod limits;
 mod login;
 mod model_access;
+mod one_time;
 mod password;
 mod policy;
 mod principal;

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Duration, Utc};
 use ipnet::IpNet;
 use uuid::Uuid;
 
@@ -65,6 +65,15 @@ impl Principal {
             Credential::ApiKey { .. } => {
                 Err(Error::Refused("an API key cannot do this; use an access token"))
             }
+        }
+    }
+
+    /// Refuses whoever has not proved who they are within `max_age`: what is sensitive needs the person, now (RFC 9470).
+    pub(crate) fn require_recent(&self, max_age: Duration, now: DateTime<Utc>) -> Result<()> {
+        self.require_session()?;
+        match self.credential {
+            Credential::Session { authenticated_at, .. } if now - authenticated_at <= max_age => Ok(()),
+            _ => Err(Error::StaleAuthentication { max_age }),
         }
     }
 

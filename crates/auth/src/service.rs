@@ -42,6 +42,8 @@ pub struct AuthSettings {
     pub refresh_lifetime: Duration,
     /// How long a session is good without being refreshed.
     pub idle_lifetime: Duration,
+    /// How long after proving who they are a person may do what is sensitive.
+    pub step_up_max_age: Duration,
     /// Requests a window.
     pub limits: Limits,
     /// Bounds of password hashing.
@@ -74,6 +76,7 @@ pub struct Auth {
     pub(crate) access_lifetime: Duration,
     pub(crate) refresh_lifetime: Duration,
     pub(crate) idle_lifetime: Duration,
+    pub(crate) step_up_max_age: Duration,
     pub(crate) limits: Limits,
     pub(crate) hashing: HashingPool,
     pub(crate) keyring: Keyring,
@@ -101,6 +104,7 @@ impl Auth {
             access_lifetime: settings.access_lifetime,
             refresh_lifetime: settings.refresh_lifetime,
             idle_lifetime: settings.idle_lifetime,
+            step_up_max_age: settings.step_up_max_age,
             limits: settings.limits,
             hashing: HashingPool::start(&settings.hashing)?,
             keyring: Keyring::default(),

@@ -7,8 +7,8 @@ use chrono::{DateTime, Utc};
 use sqlx::{Postgres, Sqlite, Transaction};
 
 use crate::{
-    Accounts, ApiKeys, Audit, Changes, Error, Models, Replicas, Result, Roles, Sessions, Settings,
-    SigningKeys, Usage, Users, query::query,
+    Accounts, ApiKeys, Audit, Changes, Error, Models, OneTimeTokens, Replicas, Result, Roles, Sessions,
+    Settings, SigningKeys, Usage, Users, query::query,
 };
 
 /// The engine a transaction belongs to.
@@ -115,4 +115,6 @@ repositories! {
     settings: Settings,
     /// Who else runs on this database.
     replicas: Replicas,
+    /// Tokens that are good once.
+    one_time_tokens: OneTimeTokens,
 }

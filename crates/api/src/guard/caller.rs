@@ -26,6 +26,8 @@ pub enum Requirement {
         permission: Option<Permission>,
         /// Whether it must be the person, with an access token: API keys are refused.
         person: bool,
+        /// Whether the person must have proved who they are recently.
+        recent: bool,
     },
 }
 
@@ -35,6 +37,8 @@ pub trait Access: 'static {
     const PERMISSION: Option<Permission>;
     /// Whether API keys are refused.
     const PERSON: bool = false;
+    /// Whether the person must have proved who they are recently.
+    const RECENT: bool = false;
 }
 
 /// What is one's own: any caller.
@@ -52,6 +56,16 @@ pub struct Person;
 impl Access for Person {
     const PERMISSION: Option<Permission> = None;
     const PERSON: bool = true;
+}
+
+/// What is sensitive: as `A`, by the person, who proved who they are not long ago (step-up, RFC 9470).
+#[derive(Debug)]
+pub struct Fresh<A: Access = Person>(PhantomData<A>);
+
+impl<A: Access> Access for Fresh<A> {
+    const PERMISSION: Option<Permission> = A::PERMISSION;
+    const PERSON: bool = true;
+    const RECENT: bool = true;
 }
 
 /// One type for each permission, to stand in a handler's signature.
@@ -103,7 +117,8 @@ pub trait FirstArgument: FromRequest + 'static {
 }
 
 impl<A: Access> FirstArgument for Caller<A> {
-    const REQUIREMENT: Requirement = Requirement::Caller { permission: A::PERMISSION, person: A::PERSON };
+    const REQUIREMENT: Requirement =
+        Requirement::Caller { permission: A::PERMISSION, person: A::PERSON, recent: A::RECENT };
 }
 
 impl FirstArgument for Visitor {

@@ -19,7 +19,7 @@ use futures_util::FutureExt;
 
 use caller::Proof;
 pub(crate) use caller::account;
-pub use caller::{Caller, FirstArgument, Own, Person, Requirement, Visitor, permission};
+pub use caller::{Caller, FirstArgument, Fresh, Own, Person, Requirement, Visitor, permission};
 pub use rate_headers::{whole_seconds, write as write_rate_headers};
 
 use crate::app::App;
@@ -59,7 +59,7 @@ async fn decide(requirement: Requirement, class: LimitClass, request: &ServiceRe
     let app =
         request.app_data::<web::Data<App>>().ok_or_else(|| ApiError::internal("the app has no state"))?;
     let address = RequestContext::of(request).address;
-    let Requirement::Caller { permission, person } = requirement else {
+    let Requirement::Caller { permission, person, recent } = requirement else {
         return Ok(Admitted { windows: app.auth.admit_visitor(address, class).await?, _place: None });
     };
     if app.auth.is_isolated() && class != LimitClass::Infer && !request.method().is_safe() {
@@ -78,7 +78,9 @@ async fn decide(requirement: Requirement, class: LimitClass, request: &ServiceRe
         Ok(entered) => entered,
         Err(error) => return Err(refused(app, address, error).await),
     };
-    if person && let Err(error) = principal.require_session() {
+    let personal = if person { principal.require_session().map(drop) } else { Ok(()) };
+    let proved = personal.and_then(|()| if recent { app.auth.require_recent(&principal) } else { Ok(()) });
+    if let Err(error) = proved {
         return Err(ApiError::from(error).with_windows(windows));
     }
     request.extensions_mut().insert(Proof { principal, requirement });

@@ -135,9 +135,13 @@ fn describe(error: &ApiError, headers: &mut HeaderMap) {
     write_rate_headers(&error.hints.windows, headers);
 }
 
-/// RFC 6750, section 3.
+/// RFC 6750, section 3, and RFC 9470, section 3.
 fn challenge(error: &ApiError) -> Option<String> {
     const REALM: &str = "Bearer realm=\"modelgate\"";
+    if let Some(max_age) = error.hints.max_age {
+        let wanted = format!("max_age={}", whole_seconds(max_age));
+        return Some(format!("{REALM}, error=\"insufficient_user_authentication\", {wanted}"));
+    }
     match (error.code.status(), error.hints.scope) {
         (401, _) if error.code.name() == "invalid_token" => Some(format!("{REALM}, error=\"invalid_token\"")),
         (401, _) => Some(REALM.into()),

@@ -48,6 +48,9 @@ pub struct TokenSettings {
     /// Seconds that a session is good without being refreshed.
     #[arg(long = "SESSION_IDLE_EXPIRES", default_value_t = 1_209_600, value_parser = clap::value_parser!(u32).range(60..=31_536_000))]
     pub session_idle_expires: u32,
+    /// Seconds after a login or a step-up in which sensitive acts, such as making an API key, need no new proof.
+    #[arg(long = "STEP_UP_MAX_AGE_SECONDS", default_value_t = 900, value_parser = clap::value_parser!(u32).range(60..=86_400))]
+    pub step_up_max_age_seconds: u32,
     /// Whether people may make accounts themselves; unset: open in development.
     #[arg(long = "REGISTRATION", value_enum)]
     pub registration: Option<Registration>,

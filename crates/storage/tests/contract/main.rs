@@ -11,6 +11,7 @@ mod ephemeral;
 mod ephemeral_outage;
 mod ephemeral_twins;
 mod models;
+mod one_time;
 mod sessions;
 mod settings;
 mod signing_keys;
