@@ -11,6 +11,7 @@ mod bad_content;
 mod bad_requests;
 mod damage;
 mod edge;
+mod guessing;
 mod holding;
 mod images;
 mod limits;

@@ -82,6 +82,7 @@ const ROUTES: &str = "\
     PUT /api/v1/admin/users/{id} users:manage
     DELETE /api/v1/admin/users/{id} users:manage
     DELETE /api/v1/admin/users/{id}/sessions users:manage
+    POST /api/v1/admin/users/{id}/unlock users:manage
     GET /api/v1/admin/roles roles:manage
     POST /api/v1/admin/roles roles:manage
     PUT /api/v1/admin/roles/{name} roles:manage

@@ -189,7 +189,7 @@ routes! {
     Read      v1::api_keys           => list create show change rotate revoke;
     Read      v1::models             => list show;
     Infer     v1::models             => predict;
-    Read      v1::admin::users       => list show change delete end_sessions;
+    Read      v1::admin::users       => list show change delete end_sessions unlock;
     Read      v1::admin::roles       => list create change delete;
     Read      v1::admin::models      => policy set_access grant revoke_from_account revoke_from_role;
     Exempt    oip::rest              => live ready;

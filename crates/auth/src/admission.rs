@@ -117,11 +117,12 @@ impl Auth {
         }
     }
 
-    /// Counts one attempt in the given windows, before it is made.
-    pub(crate) async fn reserve(&self, windows: &[Window]) -> Result<()> {
+    /// Counts one attempt in all of the given windows, or in none, before it is made.
+    pub(crate) async fn reserve(&self, windows: &[Window]) -> Result<Vec<AllowanceState>> {
         match self.decide(&[], windows).await? {
             Verdict::Throttled(throttle) => Err(Error::Throttled(throttle)),
-            Verdict::Admitted(_) | Verdict::Stale => Ok(()),
+            Verdict::Admitted(states) => Ok(states),
+            Verdict::Stale => Ok(Vec::new()),
         }
     }
 

@@ -28,6 +28,7 @@ events! {
     SuspiciousActivity = "SUSPICIOUS_ACTIVITY";
     AccountCreated = "account.created";
     AccountChanged = "account.changed";
+    AccountUnlocked = "account.unlocked";
     AccountDeleted = "account.deleted";
     RoleChanged = "role.changed";
     ModelPolicyChanged = "model.policy_changed";

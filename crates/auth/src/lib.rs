@@ -15,6 +15,7 @@ mod directory;
 mod error;
 mod events;
 mod freshness;
+mod guessing;
 mod holder;
 mod in_flight;
 mod key_format;

@@ -16,7 +16,8 @@ pub struct Limits {
     pub read_per_minute: u32,
     /// Everything per hour and account.
     pub per_hour: u32,
-    /// Login attempts per minute, per address and per account name.
+    /// Login attempts per minute: per address, per account name and network, and per account from networks that it does
+    /// not know.
     pub login_per_minute: u32,
     /// Registrations per minute and address.
     pub register_per_minute: u32,
@@ -85,15 +86,10 @@ impl Limits {
             .collect()
     }
 
-    /// The window of login attempts on one account name, known or not.
-    pub(crate) fn account_name_window(&self, email_lookup: &str) -> Option<Window> {
-        let digest = crate::crypto::sha256(email_lookup.as_bytes());
-        (self.login_per_minute > 0).then(|| Window {
-            name: "login",
-            key: format!("window:login:name:{}", data_encoding::HEXLOWER.encode(&digest[..16])),
-            limit: self.login_per_minute,
-            period: MINUTE,
-        })
+    /// A window of attempts to prove who one is, unless it is switched off.
+    pub(crate) fn attempts(&self, key: String) -> Option<Window> {
+        let limit = self.login_per_minute;
+        (limit > 0).then_some(Window { name: "login", key, limit, period: MINUTE })
     }
 }
 

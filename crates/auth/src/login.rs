@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::audit::Entry;
 use crate::events::Event;
+use crate::limits::network_of;
 use crate::registration::email_lookup;
 use crate::service::Origin;
 use crate::token::Claims;
@@ -18,6 +19,8 @@ pub struct Credentials {
     pub email: String,
     /// The password, exactly as typed.
     pub password: SecretString,
+    /// An access token of the same account, if the client has one: it is not held up by what others try.
+    pub held: Option<SecretString>,
 }
 
 /// An access token and the refresh token that gets the next one.
@@ -38,8 +41,11 @@ impl Auth {
     /// neither the answer nor its time tells them apart.
     pub async fn login(&self, credentials: Credentials, origin: &Origin) -> Result<TokenPair> {
         let lookup = email_lookup(&credentials.email);
-        self.reserve(self.limits.account_name_window(&lookup).as_slice()).await?;
+        let attempt = self.begin_attempt(&lookup, credentials.held.as_ref(), origin).await?;
         let (user, stored) = self.find_credentials(&lookup).await?;
+        let account = user.as_ref().map(|user| user.id);
+        let looked_at = self.admit_attempt(&attempt, account).await?;
+        let stored = stored.filter(|_| looked_at);
         let right = self.hashing.verify(credentials.password, stored.clone()).await?;
         let opened = match (&user, stored) {
             (Some(user), Some(stored)) if right && user.active => {
@@ -50,7 +56,7 @@ impl Auth {
         match opened {
             Some(pair) => Ok(pair),
             None => {
-                self.record_failure(user.as_ref(), origin).await?;
+                self.record_failure(attempt.subject(account), account, origin).await?;
                 Err(Error::WrongCredentials)
             }
         }
@@ -81,6 +87,7 @@ impl Auth {
                 account_id: user.id,
                 family_key: self.encryption.seal(&family_place(id), &family_key)?,
                 address: origin.address.map(|address| address.to_string()),
+                network: origin.address.map(|address| network_of(address).to_string()),
                 user_agent: origin.user_agent.clone(),
                 authenticated_at: now,
                 idle_expires_at: (now + self.idle_lifetime).min(expires_at),
@@ -88,21 +95,12 @@ impl Auth {
             })
             .await?;
         tx.users().record_login(user.id).await?;
+        tx.guessing().forget_failures(user.id).await?;
         let entry = Entry::success(Event::LoginSuccess, origin).by(user.id).on("session", id);
         self.record(&mut tx, entry).await?;
-        tx.commit().await?;
+        let ended = self.end_oldest_sessions(&mut tx, user.id, origin).await?;
+        self.commit_change(tx, &ended).await?;
         self.pair(&session, account.security_version, &family_key).map(Some)
-    }
-
-    async fn record_failure(&self, user: Option<&User>, origin: &Origin) -> Result<()> {
-        let mut tx = self.store.begin(Scope::Service(Service::Login)).await?;
-        let entry = Entry::failure(Event::LoginFailure, origin);
-        let entry = match user {
-            Some(user) => entry.by(user.id),
-            None => entry,
-        };
-        self.record(&mut tx, entry).await?;
-        Ok(tx.commit().await?)
     }
 
     /// The tokens of a session's present step.

@@ -85,7 +85,7 @@ impl Auth {
         let session = principal.require_session()?;
         let user = self.profile(principal).await?;
         // A stolen token must not become a way to guess the password.
-        self.reserve(self.limits.account_name_window(&email_lookup(&user.email)).as_slice()).await?;
+        self.reserve_check("session", session).await?;
         let stored = {
             let mut tx = self.store.read(Scope::Account(principal.account)).await?;
             tx.users().password_hash(principal.account).await?

@@ -50,6 +50,8 @@ pub struct AuthSettings {
     pub hashing: PasswordHashing,
     /// Requests of one account at a time, in this process; 0: no limit.
     pub max_in_flight: u32,
+    /// Live sessions of one account; one more ends the oldest.
+    pub max_sessions: u32,
 }
 
 /// Where a request comes from, for the audit trail and the limits.
@@ -83,6 +85,7 @@ pub struct Auth {
     pub(crate) principals: PrincipalCache,
     pub(crate) freshness: Freshness,
     pub(crate) in_flight: InFlightCounter,
+    pub(crate) max_sessions: u32,
     pub(crate) model_access: ModelAccessCache,
     pub(crate) events: EventCounts,
 }
@@ -110,6 +113,7 @@ impl Auth {
             keyring: Keyring::default(),
             principals: PrincipalCache::new(),
             in_flight: InFlightCounter::new(settings.max_in_flight),
+            max_sessions: settings.max_sessions,
             events: EventCounts::new(),
             model_access: ModelAccessCache::default(),
             store,

@@ -19,6 +19,8 @@ use crate::{Auth, Error, Result};
 
 /// How long after a rotation the previous token still gets the same successor: an answer may be lost on the way.
 const RETRY_WINDOW: Duration = Duration::seconds(10);
+/// Why a session ends that its owner is done with.
+pub(crate) const LOGOUT: &str = "logout";
 const NO_REFRESH: Error = Error::InvalidCredential("this refresh token is not valid; log in again");
 
 impl Auth {
@@ -63,7 +65,7 @@ impl Auth {
     /// Ends the caller's own session.
     pub async fn logout(&self, principal: &Principal, origin: &Origin) -> Result<()> {
         let session = principal.require_session()?;
-        self.end_session(principal.account, session, "logout", origin).await
+        self.end_session(principal.account, session, LOGOUT, origin).await
     }
 
     /// Ends one of the caller's sessions.
@@ -99,6 +101,22 @@ impl Auth {
         let entry = Entry::success(Event::SessionEnded, origin).by(actor.account).on("account", account);
         self.record(&mut tx, entry.with(json!({"reason": reason, "sessions": ended.len()}))).await?;
         self.commit_change(tx, &[Watched::Account(account)]).await
+    }
+
+    /// Makes room for a session that begins: an account has no more live ones than the settings say.
+    pub(crate) async fn end_oldest_sessions(
+        &self,
+        tx: &mut Tx,
+        account: Uuid,
+        origin: &Origin,
+    ) -> Result<Vec<Watched>> {
+        let reason = "too_many_sessions";
+        let ended = tx.sessions().revoke_oldest(account, self.max_sessions, reason).await?;
+        for session in &ended {
+            let entry = Entry::success(Event::SessionEnded, origin).by(account).on("session", *session);
+            self.record(tx, entry.with(json!({"reason": reason}))).await?;
+        }
+        Ok(ended.into_iter().map(Watched::Session).collect())
     }
 
     /// The caller's live sessions.

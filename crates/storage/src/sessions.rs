@@ -20,6 +20,8 @@ pub struct NewSession {
     pub family_key: Vec<u8>,
     /// The address it was opened from.
     pub address: Option<String>,
+    /// The network of that address, by which the account will know it again.
+    pub network: Option<String>,
     /// What the client called itself.
     pub user_agent: Option<String>,
     /// When its owner proved who they are.
@@ -113,8 +115,8 @@ impl Sessions<'_> {
             optional Session,
             concat!(
                 "INSERT INTO sessions (id, account_id, family_key, seq, address, user_agent, created_at, \
-                 authenticated_at, idle_expires_at, expires_at) VALUES ($1, $2, $3, 0, $4, $5, $6, $7, $8, $9) \
-                 RETURNING ", session_columns!()
+                 authenticated_at, idle_expires_at, expires_at, network) \
+                 VALUES ($1, $2, $3, 0, $4, $5, $6, $7, $8, $9, $10) RETURNING ", session_columns!()
             ),
             new.id,
             new.account_id,
@@ -124,7 +126,8 @@ impl Sessions<'_> {
             now,
             new.authenticated_at,
             new.idle_expires_at,
-            new.expires_at
+            new.expires_at,
+            new.network.as_deref()
         )?;
         created
             .into_iter()
@@ -226,6 +229,23 @@ impl Sessions<'_> {
             except.unwrap_or(Uuid::nil()),
             now,
             reason
+        )
+    }
+
+    /// Ends the oldest live sessions of an account beyond the newest `keep`, and says which.
+    pub async fn revoke_oldest(&mut self, account: Uuid, keep: u32, reason: &str) -> Result<Vec<Uuid>> {
+        let now = self.tx.now();
+        query!(
+            self.tx,
+            values Uuid,
+            "UPDATE sessions SET revoked_at = $3, revoked_reason = $4 WHERE id IN (SELECT id FROM sessions \
+             WHERE account_id = $1 AND revoked_at IS NULL AND idle_expires_at > $3 AND expires_at > $3 \
+             ORDER BY id DESC LIMIT $5 OFFSET $2) RETURNING id",
+            account,
+            i64::from(keep),
+            now,
+            reason,
+            i64::MAX
         )
     }
 

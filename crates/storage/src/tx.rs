@@ -7,8 +7,8 @@ use chrono::{DateTime, Utc};
 use sqlx::{Postgres, Sqlite, Transaction};
 
 use crate::{
-    Accounts, ApiKeys, Audit, Changes, Error, Models, OneTimeTokens, Replicas, Result, Roles, Sessions,
-    Settings, SigningKeys, Usage, Users, query::query,
+    Accounts, ApiKeys, Audit, Changes, Error, Guessing, Models, OneTimeTokens, Replicas, Result, Roles,
+    Sessions, Settings, SigningKeys, Usage, Users, query::query,
 };
 
 /// The engine a transaction belongs to.
@@ -97,6 +97,8 @@ repositories! {
     users: Users,
     /// Roles and the permissions they carry.
     roles: Roles,
+    /// Attempts to guess passwords.
+    guessing: Guessing,
     /// Sessions, each a family of refresh tokens.
     sessions: Sessions,
     /// Keys that sign access tokens.

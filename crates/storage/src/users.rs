@@ -159,14 +159,15 @@ impl Users<'_> {
         )
     }
 
-    /// Sets or replaces the password's hash, given in PHC form.
+    /// Sets or replaces the password's hash, given in PHC form. Wrong ones are counted anew.
     pub async fn set_password(&mut self, id: Uuid, hash: &str) -> Result<()> {
         let now = self.tx.now();
         query!(
             self.tx,
             execute,
             "INSERT INTO credentials (account_id, kind, secret, updated_at) VALUES ($1, 'password', $2, $3) \
-             ON CONFLICT (account_id, kind) DO UPDATE SET secret = excluded.secret, updated_at = excluded.updated_at",
+             ON CONFLICT (account_id, kind) DO UPDATE SET secret = excluded.secret, failures = 0, \
+             updated_at = excluded.updated_at",
             id,
             hash,
             now

@@ -1,6 +1,13 @@
 //! Where a credential may stand: `Authorization: Bearer` or `X-API-Key`, once, and never in a URL.
 
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+
+use actix_web::dev::Payload;
 use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderName};
+use actix_web::{FromRequest, HttpRequest};
+
+use secrecy::SecretString;
 
 use crate::error::{ApiError, Code, Result};
 
@@ -40,4 +47,16 @@ fn bearer(text: &str) -> Result<&str> {
         );
     }
     Ok(credential)
+}
+
+/// The credential that a request to a public route carries though it need not; none also where it cannot be read.
+pub struct HeldToken(pub Option<SecretString>);
+
+impl FromRequest for HeldToken {
+    type Error = Infallible;
+    type Future = Ready<std::result::Result<Self, Infallible>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(Ok(Self(read(request.headers()).ok().map(Into::into))))
+    }
 }

@@ -20,6 +20,7 @@ use futures_util::FutureExt;
 use caller::Proof;
 pub(crate) use caller::account;
 pub use caller::{Caller, FirstArgument, Fresh, Own, Person, Requirement, Visitor, permission};
+pub use credential::HeldToken;
 pub use rate_headers::{whole_seconds, write as write_rate_headers};
 
 use crate::app::App;

@@ -19,7 +19,8 @@ pub struct LimitSettings {
     /// Everything per account and hour.
     #[arg(long = "RATE_LIMIT_PER_HOUR", default_value_t = 1000)]
     pub rate_limit_per_hour: u32,
-    /// Login attempts per minute, per address and per account name.
+    /// Login attempts per minute: per address, per account name and network, and per account from networks that it does
+    /// not know.
     #[arg(long = "RATE_LIMIT_LOGIN_PER_MINUTE", default_value_t = 5)]
     pub rate_limit_login_per_minute: u32,
     /// Registrations per address and minute.
@@ -31,4 +32,7 @@ pub struct LimitSettings {
     /// Requests of one account running at a time in this process.
     #[arg(long = "MAX_IN_FLIGHT_PER_CALLER", default_value_t = 64)]
     pub max_in_flight_per_caller: u32,
+    /// Live sessions of one account; one more ends the oldest.
+    #[arg(long = "MAX_SESSIONS_PER_ACCOUNT", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub max_sessions_per_account: u32,
 }

@@ -11,7 +11,7 @@ use super::users::{UserView, check_name};
 use crate::app::App;
 use crate::error::{ApiError, Code, Result};
 use crate::extract::Json;
-use crate::guard::{Caller, Person, Visitor};
+use crate::guard::{Caller, HeldToken, Person, Visitor};
 use crate::settings::Registration;
 
 /// An account to make.
@@ -101,11 +101,17 @@ pub async fn register(visitor: Visitor, app: web::Data<App>, body: Json<Register
     Ok((web::Json(UserView::from(user)), StatusCode::CREATED))
 }
 
-/// Open a session.
+/// Open a session. A client that still has an access token of the account may send it along: then it is not held up
+/// by what others try.
 #[utoipa::path(post, path = "/api/v1/auth/login", tag = "auth", request_body = Login,
     responses((status = 200, body = Tokens), (status = 401, description = "Wrong address or password")))]
-pub async fn login(visitor: Visitor, app: web::Data<App>, body: Json<Login>) -> Result<web::Json<Tokens>> {
-    let credentials = auth::Credentials { email: body.0.email, password: body.0.password };
+pub async fn login(
+    visitor: Visitor,
+    app: web::Data<App>,
+    held: HeldToken,
+    body: Json<Login>,
+) -> Result<web::Json<Tokens>> {
+    let credentials = auth::Credentials { email: body.0.email, password: body.0.password, held: held.0 };
     Ok(web::Json(app.auth.login(credentials, &visitor.origin).await?.into()))
 }
 

@@ -10,6 +10,7 @@ mod changes;
 mod ephemeral;
 mod ephemeral_outage;
 mod ephemeral_twins;
+mod guessing;
 mod models;
 mod one_time;
 mod sessions;

@@ -11,6 +11,7 @@ async fn open(world: &World, account: Uuid) -> Uuid {
         account_id: account,
         family_key: vec![0, 159, 146, 150],
         address: Some("203.0.113.7".into()),
+        network: Some("203.0.113.7".into()),
         user_agent: None,
         authenticated_at: world.now(),
         idle_expires_at: world.in_hours(1),

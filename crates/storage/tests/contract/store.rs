@@ -75,6 +75,7 @@ on_both_stores! {
             account_id: ada,
             family_key: vec![],
             address: None,
+            network: None,
             user_agent: None,
             authenticated_at: world.now(),
             idle_expires_at: world.in_hours(1),

@@ -100,3 +100,11 @@ pub async fn end_sessions(caller: Caller<UsersManage>, app: web::Data<App>, id: 
     app.auth.end_sessions_of(&caller.principal, id.0, &caller.origin).await?;
     Ok(HttpResponse::NoContent().finish())
 }
+
+/// Let an account be logged in to at once, however often a wrong password was tried.
+#[utoipa::path(post, path = "/api/v1/admin/users/{id}/unlock", tag = "admin", params(("id" = Uuid, Path)),
+    responses((status = 204, description = "Unlocked"), (status = 404, description = "No such account")))]
+pub async fn unlock(caller: Caller<UsersManage>, app: web::Data<App>, id: Id) -> Result<HttpResponse> {
+    app.auth.unlock_user(&caller.principal, id.0, &caller.origin).await?;
+    Ok(HttpResponse::NoContent().finish())
+}

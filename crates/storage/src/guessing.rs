@@ -1,0 +1,68 @@
+//! What is remembered of attempts to guess a password: how many failed in a row, and which networks an account knows.
+
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use crate::query::query;
+use crate::{Result, Tx};
+
+/// How an account stands towards one more attempt to log in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromRow)]
+pub struct GuessStanding {
+    /// Wrong passwords in a row.
+    pub failures: i64,
+    /// Whether a session of the account was opened from the network.
+    pub familiar: bool,
+}
+
+/// Queries on attempts to guess. An account that does not exist costs the same statements as one that does.
+pub struct Guessing<'tx> {
+    pub(crate) tx: &'tx mut Tx,
+}
+
+impl Guessing<'_> {
+    /// How an account stands towards an attempt from `network`. A session that was ended before its time makes its
+    /// network familiar only where that was for the reason `harmless`.
+    pub async fn standing(
+        &mut self,
+        account: Uuid,
+        network: Option<&str>,
+        harmless: &str,
+    ) -> Result<GuessStanding> {
+        let standing = query!(
+            self.tx,
+            optional GuessStanding,
+            "SELECT COALESCE((SELECT failures FROM credentials WHERE account_id = $1 AND kind = 'password'), 0) \
+             AS failures, EXISTS (SELECT 1 FROM sessions WHERE account_id = $1 AND network = $2 \
+             AND (revoked_at IS NULL OR revoked_reason = $3)) AS familiar",
+            account,
+            network,
+            harmless
+        )?;
+        standing.ok_or_else(|| crate::Error::inconsistent("a query without a table gave no row"))
+    }
+
+    /// Counts a wrong password, up to `most`.
+    pub async fn count_failure(&mut self, account: Uuid, most: i64) -> Result<()> {
+        query!(
+            self.tx,
+            execute,
+            "UPDATE credentials SET failures = failures + 1 \
+             WHERE account_id = $1 AND kind = 'password' AND failures < $2",
+            account,
+            most
+        )?;
+        Ok(())
+    }
+
+    /// Begins anew: the password was right, or an administrator says so.
+    pub async fn forget_failures(&mut self, account: Uuid) -> Result<()> {
+        query!(
+            self.tx,
+            execute,
+            "UPDATE credentials SET failures = 0 WHERE account_id = $1 AND kind = 'password' AND failures > 0",
+            account
+        )?;
+        Ok(())
+    }
+}

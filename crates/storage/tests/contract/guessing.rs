@@ -1,0 +1,76 @@
+use storage::{GuessStanding, NewSession};
+use uuid::Uuid;
+
+use crate::world::{World, next_id, on_both_stores};
+
+const HOME: &str = "203.0.113.7";
+
+async fn session_from(world: &World, account: Uuid, network: Option<&str>) -> Uuid {
+    let new = NewSession {
+        id: next_id(),
+        account_id: account,
+        family_key: vec![1],
+        address: None,
+        network: network.map(str::to_owned),
+        user_agent: None,
+        authenticated_at: world.now(),
+        idle_expires_at: world.in_hours(1),
+        expires_at: world.in_hours(3),
+    };
+    let mut tx = world.begin().await;
+    tx.sessions().create(&new).await.unwrap();
+    tx.commit().await.unwrap();
+    new.id
+}
+
+on_both_stores! {
+    async fn failures_are_counted_up_to_a_bound_and_forgotten(world) {
+        let ada = world.person("ada", "user").await.id;
+        let mut tx = world.begin().await;
+        tx.guessing().count_failure(ada, 3).await.unwrap();
+        assert_eq!(tx.guessing().standing(ada, None, "").await.unwrap().failures, 0, "without a password");
+        tx.users().set_password(ada, "$argon2id$one").await.unwrap();
+        for expected in [1, 2, 3, 3, 3] {
+            tx.guessing().count_failure(ada, 3).await.unwrap();
+            assert_eq!(tx.guessing().standing(ada, None, "").await.unwrap().failures, expected);
+        }
+        tx.guessing().forget_failures(ada).await.unwrap();
+        assert_eq!(tx.guessing().standing(ada, None, "").await.unwrap().failures, 0);
+        tx.guessing().count_failure(ada, i64::MAX).await.unwrap();
+        tx.users().set_password(ada, "$argon2id$two").await.unwrap();
+        assert_eq!(tx.guessing().standing(ada, None, "").await.unwrap().failures, 0, "a new password");
+        tx.guessing().count_failure(next_id(), 3).await.unwrap();
+        tx.guessing().forget_failures(next_id()).await.unwrap();
+    }
+
+    async fn a_network_is_familiar_to_the_account_that_had_a_session_from_it(world) {
+        let (ada, eve) = (world.person("ada", "user").await.id, world.person("eve", "user").await.id);
+        let first = session_from(world, ada, Some(HOME)).await;
+        session_from(world, ada, None).await;
+        let mut tx = world.begin().await;
+        let standing = tx.guessing().standing(ada, Some(HOME), "logout").await.unwrap();
+        assert_eq!(standing, GuessStanding { failures: 0, familiar: true });
+        for (account, network) in [(ada, Some("203.0.113.8")), (ada, None), (eve, Some(HOME)), (next_id(), Some(HOME))] {
+            assert!(!tx.guessing().standing(account, network, "logout").await.unwrap().familiar, "{network:?}");
+        }
+        tx.sessions().revoke(first, "logout").await.unwrap();
+        assert!(tx.guessing().standing(ada, Some(HOME), "logout").await.unwrap().familiar, "ended as it should");
+        assert!(!tx.guessing().standing(ada, Some(HOME), "else").await.unwrap().familiar, "ended for another reason");
+    }
+
+    async fn the_oldest_live_sessions_make_room(world) {
+        let (ada, eve) = (world.person("ada", "user").await.id, world.person("eve", "user").await.id);
+        let mut sessions = Vec::new();
+        for _ in 0..4 {
+            sessions.push(session_from(world, ada, None).await);
+        }
+        let other = session_from(world, eve, None).await;
+        let mut tx = world.begin().await;
+        tx.sessions().revoke(sessions[3], "logout").await.unwrap();
+        assert!(tx.sessions().revoke_oldest(ada, 3, "room").await.unwrap().is_empty(), "three are live");
+        assert_eq!(tx.sessions().revoke_oldest(ada, 1, "room").await.unwrap().len(), 2);
+        let live = tx.sessions().list(ada, &storage::PageRequest::default()).await.unwrap();
+        assert_eq!(live.items.iter().map(|session| session.id).collect::<Vec<_>>(), [sessions[2]]);
+        assert!(tx.sessions().find(other).await.unwrap().unwrap().revoked_at.is_none());
+    }
+}
