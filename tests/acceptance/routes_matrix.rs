@@ -83,6 +83,18 @@ const ROUTES: &str = "\
     DELETE /api/v1/admin/users/{id} users:manage
     DELETE /api/v1/admin/users/{id}/sessions users:manage
     POST /api/v1/admin/users/{id}/unlock users:manage
+    GET /api/v1/admin/api-keys keys:read
+    DELETE /api/v1/admin/api-keys/{id} keys:manage
+    GET /api/v1/admin/service-accounts users:read
+    POST /api/v1/admin/service-accounts users:manage
+    GET /api/v1/admin/service-accounts/{id} users:read
+    PUT /api/v1/admin/service-accounts/{id} users:manage
+    DELETE /api/v1/admin/service-accounts/{id} users:manage
+    GET /api/v1/admin/service-accounts/{id}/api-keys keys:read
+    POST /api/v1/admin/service-accounts/{id}/api-keys keys:manage
+    PUT /api/v1/admin/service-accounts/{id}/api-keys/{key_id} keys:manage
+    DELETE /api/v1/admin/service-accounts/{id}/api-keys/{key_id} keys:manage
+    POST /api/v1/admin/service-accounts/{id}/api-keys/{key_id}/rotate keys:manage
     GET /api/v1/admin/roles roles:manage
     POST /api/v1/admin/roles roles:manage
     PUT /api/v1/admin/roles/{name} roles:manage
@@ -132,7 +144,12 @@ impl Operation {
     /// Sends what is well-formed as far as the path goes, and never good enough to change anything.
     #[track_caller]
     fn ask(&self, client: &Client) -> Reply {
-        let path = self.path.replace("{id}", NOBODY).replace("{name}", "digits").replace("{version}", "1");
+        let path = self
+            .path
+            .replace("{id}", NOBODY)
+            .replace("{key_id}", NOBODY)
+            .replace("{name}", "digits")
+            .replace("{version}", "1");
         match self.body.as_object().and_then(|kinds| kinds.keys().next()) {
             Some(kind) => client.send(&self.method, &path, Some(kind), b"{}"),
             None => client.send(&self.method, &path, None, b""),
@@ -274,7 +291,7 @@ promise! {
                 continue;
             }
             let path =
-                operation.path.replace("{id}", NOBODY).replace("{name}", "digits").replace("{version}", "1");
+                operation.path.replace("{id}", NOBODY).replace("{key_id}", NOBODY).replace("{name}", "digits").replace("{version}", "1");
             let reply = server.anon().send(&operation.method, &path, Some("text/plain"), b"not { json");
             assert_eq!(reply.status, 401, "{}: {}", operation.name(), reply.text());
             let reply = reader.api.send(&operation.method, &path, Some("text/plain"), b"not { json");

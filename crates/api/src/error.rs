@@ -62,6 +62,7 @@ codes! {
     EmailTaken = 409 "email_taken" "This e-mail address has an account";
     RoleTaken = 409 "role_taken" "There is a role of this name";
     RoleInUse = 409 "role_in_use" "Accounts have this role";
+    TooManyKeys = 409 "too_many_keys" "As many keys as may be";
     LastAdministrator = 409 "last_administrator" "The last administrator stays";
     TooLarge = 413 "too_large" "Too large";
     UnsupportedMediaType = 415 "unsupported_media_type" "Unsupported media type";
@@ -220,6 +221,7 @@ impl From<auth::Error> for ApiError {
             auth::Error::EmailTaken => sentence(Code::EmailTaken),
             auth::Error::RoleTaken => sentence(Code::RoleTaken),
             auth::Error::RoleInUse => sentence(Code::RoleInUse),
+            auth::Error::TooManyKeys => sentence(Code::TooManyKeys),
             auth::Error::LastAdministrator => sentence(Code::LastAdministrator),
             auth::Error::Invalid(violations) => {
                 let mut error = Self::new(Code::ValidationFailed, "Some fields are not valid; see errors.");

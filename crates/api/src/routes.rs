@@ -190,6 +190,9 @@ routes! {
     Read      v1::models             => list show;
     Infer     v1::models             => predict;
     Read      v1::admin::users       => list show change delete end_sessions unlock;
+    Read      v1::admin::api_keys    => list revoke;
+    Read      v1::admin::service_accounts => list create show change delete;
+    Read      v1::admin::service_keys => list create change rotate revoke;
     Read      v1::admin::roles       => list create change delete;
     Read      v1::admin::models      => policy set_access grant revoke_from_account revoke_from_role;
     Exempt    oip::rest              => live ready;

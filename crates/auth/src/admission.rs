@@ -80,10 +80,8 @@ impl Auth {
             let principal = self.authenticate(credential).await?;
             let permitted = || permission.map_or(Ok(()), |permission| principal.require(permission));
             let allowed = principal.admits(address).and_then(|()| permitted());
-            match self
-                .verdict(&principal.watched_checks(), Subject::Account(principal.account), class)
-                .await?
-            {
+            let windows = self.limits.windows_of(&principal, class);
+            match self.decide(&principal.watched_checks(), &windows).await? {
                 Verdict::Admitted(windows) => {
                     // Told only now: a refusal counts like any request, and was not decided on stale knowledge.
                     let allowed = allowed.inspect_err(|_| self.events.count(Event::PermissionDenied));
@@ -110,7 +108,7 @@ impl Auth {
 
     /// Counts a caller without a credential.
     pub async fn admit_visitor(&self, address: IpAddr, class: LimitClass) -> Result<Vec<AllowanceState>> {
-        match self.verdict(&[], Subject::Address(address), class).await? {
+        match self.decide(&[], &self.limits.windows(class, Subject::Address(address))).await? {
             Verdict::Admitted(windows) => Ok(windows),
             Verdict::Throttled(throttle) => Err(Error::Throttled(throttle)),
             Verdict::Stale => Ok(Vec::new()),
@@ -134,10 +132,6 @@ impl Auth {
                 windows: Vec::new(),
             })
         })
-    }
-
-    async fn verdict(&self, fresh: &[(String, i64)], subject: Subject, class: LimitClass) -> Result<Verdict> {
-        self.decide(fresh, &self.limits.windows(class, subject)).await
     }
 
     async fn decide(&self, fresh: &[(String, i64)], windows: &[Window]) -> Result<Verdict> {

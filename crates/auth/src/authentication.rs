@@ -66,6 +66,7 @@ impl Auth {
             grants,
             security_version: account.security_version,
             networks: None,
+            limits: None,
             seen,
             good_until: expires.min(now + CACHED_FOR),
         })
@@ -102,6 +103,7 @@ impl Auth {
             networks: key
                 .allowed_ips
                 .map(|networks| networks.iter().filter_map(|text| network(text)).collect()),
+            limits: key.limits,
             seen,
             good_until: ends.into_iter().flatten().min().unwrap_or(now),
         })

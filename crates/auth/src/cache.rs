@@ -80,6 +80,7 @@ mod tests {
             security_version: 0,
             grants: Vec::new(),
             networks: None,
+            limits: None,
             seen: 0,
             good_until: DateTime::UNIX_EPOCH,
         })

@@ -47,13 +47,7 @@ impl Auth {
         let (mut tx, own) = self.begin_administration(actor, Permission::UsersManage).await?;
         keep_to_equals(&mut tx, own, id).await?;
         if let Some(role) = &change.role {
-            let unknown = || Error::invalid("role", "there is no role of this name");
-            let role = tx.roles().find(role).await?.ok_or_else(unknown)?;
-            if !Permissions::from_names(&role.permissions).is_subset(own) {
-                return Err(Error::Refused(
-                    "nobody can give a role that may do more than they may themselves",
-                ));
-            }
+            may_give(&mut tx, own, role).await?;
         }
         let loses_admin = change.active == Some(false)
             || change.role.as_deref().is_some_and(|role| role != Role::Admin.name());
@@ -88,12 +82,29 @@ impl Auth {
 }
 
 /// Refuses to touch an account that may do more than the actor: or managing users would be a way to every permission.
-pub(crate) async fn keep_to_equals(tx: &mut storage::Tx, own: Permissions, account: Uuid) -> Result<()> {
+/// Answers what it may do.
+pub(crate) async fn keep_to_equals(
+    tx: &mut storage::Tx,
+    own: Permissions,
+    account: Uuid,
+) -> Result<Permissions> {
     let account = tx.accounts().standing(account).await?.ok_or(Error::NotFound)?;
-    if Permissions::from_names(&account.permissions).is_subset(own) {
-        Ok(())
+    let permissions = Permissions::from_names(&account.permissions);
+    if permissions.is_subset(own) {
+        Ok(permissions)
     } else {
         Err(Error::Refused("this account may do more than you may"))
+    }
+}
+
+/// Refuses to give a role that there is not, or that may do more than the actor.
+pub(crate) async fn may_give(tx: &mut storage::Tx, own: Permissions, role: &str) -> Result<()> {
+    let unknown = || Error::invalid("role", "there is no role of this name");
+    let role = tx.roles().find(role).await?.ok_or_else(unknown)?;
+    if Permissions::from_names(&role.permissions).is_subset(own) {
+        Ok(())
+    } else {
+        Err(Error::Refused("nobody can give a role that may do more than they may themselves"))
     }
 }
 

@@ -58,6 +58,9 @@ pub enum Error {
     /// The role cannot go while accounts have it.
     #[error("accounts have this role; give them another one first")]
     RoleInUse,
+    /// The account has as many live keys as it may.
+    #[error("the account has as many live keys as it may; revoke one first")]
+    TooManyKeys,
     /// The act would leave nobody who can administer the installation.
     #[error("this is the last active administrator; make another one first")]
     LastAdministrator,

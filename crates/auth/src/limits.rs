@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use crate::principal::{Credential, Principal};
+
 /// Requests a window; 0 switches that window off.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -84,6 +86,24 @@ impl Limits {
             .flatten()
             .filter(|window| window.limit > 0)
             .collect()
+    }
+
+    /// The windows that a caller's request is counted in: the account's, and those of a key that has its own.
+    pub(crate) fn windows_of(&self, principal: &Principal, class: LimitClass) -> Vec<Window> {
+        let mut windows = self.windows(class, Subject::Account(principal.account));
+        if let (Credential::ApiKey { id }, Some(limits)) = (principal.credential, principal.limits) {
+            let window = |name, limit: Option<u32>, period| {
+                limit.map(|limit| Window {
+                    name,
+                    key: format!("window:{name}:{}", id.simple()),
+                    limit,
+                    period,
+                })
+            };
+            windows.extend(window("key", limits.requests_per_minute, MINUTE));
+            windows.extend(window("key-hour", limits.requests_per_hour, HOUR));
+        }
+        windows
     }
 
     /// A window of attempts to prove who one is, unless it is switched off.

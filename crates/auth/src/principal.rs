@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use chrono::{DateTime, Duration, Utc};
 use ipnet::IpNet;
+use storage::KeyLimits;
 use uuid::Uuid;
 
 use crate::access::{Permission, Permissions};
@@ -44,6 +45,8 @@ pub struct Principal {
     pub(crate) grants: Vec<String>,
     /// The networks a key may be used from.
     pub(crate) networks: Option<Vec<IpNet>>,
+    /// What a key is held to besides its account's limits.
+    pub(crate) limits: Option<KeyLimits>,
     /// The account's security version when this was read.
     pub(crate) security_version: i64,
     /// The change feed's number when this was read.

@@ -2,7 +2,7 @@
 
 use secrecy::SecretString;
 use serde_json::json;
-use storage::{NewUser, Scope, Service, User, UserUpdate};
+use storage::{NewUser, Scope, Service, ServiceAccount, User, UserUpdate};
 use uuid::Uuid;
 
 use crate::access::Role;
@@ -23,6 +23,15 @@ pub struct NewUserRequest {
     pub name: String,
     /// The password wished for.
     pub password: SecretString,
+}
+
+/// Whoever is behind an account.
+#[derive(Debug)]
+pub enum Profile {
+    /// A person.
+    Person(User),
+    /// A program.
+    Service(ServiceAccount),
 }
 
 /// The form in which an address is looked up: without surrounding space, in lower case.
@@ -55,10 +64,14 @@ impl Auth {
         Ok(created)
     }
 
-    /// The caller's own profile.
-    pub async fn profile(&self, principal: &Principal) -> Result<User> {
+    /// The caller's own profile: a person's, or a service account's where a key of one asks.
+    pub async fn profile(&self, principal: &Principal) -> Result<Profile> {
         let mut tx = self.store.read(Scope::Account(principal.account)).await?;
-        tx.users().find(principal.account).await?.ok_or(Error::NotFound)
+        if let Some(user) = tx.users().find(principal.account).await? {
+            return Ok(Profile::Person(user));
+        }
+        let service = tx.service_accounts().find(principal.account).await?;
+        service.map(Profile::Service).ok_or(Error::NotFound)
     }
 
     /// Changes the caller's own name.
@@ -83,7 +96,7 @@ impl Auth {
         origin: &Origin,
     ) -> Result<()> {
         let session = principal.require_session()?;
-        let user = self.profile(principal).await?;
+        let Profile::Person(user) = self.profile(principal).await? else { return Err(Error::NotFound) };
         // A stolen token must not become a way to guess the password.
         self.reserve_check("session", session).await?;
         let stored = {

@@ -52,6 +52,8 @@ pub struct AuthSettings {
     pub max_in_flight: u32,
     /// Live sessions of one account; one more ends the oldest.
     pub max_sessions: u32,
+    /// Live API keys of one account; one more is refused.
+    pub max_keys: u32,
 }
 
 /// Where a request comes from, for the audit trail and the limits.
@@ -86,6 +88,7 @@ pub struct Auth {
     pub(crate) freshness: Freshness,
     pub(crate) in_flight: InFlightCounter,
     pub(crate) max_sessions: u32,
+    pub(crate) max_keys: u32,
     pub(crate) model_access: ModelAccessCache,
     pub(crate) events: EventCounts,
 }
@@ -114,6 +117,7 @@ impl Auth {
             principals: PrincipalCache::new(),
             in_flight: InFlightCounter::new(settings.max_in_flight),
             max_sessions: settings.max_sessions,
+            max_keys: settings.max_keys,
             events: EventCounts::new(),
             model_access: ModelAccessCache::default(),
             store,

@@ -2,6 +2,7 @@
 //! another.
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 use sqlx::types::Json;
 use uuid::Uuid;
@@ -9,6 +10,15 @@ use uuid::Uuid;
 use crate::query::query;
 use crate::text::debug_only;
 use crate::{AccountStanding, Page, PageRequest, Result, Tx};
+
+/// Requests that a key is held to, besides what its account is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyLimits {
+    /// In a minute; none: as its account.
+    pub requests_per_minute: Option<u32>,
+    /// In an hour; none: as its account.
+    pub requests_per_hour: Option<u32>,
+}
 
 /// An API key to be.
 #[derive(Clone)]
@@ -27,6 +37,8 @@ pub struct NewApiKey {
     pub models: Option<Vec<String>>,
     /// The networks it may be used from; none: any.
     pub allowed_ips: Option<Vec<String>>,
+    /// What it is held to; none: as its account.
+    pub limits: Option<KeyLimits>,
     /// When it stops working; none: never.
     pub expires_at: Option<DateTime<Utc>>,
     /// The hash of its secret.
@@ -55,6 +67,9 @@ pub struct ApiKey {
     /// The networks it may be used from; none: any.
     #[sqlx(json(nullable))]
     pub allowed_ips: Option<Vec<String>>,
+    /// What it is held to; none: as its account.
+    #[sqlx(json(nullable))]
+    pub limits: Option<KeyLimits>,
     /// When it was made.
     pub created_at: DateTime<Utc>,
     /// When it stops working; none: never.
@@ -78,6 +93,8 @@ pub struct ApiKeyUpdate {
     pub models: Option<Option<Vec<String>>>,
     /// The networks it may be used from; `Some(None)` lifts the restriction.
     pub allowed_ips: Option<Option<Vec<String>>>,
+    /// What it is held to; `Some(None)`: as its account.
+    pub limits: Option<Option<KeyLimits>>,
     /// When it stops working; `Some(None)` means never.
     pub expires_at: Option<Option<DateTime<Utc>>>,
 }
@@ -122,7 +139,7 @@ struct StandingRow {
 macro_rules! key_columns {
     () => {
         "api_keys.id, api_keys.public_id, api_keys.account_id, api_keys.name, api_keys.scopes, api_keys.models, \
-         api_keys.allowed_ips, api_keys.created_at, api_keys.expires_at, api_keys.revoked_at, \
+         api_keys.allowed_ips, api_keys.limits, api_keys.created_at, api_keys.expires_at, api_keys.revoked_at, \
          api_keys.last_used_at, api_keys.last_used_address"
     };
 }
@@ -140,7 +157,7 @@ impl ApiKeys<'_> {
             self.tx,
             execute,
             "INSERT INTO api_keys (id, public_id, account_id, name, scopes, models, allowed_ips, created_at, \
-             updated_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9)",
+             updated_at, expires_at, limits) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9, $10)",
             new.id,
             &new.public_id,
             new.account_id,
@@ -149,7 +166,8 @@ impl ApiKeys<'_> {
             new.models.as_ref().map(Json),
             new.allowed_ips.as_ref().map(Json),
             now,
-            new.expires_at
+            new.expires_at,
+            new.limits.map(Json)
         )?;
         self.insert_secret(new.id, 0, &new.secret_hash).await?;
         Ok(ApiKey {
@@ -160,6 +178,7 @@ impl ApiKeys<'_> {
             scopes: new.scopes.clone(),
             models: new.models.clone(),
             allowed_ips: new.allowed_ips.clone(),
+            limits: new.limits,
             created_at: now,
             expires_at: new.expires_at,
             revoked_at: None,
@@ -195,6 +214,41 @@ impl ApiKeys<'_> {
         Ok(page.page(keys, |key| key.id))
     }
 
+    /// The keys that were not revoked, of everyone or of one account, newest first.
+    pub async fn list_all(&mut self, account: Option<Uuid>, page: &PageRequest) -> Result<Page<ApiKey>> {
+        let keys = query!(
+            self.tx,
+            all ApiKey,
+            concat!(
+                "SELECT ", key_columns!(), " FROM api_keys WHERE id < $1 AND revoked_at IS NULL \
+                 AND (NOT $2 OR account_id = $3) ORDER BY id DESC LIMIT $4"
+            ),
+            page.below(),
+            account.is_some(),
+            account.unwrap_or_default(),
+            page.rows()
+        )?;
+        Ok(page.page(keys, |key| key.id))
+    }
+
+    /// Whose a key is.
+    pub async fn owner(&mut self, id: Uuid) -> Result<Option<Uuid>> {
+        query!(self.tx, value Uuid, "SELECT account_id FROM api_keys WHERE id = $1", id)
+    }
+
+    /// How many keys of an account could be used now, or once its owner may again.
+    pub async fn live_count(&mut self, account: Uuid) -> Result<i64> {
+        let now = self.tx.now();
+        query!(
+            self.tx,
+            one i64,
+            "SELECT COUNT(*) FROM api_keys WHERE account_id = $1 AND revoked_at IS NULL \
+             AND (expires_at IS NULL OR expires_at > $2)",
+            account,
+            now
+        )
+    }
+
     /// Changes a key of an account. None: it has no such key, or the key was revoked.
     pub async fn update(&mut self, account: Uuid, id: Uuid, update: &ApiKeyUpdate) -> Result<Option<ApiKey>> {
         let now = self.tx.now();
@@ -205,7 +259,8 @@ impl ApiKeys<'_> {
                 "UPDATE api_keys SET name = COALESCE($3, name), scopes = COALESCE($4, scopes), \
                  models = CASE WHEN $5 THEN $6 ELSE models END, \
                  allowed_ips = CASE WHEN $7 THEN $8 ELSE allowed_ips END, \
-                 expires_at = CASE WHEN $9 THEN $10 ELSE expires_at END, updated_at = $11 \
+                 expires_at = CASE WHEN $9 THEN $10 ELSE expires_at END, \
+                 limits = CASE WHEN $12 THEN $13 ELSE limits END, updated_at = $11 \
                  WHERE account_id = $1 AND id = $2 AND revoked_at IS NULL RETURNING ", key_columns!()
             ),
             account,
@@ -218,7 +273,9 @@ impl ApiKeys<'_> {
             update.allowed_ips.as_ref().and_then(Option::as_ref).map(Json),
             update.expires_at.is_some(),
             update.expires_at.flatten(),
-            now
+            now,
+            update.limits.is_some(),
+            update.limits.flatten().map(Json)
         )
     }
 

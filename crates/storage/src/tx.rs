@@ -8,7 +8,7 @@ use sqlx::{Postgres, Sqlite, Transaction};
 
 use crate::{
     Accounts, ApiKeys, Audit, Changes, Error, Guessing, Models, OneTimeTokens, Replicas, Result, Roles,
-    Sessions, Settings, SigningKeys, Usage, Users, query::query,
+    ServiceAccounts, Sessions, Settings, SigningKeys, Usage, Users, query::query,
 };
 
 /// The engine a transaction belongs to.
@@ -95,6 +95,8 @@ repositories! {
     accounts: Accounts,
     /// People and their credentials.
     users: Users,
+    /// Accounts of programs.
+    service_accounts: ServiceAccounts,
     /// Roles and the permissions they carry.
     roles: Roles,
     /// Attempts to guess passwords.

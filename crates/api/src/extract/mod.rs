@@ -10,4 +10,4 @@ pub use body::InferBody;
 pub use form::Form;
 pub use images::Images;
 pub use json::Json;
-pub use parameters::{Id, ModelVersion, Name, PageParameters, Parameters, RoleName, page};
+pub use parameters::{Id, KeyId, ModelVersion, Name, PageParameters, Parameters, RoleName, page};

@@ -15,6 +15,9 @@ use crate::error::{ApiError, Code, Result};
 /// `{id}` of the path; what is no UUID names nothing.
 pub struct Id(pub Uuid);
 
+/// `{key_id}` of the path.
+pub struct KeyId(pub Uuid);
+
 /// `{name}` of the path, of a model or a role.
 pub struct Name(pub String);
 
@@ -62,14 +65,23 @@ fn segment<'a>(request: &'a HttpRequest, name: &str) -> &'a str {
     request.match_info().get(name).unwrap_or_default()
 }
 
-impl FromRequest for Id {
-    type Error = ApiError;
-    type Future = Ready<Result<Self>>;
+macro_rules! ids {
+    ($($argument:ident = $name:literal;)*) => { $(
+        impl FromRequest for $argument {
+            type Error = ApiError;
+            type Future = Ready<Result<Self>>;
 
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let id = Uuid::parse_str(segment(request, "id")).map(Self);
-        ready(id.map_err(|_| ApiError::new(Code::NotFound, "There is nothing with this id.")))
-    }
+            fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+                let id = Uuid::parse_str(segment(request, $name)).map(Self);
+                ready(id.map_err(|_| ApiError::new(Code::NotFound, "There is nothing with this id.")))
+            }
+        }
+    )* };
+}
+
+ids! {
+    Id = "id";
+    KeyId = "key_id";
 }
 
 /// Nothing here has a control character in its name.

@@ -49,12 +49,12 @@ impl Access for Own {
     const PERMISSION: Option<Permission> = None;
 }
 
-/// What only the person decides, such as their keys and sessions: any caller with an access token.
+/// What only a person decides, such as about keys and sessions: as `A`, with an access token.
 #[derive(Debug)]
-pub struct Person;
+pub struct Person<A: Access = Own>(PhantomData<A>);
 
-impl Access for Person {
-    const PERMISSION: Option<Permission> = None;
+impl<A: Access> Access for Person<A> {
+    const PERMISSION: Option<Permission> = A::PERMISSION;
     const PERSON: bool = true;
 }
 
@@ -84,7 +84,7 @@ pub mod permission {
         )* };
     }
 
-    types! { ModelsRead ModelsInfer ModelsManage RolesManage UsersRead UsersManage }
+    types! { KeysManage KeysRead ModelsRead ModelsInfer ModelsManage RolesManage UsersRead UsersManage }
 }
 
 /// Left by the guards in the request.

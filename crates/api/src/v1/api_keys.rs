@@ -2,6 +2,7 @@
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, Responder, web};
+use auth::KeysOf;
 use chrono::{DateTime, Utc};
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -19,6 +20,32 @@ use crate::guard::{Caller, Fresh, Person};
 
 /// Longest lists in a key.
 const MAX_ENTRIES: u64 = 100;
+/// The highest limit of a key's own.
+const MAX_REQUESTS: u32 = 1_000_000;
+
+/// Requests that a key is held to. They count besides its account's limits and never widen them.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeyLimits {
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    requests_per_minute: Option<u32>,
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    requests_per_hour: Option<u32>,
+}
+
+impl From<storage::KeyLimits> for KeyLimits {
+    fn from(limits: storage::KeyLimits) -> Self {
+        let storage::KeyLimits { requests_per_minute, requests_per_hour } = limits;
+        Self { requests_per_minute, requests_per_hour }
+    }
+}
+
+impl From<KeyLimits> for storage::KeyLimits {
+    fn from(limits: KeyLimits) -> Self {
+        let KeyLimits { requests_per_minute, requests_per_hour } = limits;
+        Self { requests_per_minute, requests_per_hour }
+    }
+}
 
 /// A key to make.
 #[derive(Debug, Deserialize, ToSchema, Validate)]
@@ -43,6 +70,9 @@ pub struct NewKey {
     /// The only addresses or CIDR blocks that it may be used from; null: any.
     #[validate(length(max = MAX_ENTRIES, message = "use at most 100"))]
     allowed_ips: Option<Vec<String>>,
+    /// What it is held to besides its account's limits; null: nothing.
+    #[validate(custom(function = check_limits))]
+    limits: Option<KeyLimits>,
 }
 
 /// What to change about a key; what is missing stays, null lifts a restriction.
@@ -65,6 +95,10 @@ pub struct KeyChanges {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<Vec<String>>)]
     allowed_ips: Option<Option<Vec<String>>>,
+    #[validate(custom(function = check_limits))]
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<KeyLimits>)]
+    limits: Option<Option<KeyLimits>>,
 }
 
 /// How to rotate a key.
@@ -91,6 +125,7 @@ pub struct KeyView {
     scopes: Vec<String>,
     models: Option<Vec<String>>,
     allowed_ips: Option<Vec<String>>,
+    limits: Option<KeyLimits>,
     created_at: DateTime<Utc>,
     expires_at: Option<DateTime<Utc>>,
     revoked_at: Option<DateTime<Utc>>,
@@ -109,6 +144,27 @@ pub struct IssuedKeyView {
     key: String,
 }
 
+impl From<NewKey> for auth::KeyRequest {
+    fn from(key: NewKey) -> Self {
+        let NewKey { name, scopes, models, expires_at, allowed_ips, limits } = key;
+        Self { name, scopes, models, allowed_ips, limits: limits.map(Into::into), expires_at }
+    }
+}
+
+impl From<KeyChanges> for auth::KeyChange {
+    fn from(changes: KeyChanges) -> Self {
+        let KeyChanges { name, scopes, models, allowed_ips, limits } = changes;
+        Self { name, scopes, models, allowed_ips, limits: limits.map(|limits| limits.map(Into::into)) }
+    }
+}
+
+impl RotateParameters {
+    /// How long the old secret works on.
+    pub fn overlap(&self) -> chrono::Duration {
+        chrono::Duration::seconds(self.overlap_seconds.unwrap_or(DEFAULT_OVERLAP).into())
+    }
+}
+
 impl From<auth::IssuedKey> for IssuedKeyView {
     fn from(issued: auth::IssuedKey) -> Self {
         Self { key: issued.text.expose_secret().to_owned(), details: issued.key.into() }
@@ -124,6 +180,7 @@ impl From<ApiKey> for KeyView {
             scopes: key.scopes,
             models: key.models,
             allowed_ips: key.allowed_ips,
+            limits: key.limits.map(Into::into),
             created_at: key.created_at,
             expires_at: key.expires_at,
             revoked_at: key.revoked_at,
@@ -141,20 +198,19 @@ pub async fn list(
     app: web::Data<App>,
     page: Parameters<PageParameters>,
 ) -> Result<web::Json<List<KeyView>>> {
-    Ok(web::Json(List::of(app.auth.keys(&caller.principal, &page.0.request()?).await?)))
+    Ok(web::Json(List::of(app.auth.keys(&caller.principal, KeysOf::Caller, &page.0.request()?).await?)))
 }
 
 /// Make a key.
 #[utoipa::path(post, path = "/api/v1/api-keys", tag = "api-keys", request_body = NewKey,
-    responses((status = 201, body = IssuedKeyView)))]
+    responses((status = 201, body = IssuedKeyView), (status = 409, description = "As many keys as may be")))]
 pub async fn create(
     caller: Caller<Fresh>,
     app: web::Data<App>,
     body: Json<NewKey>,
 ) -> Result<impl Responder> {
-    let NewKey { name, scopes, models, expires_at, allowed_ips } = body.0;
-    let request = auth::KeyRequest { name, scopes, models, allowed_ips, expires_at };
-    let issued = app.auth.create_key(&caller.principal, request, &caller.origin).await?;
+    let issued =
+        app.auth.create_key(&caller.principal, KeysOf::Caller, body.0.into(), &caller.origin).await?;
     Ok((web::Json(IssuedKeyView::from(issued)), StatusCode::CREATED))
 }
 
@@ -162,7 +218,7 @@ pub async fn create(
 #[utoipa::path(get, path = "/api/v1/api-keys/{id}", tag = "api-keys", params(("id" = Uuid, Path)),
     responses((status = 200, body = KeyView), (status = 404, description = "No key of yours")))]
 pub async fn show(caller: Caller<Person>, app: web::Data<App>, id: Id) -> Result<web::Json<KeyView>> {
-    Ok(web::Json(app.auth.key(&caller.principal, id.0).await?.into()))
+    Ok(web::Json(app.auth.key(&caller.principal, KeysOf::Caller, id.0).await?.into()))
 }
 
 /// Change one of one's own keys; it holds from the next request.
@@ -174,9 +230,9 @@ pub async fn change(
     id: Id,
     body: Json<KeyChanges>,
 ) -> Result<web::Json<KeyView>> {
-    let KeyChanges { name, scopes, models, allowed_ips } = body.0;
-    let change = auth::KeyChange { name, scopes, models, allowed_ips };
-    Ok(web::Json(app.auth.change_key(&caller.principal, id.0, change, &caller.origin).await?.into()))
+    let change = body.0.into();
+    let key = app.auth.change_key(&caller.principal, KeysOf::Caller, id.0, change, &caller.origin).await?;
+    Ok(web::Json(key.into()))
 }
 
 /// Give one of one's own keys another secret; its id, rights and end stay. The old one works on for the overlap, though
@@ -190,8 +246,9 @@ pub async fn rotate(
     id: Id,
     parameters: Parameters<RotateParameters>,
 ) -> Result<web::Json<IssuedKeyView>> {
-    let overlap = chrono::Duration::seconds(parameters.0.overlap_seconds.unwrap_or(DEFAULT_OVERLAP).into());
-    let issued = app.auth.rotate_key(&caller.principal, id.0, overlap, &caller.origin).await?;
+    let overlap = parameters.0.overlap();
+    let issued =
+        app.auth.rotate_key(&caller.principal, KeysOf::Caller, id.0, overlap, &caller.origin).await?;
     Ok(web::Json(issued.into()))
 }
 
@@ -199,11 +256,12 @@ pub async fn rotate(
 #[utoipa::path(delete, path = "/api/v1/api-keys/{id}", tag = "api-keys", params(("id" = Uuid, Path)),
     responses((status = 204, description = "Revoked"), (status = 404, description = "No live key of yours")))]
 pub async fn revoke(caller: Caller<Person>, app: web::Data<App>, id: Id) -> Result<HttpResponse> {
-    app.auth.revoke_key(&caller.principal, id.0, &caller.origin).await?;
+    app.auth.revoke_key(&caller.principal, KeysOf::Caller, id.0, &caller.origin).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
-fn check_key_name(name: &str) -> std::result::Result<(), ValidationError> {
+/// A name that lists can show: 1 to 100 characters, none of them a control character.
+pub fn check_key_name(name: &str) -> std::result::Result<(), ValidationError> {
     let fits = has_length(name, 1..=100) && !name.chars().any(char::is_control);
     let message = "use 1 to 100 characters, none of them a control character";
     if fits { Ok(()) } else { Err(ValidationError::new("name").with_message(message.into())) }
@@ -220,6 +278,16 @@ fn check_model_names(names: &[String]) -> std::result::Result<(), ValidationErro
         Ok(())
     } else {
         Err(ValidationError::new("models").with_message(message.into()))
+    }
+}
+
+fn check_limits(limits: &KeyLimits) -> std::result::Result<(), ValidationError> {
+    let mut named = [limits.requests_per_minute, limits.requests_per_hour].into_iter().flatten().peekable();
+    let message = "name requests_per_minute, requests_per_hour or both, each from 1 to 1000000";
+    if named.peek().is_some() && named.all(|limit| (1..=MAX_REQUESTS).contains(&limit)) {
+        Ok(())
+    } else {
+        Err(ValidationError::new("limits").with_message(message.into()))
     }
 }
 

@@ -2,19 +2,21 @@
 
 use std::ops::RangeInclusive;
 
+use auth::Profile;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use storage::User;
+use storage::{ServiceAccount, User};
 use utoipa::ToSchema;
 use uuid::Uuid;
 use validator::ValidationError;
 
-/// A person's account.
+/// An account: a person's, or, where one of its keys asks who it is, a service account's.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = User)]
 pub struct UserView {
     id: Uuid,
-    email: String,
+    /// Null for a service account.
+    email: Option<String>,
     name: String,
     /// The name of a role.
     role: String,
@@ -27,7 +29,23 @@ pub struct UserView {
 impl From<User> for UserView {
     fn from(user: User) -> Self {
         let User { id, email, name, role, active, created_at, last_login_at, .. } = user;
-        Self { id, email, name, role, active, created_at, last_login_at }
+        Self { id, email: Some(email), name, role, active, created_at, last_login_at }
+    }
+}
+
+impl From<ServiceAccount> for UserView {
+    fn from(account: ServiceAccount) -> Self {
+        let ServiceAccount { id, name, role, active, created_at } = account;
+        Self { id, email: None, name, role, active, created_at, last_login_at: None }
+    }
+}
+
+impl From<Profile> for UserView {
+    fn from(profile: Profile) -> Self {
+        match profile {
+            Profile::Person(user) => user.into(),
+            Profile::Service(account) => account.into(),
+        }
     }
 }
 

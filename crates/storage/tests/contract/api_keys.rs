@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use storage::{ApiKey, ApiKeyUpdate, Error, NewApiKey, PageRequest, UserUpdate};
+use storage::{ApiKey, ApiKeyUpdate, Error, KeyLimits, NewApiKey, PageRequest, UserUpdate};
 use uuid::Uuid;
 
 use crate::world::{World, next_id, on_both_stores, page_after};
@@ -14,6 +14,7 @@ fn new_key(account: Uuid, public_id: &str) -> NewApiKey {
         scopes: vec!["models:infer".into()],
         models: None,
         allowed_ips: Some(vec!["203.0.113.0/24".into()]),
+        limits: Some(KeyLimits { requests_per_minute: Some(30), requests_per_hour: None }),
         expires_at: None,
         secret_hash: vec![1; 32],
     }
@@ -73,6 +74,7 @@ on_both_stores! {
             scopes: Some(vec![]),
             models: Some(Some(vec!["digits".into()])),
             allowed_ips: Some(None),
+            limits: Some(Some(KeyLimits { requests_per_minute: None, requests_per_hour: Some(9) })),
             expires_at: Some(Some(world.in_hours(1))),
         };
         let changed = tx.api_keys().update(ada, made.id, &update).await.unwrap().unwrap();
@@ -81,6 +83,7 @@ on_both_stores! {
             scopes: vec![],
             models: Some(vec!["digits".into()]),
             allowed_ips: None,
+            limits: Some(KeyLimits { requests_per_minute: None, requests_per_hour: Some(9) }),
             expires_at: Some(world.in_hours(1)),
             ..made.clone()
         };
@@ -88,6 +91,26 @@ on_both_stores! {
         assert_eq!(tx.api_keys().find(ada, made.id).await.unwrap().unwrap(), expected);
         let forever = ApiKeyUpdate { expires_at: Some(None), ..ApiKeyUpdate::default() };
         assert_eq!(tx.api_keys().update(ada, made.id, &forever).await.unwrap().unwrap().expires_at, None);
+    }
+
+    async fn everyones_keys_are_listed_and_live_ones_are_counted(world) {
+        let (ada, eve) = (world.person("ada", "user").await.id, world.person("eve", "user").await.id);
+        let (first, second, third) =
+            (key(world, ada, "one").await, key(world, eve, "two").await, key(world, ada, "three").await);
+        let mut tx = world.begin().await;
+        let everyones = tx.api_keys().list_all(None, &PageRequest::default()).await.unwrap();
+        assert_eq!(everyones.items, [third.clone(), second.clone(), first.clone()]);
+        let hers = tx.api_keys().list_all(Some(eve), &PageRequest::default()).await.unwrap();
+        assert_eq!(hers.items, std::slice::from_ref(&second));
+        assert_eq!(tx.api_keys().owner(second.id).await.unwrap(), Some(eve));
+        assert_eq!(tx.api_keys().owner(next_id()).await.unwrap(), None);
+        assert_eq!(tx.api_keys().live_count(ada).await.unwrap(), 2);
+        let ends_now = ApiKeyUpdate { expires_at: Some(Some(world.now())), ..ApiKeyUpdate::default() };
+        tx.api_keys().update(ada, first.id, &ends_now).await.unwrap();
+        assert_eq!(tx.api_keys().live_count(ada).await.unwrap(), 1);
+        tx.api_keys().revoke(ada, third.id).await.unwrap();
+        assert_eq!(tx.api_keys().live_count(ada).await.unwrap(), 0);
+        assert_eq!(tx.api_keys().list_all(Some(ada), &PageRequest::default()).await.unwrap().items.len(), 1);
     }
 
     async fn standing_brings_key_secrets_and_owner_together(world) {

@@ -1,5 +1,8 @@
 //! What administrators do, each route by its permission.
 
+pub mod api_keys;
 pub mod models;
 pub mod roles;
+pub mod service_accounts;
+pub mod service_keys;
 pub mod users;
