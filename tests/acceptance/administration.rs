@@ -145,9 +145,23 @@ promise! {
         assert_eq!(search("augusta"), ["ada@example.com"]);
         assert_eq!(search("example.com").len(), 4);
         assert_eq!(search("_"), ["under_score@example.com"], "no wildcard");
+        server.person("xada");
+        assert_eq!(search("Ada@Example.com"), ["ada@example.com"], "a whole address is one account's");
+        assert_eq!(search("ada@example").len(), 2);
+        admin.api.delete(&format!("{USERS}/{}", server.log_in("xada@example.com", &ada.password).id)).is(204);
+        change(&admin, &ada, json!({"name": "Åsa Öberg"})).is(200);
+        for name in ["%C3%A5SA%20%C3%B6", "A%CC%8Asa", "%EF%BC%A1%CC%8A"] {
+            assert_eq!(search(name), ["ada@example.com"], "{name}: any case, any form");
+        }
         for nothing in ["%25", "nobody", "%27%20OR%201%3D1", "*", "a%25a"] {
             assert_eq!(search(nothing), Vec::<String>::new(), "{nothing}");
         }
+        let first = admin.api.get(&format!("{USERS}?search=EXAMPLE&limit=3")).is(200);
+        assert_eq!(emails(&first), ["under_score", "grace", "ada"].map(|name| format!("{name}@example.com")));
+        let rest = format!("{USERS}?search=EXAMPLE&limit=3&cursor={}", first.member("next_cursor"));
+        let rest = admin.api.get(&rest).is(200);
+        assert_eq!(emails(&rest), ["admin@example.com"]);
+        assert!(rest.json()["next_cursor"].is_null());
         let of_length = |length| admin.api.get(&format!("{USERS}?search={}", "%C3%A4".repeat(length)));
         of_length(200).is(200);
         for length in [201, 10_000] {

@@ -56,8 +56,11 @@ promise! {
         register(&server.anon(), "ada@example.com").is(201);
         for name in ["ada@example.com", "nobody@example.com"] {
             for attempt in 0..5 {
-                let spelling =
-                    if attempt % 2 == 0 { name.to_owned() } else { format!(" {}", name.to_uppercase()) };
+                let spelling = match attempt % 3 {
+                    0 => name.to_owned(),
+                    1 => format!(" {}", name.to_uppercase()),
+                    _ => name.replace('a', "ａ").replace('.', "．"),
+                };
                 let there = from(&server.anon(), &format!("192.0.2.{attempt}"));
                 log_in(&there, &spelling, "Wrong-horse-battery-9").refused(401, "invalid_credentials");
             }

@@ -149,6 +149,7 @@ fn the_settings_are_shown_without_secrets() {
     let world = World::new(Pair::Embedded);
     let settings = [
         ("ENCRYPTION_KEY", PRODUCTION[2].1),
+        ("ENCRYPTION_KEYS_PREVIOUS", PRODUCTION[2].1),
         ("METRICS_TOKEN", STRONG),
         ("DATABASE_URL", "postgres://modelgate:a-secret-of-postgres@127.0.0.1/modelgate"),
         ("DATABASE_MIGRATION_URL", "postgres://owner:a-secret-of-the-owner@127.0.0.1/modelgate"),
@@ -167,6 +168,10 @@ fn production_wants_real_secrets() {
     let world = World::new(Pair::Embedded);
     for key in ["", "short", "change-me", "change-me-change-me-change-me-change-me-1234", "AAAA"] {
         refused_in_production(&world, &[("ENCRYPTION_KEY", key)], "ENCRYPTION_KEY");
+    }
+    let list = format!("{},short", PRODUCTION[2].1);
+    for keys in ["short", &list, ","] {
+        refused_in_production(&world, &[("ENCRYPTION_KEYS_PREVIOUS", keys)], "ENCRYPTION_KEYS_PREVIOUS");
     }
     for token in ["short", "change-me-change-me-change-me-change-me", "this-is-an-example-of-a-metrics-token"]
     {
@@ -282,6 +287,7 @@ fn the_command_line_explains_itself() {
         &["openapi", "--help"],
         &["model", "--help"],
         &["keys", "--help"],
+        &["keys", "rotate-encryption", "--help"],
     ] {
         let finished = world.run(arguments, &[], "");
         assert!(

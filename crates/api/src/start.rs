@@ -9,7 +9,7 @@ use std::time::Duration;
 use auth::{Auth, AuthSettings, Limits, PasswordHashing};
 use storage::{Clock, Durable, Ephemeral, EphemeralConfig, Store};
 
-use crate::settings::{Settings, SettingsError, Weight, encryption_key, findings};
+use crate::settings::{Settings, SettingsError, Weight, encryption_keys, findings};
 
 /// Windows and marks that the in-process store holds at most.
 const MEMORY_ENTRIES: usize = 500_000;
@@ -98,7 +98,7 @@ pub async fn command(settings: &Settings) -> Result<Arc<Auth>, String> {
 
 /// Identity, access and limits on these stores.
 pub async fn auth(settings: &Settings, store: Store, ephemeral: Ephemeral) -> Result<Arc<Auth>, String> {
-    let encryption = encryption_key(settings).map_err(|error| error.to_string())?;
+    let encryption = encryption_keys(settings).map_err(|error| error.to_string())?;
     let (tokens, limits) = (&settings.tokens, &settings.limits);
     let seconds = |count: u32| chrono::Duration::seconds(i64::from(count));
     let auth_settings = AuthSettings {

@@ -1,13 +1,14 @@
 //! What administrators do with people's accounts.
 
 use serde_json::json;
-use storage::{Page, PageRequest, Scope, Service, User, UserUpdate};
+use storage::{Page, PageRequest, Scope, Service, UserUpdate};
 use uuid::Uuid;
 
 use crate::access::{Permission, Permissions, Role};
 use crate::audit::Entry;
 use crate::events::Event;
 use crate::freshness::Watched;
+use crate::people::Person;
 use crate::principal::Principal;
 use crate::service::Origin;
 use crate::{Auth, Error, Result};
@@ -24,16 +25,19 @@ pub struct UserChange {
 }
 
 impl Auth {
-    /// People's accounts, newest first; `search` is part of an address or a name.
-    pub async fn users(&self, search: Option<&str>, page: &PageRequest) -> Result<Page<User>> {
+    /// People's accounts, newest first; with `search`, those of whom it is a part of the address or the name.
+    pub async fn users(&self, search: Option<&str>, page: &PageRequest) -> Result<Page<Person>> {
+        if let Some(text) = search.filter(|text| !text.is_empty()) {
+            return self.search_people(text, page).await;
+        }
         let mut tx = self.store.read(Scope::Service(Service::Administration)).await?;
-        Ok(tx.users().list(search, page).await?)
+        self.open_people(tx.users().list(page).await?)
     }
 
     /// One person's account.
-    pub async fn user(&self, id: Uuid) -> Result<User> {
+    pub async fn user(&self, id: Uuid) -> Result<Person> {
         let mut tx = self.store.read(Scope::Service(Service::Administration)).await?;
-        tx.users().find(id).await?.ok_or(Error::NotFound)
+        self.open_person(tx.users().find(id).await?.ok_or(Error::NotFound)?)
     }
 
     /// Changes an account; it holds from the next request.
@@ -43,7 +47,7 @@ impl Auth {
         id: Uuid,
         change: UserChange,
         origin: &Origin,
-    ) -> Result<User> {
+    ) -> Result<Person> {
         let (mut tx, own) = self.begin_administration(actor, Permission::UsersManage).await?;
         keep_to_equals(&mut tx, own, id).await?;
         if let Some(role) = &change.role {
@@ -55,7 +59,7 @@ impl Auth {
             keep_an_administrator(&mut tx, id).await?;
         }
         let detail = json!({"role": change.role, "active": change.active, "renamed": change.name.is_some()});
-        let name = change.name.map(|name| name.trim().to_owned());
+        let name = change.name.map(|name| self.seal_name(id, &name)).transpose()?;
         let update = UserUpdate { role: change.role, active: change.active, name };
         let user = tx.users().update(id, &update).await?.ok_or(Error::NotFound)?;
         if update.active == Some(false) {
@@ -64,7 +68,7 @@ impl Auth {
         let entry = Entry::success(Event::AccountChanged, origin).by(actor.account).on("account", id);
         self.record(&mut tx, entry.with(detail)).await?;
         self.commit_change(tx, &[Watched::Account(id)]).await?;
-        Ok(user)
+        self.open_person(user)
     }
 
     /// Deletes a person's account with everything that is theirs; usage and the audit trail keep its id.

@@ -33,6 +33,7 @@ events! {
     RoleChanged = "role.changed";
     ModelPolicyChanged = "model.policy_changed";
     SigningKeyChanged = "signing_key.changed";
+    EncryptionKeyRotated = "encryption_key.rotated";
     SessionEnded = "session.ended";
     ApiKeyCreated = "api_key.created";
     ApiKeyChanged = "api_key.changed";

@@ -6,11 +6,11 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use chrono::{DateTime, Utc};
 use data_encoding::BASE64URL_NOPAD;
 use serde::Serialize;
-use storage::{NewSigningKey, Scope, Service, SigningKey, SigningKeyState, Store, Tx};
+use storage::{NewSigningKey, Scope, SealedColumn, Service, SigningKey, SigningKeyState, Store, Tx};
 
-use crate::crypto::{self, EncryptionKey};
+use crate::sealing::EncryptionKeys;
 use crate::token::{Signer, Signers};
-use crate::{Error, Result};
+use crate::{Error, Result, crypto};
 
 /// What these keys sign; other purposes get keys of their own.
 pub(crate) const PURPOSE: &str = "access";
@@ -68,7 +68,7 @@ impl Keyring {
     }
 
     /// Reads the keys again, making the first one where there is none.
-    pub async fn load(&self, store: &Store, encryption: &EncryptionKey) -> Result<()> {
+    pub async fn load(&self, store: &Store, encryption: &EncryptionKeys) -> Result<()> {
         let mut tx = store.read(Scope::Service(Service::Setup)).await?;
         let mut rows = tx.signing_keys().list(PURPOSE).await?;
         drop(tx);
@@ -82,7 +82,7 @@ impl Keyring {
 }
 
 /// Two replicas may start at once: the lock lets one create and the other read.
-async fn create_first(store: &Store, encryption: &EncryptionKey) -> Result<Vec<SigningKey>> {
+async fn create_first(store: &Store, encryption: &EncryptionKeys) -> Result<Vec<SigningKey>> {
     let mut tx = store.begin(Scope::Service(Service::Setup)).await?;
     tx.signing_keys().lock(PURPOSE).await?;
     let present = tx.signing_keys().list(PURPOSE).await?;
@@ -95,7 +95,7 @@ async fn create_first(store: &Store, encryption: &EncryptionKey) -> Result<Vec<S
 }
 
 /// Makes a key; its id.
-pub(crate) async fn make(tx: &mut Tx, encryption: &EncryptionKey, state: SigningKeyState) -> Result<String> {
+pub(crate) async fn make(tx: &mut Tx, encryption: &EncryptionKeys, state: SigningKeyState) -> Result<String> {
     let failed = |_| Error::Internal("no signing key could be made".into());
     let document = Ed25519KeyPair::generate_pkcs8(&aws_lc_rs::rand::SystemRandom::new()).map_err(failed)?;
     let pair =
@@ -116,7 +116,7 @@ pub(crate) async fn make(tx: &mut Tx, encryption: &EncryptionKey, state: Signing
     Ok(kid)
 }
 
-fn open(rows: &[SigningKey], encryption: &EncryptionKey) -> Result<Keys> {
+fn open(rows: &[SigningKey], encryption: &EncryptionKeys) -> Result<Keys> {
     let (mut signers, mut public, mut stages) = (Signers::default(), Vec::new(), Vec::new());
     for row in rows.iter().filter(|row| row.algorithm == ALGORITHM) {
         let private = encryption.open(&place(&row.kid), &row.private_key)?;
@@ -136,7 +136,7 @@ fn open(rows: &[SigningKey], encryption: &EncryptionKey) -> Result<Keys> {
 }
 
 fn place(kid: &str) -> String {
-    format!("signing_keys.private_key:{kid}")
+    SealedColumn::SigningKey.place(kid)
 }
 
 /// RFC 7638: the digest of the required members in lexical order.

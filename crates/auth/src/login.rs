@@ -1,13 +1,12 @@
 //! From an e-mail address and a password to a session and its tokens.
 
 use secrecy::SecretString;
-use storage::{NewSession, Scope, Service, Session, User};
+use storage::{NewSession, Scope, SealedColumn, Service, Session, User};
 use uuid::Uuid;
 
 use crate::audit::Entry;
 use crate::events::Event;
 use crate::limits::network_of;
-use crate::registration::email_lookup;
 use crate::service::Origin;
 use crate::token::Claims;
 use crate::{Auth, Error, Result, random, refresh, token};
@@ -40,7 +39,7 @@ impl Auth {
     /// The attempt is counted before anything is looked up, and an unknown account costs the same hash as a known one:
     /// neither the answer nor its time tells them apart.
     pub async fn login(&self, credentials: Credentials, origin: &Origin) -> Result<TokenPair> {
-        let lookup = email_lookup(&credentials.email);
+        let lookup = self.email_index.of(&credentials.email);
         let attempt = self.begin_attempt(&lookup, credentials.held.as_ref(), origin).await?;
         let (user, stored) = self.find_credentials(&lookup).await?;
         let account = user.as_ref().map(|user| user.id);
@@ -134,5 +133,5 @@ impl Auth {
 
 /// Where a family's key is sealed for.
 pub(crate) fn family_place(session: Uuid) -> String {
-    format!("sessions.family_key:{session}")
+    SealedColumn::FamilyKey.place(session)
 }

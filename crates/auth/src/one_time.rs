@@ -7,7 +7,7 @@
 
 use chrono::Duration;
 use secrecy::{ExposeSecret, SecretString};
-use storage::{OneTimeToken, Tx};
+use storage::{OneTimeToken, RowKey, SealedColumn, Tx};
 use uuid::Uuid;
 
 use crate::{Auth, Error, Result, crypto, random};
@@ -120,5 +120,5 @@ fn digest(text: &SecretString) -> Vec<u8> {
 
 /// Where a payload is sealed for.
 fn place(hash: &[u8]) -> String {
-    format!("one_time_tokens.payload:{}", data_encoding::HEXLOWER.encode(hash))
+    SealedColumn::OneTimePayload.place(RowKey::Digest(hash.to_vec()))
 }

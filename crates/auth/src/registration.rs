@@ -2,13 +2,14 @@
 
 use secrecy::SecretString;
 use serde_json::json;
-use storage::{NewUser, Scope, Service, ServiceAccount, User, UserUpdate};
+use storage::{NewUser, Scope, Service, ServiceAccount, UserUpdate};
 use uuid::Uuid;
 
 use crate::access::Role;
 use crate::audit::Entry;
 use crate::events::Event;
 use crate::freshness::Watched;
+use crate::people::Person;
 use crate::policy::NewPassword;
 use crate::principal::Principal;
 use crate::service::Origin;
@@ -26,29 +27,24 @@ pub struct NewUserRequest {
 }
 
 /// Whoever is behind an account.
-#[derive(Debug)]
 pub enum Profile {
     /// A person.
-    Person(User),
+    Person(Person),
     /// A program.
     Service(ServiceAccount),
 }
 
-/// The form in which an address is looked up: without surrounding space, in lower case.
-pub fn email_lookup(email: &str) -> String {
-    email.trim().to_lowercase()
-}
-
 impl Auth {
     /// Makes an account with `role`, for a person who registers or for the command line.
-    pub async fn create_user(&self, request: NewUserRequest, role: Role, origin: &Origin) -> Result<User> {
+    pub async fn create_user(&self, request: NewUserRequest, role: Role, origin: &Origin) -> Result<Person> {
         let password = NewPassword::check("password", request.password, &[&request.email, &request.name])?;
         let hash = self.hashing.hash(password).await?;
+        let id = Uuid::now_v7();
         let user = NewUser {
-            id: Uuid::now_v7(),
-            email_lookup: email_lookup(&request.email),
-            email: request.email.trim().to_owned(),
-            name: request.name.trim().to_owned(),
+            id,
+            email: self.seal_email(id, &request.email)?,
+            email_lookup: self.email_index.of(&request.email),
+            name: self.seal_name(id, &request.name)?,
             role: role.name().to_owned(),
         };
         let mut tx = self.store.begin(Scope::Service(Service::Login)).await?;
@@ -56,35 +52,36 @@ impl Auth {
             Err(storage::Error::Conflict) => return Err(Error::EmailTaken),
             other => other?,
         };
-        tx.users().set_password(created.id, &hash).await?;
-        let entry = Entry::success(Event::AccountCreated, origin).on("account", created.id);
+        tx.users().set_password(id, &hash).await?;
+        let entry = Entry::success(Event::AccountCreated, origin).on("account", id);
         let entry = entry.with(json!({"role": role.name()}));
         self.record(&mut tx, entry).await?;
         tx.commit().await?;
-        Ok(created)
+        self.open_person(created)
     }
 
     /// The caller's own profile: a person's, or a service account's where a key of one asks.
     pub async fn profile(&self, principal: &Principal) -> Result<Profile> {
         let mut tx = self.store.read(Scope::Account(principal.account)).await?;
         if let Some(user) = tx.users().find(principal.account).await? {
-            return Ok(Profile::Person(user));
+            return self.open_person(user).map(Profile::Person);
         }
         let service = tx.service_accounts().find(principal.account).await?;
         service.map(Profile::Service).ok_or(Error::NotFound)
     }
 
     /// Changes the caller's own name.
-    pub async fn rename(&self, principal: &Principal, name: &str, origin: &Origin) -> Result<User> {
+    pub async fn rename(&self, principal: &Principal, name: &str, origin: &Origin) -> Result<Person> {
         principal.require_session()?;
         let mut tx = self.begin_own(principal).await?;
-        let update = UserUpdate { name: Some(name.trim().to_owned()), ..UserUpdate::default() };
+        let name = self.seal_name(principal.account, name)?;
+        let update = UserUpdate { name: Some(name), ..UserUpdate::default() };
         let user = tx.users().update(principal.account, &update).await?.ok_or(Error::NotFound)?;
         let entry = Entry::success(Event::AccountChanged, origin).by(principal.account);
         let entry = entry.on("account", principal.account).with(json!({"changed": ["name"]}));
         self.record(&mut tx, entry).await?;
         tx.commit().await?;
-        Ok(user)
+        self.open_person(user)
     }
 
     /// Sets a new password for one who knows the present one; every other session ends.

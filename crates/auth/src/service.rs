@@ -7,8 +7,8 @@ use chrono::{DateTime, Duration, Utc};
 use storage::{Clock, Ephemeral, EphemeralConfig, Scope, Service, Store};
 
 use crate::access::Role;
+use crate::address::EmailIndex;
 use crate::cache::PrincipalCache;
-use crate::crypto::EncryptionKey;
 use crate::events::EventCounts;
 use crate::freshness::{Freshness, Watched};
 use crate::in_flight::InFlightCounter;
@@ -17,6 +17,7 @@ use crate::keyring::{Keyring, PublicKey};
 use crate::limits::Limits;
 use crate::model_access::ModelAccessCache;
 use crate::password::{HashingPool, PasswordHashing};
+use crate::sealing::EncryptionKeys;
 use crate::token::Issuer;
 use crate::{Result, key_rotation};
 
@@ -28,8 +29,8 @@ const STAND_IN_ENTRIES: usize = 100_000;
 /// What the decisions depend on.
 #[derive(Debug)]
 pub struct AuthSettings {
-    /// Seals secrets at rest.
-    pub encryption: EncryptionKey,
+    /// Seal what is secret or personal at rest.
+    pub encryption: EncryptionKeys,
     /// Whether API keys are `mg_live_…` rather than `mg_test_…`.
     pub production: bool,
     /// `iss` of access tokens.
@@ -74,7 +75,8 @@ pub struct Auth {
     /// Counts in this process while the ephemeral store is unreachable: degraded, never open.
     pub(crate) stand_in: Ephemeral,
     pub(crate) clock: Clock,
-    pub(crate) encryption: EncryptionKey,
+    pub(crate) encryption: EncryptionKeys,
+    pub(crate) email_index: EmailIndex,
     pub(crate) environment: Environment,
     pub(crate) issuer: Issuer,
     pub(crate) access_lifetime: Duration,
@@ -106,6 +108,7 @@ impl Auth {
             freshness: Freshness::new(position),
             environment: if settings.production { Environment::Live } else { Environment::Test },
             issuer: Issuer { name: settings.issuer, audience: settings.audience },
+            email_index: EmailIndex::load(&store, &settings.encryption).await?,
             encryption: settings.encryption,
             access_lifetime: settings.access_lifetime,
             refresh_lifetime: settings.refresh_lifetime,

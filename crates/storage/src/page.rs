@@ -38,11 +38,12 @@ impl PageRequest {
         let limit = self.limit() as usize;
         let more = items.len() > limit;
         items.truncate(limit);
-        let next_cursor = items.last().filter(|_| more).map(|last| Cursor(id(last)).encode());
+        let next_cursor = items.last().filter(|_| more).map(|last| Cursor::after(id(last)).encode());
         Page { items, next_cursor }
     }
 
-    fn limit(&self) -> u32 {
+    /// The most items on the page, within the bounds.
+    pub fn limit(&self) -> u32 {
         self.limit.clamp(1, MAX_LIMIT)
     }
 }
@@ -52,13 +53,19 @@ impl PageRequest {
 pub struct Cursor(Uuid);
 
 impl Cursor {
+    /// The place behind the item with this id.
+    pub fn after(id: Uuid) -> Self {
+        Self(id)
+    }
+
     /// Reads a cursor that an earlier page gave; none when it is not one.
     pub fn parse(text: &str) -> Option<Self> {
         let bytes = BASE64URL_NOPAD.decode(text.as_bytes()).ok()?;
         Uuid::from_slice(&bytes).ok().map(Self)
     }
 
-    fn encode(&self) -> String {
+    /// The form in which clients get it.
+    pub fn encode(&self) -> String {
         BASE64URL_NOPAD.encode(self.0.as_bytes())
     }
 }

@@ -77,6 +77,8 @@ pub enum Service {
     Audit,
     /// Looking up models.
     Models,
+    /// Sealing values anew under another key. Background.
+    Sealing,
 }
 
 impl Service {
@@ -91,11 +93,12 @@ impl Service {
             Self::Metering => "metering",
             Self::Audit => "audit",
             Self::Models => "models",
+            Self::Sealing => "sealing",
         }
     }
 
     fn is_background(self) -> bool {
-        matches!(self, Self::Setup | Self::Feed | Self::Metering | Self::Audit)
+        matches!(self, Self::Setup | Self::Feed | Self::Metering | Self::Audit | Self::Sealing)
     }
 }
 

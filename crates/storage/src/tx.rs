@@ -8,7 +8,7 @@ use sqlx::{Postgres, Sqlite, Transaction};
 
 use crate::{
     Accounts, ApiKeys, Audit, Changes, Error, Guessing, Models, OneTimeTokens, Replicas, Result, Roles,
-    ServiceAccounts, Sessions, Settings, SigningKeys, Usage, Users, query::query,
+    Sealed, Secrets, ServiceAccounts, Sessions, Settings, SigningKeys, Usage, Users, query::query,
 };
 
 /// The engine a transaction belongs to.
@@ -119,6 +119,10 @@ repositories! {
     settings: Settings,
     /// Who else runs on this database.
     replicas: Replicas,
+    /// Secrets that the program made for itself.
+    secrets: Secrets,
+    /// Sealed values wherever they stand, for sealing them anew.
+    sealed: Sealed,
     /// Tokens that are good once.
     one_time_tokens: OneTimeTokens,
 }

@@ -13,15 +13,15 @@ const ADMINISTRATORS: &str = "administrators";
 /// The role that administrators have.
 const ADMINISTRATOR: &str = "admin";
 
-/// A person, as everyone who may ask sees them.
-#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+/// A person. Who they are is sealed.
+#[derive(Clone, PartialEq, Eq, FromRow)]
 pub struct User {
     /// Their account.
     pub id: Uuid,
-    /// The e-mail address as they wrote it.
-    pub email: String,
-    /// The name they go by.
-    pub name: String,
+    /// The e-mail address as they wrote it, sealed.
+    pub email: Vec<u8>,
+    /// The name they go by, sealed.
+    pub name: Vec<u8>,
     /// The name of their role.
     pub role: String,
     /// Whether they may act at all.
@@ -34,31 +34,37 @@ pub struct User {
     pub last_login_at: Option<DateTime<Utc>>,
 }
 
+debug_only!(User { id, role, active, security_version, created_at, last_login_at });
+
 /// A person to be.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct NewUser {
     /// A version 7 id.
     pub id: Uuid,
-    /// The e-mail address as they wrote it.
-    pub email: String,
-    /// The address in the form in which it must be unique.
+    /// The e-mail address as they wrote it, sealed.
+    pub email: Vec<u8>,
+    /// A keyed digest of the address, which must be unique.
     pub email_lookup: String,
-    /// The name they go by.
-    pub name: String,
+    /// The name they go by, sealed.
+    pub name: Vec<u8>,
     /// The name of an existing role.
     pub role: String,
 }
 
+debug_only!(NewUser { id, role });
+
 /// What an administrator changes about a person; none leaves a field as it is.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct UserUpdate {
     /// The name of an existing role.
     pub role: Option<String>,
     /// Whether they may act at all.
     pub active: Option<bool>,
-    /// The name they go by.
-    pub name: Option<String>,
+    /// The name they go by, sealed.
+    pub name: Option<Vec<u8>>,
 }
+
+debug_only!(UserUpdate { role, active });
 
 /// A person and what proves that they are it.
 #[derive(Clone, FromRow)]
@@ -102,12 +108,11 @@ impl Users<'_> {
         query!(
             self.tx,
             execute,
-            "INSERT INTO people (account_id, email, email_lookup, name, search) VALUES ($1, $2, $3, $4, $5)",
+            "INSERT INTO people (account_id, email, email_lookup, name) VALUES ($1, $2, $3, $4)",
             new.id,
             &new.email,
             &new.email_lookup,
-            &new.name,
-            search_text(&new.email, &new.name)
+            &new.name
         )?;
         Ok(User {
             id: new.id,
@@ -134,7 +139,7 @@ impl Users<'_> {
         )
     }
 
-    /// Finds a person, and what proves that they are it, by the unique form of their address.
+    /// Finds a person, and what proves that they are it, by the keyed digest of their address.
     pub async fn credentials(&mut self, email_lookup: &str) -> Result<Option<UserCredentials>> {
         query!(
             self.tx,
@@ -182,19 +187,17 @@ impl Users<'_> {
         Ok(())
     }
 
-    /// People, newest first; with `search`, those whose address or name contains it, whatever the case.
-    pub async fn list(&mut self, search: Option<&str>, page: &PageRequest) -> Result<Page<User>> {
-        let pattern = format!("%{}%", escape_like(&search.unwrap_or_default().to_lowercase()));
+    /// People, newest first.
+    pub async fn list(&mut self, page: &PageRequest) -> Result<Page<User>> {
         let users = query!(
             self.tx,
             all User,
             concat!(
                 "SELECT ", user_columns!(),
                 " FROM accounts JOIN people ON people.account_id = accounts.id \
-                 WHERE accounts.id < $1 AND people.search LIKE $2 ESCAPE '!' ORDER BY accounts.id DESC LIMIT $3"
+                 WHERE accounts.id < $1 ORDER BY accounts.id DESC LIMIT $2"
             ),
             page.below(),
-            &pattern,
             page.rows()
         )?;
         Ok(page.page(users, |user| user.id))
@@ -217,7 +220,7 @@ impl Users<'_> {
             now
         )?;
         if let Some(name) = &update.name {
-            self.rename(id, name).await?;
+            query!(self.tx, execute, "UPDATE people SET name = $2 WHERE account_id = $1", id, name)?;
         }
         self.find(id).await
     }
@@ -256,27 +259,4 @@ impl Users<'_> {
     pub async fn count(&mut self) -> Result<i64> {
         query!(self.tx, one i64, "SELECT COUNT(*) FROM people")
     }
-
-    async fn rename(&mut self, id: Uuid, name: &str) -> Result<()> {
-        let Some(user) = self.find(id).await? else { return Ok(()) };
-        query!(
-            self.tx,
-            execute,
-            "UPDATE people SET name = $2, search = $3 WHERE account_id = $1",
-            id,
-            name,
-            search_text(&user.email, name)
-        )?;
-        Ok(())
-    }
-}
-
-/// What a search looks through. It is lower-cased here, because SQLite knows the case of ASCII only.
-fn search_text(email: &str, name: &str) -> String {
-    format!("{email}\n{name}").to_lowercase()
-}
-
-/// Takes the meaning from the characters that `LIKE … ESCAPE '!'` would give one.
-fn escape_like(text: &str) -> String {
-    text.replace('!', "!!").replace('%', "!%").replace('_', "!_")
 }

@@ -12,6 +12,7 @@ mod raw;
 mod secrets;
 mod server;
 mod services;
+mod stored;
 mod world;
 
 pub use client::{Client, Reply};

@@ -5,15 +5,13 @@ use std::io::Read;
 use auth::{NewUserRequest, Origin, Role};
 use clap::{Args, Subcommand};
 use secrecy::{ExposeSecret, SecretString};
-use validator::ValidateEmail;
+use validator::ValidationError;
 
 use super::{CommandResult, print};
 use crate::settings::Settings;
 use crate::start;
-use crate::v1::users::check_name;
+use crate::v1::users::{check_email, check_name};
 
-/// Longest address, in characters.
-const MAX_EMAIL: usize = 120;
 /// Longest password read from standard input, in bytes.
 const MAX_PASSWORD: u64 = 1024;
 
@@ -73,10 +71,9 @@ impl Create {
 
     /// The rules of a registration.
     fn check(&self) -> CommandResult {
-        if !self.email.validate_email() || self.email.chars().count() > MAX_EMAIL {
-            return Err(format!("--email: {:?} is not an e-mail address", self.email));
-        }
-        check_name(&self.name).map_err(|error| format!("--name: {}", error.message.unwrap_or(error.code)))
+        let told = |error: ValidationError| error.message.unwrap_or(error.code);
+        check_email(&self.email).map_err(|error| format!("--email: {}", told(error)))?;
+        check_name(&self.name).map_err(|error| format!("--name: {}", told(error)))
     }
 }
 

@@ -1,5 +1,6 @@
 //! `modelgate keys`
 
+use auth::Resealed;
 use clap::Subcommand;
 
 use super::{CommandResult, SettingsSource, print};
@@ -16,6 +17,8 @@ pub enum Keys {
         #[arg(long)]
         emergency: bool,
     },
+    /// Seal anew, under ENCRYPTION_KEY, what the keys in ENCRYPTION_KEYS_PREVIOUS sealed; servers go on working.
+    RotateEncryption,
 }
 
 impl Keys {
@@ -24,6 +27,7 @@ impl Keys {
         match self {
             Self::Generate => generate(),
             Self::Rotate { emergency } => rotate(settings, emergency).await,
+            Self::RotateEncryption => rotate_encryption(settings).await,
         }
     }
 }
@@ -47,5 +51,23 @@ async fn rotate(settings: impl SettingsSource, emergency: bool) -> CommandResult
             "{kid} is published and signs in ten minutes; the key before it verifies until its tokens end."
         ));
     }
+    Ok(())
+}
+
+async fn rotate_encryption(settings: impl SettingsSource) -> CommandResult {
+    let auth = start::command(&settings()?).await?;
+    let columns = auth.rotate_encryption().await.map_err(|error| storage::told(&error))?;
+    let mut left = Vec::new();
+    for Resealed { column, resealed, left: rest, reason } in columns {
+        print(&format!("{column}: {resealed} sealed anew"));
+        if rest > 0 {
+            let reason = reason.unwrap_or_else(|| "a server sealed them meanwhile; run this again".into());
+            left.push(format!("{column}: {rest} are not under ENCRYPTION_KEY: {reason}"));
+        }
+    }
+    if !left.is_empty() {
+        return Err(left.join("\n"));
+    }
+    print("Everything is sealed under ENCRYPTION_KEY; nothing needs ENCRYPTION_KEYS_PREVIOUS any more.");
     Ok(())
 }

@@ -39,6 +39,9 @@ pub fn findings(settings: &Settings) -> Vec<Finding> {
     {
         findings.push(fatal(secrets::WEAK_KEY.into()));
     }
+    if secrets::previous_keys(settings).is_none() {
+        findings.push(fatal(secrets::WEAK_PREVIOUS.into()));
+    }
     findings.extend(clock(settings).map(fatal));
     findings.extend(stores(settings));
     if !settings.sizes.fit() {

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use auth::EncryptionKey;
+use auth::{EncryptionKey, EncryptionKeys};
 use secrecy::ExposeSecret;
 
 use super::{Settings, SettingsError};
@@ -15,18 +15,31 @@ pub(super) const MISSING_KEY: &str =
     "ENCRYPTION_KEY is required in production; make one with: openssl rand -base64 32";
 pub(super) const WEAK_KEY: &str =
     "ENCRYPTION_KEY must be 32 random bytes in base64; make one with: openssl rand -base64 32";
+pub(super) const WEAK_PREVIOUS: &str =
+    "ENCRYPTION_KEYS_PREVIOUS must list keys that ENCRYPTION_KEY once was, separated by commas";
 
-/// The key that seals secrets in the database. In development a missing one is made and kept in `DATA_DIR`.
-pub fn encryption_key(settings: &Settings) -> Result<EncryptionKey, SettingsError> {
+/// The keys that seal what is secret or personal in the database. In development a missing one is made and kept in
+/// `DATA_DIR`.
+pub fn encryption_keys(settings: &Settings) -> Result<EncryptionKeys, SettingsError> {
     let weak = || SettingsError(WEAK_KEY.into());
-    match &settings.tokens.encryption_key {
-        Some(key) => EncryptionKey::parse(key.expose_secret()).ok_or_else(weak),
-        None if settings.program.is_production() => Err(SettingsError(MISSING_KEY.into())),
-        None => kept(&settings.program.data_dir),
-    }
+    let mut keys = match &settings.tokens.encryption_key {
+        Some(key) => vec![EncryptionKey::parse(key.expose_secret()).ok_or_else(weak)?],
+        None if settings.program.is_production() => return Err(SettingsError(MISSING_KEY.into())),
+        None => kept(&settings.program.data_dir)?,
+    };
+    keys.extend(previous_keys(settings).ok_or_else(|| SettingsError(WEAK_PREVIOUS.into()))?);
+    let active = keys.remove(0);
+    Ok(EncryptionKeys::new(active, keys))
 }
 
-fn kept(folder: &Path) -> Result<EncryptionKey, SettingsError> {
+/// None where one of them is no key.
+pub(super) fn previous_keys(settings: &Settings) -> Option<Vec<EncryptionKey>> {
+    let keys = settings.tokens.encryption_keys_previous.iter();
+    keys.map(|key| EncryptionKey::parse(key.expose_secret())).collect()
+}
+
+/// The keys in `DATA_DIR`, one a line, the active one first; at least one.
+fn kept(folder: &Path) -> Result<Vec<EncryptionKey>, SettingsError> {
     let path = folder.join(KEY_FILE);
     let failed = |error: std::io::Error| SettingsError(format!("{}: {error}", path.display()));
     fs::create_dir_all(folder).map_err(failed)?;
@@ -38,9 +51,10 @@ fn kept(folder: &Path) -> Result<EncryptionKey, SettingsError> {
         Err(error) => return Err(failed(error)),
     }
     let text = fs::read_to_string(&path).map_err(failed)?;
-    EncryptionKey::parse(&text).ok_or_else(|| {
+    let keys: Option<Vec<_>> = text.lines().map(EncryptionKey::parse).collect();
+    keys.filter(|keys| !keys.is_empty()).ok_or_else(|| {
         SettingsError(format!(
-            "{} is not a key; remove it only if nothing sealed with it is needed",
+            "{} does not hold keys, one a line; remove it only if nothing sealed with it is needed",
             path.display()
         ))
     })

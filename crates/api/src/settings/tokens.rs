@@ -36,9 +36,13 @@ pub struct TokenSettings {
     /// `aud` of access tokens.
     #[arg(long = "JWT_AUDIENCE", default_value = "modelgate")]
     pub jwt_audience: String,
-    /// Seals secrets in the database: 32 random bytes in base64 (openssl rand -base64 32). Made in development.
+    /// Seals secrets, addresses and names in the database: 32 random bytes in base64 (openssl rand -base64 32). Made in
+    /// development.
     #[arg(long = "ENCRYPTION_KEY", value_parser = secret)]
     pub encryption_key: Option<SecretString>,
+    /// Keys that only open what they sealed, separated by commas: what ENCRYPTION_KEY was before, or will be.
+    #[arg(long = "ENCRYPTION_KEYS_PREVIOUS", value_parser = secret, value_delimiter = ',')]
+    pub encryption_keys_previous: Vec<SecretString>,
     /// Seconds that an access token is good.
     #[arg(long = "JWT_ACCESS_TOKEN_EXPIRES", default_value_t = 3600, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub jwt_access_token_expires: u32,

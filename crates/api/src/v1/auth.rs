@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use validator::Validate;
 
-use super::users::{UserView, check_name};
+use super::users::{UserView, check_email, check_name};
 use crate::app::App;
 use crate::error::{ApiError, Code, Result};
 use crate::extract::Json;
@@ -19,10 +19,7 @@ use crate::settings::Registration;
 #[serde(deny_unknown_fields)]
 pub struct Register {
     /// An e-mail address of at most 120 characters.
-    #[validate(
-        email(message = "this is not an e-mail address"),
-        length(max = 120, message = "use at most 120 characters")
-    )]
+    #[validate(custom(function = check_email))]
     #[schema(example = "ada@example.com", max_length = 120)]
     email: String,
     /// 12 to 128 characters with an upper and a lower case letter, a digit and a special character.

@@ -2,13 +2,16 @@
 
 use std::ops::RangeInclusive;
 
-use auth::Profile;
+use auth::{Person, Profile};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use storage::{ServiceAccount, User};
+use storage::ServiceAccount;
 use utoipa::ToSchema;
 use uuid::Uuid;
-use validator::ValidationError;
+use validator::{ValidateEmail, ValidationError};
+
+/// Longest address, in characters.
+const MAX_EMAIL: usize = 120;
 
 /// An account: a person's, or, where one of its keys asks who it is, a service account's.
 #[derive(Debug, Serialize, ToSchema)]
@@ -26,9 +29,9 @@ pub struct UserView {
     last_login_at: Option<DateTime<Utc>>,
 }
 
-impl From<User> for UserView {
-    fn from(user: User) -> Self {
-        let User { id, email, name, role, active, created_at, last_login_at, .. } = user;
+impl From<Person> for UserView {
+    fn from(person: Person) -> Self {
+        let Person { id, email, name, role, active, created_at, last_login_at } = person;
         Self { id, email: Some(email), name, role, active, created_at, last_login_at }
     }
 }
@@ -43,7 +46,7 @@ impl From<ServiceAccount> for UserView {
 impl From<Profile> for UserView {
     fn from(profile: Profile) -> Self {
         match profile {
-            Profile::Person(user) => user.into(),
+            Profile::Person(person) => person.into(),
             Profile::Service(account) => account.into(),
         }
     }
@@ -52,6 +55,17 @@ impl From<Profile> for UserView {
 /// Whether a name has so many characters, without those around it that are not kept; the most holds for all of them.
 pub fn has_length(name: &str, bounds: RangeInclusive<usize>) -> bool {
     name.trim().chars().count() >= *bounds.start() && name.chars().count() <= *bounds.end()
+}
+
+/// An address of bounded length in which every character shows: no two look the same to whoever reads them.
+pub fn check_email(email: &str) -> Result<(), ValidationError> {
+    if email.chars().count() > MAX_EMAIL {
+        return Err(ValidationError::new("length").with_message("use at most 120 characters".into()));
+    }
+    if !email.validate_email() || !auth::is_visible(email) {
+        return Err(ValidationError::new("email").with_message("this is not an e-mail address".into()));
+    }
+    Ok(())
 }
 
 /// Letters of any script, spaces, apostrophes, hyphens and points: a name can be O'Brien, but no markup and no line.

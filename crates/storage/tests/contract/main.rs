@@ -13,6 +13,7 @@ mod ephemeral_twins;
 mod guessing;
 mod models;
 mod one_time;
+mod sealed;
 mod service_accounts;
 mod sessions;
 mod settings;

@@ -87,7 +87,7 @@ on_both_stores! {
         assert!(!tx.users().delete(ada).await.unwrap());
         assert!(tx.sessions().find(session.id).await.unwrap().is_none());
         assert_eq!(tx.users().password_hash(ada).await.unwrap(), None);
-        let left = tx.users().list(None, &PageRequest::default()).await.unwrap();
+        let left = tx.users().list(&PageRequest::default()).await.unwrap();
         assert_eq!(left.items.iter().map(|user| user.id).collect::<Vec<_>>(), [eve]);
     }
 }

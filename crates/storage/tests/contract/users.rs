@@ -61,28 +61,13 @@ on_both_stores! {
         let mut request = PageRequest { limit: 2, cursor: None };
         let mut seen = Vec::new();
         loop {
-            let page = tx.users().list(None, &request).await.unwrap();
+            let page = tx.users().list(&request).await.unwrap();
             assert!(page.items.len() <= 2);
             seen.extend(page.items.iter().cloned());
             if page.next_cursor.is_none() { break }
             request = page_after(2, &page);
         }
         assert_eq!(seen, expected);
-    }
-
-    async fn a_search_knows_no_case_and_no_wildcards(world) {
-        for name in ["Ölaf", "per_cent", "percent", "100%", "bang!"] {
-            world.person(name, "user").await;
-        }
-        let mut tx = world.read().await;
-        for (search, expected) in [
-            ("ölAF", vec!["Ölaf"]), ("r_c", vec!["per_cent"]), ("%", vec!["100%"]), ("!", vec!["bang!"]),
-            ("EXAMPLE.org", vec!["bang!", "100%", "percent", "per_cent", "Ölaf"]), ("nothing", vec![]),
-        ] {
-            let page = tx.users().list(Some(search), &PageRequest::default()).await.unwrap();
-            let names: Vec<_> = page.items.iter().map(|user| user.name.as_str()).collect();
-            assert_eq!(names, expected, "{search:?}");
-        }
     }
 
     async fn switching_an_account_off_or_on_ends_its_tokens_and_a_role_does_not(world) {
@@ -97,10 +82,9 @@ on_both_stores! {
         ] {
             let user = tx.users().update(ada.id, &update).await.unwrap().unwrap();
             assert_eq!(user.security_version, version, "{update:?}");
-            assert_eq!(user.name, "Ada L.");
+            assert_eq!(user.name, b"Ada L.");
+            assert!(!format!("{user:?} {update:?}").contains("name"), "who they are stays out of Debug");
         }
-        let found = tx.users().list(Some("ada l."), &PageRequest::default()).await.unwrap();
-        assert_eq!(found.items.len(), 1, "a new name is found");
         assert_eq!(tx.users().update(next_id(), &UserUpdate::default()).await.unwrap(), None);
     }
 

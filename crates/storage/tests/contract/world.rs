@@ -198,8 +198,8 @@ pub(crate) fn new_user(name: &str, role: &str) -> NewUser {
     NewUser {
         id: next_id(),
         email_lookup: email.to_lowercase(),
-        email,
-        name: name.to_owned(),
+        email: email.into_bytes(),
+        name: name.into(),
         role: role.to_owned(),
     }
 }

@@ -21,7 +21,7 @@ const MAX_SEARCH: usize = 200;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct Search {
-    /// Part of an address or a name, at most 200 characters.
+    /// Part of an address or a name, at most 200 characters. A whole address finds that account alone.
     #[param(max_length = 200)]
     search: Option<String>,
     /// Most items, 1 to 100; 50 if none is given.
@@ -46,7 +46,8 @@ pub struct UserChanges {
     name: Option<String>,
 }
 
-/// People's accounts, newest first.
+/// People's accounts, newest first. A page of a search may be shorter than its limit and still not be the last:
+/// `next_cursor` tells.
 #[utoipa::path(get, path = "/api/v1/admin/users", tag = "admin", params(Search),
     responses((status = 200, body = List<UserView>)))]
 pub async fn list(
