@@ -6,7 +6,7 @@ use storage::{Scope, SealedColumn, SealedValue, Service};
 use crate::audit::Entry;
 use crate::events::Event;
 use crate::service::Origin;
-use crate::{Auth, Result};
+use crate::{Auth, Error, Result};
 
 /// Values of one transaction: few, for whoever wants to change one of them waits for its end.
 const BATCH: u32 = 50;
@@ -46,7 +46,9 @@ impl Auth {
             for value in &batch {
                 match self.sealed_anew(column, value) {
                     Ok(anew) => done.resealed += u64::from(tx.sealed().replace(column, value, &anew).await?),
-                    Err(error) => done.reason = done.reason.or_else(|| Some(error.to_string())),
+                    // A fault of ours that the operator may know.
+                    Err(Error::Internal(reason)) => drop(done.reason.get_or_insert(reason)),
+                    Err(error) => return Err(error),
                 }
             }
             tx.commit().await?;
