@@ -29,7 +29,8 @@ impl World {
         }
     }
 
-    /// Gives each of two people the other's sealed address, which must be as long. No server may run.
+    /// Gives each of two people the other's sealed address, which must be as long. The last that worked on the
+    /// database must have been a server, and stopped.
     pub fn swap_addresses(&self, one: &Person, other: &Person) {
         let Some(url) = self.database_url() else { return self.swap_in_file(one, other) };
         let both = format!("('{}', '{}')", one.id, other.id);
@@ -44,6 +45,8 @@ impl World {
 
     fn swap_in_file(&self, one: &Person, other: &Person) {
         assert_eq!(one.email.len(), other.email.len(), "a value of another length does not fit");
+        let log = std::fs::metadata(self.data().join("modelgate.db-wal"));
+        assert!(log.is_err(), "what stands in the log is not in the file");
         let path = self.data().join("modelgate.db");
         let mut bytes = std::fs::read(&path).expect("the database");
         let (first, second) = (address_in(&bytes, one), address_in(&bytes, other));
