@@ -5,6 +5,7 @@
 mod harness;
 
 mod administration;
+mod algorithms;
 mod api_keys;
 mod authorization;
 mod bad_content;
@@ -12,6 +13,7 @@ mod bad_requests;
 mod damage;
 mod edge;
 mod encryption_rotation;
+mod forged_tokens;
 mod guessing;
 mod holding;
 mod images;

@@ -9,22 +9,22 @@ use serde_json::{Value, json};
 
 use crate::harness::{Pair, Person, Server, World, promise};
 
-const ME: &str = "/api/v1/me";
-const JWKS: &str = "/.well-known/jwks.json";
+pub const ME: &str = "/api/v1/me";
+pub const JWKS: &str = "/.well-known/jwks.json";
 /// PKCS #8 of an Ed25519 key, up to the key itself (RFC 8410, section 7).
 const ED25519_PKCS8: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
 
-fn part(token: &str, index: usize) -> Value {
+pub fn part(token: &str, index: usize) -> Value {
     let text = token.split('.').nth(index).expect("three parts");
     serde_json::from_slice(&BASE64URL_NOPAD.decode(text.as_bytes()).expect("base64url")).expect("JSON")
 }
 
-fn encode(value: &Value) -> String {
+pub fn encode(value: &Value) -> String {
     BASE64URL_NOPAD.encode(value.to_string().as_bytes())
 }
 
 /// A token of these parts; what `sign` makes of the first two is the third.
-fn forge(header: &Value, claims: &Value, sign: impl Fn(&str) -> String) -> String {
+pub fn forge(header: &Value, claims: &Value, sign: impl Fn(&str) -> String) -> String {
     let signed = format!("{}.{}", encode(header), encode(claims));
     format!("{signed}.{}", sign(&signed))
 }
@@ -34,12 +34,12 @@ fn foreign_key() -> EncodingKey {
     EncodingKey::from_ed_der(&[&ED25519_PKCS8[..], &[7; 32]].concat())
 }
 
-fn signed_with(key: &EncodingKey, algorithm: Algorithm) -> impl Fn(&str) -> String {
+pub fn signed_with(key: &EncodingKey, algorithm: Algorithm) -> impl Fn(&str) -> String {
     move |text| jsonwebtoken::crypto::sign(text.as_bytes(), key, algorithm).expect("a signature")
 }
 
 #[track_caller]
-fn is_refused(server: &Server, token: &str, why: &str) {
+pub fn is_refused(server: &Server, token: &str, why: &str) {
     let answer = server.anon().with("Authorization", &format!("Bearer {token}")).get(ME);
     assert_eq!(answer.status, 401, "{why}: {}", answer.text());
     assert_eq!(answer.json()["code"], "invalid_token", "{why}");

@@ -124,6 +124,7 @@ async fn assemble(
 ) -> Result<web::Data<App>, String> {
     background::announce(&store, replica, ephemeral.is_redis()).await?;
     let auth = start::auth(&settings, store.clone(), ephemeral.clone()).await?;
+    auth.prepare_signing_keys().await.map_err(|error| storage::told(&error))?;
     let registry = load_models(&settings).await?;
     Ok(web::Data::new(App {
         auth,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use auth::{Auth, AuthSettings, Limits, PasswordHashing};
 use storage::{Clock, Durable, Ephemeral, EphemeralConfig, Store};
 
-use crate::settings::{Settings, SettingsError, Weight, encryption_keys, findings};
+use crate::settings::{Settings, SettingsError, Weight, encryption_keys, findings, shared_secret};
 
 /// Windows and marks that the in-process store holds at most.
 const MEMORY_ENTRIES: usize = 500_000;
@@ -104,6 +104,8 @@ pub async fn auth(settings: &Settings, store: Store, ephemeral: Ephemeral) -> Re
     let auth_settings = AuthSettings {
         encryption,
         production: settings.program.is_production(),
+        algorithm: tokens.jwt_algorithm,
+        shared_secret: shared_secret(settings),
         issuer: tokens.jwt_issuer.clone(),
         audience: tokens.jwt_audience.clone(),
         access_lifetime: seconds(tokens.jwt_access_token_expires),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Duration, Utc};
 use storage::{Clock, Ephemeral, EphemeralConfig, Scope, Service, Store};
 
+use crate::Result;
 use crate::access::Role;
 use crate::address::EmailIndex;
 use crate::cache::PrincipalCache;
@@ -13,13 +14,12 @@ use crate::events::EventCounts;
 use crate::freshness::{Freshness, Watched};
 use crate::in_flight::InFlightCounter;
 use crate::key_format::Environment;
-use crate::keyring::{Keyring, PublicKey};
 use crate::limits::Limits;
 use crate::model_access::ModelAccessCache;
 use crate::password::{HashingPool, PasswordHashing};
 use crate::sealing::EncryptionKeys;
+use crate::signing::{self, Keyring, PublicKey, SharedSecret, SigningAlgorithm};
 use crate::token::Issuer;
-use crate::{Result, key_rotation};
 
 /// Changes read from the feed at a time.
 const FEED_BATCH: u32 = 1000;
@@ -33,6 +33,10 @@ pub struct AuthSettings {
     pub encryption: EncryptionKeys,
     /// Whether API keys are `mg_live_…` rather than `mg_test_…`.
     pub production: bool,
+    /// How access tokens are signed.
+    pub algorithm: SigningAlgorithm,
+    /// What the first HS256 key is made of; none: it is drawn.
+    pub shared_secret: Option<SharedSecret>,
     /// `iss` of access tokens.
     pub issuer: String,
     /// `aud` of access tokens.
@@ -78,6 +82,8 @@ pub struct Auth {
     pub(crate) encryption: EncryptionKeys,
     pub(crate) email_index: EmailIndex,
     pub(crate) environment: Environment,
+    pub(crate) algorithm: SigningAlgorithm,
+    pub(crate) shared_secret: Option<SharedSecret>,
     pub(crate) issuer: Issuer,
     pub(crate) access_lifetime: Duration,
     pub(crate) refresh_lifetime: Duration,
@@ -96,7 +102,7 @@ pub struct Auth {
 }
 
 impl Auth {
-    /// Brings the built-in roles up to date, reads or makes the signing keys and finds the end of the change feed.
+    /// Brings the built-in roles up to date, reads the signing keys and finds the end of the change feed.
     pub async fn start(store: Store, ephemeral: Ephemeral, settings: AuthSettings) -> Result<Arc<Self>> {
         let clock = store.clock().clone();
         let position = prepare(&store).await?;
@@ -107,6 +113,8 @@ impl Auth {
             )?,
             freshness: Freshness::new(position),
             environment: if settings.production { Environment::Live } else { Environment::Test },
+            algorithm: settings.algorithm,
+            shared_secret: settings.shared_secret,
             issuer: Issuer { name: settings.issuer, audience: settings.audience },
             email_index: EmailIndex::load(&store, &settings.encryption).await?,
             encryption: settings.encryption,
@@ -169,7 +177,7 @@ impl Auth {
             for change in &changes {
                 if let Some(watched) = Watched::parse(&change.kind, &change.subject) {
                     self.freshness.note(watched, change.seq, now);
-                } else if change.kind == key_rotation::CHANGE {
+                } else if change.kind == signing::CHANGE {
                     self.keyring.load(&self.store, &self.encryption).await?;
                     // What a removed key signed was verified while it was there.
                     self.principals.forget_all();

@@ -1,7 +1,8 @@
 //! Access tokens: the only file that names `jsonwebtoken`.
 //!
 //! Tokens follow RFC 9068 (`typ: at+jwt`) and RFC 8725: the algorithm is fixed by the key that `kid` names, never by
-//! the token; keys are found in a map, never fetched; times are checked against the injected clock.
+//! the token; keys are found in a map, never fetched; a header says what this program would have written and nothing
+//! else; times are checked against the injected clock.
 
 use std::collections::HashMap;
 
@@ -10,6 +11,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::signing::SigningAlgorithm;
 use crate::{Error, Result};
 
 /// `typ` of an access token (RFC 9068, section 2.1).
@@ -41,16 +43,42 @@ pub(crate) struct Claims {
     pub auth_time: i64,
 }
 
-/// An Ed25519 key pair as the JWT library wants it.
+/// A key as the JWT library wants it, with the one header that its tokens have.
 pub(crate) struct Signer {
+    header: Header,
     encoding: EncodingKey,
     decoding: DecodingKey,
+    validation: Validation,
+    verifies_from: Option<DateTime<Utc>>,
 }
 
 impl Signer {
-    /// From PKCS #8 and the raw public key.
-    pub fn ed25519(pkcs8: &[u8], public: &[u8]) -> Self {
-        Self { encoding: EncodingKey::from_ed_der(pkcs8), decoding: DecodingKey::from_ed_der(public) }
+    /// From the halves as they are stored. What it signed is refused before `verifies_from`, less the leeway.
+    pub fn new(
+        kid: &str,
+        algorithm: SigningAlgorithm,
+        private: &[u8],
+        public: &[u8],
+        verifies_from: Option<DateTime<Utc>>,
+    ) -> Self {
+        let (algorithm, encoding, decoding) = match algorithm {
+            SigningAlgorithm::EdDsa => {
+                (Algorithm::EdDSA, EncodingKey::from_ed_der(private), DecodingKey::from_ed_der(public))
+            }
+            SigningAlgorithm::Es256 => {
+                (Algorithm::ES256, EncodingKey::from_ec_der(private), DecodingKey::from_ec_der(public))
+            }
+            SigningAlgorithm::Rs256 => {
+                (Algorithm::RS256, EncodingKey::from_rsa_der(private), DecodingKey::from_rsa_der(public))
+            }
+            SigningAlgorithm::Hs256 => {
+                (Algorithm::HS256, EncodingKey::from_secret(private), DecodingKey::from_secret(private))
+            }
+        };
+        let mut header = Header::new(algorithm);
+        header.typ = Some(ACCESS_TYPE.into());
+        header.kid = Some(kid.to_owned());
+        Self { header, encoding, decoding, validation: validation(algorithm), verifies_from }
     }
 }
 
@@ -70,9 +98,8 @@ impl Signers {
         }
     }
 
-    fn active(&self) -> Option<(&str, &Signer)> {
-        let kid = self.active.as_deref()?;
-        Some((kid, self.by_kid.get(kid)?))
+    fn active(&self) -> Option<&Signer> {
+        self.by_kid.get(self.active.as_deref()?)
     }
 }
 
@@ -85,28 +112,25 @@ pub(crate) struct Issuer {
 
 /// Signs `claims` with the active key.
 pub(crate) fn sign(claims: &Claims, signers: &Signers) -> Result<String> {
-    let (kid, signer) = signers.active().ok_or_else(|| Error::Internal("no active signing key".into()))?;
-    let mut header = Header::new(Algorithm::EdDSA);
-    header.typ = Some(ACCESS_TYPE.into());
-    header.kid = Some(kid.to_owned());
-    jsonwebtoken::encode(&header, claims, &signer.encoding)
+    let signer = signers.active().ok_or_else(|| Error::Internal("no active signing key".into()))?;
+    jsonwebtoken::encode(&signer.header, claims, &signer.encoding)
         .map_err(|error| Error::Internal(error.to_string()))
 }
 
-/// Checks form, type, key, signature, issuer, audience and times, in this order.
+/// Checks form, header, key, signature, issuer, audience and times, in this order.
 pub(crate) fn verify(token: &str, signers: &Signers, issuer: &Issuer, now: DateTime<Utc>) -> Result<Claims> {
     if token.len() > MAX_BYTES {
         return Err(MALFORMED);
     }
     let header = jsonwebtoken::decode_header(token).map_err(|_| MALFORMED)?;
-    let typed = header.typ.as_deref().is_some_and(|typ| typ.eq_ignore_ascii_case(ACCESS_TYPE));
-    // RFC 7515, section 4.1.11: an extension that must be understood and is not, is a refusal.
-    if !typed || header.alg != Algorithm::EdDSA || header.crit.is_some() {
+    let signer = header.kid.as_deref().and_then(|kid| signers.by_kid.get(kid)).ok_or(MALFORMED)?;
+    // One member more, `crit`, `jku` or `b64`, or another algorithm: then the header is not this key's.
+    if header != signer.header {
         return Err(MALFORMED);
     }
-    let signer = header.kid.as_deref().and_then(|kid| signers.by_kid.get(kid)).ok_or(MALFORMED)?;
-    let claims =
-        jsonwebtoken::decode::<Claims>(token, &signer.decoding, &validation()).map_err(|_| MALFORMED)?.claims;
+    let claims = jsonwebtoken::decode::<Claims>(token, &signer.decoding, &signer.validation)
+        .map_err(|_| MALFORMED)?
+        .claims;
     if claims.iss != issuer.name || claims.aud != issuer.audience {
         return Err(MALFORMED);
     }
@@ -114,15 +138,35 @@ pub(crate) fn verify(token: &str, signers: &Signers, issuer: &Issuer, now: DateT
         return Err(EXPIRED);
     }
     let latest_start = (now + LEEWAY).timestamp();
-    if claims.nbf > latest_start || claims.iat > latest_start {
+    let too_early = signer.verifies_from.is_some_and(|from| from.timestamp() > latest_start);
+    if too_early || claims.nbf > latest_start || claims.iat > latest_start {
         return Err(Error::InvalidCredential("the access token is not valid yet"));
     }
     Ok(claims)
 }
 
+/// Signs and verifies once: a key that cannot do both must not be found out by the first login.
+pub(crate) fn prove(signers: &Signers, issuer: &Issuer, now: DateTime<Utc>) -> Result<()> {
+    let (at, nobody) = (now.timestamp(), Uuid::nil());
+    let claims = Claims {
+        iss: issuer.name.clone(),
+        aud: issuer.audience.clone(),
+        sub: nobody,
+        exp: at + 1,
+        iat: at,
+        nbf: at,
+        jti: nobody,
+        sid: nobody,
+        ver: 0,
+        auth_time: at,
+    };
+    let verified = verify(&sign(&claims, signers)?, signers, issuer, now);
+    verified.map(drop).map_err(|error| Error::Internal(format!("the signing key does not work: {error}")))
+}
+
 /// Signature and algorithm only: the library would read the system's clock, the product has one of its own.
-fn validation() -> Validation {
-    let mut validation = Validation::new(Algorithm::EdDSA);
+fn validation(algorithm: Algorithm) -> Validation {
+    let mut validation = Validation::new(algorithm);
     validation.required_spec_claims.clear();
     validation.validate_exp = false;
     validation.validate_nbf = false;
@@ -147,7 +191,11 @@ mod tests {
         let document = Ed25519KeyPair::generate_pkcs8(&random).unwrap();
         let pair = Ed25519KeyPair::from_pkcs8(document.as_ref()).unwrap();
         let mut signers = Signers::default();
-        signers.add("k", Signer::ed25519(document.as_ref(), pair.public_key().as_ref()), true);
+        signers.add(
+            "k",
+            Signer::new("k", SigningAlgorithm::EdDsa, document.as_ref(), pair.public_key().as_ref(), None),
+            true,
+        );
         let part = |value: &Value| BASE64URL_NOPAD.encode(value.to_string().as_bytes());
         let sign = move |header: &Value, claims: &Value| {
             let signed = format!("{}.{}", part(header), part(claims));
@@ -187,6 +235,14 @@ mod tests {
             ("kid", Value::Null),
             ("crit", json!(["exp"])),
             ("crit", json!([])),
+            ("b64", json!(false)),
+            ("jku", json!("https://example.com/keys")),
+            ("x5u", json!("https://example.com/keys")),
+            ("x5c", json!(["AAAA"])),
+            ("jwk", json!({"kty": "OKP", "crv": "Ed25519", "x": "AAAA"})),
+            ("cty", json!("JWT")),
+            ("zip", json!("DEF")),
+            ("another", json!(1)),
         ];
         for (name, value) in wrong {
             let mut header = header();

@@ -23,7 +23,7 @@ pub use models::ModelSettings;
 pub use origins::{Network, Origins};
 pub use program::ProgramSettings;
 pub use rules::{Weight, findings};
-pub use secrets::encryption_keys;
+pub use secrets::{encryption_keys, shared_secret};
 pub use sizes::SizeSettings;
 pub use stores::{DatabaseTls, StoreSettings};
 pub use tokens::{Registration, TokenSettings};

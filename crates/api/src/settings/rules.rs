@@ -1,5 +1,6 @@
 //! Rules that span several settings: what stops a start and what deserves a word.
 
+use auth::{SharedSecret, SigningAlgorithm};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{DatabaseTls, Settings, secrets};
@@ -42,6 +43,7 @@ pub fn findings(settings: &Settings) -> Vec<Finding> {
     if secrets::previous_keys(settings).is_none() {
         findings.push(fatal(secrets::WEAK_PREVIOUS.into()));
     }
+    findings.extend(shared_secret(settings));
     findings.extend(clock(settings).map(fatal));
     findings.extend(stores(settings));
     if !settings.sizes.fit() {
@@ -55,6 +57,30 @@ pub fn findings(settings: &Settings) -> Vec<Finding> {
         );
     }
     findings
+}
+
+/// Only HS256 has one; in development it is made.
+fn shared_secret(settings: &Settings) -> Option<Finding> {
+    let finding = |weight, text: &str| Some(Finding { weight, text: text.into() });
+    let tokens = &settings.tokens;
+    match (tokens.jwt_algorithm == SigningAlgorithm::Hs256, &tokens.jwt_secret_key) {
+        (true, None) if settings.program.is_production() => finding(Weight::Fatal, secrets::MISSING_SECRET),
+        (true, Some(secret)) => {
+            let text = secret.expose_secret();
+            let others = [&tokens.encryption_key, &settings.program.metrics_token];
+            if others.into_iter().flatten().any(|other| other.expose_secret() == text) {
+                return finding(Weight::Fatal, "JWT_SECRET_KEY must differ from every other secret");
+            }
+            if SharedSecret::parse(text).is_none() {
+                return finding(Weight::Fatal, secrets::WEAK_SECRET);
+            }
+            finding(Weight::Fatal, &weak("JWT_SECRET_KEY", secret)?)
+        }
+        (false, Some(_)) => {
+            finding(Weight::Notice, "JWT_SECRET_KEY is of no use without JWT_ALGORITHM=HS256")
+        }
+        _ => None,
+    }
 }
 
 /// The clock of a server that others use must not be movable.

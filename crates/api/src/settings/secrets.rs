@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use auth::{EncryptionKey, EncryptionKeys};
+use auth::{EncryptionKey, EncryptionKeys, SharedSecret, SigningAlgorithm};
 use secrecy::ExposeSecret;
 
 use super::{Settings, SettingsError};
@@ -17,6 +17,11 @@ pub(super) const WEAK_KEY: &str =
     "ENCRYPTION_KEY must be 32 random bytes in base64; make one with: openssl rand -base64 32";
 pub(super) const WEAK_PREVIOUS: &str =
     "ENCRYPTION_KEYS_PREVIOUS must list keys that ENCRYPTION_KEY once was, separated by commas";
+
+pub(super) const MISSING_SECRET: &str =
+    "JWT_SECRET_KEY is required in production with JWT_ALGORITHM=HS256; make one with: openssl rand -hex 32";
+pub(super) const WEAK_SECRET: &str =
+    "JWT_SECRET_KEY must be 32 random bytes or more; make one with: openssl rand -hex 32";
 
 /// The keys that seal what is secret or personal in the database. In development a missing one is made and kept in
 /// `DATA_DIR`.
@@ -36,6 +41,14 @@ pub fn encryption_keys(settings: &Settings) -> Result<EncryptionKeys, SettingsEr
 pub(super) fn previous_keys(settings: &Settings) -> Option<Vec<EncryptionKey>> {
     let keys = settings.tokens.encryption_keys_previous.iter();
     keys.map(|key| EncryptionKey::parse(key.expose_secret())).collect()
+}
+
+/// What the first HS256 key is made of, where that is the algorithm.
+pub fn shared_secret(settings: &Settings) -> Option<SharedSecret> {
+    let secret = settings.tokens.jwt_secret_key.as_ref();
+    secret
+        .filter(|_| settings.tokens.jwt_algorithm == SigningAlgorithm::Hs256)
+        .and_then(|secret| SharedSecret::parse(secret.expose_secret()))
 }
 
 /// The keys in `DATA_DIR`, one a line, the active one first; at least one.

@@ -1,17 +1,11 @@
 //! Tokens, keys and accounts.
 
+use auth::SigningAlgorithm;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use secrecy::SecretString;
 
 use super::secret;
-
-/// How access tokens are signed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Algorithm {
-    /// Ed25519.
-    #[value(name = "EdDSA")]
-    EdDsa,
-}
 
 /// Whether people may make accounts themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -28,8 +22,11 @@ pub enum Registration {
 #[group(skip)]
 pub struct TokenSettings {
     /// How access tokens are signed.
-    #[arg(long = "JWT_ALGORITHM", value_enum, default_value = "EdDSA")]
-    pub jwt_algorithm: Algorithm,
+    #[arg(long = "JWT_ALGORITHM", value_parser = algorithm(), default_value = "EdDSA")]
+    pub jwt_algorithm: SigningAlgorithm,
+    /// What the first HS256 key is made of: at least 32 random bytes (openssl rand -hex 32). Made in development.
+    #[arg(long = "JWT_SECRET_KEY", value_parser = secret)]
+    pub jwt_secret_key: Option<SecretString>,
     /// `iss` of access tokens.
     #[arg(long = "JWT_ISSUER", default_value = "modelgate")]
     pub jwt_issuer: String,
@@ -64,4 +61,9 @@ pub struct TokenSettings {
     /// Passwords that may wait to be hashed; one more is answered with 503.
     #[arg(long = "PASSWORD_HASH_QUEUE", default_value_t = 16)]
     pub password_hash_queue: usize,
+}
+
+fn algorithm() -> impl TypedValueParser<Value = SigningAlgorithm> {
+    PossibleValuesParser::new(SigningAlgorithm::ALL.map(SigningAlgorithm::name))
+        .try_map(|name| SigningAlgorithm::parse(&name).ok_or("there is no such algorithm"))
 }
