@@ -294,10 +294,15 @@ fn tolerant(mut migrations: Migrator) -> Migrator {
     migrations
 }
 
-/// Creates the file for its owner only; SQLite gives its side files the same mode.
+/// Creates the file for its owner only; SQLite gives its side files the same mode. One that is there is never opened here:
+/// to close it would drop the locks that SQLite holds on it in this process (POSIX, `fcntl`), and the next visitor, such
+/// as the command line, would remove the write-ahead log under a running server.
 fn create_private(path: &Path) -> std::io::Result<()> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     }
-    OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path).map(drop)
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
 }

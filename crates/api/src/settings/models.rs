@@ -35,6 +35,6 @@ pub struct ModelSettings {
     #[arg(long = "MAX_IMAGE_SIDE", default_value_t = 16_384)]
     pub max_image_side: u32,
     /// Seconds from its arrival after which an inference is given up with 504.
-    #[arg(long = "INFER_TIMEOUT_SECONDS", default_value_t = 30)]
+    #[arg(long = "INFER_TIMEOUT_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub infer_timeout_seconds: u64,
 }

@@ -57,10 +57,10 @@ pub struct ProgramSettings {
     pub workers: Option<std::num::NonZeroUsize>,
     /// Seconds between the signal to stop and closing the door: readiness says 503 meanwhile, so that a load balancer
     /// looks elsewhere first.
-    #[arg(long = "DRAIN_SECONDS", default_value_t = 0)]
+    #[arg(long = "DRAIN_SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=3600))]
     pub drain_seconds: u64,
     /// Seconds that running requests get to finish when the server is told to stop.
-    #[arg(long = "SHUTDOWN_TIMEOUT_SECONDS", default_value_t = 30)]
+    #[arg(long = "SHUTDOWN_TIMEOUT_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(..=3600))]
     pub shutdown_timeout_seconds: u64,
     /// What is logged: a level (error, warn, info, debug) or tracing directives such as info,access=off.
     #[arg(long = "LOG_LEVEL", default_value = "info")]

@@ -26,7 +26,7 @@ pub struct SizeSettings {
     #[arg(long = "MAX_IMAGES_PER_REQUEST", default_value_t = 16)]
     pub max_images_per_request: usize,
     /// Seconds that a body may take to arrive.
-    #[arg(long = "BODY_TIMEOUT_SECONDS", default_value_t = 30)]
+    #[arg(long = "BODY_TIMEOUT_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub body_timeout_seconds: u64,
 }
 

@@ -35,6 +35,6 @@ pub struct StoreSettings {
     #[arg(long = "REDIS_URL", value_parser = secret)]
     pub redis_url: Option<SecretString>,
     /// Milliseconds that a call to Redis may take.
-    #[arg(long = "REDIS_TIMEOUT_MS", default_value_t = 100)]
+    #[arg(long = "REDIS_TIMEOUT_MS", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub redis_timeout_ms: u64,
 }

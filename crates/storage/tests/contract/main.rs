@@ -18,6 +18,7 @@ mod service_accounts;
 mod sessions;
 mod settings;
 mod signing_keys;
+mod sqlite_file;
 mod store;
 mod usage;
 mod users;
