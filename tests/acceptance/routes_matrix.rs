@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::harness::{Client, Pair, Person, Reply, Server, promise};
 
 /// A well-formed id of nothing.
-const NOBODY: &str = "01890000-0000-7000-8000-000000000000";
+pub const NOBODY: &str = "01890000-0000-7000-8000-000000000000";
 
 /// What each role has, as the contract lists it.
 const ROLES: [(&str, &[&str]); 4] = [
@@ -116,18 +116,18 @@ const ROUTES: &str = "\
     POST /v2/repository/index models:read";
 
 /// An operation of the document.
-struct Operation {
-    method: String,
-    path: String,
+pub struct Operation {
+    pub method: String,
+    pub path: String,
     /// What a bearer token must have; none for a public route.
-    scopes: Option<Vec<String>>,
+    pub scopes: Option<Vec<String>>,
     /// Whether an API key will do.
-    takes_keys: bool,
-    body: Value,
+    pub takes_keys: bool,
+    pub body: Value,
 }
 
 impl Operation {
-    fn name(&self) -> String {
+    pub fn name(&self) -> String {
         format!("{} {}", self.method, self.path)
     }
 
@@ -143,7 +143,7 @@ impl Operation {
 
     /// Sends what is well-formed as far as the path goes, and never good enough to change anything.
     #[track_caller]
-    fn ask(&self, client: &Client) -> Reply {
+    pub fn ask(&self, client: &Client) -> Reply {
         let path = self
             .path
             .replace("{id}", NOBODY)
@@ -161,11 +161,13 @@ impl Operation {
     }
 }
 
-fn document(server: &Server) -> Value {
+/// The document that the server serves.
+pub fn document(server: &Server) -> Value {
     server.anon().get("/openapi.json").is(200).json()
 }
 
-fn operations(server: &Server) -> Vec<Operation> {
+/// Every operation of the document that the server serves.
+pub fn operations(server: &Server) -> Vec<Operation> {
     let document = document(server);
     let mut operations = Vec::new();
     for (path, item) in document["paths"].as_object().expect("paths") {

@@ -131,6 +131,15 @@ fn what_belongs_in_one_file_stays_there() {
     assert_eq!(files_naming("SecureRandom"), ["crates/auth/src/random.rs"], "one source of randomness");
 }
 
+/// Comparing byte by byte tells by its time how much was right.
+#[test]
+fn secrets_are_compared_in_one_place() {
+    assert_eq!(files_naming("constant_time"), ["crates/auth/src/crypto.rs"]);
+    for word in ["hash ==", "mac ==", "digest ==", "secret ==", "token ==", "password ==", "signature =="] {
+        assert_eq!(files_naming(word), [] as [&str; 0], "{word}");
+    }
+}
+
 #[test]
 fn only_storage_speaks_to_the_stores() {
     for word in ["sqlx::", "redis::", "SELECT", "INSERT INTO", "UPDATE"] {

@@ -114,6 +114,10 @@ impl Client {
         let request = format!("{method} {path}");
         let reply = Reply { request, status: parts.status.as_u16(), headers: parts.headers, body };
         check::every_answer(method, path, &reply);
+        if reply.status >= 400 {
+            let told = self.secrets.told_in(&reply.text());
+            assert!(told.is_empty(), "{}: an error tells a secret: {told:?}", reply.request);
+        }
         reply
     }
 }

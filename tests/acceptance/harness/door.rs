@@ -1,10 +1,11 @@
-//! A door between a server and a store, to be shut: every connection breaks, and none comes through.
+//! A door between a server and a store, to be shut or held: connections break, or whatever comes through comes late.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 /// Forwards connections to a store while it is open. It lasts as long as the test process.
 #[derive(Debug)]
@@ -16,6 +17,8 @@ pub struct Door {
 #[derive(Debug, Default)]
 struct State {
     shut: AtomicBool,
+    /// How long each piece takes to come through, in milliseconds.
+    delay: AtomicU64,
     connections: Mutex<Vec<TcpStream>>,
 }
 
@@ -53,8 +56,15 @@ impl Door {
         }
     }
 
-    /// Lets connections through again.
+    /// Lets everything through, and each piece only after so long.
+    pub fn hold(&self, delay: Duration) {
+        let delay = u64::try_from(delay.as_millis()).expect("a short while");
+        self.state.delay.store(delay, Ordering::SeqCst);
+    }
+
+    /// Lets connections through again, at once.
     pub fn open(&self) {
+        self.state.delay.store(0, Ordering::SeqCst);
         self.state.shut.store(false, Ordering::SeqCst);
     }
 }
@@ -64,24 +74,34 @@ impl State {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn let_in(&self, visitor: TcpStream, target: &str) {
+    fn let_in(self: &Arc<Self>, visitor: TcpStream, target: &str) {
         let Ok(store) = TcpStream::connect(target) else { return };
         let both = (visitor.try_clone(), store.try_clone(), visitor.try_clone(), store.try_clone());
         let (Ok(from_visitor), Ok(to_store), Ok(kept), Ok(kept_too)) = both else { return };
         self.connections().extend([kept, kept_too]);
-        thread::spawn(move || carry(from_visitor, to_store));
-        thread::spawn(move || carry(store, visitor));
+        let (here, there) = (Arc::clone(self), Arc::clone(self));
+        thread::spawn(move || here.carry(from_visitor, to_store));
+        thread::spawn(move || there.carry(store, visitor));
     }
-}
 
-/// Carries bytes one way until one side ends.
-fn carry(mut from: TcpStream, mut to: TcpStream) {
-    let mut buffer = [0; 16 << 10];
-    while let Ok(length @ 1..) = from.read(&mut buffer) {
-        if to.write_all(&buffer[..length]).is_err() {
-            break;
+    /// Takes as long as the delay is, also where that changes meanwhile.
+    fn wait(&self) {
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_millis(self.delay.load(Ordering::SeqCst)) {
+            thread::sleep(Duration::from_millis(2));
         }
     }
-    let _ = to.shutdown(Shutdown::Both);
-    let _ = from.shutdown(Shutdown::Both);
+
+    /// Carries bytes one way until one side ends.
+    fn carry(&self, mut from: TcpStream, mut to: TcpStream) {
+        let mut buffer = [0; 16 << 10];
+        while let Ok(length @ 1..) = from.read(&mut buffer) {
+            self.wait();
+            if to.write_all(&buffer[..length]).is_err() {
+                break;
+            }
+        }
+        let _ = to.shutdown(Shutdown::Both);
+        let _ = from.shutdown(Shutdown::Both);
+    }
 }

@@ -5,6 +5,7 @@
 mod check;
 mod client;
 mod door;
+mod ledger;
 mod log;
 mod people;
 mod process;

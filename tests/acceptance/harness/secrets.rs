@@ -1,4 +1,4 @@
-//! What must never stand in a log.
+//! What must never stand in a log, a metric, an audit event or an error.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,10 +31,25 @@ impl Secrets {
         }
     }
 
-    /// The lines of a log that tell one.
-    pub fn told_in(&self, log: &str) -> Vec<String> {
+    /// The lines of a text that tell one.
+    pub fn told_in(&self, text: &str) -> Vec<String> {
         let secrets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let tells = |line: &&str| secrets.iter().any(|secret| line.contains(secret.as_str()));
-        log.lines().filter(tells).map(str::to_owned).collect()
+        text.lines().filter(tells).map(str::to_owned).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_told_secret_is_found() {
+        let secrets = Secrets::default();
+        secrets.remember_members(
+            br#"{"password": "Correct-horse-battery-9", "name": "Someone Else", "key": "short"}"#,
+        );
+        let text = "one\n{\"sent\": \"Correct-horse-battery-9\"}\nSomeone Else\nshort";
+        assert_eq!(secrets.told_in(text), ["{\"sent\": \"Correct-horse-battery-9\"}"]);
     }
 }

@@ -1,6 +1,7 @@
 //! A running server.
 
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::process::Child;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,10 +19,13 @@ use super::world::{Pair, World};
 pub const METRICS_TOKEN: &str = "of-these-tests-0123456789-abcdefghij";
 /// How long a server may take to listen, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long the metrics may take at the end.
+const LAST_WORD: Duration = Duration::from_secs(1);
 /// Lines of the log that a failed test shows.
 const SHOWN_LINES: usize = 40;
 
-/// A server process. Dropping it ends it, and fails the test when its log tells a secret or of a fault.
+/// A server process. Dropping it ends it, and fails the test when its log, its metrics or the audit trail tell a secret,
+/// or the log of a fault.
 pub struct Server {
     /// What it shares with its replicas.
     pub world: Arc<World>,
@@ -119,6 +123,21 @@ impl Server {
         self.faults_expected.store(true, Ordering::SeqCst);
     }
 
+    /// What /metrics says at the end; nothing where nobody answers, or nobody who knows the token of these tests.
+    fn last_metrics(&self) -> String {
+        let Ok(mut stream) = TcpStream::connect(self.address) else { return String::new() };
+        let asked = write!(
+            stream,
+            "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {METRICS_TOKEN}\r\n\r\n"
+        );
+        let mut answer = Vec::new();
+        let heard = stream
+            .set_read_timeout(Some(LAST_WORD))
+            .and(asked)
+            .and_then(|()| stream.read_to_end(&mut answer));
+        heard.map_or_else(|_| String::new(), |_| String::from_utf8_lossy(&answer).into_owned())
+    }
+
     /// Sends SIGTERM.
     pub fn terminate(&self) {
         process::terminate(&self.child);
@@ -142,6 +161,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        let metrics = self.last_metrics();
         let _ = self.child.kill();
         let _ = self.child.wait();
         self.readers.drain(..).for_each(|reader| drop(reader.join()));
@@ -154,8 +174,10 @@ impl Drop for Server {
             );
             return;
         }
-        let told = self.world.secrets.told_in(&log);
-        assert!(told.is_empty(), "the log tells secrets:\n{}", told.join("\n"));
+        for (place, text) in [("log", &log), ("metrics", &metrics), ("audit trail", &self.world.trail())] {
+            let told = self.world.secrets.told_in(text);
+            assert!(told.is_empty(), "the {place} tells secrets:\n{}", told.join("\n"));
+        }
         let internal = (!self.faults_expected.load(Ordering::SeqCst)).then_some("internal error");
         for fault in internal.into_iter().chain(["panicked at"]) {
             assert!(!log.contains(fault), "the log tells of a fault:\n{log}");

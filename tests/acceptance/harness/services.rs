@@ -57,19 +57,19 @@ impl Drop for OwnDatabase {
 pub fn psql(url: &str, sql: &str) -> String {
     let arguments =
         ["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1", "--command"];
-    let output = Command::new(client()).args(arguments).arg(sql).arg(url).stdin(Stdio::null()).output();
+    let output = Command::new(client("psql")).args(arguments).arg(sql).arg(url).stdin(Stdio::null()).output();
     let output = output.expect("psql: run ./scripts/test, which installs it");
     assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// The newest client that the distribution installed, or the one on the PATH.
-fn client() -> PathBuf {
+/// The newest client program of this name that the distribution installed, or the one on the PATH.
+pub(super) fn client(program: &str) -> PathBuf {
     let installed = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let mut found: Vec<PathBuf> = installed.map(|entry| entry.path().join("bin/psql")).collect();
+    let mut found: Vec<PathBuf> = installed.map(|entry| entry.path().join("bin").join(program)).collect();
     found.retain(|path| path.exists());
     found.sort();
-    found.pop().unwrap_or_else(|| PathBuf::from("psql"))
+    found.pop().unwrap_or_else(|| PathBuf::from(program))
 }
 
 /// A database number of the throwaway Redis that no other test uses, emptied.
@@ -121,6 +121,14 @@ impl OwnRedis {
     pub fn resume(&mut self) {
         self.running = Some(spawn_redis(self.port, self.folder.path()));
         eventually("Redis answers", || TcpStream::connect(("127.0.0.1", self.port)).ok());
+    }
+
+    /// Tells it a command, such as `CONFIG SET maxmemory 1`.
+    pub fn tell(&self, command: &str) {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("Redis answers");
+        write!(stream, "{command}\r\n").expect("Redis takes commands");
+        let answer = BufReader::new(stream).lines().next().and_then(Result::ok);
+        assert_eq!(answer.as_deref(), Some("+OK"), "{command}");
     }
 
     /// Lets it accept connections and answer nothing, or answer again.
