@@ -148,6 +148,18 @@ mod tests {
     }
 
     #[test]
+    fn a_replica_that_hears_from_neither_store_is_isolated_until_one_answers() {
+        let freshness = Freshness::new(0);
+        assert!(!freshness.is_isolated());
+        let long_ago = Instant::now().checked_sub(STALENESS_BOUND + std::time::Duration::from_secs(1));
+        *freshness.contact.write().unwrap_or_else(PoisonError::into_inner) =
+            long_ago.unwrap_or_else(Instant::now);
+        assert!(freshness.is_isolated());
+        freshness.in_contact();
+        assert!(!freshness.is_isolated());
+    }
+
+    #[test]
     fn what_is_remembered_is_bounded_by_time() {
         let start = DateTime::<Utc>::UNIX_EPOCH;
         let freshness = Freshness::new(0);

@@ -38,15 +38,21 @@ pub async fn stand_before(
         Ok(admitted) => admitted,
         Err(error) => return Ok(request.into_response(error.error_response())),
     };
-    let subject = request.request().clone();
-    // A fault in one handler must cost one answer, not a connection or a worker.
-    let answered = AssertUnwindSafe(next.call(request)).catch_unwind().await;
-    let mut response = match answered {
-        Ok(response) => response?,
-        Err(_) => ServiceResponse::new(subject, ApiError::internal("a handler panicked").error_response()),
-    };
+    let mut response = contained(request, next).await?;
     rate_headers::write(&admitted.windows, response.headers_mut());
     Ok(response)
+}
+
+/// A fault in one handler must cost one answer, not a connection or a worker.
+async fn contained(
+    request: ServiceRequest,
+    next: Next<BoxBody>,
+) -> std::result::Result<ServiceResponse, actix_web::Error> {
+    let subject = request.request().clone();
+    let answered = AssertUnwindSafe(next.call(request)).catch_unwind().await;
+    answered.unwrap_or_else(|_| {
+        Ok(ServiceResponse::new(subject, ApiError::internal("a handler panicked").error_response()))
+    })
 }
 
 /// Leave to go on.
@@ -96,5 +102,32 @@ pub async fn refused(app: &App, address: IpAddr, error: ApiError) -> ApiError {
     match app.auth.admit_visitor(address, LimitClass::Anonymous).await {
         Ok(windows) => error.with_windows(windows),
         Err(throttled) => throttled.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::panic, reason = "what is tested is a panic")]
+    use actix_web::middleware::from_fn;
+    use actix_web::test::{TestRequest, call_service, init_service};
+    use actix_web::{HttpResponse, web};
+
+    use super::*;
+
+    async fn panics() -> HttpResponse {
+        panic!("a fault")
+    }
+
+    #[actix_web::test]
+    async fn a_handler_that_panics_costs_one_answer() {
+        let service = actix_web::App::new()
+            .wrap(from_fn(contained))
+            .route("/panics", web::get().to(panics))
+            .route("/works", web::get().to(HttpResponse::Ok));
+        let service = init_service(service).await;
+        for (path, status) in [("/panics", 500), ("/works", 200), ("/panics", 500)] {
+            let answer = call_service(&service, TestRequest::get().uri(path).to_request()).await;
+            assert_eq!(answer.status(), status, "{path}");
+        }
     }
 }
