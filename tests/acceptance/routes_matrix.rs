@@ -57,6 +57,8 @@ const ROUTES: &str = "\
     GET /.well-known/security.txt
     POST /api/v1/auth/register
     POST /api/v1/auth/login
+    POST /api/v1/auth/mfa
+    POST /api/v1/auth/step-up person
     POST /api/v1/auth/revoke
     POST /api/v1/auth/introspect own
     POST /api/v1/auth/refresh
@@ -67,6 +69,11 @@ const ROUTES: &str = "\
     DELETE /api/v1/auth/sessions/{id} person
     GET /api/v1/me own
     PUT /api/v1/me person
+    GET /api/v1/me/mfa person
+    POST /api/v1/me/mfa/totp person
+    DELETE /api/v1/me/mfa/totp person
+    POST /api/v1/me/mfa/totp/confirm person
+    POST /api/v1/me/mfa/recovery-codes person
     GET /api/v1/me/usage own
     GET /api/v1/api-keys person
     POST /api/v1/api-keys person
@@ -82,6 +89,7 @@ const ROUTES: &str = "\
     PUT /api/v1/admin/users/{id} users:manage
     DELETE /api/v1/admin/users/{id} users:manage
     DELETE /api/v1/admin/users/{id}/sessions users:manage
+    DELETE /api/v1/admin/users/{id}/mfa users:manage
     POST /api/v1/admin/users/{id}/unlock users:manage
     GET /api/v1/admin/api-keys keys:read
     DELETE /api/v1/admin/api-keys/{id} keys:manage
@@ -228,6 +236,7 @@ promise! {
             match &operation.scopes {
                 Some(_) => assert_eq!(reply.status, 401, "{}: {}", operation.name(), reply.text()),
                 None if operation.path.ends_with("/auth/login")
+                    || operation.path.ends_with("/auth/mfa")
                     || operation.path.ends_with("/auth/refresh") =>
                 {
                     assert_eq!(reply.status, 400, "an empty object is no credential: {}", reply.text());

@@ -50,16 +50,19 @@ codes! {
     UnknownHost = 400 "unknown_host" "This host name is not served";
     AuthenticationRequired = 401 "authentication_required" "Authentication required";
     InvalidCredentials = 401 "invalid_credentials" "Wrong e-mail address or password";
+    WrongSecondFactor = 401 "invalid_code" "Wrong code";
     InvalidToken = 401 "invalid_token" "Invalid or expired credential";
     StepUpRequired = 401 "step_up_required" "Prove again who you are";
     InsufficientPermissions = 403 "insufficient_permissions" "Insufficient permissions";
     Forbidden = 403 "forbidden" "Not allowed";
+    EnrolmentRequired = 403 "mfa_enrolment_required" "A second factor is needed first";
     HttpsRequired = 403 "https_required" "HTTPS required";
     RegistrationClosed = 403 "registration_closed" "Registration is closed";
     NotFound = 404 "not_found" "Not found";
     ModelNotFound = 404 "model_not_found" "No such model";
     MethodNotAllowed = 405 "method_not_allowed" "Method not allowed";
     EmailTaken = 409 "email_taken" "This e-mail address has an account";
+    SecondFactorPresent = 409 "mfa_already_enrolled" "There is a second factor";
     RoleTaken = 409 "role_taken" "There is a role of this name";
     RoleInUse = 409 "role_in_use" "Accounts have this role";
     TooManyKeys = 409 "too_many_keys" "As many keys as may be";
@@ -201,6 +204,7 @@ impl From<auth::Error> for ApiError {
         let sentence = |code| Self::new(code, capitalised(&told));
         match error {
             auth::Error::WrongCredentials => sentence(Code::InvalidCredentials),
+            auth::Error::WrongCode => sentence(Code::WrongSecondFactor),
             auth::Error::MissingCredential => Self::new(
                 Code::AuthenticationRequired,
                 "API key required: send Authorization: Bearer <token> or X-API-Key: <key>.",
@@ -216,9 +220,11 @@ impl From<auth::Error> for ApiError {
                 error.hints.scope = Some(permission.name());
                 error
             }
+            auth::Error::EnrolmentRequired => sentence(Code::EnrolmentRequired),
             auth::Error::Refused(_) => sentence(Code::Forbidden),
             auth::Error::NotFound => Self::new(Code::NotFound, "There is nothing of yours with this id."),
             auth::Error::EmailTaken => sentence(Code::EmailTaken),
+            auth::Error::SecondFactorPresent => sentence(Code::SecondFactorPresent),
             auth::Error::RoleTaken => sentence(Code::RoleTaken),
             auth::Error::RoleInUse => sentence(Code::RoleInUse),
             auth::Error::TooManyKeys => sentence(Code::TooManyKeys),

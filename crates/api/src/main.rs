@@ -15,6 +15,7 @@ mod middleware;
 mod oip;
 mod openapi;
 mod pruning;
+mod qr;
 mod routes;
 mod server;
 mod settings;

@@ -112,6 +112,8 @@ pub async fn auth(settings: &Settings, store: Store, ephemeral: Ephemeral) -> Re
         refresh_lifetime: seconds(tokens.jwt_refresh_token_expires),
         idle_lifetime: seconds(tokens.session_idle_expires),
         step_up_max_age: seconds(tokens.step_up_max_age_seconds),
+        mfa_issuer: tokens.mfa_issuer.clone(),
+        mfa_required_roles: tokens.mfa_required_roles.clone(),
         limits: Limits {
             anonymous_per_minute: limits.rate_limit_per_minute,
             infer_per_minute: limits.rate_limit_infer_per_minute,

@@ -62,7 +62,7 @@ impl Auth {
         if !account.active || account.security_version != principal.security_version {
             return Err(NO_LONGER);
         }
-        let granted = Permissions::from_names(&account.permissions);
+        let granted = self.granted(&account);
         let now = self.now();
         match principal.credential {
             Credential::Session { id, .. } => {

@@ -89,6 +89,7 @@ impl Auth {
         request: KeyRequest,
         origin: &Origin,
     ) -> Result<IssuedKey> {
+        actor.require_enrolled()?;
         let Change { mut tx, owner, permissions } = self.begin_keys(actor, whose).await?;
         let now = self.now();
         let expires_at = request.expires_at.unwrap_or(now + DEFAULT_LIFETIME);
@@ -144,6 +145,7 @@ impl Auth {
         change: KeyChange,
         origin: &Origin,
     ) -> Result<ApiKey> {
+        actor.require_enrolled()?;
         let Change { mut tx, owner, permissions } = self.begin_keys(actor, whose).await?;
         let networks = change.allowed_ips.as_ref().and_then(Option::as_deref);
         refuse_any(violations(permissions, change.scopes.as_deref(), networks))?;
@@ -172,6 +174,7 @@ impl Auth {
         overlap: Duration,
         origin: &Origin,
     ) -> Result<IssuedKey> {
+        actor.require_enrolled()?;
         if overlap < Duration::zero() || overlap > MAX_OVERLAP {
             let most = MAX_OVERLAP.num_seconds();
             return Err(Error::invalid("overlap_seconds", format!("use 0 to {most}")));

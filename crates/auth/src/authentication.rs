@@ -59,7 +59,8 @@ impl Auth {
         let grants = self.read_policy(&mut tx, seen, &account).await?;
         Ok(Principal {
             account: account.account_id,
-            permissions: Permissions::from_names(&account.permissions),
+            permissions: self.granted(&account),
+            must_enrol: self.must_enrol(&account),
             role: account.role,
             credential: Credential::Session { id: claims.sid, authenticated_at },
             models: None,
@@ -94,7 +95,9 @@ impl Auth {
         let ends = [key.expires_at, secret.expires_at, Some(now + CACHED_FOR)];
         Ok(Principal {
             account: standing.account.account_id,
-            permissions: effective(&key.scopes, &standing.account),
+            // Its scopes and its owner's permissions together, both as they are now.
+            permissions: self.granted(&standing.account).intersection(Permissions::from_names(&key.scopes)),
+            must_enrol: self.must_enrol(&standing.account),
             role: standing.account.role,
             credential: Credential::ApiKey { id: key.id },
             security_version: standing.account.security_version,
@@ -116,11 +119,6 @@ impl Auth {
         self.model_access.remember(seen, tx.models().list().await?);
         Ok(tx.models().granted_to(account.account_id, &account.role).await?)
     }
-}
-
-/// A key's rights are its scopes and its owner's permissions together, both as they are now.
-fn effective(scopes: &[String], account: &AccountStanding) -> Permissions {
-    Permissions::from_names(scopes).intersection(Permissions::from_names(&account.permissions))
 }
 
 /// Reads an address or a CIDR block.

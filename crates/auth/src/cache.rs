@@ -75,6 +75,7 @@ mod tests {
             account: Uuid::nil(),
             role: "user".to_owned(),
             permissions: Permissions::from_names(["models:read"]),
+            must_enrol: false,
             credential: Credential::ApiKey { id: Uuid::nil() },
             models: Some((0..models).map(|number| format!("a-model-{number}")).collect()),
             security_version: 0,

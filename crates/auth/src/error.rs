@@ -28,6 +28,11 @@ pub enum Error {
     /// Unknown account, wrong password or inactive account: one answer for all three.
     #[error("the e-mail address or the password is wrong")]
     WrongCredentials,
+    /// No code, or one that is wrong, was used before or comes too late; or the login that it belongs to is over.
+    #[error(
+        "the code is missing, wrong, used before or too late; log in again if the next one is refused too"
+    )]
+    WrongCode,
     /// No credential was sent where one is needed.
     #[error("send a bearer token or an API key")]
     MissingCredential,
@@ -43,6 +48,9 @@ pub enum Error {
     /// The caller is known and lacks this permission.
     #[error("this needs the permission {0}")]
     Forbidden(Permission),
+    /// The account needs a second factor before it may do anything but get one.
+    #[error("this account needs a second factor first: POST /api/v1/me/mfa/totp")]
+    EnrolmentRequired,
     /// The caller is known and may not do this, for the reason given.
     #[error("{0}")]
     Refused(&'static str),
@@ -52,6 +60,9 @@ pub enum Error {
     /// The e-mail address has an account already.
     #[error("this e-mail address has an account already")]
     EmailTaken,
+    /// There is a second factor of this kind.
+    #[error("this account has an authenticator already; remove it first")]
+    SecondFactorPresent,
     /// There is a role of this name.
     #[error("there is a role of this name already")]
     RoleTaken,

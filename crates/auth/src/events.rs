@@ -34,6 +34,12 @@ events! {
     ModelPolicyChanged = "model.policy_changed";
     SigningKeyChanged = "signing_key.changed";
     EncryptionKeyRotated = "encryption_key.rotated";
+    SecondFactorAsked = "mfa.asked";
+    SecondFactorAdded = "mfa.added";
+    SecondFactorRemoved = "mfa.removed";
+    SecondFactorReset = "mfa.reset";
+    RecoveryCodesRenewed = "mfa.recovery_codes_renewed";
+    SteppedUp = "session.stepped_up";
     SessionEnded = "session.ended";
     ApiKeyCreated = "api_key.created";
     ApiKeyChanged = "api_key.changed";

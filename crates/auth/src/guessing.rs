@@ -178,7 +178,7 @@ impl Auth {
 }
 
 /// What stands for a name in windows, and for an account where there is none of that name.
-fn id_of(lookup: &str) -> Uuid {
+pub(crate) fn id_of(lookup: &str) -> Uuid {
     let digest = crypto::sha256(lookup.as_bytes());
     Uuid::from_bytes(std::array::from_fn(|index| digest[index]))
 }

@@ -1,15 +1,17 @@
 //! From an e-mail address and a password to a session and its tokens.
 
+use chrono::{DateTime, Utc};
 use secrecy::SecretString;
-use storage::{NewSession, Scope, SealedColumn, Service, Session, User};
+use storage::{AccountStanding, NewSession, Scope, SealedColumn, Service, Session, Tx, User};
 use uuid::Uuid;
 
 use crate::audit::Entry;
 use crate::events::Event;
 use crate::limits::network_of;
+use crate::second_step::{Challenge, proved_with};
 use crate::service::Origin;
 use crate::token::Claims;
-use crate::{Auth, Error, Result, random, refresh, token};
+use crate::{Auth, Error, Result, crypto, random, refresh, token};
 
 /// What a person logs in with.
 #[derive(Debug)]
@@ -33,12 +35,39 @@ pub struct TokenPair {
     pub expires_in: i64,
 }
 
+/// How far a right password leads.
+#[derive(Debug)]
+pub enum LoginStep {
+    /// Into a session.
+    Opened(TokenPair),
+    /// To the question for a code.
+    SecondFactor(Challenge),
+}
+
+/// Something that somebody proves with who they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Method {
+    Password,
+    Totp,
+    RecoveryCode,
+}
+
+impl Method {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Password => "password",
+            Self::Totp => "totp",
+            Self::RecoveryCode => "recovery_code",
+        }
+    }
+}
+
 impl Auth {
-    /// Opens a session.
+    /// Opens a session, or asks for a code where the account has a second factor: then the password alone does nothing.
     ///
     /// The attempt is counted before anything is looked up, and an unknown account costs the same hash as a known one:
     /// neither the answer nor its time tells them apart.
-    pub async fn login(&self, credentials: Credentials, origin: &Origin) -> Result<TokenPair> {
+    pub async fn login(&self, credentials: Credentials, origin: &Origin) -> Result<LoginStep> {
         let lookup = self.email_index.of(&credentials.email);
         let attempt = self.begin_attempt(&lookup, credentials.held.as_ref(), origin).await?;
         let (user, stored) = self.find_credentials(&lookup).await?;
@@ -46,14 +75,14 @@ impl Auth {
         let looked_at = self.admit_attempt(&attempt, account).await?;
         let stored = stored.filter(|_| looked_at);
         let right = self.hashing.verify(credentials.password, stored.clone()).await?;
-        let opened = match (&user, stored) {
+        let next = match (&user, stored) {
             (Some(user), Some(stored)) if right && user.active => {
-                self.open_session(user, &stored, origin).await?
+                self.after_password(user.id, &crypto::sha256(stored.as_bytes()), origin).await?
             }
             _ => None,
         };
-        match opened {
-            Some(pair) => Ok(pair),
+        match next {
+            Some(step) => Ok(step),
             None => {
                 self.record_failure(attempt.subject(account), account, origin).await?;
                 Err(Error::WrongCredentials)
@@ -68,38 +97,72 @@ impl Auth {
         Ok(found.map_or((None, None), |found| (Some(found.user), found.password_hash)))
     }
 
-    /// None where the account was switched off, or its password changed, while the password was being verified.
-    async fn open_session(&self, user: &User, verified: &str, origin: &Origin) -> Result<Option<TokenPair>> {
+    /// None where the account changed while the password was being verified; `password` stands for the right one.
+    async fn after_password(
+        &self,
+        account: Uuid,
+        password: &[u8],
+        origin: &Origin,
+    ) -> Result<Option<LoginStep>> {
+        let mut tx = self.store.begin(Scope::Service(Service::Login)).await?;
+        let Some(standing) = self.unchanged(&mut tx, account, password).await? else { return Ok(None) };
+        Ok(Some(if standing.has_second_factor {
+            LoginStep::SecondFactor(self.challenge(tx, account, password, origin).await?)
+        } else {
+            LoginStep::Opened(self.open_session(tx, &standing, &[Method::Password], origin).await?)
+        }))
+    }
+
+    /// How an account stands, under a lock on it; none where it was switched off or has another password (the digest of
+    /// whose hash is `password`) by now.
+    pub(crate) async fn unchanged(
+        &self,
+        tx: &mut Tx,
+        account: Uuid,
+        password: &[u8],
+    ) -> Result<Option<AccountStanding>> {
+        tx.accounts().lock(account).await?;
+        let standing = tx.accounts().standing(account).await?.filter(|account| account.active);
+        let stored = tx.users().password_hash(account).await?;
+        let unchanged =
+            stored.is_some_and(|stored| crypto::same(&crypto::sha256(stored.as_bytes()), password));
+        Ok(standing.filter(|_| unchanged))
+    }
+
+    /// Opens a session for one who has proved by `methods` who they are.
+    pub(crate) async fn open_session(
+        &self,
+        mut tx: Tx,
+        account: &AccountStanding,
+        methods: &[Method],
+        origin: &Origin,
+    ) -> Result<TokenPair> {
         let now = self.now();
         let id = Uuid::now_v7();
         let family_key = random::bytes::<32>()?;
         let expires_at = now + self.refresh_lifetime;
-        let mut tx = self.store.begin(Scope::Service(Service::Login)).await?;
-        tx.accounts().lock(user.id).await?;
-        let standing = tx.accounts().standing(user.id).await?.filter(|account| account.active);
-        let unchanged = tx.users().password_hash(user.id).await?.as_deref() == Some(verified);
-        let Some(account) = standing.filter(|_| unchanged) else { return Ok(None) };
         let session = tx
             .sessions()
             .create(&NewSession {
                 id,
-                account_id: user.id,
+                account_id: account.account_id,
                 family_key: self.encryption.seal(&family_place(id), &family_key)?,
                 address: origin.address.map(|address| address.to_string()),
                 network: origin.address.map(|address| network_of(address).to_string()),
                 user_agent: origin.user_agent.clone(),
                 authenticated_at: now,
+                methods: words(methods),
                 idle_expires_at: (now + self.idle_lifetime).min(expires_at),
                 expires_at,
             })
             .await?;
-        tx.users().record_login(user.id).await?;
-        tx.guessing().forget_failures(user.id).await?;
-        let entry = Entry::success(Event::LoginSuccess, origin).by(user.id).on("session", id);
-        self.record(&mut tx, entry).await?;
-        let ended = self.end_oldest_sessions(&mut tx, user.id, origin).await?;
+        tx.users().record_login(account.account_id).await?;
+        tx.guessing().forget_failures(account.account_id).await?;
+        let entry = Entry::success(Event::LoginSuccess, origin).by(account.account_id).on("session", id);
+        self.record(&mut tx, entry.with(proved_with(methods))).await?;
+        let ended = self.end_oldest_sessions(&mut tx, account.account_id, origin).await?;
         self.commit_change(tx, &ended).await?;
-        self.pair(&session, account.security_version, &family_key).map(Some)
+        self.pair(&session, account.security_version, &family_key)
     }
 
     /// The tokens of a session's present step.
@@ -109,6 +172,22 @@ impl Auth {
         security_version: i64,
         family_key: &[u8],
     ) -> Result<TokenPair> {
+        let (access_token, expires) =
+            self.access_token(session, security_version, session.authenticated_at)?;
+        Ok(TokenPair {
+            access_token,
+            refresh_token: refresh::issue(family_key, session.id, session.seq).into(),
+            expires_in: expires.timestamp() - self.now().timestamp(),
+        })
+    }
+
+    /// An access token of a session, whose owner proved at `authenticated_at` who they are; and when it ends.
+    pub(crate) fn access_token(
+        &self,
+        session: &Session,
+        security_version: i64,
+        authenticated_at: DateTime<Utc>,
+    ) -> Result<(SecretString, DateTime<Utc>)> {
         let now = self.now();
         let expires = (now + self.access_lifetime).min(session.expires_at);
         let claims = Claims {
@@ -121,14 +200,15 @@ impl Auth {
             jti: Uuid::now_v7(),
             sid: session.id,
             ver: security_version,
-            auth_time: session.authenticated_at.timestamp(),
+            auth_time: authenticated_at.timestamp(),
         };
-        Ok(TokenPair {
-            access_token: token::sign(&claims, &self.keyring.signers())?.into(),
-            refresh_token: refresh::issue(family_key, session.id, session.seq).into(),
-            expires_in: expires.timestamp() - now.timestamp(),
-        })
+        Ok((token::sign(&claims, &self.keyring.signers())?.into(), expires))
     }
+}
+
+/// The words that a session remembers methods by.
+pub(crate) fn words(methods: &[Method]) -> String {
+    methods.iter().map(|method| method.name()).collect::<Vec<_>>().join(" ")
 }
 
 /// Where a family's key is sealed for.

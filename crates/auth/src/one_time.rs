@@ -3,7 +3,7 @@
 //! They are no JWTs: 256 random bits under a prefix that names their purpose, stored as a digest that is bound to it. One
 //! made for a purpose is nothing anywhere else, and ends with its row.
 
-#![expect(dead_code, reason = "second factors and links are built on it in the changes that follow")]
+#![expect(dead_code, reason = "links are built on it in the changes that follow")]
 
 use chrono::Duration;
 use secrecy::{ExposeSecret, SecretString};
@@ -93,6 +93,17 @@ impl Auth {
         text: &SecretString,
     ) -> Result<Option<Redeemed>> {
         let found = tx.one_time_tokens().attempt(&digest(text), purpose.name()).await?;
+        found.map(|token| self.redeemed(token)).transpose()
+    }
+
+    /// Looks at a token without a try at it. None: there is no such token.
+    pub(crate) async fn find_once(
+        &self,
+        tx: &mut Tx,
+        purpose: Purpose,
+        text: &SecretString,
+    ) -> Result<Option<Redeemed>> {
+        let found = tx.one_time_tokens().find(&digest(text), purpose.name()).await?;
         found.map(|token| self.redeemed(token)).transpose()
     }
 

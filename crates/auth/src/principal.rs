@@ -37,6 +37,8 @@ pub struct Principal {
     pub role: String,
     /// What this credential may do now: the role's permissions, for a key cut down to its scopes.
     pub permissions: Permissions,
+    /// Whether they may do nothing but get a second factor until they have one.
+    pub(crate) must_enrol: bool,
     /// How the caller proved who they are.
     pub credential: Credential,
     /// The models a key is narrowed to.
@@ -58,7 +60,13 @@ pub struct Principal {
 impl Principal {
     /// Refuses a caller who lacks `permission`.
     pub fn require(&self, permission: Permission) -> Result<()> {
+        self.require_enrolled()?;
         if self.permissions.contains(permission) { Ok(()) } else { Err(Error::Forbidden(permission)) }
+    }
+
+    /// Refuses a caller who needs a second factor first.
+    pub(crate) fn require_enrolled(&self) -> Result<()> {
+        if self.must_enrol { Err(Error::EnrolmentRequired) } else { Ok(()) }
     }
 
     /// Refuses API keys: what concerns the person needs the person.

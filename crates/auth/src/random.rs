@@ -15,7 +15,7 @@ pub(crate) fn bytes<const N: usize>() -> Result<[u8; N]> {
 }
 
 /// `length` characters drawn evenly from `alphabet` (at most 256 characters).
-fn text(alphabet: &[u8], length: usize) -> Result<String> {
+pub(crate) fn text(alphabet: &[u8], length: usize) -> Result<String> {
     // Bytes past the last whole multiple are drawn again, or the first characters would come more often.
     let fair = 256 - 256 % alphabet.len();
     let mut text = String::with_capacity(length);

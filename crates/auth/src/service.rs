@@ -49,6 +49,10 @@ pub struct AuthSettings {
     pub idle_lifetime: Duration,
     /// How long after proving who they are a person may do what is sensitive.
     pub step_up_max_age: Duration,
+    /// What authenticator apps show beside a person's address.
+    pub mfa_issuer: String,
+    /// The names of the roles whose people need a second factor.
+    pub mfa_required_roles: Vec<String>,
     /// Requests a window.
     pub limits: Limits,
     /// Bounds of password hashing.
@@ -89,6 +93,8 @@ pub struct Auth {
     pub(crate) refresh_lifetime: Duration,
     pub(crate) idle_lifetime: Duration,
     pub(crate) step_up_max_age: Duration,
+    pub(crate) mfa_issuer: String,
+    pub(crate) mfa_required_roles: Vec<String>,
     pub(crate) limits: Limits,
     pub(crate) hashing: HashingPool,
     pub(crate) keyring: Keyring,
@@ -122,6 +128,8 @@ impl Auth {
             refresh_lifetime: settings.refresh_lifetime,
             idle_lifetime: settings.idle_lifetime,
             step_up_max_age: settings.step_up_max_age,
+            mfa_issuer: settings.mfa_issuer,
+            mfa_required_roles: settings.mfa_required_roles,
             limits: settings.limits,
             hashing: HashingPool::start(&settings.hashing)?,
             keyring: Keyring::default(),
@@ -136,6 +144,7 @@ impl Auth {
             clock,
         };
         auth.keyring.load(&auth.store, &auth.encryption).await?;
+        auth.check_required_roles().await?;
         Ok(Arc::new(auth))
     }
 

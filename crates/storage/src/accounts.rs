@@ -20,7 +20,25 @@ pub struct AccountStanding {
     /// The permissions of that role, as they are now.
     #[sqlx(json)]
     pub permissions: Vec<String>,
+    /// Whether it is a person's.
+    pub is_person: bool,
+    /// Whether it has a second factor that was confirmed.
+    pub has_second_factor: bool,
+    /// Whether an administrator took its second factor away, so that it needs another one.
+    pub must_enrol: bool,
 }
+
+/// The columns of an [`AccountStanding`] but the id, for statements over `accounts` joined with `roles`.
+macro_rules! standing_columns {
+    () => {
+        "accounts.active, accounts.security_version, accounts.role, roles.permissions, \
+         accounts.kind = 'person' AS is_person, accounts.must_enrol, \
+         EXISTS (SELECT 1 FROM second_factors WHERE second_factors.account_id = accounts.id \
+         AND second_factors.confirmed_at IS NOT NULL) AS has_second_factor"
+    };
+}
+
+pub(crate) use standing_columns;
 
 /// Queries on accounts of any kind.
 pub struct Accounts<'tx> {
@@ -33,8 +51,10 @@ impl Accounts<'_> {
         query!(
             self.tx,
             optional AccountStanding,
-            "SELECT accounts.id AS account_id, accounts.active, accounts.security_version, accounts.role, \
-             roles.permissions FROM accounts JOIN roles ON roles.name = accounts.role WHERE accounts.id = $1",
+            concat!(
+                "SELECT accounts.id AS account_id, ", standing_columns!(),
+                " FROM accounts JOIN roles ON roles.name = accounts.role WHERE accounts.id = $1"
+            ),
             id
         )
     }
@@ -42,6 +62,12 @@ impl Accounts<'_> {
     /// Waits for, and then holds off, other changes of an account until the transaction ends. False: there is none.
     pub async fn lock(&mut self, id: Uuid) -> Result<bool> {
         Ok(query!(self.tx, execute, "UPDATE accounts SET active = active WHERE id = $1", id)? > 0)
+    }
+
+    /// Notes whether an account needs a second factor before anything else.
+    pub async fn set_must_enrol(&mut self, id: Uuid, must_enrol: bool) -> Result<()> {
+        query!(self.tx, execute, "UPDATE accounts SET must_enrol = $2 WHERE id = $1", id, must_enrol)?;
+        Ok(())
     }
 
     /// Ends every token issued so far, whatever else stays as it is. Answers the new security version.

@@ -7,6 +7,7 @@ use sqlx::FromRow;
 use sqlx::types::Json;
 use uuid::Uuid;
 
+use crate::accounts::standing_columns;
 use crate::query::query;
 use crate::text::debug_only;
 use crate::{AccountStanding, Page, PageRequest, Result, Tx};
@@ -341,8 +342,7 @@ impl ApiKeys<'_> {
             all StandingRow,
             concat!(
                 "SELECT ", key_columns!(), ", api_key_secrets.hash AS secret_hash, \
-                 api_key_secrets.expires_at AS secret_expires_at, accounts.active, accounts.security_version, \
-                 accounts.role, roles.permissions FROM api_keys \
+                 api_key_secrets.expires_at AS secret_expires_at, ", standing_columns!(), " FROM api_keys \
                  JOIN api_key_secrets ON api_key_secrets.key_id = api_keys.id \
                  JOIN accounts ON accounts.id = api_keys.account_id JOIN roles ON roles.name = accounts.role \
                  WHERE api_keys.public_id = $1 ORDER BY api_key_secrets.number DESC"

@@ -93,6 +93,8 @@ sealed_columns! {
     PersonEmail = "people" "email" by "account_id": Id;
     /// A person's name.
     PersonName = "people" "name" by "account_id": Id;
+    /// What an authenticator shares with us.
+    SecondFactorSecret = "second_factors" "secret" by "id": Id;
     /// What a token that is good once is about.
     OneTimePayload = "one_time_tokens" "payload" by "hash": Digest;
     /// A secret of the program's own.

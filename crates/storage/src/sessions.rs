@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use sqlx::FromRow;
 use uuid::Uuid;
 
+use crate::accounts::standing_columns;
 use crate::query::query;
 use crate::text::debug_only;
 use crate::{AccountStanding, Page, PageRequest, Result, Tx};
@@ -26,6 +27,8 @@ pub struct NewSession {
     pub user_agent: Option<String>,
     /// When its owner proved who they are.
     pub authenticated_at: DateTime<Utc>,
+    /// With what: words separated by spaces.
+    pub methods: String,
     /// When it ends unless it is used before.
     pub idle_expires_at: DateTime<Utc>,
     /// When it ends however much it is used.
@@ -55,6 +58,8 @@ pub struct Session {
     pub rotated_at: Option<DateTime<Utc>>,
     /// When its owner proved who they are.
     pub authenticated_at: DateTime<Utc>,
+    /// With what: words separated by spaces.
+    pub methods: String,
     /// When it ends unless it is used before.
     pub idle_expires_at: DateTime<Utc>,
     /// When it ends however much it is used.
@@ -97,7 +102,7 @@ pub struct SessionStanding {
 macro_rules! session_columns {
     () => {
         "id, account_id, family_key, seq, address, user_agent, created_at, rotated_at, authenticated_at, \
-         idle_expires_at, expires_at, revoked_at, revoked_reason"
+         methods, idle_expires_at, expires_at, revoked_at, revoked_reason"
     };
 }
 
@@ -115,8 +120,8 @@ impl Sessions<'_> {
             optional Session,
             concat!(
                 "INSERT INTO sessions (id, account_id, family_key, seq, address, user_agent, created_at, \
-                 authenticated_at, idle_expires_at, expires_at, network) \
-                 VALUES ($1, $2, $3, 0, $4, $5, $6, $7, $8, $9, $10) RETURNING ", session_columns!()
+                 authenticated_at, methods, idle_expires_at, expires_at, network) \
+                 VALUES ($1, $2, $3, 0, $4, $5, $6, $7, $8, $9, $10, $11) RETURNING ", session_columns!()
             ),
             new.id,
             new.account_id,
@@ -125,6 +130,7 @@ impl Sessions<'_> {
             new.user_agent.as_deref(),
             now,
             new.authenticated_at,
+            &new.methods,
             new.idle_expires_at,
             new.expires_at,
             new.network.as_deref()
@@ -150,10 +156,12 @@ impl Sessions<'_> {
         query!(
             self.tx,
             optional SessionStanding,
-            "SELECT sessions.id, sessions.revoked_at, sessions.idle_expires_at, sessions.expires_at, \
-             sessions.authenticated_at, accounts.id AS account_id, accounts.active, accounts.security_version, \
-             accounts.role, roles.permissions FROM sessions JOIN accounts ON accounts.id = sessions.account_id \
-             JOIN roles ON roles.name = accounts.role WHERE sessions.id = $1",
+            concat!(
+                "SELECT sessions.id, sessions.revoked_at, sessions.idle_expires_at, sessions.expires_at, \
+                 sessions.authenticated_at, accounts.id AS account_id, ", standing_columns!(),
+                " FROM sessions JOIN accounts ON accounts.id = sessions.account_id \
+                 JOIN roles ON roles.name = accounts.role WHERE sessions.id = $1"
+            ),
             id
         )
     }
@@ -180,6 +188,12 @@ impl Sessions<'_> {
             now,
             idle_expires_at
         )
+    }
+
+    /// Notes with what else its owner proved who they are.
+    pub async fn set_methods(&mut self, id: Uuid, methods: &str) -> Result<()> {
+        query!(self.tx, execute, "UPDATE sessions SET methods = $2 WHERE id = $1", id, methods)?;
+        Ok(())
     }
 
     /// Ends a session. False: there is none, or it was ended before.

@@ -8,7 +8,8 @@ use sqlx::{Postgres, Sqlite, Transaction};
 
 use crate::{
     Accounts, ApiKeys, Audit, Changes, Error, Guessing, Models, OneTimeTokens, Replicas, Result, Roles,
-    Sealed, Secrets, ServiceAccounts, Sessions, Settings, SigningKeys, Usage, Users, query::query,
+    Sealed, SecondFactors, Secrets, ServiceAccounts, Sessions, Settings, SigningKeys, Usage, Users,
+    query::query,
 };
 
 /// The engine a transaction belongs to.
@@ -123,6 +124,8 @@ repositories! {
     secrets: Secrets,
     /// Sealed values wherever they stand, for sealing them anew.
     sealed: Sealed,
+    /// What people have besides their password.
+    second_factors: SecondFactors,
     /// Tokens that are good once.
     one_time_tokens: OneTimeTokens,
 }

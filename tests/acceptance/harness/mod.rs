@@ -2,6 +2,7 @@
 //!
 //! `Server::start(pair, settings)` is the whole set-up; everything it makes goes when it is dropped.
 
+mod authenticator;
 mod check;
 mod client;
 mod door;
@@ -16,13 +17,14 @@ mod services;
 mod stored;
 mod world;
 
+pub use authenticator::Authenticator;
 pub use client::{Client, Reply};
 pub use door::Door;
 pub use people::{Person, Tokens};
 pub use process::Finished;
 pub use raw::read_all;
 pub use server::Server;
-pub use services::OwnRedis;
+pub use services::{OwnRedis, psql};
 pub use world::{Pair, World};
 
 use std::path::{Path, PathBuf};

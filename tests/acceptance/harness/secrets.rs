@@ -8,8 +8,19 @@ use serde_json::Value;
 /// Shorter texts could stand in a log by chance.
 const SHORTEST: usize = 12;
 /// Members of bodies that are secrets.
-const MEMBERS: [&str; 6] =
-    ["password", "current_password", "new_password", "access_token", "refresh_token", "key"];
+const MEMBERS: [&str; 11] = [
+    "password",
+    "current_password",
+    "new_password",
+    "access_token",
+    "refresh_token",
+    "key",
+    "mfa_token",
+    "recovery_codes",
+    "secret",
+    "otpauth_uri",
+    "qr_code_png_base64",
+];
 
 /// Every secret that a test sent or got.
 #[derive(Clone, Debug, Default)]
@@ -26,8 +37,9 @@ impl Secrets {
     /// Keeps those that stand in a JSON body.
     pub fn remember_members(&self, body: &[u8]) {
         let Ok(Value::Object(body)) = serde_json::from_slice(body) else { return };
-        for secret in MEMBERS.iter().filter_map(|name| body.get(*name)?.as_str()) {
-            self.remember(secret);
+        for member in MEMBERS.iter().filter_map(|name| body.get(*name)) {
+            let list = member.as_array().map_or(std::slice::from_ref(member), Vec::as_slice);
+            list.iter().filter_map(Value::as_str).for_each(|secret| self.remember(secret));
         }
     }
 

@@ -90,6 +90,22 @@ impl Server {
         self.world.advance(by);
     }
 
+    /// What it takes the time for, since 1970.
+    pub fn now(&self) -> Duration {
+        self.world.now()
+    }
+
+    /// What it works on.
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// How many events of a kind its metrics tell of.
+    #[track_caller]
+    pub fn events(&self, kind: &str) -> f64 {
+        self.metric(&format!("security_events_total{{event_type=\"{kind}\"}}"))
+    }
+
     /// Runs a command with the settings of this server.
     #[track_caller]
     pub fn cli(&self, arguments: &[&str], input: &str) -> Finished {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tempfile::TempDir;
 
@@ -100,6 +100,14 @@ impl World {
         let (new, file) = (self.folder.path().join("clock.new"), self.folder.path().join("clock"));
         std::fs::write(&new, offset.to_string()).expect("the clock's file");
         std::fs::rename(new, file).expect("the clock's file");
+    }
+
+    /// What its servers take the time for, since 1970.
+    #[expect(clippy::disallowed_methods, reason = "their clock is the machine's, moved")]
+    pub fn now(&self) -> Duration {
+        let offset = *self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time after 1970");
+        Duration::from_secs_f64(now.as_secs_f64() + offset)
     }
 
     /// Takes one more text for a secret, which no log may tell.

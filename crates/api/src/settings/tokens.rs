@@ -52,6 +52,12 @@ pub struct TokenSettings {
     /// Seconds after a login or a step-up in which sensitive acts, such as making an API key, need no new proof.
     #[arg(long = "STEP_UP_MAX_AGE_SECONDS", default_value_t = 900, value_parser = clap::value_parser!(u32).range(60..=86_400))]
     pub step_up_max_age_seconds: u32,
+    /// Roles whose people may do nothing but get a second factor until they have one: names, separated by commas.
+    #[arg(long = "MFA_REQUIRED_ROLES", value_delimiter = ',', value_parser = name)]
+    pub mfa_required_roles: Vec<String>,
+    /// What authenticator apps show beside a person's address: up to 40 characters, no colon.
+    #[arg(long = "MFA_ISSUER", default_value = "Modelgate", value_parser = issuer)]
+    pub mfa_issuer: String,
     /// Whether people may make accounts themselves; unset: open in development.
     #[arg(long = "REGISTRATION", value_enum)]
     pub registration: Option<Registration>,
@@ -66,4 +72,15 @@ pub struct TokenSettings {
 fn algorithm() -> impl TypedValueParser<Value = SigningAlgorithm> {
     PossibleValuesParser::new(SigningAlgorithm::ALL.map(SigningAlgorithm::name))
         .try_map(|name| SigningAlgorithm::parse(&name).ok_or("there is no such algorithm"))
+}
+
+fn name(text: &str) -> Result<String, String> {
+    let name = text.trim();
+    if name.is_empty() { Err("name a role".into()) } else { Ok(name.to_owned()) }
+}
+
+/// A colon separates issuer and account in what an app reads.
+fn issuer(text: &str) -> Result<String, String> {
+    let fits = !text.trim().is_empty() && text.chars().count() <= 40 && !text.contains(':');
+    if fits { Ok(text.trim().to_owned()) } else { Err("use 1 to 40 characters and no colon".into()) }
 }

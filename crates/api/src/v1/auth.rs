@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use validator::Validate;
 
+use super::second_step::LoginAnswer;
 use super::users::{UserView, check_email, check_name};
 use crate::app::App;
 use crate::error::{ApiError, Code, Result};
@@ -98,16 +99,16 @@ pub async fn register(visitor: Visitor, app: web::Data<App>, body: Json<Register
     Ok((web::Json(UserView::from(user)), StatusCode::CREATED))
 }
 
-/// Open a session. A client that still has an access token of the account may send it along: then it is not held up
-/// by what others try.
+/// Open a session; with a second factor, the answer asks for a code and `/auth/mfa` opens it. A client that still has an
+/// access token of the account may send it along: then it is not held up by what others try.
 #[utoipa::path(post, path = "/api/v1/auth/login", tag = "auth", request_body = Login,
-    responses((status = 200, body = Tokens), (status = 401, description = "Wrong address or password")))]
+    responses((status = 200, body = LoginAnswer), (status = 401, description = "Wrong address or password")))]
 pub async fn login(
     visitor: Visitor,
     app: web::Data<App>,
     held: HeldToken,
     body: Json<Login>,
-) -> Result<web::Json<Tokens>> {
+) -> Result<web::Json<LoginAnswer>> {
     let credentials = auth::Credentials { email: body.0.email, password: body.0.password, held: held.0 };
     Ok(web::Json(app.auth.login(credentials, &visitor.origin).await?.into()))
 }

@@ -6,6 +6,8 @@ pub mod auth;
 pub mod lists;
 pub mod me;
 pub mod models;
+pub mod second_factors;
+pub mod second_step;
 pub mod sessions;
 pub mod tokens;
 pub mod users;

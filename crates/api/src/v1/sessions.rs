@@ -23,6 +23,8 @@ pub struct SessionView {
     refreshed_at: Option<DateTime<Utc>>,
     /// When it ends, however often it is refreshed.
     expires_at: DateTime<Utc>,
+    /// What its owner proved with who they are: `password`, `totp`, `recovery_code`.
+    authenticated_with: Vec<String>,
     /// The address that logged in.
     address: Option<String>,
     /// What the client called itself.
@@ -36,6 +38,7 @@ impl From<Session> for SessionView {
             created_at: session.created_at,
             refreshed_at: session.rotated_at,
             expires_at: session.expires_at,
+            authenticated_with: session.methods.split_whitespace().map(str::to_owned).collect(),
             address: session.address,
             user_agent: session.user_agent,
         }

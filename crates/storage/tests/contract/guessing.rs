@@ -14,6 +14,7 @@ async fn session_from(world: &World, account: Uuid, network: Option<&str>) -> Uu
         network: network.map(str::to_owned),
         user_agent: None,
         authenticated_at: world.now(),
+        methods: "password".into(),
         idle_expires_at: world.in_hours(1),
         expires_at: world.in_hours(3),
     };

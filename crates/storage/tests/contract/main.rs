@@ -14,6 +14,7 @@ mod guessing;
 mod models;
 mod one_time;
 mod sealed;
+mod second_factors;
 mod service_accounts;
 mod sessions;
 mod settings;

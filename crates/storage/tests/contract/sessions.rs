@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use crate::world::{World, next_id, on_both_stores, page_after};
 
-async fn open(world: &World, account: Uuid) -> Uuid {
+pub(crate) async fn open(world: &World, account: Uuid) -> Uuid {
     let new = NewSession {
         id: next_id(),
         account_id: account,
@@ -14,6 +14,7 @@ async fn open(world: &World, account: Uuid) -> Uuid {
         network: Some("203.0.113.7".into()),
         user_agent: None,
         authenticated_at: world.now(),
+        methods: "password".into(),
         idle_expires_at: world.in_hours(1),
         expires_at: world.in_hours(3),
     };

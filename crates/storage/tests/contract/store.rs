@@ -78,6 +78,7 @@ on_both_stores! {
             network: None,
             user_agent: None,
             authenticated_at: world.now(),
+            methods: "password".into(),
             idle_expires_at: world.in_hours(1),
             expires_at: world.in_hours(1),
         };

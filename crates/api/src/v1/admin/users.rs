@@ -8,8 +8,8 @@ use validator::Validate;
 use crate::app::App;
 use crate::error::{ApiError, Result};
 use crate::extract::{Id, Json, Parameters, page};
-use crate::guard::Caller;
 use crate::guard::permission::{UsersManage, UsersRead};
+use crate::guard::{Caller, Fresh};
 use crate::v1::lists::List;
 use crate::v1::users::{UserView, check_name};
 
@@ -107,5 +107,18 @@ pub async fn end_sessions(caller: Caller<UsersManage>, app: web::Data<App>, id: 
     responses((status = 204, description = "Unlocked"), (status = 404, description = "No such account")))]
 pub async fn unlock(caller: Caller<UsersManage>, app: web::Data<App>, id: Id) -> Result<HttpResponse> {
     app.auth.unlock_user(&caller.principal, id.0, &caller.origin).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Take the second factor of one who lost it. Their sessions end, and they get another one before anything else. That it is
+/// them is for the caller to make sure of: their password alone logs in until then.
+#[utoipa::path(delete, path = "/api/v1/admin/users/{id}/mfa", tag = "admin", params(("id" = Uuid, Path)),
+    responses((status = 204, description = "Taken"), (status = 404, description = "No such account")))]
+pub async fn reset_second_factors(
+    caller: Caller<Fresh<UsersManage>>,
+    app: web::Data<App>,
+    id: Id,
+) -> Result<HttpResponse> {
+    app.auth.reset_second_factors(&caller.principal, id.0, &caller.origin).await?;
     Ok(HttpResponse::NoContent().finish())
 }
