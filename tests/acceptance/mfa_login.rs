@@ -27,22 +27,24 @@ fn told(reply: &Reply) -> (u16, Value) {
 promise! {
     fn a_password_alone_opens_nothing(pair) {
         let (server, ada, authenticator, _) = enrolled(pair);
-        let before = (ada.api.get(ME).json(), ada.api.get(SESSIONS).items().len(), server.events("LOGIN_SUCCESS"));
+        let before = (ada.api.get(ME).json(), ada.api.get(SESSIONS).items().len(), server.audited("LOGIN_SUCCESS", "success"));
         let answer = server.try_log_in(&ada.email, &ada.password).is(200);
         let members: Vec<String> = answer.json().as_object().expect("an object").keys().cloned().collect();
         assert_eq!(members, ["expires_in", "mfa_required", "mfa_token"]);
         assert_eq!((&answer.json()["mfa_required"], &answer.json()["expires_in"]), (&json!(true), &json!(300)));
         let token = answer.member("mfa_token");
-        let after = (ada.api.get(ME).json(), ada.api.get(SESSIONS).items().len(), server.events("LOGIN_SUCCESS"));
+        let after = (ada.api.get(ME).json(), ada.api.get(SESSIONS).items().len(), server.audited("LOGIN_SUCCESS", "success"));
         assert_eq!(before, after);
-        assert_eq!(server.events("mfa.asked"), 1.0);
+        assert_eq!(server.audited("mfa.asked", "success"), 1);
         // The token in between is nothing anywhere else, nor is anything else one.
+        let stored = server.world.state();
         for path in [ME, "/api/v1/models", "/v2", "/api/v1/api-keys"] {
             assert_eq!(server.user(&token).get(path).status, 401, "{path}");
         }
         server.refresh(&token).refused(401, "invalid_token");
         let asked = ada.api.post("/api/v1/auth/introspect", &json!({"token": token})).is(200);
         assert_eq!(asked.json(), json!({"active": false}));
+        server.world.is_unchanged_since(&stored);
         let code = authenticator.next_code(&server);
         for other in [&ada.tokens.access, &ada.tokens.refresh, "", "mgm_", &token[..token.len() - 1]] {
             server.second_step(other, &code).refused(401, "invalid_code");
@@ -54,7 +56,7 @@ promise! {
         let tokens = Tokens::of(&server.second_step(&token, &code).is(200));
         let session = server.user(&tokens.access).get(SESSIONS).is(200).items()[0].clone();
         assert_eq!(session["authenticated_with"], json!(["password", "totp"]));
-        assert_eq!(server.events("LOGIN_SUCCESS") - before.2, 1.0);
+        assert_eq!(server.audited("LOGIN_SUCCESS", "success") - before.2, 1);
         // What the second step opened stays open without another code.
         server.advance(Duration::from_secs(7200));
         let refreshed = Tokens::of(&server.refresh(&tokens.refresh).is(200));
@@ -107,13 +109,13 @@ promise! {
     fn five_wrong_codes_end_a_challenge(pair) {
         let (server, ada, authenticator, _) = enrolled(pair);
         let token = server.challenge(&ada);
-        let before = server.events("LOGIN_FAILURE");
+        let before = server.audited("LOGIN_FAILURE", "failure");
         let answers = at_once(40, |_| server.second_step(&token, "000000").status);
         assert!(answers.iter().all(|status| *status == 401), "{answers:?}");
         let code = authenticator.next_code(&server);
         server.second_step(&token, &code).refused(401, "invalid_code");
-        assert_eq!(server.events("LOGIN_FAILURE") - before, 41.0);
-        assert!(server.events("SUSPICIOUS_ACTIVITY") >= 1.0);
+        assert_eq!(server.audited("LOGIN_FAILURE", "failure") - before, 41);
+        assert!(server.audited("SUSPICIOUS_ACTIVITY", "failure") >= 1);
         server.second_step(&server.challenge(&ada), &code).is(200);
     }
 
@@ -135,6 +137,24 @@ promise! {
         server.advance(Duration::from_secs(60));
         let code = authenticator.next_code(&server);
         server.second_step(&server.challenge(&ada), &code).is(200);
+    }
+
+    fn a_hundred_wrong_codes_leave_only_known_places(pair) {
+        let server = Server::start(pair, &[("TRUSTED_PROXIES", "127.0.0.1")]);
+        let ada = server.person("ada");
+        let (authenticator, _) = ada.enrol(&server);
+        let attacker = server.anon().with("X-Forwarded-Proto", "https").with("X-Forwarded-For", "198.51.100.7");
+        let password = || attacker.post("/api/v1/auth/login", &json!({"email": ada.email, "password": ada.password}));
+        for _ in 0..20 {
+            let token = password().is(200).member("mfa_token");
+            let guess = json!({"mfa_token": token, "code": "000000"});
+            at_once(5, |_| attacker.post("/api/v1/auth/mfa", &guess).is(401));
+        }
+        // The right passwords in between made none of it good.
+        password().refused(401, "invalid_credentials");
+        let code = authenticator.next_code(&server);
+        server.second_step(&server.challenge(&ada), &code).is(200);
+        password().is(200);
     }
 
     fn whatever_is_wrong_with_a_second_step_the_answer_is_the_same(pair) {

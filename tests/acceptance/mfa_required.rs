@@ -87,7 +87,7 @@ promise! {
         let (_, codes) = ada.enrol(&server);
         let waiting = server.challenge(&ada);
         admin.api.delete(&factor(&ada)).is(204);
-        assert_eq!(server.events("mfa.reset"), 1.0);
+        assert_eq!(server.audited("mfa.reset", "success"), 1);
         ada.api.get(ME).refused(401, "invalid_token");
         server.refresh(&ada.tokens.refresh).refused(401, "invalid_token");
         server.second_step(&waiting, &codes[0]).refused(401, "invalid_code");
@@ -119,7 +119,7 @@ promise! {
         admin.api.delete(&missing).refused(404, "not_found");
         server.advance(Duration::from_secs(16 * 60));
         admin.api.delete(&factor(&ada)).refused(401, "step_up_required");
-        assert_eq!(server.events("mfa.reset"), 0.0);
+        assert_eq!(server.audited("mfa.reset", "success"), 0);
         ada.api.get(MODELS).is(200);
         server.challenge(&admin);
     }

@@ -69,16 +69,16 @@ promise! {
             ada.api = fresh.clone();
             ada.enrol(&server)
         };
-        let before = server.events("session.stepped_up");
+        let before = server.audited("session.stepped_up", "success");
         prove(&ada.password, None).refused(401, "invalid_code");
         prove(&ada.password, Some("000000")).refused(401, "invalid_code");
         let code = authenticator.next_code(&server);
         prove("Wrong-horse-battery-9", Some(&code)).refused(401, "invalid_credentials");
-        assert_eq!(server.events("session.stepped_up"), before);
+        assert_eq!(server.audited("session.stepped_up", "success"), before);
         prove(&ada.password, Some(&code)).is(200);
         prove(&ada.password, Some(&code)).refused(401, "invalid_code");
         let last = server.user(&prove(&ada.password, Some(&codes[0])).is(200).member("access_token"));
-        assert_eq!(server.events("session.stepped_up") - before, 2.0);
+        assert_eq!(server.audited("session.stepped_up", "success") - before, 2);
         server.advance(QUARTER + Duration::from_secs(60));
         asks_for_proof(last.post(KEYS, &wish));
         // It is of the same session, and ends with it.
@@ -96,7 +96,7 @@ promise! {
         let guess = json!({"password": "Wrong-horse-battery-9"});
         let answers = at_once(40, |_| stolen.api.post(STEP_UP, &guess).status);
         assert_eq!(answers.iter().filter(|status| **status == 401).count(), 5, "{answers:?}");
-        assert_eq!(server.events("LOGIN_FAILURE"), 5.0);
+        assert_eq!(server.audited("LOGIN_FAILURE", "failure"), 5);
         let right = json!({"password": stolen.password});
         stolen.api.post(STEP_UP, &right).refused(429, "rate_limited");
         elsewhere.api.post(STEP_UP, &right).is(200);

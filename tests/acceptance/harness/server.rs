@@ -95,17 +95,6 @@ impl Server {
         self.world.now()
     }
 
-    /// What it works on.
-    pub fn world(&self) -> &World {
-        &self.world
-    }
-
-    /// How many events of a kind its metrics tell of.
-    #[track_caller]
-    pub fn events(&self, kind: &str) -> f64 {
-        self.metric(&format!("security_events_total{{event_type=\"{kind}\"}}"))
-    }
-
     /// Runs a command with the settings of this server.
     #[track_caller]
     pub fn cli(&self, arguments: &[&str], input: &str) -> Finished {
