@@ -145,6 +145,8 @@ macro_rules! key_columns {
     };
 }
 
+pub(crate) use key_columns;
+
 /// Queries on API keys. Ownership is part of each that takes an account: another account's key is not there.
 pub struct ApiKeys<'tx> {
     pub(crate) tx: &'tx mut Tx,

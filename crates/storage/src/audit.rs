@@ -114,13 +114,16 @@ impl Audit<'_> {
         Ok(page.page(events, |event| event.id))
     }
 
-    /// Erases the addresses from which an account acted. Answers how many; the events stay.
-    pub async fn erase_subject(&mut self, account: Uuid) -> Result<u64> {
+    /// Erases the addresses from which an account acted, and those of nobody known in events that name it as their
+    /// `target`. Answers how many; the events stay, and so do the addresses of other actors.
+    pub async fn erase_subject(&mut self, account: Uuid, target: &str) -> Result<u64> {
         query!(
             self.tx,
             execute,
-            "DELETE FROM audit_subjects WHERE event_id IN (SELECT id FROM audit_events WHERE actor = $1)",
-            account
+            "DELETE FROM audit_subjects WHERE event_id IN (SELECT id FROM audit_events \
+             WHERE actor = $1 OR (actor IS NULL AND target = $2))",
+            account,
+            target
         )
     }
 }

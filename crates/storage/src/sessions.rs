@@ -106,6 +106,8 @@ macro_rules! session_columns {
     };
 }
 
+pub(crate) use session_columns;
+
 /// Queries on sessions.
 pub struct Sessions<'tx> {
     pub(crate) tx: &'tx mut Tx,
@@ -279,6 +281,17 @@ impl Sessions<'_> {
             page.rows()
         )?;
         Ok(page.page(sessions, |session| session.id))
+    }
+
+    /// Whether a session of an account, ended or not, was opened from a network.
+    pub async fn knows_network(&mut self, account: Uuid, network: &str) -> Result<bool> {
+        query!(
+            self.tx,
+            one bool,
+            "SELECT EXISTS (SELECT 1 FROM sessions WHERE account_id = $1 AND network = $2)",
+            account,
+            network
+        )
     }
 
     /// How many sessions of all accounts are live.

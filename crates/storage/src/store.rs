@@ -79,6 +79,8 @@ pub enum Service {
     Models,
     /// Sealing values anew under another key. Background.
     Sealing,
+    /// Sending mail. Background.
+    Mail,
 }
 
 impl Service {
@@ -94,11 +96,12 @@ impl Service {
             Self::Audit => "audit",
             Self::Models => "models",
             Self::Sealing => "sealing",
+            Self::Mail => "mail",
         }
     }
 
     fn is_background(self) -> bool {
-        matches!(self, Self::Setup | Self::Feed | Self::Metering | Self::Audit | Self::Sealing)
+        matches!(self, Self::Setup | Self::Feed | Self::Metering | Self::Audit | Self::Sealing | Self::Mail)
     }
 }
 
@@ -256,6 +259,8 @@ impl Pools {
             .journal_mode(SqliteJournalMode::Wal)
             // NORMAL could lose the last commits with the power: an acknowledged revocation would be undone.
             .synchronous(SqliteSynchronous::Full)
+            // What was erased is overwritten, not merely unlinked.
+            .pragma("secure_delete", "ON")
             .busy_timeout(BUSY_TIMEOUT);
         let pool = |size| SqlitePoolOptions::new().max_connections(size).acquire_timeout(ACQUIRE_TIMEOUT);
         let writer = pool(1).connect_with(options.clone()).await?;

@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use chrono::{DateTime, Utc};
 use sqlx::{Postgres, Sqlite, Transaction};
+use uuid::Uuid;
 
 use crate::{
-    Accounts, ApiKeys, Audit, Changes, Error, Guessing, Models, OneTimeTokens, Replicas, Result, Roles,
-    Sealed, SecondFactors, Secrets, ServiceAccounts, Sessions, Settings, SigningKeys, Usage, Users,
-    query::query,
+    Accounts, ApiKeys, Audit, Changes, Error, Guessing, Models, Notices, OneTimeTokens, Outbox, PersonalData,
+    Replicas, Result, Roles, Sealed, SecondFactors, Secrets, ServiceAccounts, Sessions, Settings,
+    SigningKeys, Usage, Users, query::query,
 };
 
 /// The engine a transaction belongs to.
@@ -83,6 +84,13 @@ impl Tx {
     }
 }
 
+impl Tx {
+    /// Everything about one account, the newest `most` of each kind.
+    pub fn personal_data(&mut self, account: Uuid, most: i64) -> PersonalData<'_> {
+        PersonalData { tx: self, account, most }
+    }
+}
+
 macro_rules! repositories {
     ($($(#[$meta:meta])* $accessor:ident: $repository:ident,)+) => {
         impl Tx {
@@ -128,4 +136,8 @@ repositories! {
     second_factors: SecondFactors,
     /// Tokens that are good once.
     one_time_tokens: OneTimeTokens,
+    /// What people are told of their own account.
+    notices: Notices,
+    /// Mails on their way.
+    outbox: Outbox,
 }

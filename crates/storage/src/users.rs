@@ -154,6 +154,19 @@ impl Users<'_> {
         )
     }
 
+    /// Gives a person another address, sealed, with its keyed digest. [`crate::Error::Conflict`]: it is taken.
+    pub async fn set_email(&mut self, id: Uuid, email: &[u8], email_lookup: &str) -> Result<()> {
+        query!(
+            self.tx,
+            execute,
+            "UPDATE people SET email = $2, email_lookup = $3 WHERE account_id = $1",
+            id,
+            email,
+            email_lookup
+        )?;
+        Ok(())
+    }
+
     /// The password's hash of an account; none also where there is no password.
     pub async fn password_hash(&mut self, id: Uuid) -> Result<Option<String>> {
         query!(

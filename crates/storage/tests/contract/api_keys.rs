@@ -38,7 +38,9 @@ on_both_stores! {
         assert!(!tx.api_keys().add_secret(eve, made.id, &[9; 32]).await.unwrap());
         assert!(!tx.api_keys().revoke(eve, made.id).await.unwrap());
         assert!(tx.api_keys().list(eve, &PageRequest::default()).await.unwrap().items.is_empty());
+        assert!(tx.personal_data(eve, 10).api_keys().await.unwrap().is_empty());
         assert!(tx.api_keys().revoke(ada, made.id).await.unwrap());
+        assert_eq!(tx.personal_data(ada, 10).api_keys().await.unwrap().len(), 1, "revoked ones too");
         assert!(!tx.api_keys().revoke(ada, made.id).await.unwrap(), "once");
         assert_eq!(tx.api_keys().update(ada, made.id, &ApiKeyUpdate::default()).await.unwrap(), None, "revoked");
         assert!(!tx.api_keys().add_secret(ada, made.id, &[9; 32]).await.unwrap(), "revoked");

@@ -55,10 +55,29 @@ on_both_stores! {
         let other = event(world, "login", None).await;
         let mut tx = world.begin().await;
         assert!(tx.users().delete(ada).await.unwrap());
-        assert_eq!(tx.audit().erase_subject(ada).await.unwrap(), 1);
+        assert_eq!(tx.audit().erase_subject(ada, "account:ada").await.unwrap(), 1);
         let page = tx.audit().list(&PageRequest::default(), &AuditFilter::default()).await.unwrap();
         let seen: Vec<_> = page.items.iter().map(|event| (event.id, event.actor, event.address.as_deref())).collect();
         assert_eq!(seen, [(other, None, Some("203.0.113.7")), (id, Some(ada), None)]);
+    }
+
+    async fn what_is_told_of_an_account_is_found_and_addresses_of_others_stay(world) {
+        let (ada, admin) = (next_id(), next_id());
+        let own = event(world, "login", Some(ada)).await;
+        // Both are about the `session`, which stands for an account's own name here.
+        let by_nobody = event(world, "registered", None).await;
+        let by_admin = event(world, "changed", Some(admin)).await;
+        let mut tx = world.begin().await;
+        let about: Vec<Uuid> =
+            tx.personal_data(ada, 10).events("session").await.unwrap().iter().map(|event| event.id).collect();
+        assert_eq!(about, [by_admin, by_nobody, own]);
+        assert_eq!(tx.personal_data(ada, 1).events("session").await.unwrap().len(), 1);
+        assert_eq!(tx.personal_data(ada, 10).events("elsewhere").await.unwrap().len(), 1);
+        assert_eq!(tx.audit().erase_subject(ada, "session").await.unwrap(), 2);
+        let left = tx.personal_data(ada, 10).events("session").await.unwrap();
+        let addresses: Vec<_> = left.iter().map(|event| event.address.is_some()).collect();
+        assert_eq!(addresses, [true, false, false]);
+        assert!(left.iter().all(|event| event.canonical == [0, 255, 1]), "byte for byte");
     }
 
     async fn the_database_itself_refuses_to_change_an_event(world) {

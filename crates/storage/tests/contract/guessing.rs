@@ -44,6 +44,16 @@ on_both_stores! {
         tx.guessing().forget_failures(next_id()).await.unwrap();
     }
 
+    async fn a_network_is_known_by_any_session_from_it(world) {
+        let (ada, eve) = (world.person("ada", "user").await.id, world.person("eve", "user").await.id);
+        let session = session_from(world, ada, Some(HOME)).await;
+        let mut tx = world.begin().await;
+        tx.sessions().revoke(session, "stolen").await.unwrap();
+        for (account, network, known) in [(ada, HOME, true), (ada, "203.0.113.8", false), (eve, HOME, false)] {
+            assert_eq!(tx.sessions().knows_network(account, network).await.unwrap(), known, "{network}");
+        }
+    }
+
     async fn a_network_is_familiar_to_the_account_that_had_a_session_from_it(world) {
         let (ada, eve) = (world.person("ada", "user").await.id, world.person("eve", "user").await.id);
         let first = session_from(world, ada, Some(HOME)).await;

@@ -96,6 +96,7 @@ on_both_stores! {
         tx.one_time_tokens().create(&token(world, ada.id)).await.unwrap();
         tx.sessions().create(&session(world, ada.id)).await.unwrap();
         tx.second_factors().begin_totp(next_id(), ada.id, b"old").await.unwrap();
+        assert!(tx.outbox().add(next_id(), None, b"old", 1).await.unwrap());
         tx.secrets().keep("index", b"first").await.unwrap();
         tx.secrets().keep("index", b"second").await.unwrap();
         assert_eq!(tx.secrets().find("index").await.unwrap().as_deref(), Some(&b"first"[..]));

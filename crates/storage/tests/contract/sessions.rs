@@ -26,6 +26,17 @@ pub(crate) async fn open(world: &World, account: Uuid) -> Uuid {
 }
 
 on_both_stores! {
+    async fn everything_that_is_kept_has_ended_sessions_too_and_only_ones_own(world) {
+        let (ada, eve) = (world.person("ada", "user").await.id, world.person("eve", "user").await.id);
+        let ids = [open(world, ada).await, open(world, ada).await];
+        open(world, eve).await;
+        let mut tx = world.begin().await;
+        tx.sessions().revoke(ids[0], "logout").await.unwrap();
+        let all = tx.personal_data(ada, 10).sessions().await.unwrap();
+        assert_eq!(all.iter().map(|session| session.id).collect::<Vec<_>>(), [ids[1], ids[0]]);
+        assert_eq!(tx.personal_data(ada, 1).sessions().await.unwrap().len(), 1);
+    }
+
     async fn a_session_is_found_as_it_was_opened(world) {
         let ada = world.person("ada", "user").await;
         let id = open(world, ada.id).await;

@@ -44,6 +44,19 @@ on_both_stores! {
         assert!(tx.users().credentials("nobody@example.org").await.unwrap().is_none());
     }
 
+    async fn an_address_is_replaced_unless_it_is_taken(world) {
+        let (ada, grace) = (world.person("ada", "user").await, world.person("grace", "user").await);
+        let mut tx = world.begin().await;
+        tx.users().set_email(ada.id, b"sealed anew", "countess@example.org").await.unwrap();
+        let found = tx.users().credentials("countess@example.org").await.unwrap().unwrap().user;
+        assert_eq!((found.id, found.email), (ada.id, b"sealed anew".to_vec()));
+        assert!(tx.users().credentials("ada@example.org").await.unwrap().is_none());
+        tx.commit().await.unwrap();
+        let mut tx = world.begin().await;
+        let taken = tx.users().set_email(grace.id, b"sealed anew", "countess@example.org").await;
+        assert!(matches!(taken, Err(Error::Conflict)), "{taken:?}");
+    }
+
     async fn a_login_is_dated_by_the_clock(world) {
         let ada = world.person("ada", "user").await;
         world.clock.advance(std::time::Duration::from_micros(1_500_001));

@@ -1,0 +1,67 @@
+//! What is kept about one person, all of it: for them to see.
+
+use uuid::Uuid;
+
+use crate::api_keys::key_columns;
+use crate::query::query;
+use crate::sessions::session_columns;
+use crate::{ApiKey, AuditEvent, Notice, Result, Session, Tx};
+
+/// Queries on everything about one account; each answers the newest, `most` at most.
+pub struct PersonalData<'tx> {
+    pub(crate) tx: &'tx mut Tx,
+    pub(crate) account: Uuid,
+    pub(crate) most: i64,
+}
+
+impl PersonalData<'_> {
+    /// Sessions, ended or not, as long as they are kept.
+    pub async fn sessions(&mut self) -> Result<Vec<Session>> {
+        query!(
+            self.tx,
+            all Session,
+            concat!(
+                "SELECT ", session_columns!(), " FROM sessions WHERE account_id = $1 ORDER BY id DESC LIMIT $2"
+            ),
+            self.account,
+            self.most
+        )
+    }
+
+    /// Keys, revoked or not.
+    pub async fn api_keys(&mut self) -> Result<Vec<ApiKey>> {
+        query!(
+            self.tx,
+            all ApiKey,
+            concat!("SELECT ", key_columns!(), " FROM api_keys WHERE account_id = $1 ORDER BY id DESC LIMIT $2"),
+            self.account,
+            self.most
+        )
+    }
+
+    /// What they were told.
+    pub async fn notices(&mut self) -> Result<Vec<Notice>> {
+        query!(
+            self.tx,
+            all Notice,
+            "SELECT id, account_id, kind, created_at, mailed_at FROM notices WHERE account_id = $1 \
+             ORDER BY id DESC LIMIT $2",
+            self.account,
+            self.most
+        )
+    }
+
+    /// Events of which the account is the actor or which name it as their `target`.
+    pub async fn events(&mut self, target: &str) -> Result<Vec<AuditEvent>> {
+        query!(
+            self.tx,
+            all AuditEvent,
+            "SELECT audit_events.id, occurred_at, action, outcome, actor, target, request_id, canonical, address \
+             FROM audit_events LEFT JOIN audit_subjects ON audit_subjects.event_id = audit_events.id \
+             WHERE actor = $1 OR target = $2 ORDER BY audit_events.id DESC LIMIT $3",
+            self.account,
+            target,
+            self.most
+        )
+    }
+}
