@@ -4,6 +4,7 @@
 
 mod harness;
 
+mod addresses;
 mod administration;
 mod algorithms;
 mod api_keys;
@@ -20,6 +21,7 @@ mod forged_tokens;
 mod guessing;
 mod holding;
 mod images;
+mod invitations;
 mod key_limits;
 mod limits;
 mod load;
@@ -31,9 +33,12 @@ mod metering;
 mod mfa_login;
 mod mfa_required;
 mod models_absent;
+mod notices;
 mod openapi;
 mod outage;
 mod packaging;
+mod password_reset;
+mod personal_data;
 mod proxies;
 mod pruning;
 mod raw_requests;

@@ -104,7 +104,17 @@ fn each_outside_crate_has_one_room() {
     let rooms: [(&str, &[&str]); 4] = [
         (
             "api",
-            &["actix-web", "actix-cors", "actix-governor", "utoipa", "clap", "metrics", "askama", "rustls"],
+            &[
+                "actix-web",
+                "actix-cors",
+                "actix-governor",
+                "utoipa",
+                "clap",
+                "metrics",
+                "askama",
+                "lettre",
+                "rustls",
+            ],
         ),
         ("auth", &["jsonwebtoken", "argon2", "totp-rs"]),
         ("inference", &["ort", "image", "fast_image_resize", "ndarray"]),

@@ -12,6 +12,7 @@ use storage::{Ephemeral, ModelAccess, Store};
 
 use crate::bodies::Bodies;
 use crate::error::{ApiError, Result};
+use crate::mail::Mailer;
 use crate::metering::Metering;
 use crate::settings::{Registration, Settings};
 
@@ -33,6 +34,8 @@ pub struct App {
     pub metering: Metering,
     /// The metrics of this process.
     pub metrics: PrometheusHandle,
+    /// Sends mail, where that is set up.
+    pub mailer: Option<Mailer>,
     /// What the background tasks found.
     pub standing: Standing,
 }

@@ -16,6 +16,8 @@ use crate::pruning::Pruning;
 
 /// How often the change feed is polled.
 const FEED_INTERVAL: Duration = Duration::from_secs(1);
+/// How often it is asked whether a mail is due.
+const MAIL_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a replica says that it lives, and how long it is believed.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 const HEARTBEAT_BELIEVED: chrono::Duration = chrono::Duration::seconds(15);
@@ -92,7 +94,16 @@ pub fn spawn(app: &web::Data<App>) -> Tasks {
         let pruning = Rc::clone(&pruning);
         async move { pruning.when_due(&app.store).await.map_err(|error| told(&error)) }
     });
-    Tasks(vec![feed, usage, heartbeat, pruning])
+    let mut tasks = vec![feed, usage, heartbeat, pruning];
+    if app.mailer.is_some() {
+        tasks.push(every(MAIL_INTERVAL, app.clone(), |app| async move {
+            match &app.mailer {
+                Some(mailer) => mailer.send_due(&app.auth).await,
+                None => Ok(()),
+            }
+        }));
+    }
+    Tasks(tasks)
 }
 
 /// Keeps the guard's memory small.

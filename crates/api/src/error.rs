@@ -48,6 +48,7 @@ codes! {
     InvalidImage = 400 "invalid_image" "Invalid image file";
     AmbiguousCredentials = 400 "ambiguous_credentials" "Send one credential";
     UnknownHost = 400 "unknown_host" "This host name is not served";
+    InvalidLink = 400 "invalid_link" "This link is not valid";
     AuthenticationRequired = 401 "authentication_required" "Authentication required";
     InvalidCredentials = 401 "invalid_credentials" "Wrong e-mail address or password";
     WrongSecondFactor = 401 "invalid_code" "Wrong code";
@@ -63,6 +64,7 @@ codes! {
     MethodNotAllowed = 405 "method_not_allowed" "Method not allowed";
     EmailTaken = 409 "email_taken" "This e-mail address has an account";
     SecondFactorPresent = 409 "mfa_already_enrolled" "There is a second factor";
+    MailUnavailable = 409 "mail_unavailable" "No mail is set up";
     RoleTaken = 409 "role_taken" "There is a role of this name";
     RoleInUse = 409 "role_in_use" "Accounts have this role";
     TooManyKeys = 409 "too_many_keys" "As many keys as may be";
@@ -225,6 +227,8 @@ impl From<auth::Error> for ApiError {
             auth::Error::NotFound => Self::new(Code::NotFound, "There is nothing of yours with this id."),
             auth::Error::EmailTaken => sentence(Code::EmailTaken),
             auth::Error::SecondFactorPresent => sentence(Code::SecondFactorPresent),
+            auth::Error::InvalidLink => sentence(Code::InvalidLink),
+            auth::Error::MailUnavailable => sentence(Code::MailUnavailable),
             auth::Error::RoleTaken => sentence(Code::RoleTaken),
             auth::Error::RoleInUse => sentence(Code::RoleInUse),
             auth::Error::TooManyKeys => sentence(Code::TooManyKeys),

@@ -9,6 +9,7 @@ mod error;
 mod extract;
 mod guard;
 mod health;
+mod mail;
 mod metering;
 mod metrics;
 mod middleware;

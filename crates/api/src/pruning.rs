@@ -16,6 +16,11 @@ const REPLICAS_KEPT: Duration = Duration::days(1);
 /// How late a batch of usage may be sent again without being counted twice.
 const USAGE_BATCHES_KEPT: Duration = Duration::days(7);
 
+/// How long people can read what they were told.
+const NOTICES_KEPT: Duration = Duration::days(365);
+/// How long a mail is kept that could not be sent.
+const FAILED_MAILS_KEPT: Duration = Duration::days(30);
+
 /// When the tables were last looked through, so that it happens once an hour however often it is asked for.
 #[derive(Debug, Default)]
 pub struct Pruning {
@@ -52,8 +57,23 @@ async fn prune(store: &Store, now: DateTime<Utc>) -> storage::Result<()> {
     let mut tx = begin().await?;
     let one_time_tokens = tx.one_time_tokens().prune(now).await?;
     tx.commit().await?;
-    if sessions + changes + replicas + usage_batches + one_time_tokens > 0 {
-        tracing::info!(sessions, changes, replicas, usage_batches, one_time_tokens, "pruned");
+    let mut tx = begin().await?;
+    let notices = tx.notices().prune(now - NOTICES_KEPT).await?;
+    tx.commit().await?;
+    let mut tx = begin().await?;
+    let failed_mails = tx.outbox().prune(now - FAILED_MAILS_KEPT).await?;
+    tx.commit().await?;
+    if sessions + changes + replicas + usage_batches + one_time_tokens + notices + failed_mails > 0 {
+        tracing::info!(
+            sessions,
+            changes,
+            replicas,
+            usage_batches,
+            one_time_tokens,
+            notices,
+            failed_mails,
+            "pruned"
+        );
     }
     Ok(())
 }

@@ -183,12 +183,17 @@ routes! {
     Anonymous v1::auth               => refresh;
     Login     v1::second_step        => finish;
     Read      v1::second_step        => step_up;
+    Mail      v1::links              => forgot_password;
+    Login     v1::links              => reset_password accept_invitation confirm_email;
+    Read      v1::links              => change_email;
     Read      v1::auth               => logout logout_all change_password;
     Anonymous v1::tokens             => revoke;
     Read      v1::tokens             => introspect;
     Read      v1::sessions           => list end;
     Read      v1::me                 => profile rename usage;
     Read      v1::second_factors     => show enrol confirm remove renew_recovery_codes;
+    Read      v1::personal_data      => export erase;
+    Read      v1::notices            => list;
     Read      v1::api_keys           => list create show change rotate revoke;
     Read      v1::models             => list show;
     Infer     v1::models             => predict;
@@ -196,6 +201,7 @@ routes! {
     Read      v1::admin::api_keys    => list revoke;
     Read      v1::admin::service_accounts => list create show change delete;
     Read      v1::admin::service_keys => list create change rotate revoke;
+    Read      v1::admin::invitations => invite reset_password;
     Read      v1::admin::roles       => list create change delete;
     Read      v1::admin::models      => policy set_access grant revoke_from_account revoke_from_role;
     Exempt    oip::rest              => live ready;

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::app::{App, Standing};
 use crate::bodies::Bodies;
+use crate::mail::Mailer;
 use crate::metering::{FLUSH_INTERVAL, Metering};
 use crate::middleware::Guard;
 use crate::settings::Settings;
@@ -130,6 +131,7 @@ async fn assemble(
         auth,
         metering: Metering::new(replica, store.clone()),
         metrics: metrics::install().map_err(|error| error.to_string())?,
+        mailer: Mailer::new(&settings.mail)?,
         standing: Standing::default(),
         bodies: Bodies::new(settings.sizes.max_bodies_in_memory_mb),
         store,

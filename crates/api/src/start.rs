@@ -114,6 +114,7 @@ pub async fn auth(settings: &Settings, store: Store, ephemeral: Ephemeral) -> Re
         step_up_max_age: seconds(tokens.step_up_max_age_seconds),
         mfa_issuer: tokens.mfa_issuer.clone(),
         mfa_required_roles: tokens.mfa_required_roles.clone(),
+        sends_mail: settings.mail.smtp_url.is_some(),
         limits: Limits {
             anonymous_per_minute: limits.rate_limit_per_minute,
             infer_per_minute: limits.rate_limit_infer_per_minute,
@@ -121,6 +122,7 @@ pub async fn auth(settings: &Settings, store: Store, ephemeral: Ephemeral) -> Re
             per_hour: limits.rate_limit_per_hour,
             login_per_minute: limits.rate_limit_login_per_minute,
             register_per_minute: limits.rate_limit_register_per_minute,
+            mail_per_hour: limits.rate_limit_mail_per_hour,
         },
         hashing: PasswordHashing {
             threads: tokens.password_hash_threads,

@@ -42,6 +42,15 @@ impl Auth {
         }
     }
 
+    /// Begins the removal of the caller's own account. It waits for changes of other people's accounts, as those do for
+    /// each other: administrators may be leaving at the same moment.
+    pub(crate) async fn begin_leaving(&self, principal: &Principal) -> Result<Tx> {
+        let mut tx = self.store.begin(Scope::Service(Service::Administration)).await?;
+        tx.users().lock_administrators().await?;
+        self.confirm(&mut tx, principal).await?;
+        Ok(tx)
+    }
+
     /// Commits a change of what roles may do or of who may use which model: it concerns everyone.
     pub(crate) async fn commit_policy(
         &self,

@@ -39,12 +39,17 @@ impl<'a> Entry<'a> {
     }
 
     pub fn on(self, kind: &str, id: Uuid) -> Self {
-        Self { target: Some(format!("{kind}:{id}")), ..self }
+        Self { target: Some(subject(kind, id)), ..self }
     }
 
     pub fn with(self, detail: Value) -> Self {
         Self { detail, ..self }
     }
+}
+
+/// How the trail names what was acted on.
+pub(crate) fn subject(kind: &str, id: Uuid) -> String {
+    format!("{kind}:{id}")
 }
 
 impl Auth {

@@ -5,7 +5,7 @@ use storage::{Page, PageRequest, Scope, Service, UserUpdate};
 use uuid::Uuid;
 
 use crate::access::{Permission, Permissions, Role};
-use crate::audit::Entry;
+use crate::audit::{Entry, subject};
 use crate::events::Event;
 use crate::freshness::Watched;
 use crate::people::Person;
@@ -71,18 +71,36 @@ impl Auth {
         self.open_person(user)
     }
 
-    /// Deletes a person's account with everything that is theirs; usage and the audit trail keep its id.
+    /// Erases a person: their account goes with everything that is theirs. Usage and the audit trail keep its id, and
+    /// the trail's events stay valid byte for byte.
     pub async fn delete_user(&self, actor: &Principal, id: Uuid, origin: &Origin) -> Result<()> {
         let (mut tx, own) = self.begin_administration(actor, Permission::UsersManage).await?;
         keep_to_equals(&mut tx, own, id).await?;
-        keep_an_administrator(&mut tx, id).await?;
-        if !tx.users().delete(id).await? {
-            return Err(Error::NotFound);
-        }
+        erase(&mut tx, id).await?;
         let entry = Entry::success(Event::AccountDeleted, origin).by(actor.account).on("account", id);
         self.record(&mut tx, entry).await?;
         self.commit_change(tx, &[Watched::Account(id)]).await
     }
+
+    /// Erases the caller in the same way.
+    pub async fn erase_own(&self, principal: &Principal, origin: &Origin) -> Result<()> {
+        let (mut tx, id) = (self.begin_leaving(principal).await?, principal.account);
+        erase(&mut tx, id).await?;
+        // What tells of it must not keep where they were.
+        let nowhere = Origin { address: None, ..origin.clone() };
+        let entry = Entry::success(Event::AccountDeleted, &nowhere).by(id).on("account", id);
+        self.record(&mut tx, entry).await?;
+        self.commit_change(tx, &[Watched::Account(id)]).await
+    }
+}
+
+async fn erase(tx: &mut storage::Tx, id: Uuid) -> Result<()> {
+    keep_an_administrator(tx, id).await?;
+    if !tx.users().delete(id).await? {
+        return Err(Error::NotFound);
+    }
+    tx.audit().erase_subject(id, &subject("account", id)).await?;
+    Ok(())
 }
 
 /// Refuses to touch an account that may do more than the actor: or managing users would be a way to every permission.

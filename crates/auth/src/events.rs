@@ -24,7 +24,13 @@ events! {
     LoginSuccess = "LOGIN_SUCCESS";
     LoginFailure = "LOGIN_FAILURE";
     PasswordChange = "PASSWORD_CHANGE";
+    PasswordReset = "password.reset";
+    PasswordResetRequested = "password.reset_requested";
+    EmailChangeRequested = "email.change_requested";
+    EmailConfirmed = "email.confirmed";
+    InvitationAccepted = "account.invitation_accepted";
     PermissionDenied = "PERMISSION_DENIED";
+    DataAccess = "DATA_ACCESS";
     SuspiciousActivity = "SUSPICIOUS_ACTIVITY";
     AccountCreated = "account.created";
     AccountChanged = "account.changed";

@@ -23,6 +23,8 @@ pub struct Limits {
     pub login_per_minute: u32,
     /// Registrations per minute and address.
     pub register_per_minute: u32,
+    /// Mails asked for per hour, per address that asks and per address that they go to.
+    pub mail_per_hour: u32,
 }
 
 /// Which limits a route falls under; declared with the route.
@@ -36,6 +38,8 @@ pub enum LimitClass {
     Login,
     /// Making an account.
     Register,
+    /// Asking for a mail.
+    Mail,
     /// Anything with a credential that is not an inference.
     Read,
     /// Running a model.
@@ -65,23 +69,24 @@ const HOUR: Duration = Duration::from_secs(3600);
 impl Limits {
     /// The windows of a class for a subject, without those switched off.
     pub(crate) fn windows(&self, class: LimitClass, subject: Subject) -> Vec<Window> {
-        let per_minute = match class {
+        let (name, limit, period) = match class {
             LimitClass::Exempt => return Vec::new(),
-            LimitClass::Anonymous => ("anonymous", self.anonymous_per_minute),
-            LimitClass::Login => ("login", self.login_per_minute),
-            LimitClass::Register => ("register", self.register_per_minute),
-            LimitClass::Read => ("read", self.read_per_minute),
-            LimitClass::Infer => ("infer", self.infer_per_minute),
+            LimitClass::Anonymous => ("anonymous", self.anonymous_per_minute, MINUTE),
+            LimitClass::Login => ("login", self.login_per_minute, MINUTE),
+            LimitClass::Register => ("register", self.register_per_minute, MINUTE),
+            LimitClass::Mail => ("mail", self.mail_per_hour, HOUR),
+            LimitClass::Read => ("read", self.read_per_minute, MINUTE),
+            LimitClass::Infer => ("infer", self.infer_per_minute, MINUTE),
         };
         let subject_key = subject.key();
-        let window = |(name, limit): (&'static str, u32), period| Window {
+        let window = |name: &'static str, limit, period| Window {
             name,
             key: format!("window:{name}:{subject_key}"),
             limit,
             period,
         };
-        let hour = matches!(subject, Subject::Account(_)).then_some(("hour", self.per_hour));
-        [Some(window(per_minute, MINUTE)), hour.map(|hour| window(hour, HOUR))]
+        let hour = matches!(subject, Subject::Account(_)).then(|| window("hour", self.per_hour, HOUR));
+        [Some(window(name, limit, period)), hour]
             .into_iter()
             .flatten()
             .filter(|window| window.limit > 0)
@@ -110,6 +115,15 @@ impl Limits {
     pub(crate) fn attempts(&self, key: String) -> Option<Window> {
         let limit = self.login_per_minute;
         (limit > 0).then_some(Window { name: "login", key, limit, period: MINUTE })
+    }
+}
+
+impl Limits {
+    /// The window of mails to an address, known or not.
+    pub(crate) fn mail_window(&self, lookup: &str) -> Option<Window> {
+        let key = format!("window:mail:to:{lookup}");
+        let limit = self.mail_per_hour;
+        (limit > 0).then_some(Window { name: "mail", key, limit, period: HOUR })
     }
 }
 

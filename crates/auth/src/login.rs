@@ -141,6 +141,7 @@ impl Auth {
         let id = Uuid::now_v7();
         let family_key = random::bytes::<32>()?;
         let expires_at = now + self.refresh_lifetime;
+        self.notify_of_network(&mut tx, account.account_id, origin).await?;
         let session = tx
             .sessions()
             .create(&NewSession {

@@ -3,8 +3,6 @@
 //! They are no JWTs: 256 random bits under a prefix that names their purpose, stored as a digest that is bound to it. One
 //! made for a purpose is nothing anywhere else, and ends with its row.
 
-#![expect(dead_code, reason = "links are built on it in the changes that follow")]
-
 use chrono::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use storage::{OneTimeToken, RowKey, SealedColumn, Tx};

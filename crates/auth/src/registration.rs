@@ -2,13 +2,14 @@
 
 use secrecy::SecretString;
 use serde_json::json;
-use storage::{NewUser, Scope, Service, ServiceAccount, UserUpdate};
+use storage::{NewUser, Scope, Service, ServiceAccount, Tx, UserUpdate};
 use uuid::Uuid;
 
 use crate::access::Role;
 use crate::audit::Entry;
 use crate::events::Event;
 use crate::freshness::Watched;
+use crate::notices::NoticeKind;
 use crate::people::Person;
 use crate::policy::NewPassword;
 use crate::principal::Principal;
@@ -39,25 +40,36 @@ impl Auth {
     pub async fn create_user(&self, request: NewUserRequest, role: Role, origin: &Origin) -> Result<Person> {
         let password = NewPassword::check("password", request.password, &[&request.email, &request.name])?;
         let hash = self.hashing.hash(password).await?;
-        let id = Uuid::now_v7();
-        let user = NewUser {
-            id,
-            email: self.seal_email(id, &request.email)?,
-            email_lookup: self.email_index.of(&request.email),
-            name: self.seal_name(id, &request.name)?,
-            role: role.name().to_owned(),
-        };
         let mut tx = self.store.begin(Scope::Service(Service::Login)).await?;
-        let created = match tx.users().create(&user).await {
-            Err(storage::Error::Conflict) => return Err(Error::EmailTaken),
-            other => other?,
-        };
-        tx.users().set_password(id, &hash).await?;
-        let entry = Entry::success(Event::AccountCreated, origin).on("account", id);
+        let created = self.create_person(&mut tx, &request.email, &request.name, role.name()).await?;
+        tx.users().set_password(created.id, &hash).await?;
+        let entry = Entry::success(Event::AccountCreated, origin).on("account", created.id);
         let entry = entry.with(json!({"role": role.name()}));
         self.record(&mut tx, entry).await?;
         tx.commit().await?;
-        self.open_person(created)
+        Ok(created)
+    }
+
+    /// Adds a person without a password.
+    pub(crate) async fn create_person(
+        &self,
+        tx: &mut Tx,
+        email: &str,
+        name: &str,
+        role: &str,
+    ) -> Result<Person> {
+        let id = Uuid::now_v7();
+        let new = NewUser {
+            id,
+            email: self.seal_email(id, email)?,
+            email_lookup: self.email_index.of(email),
+            name: self.seal_name(id, name)?,
+            role: role.to_owned(),
+        };
+        match tx.users().create(&new).await {
+            Err(storage::Error::Conflict) => Err(Error::EmailTaken),
+            created => self.open_person(created?),
+        }
     }
 
     /// The caller's own profile: a person's, or a service account's where a key of one asks.
@@ -116,6 +128,7 @@ impl Auth {
         let entry = Entry::success(Event::PasswordChange, origin).by(principal.account);
         let entry = entry.on("account", principal.account).with(json!({"sessions_ended": ended.len()}));
         self.record(&mut tx, entry).await?;
+        self.notify(&mut tx, principal.account, NoticeKind::PasswordChanged).await?;
         self.commit_change(tx, &[Watched::Account(principal.account)]).await
     }
 }

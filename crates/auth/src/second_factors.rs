@@ -12,6 +12,7 @@ use crate::directory::keep_to_equals;
 use crate::events::Event;
 use crate::freshness::Watched;
 use crate::login::{Method, words};
+use crate::notices::NoticeKind;
 use crate::one_time::Purpose;
 use crate::principal::Principal;
 use crate::second_step::proved_with;
@@ -101,6 +102,7 @@ impl Auth {
         tx.accounts().set_must_enrol(principal.account, false).await?;
         tx.sessions().set_methods(session, &words(&[Method::Password, Method::Totp])).await?;
         let codes = give_recovery_codes(&mut tx, principal.account).await?;
+        self.notify(&mut tx, principal.account, NoticeKind::SecondFactorAdded).await?;
         self.commit_factor(tx, principal, Event::SecondFactorAdded, json!({"kind": "totp"}), origin).await?;
         Ok(codes)
     }
@@ -114,6 +116,7 @@ impl Auth {
     ) -> Result<()> {
         let (mut tx, method) = self.begin_with_code(principal, code, origin).await?;
         tx.second_factors().remove(principal.account).await?;
+        self.notify(&mut tx, principal.account, NoticeKind::SecondFactorRemoved).await?;
         let detail = proved_with(&[method]);
         self.commit_factor(tx, principal, Event::SecondFactorRemoved, detail, origin).await
     }
@@ -130,6 +133,7 @@ impl Auth {
         let entry = Entry::success(Event::RecoveryCodesRenewed, origin).by(principal.account);
         let entry = entry.on("account", principal.account).with(proved_with(&[method]));
         self.record(&mut tx, entry).await?;
+        self.notify(&mut tx, principal.account, NoticeKind::RecoveryCodesRenewed).await?;
         tx.commit().await?;
         Ok(codes)
     }
@@ -156,6 +160,7 @@ impl Auth {
         let entry = Entry::success(Event::SecondFactorReset, origin).by(actor.account).on("account", account);
         let entry = entry.with(json!({"had_one": had_one, "sessions_ended": ended.len()}));
         self.record(&mut tx, entry).await?;
+        self.notify(&mut tx, account, NoticeKind::SecondFactorReset).await?;
         self.commit_change(tx, &[Watched::Account(account)]).await
     }
 

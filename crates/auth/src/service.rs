@@ -53,6 +53,8 @@ pub struct AuthSettings {
     pub mfa_issuer: String,
     /// The names of the roles whose people need a second factor.
     pub mfa_required_roles: Vec<String>,
+    /// Whether somebody takes letters and sends them.
+    pub sends_mail: bool,
     /// Requests a window.
     pub limits: Limits,
     /// Bounds of password hashing.
@@ -95,6 +97,7 @@ pub struct Auth {
     pub(crate) step_up_max_age: Duration,
     pub(crate) mfa_issuer: String,
     pub(crate) mfa_required_roles: Vec<String>,
+    pub(crate) sends_mail: bool,
     pub(crate) limits: Limits,
     pub(crate) hashing: HashingPool,
     pub(crate) keyring: Keyring,
@@ -130,6 +133,7 @@ impl Auth {
             step_up_max_age: settings.step_up_max_age,
             mfa_issuer: settings.mfa_issuer,
             mfa_required_roles: settings.mfa_required_roles,
+            sends_mail: settings.sends_mail,
             limits: settings.limits,
             hashing: HashingPool::start(&settings.hashing)?,
             keyring: Keyring::default(),

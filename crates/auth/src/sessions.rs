@@ -12,6 +12,7 @@ use crate::directory::keep_to_equals;
 use crate::events::Event;
 use crate::freshness::Watched;
 use crate::login::{TokenPair, family_place};
+use crate::notices::NoticeKind;
 use crate::principal::Principal;
 use crate::refresh::RefreshToken;
 use crate::service::Origin;
@@ -58,6 +59,7 @@ impl Auth {
         let entry = Entry::failure(Event::SuspiciousActivity, origin).by(session.account_id);
         let entry = entry.on("session", session.id).with(detail);
         self.record(&mut tx, entry).await?;
+        self.notify(&mut tx, session.account_id, NoticeKind::SessionReplayed).await?;
         self.commit_change(tx, &[Watched::Session(session.id)]).await?;
         Err(NO_REFRESH)
     }

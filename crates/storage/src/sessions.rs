@@ -283,12 +283,13 @@ impl Sessions<'_> {
         Ok(page.page(sessions, |session| session.id))
     }
 
-    /// Whether a session of an account, ended or not, was opened from a network.
-    pub async fn knows_network(&mut self, account: Uuid, network: &str) -> Result<bool> {
+    /// Whether an account that was logged in to before never was from this network, as far as sessions are kept.
+    pub async fn is_new_network(&mut self, account: Uuid, network: &str) -> Result<bool> {
         query!(
             self.tx,
             one bool,
-            "SELECT EXISTS (SELECT 1 FROM sessions WHERE account_id = $1 AND network = $2)",
+            "SELECT EXISTS (SELECT 1 FROM people WHERE account_id = $1 AND last_login_at IS NOT NULL) \
+             AND NOT EXISTS (SELECT 1 FROM sessions WHERE account_id = $1 AND network = $2)",
             account,
             network
         )

@@ -8,7 +8,7 @@ use serde_json::Value;
 /// Shorter texts could stand in a log by chance.
 const SHORTEST: usize = 12;
 /// Members of bodies that are secrets.
-const MEMBERS: [&str; 11] = [
+const MEMBERS: [&str; 13] = [
     "password",
     "current_password",
     "new_password",
@@ -20,6 +20,8 @@ const MEMBERS: [&str; 11] = [
     "secret",
     "otpauth_uri",
     "qr_code_png_base64",
+    "token",
+    "link",
 ];
 
 /// Every secret that a test sent or got.

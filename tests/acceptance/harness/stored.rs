@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::path::PathBuf;
+use std::process::Command;
 
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 
@@ -27,6 +28,15 @@ impl World {
                 bytes.to_ascii_lowercase().windows(text.len()).any(|window| window == text.as_bytes())
             }),
         }
+    }
+
+    /// The names of everything in Redis, where there is one.
+    pub fn redis_keys(&self) -> String {
+        let Some(url) = self.redis_url() else { return String::new() };
+        let listed = Command::new("redis-cli").args(["-u", url, "--scan"]).output();
+        let listed = listed.expect("redis-cli: run ./scripts/test, which installs it");
+        assert!(listed.status.success(), "{listed:?}");
+        String::from_utf8_lossy(&listed.stdout).into_owned()
     }
 
     /// Gives each of two people the other's sealed address, which must be as long. The last that worked on the

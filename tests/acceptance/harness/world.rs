@@ -22,7 +22,7 @@ pub enum Pair {
 }
 
 /// Limits are off unless a test asks for them.
-const SETTINGS: [(&str, &str); 14] = [
+const SETTINGS: [(&str, &str); 15] = [
     ("APP_ENV", "development"),
     ("PORT", "0"),
     ("LOG_LEVEL", "info"),
@@ -38,6 +38,7 @@ const SETTINGS: [(&str, &str); 14] = [
     ("RATE_LIMIT_PER_HOUR", "0"),
     ("RATE_LIMIT_LOGIN_PER_MINUTE", "0"),
     ("RATE_LIMIT_REGISTER_PER_MINUTE", "0"),
+    ("RATE_LIMIT_MAIL_PER_HOUR", "0"),
 ];
 
 /// Stores of a test's own, on which any number of servers can start.
@@ -123,6 +124,11 @@ impl World {
     /// The address of the Postgres database, where there is one.
     pub fn database_url(&self) -> Option<&str> {
         self.database.as_ref().map(|database| database.url.as_str())
+    }
+
+    /// The address of its Redis database, where there is one.
+    pub fn redis_url(&self) -> Option<&str> {
+        self.settings.get("REDIS_URL").map(String::as_str)
     }
 
     fn settings(&self, settings: &[(&str, &str)]) -> Settings {

@@ -5,6 +5,7 @@
 
 mod layers;
 mod limits;
+mod mail;
 mod models;
 mod origins;
 mod program;
@@ -19,6 +20,7 @@ use clap::Parser;
 
 pub use layers::{in_force, load};
 pub use limits::LimitSettings;
+pub use mail::{MailSettings, PublicUrl};
 pub use models::ModelSettings;
 pub use origins::{Network, Origins};
 pub use program::ProgramSettings;
@@ -44,6 +46,9 @@ pub struct Settings {
     /// Tokens, keys and accounts.
     #[command(flatten)]
     pub tokens: TokenSettings,
+    /// Mail, and the addresses that it speaks of.
+    #[command(flatten)]
+    pub mail: MailSettings,
     /// How large things may be.
     #[command(flatten)]
     pub sizes: SizeSettings,
@@ -56,6 +61,12 @@ pub struct Settings {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct SettingsError(pub String);
+
+/// Whether a host name or address is this machine's own.
+pub fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || address.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
+}
 
 /// Reads a secret without ever showing it.
 fn secret(text: &str) -> Result<secrecy::SecretString, std::convert::Infallible> {

@@ -4,6 +4,7 @@ use auth::{SharedSecret, SigningAlgorithm};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{DatabaseTls, Settings, secrets};
+use crate::mail::{is_in_the_clear, is_readable};
 
 /// How much a finding weighs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +47,7 @@ pub fn findings(settings: &Settings) -> Vec<Finding> {
     findings.extend(shared_secret(settings));
     findings.extend(clock(settings).map(fatal));
     findings.extend(stores(settings));
+    findings.extend(mail(settings));
     if !settings.sizes.fit() {
         findings.push(fatal(
             "MAX_BODIES_IN_MEMORY_MB must be no less than MAX_INFER_BODY_MB, MAX_CONTENT_LENGTH and MAX_JSON_LENGTH".into(),
@@ -130,6 +132,38 @@ fn stores(settings: &Settings) -> Vec<Finding> {
         if !url.starts_with("redis://") && !url.starts_with("rediss://") {
             add(Weight::Fatal, "REDIS_URL must start with redis:// or rediss://");
         }
+    }
+    findings
+}
+
+fn mail(settings: &Settings) -> Vec<Finding> {
+    let mail = &settings.mail;
+    let mut findings = Vec::new();
+    let mut add = |weight, text: &str| findings.push(Finding { weight, text: text.into() });
+    if let Some(url) = &mail.smtp_url {
+        if !is_readable(url) {
+            add(
+                Weight::Fatal,
+                "SMTP_URL must be smtps://user:password@host:465 or smtp://user:password@host:587",
+            );
+        }
+        if is_in_the_clear(url) {
+            add(
+                Weight::Notice,
+                "SMTP_URL says ?tls=none: mails and their links cross the network in the clear",
+            );
+        }
+        if mail.smtp_from.is_none() {
+            add(Weight::Fatal, "SMTP_FROM is required with SMTP_URL: whom mails come from");
+        }
+        if mail.public_url.is_none() {
+            add(Weight::Fatal, "PUBLIC_URL is required with SMTP_URL: what links in mails begin with");
+        }
+    } else if mail.verifies_addresses() {
+        add(Weight::Fatal, "EMAIL_VERIFICATION=on needs SMTP_URL: nobody could prove an address");
+    }
+    if settings.program.is_production() && mail.public_url.as_ref().is_some_and(|url| !url.is_protected) {
+        add(Weight::Fatal, "PUBLIC_URL must begin with https://: links are as good as passwords");
     }
     findings
 }

@@ -1,12 +1,12 @@
 //! Making an account, logging in, refreshing, logging out, changing the password.
 
-use actix_web::http::StatusCode;
-use actix_web::{HttpResponse, Responder, web};
+use actix_web::{HttpResponse, web};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use validator::Validate;
 
+use super::links::Posted;
 use super::second_step::LoginAnswer;
 use super::users::{UserView, check_email, check_name};
 use crate::app::App;
@@ -87,16 +87,22 @@ impl From<auth::TokenPair> for Tokens {
 
 /// Make an account for oneself, with the role `user`; where REGISTRATION is open.
 #[utoipa::path(post, path = "/api/v1/auth/register", tag = "auth", request_body = Register,
-    responses((status = 201, body = UserView), (status = 403, description = "Registration is closed"),
-              (status = 409, description = "The address has an account")))]
-pub async fn register(visitor: Visitor, app: web::Data<App>, body: Json<Register>) -> Result<impl Responder> {
+    responses((status = 201, body = UserView),
+              (status = 202, body = Posted, description = "With e-mail verification, for free and taken addresses alike"),
+              (status = 403, description = "Registration is closed"),
+              (status = 409, description = "The address has an account; without e-mail verification")))]
+pub async fn register(visitor: Visitor, app: web::Data<App>, body: Json<Register>) -> Result<HttpResponse> {
     if app.registration() == Registration::Closed {
         return Err(ApiError::new(Code::RegistrationClosed, "Ask an administrator for an account."));
     }
     let Register { email, password, name } = body.0;
     let request = auth::NewUserRequest { email, name, password };
+    if app.settings.mail.verifies_addresses() {
+        app.auth.register(request).await?;
+        return Ok(Posted::answer());
+    }
     let user = app.auth.create_user(request, auth::Role::User, &visitor.origin).await?;
-    Ok((web::Json(UserView::from(user)), StatusCode::CREATED))
+    Ok(HttpResponse::Created().json(UserView::from(user)))
 }
 
 /// Open a session; with a second factor, the answer asks for a code and `/auth/mfa` opens it. A client that still has an

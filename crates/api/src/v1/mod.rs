@@ -3,9 +3,12 @@
 pub mod admin;
 pub mod api_keys;
 pub mod auth;
+pub mod links;
 pub mod lists;
 pub mod me;
 pub mod models;
+pub mod notices;
+pub mod personal_data;
 pub mod second_factors;
 pub mod second_step;
 pub mod sessions;

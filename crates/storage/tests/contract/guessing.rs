@@ -44,13 +44,17 @@ on_both_stores! {
         tx.guessing().forget_failures(next_id()).await.unwrap();
     }
 
-    async fn a_network_is_known_by_any_session_from_it(world) {
+    async fn a_network_is_new_to_an_account_that_was_logged_in_to_from_others_only(world) {
         let (ada, eve) = (world.person("ada", "user").await.id, world.person("eve", "user").await.id);
         let session = session_from(world, ada, Some(HOME)).await;
         let mut tx = world.begin().await;
+        assert!(!tx.sessions().is_new_network(ada, "203.0.113.8").await.unwrap(), "the first login is no news");
+        for account in [ada, eve] {
+            tx.users().record_login(account).await.unwrap();
+        }
         tx.sessions().revoke(session, "stolen").await.unwrap();
-        for (account, network, known) in [(ada, HOME, true), (ada, "203.0.113.8", false), (eve, HOME, false)] {
-            assert_eq!(tx.sessions().knows_network(account, network).await.unwrap(), known, "{network}");
+        for (account, network, is_new) in [(ada, HOME, false), (ada, "203.0.113.8", true), (eve, HOME, true)] {
+            assert_eq!(tx.sessions().is_new_network(account, network).await.unwrap(), is_new, "{network}");
         }
     }
 

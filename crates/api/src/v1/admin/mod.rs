@@ -1,6 +1,7 @@
 //! What administrators do, each route by its permission.
 
 pub mod api_keys;
+pub mod invitations;
 pub mod models;
 pub mod roles;
 pub mod service_accounts;

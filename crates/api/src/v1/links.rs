@@ -1,0 +1,133 @@
+//! Links that are good once: to a new password, to a new account, to a new address.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, Responder, web};
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use validator::Validate;
+
+use super::users::{UserView, check_email, check_name};
+use crate::app::App;
+use crate::error::Result;
+use crate::extract::Json;
+use crate::guard::{Caller, Fresh, Visitor};
+
+/// An address to mail to.
+#[derive(Debug, Deserialize, ToSchema, Validate)]
+#[serde(deny_unknown_fields)]
+pub struct Address {
+    /// An e-mail address of at most 120 characters.
+    #[validate(custom(function = check_email))]
+    #[schema(example = "ada@example.com", max_length = 120)]
+    email: String,
+}
+
+/// A new password, by link.
+#[derive(Debug, Deserialize, ToSchema, Validate)]
+#[serde(deny_unknown_fields)]
+pub struct ResetPassword {
+    /// What the link ends in.
+    #[schema(value_type = String)]
+    token: SecretString,
+    /// 12 to 128 characters with an upper and a lower case letter, a digit and a special character; not the present one.
+    #[schema(value_type = String, min_length = 12, max_length = 128, format = Password)]
+    new_password: SecretString,
+}
+
+/// The first password, by link.
+#[derive(Debug, Deserialize, ToSchema, Validate)]
+#[serde(deny_unknown_fields)]
+pub struct AcceptInvitation {
+    /// What the link ends in.
+    #[schema(value_type = String)]
+    token: SecretString,
+    /// 2 to 50 letters and spaces; needed where the invitation says none.
+    #[validate(custom(function = check_name))]
+    #[schema(min_length = 2, max_length = 50)]
+    name: Option<String>,
+    /// 12 to 128 characters with an upper and a lower case letter, a digit and a special character.
+    #[schema(value_type = String, min_length = 12, max_length = 128, format = Password)]
+    password: SecretString,
+}
+
+/// The proof that an address can be read.
+#[derive(Debug, Deserialize, ToSchema, Validate)]
+#[serde(deny_unknown_fields)]
+pub struct ConfirmEmail {
+    /// What the link ends in.
+    #[schema(value_type = String)]
+    token: SecretString,
+}
+
+/// What is answered where a mail may follow: the same, whether or not one does.
+#[derive(Serialize, ToSchema)]
+pub struct Posted {
+    /// For people.
+    detail: &'static str,
+}
+
+impl Posted {
+    /// The answer.
+    pub fn answer() -> HttpResponse {
+        HttpResponse::Accepted().json(Self { detail: "If there is something to send, a mail is on its way." })
+    }
+}
+
+/// Ask for a link to a new password. The answer is the same for every address.
+#[utoipa::path(post, path = "/api/v1/auth/password/forgot", tag = "auth", request_body = Address,
+    responses((status = 202, body = Posted)))]
+pub async fn forgot_password(_: Visitor, app: web::Data<App>, body: Json<Address>) -> Result<HttpResponse> {
+    app.auth.forgot_password(body.0.email).await?;
+    Ok(Posted::answer())
+}
+
+/// Choose a new password by link, once, within an hour; every session ends.
+#[utoipa::path(post, path = "/api/v1/auth/password/reset", tag = "auth", request_body = ResetPassword,
+    responses((status = 204, description = "Changed")))]
+pub async fn reset_password(
+    visitor: Visitor,
+    app: web::Data<App>,
+    body: Json<ResetPassword>,
+) -> Result<HttpResponse> {
+    let ResetPassword { token, new_password } = body.0;
+    app.auth.reset_password(&token, new_password, &visitor.origin).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Accept an invitation by link, once, within seven days.
+#[utoipa::path(post, path = "/api/v1/auth/invitations/accept", tag = "auth", request_body = AcceptInvitation,
+    responses((status = 201, body = UserView)))]
+pub async fn accept_invitation(
+    visitor: Visitor,
+    app: web::Data<App>,
+    body: Json<AcceptInvitation>,
+) -> Result<impl Responder> {
+    let AcceptInvitation { token, name, password } = body.0;
+    let person = app.auth.accept_invitation(&token, name.as_deref(), password, &visitor.origin).await?;
+    Ok((web::Json(UserView::from(person)), StatusCode::CREATED))
+}
+
+/// Ask for another address: it holds once the link that is mailed there is used.
+#[utoipa::path(post, path = "/api/v1/auth/email/change", tag = "auth", request_body = Address,
+    responses((status = 202, body = Posted), (status = 409, description = "No mail is set up")))]
+pub async fn change_email(
+    caller: Caller<Fresh>,
+    app: web::Data<App>,
+    body: Json<Address>,
+) -> Result<HttpResponse> {
+    app.auth.change_email(&caller.principal, &body.0.email, &caller.origin).await?;
+    Ok(Posted::answer())
+}
+
+/// Prove by link, once, within a day, that one reads an address: of a new account, or in place of another.
+#[utoipa::path(post, path = "/api/v1/auth/email/confirm", tag = "auth", request_body = ConfirmEmail,
+    responses((status = 204, description = "Confirmed"), (status = 409, description = "The address has an account")))]
+pub async fn confirm_email(
+    visitor: Visitor,
+    app: web::Data<App>,
+    body: Json<ConfirmEmail>,
+) -> Result<HttpResponse> {
+    app.auth.confirm_email(&body.0.token, &visitor.origin).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
