@@ -195,6 +195,8 @@ promise! {
         is_refused(&server, &at(0), "published, and does not sign yet");
         server.advance(Duration::from_secs(601));
         server.user(&at(10)).get(ME).is(200);
+        let signer = || part(&server.log_in(&ada.email, &ada.password).tokens.access, 0)["kid"].clone();
+        eventually("the key signs", || (signer() == made["kid"]).then_some(()));
         assert_eq!(server.cli(&["keys", "rotate"], "").code, Some(0));
         server.advance(Duration::from_secs(601));
         let later = eventually("another key signs", || {

@@ -6,10 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use auth::{Auth, AuthSettings, Limits, PasswordHashing};
+use auth::{Auth, AuthSettings, Blocklist, Limits, PasswordHashing, PasswordPolicy};
 use storage::{Clock, Durable, Ephemeral, EphemeralConfig, Store};
 
-use crate::settings::{Settings, SettingsError, Weight, encryption_keys, findings, shared_secret};
+use crate::settings::{
+    PasswordRules, PasswordSettings, Settings, SettingsError, Weight, encryption_keys, findings,
+    shared_secret,
+};
 
 /// Windows and marks that the in-process store holds at most.
 const MEMORY_ENTRIES: usize = 500_000;
@@ -124,16 +127,32 @@ pub async fn auth(settings: &Settings, store: Store, ephemeral: Ephemeral) -> Re
             register_per_minute: limits.rate_limit_register_per_minute,
             mail_per_hour: limits.rate_limit_mail_per_hour,
         },
-        hashing: PasswordHashing {
-            threads: tokens.password_hash_threads,
-            queue: tokens.password_hash_queue,
-            ..PasswordHashing::default()
-        },
+        hashing: hashing(&settings.passwords)?,
         max_in_flight: limits.max_in_flight_per_caller,
         max_sessions: limits.max_sessions_per_account,
         max_keys: limits.max_api_keys_per_account,
     };
     Auth::start(store, ephemeral, auth_settings).await.map_err(|error| storage::told(&error))
+}
+
+/// How passwords are judged and hashed.
+fn hashing(settings: &PasswordSettings) -> Result<PasswordHashing, String> {
+    let rules = match settings.password_policy {
+        PasswordRules::Strict => auth::PasswordRules::Strict,
+        PasswordRules::Nist => auth::PasswordRules::Nist,
+    };
+    let blocklist = match &settings.password_blocklist_file {
+        Some(path) => Blocklist::read(path)
+            .map_err(|error| format!("PASSWORD_BLOCKLIST_FILE {}: {error}", path.display()))?,
+        None => Blocklist::default(),
+    };
+    Ok(PasswordHashing {
+        policy: PasswordPolicy { rules, blocklist: Arc::new(blocklist) },
+        parameters: settings.parameters(),
+        threads: settings.password_hash_threads,
+        queue: settings.password_hash_queue,
+        ..PasswordHashing::default()
+    })
 }
 
 /// The bounds of the inference crate, as the settings have them.

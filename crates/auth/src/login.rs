@@ -74,9 +74,10 @@ impl Auth {
         let account = user.as_ref().map(|user| user.id);
         let looked_at = self.admit_attempt(&attempt, account).await?;
         let stored = stored.filter(|_| looked_at);
-        let right = self.hashing.verify(credentials.password, stored.clone()).await?;
+        let right = self.hashing.verify(credentials.password.clone(), stored.clone()).await?;
         let next = match (&user, stored) {
             (Some(user), Some(stored)) if right && user.active => {
+                let stored = self.renew_hash(user.id, credentials.password, stored).await;
                 self.after_password(user.id, &crypto::sha256(stored.as_bytes()), origin).await?
             }
             _ => None,

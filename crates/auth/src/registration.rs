@@ -1,6 +1,6 @@
 //! Making accounts, and changing one's own.
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use storage::{NewUser, Scope, Service, ServiceAccount, Tx, UserUpdate};
 use uuid::Uuid;
@@ -14,7 +14,7 @@ use crate::people::Person;
 use crate::policy::NewPassword;
 use crate::principal::Principal;
 use crate::service::Origin;
-use crate::{Auth, Error, Result};
+use crate::{Auth, Error, Result, same_secret};
 
 /// A person who wants an account. The address and the name are checked by whoever reads the request.
 #[derive(Debug)]
@@ -113,8 +113,11 @@ impl Auth {
             tx.users().password_hash(principal.account).await?
         };
         let wrong = || Error::invalid("current_password", "this is not your current password");
-        if !self.hashing.verify(current, stored.clone()).await? {
+        if !self.hashing.verify(current.clone(), stored.clone()).await? {
             return Err(wrong());
+        }
+        if same_secret(current.expose_secret(), wished.expose_secret()) {
+            return Err(Error::invalid("new_password", "choose another one than the present one"));
         }
         let wished = NewPassword::check("new_password", wished, &[&user.email, &user.name])?;
         let hash = self.hashing.hash(wished).await?;

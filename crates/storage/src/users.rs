@@ -193,6 +193,22 @@ impl Users<'_> {
         Ok(())
     }
 
+    /// Replaces the password's hash, where it still is what the caller thinks it is. False: it is another one.
+    pub async fn replace_password(&mut self, id: Uuid, present: &str, hash: &str) -> Result<bool> {
+        let now = self.tx.now();
+        let replaced = query!(
+            self.tx,
+            execute,
+            "UPDATE credentials SET secret = $3, updated_at = $4 \
+             WHERE account_id = $1 AND kind = 'password' AND secret = $2",
+            id,
+            present,
+            hash,
+            now
+        )?;
+        Ok(replaced > 0)
+    }
+
     /// Notes that the person proved now who they are.
     pub async fn record_login(&mut self, id: Uuid) -> Result<()> {
         let now = self.tx.now();

@@ -7,6 +7,8 @@ use clap::{Args, Subcommand};
 use secrecy::{ExposeSecret, SecretString};
 use validator::ValidationError;
 
+use super::calibrate::Calibrate;
+use super::import::Import;
 use super::{CommandResult, print};
 use crate::settings::Settings;
 use crate::start;
@@ -15,11 +17,15 @@ use crate::v1::users::{check_email, check_name};
 /// Longest password read from standard input, in bytes.
 const MAX_PASSWORD: u64 = 1024;
 
-/// Manage administrators.
+/// Manage administrators and people.
 #[derive(Debug, Subcommand)]
 pub enum Admin {
     /// Make an administrator; the only way to the first one.
     Create(Create),
+    /// Make accounts for people from elsewhere, who keep their passwords: for everyone in a file, or for nobody.
+    Import(Import),
+    /// Measure how much a password's hash may cost on this machine, and print the settings for it.
+    Calibrate(Calibrate),
 }
 
 /// An administrator to make.
@@ -49,8 +55,11 @@ struct Password {
 impl Admin {
     /// Runs the command.
     pub async fn run(self, settings: Settings) -> CommandResult {
-        let Self::Create(create) = self;
-        create.run(settings).await
+        match self {
+            Self::Create(create) => create.run(settings).await,
+            Self::Import(import) => import.run(settings).await,
+            Self::Calibrate(calibrate) => calibrate.run(),
+        }
     }
 }
 
@@ -88,7 +97,7 @@ fn typed() -> Result<SecretString, String> {
     Ok(text.trim_end_matches(['\r', '\n']).into())
 }
 
-fn explained(error: auth::Error) -> String {
+pub(super) fn explained(error: auth::Error) -> String {
     match error {
         auth::Error::Invalid(violations) => {
             let lines =

@@ -1,8 +1,10 @@
 //! The command line: one command a file.
 
 mod admin;
+mod calibrate;
 mod check;
 mod config;
+mod import;
 mod keys;
 mod migrate;
 mod model;
@@ -38,7 +40,7 @@ enum Command {
     Serve,
     /// Bring the database up to date.
     Migrate,
-    /// Manage administrators.
+    /// Manage administrators and people.
     #[command(subcommand)]
     Admin(admin::Admin),
     /// Say what is wrong with the settings, the stores and the models, or whether a server answers.

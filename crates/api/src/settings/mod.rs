@@ -8,6 +8,7 @@ mod limits;
 mod mail;
 mod models;
 mod origins;
+mod passwords;
 mod program;
 pub mod reference;
 mod rules;
@@ -23,6 +24,7 @@ pub use limits::LimitSettings;
 pub use mail::{MailSettings, PublicUrl};
 pub use models::ModelSettings;
 pub use origins::{Network, Origins};
+pub use passwords::{PasswordRules, PasswordSettings};
 pub use program::ProgramSettings;
 pub use rules::{Weight, findings};
 pub use secrets::{encryption_keys, shared_secret};
@@ -49,6 +51,9 @@ pub struct Settings {
     /// Mail, and the addresses that it speaks of.
     #[command(flatten)]
     pub mail: MailSettings,
+    /// Which passwords may be chosen, and what their hashes cost.
+    #[command(flatten)]
+    pub passwords: PasswordSettings,
     /// How large things may be.
     #[command(flatten)]
     pub sizes: SizeSettings,

@@ -1,6 +1,6 @@
 //! Rules that span several settings: what stops a start and what deserves a word.
 
-use auth::{SharedSecret, SigningAlgorithm};
+use auth::{HashParameters, SharedSecret, SigningAlgorithm};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{DatabaseTls, Settings, secrets};
@@ -45,6 +45,7 @@ pub fn findings(settings: &Settings) -> Vec<Finding> {
         findings.push(fatal(secrets::WEAK_PREVIOUS.into()));
     }
     findings.extend(shared_secret(settings));
+    findings.extend(hash_floor(settings).map(fatal));
     findings.extend(clock(settings).map(fatal));
     findings.extend(stores(settings));
     findings.extend(mail(settings));
@@ -83,6 +84,15 @@ fn shared_secret(settings: &Settings) -> Option<Finding> {
         }
         _ => None,
     }
+}
+
+/// Less memory takes more passes (ASVS 5.0, appendix C).
+fn hash_floor(settings: &Settings) -> Option<String> {
+    let passwords = &settings.passwords;
+    let iterations = passwords.argon2_iterations;
+    let least = HashParameters::least_memory_kib(iterations);
+    (passwords.argon2_memory_kib < least)
+        .then(|| format!("ARGON2_MEMORY_KIB must be at least {least} with ARGON2_ITERATIONS={iterations}"))
 }
 
 /// The clock of a server that others use must not be movable.

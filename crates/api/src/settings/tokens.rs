@@ -61,12 +61,6 @@ pub struct TokenSettings {
     /// Whether people may make accounts themselves; unset: open in development.
     #[arg(long = "REGISTRATION", value_enum)]
     pub registration: Option<Registration>,
-    /// Password hashes computed at a time; unset: one less than the cores.
-    #[arg(long = "PASSWORD_HASH_THREADS")]
-    pub password_hash_threads: Option<std::num::NonZeroUsize>,
-    /// Passwords that may wait to be hashed; one more is answered with 503.
-    #[arg(long = "PASSWORD_HASH_QUEUE", default_value_t = 16)]
-    pub password_hash_queue: usize,
 }
 
 fn algorithm() -> impl TypedValueParser<Value = SigningAlgorithm> {

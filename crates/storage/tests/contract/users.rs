@@ -36,6 +36,9 @@ on_both_stores! {
             tx.users().set_password(ada.id, hash).await.unwrap();
             assert_eq!(tx.users().password_hash(ada.id).await.unwrap().as_deref(), Some(hash));
         }
+        assert!(!tx.users().replace_password(ada.id, "$first", "$third").await.unwrap());
+        assert!(tx.users().replace_password(ada.id, "$second", "$third").await.unwrap());
+        assert!(tx.users().replace_password(ada.id, "$third", "$second").await.unwrap());
         tx.commit().await.unwrap();
         let mut tx = world.read().await;
         let found = tx.users().credentials("ada@example.org").await.unwrap().unwrap();
