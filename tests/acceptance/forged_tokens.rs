@@ -53,6 +53,7 @@ promise! {
         let (soon, past) = (format!("{}", now + 3600), format!("{}", now - 3600));
         let (text, fraction) = (format!("\"{soon}\""), format!("{soon}.5"));
         let other = format!("\"{}\"", server.person("grace").id.replace('7', "8"));
+        let before = server.world.state();
         let cases: [(&str, &[&str]); 8] = [
             ("exp", &[&text, &fraction, &past, "0", "1e400", "-1", "true", "[]", "\"\"", "18446744073709551616", "{}"]),
             ("nbf", &[&soon, &text, "1e400", "false", "null", "{}", "9223372036854775807"]),
@@ -70,6 +71,7 @@ promise! {
                 is_refused(&server, &signed(&header, &changed), &format!("{name}: {text}"));
             }
         }
+        server.world.is_unchanged_since(&before);
         server.user(&good).get(ME).is(200);
     }
 
@@ -78,6 +80,7 @@ promise! {
         let (server, ada) = server_and_person(pair);
         let (header, claims) = (part(&ada.tokens.access, 0), part(&ada.tokens.access, 1).to_string());
         let long = format!("\"{}\"", "k".repeat(10_000));
+        let before = server.world.state();
         let cases: [(&str, &[&str]); 9] = [
             ("typ", &["\"JWT\"", "\"at+JWT\"", "\"mfa+jwt\"", "\"logout+jwt\"", "null", "7"]),
             ("alg", &["\"HS384\"", "\"hs256\"", "\"none\"", "[\"HS256\"]", "null"]),
@@ -100,6 +103,7 @@ promise! {
             let twice = format!("{{\"alg\":\"{first}\",\"alg\":\"{second}\",{rest}}}");
             is_refused(&server, &signed(&twice, &claims), "two algorithms");
         }
+        server.world.is_unchanged_since(&before);
         ada.api.get(ME).is(200);
     }
 
@@ -119,6 +123,7 @@ promise! {
         }
         server.anon().get("/health").is(200);
         assert!(listener.accept().is_err(), "the server went where a token told it to");
+        ada.api.get(ME).is(200);
     }
 
     /// Attack case 11: a claim that stands twice could be read in two ways.

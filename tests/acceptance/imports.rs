@@ -1,5 +1,7 @@
 //! People from elsewhere come with the hashes that they have there, and keep their passwords.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::harness::{Server, promise};
@@ -58,7 +60,10 @@ promise! {
             server.try_log_in(&email, hash).refused(401, "invalid_credentials");
         }
         assert!(server.world.has_stored("$argon2id$v=19$m=19456,t=2,p=1$"));
-        assert!(server.world.has_stored(r#"{"imported":true,"role":"user"}"#), "the audit trail tells of it");
+        assert_eq!(server.audited("account.created", "success"), 5);
+        server.world.audit_events().iter().filter(|event| event["action"] == "account.created").for_each(|event| {
+            assert_eq!(event["detail"], json!({"imported": true, "role": "user"}));
+        });
     }
 
     /// What bcrypt never read is not held against anyone, once; from then on every character counts.
@@ -72,6 +77,24 @@ promise! {
         server.try_log_in("ada@example.com", &full[..72]).is(401);
         server.try_log_in("ada@example.com", &format!("{full}!")).is(401);
         server.log_in("ada@example.com", &full);
+    }
+
+    /// Attack case 46 again, where someone has written to the database: it is not computed, and nothing tells it apart.
+    fn a_planted_hash_that_costs_too_much_is_never_computed(pair) {
+        let server = Server::start(pair, &[]);
+        let ada = server.person("ada");
+        for planted in [
+            HASHES[0].replace("m=8192,t=3", "m=4194304,t=1000000"),
+            HASHES[1].replace("$04$", "$31$"),
+            HASHES[4].replace("$1000$", "$4000000000$"),
+        ] {
+            server.world.sql(&format!("UPDATE credentials SET secret = '{planted}' WHERE kind = 'password'"));
+            let started = Instant::now();
+            server.try_log_in(&ada.email, &ada.password).refused(401, "invalid_credentials");
+            server.try_log_in(&ada.email, &planted).refused(401, "invalid_credentials");
+            assert!(started.elapsed() < Duration::from_secs(10), "{planted}: {:?}", started.elapsed());
+        }
+        ada.api.get("/api/v1/me").is(200);
     }
 
     fn a_role_comes_along_and_a_password_need_not(pair) {
@@ -92,6 +115,12 @@ promise! {
         let server = Server::start(pair, &[]);
         let taken = server.person("taken");
         let good = person("ada", HASHES[1]);
+        let accounts = || {
+            let stored = "SELECT id FROM accounts UNION SELECT account_id FROM people \
+                          UNION SELECT account_id FROM credentials ORDER BY 1";
+            (server.world.sql(stored), server.audited("account.created", "success"))
+        };
+        let before = accounts();
         let argon2 = |costs: &str| HASHES[0].replace("m=8192,t=3,p=2", costs);
         for hash in [
             argon2("m=4194304,t=3,p=1"),
@@ -126,8 +155,8 @@ promise! {
         }
         refused(&server, "not JSON\n", 1);
         refused(&server, &format!("{good}\n\n{good}\n"), 2);
+        assert_eq!(accounts(), before);
         server.try_log_in("ada@example.com", PASSWORD).refused(401, "invalid_credentials");
-        assert!(!server.world.has_stored(HASHES[1]), "something was imported");
         taken.api.get("/api/v1/me").is(200);
         let nowhere = server.cli(&["admin", "import", "/nowhere/people.jsonl"], "");
         assert!(nowhere.code == Some(1) && nowhere.stderr.contains("/nowhere/people.jsonl"), "{nowhere:?}");

@@ -77,7 +77,7 @@ impl Auth {
         let right = self.hashing.verify(credentials.password.clone(), stored.clone()).await?;
         let next = match (&user, stored) {
             (Some(user), Some(stored)) if right && user.active => {
-                let stored = self.renew_hash(user.id, credentials.password, stored).await;
+                let stored = self.renew_hash(user.id, credentials.password, stored).await?;
                 self.after_password(user.id, &crypto::sha256(stored.as_bytes()), origin).await?
             }
             _ => None,

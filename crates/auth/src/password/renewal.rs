@@ -8,38 +8,39 @@ use crate::{Auth, Result};
 
 impl Auth {
     /// The hash of an account whose password was just `verified`, from now on: made anew where the settings ask for
-    /// another one. A login never fails because this does.
-    pub(crate) async fn renew_hash(&self, account: Uuid, password: SecretString, verified: String) -> String {
-        if self.hashing.is_up_to_date(&verified) {
-            return verified;
-        }
-        match self.replace_hash(account, password, &verified).await {
-            Ok(fresh) => fresh.unwrap_or(verified),
-            Err(error) => {
-                tracing::warn!(%account, error = storage::told(&error), "a password's hash could not be renewed");
-                verified
-            }
-        }
-    }
-
-    /// The hash in its place; none where the password is another one by now.
-    async fn replace_hash(
+    /// another one and there is time for it. Other logins at once may do the same: whoever comes second goes by theirs.
+    pub(crate) async fn renew_hash(
         &self,
         account: Uuid,
         password: SecretString,
+        verified: String,
+    ) -> Result<String> {
+        if self.hashing.is_up_to_date(&verified) {
+            return Ok(verified);
+        }
+        let fresh = self.hashing.hash_again(password.clone()).await.ok();
+        let present = self.replace_hash(account, &verified, fresh.as_deref()).await?.unwrap_or_default();
+        if Some(&present) == fresh.as_ref() || present == verified {
+            return Ok(present);
+        }
+        let right = self.hashing.verify(password, Some(present.clone())).await?;
+        Ok(if right { present } else { verified })
+    }
+
+    /// Puts `fresh` in the place of `verified`, where that is still there; the hash that is there then.
+    async fn replace_hash(
+        &self,
+        account: Uuid,
         verified: &str,
+        fresh: Option<&str>,
     ) -> Result<Option<String>> {
-        let fresh = self.hashing.hash_again(password.clone()).await?;
         let mut tx = self.store.begin(Scope::Service(Service::Login)).await?;
         tx.accounts().lock(account).await?;
-        if tx.users().replace_password(account, verified, &fresh).await? {
-            tx.commit().await?;
-            return Ok(Some(fresh));
+        if let Some(fresh) = fresh {
+            tx.users().replace_password(account, verified, fresh).await?;
         }
-        // Another login may have done the same, or the owner has changed the password.
         let present = tx.users().password_hash(account).await?;
-        drop(tx);
-        let right = self.hashing.verify(password, present.clone()).await?;
-        Ok(present.filter(|_| right))
+        tx.commit().await?;
+        Ok(present)
     }
 }

@@ -17,7 +17,7 @@ const MAX_PBKDF2_ROUNDS: u32 = 2_000_000;
 /// A hash that is understood and costs no more than this program is willing to spend.
 pub(super) enum StoredHash<'a> {
     /// PHC form, any variant of argon2.
-    Argon2(Argon2Hash),
+    Argon2(Box<Argon2Hash>),
     /// `$2a$`, `$2b$` or `$2y$`.
     Bcrypt(&'a str),
     /// Passlib's `$pbkdf2-sha256$rounds$salt$checksum`.
@@ -37,7 +37,9 @@ impl<'a> StoredHash<'a> {
         }
         let kind = text.split('$').nth(1).filter(|_| text.starts_with('$')).ok_or(UNKNOWN)?;
         match kind {
-            "argon2id" | "argon2i" | "argon2d" => Argon2Hash::parse(text).map(Self::Argon2),
+            "argon2id" | "argon2i" | "argon2d" => {
+                Argon2Hash::parse(text).map(|hash| Self::Argon2(Box::new(hash)))
+            }
             "2a" | "2b" | "2y" => bcrypt(text),
             "pbkdf2-sha256" => pbkdf2_sha256(text),
             _ => Err(UNKNOWN),
