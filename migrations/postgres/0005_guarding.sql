@@ -15,3 +15,6 @@ CREATE TABLE service_accounts (
     account_id uuid PRIMARY KEY REFERENCES accounts (id) ON DELETE CASCADE,
     name       text NOT NULL
 );
+ALTER TABLE service_accounts ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY own ON service_accounts USING (account_id = (SELECT modelgate_account()));
+CREATE POLICY services ON service_accounts USING ((SELECT modelgate_serves('administration')));

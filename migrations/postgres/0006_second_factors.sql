@@ -26,3 +26,14 @@ ALTER TABLE accounts ADD COLUMN must_enrol boolean NOT NULL DEFAULT false;
 
 -- What the session was opened with, as words separated by spaces.
 ALTER TABLE sessions ADD COLUMN methods text NOT NULL DEFAULT 'password';
+
+-- Whether an account has a second factor is part of how it stands, for everyone who checks a credential.
+ALTER TABLE second_factors ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY own ON second_factors USING (account_id = (SELECT modelgate_account()));
+CREATE POLICY services ON second_factors USING ((SELECT modelgate_serves('login', 'administration')));
+CREATE POLICY readers ON second_factors FOR SELECT USING ((SELECT modelgate_serves('token', 'api_key', 'sealing')));
+CREATE POLICY sealers ON second_factors FOR UPDATE USING ((SELECT modelgate_serves('sealing')));
+
+ALTER TABLE recovery_codes ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY own ON recovery_codes USING (account_id = (SELECT modelgate_account()));
+CREATE POLICY services ON recovery_codes USING ((SELECT modelgate_serves('login', 'administration')));

@@ -27,3 +27,20 @@ CREATE INDEX outbox_of_account ON outbox (account_id);
 
 -- What is told of one account, for whoever wants to see all of it or have it erased.
 CREATE INDEX audit_events_by_target ON audit_events (target, id);
+
+ALTER TABLE notices ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY own ON notices USING (account_id = (SELECT modelgate_account()));
+CREATE POLICY services ON notices USING ((SELECT modelgate_serves('login', 'administration')));
+CREATE POLICY writers ON notices FOR INSERT WITH CHECK ((SELECT modelgate_serves('token')));
+CREATE POLICY readers ON notices FOR SELECT USING ((SELECT modelgate_serves('mail', 'feed')));
+CREATE POLICY mailers ON notices FOR UPDATE USING ((SELECT modelgate_serves('mail')));
+CREATE POLICY pruners ON notices FOR DELETE USING ((SELECT modelgate_serves('feed')));
+
+-- Whoever adds a mail counts those that wait.
+ALTER TABLE outbox ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY own ON outbox USING (account_id = (SELECT modelgate_account()));
+CREATE POLICY services ON outbox USING ((SELECT modelgate_serves('login', 'administration', 'mail')));
+CREATE POLICY writers ON outbox FOR INSERT WITH CHECK ((SELECT modelgate_serves('token')));
+CREATE POLICY readers ON outbox FOR SELECT USING ((SELECT modelgate_serves('token', 'feed', 'sealing')));
+CREATE POLICY sealers ON outbox FOR UPDATE USING ((SELECT modelgate_serves('sealing')));
+CREATE POLICY pruners ON outbox FOR DELETE USING ((SELECT modelgate_serves('feed')));

@@ -11,3 +11,10 @@ CREATE TABLE one_time_tokens (
 );
 CREATE INDEX one_time_tokens_of_account ON one_time_tokens (account_id, purpose);
 CREATE INDEX one_time_tokens_by_end ON one_time_tokens (expires_at);
+
+ALTER TABLE one_time_tokens ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY own ON one_time_tokens USING (account_id = (SELECT modelgate_account()));
+CREATE POLICY services ON one_time_tokens USING ((SELECT modelgate_serves('login', 'administration')));
+CREATE POLICY readers ON one_time_tokens FOR SELECT USING ((SELECT modelgate_serves('feed', 'sealing')));
+CREATE POLICY sealers ON one_time_tokens FOR UPDATE USING ((SELECT modelgate_serves('sealing')));
+CREATE POLICY pruners ON one_time_tokens FOR DELETE USING ((SELECT modelgate_serves('feed')));

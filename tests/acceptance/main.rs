@@ -15,6 +15,8 @@ mod bad_content;
 mod bad_requests;
 mod conformance;
 mod damage;
+mod database_roles;
+mod database_tls;
 mod edge;
 mod encryption_rotation;
 mod forged_tokens;

@@ -44,8 +44,7 @@ impl Server {
     pub async fn build(settings: Settings) -> Result<Self, String> {
         start::check(&settings).map_err(|error| error.to_string())?;
         let data = start::lock_data(&settings)?;
-        let database = |error: storage::Error| format!("database: {}", storage::told(&error));
-        let store = start::store(&settings).await.map_err(database)?;
+        let store = start::store(&settings).await?;
         let ephemeral =
             start::ephemeral(&settings).map_err(|error| format!("redis: {}", storage::told(&error)))?;
         let address = SocketAddr::new(settings.program.host, settings.program.port);

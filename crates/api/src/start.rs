@@ -2,22 +2,19 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use auth::{Auth, AuthSettings, Blocklist, Limits, PasswordHashing, PasswordPolicy};
-use storage::{Clock, Durable, Ephemeral, EphemeralConfig, Store};
+use storage::{Clock, Ephemeral, EphemeralConfig, Store};
 
 use crate::settings::{
-    PasswordRules, PasswordSettings, Settings, SettingsError, Weight, encryption_keys, findings,
-    shared_secret,
+    Finding, PasswordRules, PasswordSettings, Settings, SettingsError, Weight, encryption_keys, excesses,
+    findings, shared_secret,
 };
 
 /// Windows and marks that the in-process store holds at most.
 const MEMORY_ENTRIES: usize = 500_000;
-/// The embedded database, in `DATA_DIR`.
-const SQLITE_FILE: &str = "modelgate.db";
 /// Locked by the server that works in `DATA_DIR`; what is in it does not matter.
 const LOCK_FILE: &str = "server.lock";
 
@@ -36,10 +33,26 @@ pub fn clock(settings: &Settings) -> Clock {
     settings.program.test_clock.clone().map_or_else(Clock::system, Clock::with_offset_file)
 }
 
-/// The durable store that the settings name, migrated.
-pub async fn store(settings: &Settings) -> storage::Result<Store> {
-    migrate(settings).await?;
-    Store::connect(durable(settings, settings.stores.database_url.as_ref()), clock(settings)).await
+/// The durable store that the settings name, migrated. A Postgres on which row-level security would hold nothing back
+/// is refused.
+pub async fn store(settings: &Settings) -> Result<Store, String> {
+    let told = |error: storage::Error| format!("database: {}", storage::told(&error));
+    migrate(settings).await.map_err(told)?;
+    let durable = settings.stores.durable(&settings.program.data_dir);
+    let store = Store::connect(durable, clock(settings)).await.map_err(told)?;
+    for finding in wall(settings, &store).await? {
+        if finding.weight == Weight::Fatal {
+            return Err(finding.text);
+        }
+        tracing::warn!("{}", finding.text);
+    }
+    Ok(store)
+}
+
+/// What the logins on Postgres may do that they should not.
+pub async fn wall(settings: &Settings, store: &Store) -> Result<Vec<Finding>, String> {
+    let excess = store.excess().await.map_err(|error| format!("database: {}", storage::told(&error)))?;
+    Ok(excesses(settings, &excess))
 }
 
 /// With SQLite, makes this the only server in `DATA_DIR` for as long as the answer lives: limits, caches and models
@@ -67,17 +80,7 @@ pub fn lock_data(settings: &Settings) -> Result<Option<File>, String> {
 /// Brings the database up to date, as its owner.
 pub async fn migrate(settings: &Settings) -> storage::Result<()> {
     let stores = &settings.stores;
-    let url = stores.database_migration_url.as_ref().or(stores.database_url.as_ref());
-    Store::connect(durable(settings, url), clock(settings)).await?.migrate().await
-}
-
-fn durable(settings: &Settings, url: Option<&secrecy::SecretString>) -> Durable {
-    match url {
-        Some(url) => {
-            Durable::Postgres { url: url.clone(), max_connections: settings.stores.database_max_connections }
-        }
-        None => Durable::Sqlite { path: Path::new(&settings.program.data_dir).join(SQLITE_FILE) },
-    }
+    Store::migrate(&stores.durable_of_owner(&settings.program.data_dir)).await
 }
 
 /// The ephemeral store that the settings name.
@@ -94,7 +97,7 @@ pub fn ephemeral(settings: &Settings) -> storage::Result<Ephemeral> {
 
 /// Identity and access for a command, on the stores that the settings name.
 pub async fn command(settings: &Settings) -> Result<Arc<Auth>, String> {
-    let store = store(settings).await.map_err(|error| format!("database: {}", storage::told(&error)))?;
+    let store = store(settings).await?;
     let ephemeral = ephemeral(settings).map_err(|error| format!("redis: {}", storage::told(&error)))?;
     auth(settings, store, ephemeral).await
 }

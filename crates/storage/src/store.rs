@@ -1,33 +1,17 @@
 //! The durable store: which engine, its pools, and the beginning of every unit of work.
 
-use std::fs::{DirBuilder, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use sqlx::migrate::Migrator;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, SqlitePool};
+use sqlx::{PgPool, SqlitePool};
 use uuid::Uuid;
 
+use crate::postgres::{self, Excess};
 use crate::tx::{Engine, Tx};
-use crate::{Clock, Error, Result};
-
-/// Longest wait for a connection of a pool.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest a statement may run on Postgres, and a transaction may idle there, in milliseconds.
-const STATEMENT_TIMEOUT_MS: u32 = 10_000;
-/// Longest wait for another process that writes to the same SQLite file.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Connections that read from SQLite side by side.
-const SQLITE_READERS: u32 = 4;
-/// Attempts to migrate a SQLite file: there is no lock between processes, so the loser of a race tries again
-/// and finds the work done.
-const SQLITE_MIGRATION_ATTEMPTS: u32 = 3;
+use crate::{Clock, Result, sqlite};
 
 /// Where durable state lives.
 #[derive(Clone, Debug)]
@@ -46,8 +30,19 @@ pub enum Durable {
     },
 }
 
-/// On whose behalf a transaction works. On Postgres both settings are visible to row-level-security policies
-/// as `current_setting('modelgate.account_id')` and `current_setting('modelgate.service')`.
+impl Durable {
+    /// Whether what is sent there stays on this machine, or goes to a server whose certificate and name are verified.
+    /// None: the address cannot be read.
+    pub fn is_protected(&self) -> Option<bool> {
+        match self {
+            Self::Postgres { url, .. } => postgres::is_protected(url),
+            Self::Sqlite { .. } => Some(true),
+        }
+    }
+}
+
+/// On whose behalf a transaction works. On Postgres row-level security keeps it to the rows of that scope
+/// (`migrations/postgres/0004_row_security.sql`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// One account, for what is its own.
@@ -84,7 +79,7 @@ pub enum Service {
 }
 
 impl Service {
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Login => "login",
             Self::Token => "token",
@@ -137,36 +132,39 @@ enum Pools {
 }
 
 impl Store {
-    /// Opens the store and checks that it answers. The schema is left as it is: see [`Store::migrate`].
+    /// Opens a store that was migrated (see [`Store::migrate`]), and checks that it answers.
     ///
     /// # Errors
-    /// [`Error::Refused`] for an address or a path that cannot be used, [`Error::Unavailable`] when nothing
-    /// answers.
+    /// [`crate::Error::Refused`] for an address or a path that cannot be used, and for a Postgres login that is no member of
+    /// the program's role; [`crate::Error::Unavailable`] when nothing answers.
     pub async fn connect(durable: Durable, clock: Clock) -> Result<Self> {
         let pools = match durable {
-            Durable::Postgres { url, max_connections } => Pools::postgres(&url, max_connections).await?,
-            Durable::Sqlite { path } => Pools::sqlite(&path).await?,
+            Durable::Postgres { url, max_connections } => {
+                Pools::Postgres(postgres::connect(&url, max_connections).await?)
+            }
+            Durable::Sqlite { path } => {
+                let (writer, readers) = sqlite::connect(&path).await?;
+                Pools::Sqlite { writer, readers }
+            }
         };
         Ok(Self(Arc::new(Shared { pools, clock, request: Arc::default(), background: Arc::default() })))
     }
 
-    /// Brings the schema up to date. A schema newer than this program is left alone, so that old and new
-    /// replicas run side by side.
-    pub async fn migrate(&self) -> Result<()> {
-        match &self.0.pools {
-            Pools::Postgres(pool) => tolerant(sqlx::migrate!("../../migrations/postgres")).run(pool).await?,
-            Pools::Sqlite { writer, .. } => {
-                let migrations = tolerant(sqlx::migrate!("../../migrations/sqlite"));
-                let mut attempt = 1;
-                while let Err(error) = migrations.run(writer).await {
-                    if attempt == SQLITE_MIGRATION_ATTEMPTS {
-                        return Err(error.into());
-                    }
-                    attempt += 1;
-                }
-            }
+    /// Brings the schema up to date, on connections of its own. A schema newer than this program is left alone, so that
+    /// old and new replicas run side by side.
+    pub async fn migrate(durable: &Durable) -> Result<()> {
+        match durable {
+            Durable::Postgres { url, .. } => postgres::migrate(url).await,
+            Durable::Sqlite { path } => sqlite::migrate(path).await,
         }
-        Ok(())
+    }
+
+    /// What the role and the login on Postgres may do that would undo row-level security; nothing on SQLite.
+    pub async fn excess(&self) -> Result<Excess> {
+        match &self.0.pools {
+            Pools::Postgres(pool) => postgres::excess(pool).await,
+            Pools::Sqlite { .. } => Ok(Excess::default()),
+        }
     }
 
     /// The clock that dates everything this store writes.
@@ -191,7 +189,7 @@ impl Store {
     /// Begins a unit of work that may write. On SQLite it is the only one until it ends.
     pub async fn begin(&self, scope: Scope) -> Result<Tx> {
         let engine = match &self.0.pools {
-            Pools::Postgres(pool) => begin_postgres(pool, "READ WRITE", scope).await?,
+            Pools::Postgres(pool) => Engine::Postgres(postgres::begin(pool, "READ WRITE", scope).await?),
             // IMMEDIATE takes the write lock at once: a transaction that reads first and writes later could
             // otherwise be refused half-way, whatever the busy timeout.
             Pools::Sqlite { writer, .. } => Engine::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?),
@@ -202,7 +200,7 @@ impl Store {
     /// Begins a unit of work that only reads; it waits for no writer.
     pub async fn read(&self, scope: Scope) -> Result<Tx> {
         let engine = match &self.0.pools {
-            Pools::Postgres(pool) => begin_postgres(pool, "READ ONLY", scope).await?,
+            Pools::Postgres(pool) => Engine::Postgres(postgres::begin(pool, "READ ONLY", scope).await?),
             Pools::Sqlite { readers, .. } => Engine::Sqlite(readers.begin().await?),
         };
         Ok(self.transaction(engine, scope))
@@ -234,80 +232,8 @@ impl Store {
     }
 }
 
-impl Pools {
-    async fn postgres(url: &SecretString, max_connections: u32) -> Result<Self> {
-        let options: PgConnectOptions = url.expose_secret().parse()?;
-        let options = options.application_name("modelgate");
-        let pool =
-            PgPoolOptions::new().max_connections(max_connections.max(1)).acquire_timeout(ACQUIRE_TIMEOUT);
-        match pool.connect_with(options.clone()).await {
-            Ok(pool) => Ok(Self::Postgres(pool)),
-            // It has tried again and again and keeps the reason to itself.
-            Err(timeout @ sqlx::Error::PoolTimedOut) => {
-                let attempt = tokio::time::timeout(ACQUIRE_TIMEOUT, PgConnection::connect_with(&options));
-                Err(attempt.await.ok().and_then(std::result::Result::err).unwrap_or(timeout).into())
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    async fn sqlite(path: &Path) -> Result<Self> {
-        create_private(path).map_err(Error::unavailable)?;
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .foreign_keys(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            // NORMAL could lose the last commits with the power: an acknowledged revocation would be undone.
-            .synchronous(SqliteSynchronous::Full)
-            // What was erased is overwritten, not merely unlinked.
-            .pragma("secure_delete", "ON")
-            .busy_timeout(BUSY_TIMEOUT);
-        let pool = |size| SqlitePoolOptions::new().max_connections(size).acquire_timeout(ACQUIRE_TIMEOUT);
-        let writer = pool(1).connect_with(options.clone()).await?;
-        let readers = pool(SQLITE_READERS).connect_with(options.pragma("query_only", "ON")).await?;
-        Ok(Self::Sqlite { writer, readers })
-    }
-}
-
-/// Begins in a task of its own, which ends whether or not the caller still waits: given up half-way, the transaction
-/// would stay open on its connection, and whoever gets that next would fail.
-async fn begin_postgres(pool: &PgPool, mode: &str, scope: Scope) -> Result<Engine> {
-    let (pool, statements) = (pool.clone(), postgres_begin(mode, scope));
-    let begun = tokio::spawn(async move { pool.begin_with(statements).await });
-    Ok(Engine::Postgres(begun.await.map_err(Error::unavailable)??))
-}
-
-/// The statements that begin a transaction on Postgres, in one trip. A setting that is local to the
-/// transaction cannot leak to the next one on the same connection. The scope is an id and a fixed word:
-/// nothing to quote.
-fn postgres_begin(mode: &str, scope: Scope) -> AssertSqlSafe<String> {
-    let (account, service) = match scope {
-        Scope::Account(id) => (id.to_string(), ""),
-        Scope::Service(service) => (String::new(), service.name()),
-    };
-    AssertSqlSafe(format!(
-        "BEGIN ISOLATION LEVEL READ COMMITTED {mode}; \
-         SET LOCAL statement_timeout = {STATEMENT_TIMEOUT_MS}; \
-         SET LOCAL idle_in_transaction_session_timeout = {STATEMENT_TIMEOUT_MS}; \
-         SELECT set_config('modelgate.account_id', '{account}', true), \
-         set_config('modelgate.service', '{service}', true)"
-    ))
-}
-
-fn tolerant(mut migrations: Migrator) -> Migrator {
+/// Leaves what a newer program added alone.
+pub(crate) fn tolerant(mut migrations: Migrator) -> Migrator {
     migrations.set_ignore_missing(true);
     migrations
-}
-
-/// Creates the file for its owner only; SQLite gives its side files the same mode. One that is there is never opened here:
-/// to close it would drop the locks that SQLite holds on it in this process (POSIX, `fcntl`), and the next visitor, such
-/// as the command line, would remove the write-ahead log under a running server.
-fn create_private(path: &Path) -> std::io::Result<()> {
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    }
-    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
-        _ => Ok(()),
-    }
 }

@@ -26,7 +26,7 @@ pub use people::{Person, Tokens};
 pub use process::Finished;
 pub use raw::read_all;
 pub use server::Server;
-pub use services::OwnRedis;
+pub use services::{OwnRedis, psql, psql_file};
 pub use world::{Pair, World};
 
 use std::path::{Path, PathBuf};

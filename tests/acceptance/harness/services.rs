@@ -55,11 +55,21 @@ impl Drop for OwnDatabase {
 /// Runs SQL with the client that came with the server; gives the rows, one a line.
 #[track_caller]
 pub fn psql(url: &str, sql: &str) -> String {
-    let arguments =
-        ["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1", "--command"];
-    let output = Command::new(client("psql")).args(arguments).arg(sql).arg(url).stdin(Stdio::null()).output();
+    run_psql(Command::new(client("psql")).arg("--command").arg(sql).arg(url))
+}
+
+/// Runs a file of SQL, which reads these variables of the environment.
+#[track_caller]
+pub fn psql_file(url: &str, file: &Path, variables: &[(&str, &str)]) -> String {
+    run_psql(Command::new(client("psql")).arg("--file").arg(file).arg(url).envs(variables.iter().copied()))
+}
+
+#[track_caller]
+fn run_psql(command: &mut Command) -> String {
+    let arguments = ["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"];
+    let output = command.args(arguments).stdin(Stdio::null()).output();
     let output = output.expect("psql: run ./scripts/test, which installs it");
-    assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 

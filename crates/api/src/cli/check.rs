@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{CommandResult, SettingsSource, print};
-use crate::settings::{Settings, Weight, findings};
+use crate::settings::{Finding, Settings, Weight, findings};
 use crate::start;
 
 /// How long a server may take to answer.
@@ -34,21 +34,25 @@ impl Check {
 }
 
 async fn inspect(settings: &Settings) -> CommandResult {
-    let found = findings(settings);
-    for finding in &found {
+    tell(&findings(settings))?;
+    let store = start::store(settings).await?;
+    tell(&start::wall(settings, &store).await?)?;
+    store.ping().await.map_err(|error| format!("database: {}", storage::told(&error)))?;
+    let ephemeral =
+        start::ephemeral(settings).map_err(|error| format!("redis: {}", storage::told(&error)))?;
+    ephemeral.ping().await.map_err(|error| format!("redis: {}", storage::told(&error)))?;
+    print("The settings are good and the stores answer.");
+    Ok(())
+}
+
+fn tell(found: &[Finding]) -> CommandResult {
+    for finding in found {
         let weight = if finding.weight == Weight::Fatal { "wrong" } else { "note" };
         print(&format!("{weight}: {}", finding.text));
     }
     if found.iter().any(|finding| finding.weight == Weight::Fatal) {
         return Err("the server would not start".into());
     }
-    let store =
-        start::store(settings).await.map_err(|error| format!("database: {}", storage::told(&error)))?;
-    store.ping().await.map_err(|error| format!("database: {}", storage::told(&error)))?;
-    let ephemeral =
-        start::ephemeral(settings).map_err(|error| format!("redis: {}", storage::told(&error)))?;
-    ephemeral.ping().await.map_err(|error| format!("redis: {}", storage::told(&error)))?;
-    print("The settings are good and the stores answer.");
     Ok(())
 }
 

@@ -26,7 +26,7 @@ pub use models::ModelSettings;
 pub use origins::{Network, Origins};
 pub use passwords::{PasswordRules, PasswordSettings};
 pub use program::ProgramSettings;
-pub use rules::{Weight, findings};
+pub use rules::{Finding, Weight, excesses, findings};
 pub use secrets::{encryption_keys, shared_secret};
 pub use sizes::SizeSettings;
 pub use stores::{DatabaseTls, StoreSettings};

@@ -2,6 +2,7 @@
 
 use auth::{HashParameters, SharedSecret, SigningAlgorithm};
 use secrecy::{ExposeSecret, SecretString};
+use storage::{Durable, Excess};
 
 use super::{DatabaseTls, Settings, secrets};
 use crate::mail::{is_in_the_clear, is_readable};
@@ -126,21 +127,25 @@ fn stores(settings: &Settings) -> Vec<Finding> {
         }
         _ => {}
     }
-    if let Some(url) = &stores.database_url {
-        let url = url.expose_secret();
-        if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
-            add(Weight::Fatal, "DATABASE_URL must start with postgres://; for SQLite leave it unset");
-        } else if production && stores.database_tls == DatabaseTls::Verify && !is_protected(url) {
-            add(
-                Weight::Fatal,
-                "DATABASE_URL must say sslmode=verify-full, or name a Unix socket; for a private network set DATABASE_TLS=disable",
-            );
-        }
+    for (name, url) in
+        [("DATABASE_URL", &stores.database_url), ("DATABASE_MIGRATION_URL", &stores.database_migration_url)]
+    {
+        let wrong = url.as_ref().and_then(|url| wrong_address(settings, url));
+        findings.extend(wrong.map(|what| Finding { weight: Weight::Fatal, text: format!("{name} {what}") }));
+    }
+    let mut add = |weight, text: &str| findings.push(Finding { weight, text: text.into() });
+    if stores.database_url.is_none() && stores.database_migration_url.is_some() {
+        add(Weight::Fatal, "DATABASE_MIGRATION_URL without DATABASE_URL: set both, or neither for SQLite");
     }
     if let Some(url) = &stores.redis_url {
         let url = url.expose_secret();
         if !url.starts_with("redis://") && !url.starts_with("rediss://") {
             add(Weight::Fatal, "REDIS_URL must start with redis:// or rediss://");
+        } else if production && url.starts_with("redis://") && !is_loopback(url) {
+            add(
+                Weight::Notice,
+                "REDIS_URL has no TLS: use rediss://, or a network that nobody else can listen on",
+            );
         }
     }
     findings
@@ -178,12 +183,51 @@ fn mail(settings: &Settings) -> Vec<Finding> {
     findings
 }
 
-fn is_protected(url: &str) -> bool {
+/// What is wrong with an address of Postgres.
+fn wrong_address(settings: &Settings, url: &SecretString) -> Option<&'static str> {
+    let text = url.expose_secret();
+    if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
+        return Some("must start with postgres://; for SQLite leave it unset");
+    }
+    let tls_wanted = settings.program.is_production() && settings.stores.database_tls == DatabaseTls::Verify;
+    let protected = Durable::Postgres { url: url.clone(), max_connections: 1 }.is_protected();
+    match protected {
+        None => Some("cannot be read as an address"),
+        Some(false) if tls_wanted => Some(
+            "must say sslmode=verify-full, or name a Unix socket; for a private network set DATABASE_TLS=disable",
+        ),
+        Some(_) => None,
+    }
+}
+
+fn is_loopback(url: &str) -> bool {
     let host = url.split_once("://").map_or("", |(_, rest)| rest).split(['/', '?']).next().unwrap_or("");
     let host = host.rsplit('@').next().unwrap_or("");
-    let socket =
-        host.is_empty() || host.starts_with("%2F") || url.contains("host=/") || url.contains("host=%2F");
-    socket || url.contains("sslmode=verify-full")
+    host.starts_with("127.") || host.starts_with("[::1]") || host.split(':').next() == Some("localhost")
+}
+
+/// What the roles on Postgres may do that would make row-level security hold nothing back.
+pub fn excesses(settings: &Settings, excess: &Excess) -> Vec<Finding> {
+    let (production, apart) =
+        (settings.program.is_production(), settings.stores.database_migration_url.is_some());
+    let role = excess.role.as_ref().map(|what| Finding {
+        weight: Weight::Fatal,
+        text: format!("the Postgres role modelgate_app {what}: every account's rows are open to every query"),
+    });
+    let login = excess.login.as_ref().and_then(|what| match (production, apart) {
+        (_, true) => Some(Finding {
+            weight: if production { Weight::Fatal } else { Weight::Notice },
+            text: format!(
+                "the login of DATABASE_URL {what}; it should be a member of modelgate_app and nothing else"
+            ),
+        }),
+        (true, false) => Some(Finding {
+            weight: Weight::Notice,
+            text: format!("the login of DATABASE_URL {what}; set DATABASE_MIGRATION_URL and give it less"),
+        }),
+        (false, false) => None,
+    });
+    role.into_iter().chain(login).collect()
 }
 
 fn weak(name: &str, secret: &SecretString) -> Option<String> {

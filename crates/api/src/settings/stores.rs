@@ -1,14 +1,20 @@
 //! Where things are remembered.
 
+use std::path::Path;
+
 use clap::{Args, ValueEnum};
 use secrecy::SecretString;
+use storage::Durable;
 
 use super::secret;
+
+/// The embedded database, in `DATA_DIR`.
+const SQLITE_FILE: &str = "modelgate.db";
 
 /// How the connection to Postgres is protected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum DatabaseTls {
-    /// TLS with a verified certificate, unless the address is a Unix socket or loopback.
+    /// TLS with a verified certificate, unless the address is a Unix socket.
     Verify,
     /// None: an explicit choice for a private network.
     Disable,
@@ -37,4 +43,25 @@ pub struct StoreSettings {
     /// Milliseconds that a call to Redis may take.
     #[arg(long = "REDIS_TIMEOUT_MS", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub redis_timeout_ms: u64,
+}
+
+impl StoreSettings {
+    /// Where the program works.
+    pub fn durable(&self, data_dir: &Path) -> Durable {
+        self.durable_at(self.database_url.as_ref(), data_dir)
+    }
+
+    /// The same place, as the one who migrates.
+    pub fn durable_of_owner(&self, data_dir: &Path) -> Durable {
+        self.durable_at(self.database_migration_url.as_ref().or(self.database_url.as_ref()), data_dir)
+    }
+
+    fn durable_at(&self, url: Option<&SecretString>, data_dir: &Path) -> Durable {
+        match url {
+            Some(url) => {
+                Durable::Postgres { url: url.clone(), max_connections: self.database_max_connections }
+            }
+            None => Durable::Sqlite { path: data_dir.join(SQLITE_FILE) },
+        }
+    }
 }

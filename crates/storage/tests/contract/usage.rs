@@ -1,8 +1,8 @@
 use chrono::NaiveDate;
-use storage::{Error, UsageEntry};
+use storage::{Error, Scope, Service, UsageEntry};
 use uuid::Uuid;
 
-use crate::world::{SERVICE, next_id, on_both_stores};
+use crate::world::{next_id, on_both_stores};
 
 fn day(day: u32) -> NaiveDate {
     NaiveDate::from_ymd_opt(2026, 3, day).unwrap()
@@ -27,7 +27,7 @@ fn entry(account: Uuid, on: u32, requests: i64) -> UsageEntry {
 on_both_stores! {
     async fn counters_add_up_by_day(world) {
         let (account, other, replica) = (next_id(), next_id(), next_id());
-        let mut tx = world.begin().await;
+        let mut tx = world.begin_as(Service::Metering).await;
         let batch = [entry(account, 2, 1), entry(account, 1, 10), entry(account, 2, 100), entry(other, 2, 1000)];
         assert!(tx.usage().record(replica, 1, &batch).await.unwrap());
         assert!(tx.usage().record(replica, 2, &[entry(account, 9, 7)]).await.unwrap());
@@ -44,7 +44,7 @@ on_both_stores! {
         let attempts: Vec<_> = (0..20).map(|_| {
             let store = world.store.clone();
             tokio::spawn(async move {
-                let mut tx = store.begin(SERVICE).await.unwrap();
+                let mut tx = store.begin(Scope::Service(Service::Metering)).await.unwrap();
                 let first = tx.usage().record(replica, 7, &[entry(account, 1, 1)]).await.unwrap();
                 tx.commit().await.unwrap();
                 first
@@ -57,10 +57,10 @@ on_both_stores! {
         assert_eq!(recorded, 1);
 
         // A batch that was rolled back was not recorded, and its retry is.
-        let mut tx = world.begin().await;
+        let mut tx = world.begin_as(Service::Metering).await;
         assert!(tx.usage().record(replica, 8, &[entry(account, 1, 1)]).await.unwrap());
         drop(tx);
-        let mut tx = world.begin().await;
+        let mut tx = world.begin_as(Service::Metering).await;
         assert!(tx.usage().record(replica, 8, &[entry(account, 1, 1)]).await.unwrap());
         assert!(tx.usage().record(next_id(), 8, &[entry(account, 1, 1)]).await.unwrap(), "another replica's");
         assert_eq!(tx.usage().summary(account, day(1), day(1)).await.unwrap()[0].requests, 3);
@@ -74,7 +74,7 @@ on_both_stores! {
             tokio::spawn(async move {
                 let mut batch = vec![entry(one, 1, 1), entry(two, 1, 1)];
                 if number % 2 == 0 { batch.reverse(); }
-                let mut tx = store.begin(SERVICE).await.unwrap();
+                let mut tx = store.begin(Scope::Service(Service::Metering)).await.unwrap();
                 tx.usage().record(next_id(), 1, &batch).await.unwrap();
                 tx.commit().await.unwrap();
             })

@@ -1,4 +1,4 @@
-use storage::{Error, PageRequest, UserUpdate};
+use storage::{Error, PageRequest, Service, UserUpdate};
 
 use crate::world::{new_user, next_id, on_both_stores, page_after};
 
@@ -28,7 +28,7 @@ on_both_stores! {
 
     async fn passwords_are_set_replaced_and_found_by_address(world) {
         let ada = world.person("Ada", "user").await;
-        let mut tx = world.begin().await;
+        let mut tx = world.begin_as(Service::Login).await;
         let bare = tx.users().credentials("ada@example.org").await.unwrap().unwrap();
         assert_eq!((bare.user, bare.password_hash), (ada.clone(), None));
         assert_eq!(tx.users().password_hash(ada.id).await.unwrap(), None);
@@ -40,7 +40,7 @@ on_both_stores! {
         assert!(tx.users().replace_password(ada.id, "$second", "$third").await.unwrap());
         assert!(tx.users().replace_password(ada.id, "$third", "$second").await.unwrap());
         tx.commit().await.unwrap();
-        let mut tx = world.read().await;
+        let mut tx = world.begin_as(Service::Login).await;
         let found = tx.users().credentials("ada@example.org").await.unwrap().unwrap();
         assert!(!format!("{found:?}").contains("$second"), "hashes stay out of Debug");
         assert_eq!(found.password_hash.as_deref(), Some("$second"));

@@ -59,7 +59,7 @@ const CONNECTIONS: u32 = 8;
 static COUNTER: AtomicU64 = AtomicU64::new(1);
 
 /// A number that no other test of any run has.
-fn unique() -> String {
+pub(crate) fn unique() -> String {
     format!("{}_{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed))
 }
 
@@ -107,8 +107,8 @@ impl World {
 
     async fn build(place: Place) -> Self {
         let clock = Clock::manual(start_of_time());
+        Store::migrate(&place.durable()).await.unwrap();
         let store = Store::connect(place.durable(), clock.clone()).await.unwrap();
-        store.migrate().await.unwrap();
         let world = Self { store, clock, place };
         let mut tx = world.begin().await;
         tx.roles().sync_built_in(&[("user", &["models:read"]), ("admin", &["users:manage"])]).await.unwrap();
@@ -122,6 +122,10 @@ impl World {
 
     pub async fn begin(&self) -> Tx {
         self.store.begin(SERVICE).await.unwrap()
+    }
+
+    pub async fn begin_as(&self, service: Service) -> Tx {
+        self.store.begin(Scope::Service(service)).await.unwrap()
     }
 
     pub async fn read(&self) -> Tx {
@@ -156,6 +160,16 @@ impl World {
                 sql.execute(&mut connection).await.map(|done| done.rows_affected())
             }
         }
+    }
+
+    /// A connection behind the store's back, as the tests' superuser.
+    pub async fn postgres_connection(&self) -> PgConnection {
+        PgConnection::connect(&self.place.url()).await.unwrap()
+    }
+
+    /// The address of this Postgres database for another login.
+    pub fn url_as(&self, login: &str) -> String {
+        self.place.url().replacen("//postgres@", &format!("//{login}@"), 1)
     }
 
     pub async fn end(self) {

@@ -1,0 +1,160 @@
+//! The tables on Postgres: whose rows they hold, and which part of the program does what with them.
+
+use uuid::Uuid;
+
+/// Tables of which no row is a person's.
+pub(crate) const NOBODYS: [&str; 14] = [
+    "_sqlx_migrations",
+    "audit_links",
+    "audit_seals",
+    "change_head",
+    "changes",
+    "locks",
+    "model_versions",
+    "models",
+    "replicas",
+    "roles",
+    "secrets",
+    "settings",
+    "signing_keys",
+    "usage_batches",
+];
+
+/// A table with rows of people.
+pub(crate) struct Owned {
+    pub table: &'static str,
+    /// What one row of `$account` takes; `$id` is a fresh id, `$parent` that of the row that `$account` has in the table
+    /// before.
+    pub row: &'static str,
+    /// Who reads every row.
+    pub read_by: &'static [&'static str],
+    /// Who can delete every row.
+    pub deleted_by: &'static [&'static str],
+}
+
+pub(crate) const OWNED: [Owned; 16] = [
+    Owned {
+        table: "accounts",
+        row: "(id, kind, role, active, security_version, created_at, updated_at) \
+              VALUES ('$account', 'person', 'user', true, 0, now(), now())",
+        read_by: &["login", "token", "api_key", "administration"],
+        deleted_by: &["login", "administration"],
+    },
+    Owned {
+        table: "people",
+        row: "(account_id, email, email_lookup, name) VALUES ('$account', '', '$id', '')",
+        read_by: &["login", "administration", "sealing"],
+        deleted_by: &["login", "administration"],
+    },
+    Owned {
+        table: "credentials",
+        row: "VALUES ('$account', 'password', '', now())",
+        read_by: &["login", "administration"],
+        deleted_by: &["login", "administration"],
+    },
+    Owned {
+        table: "sessions",
+        row: "(id, account_id, family_key, seq, created_at, authenticated_at, idle_expires_at, expires_at) \
+              VALUES ('$id', '$account', '', 0, now(), now(), now(), now())",
+        read_by: &["login", "token", "administration", "feed", "metering", "sealing"],
+        deleted_by: &["login", "token", "administration", "feed"],
+    },
+    Owned {
+        table: "api_keys",
+        row: "(id, public_id, account_id, name, scopes, created_at, updated_at) \
+              VALUES ('$id', '$id', '$account', '', '[]', now(), now())",
+        read_by: &["api_key", "administration", "metering"],
+        deleted_by: &["administration"],
+    },
+    Owned {
+        table: "api_key_secrets",
+        row: "(key_id, number, hash, created_at) VALUES ('$parent', 0, '', now())",
+        read_by: &["api_key", "administration"],
+        deleted_by: &["administration"],
+    },
+    Owned {
+        table: "model_grants",
+        row: "VALUES ('digits', 'account', '$account', now())",
+        read_by: &["token", "api_key", "administration", "models"],
+        deleted_by: &["administration"],
+    },
+    Owned {
+        table: "usage_daily",
+        row: "VALUES ('$account', '$id', '', '', now(), 0, 0, 0, 0, 0, 0)",
+        read_by: &["administration", "metering"],
+        deleted_by: &[],
+    },
+    Owned {
+        table: "audit_events",
+        row: "(id, occurred_at, action, outcome, actor, canonical) VALUES ('$id', now(), '', '', '$account', '')",
+        read_by: &["administration", "audit"],
+        deleted_by: &[],
+    },
+    Owned {
+        table: "audit_subjects",
+        row: "VALUES ('$parent', '203.0.113.7')",
+        read_by: &["administration", "audit"],
+        deleted_by: &["administration", "audit"],
+    },
+    Owned {
+        table: "service_accounts",
+        row: "VALUES ('$account', '')",
+        read_by: &["administration"],
+        deleted_by: &["administration"],
+    },
+    Owned {
+        table: "second_factors",
+        row: "(id, account_id, kind, secret, created_at, confirmed_at) \
+              VALUES ('$id', '$account', 'totp', '', now(), now())",
+        read_by: &["login", "token", "api_key", "administration", "sealing"],
+        deleted_by: &["login", "administration"],
+    },
+    Owned {
+        table: "recovery_codes",
+        row: "VALUES ('$account', '', NULL)",
+        read_by: &["login", "administration"],
+        deleted_by: &["login", "administration"],
+    },
+    Owned {
+        table: "notices",
+        row: "(id, account_id, kind, created_at) VALUES ('$id', '$account', 'test', now())",
+        read_by: &["login", "administration", "mail", "feed"],
+        deleted_by: &["login", "administration", "feed"],
+    },
+    Owned {
+        table: "outbox",
+        row: "(id, account_id, errand, attempts, created_at, next_attempt_at) \
+              VALUES ('$id', '$account', '', 0, now(), now())",
+        read_by: &["login", "token", "administration", "mail", "feed", "sealing"],
+        deleted_by: &["login", "administration", "mail", "feed"],
+    },
+    Owned {
+        table: "one_time_tokens",
+        row: "VALUES ('$id', 'test', '$account', NULL, 1, now(), now())",
+        read_by: &["login", "administration", "feed", "sealing"],
+        deleted_by: &["login", "administration", "feed"],
+    },
+];
+
+/// The parts of the program, by the names that the policies know.
+pub(crate) const SERVICES: [&str; 11] = [
+    "login",
+    "token",
+    "api_key",
+    "administration",
+    "setup",
+    "feed",
+    "metering",
+    "audit",
+    "models",
+    "sealing",
+    "mail",
+];
+
+impl Owned {
+    /// The statement that adds the row.
+    pub fn insert(&self, account: Uuid, id: Uuid, parent: Uuid) -> String {
+        let row = self.row.replace("$account", &account.to_string()).replace("$id", &id.to_string());
+        format!("INSERT INTO {} {}", self.table, row.replace("$parent", &parent.to_string()))
+    }
+}
