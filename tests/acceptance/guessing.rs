@@ -174,6 +174,27 @@ promise! {
         log_in(&server, &elsewhere(9), &ada.email, PASSWORD).is(200);
     }
 
+    fn an_administrator_ends_the_wait_for_codes_as_well(pair) {
+        let server = Server::start(pair, &[DEFAULT, PROXY]);
+        let admin = server.admin();
+        let ada = resident(&server, "ada");
+        let (authenticator, _) = ada.enrol(&server);
+        let challenge = || log_in(&server, HOME, &ada.email, PASSWORD).is(200).member("mfa_token");
+        let answer = |number: usize, token: &str, code: &str| {
+            from(&server.anon(), &elsewhere(number)).post("/api/v1/auth/mfa", &json!({"mfa_token": token, "code": code}))
+        };
+        let token = challenge();
+        let right = authenticator.next_code(&server);
+        let wrong = if right == "000000" { "000001" } else { "000000" };
+        for number in 0..5 {
+            answer(number, &token, wrong).refused(401, "invalid_code");
+        }
+        let token = challenge();
+        answer(9, &token, &right).refused(429, "rate_limited");
+        admin.api.act(&format!("/api/v1/admin/users/{}/unlock", ada.id)).is(204);
+        answer(9, &token, &right).is(200);
+    }
+
     fn known_and_unknown_accounts_wait_alike(pair) {
         let server = Server::start(pair, &[DEFAULT, PROXY]);
         let ada = resident(&server, "ada");
@@ -246,7 +267,13 @@ promise! {
     fn spellings_of_a_name_are_one_name(pair) {
         let server = Server::start(pair, &[DEFAULT, PROXY]);
         let ada = resident(&server, "ada");
-        let spellings = ["ada@example.com", "ADA@example.com", " ada@example.com", "ada@EXAMPLE.com\t", "aDa@example.com"];
+        let spellings = [
+            "ada@example.com",
+            "ADA@example.com",
+            " ada@example.com",
+            "ada@EXAMPLE.com\t",
+            "\u{ff41}\u{ff24}\u{ff41}@example.com",
+        ];
         for (number, spelling) in spellings.iter().enumerate() {
             log_in(&server, &elsewhere(number), spelling, WRONG).is(401);
         }

@@ -78,16 +78,17 @@ impl Auth {
         let standing = tx.guessing().standing(subject, attempt.network.as_deref(), LOGOUT).await?;
         drop(tx);
         let holds_one_of_theirs = attempt.held.is_some_and(|(_, account)| account == subject);
-        if standing.familiar || holds_one_of_theirs {
-            return Ok(true);
-        }
+        let known = standing.familiar || holds_one_of_theirs;
         let mut windows = Vec::from_iter(self.limits.attempts(account_key(subject)));
-        if attempt.held.is_some() {
+        if known {
+            // Counted apart and never refused: to tell a known place must take as long as to count an unknown one.
+            windows = windows.into_iter().map(|window| never_full(window, subject)).collect();
+        } else if attempt.held.is_some() {
             // The token of another account proves nothing: it must not be a place of its own.
             windows.extend(self.attempts_at(attempt.name, attempt.network()));
         }
         self.reserve(&windows).await?;
-        Ok(standing.failures < MOST_FAILURES)
+        Ok(known || standing.failures < MOST_FAILURES)
     }
 
     /// Counts and records that a password or a code was wrong. Of many in a short time one event tells.
@@ -115,15 +116,14 @@ impl Auth {
     /// Counts a password or a code that is about to be checked for one who has proved something already: a session, or
     /// an account half-way through its login. Whoever stole that much can try little, and locks nobody out of logging in.
     pub(crate) async fn reserve_check(&self, holder: &'static str, id: Uuid) -> Result<()> {
-        let window =
-            |period: &str| self.limits.attempts(format!("window:check:{period}:{holder}:{}", id.simple()));
-        let day = window("day").map(|minute| Window {
+        let [minute, day] = check_keys(holder, id).map(|key| self.limits.attempts(key));
+        let day = day.map(|window| Window {
             name: "login-day",
-            limit: CHECKS_PER_DAY.max(minute.limit),
+            limit: CHECKS_PER_DAY.max(window.limit),
             period: DAY,
-            ..minute
+            ..window
         });
-        self.reserve(&Vec::from_iter(window("minute").into_iter().chain(day))).await.map(drop)
+        self.reserve(&Vec::from_iter(minute.into_iter().chain(day))).await.map(drop)
     }
 
     /// Lets an account be logged in to again at once, whatever was tried before.
@@ -135,7 +135,8 @@ impl Auth {
         let entry = Entry::success(Event::AccountUnlocked, origin).by(actor.account).on("account", id);
         self.record(&mut tx, entry).await?;
         tx.commit().await?;
-        for key in [account_key(id), suspicion_key("account", &id.simple().to_string())] {
+        let attempts = [account_key(id), suspicion_key("account", &id.simple().to_string())];
+        for key in attempts.into_iter().chain(check_keys("account", id)) {
             self.stand_in.forget(&key).await?;
             if let Err(error) = self.ephemeral.forget(&key).await {
                 tracing::warn!(%error, "a window of login attempts could not be forgotten; it ends by itself");
@@ -185,6 +186,14 @@ pub(crate) fn id_of(lookup: &str) -> Uuid {
 
 fn account_key(subject: Uuid) -> String {
     format!("window:login:account:{}", subject.simple())
+}
+
+fn never_full(window: Window, subject: Uuid) -> Window {
+    Window { key: format!("window:login:known:{}", subject.simple()), limit: u32::MAX, ..window }
+}
+
+fn check_keys(holder: &str, id: Uuid) -> [String; 2] {
+    ["minute", "day"].map(|period| format!("window:check:{period}:{holder}:{}", id.simple()))
 }
 
 fn suspicion_key(counted_by: &str, key: &str) -> String {
