@@ -151,6 +151,19 @@ promise! {
         assert_eq!(ada.api.get("/api/v1/me").member("email"), ada.email);
     }
 
+    fn nobody_mails_the_world_with_changes_of_address(pair) {
+        let mail = MailServer::start();
+        let server = mail.server(pair, &[UNVERIFIED, ("RATE_LIMIT_MAIL_PER_HOUR", "2")]);
+        let (ada, grace) = (server.person("ada"), server.person("grace"));
+        let ask = |person: &Person, email: &str| person.api.post(CHANGE, &json!({"email": email})).status;
+        assert_eq!([1, 2, 3].map(|number| ask(&ada, &format!("one{number}@example.com"))), [202, 202, 429]);
+        // By whom it goes to, whoever asks.
+        assert_eq!([ask(&grace, NEW), ask(&grace, NEW)], [202, 202]);
+        server.advance(Duration::from_secs(600));
+        let laptop = server.log_in(&ada.email, &ada.password);
+        assert_eq!(ask(&laptop, "four@example.com"), 429, "with another session, too");
+    }
+
     fn without_mail_no_address_can_be_proved(pair) {
         let server = Server::start(pair, &[]);
         let ada = server.person("ada");

@@ -18,8 +18,8 @@ const USAGE_BATCHES_KEPT: Duration = Duration::days(7);
 
 /// How long people can read what they were told.
 const NOTICES_KEPT: Duration = Duration::days(365);
-/// How long a mail is kept that could not be sent.
-const FAILED_MAILS_KEPT: Duration = Duration::days(30);
+/// How long a mail is kept that was not sent.
+const UNSENT_MAILS_KEPT: Duration = Duration::days(30);
 
 /// When the tables were last looked through, so that it happens once an hour however often it is asked for.
 #[derive(Debug, Default)]
@@ -61,9 +61,9 @@ async fn prune(store: &Store, now: DateTime<Utc>) -> storage::Result<()> {
     let notices = tx.notices().prune(now - NOTICES_KEPT).await?;
     tx.commit().await?;
     let mut tx = begin().await?;
-    let failed_mails = tx.outbox().prune(now - FAILED_MAILS_KEPT).await?;
+    let unsent_mails = tx.outbox().prune(now - UNSENT_MAILS_KEPT).await?;
     tx.commit().await?;
-    if sessions + changes + replicas + usage_batches + one_time_tokens + notices + failed_mails > 0 {
+    if sessions + changes + replicas + usage_batches + one_time_tokens + notices + unsent_mails > 0 {
         tracing::info!(
             sessions,
             changes,
@@ -71,7 +71,7 @@ async fn prune(store: &Store, now: DateTime<Utc>) -> storage::Result<()> {
             usage_batches,
             one_time_tokens,
             notices,
-            failed_mails,
+            unsent_mails,
             "pruned"
         );
     }

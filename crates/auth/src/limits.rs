@@ -23,7 +23,7 @@ pub struct Limits {
     pub login_per_minute: u32,
     /// Registrations per minute and address.
     pub register_per_minute: u32,
-    /// Mails asked for per hour, per address that asks and per address that they go to.
+    /// Mails asked for per hour: per network address or account that asks, and per address that they go to.
     pub mail_per_hour: u32,
 }
 
@@ -119,9 +119,9 @@ impl Limits {
 }
 
 impl Limits {
-    /// The window of mails to an address, known or not.
-    pub(crate) fn mail_window(&self, lookup: &str) -> Option<Window> {
-        let key = format!("window:mail:to:{lookup}");
+    /// The window of mails to an address (`to`, by what it is found by) or at the wish of an account (`by`, its id).
+    pub(crate) fn mail_window(&self, which: &'static str, whose: &str) -> Option<Window> {
+        let key = format!("window:mail:{which}:{whose}");
         let limit = self.mail_per_hour;
         (limit > 0).then_some(Window { name: "mail", key, limit, period: HOUR })
     }

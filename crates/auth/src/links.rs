@@ -43,7 +43,7 @@ impl Auth {
     /// Lets a link be mailed to an address, if it has an account with a password. The answer and its time are the same
     /// for every address: who has it is looked up later.
     pub async fn forgot_password(&self, email: String) -> Result<()> {
-        self.reserve_mail(&email).await?;
+        self.reserve_mail(&email, None).await?;
         let mut tx = self.store.begin(Scope::Service(Service::Login)).await?;
         self.post(&mut tx, Uuid::now_v7(), None, &Errand::ForgottenPassword { email }).await?;
         Ok(tx.commit().await?)
@@ -179,9 +179,11 @@ impl Auth {
         user.map(|user| self.open_person(user)).transpose()
     }
 
-    /// Counts a mail that is about to be asked for, by the address that it goes to.
-    pub(crate) async fn reserve_mail(&self, email: &str) -> Result<()> {
-        self.reserve(self.limits.mail_window(&self.email_index.of(email)).as_slice()).await.map(drop)
+    /// Counts a mail that is about to be asked for, by the address that it goes to and by the account that asks.
+    pub(crate) async fn reserve_mail(&self, email: &str, by: Option<Uuid>) -> Result<()> {
+        let to = self.limits.mail_window("to", &self.email_index.of(email));
+        let by = by.and_then(|account| self.limits.mail_window("by", &account.simple().to_string()));
+        self.reserve(&Vec::from_iter(to.into_iter().chain(by))).await.map(drop)
     }
 
     async fn still_bound(&self, tx: &mut Tx, found: &Redeemed) -> Result<Person> {

@@ -2,7 +2,7 @@
 //! growing pauses, and given up in the end. Nothing is lost with a process; a mail may go out twice when one dies.
 
 use chrono::Duration;
-use storage::{Scope, SealedColumn, Service, Tx};
+use storage::{OutboxItem, Scope, SealedColumn, Service, Tx};
 use uuid::Uuid;
 
 use crate::errands::{Errand, LetterContent, read, written};
@@ -11,7 +11,7 @@ use crate::{Auth, Error, Result};
 /// Mails about one account that may wait.
 const MOST_OF_ACCOUNT: i64 = 100;
 /// Mails that may wait of those that people ask for who are not known yet, all together.
-const MOST_OF_STRANGERS: i64 = 1_000;
+const MOST_OF_STRANGERS: i64 = 5_000;
 /// How long an attempt may take before another replica makes one.
 const LEASE: Duration = Duration::minutes(2);
 /// The pause after the first failure; each later one is twice as long.
@@ -52,15 +52,15 @@ impl Auth {
             let mut tx = self.store.begin(Scope::Service(Service::Mail)).await?;
             let Some(item) = tx.outbox().take(LEASE).await? else { return Ok(None) };
             tx.commit().await?;
-            match self.open_errand(item.id, &item.errand) {
-                Ok(errand) => match self.carry_out(item.account_id, errand).await? {
-                    Some((to, content)) => {
-                        return Ok(Some(Letter { to, content, id: item.id, attempts: item.attempts }));
-                    }
-                    None => self.settle(item.id, false).await?,
-                },
+            match self.write_letter(&item).await {
+                Ok(Some((to, content))) => {
+                    return Ok(Some(Letter { to, content, id: item.id, attempts: item.attempts }));
+                }
+                Ok(None) => self.settle(item.id, false).await?,
+                // Its lease is its pause.
+                Err(error) if item.attempts < MOST_ATTEMPTS => return Err(error),
                 Err(error) => {
-                    tracing::error!(%error, "a mail that cannot be read is given up");
+                    tracing::error!(%error, "a mail that cannot be written is given up");
                     self.give_up(item.id).await?;
                 }
             }
@@ -86,8 +86,9 @@ impl Auth {
         Ok(true)
     }
 
-    fn open_errand(&self, id: Uuid, sealed: &[u8]) -> Result<Errand> {
-        read(&self.encryption.open(&SealedColumn::Errand.place(id), sealed)?)
+    async fn write_letter(&self, item: &OutboxItem) -> Result<Option<(String, LetterContent)>> {
+        let opened = self.encryption.open(&SealedColumn::Errand.place(item.id), &item.errand)?;
+        self.carry_out(item.account_id, read(&opened)?).await
     }
 
     async fn settle(&self, id: Uuid, was_sent: bool) -> Result<()> {

@@ -82,8 +82,9 @@ impl Outbox<'_> {
         Ok(query!(self.tx, execute, "DELETE FROM outbox WHERE id = $1", id)? > 0)
     }
 
-    /// Removes those that were given up before a moment. Answers how many.
+    /// Removes those that were put here before a moment: given up, or left by a program that sends no mail any more.
+    /// Answers how many.
     pub async fn prune(&mut self, before: DateTime<Utc>) -> Result<u64> {
-        query!(self.tx, execute, "DELETE FROM outbox WHERE failed_at < $1", before)
+        query!(self.tx, execute, "DELETE FROM outbox WHERE created_at < $1", before)
     }
 }

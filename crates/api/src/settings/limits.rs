@@ -26,7 +26,7 @@ pub struct LimitSettings {
     /// Registrations per address and minute.
     #[arg(long = "RATE_LIMIT_REGISTER_PER_MINUTE", default_value_t = 3)]
     pub rate_limit_register_per_minute: u32,
-    /// Mails asked for per hour, per address that asks and per address that they go to.
+    /// Mails asked for per hour: per network address or account that asks, and per address that they go to.
     #[arg(long = "RATE_LIMIT_MAIL_PER_HOUR", default_value_t = 5)]
     pub rate_limit_mail_per_hour: u32,
     /// Requests per second and address, counted in this process before anything else is done.
