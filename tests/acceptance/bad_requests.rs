@@ -33,7 +33,7 @@ promise! {
     fn a_wrong_method_is_told_the_right_ones(pair) {
         let (server, ada) = someone(pair, &[]);
         for (method, path, allow) in [
-            ("PATCH", "/api/v1/me", "GET, HEAD, PUT"),
+            ("PATCH", "/api/v1/me", "DELETE, GET, HEAD, PUT"),
             ("DELETE", "/api/v1/auth/login", "POST"),
             ("GET", "/api/v1/auth/login", "POST"),
             ("HEAD", "/api/v1/auth/login", "POST"),
@@ -41,8 +41,8 @@ promise! {
             ("PUT", "/v2", "GET, HEAD"),
             ("GET", "/v2/models/digits/infer", "POST"),
             ("POST", "/api/v1/api-keys/01890000-0000-7000-8000-000000000000", "DELETE, GET, HEAD, PUT"),
-            ("OPTIONS", "/api/v1/me", "GET, HEAD, PUT"),
-            ("TRACE", "/api/v1/me", "GET, HEAD, PUT"),
+            ("OPTIONS", "/api/v1/me", "DELETE, GET, HEAD, PUT"),
+            ("TRACE", "/api/v1/me", "DELETE, GET, HEAD, PUT"),
             ("BREW", "/metrics", "GET, HEAD"),
             ("get", "/health", "GET, HEAD"),
         ] {
