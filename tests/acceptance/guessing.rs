@@ -55,7 +55,8 @@ fn shape(reply: &Reply) -> (u16, Value, BTreeMap<String, String>) {
     let headers = reply.headers.iter();
     let headers =
         headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().to_owned()));
-    let varies = ["x-request-id", "date", "content-length"];
+    // Whether the connection goes on depends on whether the body had arrived when the answer was made.
+    let varies = ["x-request-id", "date", "content-length", "connection"];
     (reply.status, body, headers.filter(|(name, _)| !varies.contains(&name.as_str())).collect())
 }
 

@@ -96,8 +96,8 @@ fn large_pictures_that_nobody_waits_for_are_not_decoded() {
     eventually("a small picture has its turn again", || {
         (ada.api.predict(&sample("1-1")).status == 200).then_some(())
     });
-    // Decoding all of them takes far longer.
-    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    // Decoding all of them takes far longer, also on a machine that does other things.
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
     let memory = server.metric("process_resident_memory_bytes");
     assert!(memory < 1.5e9, "{memory}");
 }

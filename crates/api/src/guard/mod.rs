@@ -121,8 +121,7 @@ mod tests {
     #[actix_web::test]
     async fn a_handler_that_panics_costs_one_answer() {
         let service = actix_web::App::new()
-            .wrap(from_fn(contained))
-            .route("/panics", web::get().to(panics))
+            .route("/panics", web::get().to(panics).wrap(from_fn(contained)))
             .route("/works", web::get().to(HttpResponse::Ok));
         let service = init_service(service).await;
         for (path, status) in [("/panics", 500), ("/works", 200), ("/panics", 500)] {
