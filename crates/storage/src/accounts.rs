@@ -46,6 +46,23 @@ pub struct Accounts<'tx> {
 }
 
 impl Accounts<'_> {
+    /// Adds an active account of a kind; what makes it one of that kind is added beside it.
+    /// [`crate::Error::Refused`]: there is no such role.
+    pub(crate) async fn create(&mut self, id: Uuid, kind: &str, role: &str) -> Result<()> {
+        let now = self.tx.now();
+        query!(
+            self.tx,
+            execute,
+            "INSERT INTO accounts (id, kind, role, active, security_version, created_at, updated_at) \
+             VALUES ($1, $2, $3, TRUE, 0, $4, $4)",
+            id,
+            kind,
+            role,
+            now
+        )?;
+        Ok(())
+    }
+
     /// How an account stands now.
     pub async fn standing(&mut self, id: Uuid) -> Result<Option<AccountStanding>> {
         query!(

@@ -61,15 +61,7 @@ impl ServiceAccounts<'_> {
     /// Adds an active one. [`crate::Error::Refused`]: there is no such role.
     pub async fn create(&mut self, new: &NewServiceAccount) -> Result<ServiceAccount> {
         let now = self.tx.now();
-        query!(
-            self.tx,
-            execute,
-            "INSERT INTO accounts (id, kind, role, active, security_version, created_at, updated_at) \
-             VALUES ($1, 'service', $2, TRUE, 0, $3, $3)",
-            new.id,
-            &new.role,
-            now
-        )?;
+        self.tx.accounts().create(new.id, "service", &new.role).await?;
         query!(
             self.tx,
             execute,

@@ -96,15 +96,7 @@ impl Users<'_> {
     /// [`crate::Error::Refused`]: there is no such role.
     pub async fn create(&mut self, new: &NewUser) -> Result<User> {
         let now = self.tx.now();
-        query!(
-            self.tx,
-            execute,
-            "INSERT INTO accounts (id, kind, role, active, security_version, created_at, updated_at) \
-             VALUES ($1, 'person', $2, TRUE, 0, $3, $3)",
-            new.id,
-            &new.role,
-            now
-        )?;
+        self.tx.accounts().create(new.id, "person", &new.role).await?;
         query!(
             self.tx,
             execute,
