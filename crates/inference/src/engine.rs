@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     error::Error,
+    statistics::Stages,
     tensor::{NamedTensor, TensorSpec},
 };
 
@@ -15,8 +16,13 @@ pub(crate) trait Engine: Send {
     /// The outputs in the model's order.
     fn outputs(&self) -> &[TensorSpec];
 
-    /// Runs the model on inputs that were checked before and gives the named outputs in that order.
-    fn run(&mut self, inputs: &[NamedTensor], outputs: &[String]) -> Result<Vec<NamedTensor>, Error>;
+    /// Runs the model on inputs that were checked before and gives the named outputs in that order, and where the
+    /// time went.
+    fn run(
+        &mut self,
+        inputs: &[NamedTensor],
+        outputs: &[String],
+    ) -> Result<(Vec<NamedTensor>, Stages), Error>;
 
     /// The handle by which another thread stops a run.
     fn interrupt(&self) -> Arc<dyn Interrupt>;

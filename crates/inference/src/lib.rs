@@ -22,6 +22,7 @@ mod queue;
 mod registry;
 mod repository;
 mod settings;
+mod statistics;
 mod tensor;
 mod worker;
 
@@ -33,4 +34,5 @@ pub use manifest::{
 pub use model::{ClassifyResponse, InferRequest, InferResponse, Model, Ticket, Timing};
 pub use registry::{ModelStatus, Registry, State};
 pub use settings::Settings;
+pub use statistics::{BatchStatistics, Measure, Statistics};
 pub use tensor::{DataType, NamedTensor, Tensor, TensorData, TensorSpec, element_count};

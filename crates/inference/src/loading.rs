@@ -14,6 +14,7 @@ use crate::{
     registry::{ModelStatus, State},
     repository::{MODEL_FILE, check_file, chosen, folders, names_version, read_manifest},
     settings::Settings,
+    statistics::Recorder,
     tensor::{NamedTensor, Tensor, TensorData, TensorSpec},
     worker::Pool,
 };
@@ -128,7 +129,8 @@ impl Loader<'_> {
         if manifest.runtime.warm_up {
             engines.iter_mut().for_each(|engine| warm_up(name, engine.as_mut(), classifier.as_ref()));
         }
-        let pool = Pool::start(name, engines, self.settings.queue_capacity)
+        let recorder = Arc::new(Recorder::new());
+        let pool = Pool::start(name, engines, self.settings.queue_capacity, Arc::clone(&recorder))
             .map_err(|error| format!("the threads of the model did not start: {}", error.kind()))?;
         Ok(Model {
             name: name.to_owned(),
@@ -140,6 +142,7 @@ impl Loader<'_> {
             classifier,
             decoder: Arc::clone(self.decoder),
             pool,
+            recorder,
         })
     }
 }

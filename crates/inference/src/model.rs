@@ -14,8 +14,9 @@ use crate::{
     error::Error,
     labels::Prediction,
     manifest::Manifest,
+    statistics::{Counted, Recorder, Statistics},
     tensor::{NamedTensor, TensorSpec, check_inputs, check_outputs},
-    worker::{Job, Pool},
+    worker::{Job, Pool, rows},
 };
 
 /// Who waits, and until when.
@@ -23,6 +24,8 @@ use crate::{
 pub struct Ticket {
     /// Opaque key of the caller; waiting requests of different callers take turns.
     pub caller: u64,
+    /// Which calls go first: 1 (before all others) to 5; 0 is the same as 3, and more than 5 as 5.
+    pub priority: u32,
     /// When an answer is of no more use; then the call gives [`Error::Deadline`] and its work is dropped.
     pub deadline: Instant,
 }
@@ -78,6 +81,7 @@ pub struct Model {
     pub(crate) classifier: Option<Classifier>,
     pub(crate) decoder: Arc<Decoder>,
     pub(crate) pool: Pool,
+    pub(crate) recorder: Arc<Recorder>,
 }
 
 impl Model {
@@ -121,6 +125,11 @@ impl Model {
         self.pool.waiting()
     }
 
+    /// What this version did since it was loaded.
+    pub fn statistics(&self) -> Statistics {
+        self.recorder.read()
+    }
+
     /// Runs the model on tensors. A call that does not fit the model is refused before it waits.
     pub async fn infer(&self, request: InferRequest) -> Result<InferResponse, Error> {
         let InferRequest { inputs, outputs, ticket } = request;
@@ -131,11 +140,18 @@ impl Model {
         } else {
             outputs
         };
+        let arrived = Instant::now();
+        let counted = Counted::new(&self.recorder, arrived);
         let (reply, answer) = oneshot::channel();
-        let job = Job { inputs, outputs, deadline: ticket.deadline, arrived: Instant::now(), reply };
-        self.pool.submit(ticket.caller, job)?;
+        let rows = rows(&self.inputs, &inputs);
+        self.pool.submit(
+            ticket.caller,
+            Job { inputs, outputs, rows, deadline: ticket.deadline, arrived, reply },
+        )?;
         // A worker that went away without answering has been told to stop.
-        answer.await.unwrap_or_else(|_| Err(Error::shutting_down()))
+        let response = answer.await.unwrap_or_else(|_| Err(Error::shutting_down()))?;
+        counted.succeeded();
+        Ok(response)
     }
 
     /// Classifies pictures (JPEG, PNG, GIF, BMP or WebP) by the `[image]` and `[classification]` tables of

@@ -7,6 +7,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    time::Instant,
 };
 
 use ort::{
@@ -19,6 +20,7 @@ use ort::{
 use crate::{
     engine::{Engine, Interrupt},
     error::Error,
+    statistics::Stages,
     tensor::{DataType, NamedTensor, Tensor, TensorData, TensorSpec, element_count},
 };
 
@@ -236,16 +238,25 @@ impl Engine for OnnxSession {
         &self.outputs
     }
 
-    fn run(&mut self, inputs: &[NamedTensor], outputs: &[String]) -> Result<Vec<NamedTensor>, Error> {
+    fn run(
+        &mut self,
+        inputs: &[NamedTensor],
+        outputs: &[String],
+    ) -> Result<(Vec<NamedTensor>, Stages), Error> {
+        let begin = Instant::now();
         let values = inputs.iter().map(|input| Ok((input.name.as_str(), value(input)?)));
         let values = values.collect::<Result<Vec<_>, Error>>()?;
+        let handed = Instant::now();
         let results =
             self.session.run_with_options(values, &self.options.0).map_err(|error| failed(&error))?;
+        let ran = Instant::now();
         let extract = |name: &String| {
             let result = results.get(name).ok_or(Error::Runtime)?;
             Ok(NamedTensor { name: name.clone(), tensor: tensor(result)? })
         };
-        outputs.iter().map(extract).collect()
+        let outputs = outputs.iter().map(extract).collect::<Result<_, _>>()?;
+        let stages = Stages { input: handed - begin, infer: ran - handed, output: ran.elapsed() };
+        Ok((outputs, stages))
     }
 
     fn interrupt(&self) -> Arc<dyn Interrupt> {

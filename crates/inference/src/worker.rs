@@ -18,7 +18,8 @@ use crate::{
     error::Error,
     model::{InferResponse, Timing},
     queue::Queue,
-    tensor::NamedTensor,
+    statistics::{Recorder, Stages},
+    tensor::{NamedTensor, TensorSpec},
 };
 
 /// How often the watch looks, which is how late a deadline may be noticed.
@@ -32,6 +33,7 @@ const INTERRUPTED: Duration = Duration::from_secs(2);
 pub(crate) struct Job {
     pub(crate) inputs: Vec<NamedTensor>,
     pub(crate) outputs: Vec<String>,
+    pub(crate) rows: usize,
     pub(crate) deadline: Instant,
     pub(crate) arrived: Instant,
     pub(crate) reply: oneshot::Sender<Result<InferResponse, Error>>,
@@ -46,6 +48,7 @@ pub(crate) struct Pool {
 
 struct Shared {
     name: String,
+    recorder: Arc<Recorder>,
     queue: Queue<Job>,
     /// What each worker does now, and how to stop it.
     runs: Vec<Run>,
@@ -60,13 +63,19 @@ struct Run {
 
 impl Pool {
     /// Starts a thread per engine, and the watch.
-    pub(crate) fn start(name: &str, engines: Vec<Box<dyn Engine>>, capacity: usize) -> std::io::Result<Self> {
+    pub(crate) fn start(
+        name: &str,
+        engines: Vec<Box<dyn Engine>>,
+        capacity: usize,
+        recorder: Arc<Recorder>,
+    ) -> std::io::Result<Self> {
         let runs = engines
             .iter()
             .map(|engine| Run { interrupt: engine.interrupt(), deadline: Mutex::new(None) })
             .collect();
         let shared = Arc::new(Shared {
             name: name.to_owned(),
+            recorder,
             queue: Queue::new(capacity),
             runs,
             watch_sleeps: AtomicBool::new(false),
@@ -156,17 +165,24 @@ impl Shared {
             }
             let started = Instant::now();
             let result = self.run(&self.runs[number], engine.as_mut(), &job);
-            let timing = Timing {
-                preprocess: Duration::ZERO,
-                queue: started.duration_since(job.arrived),
-                compute: started.elapsed(),
-            };
+            let response = result.map(|(outputs, stages)| {
+                let queue = started.duration_since(job.arrived);
+                self.recorder.queued(queue);
+                self.recorder.ran(1, job.rows, stages);
+                let timing = Timing { preprocess: Duration::ZERO, queue, compute: stages.total() };
+                InferResponse { outputs, timing }
+            });
             // Nobody waits any more where this fails.
-            let _ = job.reply.send(result.map(|outputs| InferResponse { outputs, timing }));
+            let _ = job.reply.send(response);
         }
     }
 
-    fn run(&self, run: &Run, engine: &mut dyn Engine, job: &Job) -> Result<Vec<NamedTensor>, Error> {
+    fn run(
+        &self,
+        run: &Run,
+        engine: &mut dyn Engine,
+        job: &Job,
+    ) -> Result<(Vec<NamedTensor>, Stages), Error> {
         {
             // Under the lock, so that a late interruption of the run before cannot stop this one.
             let mut deadline = lock(&run.deadline);
@@ -225,6 +241,21 @@ impl Shared {
             }
         }
         busy
+    }
+}
+
+/// How many rows a call brings: the first dimension of its inputs, where all of them have one that may vary and
+/// agree; 1 where not.
+pub(crate) fn rows(specs: &[TensorSpec], inputs: &[NamedTensor]) -> usize {
+    let mut sizes = inputs.iter().map(|input| input.tensor.shape().first().copied());
+    match sizes.next().flatten() {
+        Some(first)
+            if specs.iter().all(|spec| spec.shape.first() == Some(&-1))
+                && sizes.all(|size| size == Some(first)) =>
+        {
+            first
+        }
+        _ => 1,
     }
 }
 

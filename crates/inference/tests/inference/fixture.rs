@@ -70,7 +70,7 @@ pub(crate) fn ticket() -> Ticket {
 }
 
 pub(crate) fn ticket_for(time: Duration) -> Ticket {
-    Ticket { caller: 1, deadline: Instant::now() + time }
+    Ticket { caller: 1, priority: 0, deadline: Instant::now() + time }
 }
 
 pub(crate) fn named(name: &str, shape: &[usize], data: TensorData) -> NamedTensor {

@@ -89,3 +89,35 @@ async fn many_callers_are_all_answered_and_none_after_the_end() {
     let outcome = model.infer(request(vec![floats("x", &[1, 2], &[0.0; 2])])).await;
     assert!(matches!(outcome, Err(Error::Unavailable(_))));
 }
+
+#[tokio::test]
+async fn calls_are_counted_by_how_they_ended() {
+    let registry = slow().with("echo/1/model.onnx", identity(FLOAT)).open();
+    let echo = registry.find("echo", None).unwrap();
+    assert_eq!(echo.statistics(), inference::Statistics::default());
+    for rows in [1, 3, 3] {
+        echo.infer(request(vec![floats("x", &[rows, 2], &vec![0.0; rows * 2])])).await.unwrap();
+    }
+    // What does not fit the model is not a call of it.
+    assert!(echo.infer(request(Vec::new())).await.is_err());
+    let counted = echo.statistics();
+    assert_eq!((counted.success.count, counted.fail.count), (3, 0));
+    assert_eq!((counted.inference_count, counted.execution_count), (7, 3));
+    let stages = [counted.queue, counted.compute_input, counted.compute_infer, counted.compute_output];
+    assert!(stages.iter().all(|stage| stage.count == 3), "{stages:?}");
+    let spent: Duration = stages.iter().map(|stage| stage.time).sum();
+    assert!(spent <= counted.success.time && counted.last_inference.is_some(), "{counted:?}");
+    let batches: Vec<_> =
+        counted.batches.iter().map(|batch| (batch.rows, batch.compute_infer.count)).collect();
+    assert_eq!(batches, [(1, 1), (3, 2)]);
+
+    let slow = registry.find("slow", None).unwrap();
+    assert_eq!(slow.infer(call(Duration::from_millis(30))).await.unwrap_err(), Error::Deadline);
+    let waiting =
+        tokio::time::timeout(Duration::from_millis(30), slow.infer(call(Duration::from_millis(300))));
+    assert!(waiting.await.is_err(), "the caller went away");
+    let counted = slow.statistics();
+    assert_eq!((counted.success.count, counted.fail.count, counted.execution_count), (0, 2, 0));
+    assert!(counted.fail.time >= Duration::from_millis(60));
+    registry.shutdown();
+}
