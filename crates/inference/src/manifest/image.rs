@@ -1,0 +1,136 @@
+//! The `[image]` table: how a picture becomes the input.
+
+use serde::Deserialize;
+
+/// Largest width or height, in pixels, to which a picture may be resized for a model.
+pub(crate) const MAX_INPUT_SIDE: u32 = 4096;
+
+/// The `[image]` table: from a decoded picture to the input tensor.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageInput {
+    /// Name of the model's input.
+    pub input: String,
+    /// Width in pixels, 1 to 4096.
+    pub width: u32,
+    /// Height in pixels, 1 to 4096.
+    pub height: u32,
+    /// Channels and their order; default `rgb`.
+    #[serde(default)]
+    pub color: Color,
+    /// Order of the dimensions; default `nchw`.
+    #[serde(default)]
+    pub layout: Layout,
+    /// What happens to a picture of other proportions; default `stretch`.
+    #[serde(default)]
+    pub resize: Resize,
+    /// How pixels are interpolated; default `bilinear`.
+    #[serde(default)]
+    pub filter: Filter,
+    /// Grey level, 0 to 255, of padding and behind transparent pixels; default 0.
+    #[serde(default)]
+    pub background: u8,
+    /// Whether light and dark are swapped before scaling; default no.
+    #[serde(default)]
+    pub invert: bool,
+    /// Factor for the channel values 0 to 255; default 1/255.
+    #[serde(default = "unit_scale")]
+    pub scale: f32,
+    /// Subtracted after scaling: one number, or one per channel; default 0.
+    #[serde(default)]
+    pub mean: Vec<f32>,
+    /// Divisor after that: one number, or one per channel, never 0; default 1.
+    #[serde(default)]
+    pub std: Vec<f32>,
+}
+
+fn unit_scale() -> f32 {
+    1.0 / 255.0
+}
+
+/// Channels of the input and their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Color {
+    /// One channel of luminance.
+    Gray,
+    /// Red, green, blue.
+    #[default]
+    Rgb,
+    /// Blue, green, red.
+    Bgr,
+}
+
+impl Color {
+    /// Number of channels.
+    pub const fn channels(self) -> usize {
+        match self {
+            Self::Gray => 1,
+            Self::Rgb | Self::Bgr => 3,
+        }
+    }
+}
+
+/// Order of the input's dimensions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Layout {
+    /// Batch, channel, height, width.
+    #[default]
+    Nchw,
+    /// Batch, height, width, channel.
+    Nhwc,
+    /// Batch, then every pixel in one row (channels last).
+    Flat,
+}
+
+/// How a picture is brought to the input's size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Resize {
+    /// Proportions are not kept.
+    #[default]
+    Stretch,
+    /// Proportions are kept, what overhangs is cut off around the centre.
+    Crop,
+    /// Proportions are kept, the rest is filled with the background.
+    Pad,
+}
+
+/// Interpolation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Filter {
+    /// The nearest pixel.
+    Nearest,
+    /// The average of the area that a pixel covers.
+    Box,
+    /// Linear, over the area when shrinking.
+    #[default]
+    Bilinear,
+    /// Cubic (Catmull-Rom).
+    Bicubic,
+    /// Lanczos with three lobes.
+    Lanczos,
+}
+
+impl ImageInput {
+    pub(super) fn check(&self) -> Result<(), String> {
+        for (key, side) in [("width", self.width), ("height", self.height)] {
+            if !(1..=MAX_INPUT_SIDE).contains(&side) {
+                return Err(format!("[image] {key} must be 1 to {MAX_INPUT_SIDE}"));
+            }
+        }
+        let channels = self.color.channels();
+        for (key, values) in [("mean", &self.mean), ("std", &self.std)] {
+            if ![0, 1, channels].contains(&values.len()) {
+                return Err(format!("[image] {key} needs 1 or {channels} numbers, not {}", values.len()));
+            }
+        }
+        let numbers = self.mean.iter().chain(&self.std).chain([&self.scale]);
+        if numbers.into_iter().any(|number| !number.is_finite()) || self.std.contains(&0.0) {
+            return Err("[image] scale, mean and std must be finite, and std not 0".to_owned());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,117 @@
+//! `model.toml`: what a model's folder says about serving it. Everything in it is optional; an unknown key, a
+//! wrong type or a value out of range is refused with its line.
+
+mod classification;
+mod image;
+mod runtime;
+mod versions;
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+pub use classification::{Activation, Classification};
+pub use image::{Color, Filter, ImageInput, Layout, Resize};
+pub use runtime::Runtime;
+pub use versions::{Serve, Versions};
+
+/// Who may use a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Access {
+    /// Everyone who may use models at all.
+    #[default]
+    Everyone,
+    /// Only accounts and roles that were granted it.
+    Granted,
+}
+
+/// The content of `model.toml`; its default is that of a model without one.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Manifest {
+    /// What the model is for, in a sentence.
+    pub description: String,
+    /// Whether the server counts as not ready while this model cannot be served.
+    pub required: bool,
+    /// Who may use it.
+    pub access: Access,
+    /// Which of its versions are served.
+    pub versions: Versions,
+    /// How a picture becomes the input; absent where the model takes no pictures.
+    pub image: Option<ImageInput>,
+    /// How an output becomes labelled probabilities.
+    pub classification: Option<Classification>,
+    /// SHA-256, in hexadecimal, of files in the model's folder, such as `"1/model.onnx"`.
+    pub checksums: BTreeMap<String, String>,
+    /// How many sessions and threads it gets.
+    pub runtime: Runtime,
+}
+
+impl Manifest {
+    /// Reads `model.toml`. The error names the line and the key.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let manifest: Self = toml::from_str(text).map_err(|error| describe(text, &error))?;
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        self.image.iter().try_for_each(ImageInput::check)?;
+        self.classification.iter().try_for_each(Classification::check)?;
+        self.runtime.check()
+    }
+}
+
+fn describe(text: &str, error: &toml::de::Error) -> String {
+    let message = error.message();
+    let Some(before) = error.span().and_then(|span| text.get(..span.start)) else {
+        return message.to_owned();
+    };
+    let number = before.matches('\n').count();
+    let line = text.lines().nth(number).unwrap_or_default().trim();
+    format!("line {}: {message} (at `{line}`)", number + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &str) -> String {
+        Manifest::parse(text).expect_err("must be refused")
+    }
+
+    #[test]
+    fn an_empty_file_is_the_default() {
+        assert_eq!(Manifest::parse(""), Ok(Manifest::default()));
+    }
+
+    #[test]
+    fn versions_are_a_word_or_a_list() {
+        let serve = |text: &str| Manifest::parse(text).map(|manifest| manifest.versions.serve);
+        assert_eq!(serve("[versions]\nserve = \"all\""), Ok(Serve::All));
+        assert_eq!(
+            serve("[versions]\nserve = [\"1\", \"2\"]"),
+            Ok(Serve::Only(vec!["1".into(), "2".into()]))
+        );
+        assert!(refused("[versions]\nserve = 3").contains("line 2"));
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line() {
+        let message = refused("description = \"x\"\n[image]\ncolour = \"gray\"\n");
+        assert!(message.contains("line 3") && message.contains("colour"), "{message}");
+    }
+
+    #[test]
+    fn values_out_of_range_are_refused() {
+        let image = "[image]\ninput = \"x\"\nwidth = 8\nheight = 8\n";
+        assert!(Manifest::parse(image).is_ok());
+        assert!(refused(&image.replace("width = 8", "width = 0")).contains("width"));
+        assert!(refused(&format!("{image}mean = [0.1, 0.2]")).contains("mean"));
+        assert!(refused(&format!("{image}std = [0.0]")).contains("std"));
+        assert!(refused(&format!("{image}background = 300")).contains("line 5"));
+        assert!(refused("[runtime]\ninstances = 0").contains("instances"));
+        assert!(refused("[classification]\noutput = \"y\"\ntop_k = 0").contains("top_k"));
+    }
+}

@@ -1,0 +1,35 @@
+//! The `[runtime]` table: how many sessions and threads a model gets.
+
+use serde::Deserialize;
+
+/// Most sessions and threads that one model may ask for.
+pub(crate) const MAX_THREADS: usize = 64;
+
+/// The `[runtime]` table.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Runtime {
+    /// Sessions, each on its own thread, 1 to 64; default as in the settings.
+    pub instances: Option<usize>,
+    /// Threads inside one run, 1 to 64; default as in the settings.
+    pub intra_threads: Option<usize>,
+    /// Whether a first run on zeros is made before the model counts as ready; default yes.
+    pub warm_up: bool,
+}
+
+impl Default for Runtime {
+    fn default() -> Self {
+        Self { instances: None, intra_threads: None, warm_up: true }
+    }
+}
+
+impl Runtime {
+    pub(super) fn check(&self) -> Result<(), String> {
+        for (key, value) in [("instances", self.instances), ("intra_threads", self.intra_threads)] {
+            if value.is_some_and(|value| !(1..=MAX_THREADS).contains(&value)) {
+                return Err(format!("[runtime] {key} must be 1 to {MAX_THREADS}"));
+            }
+        }
+        Ok(())
+    }
+}
