@@ -57,6 +57,7 @@ mod shutdown;
 mod signing_keys;
 mod step_up;
 mod tensors;
+mod tensors_binary;
 mod tokens;
 mod two_replicas;
 mod uploads;

@@ -206,5 +206,5 @@ routes! {
     Read      v1::admin::models      => policy set_access grant revoke_from_account revoke_from_role;
     Exempt    oip::rest              => live ready;
     Read      oip::rest              => server model model_version model_ready model_version_ready index;
-    Infer     oip::rest              => infer infer_version;
+    Infer     oip::infer             => infer infer_version;
 }

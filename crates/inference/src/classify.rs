@@ -50,6 +50,11 @@ impl Classifier {
         Ok(Some(Self { input, datatype: spec.datatype, shape, batch, classification, labels }))
     }
 
+    /// Names for the classes of this output.
+    pub(crate) fn labels(&self, output: &str) -> Option<&[String]> {
+        self.labels.as_deref().filter(|_| self.classification.output == output)
+    }
+
     /// A tensor of one black picture, for the first run.
     pub(crate) fn sample(&self) -> Result<NamedTensor, Error> {
         let count = self.shape.iter().product();

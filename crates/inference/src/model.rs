@@ -120,6 +120,11 @@ impl Model {
         self.classifier.is_some()
     }
 
+    /// Names for the classes of an output, in the order of their numbers; none where `model.toml` gives none for it.
+    pub fn labels(&self, output: &str) -> Option<&[String]> {
+        self.classifier.as_ref().and_then(|classifier| classifier.labels(output))
+    }
+
     /// Requests that wait for a session now.
     pub fn queue_depth(&self) -> usize {
         self.pool.waiting()

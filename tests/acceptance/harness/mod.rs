@@ -9,6 +9,9 @@ mod door;
 mod ledger;
 mod log;
 mod mail;
+#[path = "../../../crates/inference/tests/inference/onnx_file.rs"]
+#[expect(dead_code, reason = "the other tests that it is written for use the rest")]
+pub mod onnx_file;
 mod people;
 mod process;
 mod raw;

@@ -5,9 +5,14 @@ use std::fmt::{self, Display, Formatter};
 use inference::{DataType, TensorData};
 use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Visitor};
 
+use super::binary::MAX_TEXTS;
+
 /// Reads `count` elements. How deeply the lists are nested, and where, is not compared with the shape: row-major
 /// order is all that counts.
 pub fn read(text: &str, datatype: DataType, count: usize) -> Result<TensorData, String> {
+    if datatype == DataType::Bytes && count > MAX_TEXTS {
+        return Err(format!("\"shape\" has {count} elements of type BYTES; at most {MAX_TEXTS} are taken"));
+    }
     Ok(match datatype {
         DataType::Bool => TensorData::Bool(elements(text, datatype, count)?),
         DataType::Uint8 => TensorData::Uint8(elements(text, datatype, count)?),
@@ -21,7 +26,9 @@ pub fn read(text: &str, datatype: DataType, count: usize) -> Result<TensorData, 
         DataType::Fp32 => TensorData::Fp32(elements(text, datatype, count)?),
         DataType::Fp64 => TensorData::Fp64(elements(text, datatype, count)?),
         DataType::Bytes => TensorData::Bytes(elements(text, datatype, count)?),
-        DataType::Fp16 | DataType::Bf16 => return Err(format!("{datatype} cannot be given as JSON")),
+        DataType::Fp16 | DataType::Bf16 => {
+            return Err(format!("{datatype} cannot be given as JSON; use the binary data format"));
+        }
     })
 }
 

@@ -5,7 +5,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 /// Extensions of the protocol that work, and so may be announced.
-const EXTENSIONS: [&str; 0] = [];
+const EXTENSIONS: [&str; 2] = ["binary_tensor_data", "classification"];
 
 /// What the protocol calls the format of the models.
 const PLATFORM: &str = "onnx_onnxv1";
@@ -136,7 +136,8 @@ mod tests {
     #[test]
     fn the_server_has_all_three_members() {
         let metadata = serde_json::to_value(ServerMetadata::of("1.2.3")).unwrap();
-        assert_eq!(metadata, json!({"name": "modelgate", "version": "1.2.3", "extensions": []}));
+        let expected = json!({"name": "modelgate", "version": "1.2.3", "extensions": EXTENSIONS});
+        assert_eq!(metadata, expected);
     }
 
     #[test]

@@ -1,6 +1,11 @@
 //! `/v2`: the Open Inference Protocol.
 
-mod json;
+mod binary;
+mod classification;
+pub mod infer;
 mod json_data;
 pub mod metadata;
+mod parameters;
+mod request;
+mod response;
 pub mod rest;

@@ -92,8 +92,12 @@ pub(crate) fn model(graph: &[u8]) -> Vec<u8> {
 
 /// `y = x` for one element type, of shape `[n, 2]`.
 pub(crate) fn identity(element: u64) -> Vec<u8> {
-    let shape = [Dimension::Named("n"), Dimension::Fixed(2)];
-    let (input, output) = (value("x", element, &shape), value("y", element, &shape));
+    identity_of(element, &[Dimension::Named("n"), Dimension::Fixed(2)])
+}
+
+/// `y = x` for one element type and shape.
+pub(crate) fn identity_of(element: u64, shape: &[Dimension]) -> Vec<u8> {
+    let (input, output) = (value("x", element, shape), value("y", element, shape));
     model(&graph(&[node("Identity", &["x"], &["y"], &[])], &[], &[input], &[output]))
 }
 

@@ -1,0 +1,128 @@
+//! An output as its highest values (the protocol's `classification` extension): a tensor of type BYTES whose elements
+//! are `<value>:<index>`, or `<value>:<index>:<label>` where the model has labels for that output, highest value first.
+//!
+//! An output of shape `[batch, …]` becomes `[batch, n]`, whatever its other dimensions are; one of a single dimension,
+//! or of none, becomes `[n]`. `n` is at most the number of values there are.
+
+use std::cmp::Ordering;
+use std::fmt::Debug;
+use std::num::NonZeroUsize;
+
+use inference::{Tensor, TensorData};
+
+/// The `classes` highest values of each row. Values that are no numbers (NaN) come last, equal ones in the order of
+/// their indexes. Fails where the elements have no highest value.
+pub fn classify(tensor: &Tensor, classes: NonZeroUsize, labels: Option<&[String]>) -> Result<Tensor, String> {
+    let (batch, width) = match tensor.shape() {
+        [] => (None, 1),
+        [width] => (None, *width),
+        [rows, row @ ..] => (Some(*rows), row.iter().product()),
+    };
+    let count = classes.get().min(width);
+    let texts = match tensor.data() {
+        TensorData::Uint8(values) => rows(values, width, count, labels),
+        TensorData::Uint16(values) => rows(values, width, count, labels),
+        TensorData::Uint32(values) => rows(values, width, count, labels),
+        TensorData::Uint64(values) => rows(values, width, count, labels),
+        TensorData::Int8(values) => rows(values, width, count, labels),
+        TensorData::Int16(values) => rows(values, width, count, labels),
+        TensorData::Int32(values) => rows(values, width, count, labels),
+        TensorData::Int64(values) => rows(values, width, count, labels),
+        TensorData::Fp16(values) => rows(values, width, count, labels),
+        TensorData::Bf16(values) => rows(values, width, count, labels),
+        TensorData::Fp32(values) => rows(values, width, count, labels),
+        TensorData::Fp64(values) => rows(values, width, count, labels),
+        data @ (TensorData::Bool(_) | TensorData::Bytes(_)) => {
+            return Err(format!("elements of type {} have no highest value to classify by", data.datatype()));
+        }
+    };
+    let shape = batch.into_iter().chain([count]).collect();
+    Tensor::new(shape, TensorData::Bytes(texts)).map_err(|error| error.to_string())
+}
+
+fn rows<T: Copy + PartialOrd + Debug>(
+    values: &[T],
+    width: usize,
+    count: usize,
+    labels: Option<&[String]>,
+) -> Vec<Vec<u8>> {
+    let row = |row| highest(row, count).into_iter().map(move |index| text(row[index], index, labels));
+    values.chunks_exact(width.max(1)).flat_map(row).collect()
+}
+
+/// The indexes of the `count` highest values, in order.
+fn highest<T: PartialOrd>(row: &[T], count: usize) -> Vec<usize> {
+    let order = |left: &usize, right: &usize| downwards(&row[*left], &row[*right]).then(left.cmp(right));
+    let mut indexes: Vec<usize> = (0..row.len()).collect();
+    if count < indexes.len() {
+        indexes.select_nth_unstable_by(count, order);
+        indexes.truncate(count);
+    }
+    indexes.sort_unstable_by(order);
+    indexes
+}
+
+fn downwards<T: PartialOrd>(left: &T, right: &T) -> Ordering {
+    let is_nan = |value: &T| value.partial_cmp(value).is_none();
+    right.partial_cmp(left).unwrap_or_else(|| is_nan(left).cmp(&is_nan(right)))
+}
+
+fn text<T: Debug>(value: T, index: usize, labels: Option<&[String]>) -> Vec<u8> {
+    match labels.and_then(|labels| labels.get(index)) {
+        Some(label) => format!("{value:?}:{index}:{label}"),
+        None => format!("{value:?}:{index}"),
+    }
+    .into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed test may panic")]
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn classified(shape: &[usize], data: TensorData, classes: usize) -> (Vec<usize>, Vec<String>) {
+        let labels = ["zero".to_owned(), "one".to_owned()];
+        let tensor = Tensor::new(shape.to_vec(), data).unwrap();
+        let classes = NonZeroUsize::new(classes).unwrap();
+        let (shape, data) = classify(&tensor, classes, Some(&labels)).unwrap().into_parts();
+        let TensorData::Bytes(texts) = data else { unreachable!("classes are texts") };
+        (shape, texts.into_iter().map(|text| String::from_utf8(text).unwrap()).collect())
+    }
+
+    #[test]
+    fn each_row_has_its_own_highest_values() {
+        let values = TensorData::Fp32(vec![0.25, 0.5, 0.125, 1.0, 1e-9, 2.5]);
+        let (shape, texts) = classified(&[2, 3], values, 2);
+        assert_eq!(shape, [2, 2]);
+        assert_eq!(texts, ["0.5:1:one", "0.25:0:zero", "2.5:2", "1.0:0:zero"]);
+        let (shape, texts) = classified(&[3], TensorData::Int64(vec![-3, 7, 7]), 9);
+        assert_eq!((shape, texts), (vec![3], vec!["7:1:one".into(), "7:2".into(), "-3:0:zero".into()]));
+        let (shape, texts) = classified(&[1, 2, 1], TensorData::Uint8(vec![1, 2]), 1);
+        assert_eq!((shape, texts), (vec![1, 1], vec!["2:1:one".into()]));
+    }
+
+    #[test]
+    fn odd_shapes_and_values_have_an_answer() {
+        let values = TensorData::Fp32(vec![f32::NAN, f32::NEG_INFINITY, f32::NAN]);
+        assert_eq!(classified(&[3], values, 3).1, ["-inf:1:one", "NaN:0:zero", "NaN:2"]);
+        assert_eq!(classified(&[], TensorData::Fp64(vec![3.5]), 4), (vec![1], vec!["3.5:0:zero".into()]));
+        assert_eq!(classified(&[0, 3], TensorData::Fp32(vec![]), 2), (vec![0, 2], vec![]));
+        assert_eq!(classified(&[2, 0], TensorData::Fp32(vec![]), 2), (vec![2, 0], vec![]));
+        let text = Tensor::new(vec![1], TensorData::Bytes(vec![vec![]])).unwrap();
+        assert!(classify(&text, NonZeroUsize::MIN, None).unwrap_err().contains("BYTES"));
+    }
+
+    proptest! {
+        #[test]
+        fn the_highest_are_those_that_sorting_everything_gives(
+            values in proptest::collection::vec(-5..5_i64, 1..50), count in 1..60_usize,
+        ) {
+            let mut sorted: Vec<usize> = (0..values.len()).collect();
+            sorted.sort_by_key(|&index| -values[index]);
+            sorted.truncate(count);
+            prop_assert_eq!(highest(&values, count.min(values.len())), sorted);
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! Inference over REST: from the request to tensors, through the model, and back.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix_web::http::header::{CONTENT_TYPE, HeaderMap, HeaderName};
+use actix_web::{HttpRequest, HttpResponse, web};
+use inference::{InferRequest, Model, NamedTensor, Ticket};
+
+use super::classification::classify;
+use super::request::{self, Layout, ParsedInfer, Signature, WantedOutput};
+use super::response::{self, Rendered, Said};
+use super::rest::V2Error;
+use crate::app::App;
+use crate::error::{ApiError, Code, Result};
+use crate::extract::{InferBody, ModelVersion, Name};
+use crate::guard::Caller;
+use crate::guard::permission::ModelsInfer;
+use crate::metering::Work;
+
+/// Says where in a body the JSON ends and the binary data begins.
+const JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
+
+const JSON: &str = "application/json";
+const BINARY: &str = "application/octet-stream";
+
+/// Run a model on tensors.
+#[utoipa::path(post, path = "/v2/models/{name}/infer", tag = "v2", params(("name" = String, Path), JsonLength),
+    request_body(description = "An inference request of the Open Inference Protocol, its tensors in the JSON or after it",
+        content((serde_json::Value = "application/json"), (TensorBytes = "application/octet-stream"))),
+    responses((status = 200, description = "Its answer", content((serde_json::Value = "application/json"), (TensorBytes = "application/octet-stream"))),
+              (status = 404, body = V2Error, description = "No such model"),
+              (status = 413, body = V2Error, description = "Too large"),
+              (status = 415, body = V2Error, description = "Neither JSON nor announced binary data"),
+              (status = 504, body = V2Error, description = "The deadline has passed")))]
+pub async fn infer(
+    caller: Caller<ModelsInfer>,
+    app: web::Data<App>,
+    request: HttpRequest,
+    name: Name,
+    body: InferBody,
+) -> Result<HttpResponse> {
+    let model = app.model_for(&caller.principal, &name.0, None)?;
+    run(&app, &caller, &request, &model, &body).await
+}
+
+/// Run a version of a model on tensors.
+#[utoipa::path(post, path = "/v2/models/{name}/versions/{version}/infer", tag = "v2",
+    params(("name" = String, Path), ("version" = String, Path), JsonLength),
+    request_body(description = "An inference request of the Open Inference Protocol, its tensors in the JSON or after it",
+        content((serde_json::Value = "application/json"), (TensorBytes = "application/octet-stream"))),
+    responses((status = 200, description = "Its answer", content((serde_json::Value = "application/json"), (TensorBytes = "application/octet-stream"))),
+              (status = 404, body = V2Error, description = "No such version"),
+              (status = 413, body = V2Error, description = "Too large"),
+              (status = 415, body = V2Error, description = "Neither JSON nor announced binary data"),
+              (status = 504, body = V2Error, description = "The deadline has passed")))]
+pub async fn infer_version(
+    caller: Caller<ModelsInfer>,
+    app: web::Data<App>,
+    request: HttpRequest,
+    path: (Name, ModelVersion),
+    body: InferBody,
+) -> Result<HttpResponse> {
+    let model = app.model_for(&caller.principal, &path.0.0, Some(&path.1.0))?;
+    run(&app, &caller, &request, &model, &body).await
+}
+
+async fn run(
+    app: &App,
+    caller: &Caller<ModelsInfer>,
+    request: &HttpRequest,
+    model: &Arc<Model>,
+    body: &InferBody,
+) -> Result<HttpResponse> {
+    let layout = layout(request.headers())?;
+    let ticket = app.ticket(&caller.principal, caller.arrived);
+    let (bytes, of) = (body.0.clone(), Arc::clone(model));
+    let parse = move || {
+        let signature = Signature { inputs: of.inputs(), outputs: of.outputs() };
+        request::parse(&bytes, layout, signature)
+    };
+    let parsed = app.bodies.work(body.0.len(), ticket.deadline, parse).await?.map_err(invalid)?;
+    let ParsedInfer { id, inputs, outputs, timeout, priority: _ } = parsed;
+    let rows = inputs.first().and_then(|input| input.tensor.shape().first().copied()).unwrap_or(1);
+    let work = Work::tensors(rows, body.0.len());
+    let ticket = sooner(ticket, timeout);
+    let names = outputs.iter().map(|output| output.name.clone()).collect();
+    let answer = model.infer(InferRequest { inputs, outputs: names, ticket });
+    let answer = App::in_time(ticket.deadline, answer).await;
+    let answer =
+        app.metering.settle((&caller.principal, caller.origin.address), model, work, answer, |answer| {
+            answer.timing
+        })?;
+    let size = response::written_size(&said(&answer.outputs, &outputs));
+    let of = Arc::clone(model);
+    let write = move || {
+        let outputs_said = classified(answer.outputs, &outputs, &of)?;
+        response::render(of.name(), of.version(), id.as_deref(), &said(&outputs_said, &outputs))
+    };
+    let Rendered { body, json_length } =
+        app.bodies.work(size, ticket.deadline, write).await?.map_err(invalid)?;
+    let mut response = HttpResponse::Ok();
+    match json_length {
+        Some(length) => response.content_type(BINARY).insert_header((JSON_LENGTH, length)),
+        None => response.content_type(JSON),
+    };
+    Ok(response.body(body))
+}
+
+fn invalid(message: String) -> ApiError {
+    ApiError::new(Code::InvalidInput, message)
+}
+
+/// Puts the highest values in the place of the outputs of which those are wanted.
+fn classified(
+    outputs: Vec<NamedTensor>,
+    wanted: &[WantedOutput],
+    model: &Model,
+) -> std::result::Result<Vec<NamedTensor>, String> {
+    let each = |(output, wanted): (NamedTensor, &WantedOutput)| {
+        let Some(classes) = wanted.classes else { return Ok(output) };
+        let tensor = classify(&output.tensor, classes, model.labels(&output.name));
+        let tensor = tensor.map_err(|reason| format!("output \"{}\": {reason}", output.name))?;
+        Ok(NamedTensor { tensor, ..output })
+    };
+    outputs.into_iter().zip(wanted).map(each).collect()
+}
+
+/// The model gives the outputs in the order in which they were wanted.
+fn said<'a>(outputs: &'a [NamedTensor], wanted: &[WantedOutput]) -> Vec<Said<'a>> {
+    outputs.iter().zip(wanted).map(|(output, wanted)| Said { output, binary: wanted.binary }).collect()
+}
+
+/// Where the body's parts are, by its headers.
+fn layout(headers: &HeaderMap) -> Result<Layout> {
+    let mut lengths = headers.get_all(JSON_LENGTH);
+    let layout = match (lengths.next(), lengths.next()) {
+        (None, _) => Layout::Json,
+        (Some(length), None) => json_length(length.as_bytes())?,
+        (Some(_), Some(_)) => return Err(wrong_length()),
+    };
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    // Clients of the protocol often leave the media type out, and curl then says that it sends a form.
+    let always = ["", JSON, "application/x-www-form-urlencoded"];
+    let announced = layout != Layout::Json && kind.eq_ignore_ascii_case(BINARY);
+    if announced || always.iter().any(|taken| kind.eq_ignore_ascii_case(taken)) {
+        return Ok(layout);
+    }
+    Err(ApiError::new(
+        Code::UnsupportedMediaType,
+        "Send the tensors as JSON, with Content-Type: application/json, or as binary data, with \
+         Content-Type: application/octet-stream and Inference-Header-Content-Length.",
+    ))
+}
+
+fn json_length(digits: &[u8]) -> Result<Layout> {
+    let digits =
+        std::str::from_utf8(digits).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    match digits.and_then(|digits| digits.parse().ok()) {
+        None => Err(wrong_length()),
+        Some(0) => Ok(Layout::Raw),
+        Some(length) => Ok(Layout::Mixed(length)),
+    }
+}
+
+fn wrong_length() -> ApiError {
+    ApiError::new(
+        Code::MalformedRequest,
+        "Inference-Header-Content-Length must be one whole number: how many bytes of the body are JSON.",
+    )
+}
+
+/// A caller may wait for less long than the server would let them.
+fn sooner(ticket: Ticket, timeout: Option<Duration>) -> Ticket {
+    let wished = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    Ticket { deadline: wished.map_or(ticket.deadline, |wished| wished.min(ticket.deadline)), ..ticket }
+}
+
+/// JSON, then the tensors that it announces with `binary_data_size`, in its order.
+#[derive(utoipa::ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[expect(dead_code, reason = "documentation only")]
+pub struct TensorBytes(Vec<u8>);
+
+/// Where the binary data begins.
+#[derive(utoipa::IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "documentation only: the header is read as it stands")]
+pub struct JsonLength {
+    /// How many bytes of the body are JSON; what follows is binary data. 0: all of it is, for the model's only input.
+    #[param(rename = "Inference-Header-Content-Length")]
+    inference_header_content_length: Option<u64>,
+}

@@ -1,0 +1,58 @@
+//! The `parameters` of a call, of an input or of an output: strings, numbers and booleans by name.
+//!
+//! What would change the answer and is not offered is refused; other names have no meaning here and are passed over.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+/// Names that the protocol or its extensions keep for what is not offered here.
+const RESERVED: [&str; 4] = ["sequence_id", "sequence_start", "sequence_end", "headers"];
+/// Beginnings of such names.
+const RESERVED_PREFIXES: [&str; 2] = ["triton_", "shared_memory_"];
+
+/// Parameters by name.
+#[derive(Debug, Default, Deserialize)]
+#[serde(transparent)]
+pub struct Parameters(BTreeMap<String, Value>);
+
+impl Parameters {
+    /// Refuses values of another kind than the protocol has, and reserved names.
+    pub fn check(&self) -> Result<(), String> {
+        for (name, value) in &self.0 {
+            if !(value.is_string() || value.is_number() || value.is_boolean()) {
+                return Err(format!("parameter \"{name}\" must be a string, a number or a boolean"));
+            }
+            if RESERVED.contains(&name.as_str())
+                || RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+            {
+                return Err(format!("parameter \"{name}\" is reserved and not supported"));
+            }
+        }
+        Ok(())
+    }
+
+    /// A whole number that is not negative; none where it is not given.
+    pub fn whole_number(&self, name: &str) -> Result<Option<u64>, String> {
+        let Some(value) = self.0.get(name) else { return Ok(None) };
+        value
+            .as_u64()
+            .map(Some)
+            .ok_or_else(|| format!("parameter \"{name}\" must be a whole number, 0 or more"))
+    }
+
+    /// A whole number that is a size or a count in memory.
+    pub fn size(&self, name: &str) -> Result<Option<usize>, String> {
+        let number = self.whole_number(name)?;
+        number
+            .map(|size| usize::try_from(size).map_err(|_| format!("parameter \"{name}\" is too large")))
+            .transpose()
+    }
+
+    /// True or false; none where it is not given.
+    pub fn flag(&self, name: &str) -> Result<Option<bool>, String> {
+        let Some(value) = self.0.get(name) else { return Ok(None) };
+        value.as_bool().map(Some).ok_or_else(|| format!("parameter \"{name}\" must be true or false"))
+    }
+}

@@ -1,0 +1,258 @@
+//! Tensors as bytes and outputs as classes, as the clients of the protocol send and read them.
+
+use serde_json::{Value, json};
+
+use crate::harness::onnx_file::{self, Dimension, STRING};
+use crate::harness::{Client, Pair, Reply, Server, World, promise};
+
+const DIGITS: &str = "/v2/models/digits/infer";
+const JSON_LENGTH: &str = "Inference-Header-Content-Length";
+const FLOAT16: u64 = 10;
+const BFLOAT16: u64 = 16;
+
+/// Every type of element: its number in the format, its name in the protocol and its size; 0 where that varies.
+const TYPES: [(u64, &str, usize); 14] = [
+    (onnx_file::BOOL, "BOOL", 1),
+    (2, "UINT8", 1),
+    (4, "UINT16", 2),
+    (12, "UINT32", 4),
+    (13, "UINT64", 8),
+    (3, "INT8", 1),
+    (5, "INT16", 2),
+    (6, "INT32", 4),
+    (onnx_file::INT64, "INT64", 8),
+    (FLOAT16, "FP16", 2),
+    (BFLOAT16, "BF16", 2),
+    (onnx_file::FLOAT, "FP32", 4),
+    (11, "FP64", 8),
+    (STRING, "BYTES", 0),
+];
+
+/// A server with `y = x` for each type, named as that, `x` of shape `[n, 2]`, and `one-text`, with `x` of shape `[1]`.
+fn identities(pair: Pair) -> (Server, Client) {
+    let world = World::new(pair);
+    let folder = world.folder().join("repository");
+    let put = |name: &str, model: Vec<u8>| {
+        let version = folder.join(name).join("1");
+        std::fs::create_dir_all(&version).expect("a folder");
+        std::fs::write(version.join("model.onnx"), model).expect("a model");
+    };
+    for (element, name, _) in TYPES {
+        put(name, onnx_file::identity(element));
+    }
+    put("one-text", onnx_file::identity_of(STRING, &[Dimension::Fixed(1)]));
+    let server = world.start(&[("MODEL_DIR", &folder.display().to_string())]);
+    let client = server.person("ada").api;
+    (server, client)
+}
+
+fn someone(pair: Pair) -> (Server, Client) {
+    let server = Server::start(pair, &[]);
+    let client = server.person("ada").api;
+    (server, client)
+}
+
+/// Sends JSON with bytes behind it, as `tritonclient` does: without a media type.
+#[track_caller]
+fn send(client: &Client, path: &str, json: &str, bytes: &[u8]) -> Reply {
+    let body = [json.as_bytes(), bytes].concat();
+    client.with(JSON_LENGTH, &json.len().to_string()).send("POST", path, None, &body)
+}
+
+/// What an answer says in JSON, and the bytes of its outputs by name.
+#[track_caller]
+fn parts(reply: &Reply) -> (Value, Vec<(String, Vec<u8>)>) {
+    let length = usize::try_from(reply.number("inference-header-content-length")).expect("a length");
+    assert_eq!(reply.header("content-type"), Some("application/octet-stream"));
+    let (json, mut bytes) = reply.body.split_at(length);
+    let json: Value = serde_json::from_slice(json).expect("JSON");
+    let mut outputs = Vec::new();
+    for output in json["outputs"].as_array().expect("outputs") {
+        let Some(size) = output["parameters"]["binary_data_size"].as_u64() else { continue };
+        assert!(output.get("data").is_none(), "{output}");
+        let (own, rest) = bytes.split_at(usize::try_from(size).expect("a size"));
+        outputs.push((output["name"].as_str().expect("a name").to_owned(), own.to_vec()));
+        bytes = rest;
+    }
+    assert!(bytes.is_empty(), "{} bytes are left", bytes.len());
+    (json, outputs)
+}
+
+#[track_caller]
+fn refuses(reply: Reply, part: &str) {
+    let message = reply.is(400).member("error");
+    assert!(message.contains(part), "{part:?} is not in {message:?}");
+}
+
+/// A call of `x` with shape `[rows, 2]` and so many bytes, all outputs binary.
+fn call(datatype: &str, rows: usize, size: usize) -> String {
+    json!({"inputs": [{"name": "x", "shape": [rows, 2], "datatype": datatype, "parameters": {"binary_data_size": size}}],
+        "parameters": {"binary_data_output": true}})
+    .to_string()
+}
+
+/// Two rows of 64 zeros, as bytes.
+const ZEROS: [u8; 2 * 64 * 4] = [0; 512];
+
+fn digits(more: &Value) -> String {
+    let mut call = json!({"inputs": [{"name": "x", "shape": [2, 64], "datatype": "FP32", "parameters": {"binary_data_size": 512}}]});
+    let members = call.as_object_mut().expect("an object");
+    members.extend(more.as_object().expect("an object").clone());
+    call.to_string()
+}
+
+promise! {
+    fn every_type_goes_in_and_comes_out_bit_by_bit(pair) {
+        let (_server, client) = identities(pair);
+        for (_, name, size) in TYPES {
+            let path = format!("/v2/models/{name}/infer");
+            for rows in [0, 1, 3] {
+                let bytes: Vec<u8> = match name {
+                    "BOOL" => (0..rows * 2).map(|at| u8::from(at % 3 == 0)).collect(),
+                    "BYTES" => b"\x02\0\0\0\xc3\xa4\0\0\0\0".repeat(rows),
+                    // Among them are numbers of every kind, NaN as well.
+                    _ => (0..rows * 2 * size).map(|at| (at * 151 + 0x7f) as u8).collect(),
+                };
+                let reply = send(&client, &path, &call(name, rows, bytes.len()), &bytes).is(200);
+                let (json, outputs) = parts(&reply);
+                assert_eq!(json["outputs"][0]["shape"], json!([rows, 2]), "{name}");
+                assert_eq!(json["outputs"][0]["datatype"], name);
+                assert_eq!(outputs, [("y".to_owned(), bytes)], "{name}");
+            }
+        }
+    }
+
+    fn json_and_bytes_say_the_same(pair) {
+        let (_server, client) = identities(pair);
+        for (name, data, bytes) in [
+            ("INT16", json!([[1, -2]]), &b"\x01\0\xfe\xff"[..]),
+            ("UINT64", json!([u64::MAX, 0]), b"\xff\xff\xff\xff\xff\xff\xff\xff\0\0\0\0\0\0\0\0"),
+            ("FP32", json!([[0.5], [-2]]), b"\0\0\0\x3f\0\0\0\xc0"),
+            ("FP64", json!([1.5, -0.0]), b"\0\0\0\0\0\0\xf8\x3f\0\0\0\0\0\0\0\x80"),
+            ("BOOL", json!([true, false]), b"\x01\0"),
+            ("BYTES", json!(["ä", ""]), b"\x02\0\0\0\xc3\xa4\0\0\0\0"),
+        ] {
+            let path = format!("/v2/models/{name}/infer");
+            let input = json!({"name": "x", "shape": [1, 2], "datatype": name, "data": data});
+            let wanted = json!([{"name": "y", "parameters": {"binary_data": true}}]);
+            let reply = client.post(&path, &json!({"inputs": [input], "outputs": wanted})).is(200);
+            assert_eq!(parts(&reply).1, [("y".to_owned(), bytes.to_vec())], "{name}");
+            let json = call(name, 1, bytes.len()).replace("true", "false");
+            let reply = send(&client, &path, &json, bytes).is(200);
+            assert_eq!(reply.header("content-type"), Some("application/json"));
+            assert_eq!(reply.header("inference-header-content-length"), None);
+            let flat: Vec<Value> = match data.as_array() {
+                Some(list) => list.iter().flat_map(|item| item.as_array().cloned().unwrap_or(vec![item.clone()])).collect(),
+                None => panic!("a list"),
+            };
+            let numbers = |list: &[Value]| list.iter().map(|item| item.as_f64().map_or(item.clone(), Value::from)).collect::<Vec<_>>();
+            let answered = reply.json()["outputs"][0]["data"].as_array().cloned().expect("data");
+            assert_eq!(numbers(&answered), numbers(&flat), "{name}");
+        }
+    }
+
+    fn what_json_cannot_carry_goes_as_bytes(pair) {
+        let (_server, client) = identities(pair);
+        for name in ["FP16", "BF16"] {
+            let path = format!("/v2/models/{name}/infer");
+            let input = json!({"name": "x", "shape": [1, 2], "datatype": name, "data": [1, 2]});
+            refuses(client.post(&path, &json!({"inputs": [input]})), "cannot be given as JSON");
+            let json = call(name, 1, 4).replace("true", "false");
+            refuses(send(&client, &path, &json, &[0; 4]), "JSON cannot carry");
+        }
+        let path = "/v2/models/BYTES/infer";
+        // The runtime's strings are UTF-8; nothing else gets as far as the model.
+        refuses(send(&client, path, &call("BYTES", 1, 10), b"\x02\0\0\0\xff\xfe\0\0\0\0"), "UTF-8");
+    }
+
+    fn each_output_comes_as_it_was_asked_for(pair) {
+        let (_server, client) = someone(pair);
+        let ask = |more: Value| send(&client, DIGITS, &digits(&more), &ZEROS).is(200);
+        let (json, outputs) = parts(&ask(json!({"id": "7", "parameters": {"binary_data_output": true}})));
+        assert_eq!((&json["id"], &json["model_name"], &json["model_version"]), (&json!("7"), &json!("digits"), &json!("1")));
+        assert_eq!(outputs.iter().map(|(name, bytes)| (name.as_str(), bytes.len())).collect::<Vec<_>>(), [("label", 16), ("probabilities", 80)]);
+        let one = json!([{"name": "probabilities", "parameters": {"binary_data": false}}, {"name": "label"}]);
+        let (json, outputs) = parts(&ask(json!({"parameters": {"binary_data_output": true}, "outputs": one})));
+        assert_eq!(json["outputs"][0]["data"].as_array().map(Vec::len), Some(20));
+        assert_eq!(outputs.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["label"]);
+        let other = json!([{"name": "label", "parameters": {"binary_data": true}}]);
+        let (json, outputs) = parts(&ask(json!({"outputs": other})));
+        assert_eq!(json["outputs"][0]["shape"], json!([2]));
+        assert_eq!(outputs[0].1.len(), 16);
+        let none = ask(json!({}));
+        assert_eq!(none.header("content-type"), Some("application/json"));
+        // As kserve's client sends it.
+        let json = digits(&json!({}));
+        let body = [json.as_bytes(), &ZEROS].concat();
+        let length = json.len().to_string();
+        client.with(JSON_LENGTH, &length).send("POST", DIGITS, Some("application/octet-stream"), &body).is(200);
+    }
+
+    fn a_body_without_json_is_the_only_input(pair) {
+        let (_server, client) = identities(pair);
+        let raw = |path: &str, body: &[u8]| client.with(JSON_LENGTH, "0").send("POST", path, Some("application/octet-stream"), body);
+        let (json, outputs) = parts(&raw("/v2/models/INT16/infer", b"12345678").is(200));
+        assert_eq!((&json["outputs"][0]["shape"], json.get("id")), (&json!([2, 2]), None));
+        assert_eq!(outputs[0].1, b"12345678");
+        refuses(raw("/v2/models/INT16/infer", b"123456"), "no whole number");
+        let (_, outputs) = parts(&raw("/v2/models/one-text/infer", b"a text").is(200));
+        assert_eq!(outputs[0].1, b"\x06\0\0\0a text");
+        refuses(raw("/v2/models/BYTES/infer", b"a text"), "one element");
+    }
+
+    fn lengths_that_do_not_add_up_are_refused(pair) {
+        let (_server, client) = someone(pair);
+        let json = digits(&json!({}));
+        refuses(send(&client, DIGITS, &json, &ZEROS[1..]), "511 bytes");
+        refuses(send(&client, DIGITS, &json, &[&ZEROS[..], b"x"].concat()), "1 bytes more");
+        refuses(send(&client, DIGITS, &json.replace("512", "511"), &ZEROS[1..]), "\"binary_data_size\" is 511");
+        refuses(send(&client, DIGITS, &json.replace("512", "-1"), &ZEROS), "whole number");
+        refuses(send(&client, DIGITS, &json.replace("[2,64]", "[9223372036854775807,64]"), &ZEROS), "too large");
+        let body = [json.as_bytes(), &ZEROS].concat();
+        let with = |length: &str| client.with(JSON_LENGTH, length).send("POST", DIGITS, None, &body);
+        for length in ["-1", "+5", "0x10", "1.5", "", "ten", "99999999999999999999999"] {
+            refuses(with(length), "whole number");
+        }
+        refuses(with(&(body.len() + 1).to_string()), "announced");
+        refuses(with(&(json.len() - 1).to_string()), "inference request");
+        refuses(with(&(json.len() + 1).to_string()), "inference request");
+        refuses(client.with(JSON_LENGTH, "10").with(JSON_LENGTH, "10").send("POST", DIGITS, None, &body), "one whole number");
+        refuses(client.send("POST", DIGITS, None, json.as_bytes()), "Inference-Header-Content-Length");
+        client.send("POST", DIGITS, Some("application/octet-stream"), &body).is(415);
+        client.with(JSON_LENGTH, &json.len().to_string()).send("POST", DIGITS, Some("image/png"), &body).is(415);
+    }
+
+    fn many_short_texts_are_refused_before_they_take_memory(pair) {
+        let (server, client) = identities(pair);
+        let count: usize = 2 << 20;
+        let before = server.metric("process_resident_memory_bytes");
+        let bytes = vec![0; count * 4];
+        refuses(send(&client, "/v2/models/BYTES/infer", &call("BYTES", count / 2, bytes.len()), &bytes), "at most 1048576");
+        let data = format!("[{}\"\"]", "\"\",".repeat(count - 1));
+        let json = format!(r#"{{"inputs":[{{"name":"x","shape":[{},2],"datatype":"BYTES","data":{data}}}]}}"#, count / 2);
+        refuses(client.send("POST", "/v2/models/BYTES/infer", None, json.as_bytes()), "at most 1048576");
+        assert!(server.metric("process_resident_memory_bytes") - before < 60e6);
+    }
+
+    fn outputs_come_as_classes_where_asked(pair) {
+        let (_server, client) = someone(pair);
+        let ask = |output: Value| send(&client, DIGITS, &digits(&json!({"outputs": [output]})), &ZEROS);
+        let plain = ask(json!({"name": "probabilities"})).is(200).json();
+        let reply = ask(json!({"name": "probabilities", "parameters": {"classification": 3}})).is(200);
+        assert_eq!(reply.header("content-type"), Some("application/json"));
+        let output = reply.json()["outputs"][0].clone();
+        assert_eq!((&output["datatype"], &output["shape"]), (&json!("BYTES"), &json!([2, 3])));
+        let first = output["data"][0].as_str().expect("a text").split(':').collect::<Vec<_>>();
+        let [value, index, label] = first[..] else { panic!("{output}") };
+        assert_eq!(index, label, "the digits' labels are the digits");
+        let index: usize = index.parse().expect("an index");
+        assert_eq!(value.parse::<f64>().ok().map(|value| value as f32), plain["outputs"][0]["data"][index].as_f64().map(|value| value as f32));
+        let highest = plain["outputs"][0]["data"].as_array().expect("data")[..10].iter().filter_map(Value::as_f64).fold(0.0, f64::max);
+        assert_eq!(plain["outputs"][0]["data"][index], highest);
+        let (_, outputs) = parts(&ask(json!({"name": "label", "parameters": {"classification": 9, "binary_data": true}})).is(200));
+        assert!(outputs[0].1.ends_with(b":1"), "labels are the other output's: {outputs:?}");
+        assert_eq!(ask(json!({"name": "probabilities", "parameters": {"classification": 0}})).is(200).json(), plain);
+        refuses(ask(json!({"name": "probabilities", "parameters": {"classification": -1}})), "whole number");
+        refuses(ask(json!({"name": "probabilities", "parameters": {"shared_memory_region": "a"}})), "not supported");
+    }
+}
