@@ -134,7 +134,9 @@ fn each_outside_crate_has_one_room() {
 #[test]
 fn what_belongs_in_one_file_stays_there() {
     assert_eq!(files_naming("jsonwebtoken"), ["crates/auth/src/token.rs"]);
-    assert_eq!(files_naming("ort::"), ["crates/inference/src/onnx.rs"]);
+    let runtime = files_naming("ort::");
+    assert!(!runtime.is_empty(), "ONNX Runtime is named somewhere");
+    assert!(runtime.iter().all(|file| file.starts_with("crates/inference/src/onnx/")), "{runtime:?}");
     assert_eq!(files_naming("argon2::"), ["crates/auth/src/password/argon2id.rs"]);
     assert_eq!(files_naming("Utc::now("), ["crates/storage/src/clock.rs"], "one clock");
     assert_eq!(files_naming("SystemTime::now("), [] as [&str; 0], "one clock");

@@ -15,7 +15,7 @@ use crate::{
     image::{Limits, Room, prepare},
     manifest::ImageInput,
     model::Ticket,
-    queue::Queue,
+    queue::{Alone, Queue},
     settings::Settings,
     tensor::{DataType, TensorData},
 };
@@ -70,7 +70,10 @@ impl Decoder {
         for bytes in images {
             let (reply, answer) = oneshot::channel();
             let (bytes, input, deadline) = (bytes.clone(), Arc::clone(input), ticket.deadline);
-            self.queue.push(ticket.caller, Picture { bytes, input, datatype, deadline, reply })?;
+            let picture = Picture { bytes, input, datatype, deadline, reply };
+            if let Some(displaced) = self.queue.push(ticket.caller, ticket.priority, picture)? {
+                let _ = displaced.reply.send(Err(Error::Overloaded));
+            }
             answers.push(answer);
         }
         let mut prepared = Vec::with_capacity(images.len());
@@ -113,7 +116,7 @@ impl Picture {
 }
 
 fn decode_all(queue: &Queue<Picture>, limits: &Limits, room: &Room) {
-    while let Some(picture) = queue.pop() {
+    while let Some(picture) = queue.take(&Alone).pop() {
         let answer = if picture.is_wanted() {
             // A decoder that panics on a hostile file costs that request, not the thread.
             catch_unwind(AssertUnwindSafe(|| picture.prepare(limits, room)))

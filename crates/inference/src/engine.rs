@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     error::Error,
     statistics::Stages,
-    tensor::{NamedTensor, TensorSpec},
+    tensor::{Tensor, TensorSpec},
 };
 
 /// A loaded model, run by one thread.
@@ -16,16 +16,36 @@ pub(crate) trait Engine: Send {
     /// The outputs in the model's order.
     fn outputs(&self) -> &[TensorSpec];
 
-    /// Runs the model on inputs that were checked before and gives the named outputs in that order, and where the
-    /// time went.
-    fn run(
-        &mut self,
-        inputs: &[NamedTensor],
-        outputs: &[String],
-    ) -> Result<(Vec<NamedTensor>, Stages), Error>;
+    /// Runs the model once for all `calls`: each the inputs, in the model's order, of a call that was checked
+    /// before. Of several calls each input is put under the one before, along the first dimension, and the outputs
+    /// are cut apart the same way. `wanted` names outputs by their place; each call gets them in that order.
+    fn run(&mut self, calls: &[&[Tensor]], wanted: &[usize]) -> Result<Ran, Failure>;
 
     /// The handle by which another thread stops a run.
     fn interrupt(&self) -> Arc<dyn Interrupt>;
+}
+
+/// What a run gave.
+pub(crate) struct Ran {
+    /// For each call its outputs.
+    pub(crate) outputs: Vec<Vec<Tensor>>,
+    /// Where the time went.
+    pub(crate) stages: Stages,
+}
+
+/// Why a run gave nothing.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Failure {
+    /// It failed.
+    Failed(Error),
+    /// The output of this name has other rows than the calls together, so calls cannot run together.
+    NotByRows(String),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
 }
 
 /// Stops a run from outside.

@@ -5,8 +5,9 @@
 //! pictures. Pictures are decoded and models run on threads of this crate's own, behind bounded queues, so that
 //! a web worker never blocks; the futures need no particular runtime.
 //!
-//! This crate knows no users and no HTTP. Only `onnx` names ONNX Runtime.
+//! This crate knows no users and no HTTP. Only the folder `onnx` names ONNX Runtime.
 
+mod batching;
 mod classify;
 mod decoding;
 mod engine;
@@ -29,7 +30,8 @@ mod worker;
 pub use error::Error;
 pub use labels::Prediction;
 pub use manifest::{
-    Access, Activation, Classification, Color, Filter, ImageInput, Layout, Manifest, Resize, Runtime, Serve,
+    Access, Activation, Batching, Classification, Color, Filter, ImageInput, Layout, Manifest, Resize,
+    Runtime, Serve,
 };
 pub use model::{ClassifyResponse, InferRequest, InferResponse, Model, Ticket, Timing};
 pub use registry::{ModelStatus, Registry, State};

@@ -3,9 +3,10 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use crate::{
+    batching::Batching,
     classify::Classifier,
     decoding::Decoder,
-    engine::Engine,
+    engine::{Engine, Failure},
     error::Error,
     integrity,
     manifest::{Access, Manifest},
@@ -15,7 +16,7 @@ use crate::{
     repository::{MODEL_FILE, check_file, chosen, folders, names_version, read_manifest},
     settings::Settings,
     statistics::Recorder,
-    tensor::{NamedTensor, Tensor, TensorData, TensorSpec},
+    tensor::{Tensor, TensorData, TensorSpec},
     worker::Pool,
 };
 
@@ -129,8 +130,10 @@ impl Loader<'_> {
         if manifest.runtime.warm_up {
             engines.iter_mut().for_each(|engine| warm_up(name, engine.as_mut(), classifier.as_ref()));
         }
+        let batching = Batching::new(manifest.batching.as_ref(), name, &inputs, &outputs);
+        let by_rows = inputs.iter().all(|spec| spec.shape.first() == Some(&-1));
         let recorder = Arc::new(Recorder::new());
-        let pool = Pool::start(name, engines, self.settings.queue_capacity, Arc::clone(&recorder))
+        let pool = Pool::start(name, engines, self.settings.queue_capacity, batching, Arc::clone(&recorder))
             .map_err(|error| format!("the threads of the model did not start: {}", error.kind()))?;
         Ok(Model {
             name: name.to_owned(),
@@ -142,6 +145,7 @@ impl Loader<'_> {
             classifier,
             decoder: Arc::clone(self.decoder),
             pool,
+            by_rows,
             recorder,
         })
     }
@@ -201,18 +205,19 @@ impl Entry {
 /// nothing: zeros may be no valid input.
 fn warm_up(name: &str, engine: &mut dyn Engine, classifier: Option<&Classifier>) {
     let inputs = match classifier {
-        Some(classifier) => classifier.sample().map(|sample| vec![sample]),
-        None => engine.inputs().iter().map(zeros).collect(),
+        Some(classifier) => classifier.sample().map(|sample| vec![sample.tensor]),
+        None => engine.inputs().iter().map(zeros).collect::<Result<Vec<_>, _>>(),
     };
-    let outputs: Vec<String> = engine.outputs().iter().map(|spec| spec.name.clone()).collect();
-    if let Err(error) = inputs.and_then(|inputs| engine.run(&inputs, &outputs)) {
-        tracing::debug!(model = name, %error, "the run on zeros failed");
+    let outputs: Vec<usize> = (0..engine.outputs().len()).collect();
+    let run = |inputs: Vec<Tensor>| engine.run(&[&inputs], &outputs);
+    if let Err(failure) = inputs.map_err(Failure::from).and_then(run) {
+        tracing::debug!(model = name, ?failure, "the run on zeros failed");
     }
 }
 
-fn zeros(spec: &TensorSpec) -> Result<NamedTensor, Error> {
+fn zeros(spec: &TensorSpec) -> Result<Tensor, Error> {
     let shape: Vec<usize> =
         spec.shape.iter().map(|&dimension| usize::try_from(dimension).unwrap_or(1)).collect();
     let data = TensorData::zeros(spec.datatype, shape.iter().product());
-    Ok(NamedTensor { name: spec.name.clone(), tensor: Tensor::new(shape, data)? })
+    Tensor::new(shape, data)
 }

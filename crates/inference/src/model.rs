@@ -5,9 +5,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
-use tokio::sync::oneshot;
-
 use crate::{
     classify::Classifier,
     decoding::Decoder,
@@ -15,9 +12,10 @@ use crate::{
     labels::Prediction,
     manifest::Manifest,
     statistics::{Counted, Recorder, Statistics},
-    tensor::{NamedTensor, TensorSpec, check_inputs, check_outputs},
-    worker::{Job, Pool, rows},
+    tensor::{NamedTensor, Tensor, TensorSpec, check_inputs, check_outputs},
+    worker::{Job, Pool},
 };
+use bytes::Bytes;
 
 /// Who waits, and until when.
 #[derive(Debug, Clone, Copy)]
@@ -81,6 +79,8 @@ pub struct Model {
     pub(crate) classifier: Option<Classifier>,
     pub(crate) decoder: Arc<Decoder>,
     pub(crate) pool: Pool,
+    /// Whether the first dimension of every input counts rows.
+    pub(crate) by_rows: bool,
     pub(crate) recorder: Arc<Recorder>,
 }
 
@@ -130,33 +130,47 @@ impl Model {
         self.pool.waiting()
     }
 
+    /// Rows of calls that run together at most; none where calls run alone.
+    pub fn max_batch_rows(&self) -> Option<usize> {
+        self.pool.batching().max_rows()
+    }
+
     /// What this version did since it was loaded.
     pub fn statistics(&self) -> Statistics {
         self.recorder.read()
     }
 
-    /// Runs the model on tensors. A call that does not fit the model is refused before it waits.
+    /// Runs the model on tensors. A call that does not fit the model is refused before it waits. Where the future is
+    /// dropped, its call leaves the queue, and its run is stopped unless others wait for it as well.
     pub async fn infer(&self, request: InferRequest) -> Result<InferResponse, Error> {
         let InferRequest { inputs, outputs, ticket } = request;
-        check_inputs(&self.inputs, &inputs)?;
-        check_outputs(&self.outputs, &outputs)?;
-        let outputs = if outputs.is_empty() {
-            self.outputs.iter().map(|spec| spec.name.clone()).collect()
-        } else {
-            outputs
-        };
+        let inputs = check_inputs(&self.inputs, inputs)?;
+        let outputs = check_outputs(&self.outputs, &outputs)?;
         let arrived = Instant::now();
         let counted = Counted::new(&self.recorder, arrived);
-        let (reply, answer) = oneshot::channel();
-        let rows = rows(&self.inputs, &inputs);
-        self.pool.submit(
-            ticket.caller,
-            Job { inputs, outputs, rows, deadline: ticket.deadline, arrived, reply },
-        )?;
-        // A worker that went away without answering has been told to stop.
-        let response = answer.await.unwrap_or_else(|_| Err(Error::shutting_down()))?;
+        let (tensors, timing) = self.run(inputs, outputs.clone(), arrived, ticket).await?;
         counted.succeeded();
-        Ok(response)
+        let name = |place: usize| self.outputs[place].name.clone();
+        let named = |(place, tensor)| NamedTensor { name: name(place), tensor };
+        Ok(InferResponse { outputs: outputs.into_iter().zip(tensors).map(named).collect(), timing })
+    }
+
+    async fn run(
+        &self,
+        inputs: Vec<Tensor>,
+        outputs: Vec<usize>,
+        arrived: Instant,
+        ticket: Ticket,
+    ) -> Result<(Vec<Tensor>, Timing), Error> {
+        let rows = if self.by_rows { inputs.first().map_or(1, Tensor::rows) } else { 1 };
+        // Dropped after the channel, so that whoever is told sees that nobody waits.
+        let mut leaving = Leaving { pool: &self.pool, waits: true };
+        let (job, answer) = Job::new(inputs, outputs, rows, arrived, ticket.deadline);
+        self.pool.submit(ticket, job)?;
+        // A worker that went away without answering has been told to stop.
+        let answer = answer.await.unwrap_or_else(|_| Err(Error::shutting_down()));
+        leaving.waits = false;
+        answer
     }
 
     /// Classifies pictures (JPEG, PNG, GIF, BMP or WebP) by the `[image]` and `[classification]` tables of
@@ -170,5 +184,19 @@ impl Model {
     ) -> Result<ClassifyResponse, Error> {
         let classifier = self.classifier.as_ref().ok_or_else(|| Error::NotAnImageModel(self.name.clone()))?;
         classifier.classify(self, images, top_k, ticket).await
+    }
+}
+
+/// Tells the pool where a caller stops waiting.
+struct Leaving<'a> {
+    pool: &'a Pool,
+    waits: bool,
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        if self.waits {
+            self.pool.left();
+        }
     }
 }

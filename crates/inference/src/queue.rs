@@ -1,66 +1,149 @@
 //! A bounded queue that takes turns between callers, so that one who sends much delays mostly himself.
+//!
+//! Items wait in lanes, one for each caller and priority. Of the priorities that wait the first has its turn, unless
+//! a later one was passed over [`PATIENCE`] times: none starves. Within a priority callers take turns. A full queue
+//! makes room for a caller who waits with less than others do, at the cost of whoever waits with most.
 
 use std::{
     collections::{HashMap, VecDeque},
     mem,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use crate::error::Error;
 
+/// How many priorities there are.
+const LEVELS: usize = 5;
+/// The priority of what does not say.
+const DEFAULT_LEVEL: usize = 2;
+/// How often a priority that waits is passed over in a row.
+const PATIENCE: u32 = 8;
+
 pub(crate) struct Queue<T> {
     state: Mutex<State<T>>,
+    /// For those who wait for anything.
     arrived: Condvar,
+    /// For those who have something and wait for more.
+    more: Condvar,
     capacity: usize,
 }
 
 struct State<T> {
+    /// First priority first.
+    levels: [Level<T>; LEVELS],
+    length: usize,
+    closed: bool,
+    /// Threads that wait at `arrived` and at `more`.
+    idle: usize,
+    gathering: usize,
+}
+
+struct Level<T> {
     /// What each caller waits for, oldest first; never an empty lane.
     lanes: HashMap<u64, VecDeque<T>>,
     /// The callers that have a lane, next turn first.
     turns: VecDeque<u64>,
-    length: usize,
-    closed: bool,
+    /// How often it was passed over since its last turn.
+    passed: u32,
+}
+
+/// What a thread takes at once.
+pub(crate) trait Together<T> {
+    /// Whether nothing goes with it in any case.
+    fn is_complete(&self, taken: &[T]) -> bool;
+
+    /// Whether the candidate goes with what was taken already.
+    fn fits(&self, taken: &[T], candidate: &T) -> bool;
+
+    /// Until when to wait for more, where it is not complete.
+    fn wait_until(&self, taken: &[T]) -> Option<Instant>;
+}
+
+/// Nothing goes together.
+pub(crate) struct Alone;
+
+impl<T> Together<T> for Alone {
+    fn is_complete(&self, _: &[T]) -> bool {
+        true
+    }
+
+    fn fits(&self, _: &[T], _: &T) -> bool {
+        false
+    }
+
+    fn wait_until(&self, _: &[T]) -> Option<Instant> {
+        None
+    }
 }
 
 impl<T> Queue<T> {
     pub(crate) fn new(capacity: usize) -> Self {
-        let state = State { lanes: HashMap::new(), turns: VecDeque::new(), length: 0, closed: false };
-        Self { state: Mutex::new(state), arrived: Condvar::new(), capacity }
+        let level = |_| Level { lanes: HashMap::new(), turns: VecDeque::new(), passed: 0 };
+        let levels = std::array::from_fn(level);
+        let state = State { levels, length: 0, closed: false, idle: 0, gathering: 0 };
+        Self { state: Mutex::new(state), arrived: Condvar::new(), more: Condvar::new(), capacity }
     }
 
     /// Puts an item in its caller's lane, or refuses at once: [`Error::Overloaded`] when full,
-    /// [`Error::Unavailable`] when closed.
-    pub(crate) fn push(&self, caller: u64, item: T) -> Result<(), Error> {
+    /// [`Error::Unavailable`] when closed. Gives back the item that had to make room, if one had to.
+    pub(crate) fn push(&self, caller: u64, priority: u32, item: T) -> Result<Option<T>, Error> {
         let mut state = self.lock();
         if state.closed {
             return Err(Error::shutting_down());
         }
-        if state.length >= self.capacity {
-            return Err(Error::Overloaded);
-        }
-        let lane = state.lanes.entry(caller).or_default();
-        lane.push_back(item);
-        if lane.len() == 1 {
-            state.turns.push_back(caller);
-        }
+        let displaced = match state.length >= self.capacity {
+            true => Some(state.displace(caller).ok_or(Error::Overloaded)?),
+            false => None,
+        };
+        state.levels[level(priority)].push(caller, item);
         state.length += 1;
+        let (idle, gathering) = (state.idle, state.gathering);
         drop(state);
-        self.arrived.notify_one();
-        Ok(())
+        // A thread that gathers and cannot use the item passes the word on.
+        if gathering > 0 {
+            self.more.notify_all();
+        } else if idle > 0 {
+            self.arrived.notify_one();
+        }
+        Ok(displaced)
     }
 
-    /// The next caller's oldest item; waits for one. None once the queue is closed and empty.
-    pub(crate) fn pop(&self) -> Option<T> {
+    /// The oldest item of the caller whose turn it is, and what goes together with it; waits for it. Empty once the
+    /// queue is closed and empty.
+    pub(crate) fn take(&self, together: &impl Together<T>) -> Vec<T> {
         let mut state = self.lock();
+        let mut taken = Vec::new();
         loop {
             if let Some(item) = state.next() {
-                return Some(item);
+                taken.push(item);
+                break;
             }
             if state.closed {
-                return None;
+                return taken;
             }
+            state.idle += 1;
             state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.idle -= 1;
+        }
+        while !together.is_complete(&taken) {
+            state.gather(&mut taken, together);
+            let left = |until: Instant| until.saturating_duration_since(Instant::now());
+            let left = together.wait_until(&taken).map(left).filter(|left| !left.is_zero());
+            let Some(left) = left.filter(|_| !state.closed && !together.is_complete(&taken)) else { break };
+            self.pass_on(&state);
+            state.gathering += 1;
+            state = self.more.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state.gathering -= 1;
+        }
+        self.pass_on(&state);
+        taken
+    }
+
+    /// Wakes a thread that waits for anything where this one leaves something behind.
+    fn pass_on(&self, state: &State<T>) {
+        if state.length > 0 && state.idle > 0 {
+            self.arrived.notify_one();
         }
     }
 
@@ -68,17 +151,10 @@ impl<T> Queue<T> {
     pub(crate) fn remove(&self, matches: impl Fn(&T) -> bool) -> Vec<T> {
         let mut state = self.lock();
         let mut removed = Vec::new();
-        for lane in state.lanes.values_mut() {
-            if lane.iter().any(&matches) {
-                let (taken, kept): (VecDeque<_>, _) = mem::take(lane).into_iter().partition(&matches);
-                *lane = kept;
-                removed.extend(taken);
-            }
+        for level in &mut state.levels {
+            level.remove(&matches, &mut removed);
         }
-        state.lanes.retain(|_, lane| !lane.is_empty());
-        let State { lanes, turns, length, .. } = &mut *state;
-        turns.retain(|caller| lanes.contains_key(caller));
-        *length -= removed.len();
+        state.length -= removed.len();
         removed
     }
 
@@ -90,6 +166,7 @@ impl<T> Queue<T> {
     pub(crate) fn close(&self) {
         self.lock().closed = true;
         self.arrived.notify_all();
+        self.more.notify_all();
     }
 
     /// A panic while the lock was held cannot leave the state half changed: no caller's code runs inside.
@@ -98,7 +175,63 @@ impl<T> Queue<T> {
     }
 }
 
+/// 1 is the first priority, 0 the default, and what is beyond the last counts as the last.
+fn level(priority: u32) -> usize {
+    match usize::try_from(priority).unwrap_or(usize::MAX) {
+        0 => DEFAULT_LEVEL,
+        priority => priority.min(LEVELS) - 1,
+    }
+}
+
 impl<T> State<T> {
+    fn next(&mut self) -> Option<T> {
+        let waits = |level: &Level<T>| !level.turns.is_empty();
+        let first = self.levels.iter().position(waits)?;
+        let starves = |place: &usize| waits(&self.levels[*place]) && self.levels[*place].passed >= PATIENCE;
+        let turn = (first + 1..LEVELS).find(starves).unwrap_or(first);
+        for (place, level) in self.levels.iter_mut().enumerate().filter(|(_, level)| waits(level)) {
+            level.passed = if place == turn { 0 } else { level.passed + 1 };
+        }
+        let item = self.levels[turn].next()?;
+        self.length -= 1;
+        Some(item)
+    }
+
+    /// Takes what goes together with what was taken, of each caller in turn, again and again while there is any.
+    fn gather(&mut self, taken: &mut Vec<T>, together: &impl Together<T>) {
+        let before = taken.len();
+        for level in &mut self.levels {
+            while !together.is_complete(taken) && level.gather(taken, together) {}
+        }
+        self.length -= taken.len() - before;
+    }
+
+    /// Takes the newest and least urgent item of whoever waits with most, if that is more than `caller` would have.
+    fn displace(&mut self, caller: u64) -> Option<T> {
+        let mut waiting: HashMap<u64, usize> = HashMap::new();
+        for (caller, lane) in self.levels.iter().flat_map(|level| &level.lanes) {
+            *waiting.entry(*caller).or_default() += lane.len();
+        }
+        let own = waiting.get(&caller).copied().unwrap_or_default();
+        let (most, count) = waiting.into_iter().max_by_key(|(_, count)| *count)?;
+        if count <= own + 1 {
+            return None;
+        }
+        let item = self.levels.iter_mut().rev().find_map(|level| level.pop_newest(most))?;
+        self.length -= 1;
+        Some(item)
+    }
+}
+
+impl<T> Level<T> {
+    fn push(&mut self, caller: u64, item: T) {
+        let lane = self.lanes.entry(caller).or_default();
+        lane.push_back(item);
+        if lane.len() == 1 {
+            self.turns.push_back(caller);
+        }
+    }
+
     fn next(&mut self) -> Option<T> {
         let caller = self.turns.pop_front()?;
         let lane = self.lanes.get_mut(&caller)?;
@@ -108,47 +241,55 @@ impl<T> State<T> {
         } else {
             self.turns.push_back(caller);
         }
-        self.length -= 1;
         Some(item)
+    }
+
+    /// Takes at most one item of each caller; those who gave one go to the end. Tells whether any did.
+    fn gather(&mut self, taken: &mut Vec<T>, together: &impl Together<T>) -> bool {
+        let (mut gave, mut kept) = (VecDeque::new(), VecDeque::new());
+        let before = taken.len();
+        for caller in mem::take(&mut self.turns) {
+            let lane = self.lanes.get_mut(&caller);
+            let fits = |item: &mut T| together.fits(taken, item);
+            match lane.and_then(|lane| lane.pop_front_if(fits).map(|item| (item, lane.is_empty()))) {
+                Some((item, last)) => {
+                    taken.push(item);
+                    match last {
+                        true => drop(self.lanes.remove(&caller)),
+                        false => gave.push_back(caller),
+                    }
+                }
+                None => kept.push_back(caller),
+            }
+        }
+        kept.append(&mut gave);
+        self.turns = kept;
+        taken.len() > before
+    }
+
+    fn pop_newest(&mut self, caller: u64) -> Option<T> {
+        let lane = self.lanes.get_mut(&caller)?;
+        let item = lane.pop_back();
+        if lane.is_empty() {
+            self.lanes.remove(&caller);
+            self.turns.retain(|turn| *turn != caller);
+        }
+        item
+    }
+
+    fn remove(&mut self, matches: &impl Fn(&T) -> bool, removed: &mut Vec<T>) {
+        for lane in self.lanes.values_mut() {
+            if lane.iter().any(matches) {
+                let (taken, kept): (VecDeque<_>, _) = mem::take(lane).into_iter().partition(matches);
+                *lane = kept;
+                removed.extend(taken);
+            }
+        }
+        self.lanes.retain(|_, lane| !lane.is_empty());
+        self.turns.retain(|caller| self.lanes.contains_key(caller));
     }
 }
 
 #[cfg(test)]
-mod tests {
-    #![expect(clippy::unwrap_used, reason = "a failed test may panic")]
-    use super::*;
-
-    #[test]
-    fn callers_take_turns() {
-        let queue = Queue::new(8);
-        for (caller, item) in [(1, "a"), (1, "b"), (1, "c"), (2, "x"), (3, "y")] {
-            queue.push(caller, item).unwrap();
-        }
-        let order: Vec<_> = (0..5).map(|_| queue.pop().unwrap()).collect();
-        assert_eq!(order, ["a", "x", "y", "b", "c"]);
-    }
-
-    #[test]
-    fn a_full_queue_refuses_and_a_closed_one_drains() {
-        let queue = Queue::new(2);
-        queue.push(1, 1).unwrap();
-        queue.push(2, 2).unwrap();
-        assert_eq!(queue.push(3, 3), Err(Error::Overloaded));
-        queue.close();
-        assert!(matches!(queue.push(3, 3), Err(Error::Unavailable(_))));
-        assert_eq!((queue.pop(), queue.pop(), queue.pop()), (Some(1), Some(2), None));
-    }
-
-    #[test]
-    fn removing_keeps_the_others_and_their_order() {
-        let queue = Queue::new(8);
-        for item in 0..6 {
-            queue.push(item % 2, item).unwrap();
-        }
-        assert_eq!(queue.remove(|item| item % 2 == 0 || *item == 3).len(), 4);
-        assert_eq!(queue.len(), 2);
-        assert_eq!((queue.pop(), queue.pop()), (Some(1), Some(5)));
-        queue.push(0, 9).unwrap();
-        assert_eq!(queue.pop(), Some(9));
-    }
-}
+#[path = "queue_tests.rs"]
+mod tests;

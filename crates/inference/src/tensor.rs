@@ -47,6 +47,27 @@ macro_rules! datatypes {
             pub fn zeros(datatype: DataType, count: usize) -> Self {
                 match datatype { $(DataType::$variant => Self::$variant(vec![Default::default(); count]),)+ }
             }
+
+            /// The elements of all parts, one after the other; none where their types differ or there is no part.
+            fn joined(parts: &[&Self]) -> Option<Self> {
+                match parts.first()? {
+                    $(Self::$variant(_) => {
+                        let elements = |part: &&Self| match part { Self::$variant(part) => Some(part.len()), _ => None };
+                        let mut whole = Vec::with_capacity(parts.iter().map(elements).sum::<Option<usize>>()?);
+                        for part in parts {
+                            let Self::$variant(part) = part else { return None };
+                            whole.extend_from_slice(part);
+                        }
+                        Some(Self::$variant(whole))
+                    })+
+                }
+            }
+
+            /// Bytes that the elements take; of texts their characters too.
+            pub(crate) fn size(&self) -> usize {
+                let texts = match self { Self::Bytes(texts) => texts.iter().map(Vec::len).sum(), _ => 0 };
+                match self { $(Self::$variant(elements) => elements.len() * size_of::<$element>() + texts,)+ }
+            }
         }
     };
 }
@@ -127,6 +148,28 @@ impl Tensor {
         &self.data
     }
 
+    /// The first dimension; 1 for a scalar.
+    pub(crate) fn rows(&self) -> usize {
+        self.shape.first().copied().unwrap_or(1)
+    }
+
+    /// The dimensions after the first.
+    pub(crate) fn row_shape(&self) -> &[usize] {
+        self.shape.get(1..).unwrap_or_default()
+    }
+
+    /// The parts one under the other, along the first dimension; none where types or other dimensions differ.
+    pub(crate) fn joined(parts: &[&Self]) -> Option<Self> {
+        let (_, row) = parts.first()?.shape.split_first()?;
+        let alike = |part: &&Self| part.shape.split_first().is_some_and(|(_, other)| other == row);
+        if !parts.iter().all(alike) {
+            return None;
+        }
+        let rows = parts.iter().map(|part| part.rows()).try_fold(0_usize, usize::checked_add)?;
+        let data: Vec<_> = parts.iter().map(|part| &part.data).collect();
+        Self::new([&[rows], row].concat(), TensorData::joined(&data)?).ok()
+    }
+
     /// Takes the tensor apart without copying.
     pub fn into_parts(self) -> (Vec<usize>, TensorData) {
         (self.shape, self.data)
@@ -183,24 +226,33 @@ impl TensorSpec {
 }
 
 /// Checks a call's inputs against the model's, so that a wrong call is refused before it waits in a queue:
-/// every input once, none unknown, datatype and shape as declared, dimensions of one name alike.
-pub(crate) fn check_inputs(specs: &[TensorSpec], inputs: &[NamedTensor]) -> Result<(), Error> {
-    let mut given: HashMap<&str, &Tensor> = HashMap::with_capacity(inputs.len());
+/// every input once, none unknown, datatype and shape as declared, dimensions of one name alike. Gives them in the
+/// model's order.
+pub(crate) fn check_inputs(specs: &[TensorSpec], inputs: Vec<NamedTensor>) -> Result<Vec<Tensor>, Error> {
+    let mut given: Vec<Option<Tensor>> = specs.iter().map(|_| None).collect();
     for input in inputs {
-        TensorSpec::input(specs, &input.name)?;
-        if given.insert(&input.name, &input.tensor).is_some() {
+        let place = specs.iter().position(|spec| spec.name == input.name);
+        let place = place.ok_or_else(|| unknown("input", &input.name, specs))?;
+        if given[place].replace(input.tensor).is_some() {
             return Err(Error::InvalidInput(format!("input \"{}\" is given twice", input.name)));
         }
     }
-    let mut sizes: HashMap<&str, usize> = HashMap::new();
-    for spec in specs {
-        let tensor = given
-            .get(spec.name.as_str())
-            .ok_or_else(|| Error::InvalidInput(format!("input \"{}\" is missing", spec.name)))?;
+    let missing = |spec: &TensorSpec| Error::InvalidInput(format!("input \"{}\" is missing", spec.name));
+    let given = given.into_iter().zip(specs).map(|(tensor, spec)| tensor.ok_or_else(|| missing(spec)));
+    let given = given.collect::<Result<Vec<_>, _>>()?;
+    for (tensor, spec) in given.iter().zip(specs) {
         spec.accept(tensor.data.datatype(), &tensor.shape)?;
-        for (symbol, &size) in
-            spec.symbols.iter().zip(tensor.shape()).filter(|(symbol, _)| !symbol.is_empty())
-        {
+    }
+    check_symbols(specs, &given)?;
+    Ok(given)
+}
+
+/// Dimensions of one name agree.
+fn check_symbols(specs: &[TensorSpec], inputs: &[Tensor]) -> Result<(), Error> {
+    let mut sizes: HashMap<&str, usize> = HashMap::new();
+    for (spec, tensor) in specs.iter().zip(inputs) {
+        let named = spec.symbols.iter().zip(tensor.shape()).filter(|(symbol, _)| !symbol.is_empty());
+        for (symbol, &size) in named {
             let first = *sizes.entry(symbol).or_insert(size);
             if first != size {
                 return Err(Error::InvalidInput(format!(
@@ -213,17 +265,21 @@ pub(crate) fn check_inputs(specs: &[TensorSpec], inputs: &[NamedTensor]) -> Resu
     Ok(())
 }
 
-/// Checks the names of the wanted outputs: each known, none twice.
-pub(crate) fn check_outputs(specs: &[TensorSpec], outputs: &[String]) -> Result<(), Error> {
-    for (position, output) in outputs.iter().enumerate() {
-        if !specs.iter().any(|spec| spec.name == *output) {
-            return Err(unknown("output", output, specs));
-        }
-        if outputs[..position].contains(output) {
+/// The places of the wanted outputs, of all where none is named: each known, none twice.
+pub(crate) fn check_outputs(specs: &[TensorSpec], outputs: &[String]) -> Result<Vec<usize>, Error> {
+    if outputs.is_empty() {
+        return Ok((0..specs.len()).collect());
+    }
+    let mut places = Vec::with_capacity(outputs.len());
+    for output in outputs {
+        let place = specs.iter().position(|spec| spec.name == *output);
+        let place = place.ok_or_else(|| unknown("output", output, specs))?;
+        if places.contains(&place) {
             return Err(Error::InvalidInput(format!("output \"{output}\" is asked for twice")));
         }
+        places.push(place);
     }
-    Ok(())
+    Ok(places)
 }
 
 fn unknown(kind: &str, name: &str, specs: &[TensorSpec]) -> Error {

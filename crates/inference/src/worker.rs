@@ -2,6 +2,7 @@
 //! nobody waits for any more.
 
 use std::{
+    mem,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -14,12 +15,13 @@ use std::{
 use tokio::sync::oneshot;
 
 use crate::{
-    engine::{Engine, Interrupt},
+    batching::Batching,
+    engine::{Engine, Failure, Interrupt, Ran},
     error::Error,
-    model::{InferResponse, Timing},
+    model::{Ticket, Timing},
     queue::Queue,
-    statistics::{Recorder, Stages},
-    tensor::{NamedTensor, TensorSpec},
+    statistics::Recorder,
+    tensor::Tensor,
 };
 
 /// How often the watch looks, which is how late a deadline may be noticed.
@@ -29,14 +31,60 @@ const IDLE_TICKS: u32 = 50;
 /// How long an interrupted run may take to notice it.
 const INTERRUPTED: Duration = Duration::from_secs(2);
 
-/// One checked request on its way to a session.
+/// The outputs of one call, in the order in which it wants them.
+pub(crate) type Answer = Result<(Vec<Tensor>, Timing), Error>;
+
+/// One checked call on its way to a session.
 pub(crate) struct Job {
-    pub(crate) inputs: Vec<NamedTensor>,
-    pub(crate) outputs: Vec<String>,
+    /// In the model's order.
+    pub(crate) inputs: Vec<Tensor>,
+    /// The places of the wanted outputs, in the wanted order.
+    pub(crate) outputs: Vec<usize>,
     pub(crate) rows: usize,
-    pub(crate) deadline: Instant,
-    pub(crate) arrived: Instant,
-    pub(crate) reply: oneshot::Sender<Result<InferResponse, Error>>,
+    waiting: Waiting,
+}
+
+/// Who waits for an answer, and until when.
+struct Waiting {
+    deadline: Instant,
+    arrived: Instant,
+    /// None once it was answered.
+    reply: Option<oneshot::Sender<Answer>>,
+}
+
+impl Job {
+    /// A call, and where its answer will come.
+    pub(crate) fn new(
+        inputs: Vec<Tensor>,
+        outputs: Vec<usize>,
+        rows: usize,
+        arrived: Instant,
+        deadline: Instant,
+    ) -> (Self, oneshot::Receiver<Answer>) {
+        let (reply, answer) = oneshot::channel();
+        (Self { inputs, outputs, rows, waiting: Waiting { deadline, arrived, reply: Some(reply) } }, answer)
+    }
+
+    pub(crate) fn arrived(&self) -> Instant {
+        self.waiting.arrived
+    }
+
+    pub(crate) fn deadline(&self) -> Instant {
+        self.waiting.deadline
+    }
+}
+
+impl Waiting {
+    fn answer(&mut self, answer: Answer) {
+        if let Some(reply) = self.reply.take() {
+            // Nobody waits any more where this fails.
+            let _ = reply.send(answer);
+        }
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        now >= self.deadline || self.reply.as_ref().is_none_or(oneshot::Sender::is_closed)
+    }
 }
 
 /// The sessions of one version of a model.
@@ -50,6 +98,7 @@ struct Shared {
     name: String,
     recorder: Arc<Recorder>,
     queue: Queue<Job>,
+    batching: Batching,
     /// What each worker does now, and how to stop it.
     runs: Vec<Run>,
     watch_sleeps: AtomicBool,
@@ -58,7 +107,8 @@ struct Shared {
 
 struct Run {
     interrupt: Arc<dyn Interrupt>,
-    deadline: Mutex<Option<Instant>>,
+    /// Those who wait for the run; none between runs.
+    waiting: Mutex<Vec<Waiting>>,
 }
 
 impl Pool {
@@ -67,17 +117,16 @@ impl Pool {
         name: &str,
         engines: Vec<Box<dyn Engine>>,
         capacity: usize,
+        batching: Batching,
         recorder: Arc<Recorder>,
     ) -> std::io::Result<Self> {
-        let runs = engines
-            .iter()
-            .map(|engine| Run { interrupt: engine.interrupt(), deadline: Mutex::new(None) })
-            .collect();
+        let run = |engine: &dyn Engine| Run { interrupt: engine.interrupt(), waiting: Mutex::default() };
         let shared = Arc::new(Shared {
             name: name.to_owned(),
             recorder,
             queue: Queue::new(capacity),
-            runs,
+            batching,
+            runs: engines.iter().map(|engine| run(engine.as_ref())).collect(),
             watch_sleeps: AtomicBool::new(false),
             closed: AtomicBool::new(false),
         });
@@ -94,16 +143,27 @@ impl Pool {
     }
 
     /// Queues a job, or refuses it at once.
-    pub(crate) fn submit(&self, caller: u64, job: Job) -> Result<(), Error> {
-        self.shared.queue.push(caller, job)?;
+    pub(crate) fn submit(&self, ticket: Ticket, job: Job) -> Result<(), Error> {
+        if let Some(mut displaced) = self.shared.queue.push(ticket.caller, ticket.priority, job)? {
+            displaced.waiting.answer(Err(Error::Overloaded));
+        }
         if self.shared.watch_sleeps.load(Ordering::SeqCst) {
             self.watch.unpark();
         }
         Ok(())
     }
 
+    /// A caller went away: what only they waited for is ended.
+    pub(crate) fn left(&self) {
+        self.watch.unpark();
+    }
+
     pub(crate) fn waiting(&self) -> usize {
         self.shared.queue.len()
+    }
+
+    pub(crate) fn batching(&self) -> &Batching {
+        &self.shared.batching
     }
 
     /// Takes no more jobs; those inside are still answered.
@@ -155,50 +215,121 @@ fn wait(workers: &[JoinHandle<()>], until: Instant) -> bool {
 
 impl Shared {
     fn work(&self, number: usize, mut engine: Box<dyn Engine>) {
-        while let Some(job) = self.queue.pop() {
-            if job.reply.is_closed() {
-                continue;
+        loop {
+            let jobs = self.queue.take(&self.batching);
+            if jobs.is_empty() {
+                return;
             }
-            if Instant::now() >= job.deadline {
-                let _ = job.reply.send(Err(Error::Deadline));
-                continue;
-            }
-            let started = Instant::now();
-            let result = self.run(&self.runs[number], engine.as_mut(), &job);
-            let response = result.map(|(outputs, stages)| {
-                let queue = started.duration_since(job.arrived);
-                self.recorder.queued(queue);
-                self.recorder.ran(1, job.rows, stages);
-                let timing = Timing { preprocess: Duration::ZERO, queue, compute: stages.total() };
-                InferResponse { outputs, timing }
-            });
-            // Nobody waits any more where this fails.
-            let _ = job.reply.send(response);
+            self.serve(&self.runs[number], engine.as_mut(), jobs);
         }
     }
 
+    /// Answers jobs that go together.
+    fn serve(&self, run: &Run, engine: &mut dyn Engine, jobs: Vec<Job>) {
+        let started = Instant::now();
+        let (mut late, jobs): (Vec<_>, Vec<_>) =
+            jobs.into_iter().partition(|job| job.waiting.is_over(started));
+        late.iter_mut().for_each(|job| job.waiting.answer(Err(Error::Deadline)));
+        let rows = jobs.iter().map(|job| job.rows).sum();
+        let mut calls = Vec::with_capacity(jobs.len());
+        let mut waiting = Vec::with_capacity(jobs.len());
+        let mut wanted = Vec::new();
+        for job in jobs {
+            calls.push(job.inputs);
+            waiting.push(job.waiting);
+            wanted = job.outputs;
+        }
+        if calls.is_empty() {
+            return;
+        }
+        let (waiting, result) = self.run(run, engine, &calls, &wanted, waiting);
+        match result {
+            Ok(ran) => self.answer(waiting, ran, rows, started),
+            // One call may have spoilt it for the others.
+            Err(failure) if waiting.len() > 1 => {
+                if let Failure::NotByRows(output) = failure {
+                    self.batching.refuse(&self.name, &output);
+                }
+                for (inputs, waiting) in calls.into_iter().zip(waiting) {
+                    let rows = inputs.first().map_or(1, Tensor::rows);
+                    self.serve_one(run, engine, (inputs, waiting, rows), &wanted);
+                }
+            }
+            Err(failure) => self.refuse(waiting, failure),
+        }
+    }
+
+    /// Answers a call whose run with others failed.
+    fn serve_one(
+        &self,
+        run: &Run,
+        engine: &mut dyn Engine,
+        (inputs, mut waiting, rows): (Vec<Tensor>, Waiting, usize),
+        wanted: &[usize],
+    ) {
+        let started = Instant::now();
+        if waiting.is_over(started) {
+            waiting.answer(Err(Error::Deadline));
+            return;
+        }
+        match self.run(run, engine, &[inputs], wanted, vec![waiting]) {
+            (waiting, Ok(ran)) => self.answer(waiting, ran, rows, started),
+            (waiting, Err(failure)) => self.refuse(waiting, failure),
+        }
+    }
+
+    /// Runs the calls once, while the watch sees who waits.
     fn run(
         &self,
         run: &Run,
         engine: &mut dyn Engine,
-        job: &Job,
-    ) -> Result<(Vec<NamedTensor>, Stages), Error> {
+        calls: &[Vec<Tensor>],
+        wanted: &[usize],
+        waiting: Vec<Waiting>,
+    ) -> (Vec<Waiting>, Result<Ran, Failure>) {
         {
             // Under the lock, so that a late interruption of the run before cannot stop this one.
-            let mut deadline = lock(&run.deadline);
+            let mut current = lock(&run.waiting);
             run.interrupt.clear();
-            *deadline = Some(job.deadline);
+            *current = waiting;
         }
-        let result = catch_unwind(AssertUnwindSafe(|| engine.run(&job.inputs, &job.outputs)));
-        *lock(&run.deadline) = None;
-        match result {
-            Ok(Err(_)) if Instant::now() >= job.deadline => Err(Error::Deadline),
-            Ok(Err(Error::Runtime)) if self.closed.load(Ordering::SeqCst) => Err(Error::shutting_down()),
-            Ok(result) => result,
-            Err(_) => {
-                tracing::error!(model = self.name, "a run panicked");
-                Err(Error::Runtime)
+        let result = match calls {
+            [call] => catch_unwind(AssertUnwindSafe(|| engine.run(&[call], wanted))),
+            _ => {
+                let calls: Vec<&[Tensor]> = calls.iter().map(Vec::as_slice).collect();
+                catch_unwind(AssertUnwindSafe(|| engine.run(&calls, wanted)))
             }
+        };
+        let waiting = mem::take(&mut *lock(&run.waiting));
+        let result = result.unwrap_or_else(|_| {
+            tracing::error!(model = self.name, "a run panicked");
+            Err(Error::Runtime.into())
+        });
+        (waiting, result)
+    }
+
+    fn answer(&self, waiting: Vec<Waiting>, ran: Ran, rows: usize, started: Instant) {
+        self.recorder.ran(waiting.len(), rows, ran.stages);
+        for (mut waiting, outputs) in waiting.into_iter().zip(ran.outputs) {
+            let queue = started.saturating_duration_since(waiting.arrived);
+            self.recorder.queued(queue);
+            let timing = Timing { preprocess: Duration::ZERO, queue, compute: ran.stages.total() };
+            waiting.answer(Ok((outputs, timing)));
+        }
+    }
+
+    fn refuse(&self, waiting: Vec<Waiting>, failure: Failure) {
+        let now = Instant::now();
+        for mut waiting in waiting {
+            let error = match &failure {
+                _ if now >= waiting.deadline => Error::Deadline,
+                Failure::Failed(Error::Runtime) if self.closed.load(Ordering::SeqCst) => {
+                    Error::shutting_down()
+                }
+                Failure::Failed(error) => error.clone(),
+                Failure::NotByRows(_) => Error::Runtime,
+            };
+            waiting.answer(Err(error));
         }
     }
 
@@ -226,36 +357,24 @@ impl Shared {
         }
     }
 
-    /// Ends what is late and tells whether anything waits or runs.
+    /// Ends what is late or nobody waits for, and tells whether anything waits or runs.
     fn look(&self) -> bool {
         let now = Instant::now();
-        for job in self.queue.remove(|job| job.deadline <= now || job.reply.is_closed()) {
-            let _ = job.reply.send(Err(Error::Deadline));
+        for mut job in self.queue.remove(|job| job.waiting.is_over(now)) {
+            job.waiting.answer(Err(Error::Deadline));
         }
         let mut busy = self.queue.len() > 0;
         for run in &self.runs {
-            let deadline = lock(&run.deadline);
-            busy |= deadline.is_some();
-            if deadline.is_some_and(|deadline| deadline <= now) {
+            let mut waiting = lock(&run.waiting);
+            busy |= !waiting.is_empty();
+            let late = waiting.iter_mut().filter(|waiting| now >= waiting.deadline);
+            late.for_each(|waiting| waiting.answer(Err(Error::Deadline)));
+            // The others of the run go on.
+            if !waiting.is_empty() && waiting.iter().all(|waiting| waiting.is_over(now)) {
                 run.interrupt.raise();
             }
         }
         busy
-    }
-}
-
-/// How many rows a call brings: the first dimension of its inputs, where all of them have one that may vary and
-/// agree; 1 where not.
-pub(crate) fn rows(specs: &[TensorSpec], inputs: &[NamedTensor]) -> usize {
-    let mut sizes = inputs.iter().map(|input| input.tensor.shape().first().copied());
-    match sizes.next().flatten() {
-        Some(first)
-            if specs.iter().all(|spec| spec.shape.first() == Some(&-1))
-                && sizes.all(|size| size == Some(first)) =>
-        {
-            first
-        }
-        _ => 1,
     }
 }
 

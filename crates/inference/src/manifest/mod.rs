@@ -1,6 +1,7 @@
 //! `model.toml`: what a model's folder says about serving it. Everything in it is optional; an unknown key, a
 //! wrong type or a value out of range is refused with its line.
 
+mod batching;
 mod classification;
 mod image;
 mod runtime;
@@ -10,6 +11,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+pub use batching::Batching;
 pub use classification::{Activation, Classification};
 pub use image::{Color, Filter, ImageInput, Layout, Resize};
 pub use runtime::Runtime;
@@ -46,6 +48,8 @@ pub struct Manifest {
     pub checksums: BTreeMap<String, String>,
     /// How many sessions and threads it gets.
     pub runtime: Runtime,
+    /// How calls run together; absent where each runs alone.
+    pub batching: Option<Batching>,
 }
 
 impl Manifest {
@@ -59,6 +63,7 @@ impl Manifest {
     fn check(&self) -> Result<(), String> {
         self.image.iter().try_for_each(ImageInput::check)?;
         self.classification.iter().try_for_each(Classification::check)?;
+        self.batching.iter().try_for_each(Batching::check)?;
         self.runtime.check()
     }
 }
@@ -112,6 +117,8 @@ mod tests {
         assert!(refused(&format!("{image}std = [0.0]")).contains("std"));
         assert!(refused(&format!("{image}background = 300")).contains("line 5"));
         assert!(refused("[runtime]\ninstances = 0").contains("instances"));
+        assert!(refused("[batching]\nmax_rows = 1").contains("max_rows"));
+        assert!(refused("[batching]\nmax_delay_us = 1000001").contains("max_delay_us"));
         assert!(refused("[classification]\noutput = \"y\"\ntop_k = 0").contains("top_k"));
     }
 }

@@ -84,3 +84,12 @@ pub(crate) fn floats(name: &str, shape: &[usize], values: &[f32]) -> NamedTensor
 pub(crate) fn request(inputs: Vec<NamedTensor>) -> InferRequest {
     InferRequest { inputs, outputs: Vec::new(), ticket: ticket() }
 }
+
+/// Waits until something holds; the test fails where it never does.
+pub(crate) async fn until(mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while !holds() {
+        assert!(Instant::now() < end, "it never came");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}

@@ -60,6 +60,10 @@ pub(crate) fn node(operator: &str, inputs: &[&str], outputs: &[&str], attributes
     node
 }
 
+pub(crate) fn number_attribute(name: &str, value: u64) -> Vec<u8> {
+    [bytes(1, name), number(3, value), number(20, 2)].concat()
+}
+
 pub(crate) fn graph_attribute(name: &str, graph: &[u8]) -> Vec<u8> {
     [bytes(1, name), bytes(6, graph), number(20, 5)].concat()
 }
@@ -67,6 +71,13 @@ pub(crate) fn graph_attribute(name: &str, graph: &[u8]) -> Vec<u8> {
 /// A constant scalar of raw bytes.
 pub(crate) fn scalar(name: &str, element: u64, raw: &[u8]) -> Vec<u8> {
     [number(2, element), bytes(8, name), bytes(9, raw)].concat()
+}
+
+/// A constant of raw bytes, of these dimensions.
+pub(crate) fn constant(name: &str, element: u64, shape: &[u64], raw: &[u8]) -> Vec<u8> {
+    let mut constant: Vec<u8> = shape.iter().flat_map(|size| number(1, *size)).collect();
+    constant.extend([number(2, element), bytes(8, name), bytes(9, raw)].concat());
+    constant
 }
 
 /// A constant vector of floats that lie in another file.
@@ -127,4 +138,48 @@ pub(crate) fn endless() -> Vec<u8> {
     let repeat = node("Loop", &["", "yes", "x"], &["y"], &[graph_attribute("body", &body)]);
     let (input, output) = (value("x", FLOAT, &[]), value("y", FLOAT, &[]));
     model(&graph(&[repeat], &[scalar("yes", BOOL, &[1])], &[input], &[output]))
+}
+
+/// `y = x · weights` for `x` of shape `[n, rows of the weights]`.
+pub(crate) fn linear(rows: u64, columns: u64, weights: &[f32]) -> Vec<u8> {
+    let raw: Vec<u8> = weights.iter().flat_map(|weight| weight.to_le_bytes()).collect();
+    let weights = constant("weights", FLOAT, &[rows, columns], &raw);
+    let input = value("x", FLOAT, &[Dimension::Named("n"), Dimension::Fixed(rows)]);
+    let output = value("y", FLOAT, &[Dimension::Named("n"), Dimension::Fixed(columns)]);
+    model(&graph(&[node("MatMul", &["x", "weights"], &["y"], &[])], &[weights], &[input], &[output]))
+}
+
+/// `y = table[x]` for numbers `x` of shape `[n]`; fails where one lies outside of the table.
+pub(crate) fn lookup(table: &[f32]) -> Vec<u8> {
+    let raw: Vec<u8> = table.iter().flat_map(|entry| entry.to_le_bytes()).collect();
+    let table = constant("table", FLOAT, &[table.len() as u64], &raw);
+    let vector = |name, element| value(name, element, &[Dimension::Named("n")]);
+    let gather = node("Gather", &["table", "x"], &["y"], &[]);
+    model(&graph(&[gather], &[table], &[vector("x", INT64)], &[vector("y", FLOAT)]))
+}
+
+/// `y`, of shape `[m]`, is what there is in `x`, of shape `[n]`, each number once.
+pub(crate) fn distinct() -> Vec<u8> {
+    let vector = |name, dimension| value(name, FLOAT, &[Dimension::Named(dimension)]);
+    let unique = node("Unique", &["x"], &["y"], &[]);
+    model(&graph(&[unique], &[], &[vector("x", "n")], &[vector("y", "m")]))
+}
+
+/// `done = turns`, of shape `[n]`, after as many turns as the largest of them.
+pub(crate) fn patient() -> Vec<u8> {
+    let body = graph(
+        &[node("Identity", &["more"], &["again"], &[]), node("Identity", &["state"], &["next"], &[])],
+        &[],
+        &[
+            value("turn", INT64, &[]),
+            value("more", BOOL, &[]),
+            value("state", INT64, &[Dimension::Named("n")]),
+        ],
+        &[value("again", BOOL, &[]), value("next", INT64, &[Dimension::Named("n")])],
+    );
+    let most = node("ReduceMax", &["turns"], &["most"], &[number_attribute("keepdims", 0)]);
+    let repeat = node("Loop", &["most", "yes", "turns"], &["done"], &[graph_attribute("body", &body)]);
+    let vector = |name| value(name, INT64, &[Dimension::Named("n")]);
+    let constants = [scalar("yes", BOOL, &[1])];
+    model(&graph(&[most, repeat], &constants, &[vector("turns")], &[vector("done")]))
 }

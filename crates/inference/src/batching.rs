@@ -1,0 +1,97 @@
+//! Which calls may run together: those that bring rows of the same shape and want the same outputs.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    manifest,
+    queue::Together,
+    tensor::{Tensor, TensorSpec},
+    worker::Job,
+};
+
+/// Bytes of inputs that run together; what would exceed it runs by itself.
+const MAX_BATCH_BYTES: usize = 64 << 20;
+
+/// How the calls of one version run together.
+pub(crate) struct Batching {
+    /// Rows of a run at most; 1 where calls always run alone.
+    max_rows: usize,
+    /// How long the first call of a run waits for others.
+    window: Duration,
+    /// Whether a run showed that the model does not work by rows.
+    refused: AtomicBool,
+}
+
+impl Batching {
+    /// By the `[batching]` table. Where the model's specifications show that it does not work by rows, that is said
+    /// and its calls run alone.
+    pub(crate) fn new(
+        table: Option<&manifest::Batching>,
+        name: &str,
+        inputs: &[TensorSpec],
+        outputs: &[TensorSpec],
+    ) -> Self {
+        let alone = Self { max_rows: 1, window: Duration::ZERO, refused: AtomicBool::new(false) };
+        let Some(table) = table else { return alone };
+        let by_rows = |spec: &&TensorSpec| spec.shape.first() == Some(&-1);
+        let fixed = inputs.iter().chain(outputs).find(|spec| !by_rows(spec));
+        if inputs.is_empty() || fixed.is_some() {
+            let reason = fixed.map_or("an input", |spec| spec.name.as_str());
+            refuse(name, reason, "has no first dimension that may vary");
+            return alone;
+        }
+        Self { max_rows: table.max_rows, window: Duration::from_micros(table.max_delay_us), ..alone }
+    }
+
+    /// Rows of a run at most; none where calls run alone.
+    pub(crate) fn max_rows(&self) -> Option<usize> {
+        (self.max_rows > 1 && !self.refused.load(Ordering::Relaxed)).then_some(self.max_rows)
+    }
+
+    /// From now on calls run alone, since this output is not cut by rows.
+    pub(crate) fn refuse(&self, name: &str, output: &str) {
+        if !self.refused.swap(true, Ordering::Relaxed) {
+            refuse(name, output, "does not have the rows of the inputs");
+        }
+    }
+}
+
+fn refuse(model: &str, tensor: &str, reason: &str) {
+    tracing::warn!(model, tensor, reason, "calls of this model are not batched: it does not work by rows");
+}
+
+impl Together<Job> for Batching {
+    fn is_complete(&self, taken: &[Job]) -> bool {
+        let Some(max_rows) = self.max_rows() else { return true };
+        !taken.iter().all(|job| has_rows(&job.inputs)) || rows(taken) >= max_rows
+    }
+
+    fn fits(&self, taken: &[Job], candidate: &Job) -> bool {
+        let Some(first) = taken.first() else { return false };
+        let room = self.max_rows().unwrap_or(1).saturating_sub(rows(taken));
+        let size = |job: &Job| job.inputs.iter().map(|input| input.data().size()).sum::<usize>();
+        has_rows(&candidate.inputs)
+            && candidate.rows <= room
+            && candidate.outputs == first.outputs
+            && candidate.inputs.iter().map(Tensor::row_shape).eq(first.inputs.iter().map(Tensor::row_shape))
+            && taken.iter().map(size).sum::<usize>().saturating_add(size(candidate)) <= MAX_BATCH_BYTES
+    }
+
+    fn wait_until(&self, taken: &[Job]) -> Option<Instant> {
+        let first = taken.first()?;
+        (!self.window.is_zero()).then(|| (first.arrived() + self.window).min(first.deadline()))
+    }
+}
+
+fn rows(jobs: &[Job]) -> usize {
+    jobs.iter().map(|job| job.rows).sum()
+}
+
+/// Whether the inputs have a first dimension in common, and something in it.
+fn has_rows(inputs: &[Tensor]) -> bool {
+    let first = inputs.first().and_then(|input| input.shape().first().copied());
+    first.is_some_and(|rows| rows > 0 && inputs.iter().all(|input| input.shape().first() == Some(&rows)))
+}

@@ -1,0 +1,150 @@
+//! Sessions: loading a model, and running it.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    sync::Arc,
+    time::Instant,
+};
+
+use ort::{
+    error::ErrorCode,
+    session::{RunOptions, Session, SessionInputValue, builder::GraphOptimizationLevel},
+};
+
+use super::{
+    library::Library,
+    values::{self, Output},
+};
+use crate::{
+    engine::{Engine, Failure, Interrupt, Ran},
+    error::Error,
+    statistics::Stages,
+    tensor::{Tensor, TensorSpec},
+};
+
+impl Library {
+    /// Loads a model from a file, so that external data is looked for beside it. The reason names no path.
+    pub(crate) fn open(&self, model: &Path, intra_threads: usize) -> Result<OnnxSession, String> {
+        // The binding asserts on value types it does not know.
+        catch_unwind(AssertUnwindSafe(|| self.session(model, intra_threads)))
+            .unwrap_or_else(|_| Err("model.onnx uses a type of value that is not supported".to_owned()))
+    }
+
+    fn session(&self, model: &Path, intra_threads: usize) -> Result<OnnxSession, String> {
+        let session = self.build(model, intra_threads).map_err(|error| {
+            tracing::error!(model = %model.display(), %error, "a model could not be loaded");
+            load_reason(error.code()).to_owned()
+        })?;
+        let inputs = session.inputs().iter().map(values::input_spec).collect::<Result<_, _>>()?;
+        let outputs: Vec<Output> = values::outputs(session.outputs())?;
+        let specs = outputs.iter().map(|output| output.spec.clone()).collect();
+        let options = RunOptions::new().map_err(|_| "the runtime is out of memory".to_owned())?;
+        Ok(OnnxSession { session, options: Arc::new(Options(options)), inputs, outputs, specs })
+    }
+
+    fn build(&self, model: &Path, intra_threads: usize) -> ort::Result<Session> {
+        Session::builder(&self.environment)?
+            .with_optimization_level(GraphOptimizationLevel::All)?
+            .with_intra_threads(intra_threads)?
+            .with_inter_threads(1)?
+            // Threads that spin while they wait would take the cores from the web workers.
+            .with_intra_op_spinning(false)?
+            .with_inter_op_spinning(false)?
+            // A plan is kept per input shape and never given back, and callers choose the shapes.
+            .with_memory_pattern(false)?
+            .commit_from_file(model)
+    }
+}
+
+fn load_reason(code: ErrorCode) -> &'static str {
+    match code {
+        ErrorCode::InvalidProtobuf => "model.onnx is not a valid ONNX file",
+        ErrorCode::InvalidGraph => "model.onnx holds an invalid graph",
+        ErrorCode::NotImplemented => "model.onnx needs an operator that this runtime does not have",
+        ErrorCode::NoSuchFile => "model.onnx or its external data is missing",
+        _ => "ONNX Runtime refused model.onnx; the log says why",
+    }
+}
+
+/// One session, for one thread.
+pub(crate) struct OnnxSession {
+    session: Session,
+    options: Arc<Options>,
+    inputs: Vec<TensorSpec>,
+    outputs: Vec<Output>,
+    /// The outputs as the crate knows them.
+    specs: Vec<TensorSpec>,
+}
+
+struct Options(RunOptions);
+
+impl Interrupt for Options {
+    fn raise(&self) {
+        if let Err(error) = self.0.terminate() {
+            tracing::error!(%error, "a run could not be interrupted");
+        }
+    }
+
+    fn clear(&self) {
+        if let Err(error) = self.0.unterminate() {
+            tracing::error!(%error, "an interruption could not be taken back");
+        }
+    }
+}
+
+impl Engine for OnnxSession {
+    fn inputs(&self) -> &[TensorSpec] {
+        &self.inputs
+    }
+
+    fn outputs(&self) -> &[TensorSpec] {
+        &self.specs
+    }
+
+    fn run(&mut self, calls: &[&[Tensor]], wanted: &[usize]) -> Result<Ran, Failure> {
+        let begin = Instant::now();
+        let joined = join(calls, self.inputs.len())?;
+        let inputs = match calls {
+            [call] => call,
+            _ => joined.as_slice(),
+        };
+        let lend = |(input, spec): (_, &TensorSpec)| values::lend(input, &spec.name);
+        let lent: Vec<SessionInputValue<'_>> =
+            inputs.iter().zip(&self.inputs).map(lend).collect::<Result<_, _>>()?;
+        let handed = Instant::now();
+        let results = self
+            .session
+            .run_with_options(lent.as_slice(), &self.options.0)
+            .map_err(|error| values::failed(&error))?;
+        let ran = Instant::now();
+        let rows: Vec<usize> = match calls {
+            [_] => Vec::new(),
+            _ => calls.iter().map(|call| call.first().map_or(0, Tensor::rows)).collect(),
+        };
+        let mut outputs: Vec<Vec<Tensor>> = calls.iter().map(|_| Vec::with_capacity(wanted.len())).collect();
+        for output in wanted.iter().filter_map(|&place| self.outputs.get(place)) {
+            let result = results.get(&output.source).ok_or(Error::Runtime)?;
+            let parts = values::take(result, output, &rows)?;
+            outputs.iter_mut().zip(parts).for_each(|(call, part)| call.push(part));
+        }
+        let stages = Stages { input: handed - begin, infer: ran - handed, output: ran.elapsed() };
+        Ok(Ran { outputs, stages })
+    }
+
+    fn interrupt(&self) -> Arc<dyn Interrupt> {
+        Arc::clone(&self.options) as Arc<dyn Interrupt>
+    }
+}
+
+/// The inputs of several calls, one under the other; nothing for a single call, whose own are lent.
+fn join(calls: &[&[Tensor]], inputs: usize) -> Result<Vec<Tensor>, Error> {
+    if calls.len() < 2 {
+        return Ok(Vec::new());
+    }
+    let join = |place: usize| {
+        let parts: Option<Vec<&Tensor>> = calls.iter().map(|call| call.get(place)).collect();
+        Tensor::joined(&parts.ok_or(Error::Runtime)?).ok_or(Error::Runtime)
+    };
+    (0..inputs).map(join).collect()
+}
