@@ -17,6 +17,7 @@ mod integrity;
 mod labels;
 mod loading;
 mod manifest;
+mod memory;
 mod model;
 mod onnx;
 mod queue;
