@@ -97,10 +97,18 @@ def stores_of(pair):
     """The settings of a pair; the shared one on a database and a Redis number of its own."""
     if pair == "embedded":
         return {}
-    database, redis = os.environ.get("TEST_DATABASE_URL"), os.environ.get("TEST_REDIS_URL")
-    if not database or not redis:
-        raise SystemExit("bench: the shared pair needs throwaway stores: scripts/services run -- scripts/bench --pair shared")
+    return {"DATABASE_URL": database_of(), "REDIS_URL": f"{throwaway('TEST_REDIS_URL')}/{os.getpid() % 4000 + 1}"}
+
+
+def database_of():
+    """The address of a new, empty database."""
+    database = throwaway("TEST_DATABASE_URL")
     name = f"bench_{os.getpid()}_{time.monotonic_ns()}"
     subprocess.run(["psql", "-q", database, "-c", f"CREATE DATABASE {name}"], check=True)
-    parts = urllib.parse.urlsplit(database)
-    return {"DATABASE_URL": parts._replace(path="/" + name).geturl(), "REDIS_URL": f"{redis}/{os.getpid() % 4000 + 1}"}
+    return urllib.parse.urlsplit(database)._replace(path="/" + name).geturl()
+
+
+def throwaway(variable):
+    if variable not in os.environ:
+        raise SystemExit("bench: this needs throwaway stores: scripts/services run -- scripts/bench …")
+    return os.environ[variable]

@@ -5,6 +5,8 @@
 
 mod authenticate;
 mod figures;
+mod front;
+mod limit;
 mod load;
 
 use clap::Parser;
@@ -17,13 +19,19 @@ enum Command {
     Load(load::Options),
     /// What it costs to know a caller again, without HTTP.
     Authenticate(authenticate::Options),
+    /// The runtime in process: what nothing can be faster than.
+    Limit(limit::Options),
+    /// Servers of the same framework without the product; prints nothing.
+    Front(front::Options),
 }
 
-#[tokio::main(flavor = "current_thread")]
+#[actix_web::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let figures = match Command::parse() {
         Command::Load(options) => load::measure(options).await?,
         Command::Authenticate(options) => authenticate::measure(options).await?,
+        Command::Limit(options) => limit::measure(&options)?,
+        Command::Front(options) => return front::serve(options).await,
     };
     println!("{figures}");
     Ok(())
