@@ -56,6 +56,7 @@ mod settings;
 mod shutdown;
 mod signing_keys;
 mod step_up;
+mod tables;
 mod tensors;
 mod tensors_binary;
 mod tokens;

@@ -272,7 +272,14 @@ impl From<inference::Error> for ApiError {
             inference::Error::Unavailable(_) => Self::new(Code::ModelUnavailable, told),
             inference::Error::Overloaded => Self::new(Code::Overloaded, told),
             inference::Error::Deadline => Self::new(Code::DeadlineExceeded, told),
-            inference::Error::InvalidInput(_) | inference::Error::NotAnImageModel(_) => {
+            inference::Error::Invalid(problems) => {
+                let mut violations = Violations::new();
+                for problem in problems {
+                    violations.entry(problem.place).or_default().push(problem.message);
+                }
+                Self::violations(violations)
+            }
+            inference::Error::InvalidInput(_) | inference::Error::WrongInput(_) => {
                 Self::new(Code::InvalidInput, told)
             }
             inference::Error::InvalidImage(_) => Self::new(Code::InvalidImage, told),

@@ -2,7 +2,7 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     thread,
     time::Instant,
 };
@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     error::Error,
-    image::{Limits, Room, prepare},
+    image::{Limits, Room, prepare, write},
     manifest::ImageInput,
     model::Ticket,
     queue::{Alone, Queue},
@@ -31,10 +31,32 @@ pub(crate) struct Decoder {
 /// A picture that waits, as the file that it came as: pixels exist in the threads only.
 struct Picture {
     bytes: Bytes,
+    /// Its place in the batch.
+    place: usize,
+    batch: Arc<Batch>,
+    deadline: Instant,
+    reply: oneshot::Sender<Result<(), Error>>,
+}
+
+/// The pictures of one run, which become one tensor.
+struct Batch {
     input: Arc<ImageInput>,
     datatype: DataType,
-    deadline: Instant,
-    reply: oneshot::Sender<Result<TensorData, Error>>,
+    pictures: usize,
+    /// Made when the first picture is ready. Pictures are decoded and resized side by side; only the last step, which
+    /// writes each into its place, is one at a time.
+    values: Mutex<Option<TensorData>>,
+}
+
+impl Batch {
+    /// Does something with the values. A panic meanwhile costs the picture, and with it the batch.
+    fn with<T>(&self, act: impl FnOnce(&mut Option<TensorData>) -> T) -> T {
+        act(&mut self.values.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn zeros(&self) -> TensorData {
+        TensorData::zeros(self.datatype, self.pictures * self.input.elements())
+    }
 }
 
 impl Decoder {
@@ -61,26 +83,28 @@ impl Decoder {
         input: &Arc<ImageInput>,
         datatype: DataType,
         ticket: Ticket,
-    ) -> Result<Vec<TensorData>, Error> {
+    ) -> Result<TensorData, Error> {
         if self.queue.len() + images.len() > self.capacity {
             // Those that nobody waits for any more must not keep others out.
             self.queue.remove(|picture| !picture.is_wanted());
         }
+        let (input, pictures) = (Arc::clone(input), images.len());
+        let batch = Arc::new(Batch { input, datatype, pictures, values: Mutex::new(None) });
         let mut answers = Vec::with_capacity(images.len());
-        for bytes in images {
+        for (place, bytes) in images.iter().enumerate() {
             let (reply, answer) = oneshot::channel();
-            let (bytes, input, deadline) = (bytes.clone(), Arc::clone(input), ticket.deadline);
-            let picture = Picture { bytes, input, datatype, deadline, reply };
+            let (bytes, batch, deadline) = (bytes.clone(), Arc::clone(&batch), ticket.deadline);
+            let picture = Picture { bytes, place, batch, deadline, reply };
             if let Some(displaced) = self.queue.push(ticket.caller, ticket.priority, picture)? {
                 let _ = displaced.reply.send(Err(Error::Overloaded));
             }
             answers.push(answer);
         }
-        let mut prepared = Vec::with_capacity(images.len());
+        // The first that fails ends this, and those still waiting are not wanted any more.
         for answer in answers {
-            prepared.push(answer.await.unwrap_or(Err(Error::Runtime))?);
+            answer.await.unwrap_or(Err(Error::Runtime))?;
         }
-        Ok(prepared)
+        batch.with(Option::take).ok_or(Error::Runtime)
     }
 
     /// Checks what can be known of pictures without decoding them.
@@ -110,8 +134,13 @@ impl Picture {
         !self.reply.is_closed() && Instant::now() < self.deadline
     }
 
-    fn prepare(&self, limits: &Limits, room: &Room) -> Result<TensorData, Error> {
-        prepare(&self.bytes, &self.input, self.datatype, limits, room, || self.is_wanted())
+    fn prepare(&self, limits: &Limits, room: &Room) -> Result<(), Error> {
+        let batch = &self.batch;
+        let pixels = prepare(&self.bytes, &batch.input, limits, room, || self.is_wanted())?;
+        batch.with(|values| {
+            let values = values.get_or_insert_with(|| batch.zeros());
+            write(&pixels, &batch.input, values, self.place)
+        })
     }
 }
 

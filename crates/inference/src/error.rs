@@ -1,5 +1,7 @@
 //! What can go wrong, in the terms in which the caller has to answer for it.
 
+use crate::{model::Model, predict::Takes};
+
 /// Why a model gave no answer. The messages are meant for the person who called: they say what to change and
 /// never name a path; what only the operator may know is in the log.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,15 +27,33 @@ pub enum Error {
     /// The picture exceeds the limit on bytes, pixels or sides (413).
     #[error("{0}")]
     ImageTooLarge(String),
-    /// The model does not take pictures: its `model.toml` has no `[image]` or no `[classification]` (400).
-    #[error("the model {0} takes tensors, not pictures")]
-    NotAnImageModel(String),
+    /// Rows or texts break a rule of `model.toml`; says which and where (400).
+    #[error("some cells or texts are not valid")]
+    Invalid(Vec<Problem>),
+    /// The model takes something else than what was given: says what (400 or 415).
+    #[error("{0}")]
+    WrongInput(String),
     /// The model or the runtime failed. The cause is logged and deliberately not carried here (500).
     #[error("the model failed to run")]
     Runtime,
 }
 
+/// What is wrong with a cell or a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Where: `rows[3].age`, `texts[0]`.
+    pub place: String,
+    /// What must be different.
+    pub message: String,
+}
+
 impl Error {
+    /// For a call of [`Model::predict`] with something else than the model takes.
+    pub(crate) fn wrong_input(model: &Model, given: Takes) -> Self {
+        let takes = model.takes().map_or("tensors: use /v2", Takes::name);
+        Self::WrongInput(format!("the model {} takes {takes}, not {}", model.name(), given.name()))
+    }
+
     pub(crate) fn shutting_down() -> Self {
         Self::Unavailable("the server is shutting down".to_owned())
     }

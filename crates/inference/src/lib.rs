@@ -1,40 +1,42 @@
 //! What the model says: ONNX models from a repository on disk, pictures and tensors in, answers out.
 //!
 //! [`Registry::open`] loads every model it finds and never fails: a model that cannot be served stays listed
-//! with the reason. [`Registry::find`] gives a [`Model`]; [`Model::infer`] takes tensors, [`Model::classify`]
-//! pictures. Pictures are decoded and models run on threads of this crate's own, behind bounded queues, so that
+//! with the reason. [`Registry::find`] gives a [`Model`]; [`Model::infer`] takes tensors, [`Model::predict`]
+//! pictures, rows of named columns or texts. Pictures are decoded and models run on threads of this crate's own, behind bounded queues, so that
 //! a web worker never blocks; the futures need no particular runtime.
 //!
 //! This crate knows no users and no HTTP. Only the folder `onnx` names ONNX Runtime.
 
 mod batching;
-mod classify;
 mod decoding;
 mod engine;
 mod error;
 mod image;
 mod integrity;
-mod labels;
 mod loading;
 mod manifest;
-mod memory;
 mod model;
 mod onnx;
+mod predict;
 mod queue;
 mod registry;
 mod repository;
 mod settings;
 mod statistics;
 mod tensor;
+mod warm_up;
 mod worker;
 
-pub use error::Error;
-pub use labels::Prediction;
+pub use error::{Error, Problem};
 pub use manifest::{
-    Access, Activation, Batching, Classification, Color, Filter, ImageInput, Layout, Manifest, Resize,
-    Runtime, Serve,
+    Access, Activation, Batching, Classification, Color, Column, ColumnKind, Encoding, Filter, ImageInput,
+    Layout, Manifest, Regression, Resize, Runtime, Serve, TableInput, TextInput, WarmUp, WarmUpInput,
 };
-pub use model::{ClassifyResponse, InferRequest, InferResponse, Model, Ticket, Timing};
+pub use model::{InferRequest, InferResponse, Model, Ticket, Timing};
+pub use predict::{
+    Cell, Outcome, PredictInput, PredictResponse, Prediction, RowReader, Rows, Table, Takes, TextBatch,
+    Texts, Values,
+};
 pub use registry::{ModelStatus, Registry, State};
 pub use settings::Settings;
 pub use statistics::{BatchStatistics, Measure, Statistics};

@@ -4,20 +4,19 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use crate::{
     batching::Batching,
-    classify::Classifier,
     decoding::Decoder,
-    engine::{Engine, Failure},
+    engine::Engine,
     error::Error,
     integrity,
     manifest::{Access, Manifest},
-    memory,
     model::Model,
-    onnx::{Library, Options},
+    onnx::Library,
+    predict::Predictor,
     registry::{ModelStatus, State},
     repository::{MODEL_FILE, check_file, chosen, folders, names_version, read_manifest},
     settings::Settings,
     statistics::Recorder,
-    tensor::{Tensor, TensorData, TensorSpec},
+    warm_up,
     worker::Pool,
 };
 
@@ -121,22 +120,18 @@ impl Loader<'_> {
         let library = self.library.map_err(str::to_owned)?;
         let file = folder.join(version).join(MODEL_FILE);
         let threads = manifest.runtime.intra_threads.unwrap_or(self.settings.intra_threads).max(1);
-        let instances = manifest.runtime.instances.unwrap_or(self.settings.instances).max(1);
-        let pack_weights = manifest.runtime.pack_weights;
-        let options = Options { instances, intra_threads: threads, pack_weights };
-        let sessions = library.open(&file, &options)?;
-        let mut engines: Vec<Box<dyn Engine>> =
-            sessions.into_iter().map(|session| Box::new(session) as Box<dyn Engine>).collect();
-        let first = engines.first().ok_or("no session")?;
+        let first = library.open(&file, threads)?;
         let (inputs, outputs) = (first.inputs().to_vec(), first.outputs().to_vec());
-        let classifier = Classifier::new(manifest, &inputs, &outputs, folder)?;
+        let predictor = Predictor::new(manifest, &inputs, &outputs, folder)?;
+        let mut engines: Vec<Box<dyn Engine>> = vec![Box::new(first)];
+        for _ in 1..manifest.runtime.instances.unwrap_or(self.settings.instances) {
+            engines.push(Box::new(library.open(&file, threads)?));
+        }
         if manifest.runtime.warm_up {
-            engines.iter_mut().for_each(|engine| warm_up(name, engine.as_mut(), classifier.as_ref()));
+            warm_up::warm_up(name, &mut engines, manifest.warm_up.as_ref(), predictor.as_ref())?;
         }
         let batching = Batching::new(manifest.batching.as_ref(), name, &inputs, &outputs);
         let by_rows = inputs.iter().all(|spec| spec.shape.first() == Some(&-1));
-        // What loading took beside the sessions themselves.
-        memory::give_back();
         let recorder = Arc::new(Recorder::new());
         let pool = Pool::start(name, engines, self.settings.queue_capacity, batching, Arc::clone(&recorder))
             .map_err(|error| format!("the threads of the model did not start: {}", error.kind()))?;
@@ -147,7 +142,7 @@ impl Loader<'_> {
             manifest: Arc::clone(manifest),
             inputs,
             outputs,
-            classifier,
+            predictor,
             decoder: Arc::clone(self.decoder),
             pool,
             by_rows,
@@ -204,25 +199,4 @@ impl Entry {
         })?;
         chosen.model.as_ref().map(Arc::clone).map_err(|reason| unavailable(reason))
     }
-}
-
-/// A run on zeros, so that the first caller does not wait for what the runtime does only once. That it fails says
-/// nothing: zeros may be no valid input.
-fn warm_up(name: &str, engine: &mut dyn Engine, classifier: Option<&Classifier>) {
-    let inputs = match classifier {
-        Some(classifier) => classifier.sample().map(|sample| vec![sample.tensor]),
-        None => engine.inputs().iter().map(zeros).collect::<Result<Vec<_>, _>>(),
-    };
-    let outputs: Vec<usize> = (0..engine.outputs().len()).collect();
-    let run = |inputs: Vec<Tensor>| engine.run(&[&inputs], &outputs);
-    if let Err(failure) = inputs.map_err(Failure::from).and_then(run) {
-        tracing::debug!(model = name, ?failure, "the run on zeros failed");
-    }
-}
-
-fn zeros(spec: &TensorSpec) -> Result<Tensor, Error> {
-    let shape: Vec<usize> =
-        spec.shape.iter().map(|&dimension| usize::try_from(dimension).unwrap_or(1)).collect();
-    let data = TensorData::zeros(spec.datatype, shape.iter().product());
-    Tensor::new(shape, data)
 }

@@ -6,16 +6,14 @@ use std::{
 };
 
 use crate::{
-    classify::Classifier,
     decoding::Decoder,
     error::Error,
-    labels::Prediction,
     manifest::Manifest,
+    predict::{Input, PredictInput, PredictResponse, Predictor, Table, Takes, Texts},
     statistics::{Counted, Recorder, Statistics},
     tensor::{NamedTensor, Tensor, TensorSpec, check_inputs, check_outputs},
     worker::{Job, Pool},
 };
-use bytes::Bytes;
 
 /// Who waits, and until when.
 #[derive(Debug, Clone, Copy)]
@@ -48,15 +46,6 @@ pub struct InferResponse {
     pub timing: Timing,
 }
 
-/// The answer to [`Model::classify`].
-#[derive(Debug)]
-pub struct ClassifyResponse {
-    /// For each picture its likeliest classes, likeliest first.
-    pub results: Vec<Vec<Prediction>>,
-    /// Where the time went.
-    pub timing: Timing,
-}
-
 /// Where the time of a call went.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Timing {
@@ -76,7 +65,7 @@ pub struct Model {
     pub(crate) manifest: Arc<Manifest>,
     pub(crate) inputs: Vec<TensorSpec>,
     pub(crate) outputs: Vec<TensorSpec>,
-    pub(crate) classifier: Option<Classifier>,
+    pub(crate) predictor: Option<Predictor>,
     pub(crate) decoder: Arc<Decoder>,
     pub(crate) pool: Pool,
     /// Whether the first dimension of every input counts rows.
@@ -115,14 +104,35 @@ impl Model {
         &self.outputs
     }
 
-    /// Whether [`classify`](Self::classify) works.
-    pub fn takes_images(&self) -> bool {
-        self.classifier.is_some()
+    /// What [`predict`](Self::predict) takes; none where `model.toml` says nothing of it.
+    pub fn takes(&self) -> Option<Takes> {
+        self.predictor.as_ref().map(Predictor::takes)
+    }
+
+    /// Whether [`predict`](Self::predict) answers with labelled probabilities.
+    pub fn classifies(&self) -> bool {
+        self.predictor.as_ref().is_some_and(Predictor::classifies)
+    }
+
+    /// Reads rows, where the model takes them.
+    pub fn table(&self) -> Option<&Table> {
+        match &self.predictor.as_ref()?.input {
+            Input::Rows(table) => Some(table),
+            Input::Images(_) | Input::Texts(_) => None,
+        }
+    }
+
+    /// Checks texts, where the model takes them.
+    pub fn texts(&self) -> Option<&Texts> {
+        match &self.predictor.as_ref()?.input {
+            Input::Texts(texts) => Some(texts),
+            Input::Images(_) | Input::Rows(_) => None,
+        }
     }
 
     /// Names for the classes of an output, in the order of their numbers; none where `model.toml` gives none for it.
     pub fn labels(&self, output: &str) -> Option<&[String]> {
-        self.classifier.as_ref().and_then(|classifier| classifier.labels(output))
+        self.predictor.as_ref().and_then(|predictor| predictor.labels(output))
     }
 
     /// Requests that wait for a session now.
@@ -173,17 +183,16 @@ impl Model {
         answer
     }
 
-    /// Classifies pictures (JPEG, PNG, GIF, BMP or WebP) by the `[image]` and `[classification]` tables of
-    /// `model.toml`; [`Error::NotAnImageModel`] where it has none. `top_k` is at least 1; more than there are
-    /// classes gives all of them.
-    pub async fn classify(
+    /// Predicts from pictures, rows or texts as `model.toml` says; [`Error::WrongInput`] where the model takes something
+    /// else. `top_k` is at least 1 and only for models with `[classification]`; more than there are classes gives all.
+    pub async fn predict(
         &self,
-        images: Vec<Bytes>,
+        input: PredictInput,
         top_k: Option<usize>,
         ticket: Ticket,
-    ) -> Result<ClassifyResponse, Error> {
-        let classifier = self.classifier.as_ref().ok_or_else(|| Error::NotAnImageModel(self.name.clone()))?;
-        classifier.classify(self, images, top_k, ticket).await
+    ) -> Result<PredictResponse, Error> {
+        let predictor = self.predictor.as_ref().ok_or_else(|| Error::wrong_input(self, input.kind()))?;
+        predictor.predict(self, input, top_k, ticket).await
     }
 }
 

@@ -1,4 +1,4 @@
-//! Pictures to predict: the body itself, or the `file` parts of a form.
+//! What to predict from: pictures, which are the body itself or the `file` parts of a form, or JSON.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -21,31 +21,41 @@ pub struct Picture {
     pub bytes: Bytes,
 }
 
-/// All pictures of a request, at least one.
-pub struct Images(pub Vec<Picture>);
+/// What a request has to predict from.
+pub enum PredictBody {
+    /// All its pictures, at least one.
+    Images(Vec<Picture>),
+    /// JSON, unread: what it must hold depends on the model.
+    Json(Bytes),
+}
 
 /// Longest file name kept, in characters.
 const MAX_FILENAME: usize = 255;
 
-impl FromRequest for Images {
+impl FromRequest for PredictBody {
     type Error = ApiError;
     type Future = Pin<Box<dyn Future<Output = Result<Self>>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let (request, payload) = (request.clone(), payload.take());
+        let (request, mut payload) = (request.clone(), payload.take());
         Box::pin(async move {
             let app = App::of(&request)?;
             match request.content_type().to_ascii_lowercase().as_str() {
-                "multipart/form-data" => read_form(&app, &request, payload).await,
+                "application/json" => {
+                    let limit = app.settings.sizes.max_content_length;
+                    body::read(&request, &mut payload, limit, body::body_time(&app)).await.map(Self::Json)
+                }
+                "multipart/form-data" => read_form(&app, &request, payload).await.map(Self::Images),
                 kind if kind.starts_with("image/")
                     || kind == "application/octet-stream"
                     || kind.is_empty() =>
                 {
-                    read_single(&app, &request, payload, kind).await
+                    read_single(&app, &request, payload, kind).await.map(Self::Images)
                 }
                 _ => Err(ApiError::new(
                     Code::UnsupportedMediaType,
-                    "Send the picture as the body with an image/… Content-Type, or as multipart/form-data with a part named file.",
+                    "Send a picture as the body with an image/… Content-Type or as multipart/form-data with a part named file, \
+                     or rows or texts as application/json.",
                 )),
             }
         })
@@ -57,14 +67,14 @@ async fn read_single(
     request: &HttpRequest,
     mut payload: Payload,
     kind: &str,
-) -> Result<Images> {
+) -> Result<Vec<Picture>> {
     let limit = app.settings.sizes.image_bytes();
     let bytes = body::read(request, &mut payload, limit, body::body_time(app)).await?;
     let picture = checked(Picture { filename: None, bytes }, kind)?;
-    Ok(Images(vec![picture]))
+    Ok(vec![picture])
 }
 
-async fn read_form(app: &Data<App>, request: &HttpRequest, payload: Payload) -> Result<Images> {
+async fn read_form(app: &Data<App>, request: &HttpRequest, payload: Payload) -> Result<Vec<Picture>> {
     let form = Multipart::new(request.headers(), payload);
     match tokio::time::timeout(body::body_time(app), read_parts(app, form)).await {
         Ok(images) => images,
@@ -72,7 +82,7 @@ async fn read_form(app: &Data<App>, request: &HttpRequest, payload: Payload) -> 
     }
 }
 
-async fn read_parts(app: &Data<App>, mut form: Multipart) -> Result<Images> {
+async fn read_parts(app: &Data<App>, mut form: Multipart) -> Result<Vec<Picture>> {
     let sizes = &app.settings.sizes;
     let mut pictures = Vec::new();
     let mut room = sizes.max_content_length;
@@ -107,7 +117,7 @@ async fn read_parts(app: &Data<App>, mut form: Multipart) -> Result<Images> {
     if pictures.is_empty() {
         return Err(ApiError::new(Code::InvalidImage, "No file selected: the form has no part named file."));
     }
-    Ok(Images(pictures))
+    Ok(pictures)
 }
 
 fn broken(error: MultipartError) -> ApiError {

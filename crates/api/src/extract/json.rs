@@ -63,7 +63,7 @@ fn escapes_nul(bytes: &[u8]) -> bool {
 }
 
 /// The reader's own words name the member and the place; the values, which may be secrets, stay out.
-fn unreadable(error: &serde_json::Error) -> ApiError {
+pub(super) fn unreadable(error: &serde_json::Error) -> ApiError {
     let place = format!("line {}, column {}", error.line(), error.column());
     let detail = match error.classify() {
         serde_json::error::Category::Eof => "The JSON body ends too early".to_owned(),

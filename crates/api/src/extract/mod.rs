@@ -5,9 +5,11 @@ mod form;
 mod images;
 mod json;
 mod parameters;
+mod rows;
 
 pub use body::InferBody;
 pub use form::Form;
-pub use images::Images;
+pub use images::PredictBody;
 pub use json::Json;
 pub use parameters::{Id, KeyId, ModelVersion, Name, PageParameters, Parameters, RoleName, page};
+pub use rows::{read_rows, read_texts};

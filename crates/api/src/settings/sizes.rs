@@ -13,7 +13,7 @@ pub struct SizeSettings {
     /// Any /api/v1 body, in bytes.
     #[arg(long = "MAX_CONTENT_LENGTH", default_value_t = 16_777_216)]
     pub max_content_length: usize,
-    /// A JSON body of /api/v1, in bytes.
+    /// A JSON body of /api/v1, in bytes; rows and texts to predict from may be as large as any body.
     #[arg(long = "MAX_JSON_LENGTH", default_value_t = 1_048_576)]
     pub max_json_length: usize,
     /// A /v2 inference body, in MiB.
@@ -25,6 +25,9 @@ pub struct SizeSettings {
     /// Images in one request.
     #[arg(long = "MAX_IMAGES_PER_REQUEST", default_value_t = 16)]
     pub max_images_per_request: usize,
+    /// Rows or texts in one request.
+    #[arg(long = "MAX_ROWS_PER_REQUEST", default_value_t = 1000)]
+    pub max_rows_per_request: usize,
     /// Seconds that a body may take to arrive.
     #[arg(long = "BODY_TIMEOUT_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub body_timeout_seconds: u64,

@@ -9,6 +9,7 @@ pub mod me;
 pub mod models;
 pub mod notices;
 pub mod personal_data;
+pub mod predictions;
 pub mod second_factors;
 pub mod second_step;
 pub mod sessions;

@@ -1,16 +1,17 @@
-//! Models that the caller may use, and predictions from pictures.
+//! Models that the caller may use, and predictions of them.
 
-use actix_web::web;
+use actix_web::{HttpResponse, web};
+use inference::{Column, Takes};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::lists::List;
+use super::predictions::{Asked, PictureBytes, PictureForm, Predictions, RowsOrTexts};
 use crate::app::App;
 use crate::error::{ApiError, Result};
-use crate::extract::{Images, Name, Parameters};
+use crate::extract::{Name, Parameters, PredictBody};
 use crate::guard::Caller;
 use crate::guard::permission::{ModelsInfer, ModelsRead};
-use crate::metering::Work;
 
 /// A model in a list.
 #[derive(Debug, Serialize, ToSchema)]
@@ -38,6 +39,12 @@ pub struct ModelDetails {
     description: String,
     /// Whether `predict` takes pictures.
     takes_images: bool,
+    /// What `predict` takes: `images`, `rows` or `texts`; absent where it takes nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    takes: Option<&'static str>,
+    /// The columns of its rows.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    columns: Vec<ColumnView>,
     inputs: Vec<TensorView>,
     outputs: Vec<TensorView>,
 }
@@ -51,30 +58,27 @@ pub struct TensorView {
     shape: Vec<i64>,
 }
 
-/// What the model says of the pictures, in the order in which they came.
+/// A column of the rows that a model takes.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Predictions {
-    model_name: String,
-    model_version: String,
-    results: Vec<PictureResult>,
-}
-
-/// What the model says of one picture.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct PictureResult {
-    /// The name that the form gave it.
+pub struct ColumnView {
+    name: String,
+    /// `number`, `integer`, `boolean`, `text` or `category`.
+    r#type: &'static str,
+    /// Whether each row must have it.
+    required: bool,
+    /// What a row without it gets.
     #[serde(skip_serializing_if = "Option::is_none")]
-    filename: Option<String>,
-    /// Most probable first.
-    predictions: Vec<Prediction>,
-}
-
-/// One class.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Prediction {
-    label: String,
-    index: usize,
-    probability: f32,
+    #[schema(value_type = Option<serde_json::Value>)]
+    default: Option<toml::Value>,
+    /// The least number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    min: Option<f64>,
+    /// The largest number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max: Option<f64>,
+    /// What a category may be.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    values: Vec<String>,
 }
 
 /// Which version, and how many classes.
@@ -111,9 +115,17 @@ impl From<&inference::TensorSpec> for TensorView {
     }
 }
 
-impl From<inference::Prediction> for Prediction {
-    fn from(prediction: inference::Prediction) -> Self {
-        Self { label: prediction.label, index: prediction.index, probability: prediction.probability }
+impl From<&Column> for ColumnView {
+    fn from(column: &Column) -> Self {
+        Self {
+            name: column.name.clone(),
+            r#type: column.kind.name(),
+            required: column.is_required(),
+            default: column.default.clone(),
+            min: column.min,
+            max: column.max,
+            values: column.values.clone(),
+        }
     }
 }
 
@@ -138,64 +150,42 @@ pub async fn show(
         version: model.version().into(),
         versions: model.versions().to_vec(),
         description: model.manifest().description.clone(),
-        takes_images: model.takes_images(),
+        takes_images: model.takes() == Some(Takes::Images),
+        takes: model.takes().map(Takes::name),
+        columns: model.manifest().table.iter().flat_map(|table| &table.columns).map(Into::into).collect(),
         inputs: model.inputs().iter().map(Into::into).collect(),
         outputs: model.outputs().iter().map(Into::into).collect(),
     }))
 }
 
-/// Classify pictures: one as the body, or several as parts named `file` of a form.
+/// Predict from pictures (one as the body, or several as parts named `file` of a form), from rows of named columns, or
+/// from texts; which of them, the model's `takes` says.
 #[utoipa::path(post, path = "/api/v1/models/{name}/predict", tag = "models",
     params(("name" = String, Path), PredictParameters),
     request_body(content(
         (PictureBytes = "image/png"), (PictureBytes = "image/jpeg"), (PictureBytes = "image/gif"), (PictureBytes = "image/bmp"),
-        (PictureBytes = "image/webp"), (PictureBytes = "application/octet-stream"), (PictureForm = "multipart/form-data"))),
+        (PictureBytes = "image/webp"), (PictureBytes = "application/octet-stream"), (PictureForm = "multipart/form-data"),
+        (RowsOrTexts = "application/json"))),
     responses((status = 200, body = Predictions), (status = 404, description = "No such model for the caller"),
-              (status = 413, description = "A picture is too large"), (status = 415, description = "Not a picture or a form"),
+              (status = 413, description = "A picture is too large, or there are too many pictures, rows or texts"),
+              (status = 415, description = "Not what the model takes: a picture, a form or JSON"),
               (status = 504, description = "The deadline has passed")))]
 pub async fn predict(
     caller: Caller<ModelsInfer>,
     app: web::Data<App>,
     name: Name,
     parameters: Parameters<PredictParameters>,
-    images: Images,
-) -> Result<web::Json<Predictions>> {
+    body: PredictBody,
+) -> Result<HttpResponse> {
     let PredictParameters { version, top_k } = parameters.0;
     if top_k.is_some_and(|top_k| !(1..=MAX_TOP_K).contains(&top_k)) {
         return Err(ApiError::field("top_k", format!("use 1 to {MAX_TOP_K}")));
     }
     let model = app.model_for(&caller.principal, &name.0, version.as_deref())?;
-    let (filenames, pictures): (Vec<_>, Vec<_>) =
-        images.0.into_iter().map(|picture| (picture.filename, picture.bytes)).unzip();
-    let work = Work::pictures(&pictures);
     let ticket = app.ticket(&caller.principal, caller.arrived);
-    let answer = App::in_time(ticket.deadline, model.classify(pictures, top_k, ticket)).await;
-    let answer =
-        app.metering.settle((&caller.principal, caller.origin.address), &model, work, answer, |answer| {
-            answer.timing
-        })?;
-    let results = filenames.into_iter().zip(answer.results).map(|(filename, predictions)| PictureResult {
-        filename,
-        predictions: predictions.into_iter().map(Into::into).collect(),
-    });
-    Ok(web::Json(Predictions {
-        model_name: model.name().into(),
-        model_version: model.version().into(),
-        results: results.collect(),
-    }))
-}
-
-/// A picture, as a file holds it.
-#[derive(ToSchema)]
-#[schema(value_type = String, format = Binary)]
-#[expect(dead_code, reason = "documentation only: the body is read as it streams in")]
-pub struct PictureBytes(Vec<u8>);
-
-/// A form with one or more pictures.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "documentation only: the form is read as it streams in")]
-pub struct PictureForm {
-    /// The pictures; the part may occur several times.
-    #[schema(value_type = Vec<String>, content_media_type = "application/octet-stream")]
-    file: Vec<Vec<u8>>,
+    let asked = Asked::read(&app, &model, body, ticket.deadline).await?;
+    let answer = App::in_time(ticket.deadline, model.predict(asked.input, top_k, ticket)).await;
+    let who = (&*caller.principal, caller.origin.address);
+    let answer = app.metering.settle(who, &model, asked.work, answer, |answer| answer.timing)?;
+    Predictions::of(&model, asked.filenames, answer.results).write(&app, ticket.deadline).await
 }

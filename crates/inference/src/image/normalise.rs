@@ -12,45 +12,55 @@ use crate::{
 /// Types of an input that pictures can be turned into.
 pub(crate) const IMAGE_DATATYPES: [DataType; 3] = [DataType::Fp32, DataType::Fp16, DataType::Uint8];
 
-pub(super) fn normalise(
+/// Writes a picture into its place among the values of a batch.
+pub(crate) fn write(
     pixels: &Pixels,
     input: &ImageInput,
-    datatype: DataType,
-) -> Result<TensorData, Error> {
-    match datatype {
-        DataType::Fp32 => Ok(TensorData::Fp32(arrange(pixels, input, |value| value))),
-        DataType::Fp16 => Ok(TensorData::Fp16(arrange(pixels, input, f16::from_f32))),
+    values: &mut TensorData,
+    place: usize,
+) -> Result<(), Error> {
+    match values {
+        TensorData::Fp32(values) => arrange(pixels, input, slot(values, input, place)?, |value| value),
+        TensorData::Fp16(values) => arrange(pixels, input, slot(values, input, place)?, f16::from_f32),
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "the cast saturates, as meant"
         )]
-        DataType::Uint8 => Ok(TensorData::Uint8(arrange(pixels, input, |value| value.round() as u8))),
+        TensorData::Uint8(values) => {
+            arrange(pixels, input, slot(values, input, place)?, |value| value.round() as u8);
+        }
         other => {
-            Err(Error::InvalidInput(format!("pictures cannot be given to an input of datatype {other}")))
+            let datatype = other.datatype();
+            let message = format!("pictures cannot be given to an input of datatype {datatype}");
+            return Err(Error::InvalidInput(message));
         }
     }
+    Ok(())
+}
+
+/// The elements of one picture.
+fn slot<'a, T>(values: &'a mut [T], input: &ImageInput, place: usize) -> Result<&'a mut [T], Error> {
+    values.chunks_exact_mut(input.elements()).nth(place).ok_or(Error::Runtime)
 }
 
 /// Looks every value up in its channel's table and puts it where the layout wants it.
-fn arrange<T: Copy>(pixels: &Pixels, input: &ImageInput, convert: impl Fn(f32) -> T) -> Vec<T> {
+fn arrange<T: Copy>(pixels: &Pixels, input: &ImageInput, values: &mut [T], convert: impl Fn(f32) -> T) {
     let count = pixels.channels;
-    let tables: Vec<[T; 256]> = (0..count).map(|channel| table(input, channel, &convert)).collect();
     let source = |channel: usize| if input.color == Color::Bgr { count - 1 - channel } else { channel };
-    let rows = pixels.values.chunks_exact(count);
-    match input.layout {
-        Layout::Nchw => (0..count)
-            .flat_map(|channel| {
-                let table = &tables[channel];
-                rows.clone().map(move |pixel| table[usize::from(pixel[source(channel)])])
-            })
-            .collect(),
-        Layout::Nhwc | Layout::Flat => rows
-            .flat_map(|pixel| {
-                let tables = &tables;
-                (0..count).map(move |channel| tables[channel][usize::from(pixel[source(channel)])])
-            })
-            .collect(),
+    for channel in 0..count {
+        let table = table(input, channel, &convert);
+        let levels = pixels.values.iter().skip(source(channel)).step_by(count);
+        match input.layout {
+            Layout::Nchw => {
+                let plane = values.iter_mut().skip(channel * pixels.values.len() / count);
+                plane.zip(levels).for_each(|(value, &level)| *value = table[usize::from(level)]);
+            }
+            Layout::Nhwc | Layout::Flat => {
+                let places = values.iter_mut().skip(channel).step_by(count);
+                places.zip(levels).for_each(|(value, &level)| *value = table[usize::from(level)]);
+            }
+        }
     }
 }
 
@@ -77,10 +87,11 @@ mod tests {
         let text = format!("[image]\ninput = \"x\"\nwidth = 2\nheight = 1\nscale = 1.0\n{more}");
         let input = Manifest::parse(&text).unwrap().image.unwrap();
         let pixels = Pixels { width: 2, height: 1, channels: 3, values: vec![1, 2, 3, 4, 5, 6] };
-        match normalise(&pixels, &input, DataType::Fp32) {
-            Ok(TensorData::Fp32(values)) => values,
-            other => unreachable!("{other:?}"),
-        }
+        let mut values = TensorData::Fp32(vec![f32::NAN; 12]);
+        write(&pixels, &input, &mut values, 1).unwrap();
+        let TensorData::Fp32(values) = values else { unreachable!() };
+        assert!(values[..6].iter().all(|value| value.is_nan()), "another picture's place");
+        values[6..].to_vec()
     }
 
     #[test]
@@ -102,9 +113,13 @@ mod tests {
         let text = "[image]\ninput = \"x\"\nwidth = 1\nheight = 1\ncolor = \"gray\"\nscale = 2.0";
         let input = Manifest::parse(text).unwrap().image.unwrap();
         let pixels = Pixels { width: 1, height: 1, channels: 1, values: vec![200] };
-        assert_eq!(normalise(&pixels, &input, DataType::Uint8).unwrap(), TensorData::Uint8(vec![255]));
-        let halves = TensorData::Fp16(vec![f16::from_f32(400.0)]);
-        assert_eq!(normalise(&pixels, &input, DataType::Fp16).unwrap(), halves);
-        assert!(normalise(&pixels, &input, DataType::Int64).is_err());
+        let mut bytes = TensorData::Uint8(vec![0]);
+        write(&pixels, &input, &mut bytes, 0).unwrap();
+        assert_eq!(bytes, TensorData::Uint8(vec![255]));
+        let mut halves = TensorData::zeros(DataType::Fp16, 1);
+        write(&pixels, &input, &mut halves, 0).unwrap();
+        assert_eq!(halves, TensorData::Fp16(vec![f16::from_f32(400.0)]));
+        assert!(write(&pixels, &input, &mut halves, 1).is_err(), "there is one place only");
+        assert!(write(&pixels, &input, &mut TensorData::Int64(vec![0]), 0).is_err());
     }
 }

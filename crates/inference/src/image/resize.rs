@@ -14,13 +14,17 @@ use crate::{
 
 pub(super) fn resize(pixels: Pixels, input: &ImageInput) -> Result<Pixels, Error> {
     let (width, height) = (input.width, input.height);
-    if (pixels.width, pixels.height) == (width, height) {
+    if (pixels.width, pixels.height) == (width, height) && input.resize != Resize::ShorterSide {
         return Ok(pixels);
     }
     let options = ResizeOptions::new().resize_alg(algorithm(input.filter)).use_alpha(false);
     match input.resize {
         Resize::Stretch => scale(&pixels, width, height, &options),
         Resize::Crop => scale(&pixels, width, height, &options.fit_into_destination(None)),
+        Resize::ShorterSide => {
+            let [left, top, crop_width, crop_height] = centre(&pixels, input);
+            scale(&pixels, width, height, &options.crop(left, top, crop_width, crop_height))
+        }
         Resize::Pad => {
             let (inner_width, inner_height) = contained(&pixels, width, height);
             let inner = scale(&pixels, inner_width, inner_height, &options)?;
@@ -51,6 +55,24 @@ fn scale(pixels: &Pixels, width: u32, height: u32, options: &ResizeOptions) -> R
 fn failed(error: impl std::fmt::Display) -> Error {
     tracing::error!(%error, "a picture could not be resized");
     Error::Runtime
+}
+
+/// The part of the picture, in its own pixels, that is the centre of it once its shorter side has its length: left, top,
+/// width, height. The longer side is rounded down and the centre to even numbers, as training pipelines do it.
+fn centre(pixels: &Pixels, input: &ImageInput) -> [f64; 4] {
+    let shorter = u64::from(input.shorter_side.unwrap_or(input.width.max(input.height)));
+    let (from_width, from_height) = (u64::from(pixels.width), u64::from(pixels.height));
+    let least = from_width.min(from_height);
+    let axis = |from: u64, part: u32| {
+        #[expect(clippy::cast_precision_loss, reason = "sides have far fewer than 52 bits")]
+        let [from, whole] = [from, shorter * from / least].map(|side| side as f64);
+        let before = ((whole - f64::from(part)) / 2.0).round_ties_even();
+        let pixel = from / whole;
+        (before * pixel, f64::from(part) * pixel)
+    };
+    let (left, width) = axis(from_width, input.width);
+    let (top, height) = axis(from_height, input.height);
+    [left, top, width.min(f64::from(pixels.width) - left), height.min(f64::from(pixels.height) - top)]
 }
 
 /// The largest size of the picture's proportions that fits in.
@@ -110,6 +132,19 @@ mod tests {
     }
 
     #[test]
+    fn the_shorter_side_gets_its_length_and_the_centre_is_cut_out() {
+        let row: Vec<u8> = (0..8).map(|x| 10 * x).collect();
+        let picture = gray(8, 4, &row.repeat(4));
+        // 8 x 4 becomes 4 x 2, of which the middle 2 x 2 are the pixels 2 to 5.
+        let cut =
+            resize(picture.clone(), &input(2, 2, "resize = \"shorter-side\"\nfilter = \"box\"")).unwrap();
+        assert_eq!(cut.values, [25, 45, 25, 45]);
+        // 8 x 4 stays, of which the middle 2 x 2 are the pixels 3 and 4.
+        let more = "resize = \"shorter-side\"\nshorter_side = 4";
+        assert_eq!(resize(picture, &input(2, 2, more)).unwrap().values, [30, 40, 30, 40]);
+    }
+
+    #[test]
     fn padding_keeps_the_whole_and_fills_the_rest() {
         let picture = gray(2, 1, &[200, 100]);
         let padded = resize(picture, &input(2, 3, "resize = \"pad\"\nbackground = 7")).unwrap();
@@ -119,7 +154,7 @@ mod tests {
     #[test]
     fn extreme_proportions_keep_at_least_one_pixel() {
         let picture = gray(1000, 1, &[9; 1000]);
-        for way in ["pad", "crop", "stretch"] {
+        for way in ["pad", "crop", "stretch", "shorter-side"] {
             let small = resize(picture.clone(), &input(8, 8, &format!("resize = \"{way}\""))).unwrap();
             assert_eq!(small.values.len(), 64);
         }

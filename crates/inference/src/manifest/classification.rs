@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 /// The `[classification]` table: from an output to labelled probabilities.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Classification {
     /// Name of the output, of shape `[batch, classes]`.
@@ -17,6 +17,9 @@ pub struct Classification {
     /// Predictions in an answer when the caller does not say, at least 1; default 5.
     #[serde(default = "five")]
     pub top_k: usize,
+    /// Predictions of a lower probability are left out, 0 to 1; default 0: none is.
+    #[serde(default)]
+    pub threshold: f32,
 }
 
 fn five() -> usize {
@@ -41,6 +44,17 @@ impl Classification {
         if self.top_k == 0 {
             return Err("[classification] top_k must be at least 1".to_owned());
         }
+        if !(0.0..=1.0).contains(&self.threshold) {
+            return Err("[classification] threshold must be 0 to 1".to_owned());
+        }
         Ok(())
     }
+}
+
+/// The `[regression]` table: an output whose numbers are the answer as they are.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Regression {
+    /// Name of the output; its first dimension is the batch.
+    pub output: String,
 }

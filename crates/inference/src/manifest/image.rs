@@ -24,6 +24,10 @@ pub struct ImageInput {
     /// What happens to a picture of other proportions; default `stretch`.
     #[serde(default)]
     pub resize: Resize,
+    /// Length in pixels to which `shorter-side` brings a picture's shorter side, at least the larger of width and
+    /// height; default that.
+    #[serde(default)]
+    pub shorter_side: Option<u32>,
     /// How pixels are interpolated; default `bilinear`.
     #[serde(default)]
     pub filter: Filter,
@@ -86,7 +90,7 @@ pub enum Layout {
 
 /// How a picture is brought to the input's size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Resize {
     /// Proportions are not kept.
     #[default]
@@ -95,6 +99,8 @@ pub enum Resize {
     Crop,
     /// Proportions are kept, the rest is filled with the background.
     Pad,
+    /// Proportions are kept, the shorter side gets its length, then width × height are cut out of the centre.
+    ShorterSide,
 }
 
 /// Interpolation.
@@ -115,10 +121,24 @@ pub enum Filter {
 }
 
 impl ImageInput {
+    /// Elements of one picture in the tensor.
+    pub(crate) fn elements(&self) -> usize {
+        self.width as usize * self.height as usize * self.color.channels()
+    }
+
     pub(super) fn check(&self) -> Result<(), String> {
         for (key, side) in [("width", self.width), ("height", self.height)] {
             if !(1..=MAX_INPUT_SIDE).contains(&side) {
                 return Err(format!("[image] {key} must be 1 to {MAX_INPUT_SIDE}"));
+            }
+        }
+        if let Some(side) = self.shorter_side {
+            let least = self.width.max(self.height);
+            if self.resize != Resize::ShorterSide {
+                return Err("[image] shorter_side needs resize = \"shorter-side\"".to_owned());
+            }
+            if !(least..=MAX_INPUT_SIDE).contains(&side) {
+                return Err(format!("[image] shorter_side must be {least} to {MAX_INPUT_SIDE}"));
             }
         }
         let channels = self.color.channels();

@@ -5,17 +5,23 @@ mod batching;
 mod classification;
 mod image;
 mod runtime;
+mod table;
+mod text;
 mod versions;
+mod warm_up;
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
 pub use batching::Batching;
-pub use classification::{Activation, Classification};
+pub use classification::{Activation, Classification, Regression};
 pub use image::{Color, Filter, ImageInput, Layout, Resize};
 pub use runtime::Runtime;
+pub use table::{Column, ColumnKind, Encoding, TableInput};
+pub use text::TextInput;
 pub use versions::{Serve, Versions};
+pub use warm_up::{WarmUp, WarmUpInput};
 
 /// Who may use a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -42,14 +48,22 @@ pub struct Manifest {
     pub versions: Versions,
     /// How a picture becomes the input; absent where the model takes no pictures.
     pub image: Option<ImageInput>,
+    /// How rows of named columns become the inputs; absent where the model takes no rows.
+    pub table: Option<TableInput>,
+    /// Which input takes texts; absent where the model takes none.
+    pub text: Option<TextInput>,
     /// How an output becomes labelled probabilities.
     pub classification: Option<Classification>,
+    /// Which output is answered as numbers, instead of `[classification]`.
+    pub regression: Option<Regression>,
     /// SHA-256, in hexadecimal, of files in the model's folder, such as `"1/model.onnx"`.
     pub checksums: BTreeMap<String, String>,
     /// How many sessions and threads it gets.
     pub runtime: Runtime,
     /// How calls run together; absent where each runs alone.
     pub batching: Option<Batching>,
+    /// What the first runs are made on.
+    pub warm_up: Option<WarmUp>,
 }
 
 impl Manifest {
@@ -62,8 +76,18 @@ impl Manifest {
 
     fn check(&self) -> Result<(), String> {
         self.image.iter().try_for_each(ImageInput::check)?;
+        self.table.iter().try_for_each(TableInput::check)?;
+        self.text.iter().try_for_each(TextInput::check)?;
         self.classification.iter().try_for_each(Classification::check)?;
         self.batching.iter().try_for_each(Batching::check)?;
+        self.warm_up.iter().try_for_each(WarmUp::check)?;
+        let inputs = [self.image.is_some(), self.table.is_some(), self.text.is_some()];
+        if inputs.into_iter().filter(|&there| there).count() > 1 {
+            return Err("a model takes one of [image], [table] and [text]".to_owned());
+        }
+        if self.classification.is_some() && self.regression.is_some() {
+            return Err("a model answers by one of [classification] and [regression]".to_owned());
+        }
         self.runtime.check()
     }
 }

@@ -1,10 +1,7 @@
 //! ONNX Runtime: the only folder that names it.
 
-mod initializers;
 mod library;
 mod session;
 mod values;
-mod weights;
 
 pub(crate) use library::Library;
-pub(crate) use session::Options;

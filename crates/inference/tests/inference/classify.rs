@@ -4,11 +4,11 @@ use std::io::Cursor;
 
 use bytes::Bytes;
 use image::{GrayImage, ImageFormat};
-use inference::{Error, Model, Registry};
+use inference::{Cell, Error, Model, Outcome, PredictInput, Prediction, Registry, Takes};
 
 use crate::{
     fixture::{Repository, ticket},
-    onnx_file::{Dimension, FLOAT, identity, softmax},
+    onnx_file::{Dimension, FLOAT, identity, pipeline, softmax},
 };
 
 const TOML: &str = "
@@ -47,14 +47,26 @@ fn bright(quarter: u32) -> Bytes {
     Bytes::from(file.into_inner())
 }
 
+async fn classify(
+    model: &Model,
+    images: Vec<Bytes>,
+    top_k: Option<usize>,
+) -> Result<Vec<Vec<Prediction>>, Error> {
+    let response = model.predict(PredictInput::Images(images), top_k, ticket()).await?;
+    let classes = |outcome| match outcome {
+        Outcome::Classes(classes) => classes,
+        Outcome::Values(values) => panic!("{values:?}"),
+    };
+    Ok(response.results.into_iter().map(classes).collect())
+}
+
 async fn brightest(model: &Model, images: Vec<Bytes>) -> Vec<String> {
-    let response = model.classify(images, None, ticket()).await.unwrap();
-    let first = |predictions: Vec<inference::Prediction>| {
+    let first = |predictions: Vec<Prediction>| {
         assert_eq!(predictions.len(), 2);
         assert!(predictions[0].probability > 0.99);
         predictions[0].label.clone()
     };
-    response.results.into_iter().map(first).collect()
+    classify(model, images, None).await.unwrap().into_iter().map(first).collect()
 }
 
 #[tokio::test]
@@ -62,12 +74,12 @@ async fn pictures_are_classified_in_their_order() {
     for batch in [Dimension::Named("n"), Dimension::Fixed(1)] {
         let registry = quarters(batch);
         let model = registry.find("quarters", None).unwrap();
-        assert!(model.takes_images());
+        assert_eq!((model.takes(), model.classifies()), (Some(Takes::Images), true));
         let labels = brightest(&model, vec![bright(2), bright(0), bright(3)]).await;
         assert_eq!(labels, ["bottom left", "top left", "bottom right"]);
-        let response = model.classify(vec![bright(1)], Some(9), ticket()).await.unwrap();
-        assert_eq!(response.results[0].len(), 4);
-        assert_eq!((response.results[0][0].index, response.results[0][0].label.as_str()), (1, "top right"));
+        let all = classify(&model, vec![bright(1)], Some(9)).await.unwrap();
+        assert_eq!(all[0].len(), 4);
+        assert_eq!((all[0][0].index, all[0][0].label.as_str()), (1, "top right"));
         registry.shutdown();
     }
 }
@@ -76,20 +88,18 @@ async fn pictures_are_classified_in_their_order() {
 async fn what_is_no_picture_is_refused() {
     let registry = quarters(Dimension::Named("n"));
     let model = registry.find("quarters", None).unwrap();
-    let classify = |image: &'static [u8]| model.classify(vec![Bytes::from_static(image)], None, ticket());
-    assert!(
-        matches!(classify(b"hello").await, Err(Error::InvalidImage(message)) if message.contains("JPEG"))
-    );
-    assert!(matches!(classify(b"").await, Err(Error::InvalidImage(message)) if message.contains("empty")));
-    let none = model.classify(Vec::new(), None, ticket()).await;
+    let one = |image: &'static [u8]| classify(&model, vec![Bytes::from_static(image)], None);
+    assert!(matches!(one(b"hello").await, Err(Error::InvalidImage(message)) if message.contains("JPEG")));
+    assert!(matches!(one(b"").await, Err(Error::InvalidImage(message)) if message.contains("empty")));
+    let none = classify(&model, Vec::new(), None).await;
     assert!(matches!(none, Err(Error::InvalidInput(_))));
-    let zero = model.classify(vec![bright(0)], Some(0), ticket()).await;
+    let zero = classify(&model, vec![bright(0)], Some(0)).await;
     assert!(matches!(zero, Err(Error::InvalidInput(_))));
-    let many = model.classify(vec![bright(0); 65], None, ticket()).await;
+    let many = classify(&model, vec![bright(0); 65], None).await;
     assert!(matches!(many, Err(Error::InvalidInput(message)) if message.contains("64")));
     let plain = registry.find("plain", None).unwrap();
-    let tensors = plain.classify(vec![bright(0)], None, ticket()).await;
-    assert!(matches!(tensors, Err(Error::NotAnImageModel(_))));
+    let tensors = classify(&plain, vec![bright(0)], None).await;
+    assert!(matches!(tensors, Err(Error::WrongInput(_))));
     registry.shutdown();
 }
 
@@ -109,4 +119,61 @@ fn a_manifest_that_does_not_fit_the_model_is_refused() {
     assert!(repository(&output, LABELS).reason("m").contains("\"z\""));
     let labels = TOML.replace("labels.txt", "../labels.txt");
     assert!(repository(&labels, LABELS).reason("m").contains("in the model's folder"));
+}
+
+const PIPELINE: &str = "
+[[table.columns]]
+name = \"age\"
+default = 20
+[[table.columns]]
+name = \"city\"
+type = \"category\"
+values = [\"Ulm\", \"Bonn\"]
+[classification]
+output = \"probabilities\"
+[warm_up]
+batch_sizes = [1, 3]
+[warm_up.inputs.city]
+text = \"Ulm\"
+";
+
+#[tokio::test]
+async fn rows_go_to_an_input_for_each_column() {
+    let registry = Repository::new()
+        .with("pipeline/1/model.onnx", pipeline())
+        .with("pipeline/model.toml", PIPELINE)
+        .open();
+    let model = registry.find("pipeline", None).unwrap();
+    assert_eq!(model.takes(), Some(Takes::Rows));
+    let read = |rows: &[&[(&str, Cell<'static>)]]| {
+        let mut reader = model.table().unwrap().reader(2);
+        for row in rows {
+            assert!(reader.begin());
+            for (name, cell) in *row {
+                if let Some(column) = reader.column(name) {
+                    reader.cell(column, *cell);
+                }
+            }
+            reader.end();
+        }
+        assert_eq!(reader.begin(), rows.len() < 2, "two rows at most");
+        reader.finish()
+    };
+    let rows =
+        read(&[&[("city", Cell::Text("Bonn"))], &[("age", Cell::Integer(5)), ("city", Cell::Text("Ulm"))]]);
+    let response = model.predict(PredictInput::Rows(rows.unwrap()), None, ticket()).await.unwrap();
+    let halves = |outcome: &Outcome| match outcome {
+        Outcome::Classes(classes) => classes[0].probability,
+        Outcome::Values(values) => panic!("{values:?}"),
+    };
+    assert_eq!(halves(&response.results[0]), 0.5, "20 / 10 - 2 is 0");
+    assert!(halves(&response.results[1]) > 0.6, "5 / 10 - 1 is not");
+    let wrong = read(&[
+        &[("city", Cell::Text("Rome")), ("age", Cell::Number(f64::INFINITY))],
+        &[("age", Cell::Nested), ("name", Cell::Missing)],
+    ]);
+    let Err(Error::Invalid(problems)) = wrong else { panic!("{wrong:?}") };
+    let places: Vec<&str> = problems.iter().map(|problem| problem.place.as_str()).collect();
+    assert_eq!(places, ["rows[0].city", "rows[0].age", "rows[1].age", "rows[1].name", "rows[1].city"]);
+    registry.shutdown();
 }

@@ -8,5 +8,4 @@ mod fixture;
 mod infer;
 mod onnx_file;
 mod repository;
-mod speed;
 mod worker;

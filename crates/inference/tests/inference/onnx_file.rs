@@ -7,6 +7,9 @@ pub(crate) const STRING: u64 = 8;
 pub(crate) const BOOL: u64 = 9;
 pub(crate) const COMPLEX64: u64 = 14;
 
+/// The domain of the operators of classical machine learning.
+const LEARNED: &str = "ai.onnx.ml";
+
 fn varint(mut value: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     while value >= 0x80 {
@@ -64,6 +67,30 @@ pub(crate) fn number_attribute(name: &str, value: u64) -> Vec<u8> {
     [bytes(1, name), number(3, value), number(20, 2)].concat()
 }
 
+/// A node of the operators of classical machine learning, which have a domain of their own.
+pub(crate) fn learned(operator: &str, inputs: &[&str], outputs: &[&str], attributes: &[Vec<u8>]) -> Vec<u8> {
+    [node(operator, inputs, outputs, attributes), bytes(7, LEARNED)].concat()
+}
+
+pub(crate) fn text_attribute(name: &str, value: &str) -> Vec<u8> {
+    [bytes(1, name), bytes(4, value), number(20, 3)].concat()
+}
+
+pub(crate) fn texts_attribute(name: &str, values: &[&str]) -> Vec<u8> {
+    let values: Vec<u8> = values.iter().flat_map(|value| bytes(9, value)).collect();
+    [bytes(1, name), values, number(20, 8)].concat()
+}
+
+pub(crate) fn floats_attribute(name: &str, values: &[f32]) -> Vec<u8> {
+    let values: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    [bytes(1, name), bytes(7, values), number(20, 6)].concat()
+}
+
+pub(crate) fn float_attribute(name: &str, value: f32) -> Vec<u8> {
+    let encoded = [varint(2 << 3 | 5), value.to_le_bytes().to_vec()].concat();
+    [bytes(1, name), encoded, number(20, 1)].concat()
+}
+
 pub(crate) fn graph_attribute(name: &str, graph: &[u8]) -> Vec<u8> {
     [bytes(1, name), bytes(6, graph), number(20, 5)].concat()
 }
@@ -98,7 +125,8 @@ pub(crate) fn graph(
 }
 
 pub(crate) fn model(graph: &[u8]) -> Vec<u8> {
-    [number(1, 8), bytes(8, number(2, 17)), bytes(7, graph)].concat()
+    let learned = bytes(8, [bytes(1, LEARNED), number(2, 3)].concat());
+    [number(1, 8), bytes(8, number(2, 17)), learned, bytes(7, graph)].concat()
 }
 
 /// `y = x` for one element type, of shape `[n, 2]`.
@@ -182,4 +210,33 @@ pub(crate) fn patient() -> Vec<u8> {
     let vector = |name| value(name, INT64, &[Dimension::Named("n")]);
     let constants = [scalar("yes", BOOL, &[1])];
     model(&graph(&[most, repeat], &constants, &[vector("turns")], &[vector("done")]))
+}
+
+/// As scikit-learn's pipelines are exported: the inputs `age` of numbers and `city` of texts, each `[n, 1]`; the outputs
+/// `label` and, of shape `[n, 2]`, `probabilities`. The city counts as `Ulm` 1, `Bonn` 2, any other 0, and the score of
+/// the second class is age / 10 - city.
+pub(crate) fn pipeline() -> Vec<u8> {
+    let column = || [Dimension::Named("n"), Dimension::Fixed(1)];
+    let cities = [
+        texts_attribute("keys_strings", &["Ulm", "Bonn"]),
+        floats_attribute("values_floats", &[1.0, 2.0]),
+        float_attribute("default_float", 0.0),
+    ];
+    let classes = [
+        floats_attribute("coefficients", &[0.0, 0.0, 0.1, -1.0]),
+        floats_attribute("intercepts", &[0.0, 0.0]),
+        texts_attribute("classlabels_strings", &["stays", "leaves"]),
+        text_attribute("post_transform", "SOFTMAX"),
+    ];
+    let nodes = [
+        learned("LabelEncoder", &["city"], &["number"], &cities),
+        node("Concat", &["age", "number"], &["row"], &[number_attribute("axis", 1)]),
+        learned("LinearClassifier", &["row"], &["label", "probabilities"], &classes),
+    ];
+    let inputs = [value("age", FLOAT, &column()), value("city", STRING, &column())];
+    let outputs = [
+        value("label", STRING, &[Dimension::Named("n")]),
+        value("probabilities", FLOAT, &[Dimension::Named("n"), Dimension::Fixed(2)]),
+    ];
+    model(&graph(&nodes, &[], &inputs, &outputs))
 }

@@ -23,7 +23,7 @@ pub struct Prediction {
 }
 
 /// Reads one label per line. Empty lines at the end do not count.
-pub(crate) fn read(path: &Path) -> Result<Vec<String>, String> {
+pub(super) fn read(path: &Path) -> Result<Vec<String>, String> {
     let metadata = path.symlink_metadata().map_err(|_| "the labels file is missing".to_owned())?;
     if !metadata.is_file() || metadata.len() > MAX_LABELS_BYTES {
         return Err(format!("labels must be a plain file of at most {MAX_LABELS_BYTES} bytes"));
@@ -33,13 +33,21 @@ pub(crate) fn read(path: &Path) -> Result<Vec<String>, String> {
     Ok(text.trim_end().lines().map(|line| line.trim().to_owned()).collect())
 }
 
-/// The `top_k` likeliest classes of each row of `[batch, classes]`, likeliest first, equal ones in the order of
-/// their numbers. Further dimensions of size 1, as some exporters leave them, change nothing.
-pub(crate) fn predictions(
+/// Which classes are answered.
+pub(super) struct Choice {
+    pub(super) activation: Activation,
+    /// Those of a lower probability are left out.
+    pub(super) threshold: f32,
+    /// At most this many of the others.
+    pub(super) top_k: usize,
+}
+
+/// The likeliest classes of each row of `[batch, classes]`, likeliest first, equal ones in the order of their
+/// numbers. Further dimensions of size 1, as some exporters leave them, change nothing.
+pub(super) fn predictions(
     output: &Tensor,
-    activation: Activation,
+    choice: &Choice,
     labels: Option<&[String]>,
-    top_k: usize,
 ) -> Result<Vec<Vec<Prediction>>, Error> {
     let scores = floats(output.data()).ok_or(Error::Runtime)?;
     let classes: usize = output.shape().iter().skip(1).product();
@@ -49,8 +57,13 @@ pub(crate) fn predictions(
     Ok(scores
         .chunks(classes)
         .map(|row| {
-            let probabilities = activate(row, activation);
-            let mut order: Vec<usize> = (0..classes).collect();
+            let probabilities = activate(row, choice.activation);
+            // What is no number is left out by no threshold: it must be seen.
+            let likely = |index: &usize| {
+                let probability = probabilities[*index];
+                probability >= choice.threshold || probability.is_nan()
+            };
+            let mut order: Vec<usize> = (0..classes).filter(likely).collect();
             order.sort_by(|&left, &right| probabilities[right].total_cmp(&probabilities[left]));
             let name = |index: usize| labels.and_then(|labels| labels.get(index).cloned());
             let predict = |index| Prediction {
@@ -58,7 +71,7 @@ pub(crate) fn predictions(
                 index,
                 probability: probabilities[index],
             };
-            order.into_iter().take(top_k).map(predict).collect()
+            order.into_iter().take(choice.top_k).map(predict).collect()
         })
         .collect())
 }
@@ -93,6 +106,10 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed test may panic")]
     use super::*;
 
+    fn choice(activation: Activation, top_k: usize) -> Choice {
+        Choice { activation, threshold: 0.0, top_k }
+    }
+
     fn scores(shape: Vec<usize>, scores: &[f32]) -> Tensor {
         Tensor::new(shape, TensorData::Fp32(scores.to_vec())).unwrap()
     }
@@ -101,7 +118,7 @@ mod tests {
     fn the_likeliest_come_first_in_each_row() {
         let output = scores(vec![2, 3], &[0.1, 0.7, 0.2, 0.5, 0.0, 0.5]);
         let labels = ["a", "b", "c"].map(String::from);
-        let rows = predictions(&output, Activation::None, Some(&labels), 2).unwrap();
+        let rows = predictions(&output, &choice(Activation::None, 2), Some(&labels)).unwrap();
         let names: Vec<Vec<&str>> =
             rows.iter().map(|row| row.iter().map(|prediction| prediction.label.as_str()).collect()).collect();
         assert_eq!(names, [["b", "c"], ["a", "c"]]);
@@ -110,15 +127,27 @@ mod tests {
     #[test]
     fn activations_give_probabilities() {
         let output = scores(vec![1, 2, 1, 1], &[1000.0, 1000.0]);
-        let row = &predictions(&output, Activation::Softmax, None, 9).unwrap()[0];
+        let row = &predictions(&output, &choice(Activation::Softmax, 9), None).unwrap()[0];
         assert_eq!(row.len(), 2);
         assert_eq!((row[0].label.as_str(), row[0].probability), ("0", 0.5));
-        let row = &predictions(&scores(vec![1, 1], &[0.0]), Activation::Sigmoid, None, 1).unwrap()[0];
+        let row =
+            &predictions(&scores(vec![1, 1], &[0.0]), &choice(Activation::Sigmoid, 1), None).unwrap()[0];
         assert_eq!(row[0].probability, 0.5);
     }
 
     #[test]
     fn an_output_without_classes_is_no_panic() {
-        assert_eq!(predictions(&scores(vec![1, 0], &[]), Activation::None, None, 1), Err(Error::Runtime));
+        let none = scores(vec![1, 0], &[]);
+        assert_eq!(predictions(&none, &choice(Activation::None, 1), None), Err(Error::Runtime));
+    }
+
+    #[test]
+    fn a_threshold_leaves_the_unlikely_out() {
+        let output = scores(vec![2, 3], &[3.0, -3.0, 0.0, -9.0, -9.0, -9.0]);
+        let choice = Choice { activation: Activation::Sigmoid, threshold: 0.5, top_k: 9 };
+        let rows = predictions(&output, &choice, None).unwrap();
+        let indexes: Vec<Vec<usize>> =
+            rows.iter().map(|row| row.iter().map(|prediction| prediction.index).collect()).collect();
+        assert_eq!(indexes, [vec![0, 2], vec![]]);
     }
 }

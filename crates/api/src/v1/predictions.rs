@@ -1,0 +1,186 @@
+//! What `predict` is asked and answers.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use actix_web::HttpResponse;
+use actix_web::web::Bytes;
+use inference::{Model, Outcome, PredictInput, Takes, Values};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::app::App;
+use crate::error::{ApiError, Code, Result};
+use crate::extract::{PredictBody, read_rows, read_texts};
+use crate::metering::Work;
+
+/// What a request asks of a model.
+pub struct Asked {
+    /// What to predict from.
+    pub input: PredictInput,
+    /// The names that a form gave the pictures.
+    pub filenames: Vec<Option<String>>,
+    /// What is metered.
+    pub work: Work,
+}
+
+impl Asked {
+    /// Reads the body as the model takes it.
+    pub async fn read(app: &App, model: &Arc<Model>, body: PredictBody, deadline: Instant) -> Result<Self> {
+        match (body, model.takes()) {
+            (PredictBody::Images(pictures), Some(Takes::Images) | None) => {
+                let (filenames, pictures): (Vec<_>, Vec<Bytes>) =
+                    pictures.into_iter().map(|picture| (picture.filename, picture.bytes)).unzip();
+                let work = Work::pictures(&pictures);
+                Ok(Self { input: PredictInput::Images(pictures), filenames, work })
+            }
+            (PredictBody::Json(bytes), Some(Takes::Rows | Takes::Texts)) => {
+                let (length, model) = (bytes.len(), Arc::clone(model));
+                let most = app.settings.sizes.max_rows_per_request;
+                let (input, count) =
+                    app.bodies.work(length, deadline, move || parse(&model, &bytes, most)).await??;
+                let work = Work::tensors(count, length);
+                Ok(Self { input, filenames: vec![None; count], work })
+            }
+            (_, takes) => Err(elsewhere(model.name(), takes)),
+        }
+    }
+}
+
+fn parse(model: &Model, bytes: &[u8], most: usize) -> Result<(PredictInput, usize)> {
+    if let Some(table) = model.table() {
+        let rows = read_rows(bytes, table, most)?;
+        let count = rows.len();
+        return Ok((PredictInput::Rows(rows), count));
+    }
+    let texts = model.texts().ok_or_else(|| elsewhere(model.name(), model.takes()))?;
+    let texts = read_texts(bytes, texts, most)?;
+    let count = texts.len();
+    Ok((PredictInput::Texts(texts), count))
+}
+
+/// Tells what to send instead.
+fn elsewhere(name: &str, takes: Option<Takes>) -> ApiError {
+    let other = |what| ApiError::new(Code::UnsupportedMediaType, format!("The model {name} takes {what}."));
+    match takes {
+        Some(Takes::Images) => {
+            other("pictures: send one with an image/… Content-Type, or several as multipart/form-data")
+        }
+        Some(Takes::Rows) => other("rows: send {\"rows\": [{column: value, …}, …]} as application/json"),
+        Some(Takes::Texts) => other("texts: send {\"texts\": [\"…\", …]} as application/json"),
+        None => ApiError::new(
+            Code::InvalidInput,
+            format!("The model {name} takes tensors: send them to /v2/models/{name}/infer."),
+        ),
+    }
+}
+
+/// What the model says of the pictures, rows or texts, in the order in which they came.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Predictions {
+    model_name: String,
+    model_version: String,
+    results: Vec<PredictionResult>,
+}
+
+/// What the model says of one picture, row or text: `predictions`, or `values` where it answers with numbers.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PredictionResult {
+    /// The name that the form gave the picture.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    filename: Option<String>,
+    /// Most probable first; those below the model's threshold are left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    predictions: Option<Vec<Prediction>>,
+    /// The output's elements; null for one that is no finite number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<Value>>)]
+    values: Option<Values>,
+}
+
+/// One class.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Prediction {
+    label: String,
+    index: usize,
+    probability: f32,
+}
+
+impl From<inference::Prediction> for Prediction {
+    fn from(prediction: inference::Prediction) -> Self {
+        Self { label: prediction.label, index: prediction.index, probability: prediction.probability }
+    }
+}
+
+impl Predictions {
+    /// The results, each with the name of its file where it has one.
+    pub fn of(model: &Model, filenames: Vec<Option<String>>, results: Vec<Outcome>) -> Self {
+        let result = |(filename, outcome)| match outcome {
+            Outcome::Classes(classes) => {
+                let predictions = Some(classes.into_iter().map(Into::into).collect());
+                PredictionResult { filename, predictions, values: None }
+            }
+            Outcome::Values(values) => PredictionResult { filename, predictions: None, values: Some(values) },
+        };
+        Self {
+            model_name: model.name().into(),
+            model_version: model.version().into(),
+            results: filenames.into_iter().zip(results).map(result).collect(),
+        }
+    }
+
+    /// Writes the answer, off the web workers where it is long.
+    pub async fn write(self, app: &App, deadline: Instant) -> Result<HttpResponse> {
+        let write = move |answer: Self| serde_json::to_vec(&answer);
+        let body = app.bodies.work(self.size(), deadline, move || write(self)).await?;
+        let body = body.map_err(ApiError::internal)?;
+        Ok(HttpResponse::Ok().content_type("application/json").body(body))
+    }
+
+    /// How long the answer becomes, about.
+    fn size(&self) -> usize {
+        /// Of one class beside its label, and of one number.
+        const CLASS: usize = 48;
+        const NUMBER: usize = 12;
+        let class = |prediction: &Prediction| CLASS + prediction.label.len();
+        let result = |result: &PredictionResult| {
+            let classes: usize = result.predictions.iter().flatten().map(class).sum();
+            classes + result.values.as_ref().map_or(0, |values| values.len() * NUMBER)
+        };
+        self.results.iter().map(result).sum()
+    }
+}
+
+/// A picture, as a file holds it.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[expect(dead_code, reason = "documentation only: the body is read as it streams in")]
+pub struct PictureBytes(Vec<u8>);
+
+/// A form with one or more pictures.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "documentation only: the form is read as it streams in")]
+pub struct PictureForm {
+    /// The pictures; the part may occur several times.
+    #[schema(value_type = Vec<String>, content_media_type = "application/octet-stream")]
+    file: Vec<Vec<u8>>,
+}
+
+/// Rows for a model that takes rows, texts for one that takes texts.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "documentation only: the body is read as the model's columns say")]
+pub enum RowsOrTexts {
+    /// Rows of named columns; which, and what they may hold, the model's `columns` say.
+    Rows {
+        /// At most MAX_ROWS_PER_REQUEST. A column that is null counts as not given.
+        #[schema(value_type = Vec<std::collections::BTreeMap<String, Value>>)]
+        rows: Vec<Value>,
+    },
+    /// Texts.
+    Texts {
+        /// At most MAX_ROWS_PER_REQUEST.
+        texts: Vec<String>,
+    },
+}

@@ -1,0 +1,190 @@
+//! An output to what is answered: labelled probabilities by `[classification]`, or its numbers by `[regression]`.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::labels::{self, Prediction};
+use crate::{
+    error::Error,
+    manifest::{Classification, Manifest},
+    tensor::{DataType, Tensor, TensorData, TensorSpec},
+};
+
+/// What a model says of one picture, row or text.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// Its likeliest classes, likeliest first.
+    Classes(Vec<Prediction>),
+    /// The output's elements of this row, in row-major order.
+    Values(Values),
+}
+
+/// Elements of an output.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Values {
+    /// Of an output of FP32, FP16 or BF16.
+    Floats(Vec<f32>),
+    /// Of an output of FP64.
+    Doubles(Vec<f64>),
+    /// Of an output of signed integers, or unsigned ones of at most 32 bits.
+    Integers(Vec<i64>),
+    /// Of an output of UINT64.
+    Unsigned(Vec<u64>),
+    /// Of an output of booleans.
+    Booleans(Vec<bool>),
+    /// Of an output of strings.
+    Texts(Vec<String>),
+}
+
+impl Values {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Floats(values) => values.len(),
+            Self::Doubles(values) => values.len(),
+            Self::Integers(values) => values.len(),
+            Self::Unsigned(values) => values.len(),
+            Self::Booleans(values) => values.len(),
+            Self::Texts(values) => values.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// How one model's output is answered.
+pub(super) enum Answer {
+    Classes { classification: Classification, labels: Option<Vec<String>> },
+    Values { output: String },
+}
+
+impl Answer {
+    pub(super) fn new(manifest: &Manifest, outputs: &[TensorSpec], folder: &Path) -> Result<Self, String> {
+        if let Some(classification) = &manifest.classification {
+            let classes = class_count(classification, outputs)?;
+            let file = classification.labels.as_deref();
+            let labels = file.map(|file| read_labels(folder, file, classes)).transpose()?;
+            return Ok(Self::Classes { classification: classification.clone(), labels });
+        }
+        let regression = manifest.regression.as_ref().ok_or_else(|| {
+            "model.toml says what the model takes, but not what it answers: [classification] or [regression]"
+                .to_owned()
+        })?;
+        let spec = find_output(outputs, &regression.output, "[regression]")?;
+        if spec.shape.is_empty() {
+            return Err(format!("[regression] output \"{}\" is a scalar, not [batch, …]", spec.name));
+        }
+        Ok(Self::Values { output: spec.name.clone() })
+    }
+
+    pub(super) fn output(&self) -> &str {
+        match self {
+            Self::Classes { classification, .. } => &classification.output,
+            Self::Values { output } => output,
+        }
+    }
+
+    /// Whether a number of classes can be asked for.
+    pub(super) fn check(&self, top_k: Option<usize>) -> Result<(), Error> {
+        match (self, top_k) {
+            (_, Some(0)) => Err(Error::InvalidInput("top_k must be at least 1".to_owned())),
+            (Self::Values { .. }, Some(_)) => Err(Error::InvalidInput(
+                "this model answers with numbers, so that top_k has no meaning".to_owned(),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// One outcome for each row of the output.
+    pub(super) fn read(&self, output: Tensor, top_k: Option<usize>) -> Result<Vec<Outcome>, Error> {
+        match self {
+            Self::Classes { classification, labels } => {
+                let choice = labels::Choice {
+                    activation: classification.activation,
+                    threshold: classification.threshold,
+                    top_k: top_k.unwrap_or(classification.top_k),
+                };
+                let rows = labels::predictions(&output, &choice, labels.as_deref())?;
+                Ok(rows.into_iter().map(Outcome::Classes).collect())
+            }
+            Self::Values { .. } => Ok(values(output)?.into_iter().map(Outcome::Values).collect()),
+        }
+    }
+}
+
+/// The elements of each row.
+fn values(output: Tensor) -> Result<Vec<Values>, Error> {
+    let (shape, data) = output.into_parts();
+    let (&rows, rest) = shape.split_first().ok_or(Error::Runtime)?;
+    let width: usize = rest.iter().product();
+    macro_rules! rows {
+        ($kind:ident, $elements:expr, $convert:expr) => {
+            (0..rows)
+                .map(|row| {
+                    Values::$kind($elements[row * width..(row + 1) * width].iter().map($convert).collect())
+                })
+                .collect()
+        };
+    }
+    Ok(match &data {
+        TensorData::Fp32(elements) => rows!(Floats, elements, |&value| value),
+        TensorData::Fp16(elements) => rows!(Floats, elements, |value| value.to_f32()),
+        TensorData::Bf16(elements) => rows!(Floats, elements, |value| value.to_f32()),
+        TensorData::Fp64(elements) => rows!(Doubles, elements, |&value| value),
+        TensorData::Bool(elements) => rows!(Booleans, elements, |&value| value),
+        TensorData::Uint8(elements) => rows!(Integers, elements, |&value| i64::from(value)),
+        TensorData::Uint16(elements) => rows!(Integers, elements, |&value| i64::from(value)),
+        TensorData::Uint32(elements) => rows!(Integers, elements, |&value| i64::from(value)),
+        TensorData::Uint64(elements) => rows!(Unsigned, elements, |&value| value),
+        TensorData::Int8(elements) => rows!(Integers, elements, |&value| i64::from(value)),
+        TensorData::Int16(elements) => rows!(Integers, elements, |&value| i64::from(value)),
+        TensorData::Int32(elements) => rows!(Integers, elements, |&value| i64::from(value)),
+        TensorData::Int64(elements) => rows!(Integers, elements, |&value| value),
+        TensorData::Bytes(elements) => {
+            rows!(Texts, elements, |value| String::from_utf8_lossy(value).into_owned())
+        }
+    })
+}
+
+fn find_output<'a>(outputs: &'a [TensorSpec], name: &str, place: &str) -> Result<&'a TensorSpec, String> {
+    let known = outputs.iter().find(|spec| spec.name == *name);
+    known.ok_or_else(|| format!("{place} output is \"{name}\", which the model does not have"))
+}
+
+/// How many classes the output has, where the model says so.
+fn class_count(classification: &Classification, outputs: &[TensorSpec]) -> Result<Option<usize>, String> {
+    let name = &classification.output;
+    let spec = find_output(outputs, name, "[classification]")?;
+    if !matches!(spec.datatype, DataType::Fp32 | DataType::Fp64 | DataType::Fp16 | DataType::Bf16) {
+        return Err(format!(
+            "[classification] output \"{name}\" has datatype {}, not numbers",
+            spec.datatype
+        ));
+    }
+    if spec.shape.len() == 1 {
+        return Err(format!(
+            "[classification] output \"{name}\" has shape {:?}, not [batch, classes]",
+            spec.shape
+        ));
+    }
+    let known = spec.shape.iter().skip(1).map(|&dimension| usize::try_from(dimension).ok());
+    Ok(known.product::<Option<usize>>().filter(|_| spec.shape.len() > 1))
+}
+
+fn read_labels(folder: &Path, file: &str, classes: Option<usize>) -> Result<Vec<String>, String> {
+    if file.contains(['/', '\\']) || file.starts_with('.') {
+        return Err("[classification] labels must be a file in the model's folder".to_owned());
+    }
+    let labels = labels::read(&folder.join(file))?;
+    match classes {
+        Some(classes) if classes != labels.len() => {
+            Err(format!("the labels file has {} labels, but the model has {classes} classes", labels.len()))
+        }
+        _ => Ok(labels),
+    }
+}

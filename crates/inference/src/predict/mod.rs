@@ -1,0 +1,243 @@
+//! What people have to what they want to know: pictures, rows of named columns or texts in, labelled probabilities or
+//! numbers out, as `model.toml` says for one model.
+
+mod answer;
+mod buffer;
+mod cell;
+mod labels;
+mod pictures;
+mod rows;
+mod table;
+mod texts;
+
+use std::path::Path;
+
+use bytes::Bytes;
+
+pub use answer::{Outcome, Values};
+pub use cell::Cell;
+pub use labels::Prediction;
+pub use rows::{RowReader, Rows};
+pub use table::Table;
+pub use texts::{TextBatch, Texts};
+
+use self::answer::Answer;
+use self::pictures::Pictures;
+use crate::{
+    error::Error,
+    manifest::Manifest,
+    model::{InferRequest, Model, Ticket, Timing},
+    tensor::{DataType, NamedTensor, TensorSpec},
+};
+
+/// Elements of one batch; what exceeds it runs in several batches. 16 Mi elements are 64 MiB of FP32.
+const MAX_BATCH_ELEMENTS: usize = 16 << 20;
+
+/// What a model answers [`Model::predict`] to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Takes {
+    /// Pictures.
+    Images,
+    /// Rows of named columns.
+    Rows,
+    /// Texts.
+    Texts,
+}
+
+impl Takes {
+    /// `images`, `rows` or `texts`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Images => "images",
+            Self::Rows => "rows",
+            Self::Texts => "texts",
+        }
+    }
+}
+
+/// What to predict from.
+#[derive(Debug)]
+pub enum PredictInput {
+    /// Files: JPEG, PNG, GIF, BMP or WebP.
+    Images(Vec<Bytes>),
+    /// Rows that a [`RowReader`] of the same model read.
+    Rows(Rows),
+    /// Texts that the same model's [`Texts`] checked.
+    Texts(TextBatch),
+}
+
+impl PredictInput {
+    pub(crate) fn kind(&self) -> Takes {
+        match self {
+            Self::Images(_) => Takes::Images,
+            Self::Rows(_) => Takes::Rows,
+            Self::Texts(_) => Takes::Texts,
+        }
+    }
+}
+
+/// The answer to [`Model::predict`].
+#[derive(Debug)]
+pub struct PredictResponse {
+    /// One for each picture, row or text, in their order.
+    pub results: Vec<Outcome>,
+    /// Where the time went.
+    pub timing: Timing,
+}
+
+/// How one model predicts.
+pub(crate) struct Predictor {
+    pub(crate) input: Input,
+    answer: Answer,
+}
+
+/// What one model predicts from.
+pub(crate) enum Input {
+    Images(Pictures),
+    Rows(Table),
+    Texts(Texts),
+}
+
+impl Predictor {
+    /// None where `model.toml` says nothing of what the model takes; the reason where it does not fit the model.
+    pub(crate) fn new(
+        manifest: &Manifest,
+        inputs: &[TensorSpec],
+        outputs: &[TensorSpec],
+        folder: &Path,
+    ) -> Result<Option<Self>, String> {
+        let input = match (&manifest.image, &manifest.table, &manifest.text) {
+            (Some(image), ..) => Input::Images(Pictures::new(image, inputs)?),
+            (_, Some(table), _) => Input::Rows(Table::new(table, inputs)?),
+            (.., Some(text)) => Input::Texts(Texts::new(text, inputs)?),
+            (None, None, None) => return Ok(None),
+        };
+        let answer = Answer::new(manifest, outputs, folder)?;
+        Ok(Some(Self { input, answer }))
+    }
+
+    pub(crate) fn takes(&self) -> Takes {
+        match self.input {
+            Input::Images(_) => Takes::Images,
+            Input::Rows(_) => Takes::Rows,
+            Input::Texts(_) => Takes::Texts,
+        }
+    }
+
+    /// Whether the answers are labelled probabilities.
+    pub(crate) fn classifies(&self) -> bool {
+        matches!(self.answer, Answer::Classes { .. })
+    }
+
+    /// Names for the classes of this output.
+    pub(crate) fn labels(&self, output: &str) -> Option<&[String]> {
+        match &self.answer {
+            Answer::Classes { classification, labels } if classification.output == output => {
+                labels.as_deref()
+            }
+            Answer::Classes { .. } | Answer::Values { .. } => None,
+        }
+    }
+
+    /// Inputs of one picture, row or text that say nothing, for the first run.
+    pub(crate) fn sample(&self) -> Result<Vec<NamedTensor>, Error> {
+        match &self.input {
+            Input::Images(pictures) => pictures.sample().map(|sample| vec![sample]),
+            Input::Rows(table) => table.sample(),
+            Input::Texts(texts) => texts.tensor(vec![String::new()]).map(|sample| vec![sample]),
+        }
+    }
+
+    pub(crate) async fn predict(
+        &self,
+        model: &Model,
+        input: PredictInput,
+        top_k: Option<usize>,
+        ticket: Ticket,
+    ) -> Result<PredictResponse, Error> {
+        self.answer.check(top_k)?;
+        let mut calls = Calls { predictor: self, model, top_k, ticket, response: PredictResponse::empty() };
+        match (&self.input, input) {
+            (Input::Images(pictures), PredictInput::Images(images)) => {
+                pictures.predict(&mut calls, &images).await?;
+            }
+            (Input::Rows(table), PredictInput::Rows(rows)) => {
+                for (count, inputs) in table.batches(rows)? {
+                    calls.run(count, inputs).await?;
+                }
+            }
+            (Input::Texts(own), PredictInput::Texts(texts)) => {
+                for batch in own.batches(texts) {
+                    calls.run(batch.len(), vec![own.tensor(batch)?]).await?;
+                }
+            }
+            (_, other) => return Err(Error::wrong_input(model, other.kind())),
+        }
+        Ok(calls.response)
+    }
+}
+
+impl PredictResponse {
+    fn empty() -> Self {
+        Self { results: Vec::new(), timing: Timing::default() }
+    }
+}
+
+/// The runs of the model that one prediction takes, and what came of them.
+struct Calls<'a> {
+    predictor: &'a Predictor,
+    model: &'a Model,
+    top_k: Option<usize>,
+    ticket: Ticket,
+    response: PredictResponse,
+}
+
+impl Calls<'_> {
+    /// One run on `count` pictures, rows or texts.
+    async fn run(&mut self, count: usize, inputs: Vec<NamedTensor>) -> Result<(), Error> {
+        let answer = &self.predictor.answer;
+        let outputs = vec![answer.output().to_owned()];
+        let ran = self.model.infer(InferRequest { inputs, outputs, ticket: self.ticket }).await?;
+        self.response.timing.queue += ran.timing.queue;
+        self.response.timing.compute += ran.timing.compute;
+        let output = ran.outputs.into_iter().next().ok_or(Error::Runtime)?;
+        let results = answer.read(output.tensor, self.top_k)?;
+        if results.len() != count {
+            let rows = results.len();
+            tracing::error!(rows, count, "the model gave another number of rows than it was given");
+            return Err(Error::Runtime);
+        }
+        self.response.results.extend(results);
+        Ok(())
+    }
+}
+
+/// How many pictures, rows or texts of `elements` elements run at once, where the input's first dimension is `first`;
+/// none where that is a number that no call could bring.
+fn batch_size(first: i64, elements: usize) -> Option<usize> {
+    match first {
+        1 => Some(1),
+        -1 => Some((MAX_BATCH_ELEMENTS / elements.max(1)).max(1)),
+        _ => None,
+    }
+}
+
+/// The model's input of this name, of one of these types.
+fn find_input<'a>(
+    inputs: &'a [TensorSpec],
+    name: &str,
+    datatypes: &[DataType],
+    place: &str,
+) -> Result<&'a TensorSpec, String> {
+    let spec = inputs.iter().find(|spec| spec.name == name).ok_or_else(|| {
+        let names: Vec<_> = inputs.iter().map(|spec| format!("\"{}\"", spec.name)).collect();
+        format!("{place}: the model has no input \"{name}\", but {}", names.join(", "))
+    })?;
+    if !datatypes.contains(&spec.datatype) {
+        return Err(format!(
+            "{place}: the input \"{name}\" has datatype {}, which does not fit",
+            spec.datatype
+        ));
+    }
+    Ok(spec)
+}
