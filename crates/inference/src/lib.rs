@@ -15,6 +15,7 @@ mod image;
 mod integrity;
 mod loading;
 mod manifest;
+mod memory;
 mod model;
 mod onnx;
 mod predict;

@@ -9,8 +9,9 @@ use crate::{
     error::Error,
     integrity,
     manifest::{Access, Manifest},
+    memory,
     model::Model,
-    onnx::Library,
+    onnx::{Library, Options},
     predict::Predictor,
     registry::{ModelStatus, State},
     repository::{MODEL_FILE, check_file, chosen, folders, names_version, read_manifest},
@@ -120,18 +121,22 @@ impl Loader<'_> {
         let library = self.library.map_err(str::to_owned)?;
         let file = folder.join(version).join(MODEL_FILE);
         let threads = manifest.runtime.intra_threads.unwrap_or(self.settings.intra_threads).max(1);
-        let first = library.open(&file, threads)?;
+        let instances = manifest.runtime.instances.unwrap_or(self.settings.instances).max(1);
+        let pack_weights = manifest.runtime.pack_weights;
+        let options = Options { instances, intra_threads: threads, pack_weights };
+        let sessions = library.open(&file, &options)?;
+        let mut engines: Vec<Box<dyn Engine>> =
+            sessions.into_iter().map(|session| Box::new(session) as Box<dyn Engine>).collect();
+        let first = engines.first().ok_or("no session")?;
         let (inputs, outputs) = (first.inputs().to_vec(), first.outputs().to_vec());
         let predictor = Predictor::new(manifest, &inputs, &outputs, folder)?;
-        let mut engines: Vec<Box<dyn Engine>> = vec![Box::new(first)];
-        for _ in 1..manifest.runtime.instances.unwrap_or(self.settings.instances) {
-            engines.push(Box::new(library.open(&file, threads)?));
-        }
         if manifest.runtime.warm_up {
             warm_up::warm_up(name, &mut engines, manifest.warm_up.as_ref(), predictor.as_ref())?;
         }
         let batching = Batching::new(manifest.batching.as_ref(), name, &inputs, &outputs);
         let by_rows = inputs.iter().all(|spec| spec.shape.first() == Some(&-1));
+        // What loading took beside the sessions themselves.
+        memory::give_back();
         let recorder = Arc::new(Recorder::new());
         let pool = Pool::start(name, engines, self.settings.queue_capacity, batching, Arc::clone(&recorder))
             .map_err(|error| format!("the threads of the model did not start: {}", error.kind()))?;

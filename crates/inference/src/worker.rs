@@ -6,7 +6,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -18,6 +18,7 @@ use crate::{
     batching::Batching,
     engine::{Engine, Failure, Interrupt, Ran},
     error::Error,
+    memory,
     model::{Ticket, Timing},
     queue::Queue,
     statistics::Recorder,
@@ -101,6 +102,8 @@ struct Shared {
     batching: Batching,
     /// What each worker does now, and how to stop it.
     runs: Vec<Run>,
+    /// Workers that have not ended.
+    working: AtomicUsize,
     watch_sleeps: AtomicBool,
     closed: AtomicBool,
 }
@@ -127,6 +130,7 @@ impl Pool {
             queue: Queue::new(capacity),
             batching,
             runs: engines.iter().map(|engine| run(engine.as_ref())).collect(),
+            working: AtomicUsize::new(engines.len()),
             watch_sleeps: AtomicBool::new(false),
             closed: AtomicBool::new(false),
         });
@@ -218,9 +222,13 @@ impl Shared {
         loop {
             let jobs = self.queue.take(&self.batching);
             if jobs.is_empty() {
-                return;
+                break;
             }
             self.serve(&self.runs[number], engine.as_mut(), jobs);
+        }
+        drop(engine);
+        if self.working.fetch_sub(1, Ordering::SeqCst) == 1 {
+            memory::give_back();
         }
     }
 

@@ -1,7 +1,10 @@
 //! ONNX Runtime: the only folder that names it.
 
+mod initializers;
 mod library;
 mod session;
 mod values;
+mod weights;
 
 pub(crate) use library::Library;
+pub(crate) use session::Options;

@@ -15,6 +15,7 @@ use ort::{
 use super::{
     library::Library,
     values::{self, Output},
+    weights::Weights,
 };
 use crate::{
     engine::{Engine, Failure, Interrupt, Ran},
@@ -23,37 +24,62 @@ use crate::{
     tensor::{Tensor, TensorSpec},
 };
 
+/// How a model is to be loaded.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    /// How many sessions.
+    pub(crate) instances: usize,
+    /// Threads inside one run.
+    pub(crate) intra_threads: usize,
+    /// Whether weights that are shared are kept in a second form as well; none: where they are small.
+    pub(crate) pack_weights: Option<bool>,
+}
+
 impl Library {
-    /// Loads a model from a file, so that external data is looked for beside it. The reason names no path.
-    pub(crate) fn open(&self, model: &Path, intra_threads: usize) -> Result<OnnxSession, String> {
-        // The binding asserts on value types it does not know.
-        catch_unwind(AssertUnwindSafe(|| self.session(model, intra_threads)))
-            .unwrap_or_else(|_| Err("model.onnx uses a type of value that is not supported".to_owned()))
+    /// Loads a model from a file, so that external data is looked for beside it, into several sessions, which share
+    /// its weights. The reason names no path.
+    pub(crate) fn open(&self, model: &Path, options: &Options) -> Result<Vec<OnnxSession>, String> {
+        let weights = if options.instances > 1 { Weights::read(model) } else { None };
+        let open = |_| {
+            // The binding asserts on value types it does not know.
+            catch_unwind(AssertUnwindSafe(|| self.session(model, options, weights.as_ref())))
+                .unwrap_or_else(|_| Err("model.onnx uses a type of value that is not supported".to_owned()))
+        };
+        (0..options.instances).map(open).collect()
     }
 
-    fn session(&self, model: &Path, intra_threads: usize) -> Result<OnnxSession, String> {
-        let session = self.build(model, intra_threads).map_err(|error| {
+    fn session(
+        &self,
+        model: &Path,
+        options: &Options,
+        weights: Option<&Weights>,
+    ) -> Result<OnnxSession, String> {
+        let session = self.build(model, options, weights).map_err(|error| {
             tracing::error!(model = %model.display(), %error, "a model could not be loaded");
             load_reason(error.code()).to_owned()
         })?;
         let inputs = session.inputs().iter().map(values::input_spec).collect::<Result<_, _>>()?;
         let outputs: Vec<Output> = values::outputs(session.outputs())?;
         let specs = outputs.iter().map(|output| output.spec.clone()).collect();
-        let options = RunOptions::new().map_err(|_| "the runtime is out of memory".to_owned())?;
-        Ok(OnnxSession { session, options: Arc::new(Options(options)), inputs, outputs, specs })
+        let switch = RunOptions::new().map_err(|_| "the runtime is out of memory".to_owned())?;
+        Ok(OnnxSession { session, switch: Arc::new(Switch(switch)), inputs, outputs, specs })
     }
 
-    fn build(&self, model: &Path, intra_threads: usize) -> ort::Result<Session> {
-        Session::builder(&self.environment)?
+    fn build(&self, model: &Path, options: &Options, weights: Option<&Weights>) -> ort::Result<Session> {
+        let builder = Session::builder(&self.environment)?
             .with_optimization_level(GraphOptimizationLevel::All)?
-            .with_intra_threads(intra_threads)?
+            .with_intra_threads(options.intra_threads)?
             .with_inter_threads(1)?
             // Threads that spin while they wait would take the cores from the web workers.
             .with_intra_op_spinning(false)?
             .with_inter_op_spinning(false)?
             // A plan is kept per input shape and never given back, and callers choose the shapes.
-            .with_memory_pattern(false)?
-            .commit_from_file(model)
+            .with_memory_pattern(false)?;
+        let mut builder = match weights {
+            Some(weights) => weights.lend(builder, options.pack_weights)?,
+            None => builder,
+        };
+        builder.commit_from_file(model)
     }
 }
 
@@ -70,16 +96,17 @@ fn load_reason(code: ErrorCode) -> &'static str {
 /// One session, for one thread.
 pub(crate) struct OnnxSession {
     session: Session,
-    options: Arc<Options>,
+    /// Stops a run.
+    switch: Arc<Switch>,
     inputs: Vec<TensorSpec>,
     outputs: Vec<Output>,
     /// The outputs as the crate knows them.
     specs: Vec<TensorSpec>,
 }
 
-struct Options(RunOptions);
+struct Switch(RunOptions);
 
-impl Interrupt for Options {
+impl Interrupt for Switch {
     fn raise(&self) {
         if let Err(error) = self.0.terminate() {
             tracing::error!(%error, "a run could not be interrupted");
@@ -115,7 +142,7 @@ impl Engine for OnnxSession {
         let handed = Instant::now();
         let results = self
             .session
-            .run_with_options(lent.as_slice(), &self.options.0)
+            .run_with_options(lent.as_slice(), &self.switch.0)
             .map_err(|error| values::failed(&error))?;
         let ran = Instant::now();
         let rows: Vec<usize> = match calls {
@@ -133,7 +160,7 @@ impl Engine for OnnxSession {
     }
 
     fn interrupt(&self) -> Arc<dyn Interrupt> {
-        Arc::clone(&self.options) as Arc<dyn Interrupt>
+        Arc::clone(&self.switch) as Arc<dyn Interrupt>
     }
 }
 

@@ -8,4 +8,5 @@ mod fixture;
 mod infer;
 mod onnx_file;
 mod repository;
+mod speed;
 mod worker;

@@ -1,0 +1,137 @@
+//! What it costs to know a caller again: a token and a key that were seen before, alone and with all their limits.
+
+use std::error::Error;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use auth::{
+    Auth, AuthSettings, Credentials, EncryptionKey, EncryptionKeys, KeyRequest, KeysOf, LimitClass, Limits,
+    LoginStep, NewUserRequest, Origin, PasswordHashing, Permission, Role, SigningAlgorithm,
+};
+use chrono::Duration;
+use clap::Args;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+use storage::{Clock, Durable, Ephemeral, EphemeralConfig, Store};
+
+use crate::figures::quantile;
+
+/// Calls timed together, so that reading the clock does not count.
+const BATCH: u32 = 1000;
+/// A limit that is never reached and never off.
+const HIGH: u32 = 1_000_000_000;
+const PASSWORD: &str = "Correct-horse-9";
+
+/// How much of it.
+#[derive(Args)]
+pub struct Options {
+    /// Batches of a thousand calls, for each figure.
+    #[arg(long, default_value_t = 300)]
+    batches: usize,
+}
+
+/// Microseconds a call, median and 99th percentile over batches: `authenticate` alone, and `enter`, which is that, the
+/// permission and every limit, in memory.
+pub async fn measure(options: Options) -> Result<Value, Box<dyn Error>> {
+    let folder = tempfile::tempdir()?;
+    let auth = start(folder.path()).await?;
+    let (token, key) = credentials(&auth).await?;
+    let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let permission = Some(Permission::ModelsInfer);
+    let mut figures = serde_json::Map::new();
+    for (name, credential) in [("token", token.expose_secret()), ("key", key.expose_secret())] {
+        let alone = time(options.batches, async || auth.authenticate(credential).await.map(drop)).await?;
+        figures.insert(format!("authenticate, {name}"), alone);
+        let whole = async || match auth.enter(credential, address, permission, LimitClass::Infer).await {
+            Ok(_) => Ok(()),
+            Err(refusal) => Err(refusal.error),
+        };
+        figures.insert(format!("enter, {name}"), time(options.batches, whole).await?);
+    }
+    Ok(Value::Object(figures))
+}
+
+async fn time(batches: usize, call: impl AsyncFn() -> auth::Result<()>) -> auth::Result<Value> {
+    let mut times = Vec::with_capacity(batches);
+    for batch in 0..=batches {
+        let begun = Instant::now();
+        for _ in 0..BATCH {
+            call().await?;
+        }
+        // The first fills caches.
+        if batch > 0 {
+            times.push(begun.elapsed() / BATCH);
+        }
+    }
+    times.sort_unstable();
+    Ok(json!({"p50 us": quantile(&times, 0.5), "p99 us": quantile(&times, 0.99)}))
+}
+
+async fn credentials(auth: &Auth) -> Result<(SecretString, SecretString), Box<dyn Error>> {
+    let (origin, password) = (Origin::default(), || SecretString::from(PASSWORD));
+    let email = || "bench@example.com".to_owned();
+    let wanted = NewUserRequest { email: email(), name: "Bench".to_owned(), password: password() };
+    auth.create_user(wanted, Role::User, &origin).await?;
+    let login = Credentials { email: email(), password: password(), held: None };
+    let LoginStep::Opened(tokens) = auth.login(login, &origin).await? else {
+        return Err("a second factor was asked for".into());
+    };
+    let principal = auth.authenticate(tokens.access_token.expose_secret()).await?;
+    let wanted = KeyRequest {
+        name: "bench".to_owned(),
+        scopes: vec!["models:infer".to_owned()],
+        models: None,
+        allowed_ips: None,
+        limits: None,
+        expires_at: None,
+    };
+    let key = auth.create_key(&principal, KeysOf::Caller, wanted, &origin).await?;
+    Ok((tokens.access_token, key.text))
+}
+
+/// Identity and access on the embedded pair, every limit high and none off.
+async fn start(folder: &Path) -> Result<Arc<Auth>, Box<dyn Error>> {
+    let clock = Clock::system();
+    let durable = Durable::Sqlite { path: folder.join("modelgate.db") };
+    Store::migrate(&durable).await?;
+    let store = Store::connect(durable, clock.clone()).await?;
+    let ephemeral = Ephemeral::connect(EphemeralConfig::Memory { max_entries: 100_000 }, clock)?;
+    let key = EncryptionKey::parse(&EncryptionKey::generate()?).ok_or("a key of ours is not read")?;
+    let auth = Auth::start(
+        store,
+        ephemeral,
+        AuthSettings {
+            encryption: EncryptionKeys::new(key, Vec::new()),
+            production: true,
+            algorithm: SigningAlgorithm::EdDsa,
+            shared_secret: None,
+            issuer: "bench".to_owned(),
+            audience: "bench".to_owned(),
+            access_lifetime: Duration::days(1),
+            refresh_lifetime: Duration::days(30),
+            idle_lifetime: Duration::days(7),
+            step_up_max_age: Duration::days(1),
+            mfa_issuer: "bench".to_owned(),
+            mfa_required_roles: Vec::new(),
+            sends_mail: false,
+            limits: Limits {
+                anonymous_per_minute: HIGH,
+                infer_per_minute: HIGH,
+                read_per_minute: HIGH,
+                per_hour: HIGH,
+                login_per_minute: HIGH,
+                register_per_minute: HIGH,
+                mail_per_hour: HIGH,
+            },
+            hashing: PasswordHashing::default(),
+            max_in_flight: HIGH,
+            max_sessions: 100,
+            max_keys: 100,
+        },
+    );
+    let auth = auth.await?;
+    auth.prepare_signing_keys().await?;
+    Ok(auth)
+}
