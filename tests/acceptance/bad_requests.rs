@@ -69,7 +69,7 @@ promise! {
             "/admin",
             "/.env",
             "/.git/config",
-            "/v2/",
+            "/v2//",
             "/v2/models",
             "/v2/models/digits/",
             "/v2x",

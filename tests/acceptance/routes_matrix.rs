@@ -125,10 +125,16 @@ const ROUTES: &str = "\
     GET /v2/health/live
     GET /v2/health/ready
     GET /v2 models:read
+    GET /v2/ models:read
+    GET /v2/models/stats models:read
     GET /v2/models/{name} models:read
+    GET /v2/models/{name}/config models:read
+    GET /v2/models/{name}/stats models:read
     GET /v2/models/{name}/ready models:read
     GET /v2/models/{name}/versions/{version} models:read
     GET /v2/models/{name}/versions/{version}/ready models:read
+    GET /v2/models/{name}/versions/{version}/config models:read
+    GET /v2/models/{name}/versions/{version}/stats models:read
     POST /v2/models/{name}/infer models:infer
     POST /v2/models/{name}/versions/{version}/infer models:infer
     POST /v2/repository/index models:read";

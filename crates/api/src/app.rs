@@ -91,8 +91,12 @@ impl App {
 
     /// What a request brings to the queue: whose it is, and until when it matters. The time that its body took counts.
     pub fn ticket(&self, principal: &Principal, arrived: Instant) -> Ticket {
-        let timeout = Duration::from_secs(self.settings.models.infer_timeout_seconds);
-        Ticket { caller: principal.account.as_u64_pair().1, priority: 0, deadline: arrived + timeout }
+        Ticket { caller: principal.account.as_u64_pair().1, priority: 0, deadline: self.deadline(arrived) }
+    }
+
+    /// Until when an inference that arrived then is worked on.
+    pub fn deadline(&self, arrived: Instant) -> Instant {
+        arrived + Duration::from_secs(self.settings.models.infer_timeout_seconds)
     }
 
     /// Waits for the model no longer than the ticket says, whatever the model is in the middle of.

@@ -108,6 +108,8 @@ pub struct Hints {
     pub max_age: Option<Duration>,
     /// The methods that the path knows.
     pub allow: Option<String>,
+    /// The encodings of a body that are taken.
+    pub accept_encoding: Option<&'static str>,
     /// What the log tells under the request's id; never for the client.
     pub cause: Option<String>,
 }

@@ -5,6 +5,7 @@ mod background;
 mod bodies;
 mod cli;
 mod documentation;
+mod encodings;
 mod error;
 mod extract;
 mod guard;

@@ -205,6 +205,8 @@ routes! {
     Read      v1::admin::roles       => list create change delete;
     Read      v1::admin::models      => policy set_access grant revoke_from_account revoke_from_role;
     Exempt    oip::rest              => live ready;
-    Read      oip::rest              => server model model_version model_ready model_version_ready index;
+    Read      oip::rest              => server server_with_slash model model_version model_ready model_version_ready index;
+    Read      oip::config            => config version_config;
+    Read      oip::statistics        => all of_model of_version;
     Infer     oip::infer             => infer infer_version;
 }

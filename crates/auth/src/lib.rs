@@ -38,6 +38,7 @@ mod password;
 mod people;
 mod policy;
 mod principal;
+mod priority;
 mod random;
 mod recovery;
 mod refresh;

@@ -140,6 +140,11 @@ impl Model {
         self.pool.waiting()
     }
 
+    /// Sessions that run it, each on a thread of its own.
+    pub fn instances(&self) -> usize {
+        self.pool.sessions()
+    }
+
     /// Rows of calls that run together at most; none where calls run alone.
     pub fn max_batch_rows(&self) -> Option<usize> {
         self.pool.batching().max_rows()

@@ -162,6 +162,10 @@ impl Pool {
         self.watch.unpark();
     }
 
+    pub(crate) fn sessions(&self) -> usize {
+        self.shared.runs.len()
+    }
+
     pub(crate) fn waiting(&self) -> usize {
         self.shared.queue.len()
     }

@@ -7,12 +7,14 @@ use std::time::Duration;
 use actix_web::dev::Payload;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use actix_web::web::{Bytes, Data};
-use actix_web::{FromRequest, HttpRequest};
+use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use futures_util::StreamExt;
 
 use crate::app::App;
 use crate::bodies::Arriving;
+use crate::encodings::{self, Encoding, too_large};
 use crate::error::{ApiError, Code, Result};
+use crate::middleware::RequestContext;
 use crate::settings::SizeSettings;
 
 /// The whole body, of at most `limit` bytes, arriving within `time`.
@@ -23,8 +25,17 @@ pub async fn read(
     time: Duration,
 ) -> Result<Bytes> {
     if request.headers().get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
-        return Err(ApiError::new(Code::UnsupportedMediaType, "Send the body without Content-Encoding."));
+        return Err(encodings::unsupported("identity"));
     }
+    as_sent(request, payload, limit, time).await
+}
+
+async fn as_sent(
+    request: &HttpRequest,
+    payload: &mut Payload,
+    limit: usize,
+    time: Duration,
+) -> Result<Bytes> {
     let announced =
         request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     if announced.is_some_and(|length: usize| length > limit) {
@@ -48,11 +59,7 @@ async fn collect(payload: &mut Payload, limit: usize, mut body: Arriving) -> Res
     Ok(body.whole())
 }
 
-fn too_large(limit: usize) -> ApiError {
-    ApiError::new(Code::TooLarge, format!("File too large: the limit is {limit} bytes."))
-}
-
-/// The body of an inference, of at most `MAX_INFER_BODY_MB`.
+/// The body of an inference, of at most `MAX_INFER_BODY_MB`, also once it is unpacked.
 pub struct InferBody(pub Bytes);
 
 impl FromRequest for InferBody {
@@ -60,9 +67,21 @@ impl FromRequest for InferBody {
     type Future = Pin<Box<dyn Future<Output = Result<Self>>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let whole = whole(request, payload, SizeSettings::infer_bytes);
-        Box::pin(async { whole.await.map(Self) })
+        let (request, mut payload) = (request.clone(), payload.take());
+        Box::pin(async move { unpacked(&request, &mut payload).await.map(Self) })
     }
+}
+
+/// A small body may become a large one: it is never unpacked by a web worker.
+async fn unpacked(request: &HttpRequest, payload: &mut Payload) -> Result<Bytes> {
+    let encoding = Encoding::of_request(request.headers())?;
+    let app = App::of(request)?;
+    let limit = app.settings.sizes.infer_bytes();
+    let body = as_sent(request, payload, limit, body_time(&app)).await?;
+    let Some(encoding) = encoding else { return Ok(body) };
+    let deadline = app.deadline(RequestContext::arrival(&request.extensions()));
+    let room = app.bodies.expect(0)?;
+    app.bodies.work(usize::MAX, deadline, move || encoding.decode(&body, room, limit)).await?
 }
 
 /// The whole body, within a limit of the settings.

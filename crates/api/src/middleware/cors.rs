@@ -2,7 +2,7 @@
 
 use actix_cors::Cors;
 use actix_web::http::Method;
-use actix_web::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName};
+use actix_web::http::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
 
 use crate::settings::Origins;
 
@@ -14,7 +14,14 @@ pub fn cors(origins: &Origins) -> Cors {
     let header = HeaderName::from_static;
     let cors = origins.0.iter().fold(Cors::default(), |cors, origin| cors.allowed_origin(origin));
     cors.allowed_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
-        .allowed_headers([ACCEPT, AUTHORIZATION, CONTENT_TYPE, header("x-api-key"), header("x-request-id")])
+        .allowed_headers([
+            ACCEPT,
+            AUTHORIZATION,
+            CONTENT_ENCODING,
+            CONTENT_TYPE,
+            header("x-api-key"),
+            header("x-request-id"),
+        ])
         .allowed_header(header("inference-header-content-length"))
         .expose_headers([
             header("x-request-id"),

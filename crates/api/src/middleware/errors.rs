@@ -5,7 +5,9 @@ use std::rc::Rc;
 use actix_web::body::{BoxBody, EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::http::header::{
+    ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use actix_web::middleware::Next;
 use auth::Violations;
 use serde::Serialize;
@@ -128,6 +130,9 @@ fn describe(error: &ApiError, headers: &mut HeaderMap) {
     }
     if let Some(allow) = &error.hints.allow {
         put(ALLOW, allow.clone());
+    }
+    if let Some(encodings) = error.hints.accept_encoding {
+        put(ACCEPT_ENCODING, encodings.to_owned());
     }
     if let Some(challenge) = challenge(error) {
         put(WWW_AUTHENTICATE, challenge);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix_web::http::header::{CONTENT_TYPE, HeaderMap, HeaderName};
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, VARY};
 use actix_web::{HttpRequest, HttpResponse, web};
 use inference::{InferRequest, Model, NamedTensor, Ticket};
 
@@ -12,6 +12,7 @@ use super::request::{self, Layout, ParsedInfer, Signature, WantedOutput};
 use super::response::{self, Rendered, Said};
 use super::rest::V2Error;
 use crate::app::App;
+use crate::encodings::Encoding;
 use crate::error::{ApiError, Code, Result};
 use crate::extract::{InferBody, ModelVersion, Name};
 use crate::guard::Caller;
@@ -73,6 +74,7 @@ async fn run(
     body: &InferBody,
 ) -> Result<HttpResponse> {
     let layout = layout(request.headers())?;
+    let encoding = Encoding::of_answer(request.headers());
     let ticket = app.ticket(&caller.principal, caller.arrived);
     let (bytes, of) = (body.0.clone(), Arc::clone(model));
     let parse = move || {
@@ -80,10 +82,10 @@ async fn run(
         request::parse(&bytes, layout, signature)
     };
     let parsed = app.bodies.work(body.0.len(), ticket.deadline, parse).await?.map_err(invalid)?;
-    let ParsedInfer { id, inputs, outputs, timeout, priority: _ } = parsed;
+    let ParsedInfer { id, inputs, outputs, timeout, priority } = parsed;
     let rows = inputs.first().and_then(|input| input.tensor.shape().first().copied()).unwrap_or(1);
     let work = Work::tensors(rows, body.0.len());
-    let ticket = sooner(ticket, timeout);
+    let ticket = Ticket { priority: caller.principal.priority(priority), ..sooner(ticket, timeout) };
     let names = outputs.iter().map(|output| output.name.clone()).collect();
     let answer = model.infer(InferRequest { inputs, outputs: names, ticket });
     let answer = App::in_time(ticket.deadline, answer).await;
@@ -95,16 +97,23 @@ async fn run(
     let of = Arc::clone(model);
     let write = move || {
         let outputs_said = classified(answer.outputs, &outputs, &of)?;
-        response::render(of.name(), of.version(), id.as_deref(), &said(&outputs_said, &outputs))
+        let rendered =
+            response::render(of.name(), of.version(), id.as_deref(), &said(&outputs_said, &outputs))?;
+        let packed = encoding.and_then(|encoding| encoding.encode(&rendered.body));
+        Ok::<_, String>((rendered, packed))
     };
-    let Rendered { body, json_length } =
+    let (Rendered { body, json_length }, packed) =
         app.bodies.work(size, ticket.deadline, write).await?.map_err(invalid)?;
     let mut response = HttpResponse::Ok();
+    response.insert_header((VARY, "accept-encoding"));
     match json_length {
         Some(length) => response.content_type(BINARY).insert_header((JSON_LENGTH, length)),
         None => response.content_type(JSON),
     };
-    Ok(response.body(body))
+    Ok(match encoding.zip(packed) {
+        Some((encoding, packed)) => response.insert_header((CONTENT_ENCODING, encoding.name())).body(packed),
+        None => response.body(body),
+    })
 }
 
 fn invalid(message: String) -> ApiError {
@@ -141,15 +150,15 @@ fn layout(headers: &HeaderMap) -> Result<Layout> {
     };
     let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
-    // Clients of the protocol often leave the media type out, and curl then says that it sends a form.
-    let always = ["", JSON, "application/x-www-form-urlencoded"];
-    let announced = layout != Layout::Json && kind.eq_ignore_ascii_case(BINARY);
-    if announced || always.iter().any(|taken| kind.eq_ignore_ascii_case(taken)) {
+    // Clients of the protocol often leave the media type out, and curl then says that it sends a form; one says that
+    // JSON is octets.
+    let taken = ["", JSON, BINARY, "application/x-www-form-urlencoded"];
+    if taken.iter().any(|taken| kind.eq_ignore_ascii_case(taken)) {
         return Ok(layout);
     }
     Err(ApiError::new(
         Code::UnsupportedMediaType,
-        "Send the tensors as JSON, with Content-Type: application/json, or as binary data, with \
+        "Send the tensors as JSON, with Content-Type: application/json, or with binary data behind the JSON, with \
          Content-Type: application/octet-stream and Inference-Header-Content-Length.",
     ))
 }

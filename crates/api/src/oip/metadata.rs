@@ -5,7 +5,14 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 /// Extensions of the protocol that work, and so may be announced.
-const EXTENSIONS: [&str; 2] = ["binary_tensor_data", "classification"];
+const EXTENSIONS: [&str; 6] = [
+    "binary_tensor_data",
+    "classification",
+    "model_configuration",
+    "parameters",
+    "schedule_policy",
+    "statistics",
+];
 
 /// What the protocol calls the format of the models.
 const PLATFORM: &str = "onnx_onnxv1";

@@ -2,6 +2,7 @@
 
 mod binary;
 mod classification;
+pub mod config;
 pub mod infer;
 mod json_data;
 pub mod metadata;
@@ -9,3 +10,4 @@ mod parameters;
 mod request;
 mod response;
 pub mod rest;
+pub mod statistics;

@@ -46,6 +46,12 @@ pub async fn server(_: Caller<ModelsRead>) -> web::Json<ServerMetadata> {
     web::Json(ServerMetadata::of(env!("CARGO_PKG_VERSION")))
 }
 
+/// The same, with the slash that the protocol's own OpenAPI document has.
+#[utoipa::path(get, path = "/v2/", tag = "v2", responses((status = 200, body = ServerMetadata)))]
+pub async fn server_with_slash(_: Caller<ModelsRead>) -> web::Json<ServerMetadata> {
+    web::Json(ServerMetadata::of(env!("CARGO_PKG_VERSION")))
+}
+
 /// A model's inputs and outputs.
 #[utoipa::path(get, path = "/v2/models/{name}", tag = "v2", params(("name" = String, Path)),
     responses((status = 200, body = ModelMetadata), (status = 404, body = V2Error, description = "No such model")))]

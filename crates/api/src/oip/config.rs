@@ -1,0 +1,135 @@
+//! A model's configuration, as far as the protocol's clients read it: what tools that measure ask for before they call.
+
+use actix_web::web;
+use inference::{DataType, Model, TensorSpec};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::rest::V2Error;
+use crate::app::App;
+use crate::error::Result;
+use crate::extract::{ModelVersion, Name};
+use crate::guard::Caller;
+use crate::guard::permission::ModelsRead;
+
+/// How the model is run, in the words of the protocol's reference server.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ModelConfig {
+    /// Name of the model.
+    name: String,
+    /// Always `onnxruntime_onnx`.
+    platform: &'static str,
+    /// Always `onnxruntime`.
+    backend: &'static str,
+    /// Rows of calls that run together at most. 0 where each call runs alone; the dimensions below then include the
+    /// batch, and without it otherwise.
+    max_batch_size: usize,
+    /// What it takes.
+    input: Vec<TensorConfig>,
+    /// What it gives.
+    output: Vec<TensorConfig>,
+    /// How many sessions run it, and on what.
+    instance_group: Vec<InstanceGroup>,
+    /// Present where calls run together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dynamic_batching: Option<DynamicBatching>,
+    /// Whether answers are kept.
+    response_cache: ResponseCache,
+    /// The file of the model in its version's folder.
+    default_model_filename: &'static str,
+}
+
+/// An input or output.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TensorConfig {
+    name: String,
+    /// Type of its elements, such as `TYPE_FP32`; `TYPE_STRING` is what the protocol calls BYTES elsewhere.
+    data_type: String,
+    /// -1 where any size goes.
+    dims: Vec<i64>,
+}
+
+/// Sessions of one kind.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct InstanceGroup {
+    name: String,
+    /// `KIND_CPU`.
+    kind: &'static str,
+    count: usize,
+}
+
+/// Calls that wait run together.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DynamicBatching {
+    /// How long a call waits for others at most, in microseconds.
+    max_queue_delay_microseconds: u64,
+    /// Priorities that a call may have.
+    priority_levels: u32,
+    /// The one that a call has which names none.
+    default_priority_level: u32,
+}
+
+/// Whether answers are kept.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ResponseCache {
+    enable: bool,
+}
+
+impl ModelConfig {
+    fn of(model: &Model) -> Self {
+        let rows = model.max_batch_rows();
+        let table = model.manifest().batching.as_ref().filter(|_| rows.is_some());
+        let batching = |table: &inference::Batching| DynamicBatching {
+            max_queue_delay_microseconds: table.max_delay_us,
+            priority_levels: 5,
+            default_priority_level: 3,
+        };
+        let tensors = |specs: &[TensorSpec]| specs.iter().map(|spec| tensor(spec, rows.is_some())).collect();
+        let group = format!("{}_0", model.name());
+        Self {
+            name: model.name().to_owned(),
+            platform: "onnxruntime_onnx",
+            backend: "onnxruntime",
+            max_batch_size: rows.unwrap_or(0),
+            input: tensors(model.inputs()),
+            output: tensors(model.outputs()),
+            instance_group: vec![InstanceGroup { name: group, kind: "KIND_CPU", count: model.instances() }],
+            dynamic_batching: table.map(batching),
+            response_cache: ResponseCache { enable: false },
+            default_model_filename: "model.onnx",
+        }
+    }
+}
+
+fn tensor(spec: &TensorSpec, batched: bool) -> TensorConfig {
+    let data_type = match spec.datatype {
+        DataType::Bytes => "TYPE_STRING".to_owned(),
+        datatype => format!("TYPE_{datatype}"),
+    };
+    let dims = spec.shape.iter().skip(usize::from(batched)).copied().collect();
+    TensorConfig { name: spec.name.clone(), data_type, dims }
+}
+
+/// How a model is run.
+#[utoipa::path(get, path = "/v2/models/{name}/config", tag = "v2", params(("name" = String, Path)),
+    responses((status = 200, body = ModelConfig), (status = 404, body = V2Error, description = "No such model")))]
+pub async fn config(
+    caller: Caller<ModelsRead>,
+    app: web::Data<App>,
+    name: Name,
+) -> Result<web::Json<ModelConfig>> {
+    Ok(web::Json(ModelConfig::of(&*app.model_for(&caller.principal, &name.0, None)?)))
+}
+
+/// How a version of a model is run.
+#[utoipa::path(get, path = "/v2/models/{name}/versions/{version}/config", tag = "v2",
+    params(("name" = String, Path), ("version" = String, Path)),
+    responses((status = 200, body = ModelConfig), (status = 404, body = V2Error, description = "No such version")))]
+pub async fn version_config(
+    caller: Caller<ModelsRead>,
+    app: web::Data<App>,
+    name: Name,
+    version: ModelVersion,
+) -> Result<web::Json<ModelConfig>> {
+    Ok(web::Json(ModelConfig::of(&*app.model_for(&caller.principal, &name.0, Some(&version.0))?)))
+}

@@ -1,0 +1,177 @@
+//! What models did since they were loaded (the protocol's `statistics` extension).
+//!
+//! The numbers are all callers' together, for those who may use the model: how busy it is, never with whom.
+
+use actix_web::web;
+use inference::{BatchStatistics, Measure, Model, State, Statistics};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::rest::V2Error;
+use crate::app::App;
+use crate::error::Result;
+use crate::extract::{ModelVersion, Name};
+use crate::guard::Caller;
+use crate::guard::permission::ModelsRead;
+
+/// The statistics of one or more versions.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ModelStatistics {
+    /// One for each version.
+    model_stats: Vec<VersionStatistics>,
+}
+
+/// What a version did since this server loaded it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct VersionStatistics {
+    name: String,
+    version: String,
+    /// When the last call was answered, in milliseconds since 1970; 0 for never.
+    last_inference: u64,
+    /// Rows that were computed; answers from a cache do not count.
+    inference_count: u64,
+    /// Runs of the model; calls that ran together count once.
+    execution_count: u64,
+    inference_stats: InferenceStatistics,
+    /// Always empty: no model answers with a stream.
+    #[schema(value_type = Object)]
+    response_stats: Nothing,
+    /// By the number of rows in a run.
+    batch_stats: Vec<BatchView>,
+    /// Always empty.
+    #[schema(value_type = Vec<Object>)]
+    memory_usage: [(); 0],
+}
+
+/// An object without members.
+#[derive(Debug, Serialize)]
+struct Nothing {}
+
+/// Calls by how they ended and where their time went.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct InferenceStatistics {
+    /// Answered well, cached answers included.
+    success: Duration,
+    /// Fitting the model, but refused by its queue, late, given up or failed.
+    fail: Duration,
+    /// Waiting.
+    queue: Duration,
+    /// Handing over inputs.
+    compute_input: Duration,
+    /// Running.
+    compute_infer: Duration,
+    /// Taking outputs.
+    compute_output: Duration,
+    /// Answered from a cache.
+    cache_hit: Duration,
+    /// Looked for in a cache in vain.
+    cache_miss: Duration,
+}
+
+/// The runs of so many rows.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct BatchView {
+    batch_size: u64,
+    compute_input: Duration,
+    compute_infer: Duration,
+    compute_output: Duration,
+}
+
+/// How often, and how long in all.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = StatisticDuration)]
+pub struct Duration {
+    count: u64,
+    /// Nanoseconds.
+    ns: u64,
+}
+
+impl From<Measure> for Duration {
+    fn from(Measure { count, time }: Measure) -> Self {
+        Self { count, ns: u64::try_from(time.as_nanos()).unwrap_or(u64::MAX) }
+    }
+}
+
+impl From<&BatchStatistics> for BatchView {
+    fn from(batch: &BatchStatistics) -> Self {
+        Self {
+            batch_size: batch.rows,
+            compute_input: batch.compute_input.into(),
+            compute_infer: batch.compute_infer.into(),
+            compute_output: batch.compute_output.into(),
+        }
+    }
+}
+
+impl From<&Statistics> for InferenceStatistics {
+    fn from(counted: &Statistics) -> Self {
+        Self {
+            success: counted.success.into(),
+            fail: counted.fail.into(),
+            queue: counted.queue.into(),
+            compute_input: counted.compute_input.into(),
+            compute_infer: counted.compute_infer.into(),
+            compute_output: counted.compute_output.into(),
+            cache_hit: counted.cache_hit.into(),
+            cache_miss: counted.cache_miss.into(),
+        }
+    }
+}
+
+impl App {
+    fn statistics(&self, model: &Model) -> VersionStatistics {
+        let counted = model.statistics();
+        let when = |last: std::time::Instant| {
+            let now = self.store.clock().now().timestamp_millis();
+            let ago = i64::try_from(last.elapsed().as_millis()).unwrap_or(i64::MAX);
+            u64::try_from(now.saturating_sub(ago)).unwrap_or(0)
+        };
+        VersionStatistics {
+            name: model.name().to_owned(),
+            version: model.version().to_owned(),
+            last_inference: counted.last_inference.map_or(0, when),
+            inference_count: counted.inference_count,
+            execution_count: counted.execution_count,
+            inference_stats: (&counted).into(),
+            response_stats: Nothing {},
+            batch_stats: counted.batches.iter().map(Into::into).collect(),
+            memory_usage: [],
+        }
+    }
+}
+
+/// What every model did that the caller may use.
+#[utoipa::path(get, path = "/v2/models/stats", tag = "v2", responses((status = 200, body = ModelStatistics)))]
+pub async fn all(caller: Caller<ModelsRead>, app: web::Data<App>) -> web::Json<ModelStatistics> {
+    let ready = app.models_for(&caller.principal).into_iter().filter(|status| status.state == State::Ready);
+    let models = ready.filter_map(|status| app.registry.find(&status.name, Some(&status.version)).ok());
+    web::Json(ModelStatistics { model_stats: models.map(|model| app.statistics(&model)).collect() })
+}
+
+/// What a model did, each of its versions that are served.
+#[utoipa::path(get, path = "/v2/models/{name}/stats", tag = "v2", params(("name" = String, Path)),
+    responses((status = 200, body = ModelStatistics), (status = 404, body = V2Error, description = "No such model")))]
+pub async fn of_model(
+    caller: Caller<ModelsRead>,
+    app: web::Data<App>,
+    name: Name,
+) -> Result<web::Json<ModelStatistics>> {
+    let latest = app.model_for(&caller.principal, &name.0, None)?;
+    let versions = latest.versions().iter();
+    let models = versions.filter_map(|version| app.registry.find(&name.0, Some(version)).ok());
+    Ok(web::Json(ModelStatistics { model_stats: models.map(|model| app.statistics(&model)).collect() }))
+}
+
+/// What a version of a model did.
+#[utoipa::path(get, path = "/v2/models/{name}/versions/{version}/stats", tag = "v2",
+    params(("name" = String, Path), ("version" = String, Path)),
+    responses((status = 200, body = ModelStatistics), (status = 404, body = V2Error, description = "No such version")))]
+pub async fn of_version(
+    caller: Caller<ModelsRead>,
+    app: web::Data<App>,
+    name: Name,
+    version: ModelVersion,
+) -> Result<web::Json<ModelStatistics>> {
+    let model = app.model_for(&caller.principal, &name.0, Some(&version.0))?;
+    Ok(web::Json(ModelStatistics { model_stats: vec![app.statistics(&model)] }))
+}
