@@ -37,6 +37,7 @@ mod meanwhile;
 mod metering;
 mod mfa_login;
 mod mfa_required;
+mod model_lifecycle;
 mod models_absent;
 mod notices;
 mod openapi;

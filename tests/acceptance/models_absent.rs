@@ -1,53 +1,10 @@
 //! What is missing or broken among the models never stops the server: it says so and answers 503.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Pair, Server, World, promise, sample, workspace};
-
-/// A model repository of the test's own, with copies of `digits` to spoil.
-struct Repository {
-    world: Arc<World>,
-    folder: PathBuf,
-}
-
-impl Repository {
-    fn new(pair: Pair) -> Self {
-        let world = World::new(pair);
-        let folder = world.folder().join("repository");
-        fs::create_dir(&folder).expect("a folder");
-        Self { world, folder }
-    }
-
-    /// A copy of the demo model under this name.
-    fn add(&self, name: &str) -> PathBuf {
-        let (from, to) = (workspace().join("models/digits"), self.folder.join(name));
-        fs::create_dir_all(to.join("1")).expect("a folder");
-        for file in ["model.toml", "labels.txt", "1/model.onnx"] {
-            fs::copy(from.join(file), to.join(file)).expect("a copy");
-        }
-        to
-    }
-
-    fn start(&self, settings: &[(&str, &str)]) -> (Server, Client) {
-        let folder = self.folder.display().to_string();
-        let server = self.world.start(&[&[("MODEL_DIR", folder.as_str())], settings].concat());
-        let client = server.person("ada").api;
-        (server, client)
-    }
-}
-
-/// Replaces a line of `model.toml`, or adds one at its head.
-fn configure(model: &Path, line: &str) {
-    let file = model.join("model.toml");
-    let text = fs::read_to_string(&file).expect("model.toml");
-    let key = line.split('=').next().unwrap_or_default();
-    let rest: Vec<&str> = text.lines().filter(|old| !old.starts_with(key)).collect();
-    fs::write(file, format!("{line}\n{}\n", rest.join("\n"))).expect("model.toml");
-}
+use crate::harness::{Client, Pair, Repository, Server, configure, promise, sample, workspace};
 
 /// The model's line of the index, of `/api/v1/models` and what its calls give.
 #[track_caller]

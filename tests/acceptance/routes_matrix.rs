@@ -117,6 +117,11 @@ const ROUTES: &str = "\
     POST /api/v1/admin/roles roles:manage
     PUT /api/v1/admin/roles/{name} roles:manage
     DELETE /api/v1/admin/roles/{name} roles:manage
+    GET /api/v1/admin/models models:manage
+    POST /api/v1/admin/models/{name}/load models:manage
+    POST /api/v1/admin/models/{name}/unload models:manage
+    POST /api/v1/admin/models/{name}/activate models:manage
+    POST /api/v1/admin/models/{name}/rollback models:manage
     GET /api/v1/admin/models/{name}/access models:manage
     PUT /api/v1/admin/models/{name}/access models:manage
     PUT /api/v1/admin/models/{name}/grants models:manage
@@ -137,7 +142,9 @@ const ROUTES: &str = "\
     GET /v2/models/{name}/versions/{version}/stats models:read
     POST /v2/models/{name}/infer models:infer
     POST /v2/models/{name}/versions/{version}/infer models:infer
-    POST /v2/repository/index models:read";
+    POST /v2/repository/index models:read
+    POST /v2/repository/models/{name}/load models:manage
+    POST /v2/repository/models/{name}/unload models:manage";
 
 /// An operation of the document.
 pub struct Operation {

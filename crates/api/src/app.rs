@@ -12,6 +12,7 @@ use storage::{Ephemeral, ModelAccess, Store};
 
 use crate::bodies::Bodies;
 use crate::error::{ApiError, Result};
+use crate::lifecycle::Lifecycle;
 use crate::mail::Mailer;
 use crate::metering::Metering;
 use crate::settings::{Registration, Settings};
@@ -28,6 +29,8 @@ pub struct App {
     pub ephemeral: Ephemeral,
     /// The models.
     pub registry: Registry,
+    /// How far they are what is wanted of them.
+    pub lifecycle: Lifecycle,
     /// What large bodies may take.
     pub bodies: Bodies,
     /// Who used what.

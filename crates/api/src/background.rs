@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::lifecycle;
 use crate::metering::FLUSH_INTERVAL;
 use crate::middleware::{FORGET_INTERVAL, Guard};
 use crate::pruning::Pruning;
@@ -94,7 +95,8 @@ pub fn spawn(app: &web::Data<App>) -> Tasks {
         let pruning = Rc::clone(&pruning);
         async move { pruning.when_due(&app.store).await.map_err(|error| told(&error)) }
     });
-    let mut tasks = vec![feed, usage, heartbeat, pruning];
+    let models = every(FEED_INTERVAL, app.clone(), |app| async move { lifecycle::follow(&app).await });
+    let mut tasks = vec![feed, usage, heartbeat, pruning, models];
     if app.mailer.is_some() {
         tasks.push(every(MAIL_INTERVAL, app.clone(), |app| async move {
             match &app.mailer {

@@ -69,6 +69,9 @@ codes! {
     RoleInUse = 409 "role_in_use" "Accounts have this role";
     TooManyKeys = 409 "too_many_keys" "As many keys as may be";
     LastAdministrator = 409 "last_administrator" "The last administrator stays";
+    ModelNotLoadable = 409 "model_not_loadable" "The model cannot be loaded";
+    NoPreviousVersion = 409 "no_previous_version" "There is nothing to go back to";
+    ModelChanged = 409 "model_changed" "The model was changed meanwhile";
     TooLarge = 413 "too_large" "Too large";
     UnsupportedMediaType = 415 "unsupported_media_type" "Unsupported media type";
     RateLimited = 429 "rate_limited" "Too many requests";
@@ -235,6 +238,8 @@ impl From<auth::Error> for ApiError {
             auth::Error::RoleInUse => sentence(Code::RoleInUse),
             auth::Error::TooManyKeys => sentence(Code::TooManyKeys),
             auth::Error::LastAdministrator => sentence(Code::LastAdministrator),
+            auth::Error::NoPreviousVersion => sentence(Code::NoPreviousVersion),
+            auth::Error::ModelChanged => sentence(Code::ModelChanged),
             auth::Error::Invalid(violations) => {
                 let mut error = Self::new(Code::ValidationFailed, "Some fields are not valid; see errors.");
                 error.hints.violations = Some(violations);

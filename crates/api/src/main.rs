@@ -10,6 +10,7 @@ mod error;
 mod extract;
 mod guard;
 mod health;
+mod lifecycle;
 mod mail;
 mod metering;
 mod metrics;

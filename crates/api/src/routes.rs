@@ -203,9 +203,11 @@ routes! {
     Read      v1::admin::service_keys => list create change rotate revoke;
     Read      v1::admin::invitations => invite reset_password;
     Read      v1::admin::roles       => list create change delete;
+    Read      v1::admin::model_lifecycle => list load unload activate roll_back;
     Read      v1::admin::models      => policy set_access grant revoke_from_account revoke_from_role;
     Exempt    oip::rest              => live ready;
-    Read      oip::rest              => server server_with_slash model model_version model_ready model_version_ready index;
+    Read      oip::rest              => server server_with_slash model model_version model_ready model_version_ready;
+    Read      oip::repository        => index load unload;
     Read      oip::config            => config version_config;
     Read      oip::statistics        => all of_model of_version;
     Infer     oip::infer             => infer infer_version;

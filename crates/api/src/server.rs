@@ -10,12 +10,14 @@ use std::time::Duration;
 use actix_web::dev::ServerHandle;
 use actix_web::middleware::{Condition, from_fn};
 use actix_web::{App as Application, HttpServer, web};
+use auth::Auth;
 use inference::Registry;
 use storage::{Ephemeral, Store};
 use uuid::Uuid;
 
 use crate::app::{App, Standing};
 use crate::bodies::Bodies;
+use crate::lifecycle::{self, Lifecycle};
 use crate::mail::Mailer;
 use crate::metering::{FLUSH_INTERVAL, Metering};
 use crate::middleware::Guard;
@@ -125,7 +127,8 @@ async fn assemble(
     background::announce(&store, replica, ephemeral.is_redis()).await?;
     let auth = start::auth(&settings, store.clone(), ephemeral.clone()).await?;
     auth.prepare_signing_keys().await.map_err(|error| storage::told(&error))?;
-    let registry = load_models(&settings).await?;
+    let lifecycle = Lifecycle::new(&auth);
+    let registry = load_models(&settings, &auth).await?;
     Ok(web::Data::new(App {
         auth,
         metering: Metering::new(replica, store.clone()),
@@ -136,13 +139,16 @@ async fn assemble(
         store,
         ephemeral,
         registry,
+        lifecycle,
         settings,
     }))
 }
 
-async fn load_models(settings: &Settings) -> Result<Registry, String> {
+async fn load_models(settings: &Settings, auth: &Auth) -> Result<Registry, String> {
+    let wanted = lifecycle::all_wanted(auth).await.map_err(|error| storage::told(&error))?;
     let settings = start::inference(settings);
-    tokio::task::spawn_blocking(|| Registry::open(settings)).await.map_err(|error| error.to_string())
+    let open = move || Registry::open_as(settings, &wanted);
+    tokio::task::spawn_blocking(open).await.map_err(|error| error.to_string())
 }
 
 /// SIGTERM or SIGINT: readiness fails at once; after `DRAIN_SECONDS` new connections are refused and running requests

@@ -81,6 +81,12 @@ pub enum Error {
     /// The act would leave nobody who can administer the installation.
     #[error("this is the last active administrator; make another one first")]
     LastAdministrator,
+    /// There is no version of the model to go back to.
+    #[error("no version of this model was active before; activate one by its name")]
+    NoPreviousVersion,
+    /// Somebody else changed the model in the meantime.
+    #[error("somebody else changed this model meanwhile; look at it and try again")]
+    ModelChanged,
     /// What was sent breaks a rule of the product.
     #[error("the request breaks a rule")]
     Invalid(Violations),

@@ -38,6 +38,10 @@ events! {
     AccountDeleted = "account.deleted";
     RoleChanged = "role.changed";
     ModelPolicyChanged = "model.policy_changed";
+    ModelLoaded = "model.loaded";
+    ModelUnloaded = "model.unloaded";
+    ModelActivated = "model.activated";
+    ModelRolledBack = "model.rolled_back";
     SigningKeyChanged = "signing_key.changed";
     EncryptionKeyRotated = "encryption_key.rotated";
     SecondFactorAsked = "mfa.asked";

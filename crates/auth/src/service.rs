@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 
 use chrono::{DateTime, Duration, Utc};
 use storage::{Clock, Ephemeral, EphemeralConfig, Scope, Service, Store};
@@ -16,6 +17,7 @@ use crate::in_flight::InFlightCounter;
 use crate::key_format::Environment;
 use crate::limits::Limits;
 use crate::model_access::ModelAccessCache;
+use crate::model_lifecycle;
 use crate::password::{HashingPool, PasswordHashing};
 use crate::sealing::EncryptionKeys;
 use crate::signing::{self, Keyring, PublicKey, SharedSecret, SigningAlgorithm};
@@ -107,6 +109,8 @@ pub struct Auth {
     pub(crate) max_sessions: u32,
     pub(crate) max_keys: u32,
     pub(crate) model_access: ModelAccessCache,
+    /// The number of the last change to what is wanted of a model, as far as the feed was read.
+    pub(crate) model_changes: AtomicI64,
     pub(crate) events: EventCounts,
 }
 
@@ -143,6 +147,7 @@ impl Auth {
             max_keys: settings.max_keys,
             events: EventCounts::new(),
             model_access: ModelAccessCache::default(),
+            model_changes: AtomicI64::new(position),
             store,
             ephemeral,
             clock,
@@ -186,6 +191,7 @@ impl Auth {
                 );
                 self.principals.forget_all();
                 self.keyring.load(&self.store, &self.encryption).await?;
+                self.note_model_change(changes.first().map_or(0, |first| first.seq));
             }
             for change in &changes {
                 if let Some(watched) = Watched::parse(&change.kind, &change.subject) {
@@ -194,6 +200,8 @@ impl Auth {
                     self.keyring.load(&self.store, &self.encryption).await?;
                     // What a removed key signed was verified while it was there.
                     self.principals.forget_all();
+                } else if change.kind == model_lifecycle::CHANGE {
+                    self.note_model_change(change.seq);
                 }
                 self.freshness.advance(change.seq);
             }

@@ -1,8 +1,9 @@
 //! What the model says: ONNX models from a repository on disk, pictures and tensors in, answers out.
 //!
 //! [`Registry::open`] loads every model it finds and never fails: a model that cannot be served stays listed
-//! with the reason. [`Registry::find`] gives a [`Model`]; [`Model::infer`] takes tensors, [`Model::predict`]
-//! pictures, rows of named columns or texts. Pictures are decoded and models run on threads of this crate's own, behind bounded queues, so that
+//! with the reason. [`Registry::prepare`] and [`Registry::publish`] change what is served while it is. [`Registry::find`]
+//! gives a [`Model`]; [`Model::infer`] takes tensors, [`Model::predict`] pictures, rows of named columns or texts. Pictures
+//! are decoded and models run on threads of this crate's own, behind bounded queues, so that
 //! a web worker never blocks; the futures need no particular runtime.
 //!
 //! This crate knows no users and no HTTP. Only the folder `onnx` names ONNX Runtime.
@@ -10,6 +11,7 @@
 mod batching;
 mod decoding;
 mod engine;
+mod entry;
 mod error;
 mod image;
 mod integrity;
@@ -25,6 +27,7 @@ mod repository;
 mod settings;
 mod statistics;
 mod tensor;
+mod wanted;
 mod warm_up;
 mod worker;
 
@@ -38,7 +41,8 @@ pub use predict::{
     Cell, Outcome, PredictInput, PredictResponse, Prediction, RowReader, Rows, Table, Takes, TextBatch,
     Texts, Values,
 };
-pub use registry::{ModelStatus, Registry, State};
+pub use registry::{ModelStatus, Prepared, Registry, State};
 pub use settings::Settings;
 pub use statistics::{BatchStatistics, Measure, Statistics};
 pub use tensor::{DataType, NamedTensor, Tensor, TensorData, TensorSpec, element_count};
+pub use wanted::Wanted;

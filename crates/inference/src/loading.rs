@@ -1,87 +1,116 @@
 //! Models as they are loaded: from a folder of the repository to something that answers, or a reason why not.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use crate::{
     batching::Batching,
     decoding::Decoder,
     engine::Engine,
-    error::Error,
+    entry::{Entry, Life, Version, again},
     integrity,
-    manifest::{Access, Manifest},
+    manifest::Manifest,
     memory,
     model::Model,
     onnx::{Library, Options},
     predict::Predictor,
-    registry::{ModelStatus, State},
-    repository::{MODEL_FILE, check_file, chosen, folders, names_version, read_manifest},
+    repository::{MODEL_FILE, check_file, chosen, folders, model_folder, names_version, read_manifest},
     settings::Settings,
     statistics::Recorder,
+    wanted::Wanted,
     warm_up,
     worker::Pool,
 };
 
-/// A model of the repository: what its folder says, and each version that is or should be served.
-pub(crate) struct Entry {
-    name: String,
-    required: bool,
-    pub(crate) access: Access,
-    /// Lowest first.
-    versions: Vec<Version>,
-    /// Why there are no versions.
-    reason: Option<String>,
-}
-
-struct Version {
-    name: String,
-    sha256: Option<String>,
-    model: Result<Arc<Model>, String>,
-}
-
 /// What loading a model needs beside its folder.
-struct Loader<'a> {
-    settings: &'a Settings,
-    library: Result<&'a Library, &'a str>,
-    decoder: &'a Arc<Decoder>,
+pub(crate) struct Loader {
+    pub(crate) settings: Settings,
+    pub(crate) library: Result<Library, String>,
+    pub(crate) decoder: Arc<Decoder>,
 }
 
-/// Loads every model of the repository.
-pub(crate) fn open(
-    settings: &Settings,
-    library: Result<&Library, &str>,
-    decoder: &Arc<Decoder>,
-) -> BTreeMap<String, Entry> {
-    let loader = Loader { settings, library, decoder };
-    let folders = match folders(&settings.model_dir) {
-        Ok(folders) => folders,
-        Err(error) => {
-            tracing::error!(folder = %settings.model_dir.display(), %error, "the model folder cannot be read");
-            Vec::new()
-        }
-    };
-    let entries = folders.into_iter().map(|(name, folder)| (name.clone(), loader.entry(name, &folder)));
-    entries.collect()
+/// A model as it could be served from now on.
+pub(crate) struct Candidate {
+    pub(crate) entry: Entry,
+    /// Why its version for calls that name none cannot be served.
+    pub(crate) failure: Option<String>,
 }
 
-impl Loader<'_> {
-    fn entry(&self, name: String, folder: &Path) -> Entry {
-        let manifest = match read_manifest(folder) {
-            Ok(manifest) => Arc::new(manifest),
-            Err(reason) => {
-                tracing::error!(model = name, reason, "a model is not served");
-                // Whom it is meant for cannot be known, so it is not shown to everyone.
-                let (required, access) = (false, Access::Granted);
-                return Entry { name, required, access, versions: Vec::new(), reason: Some(reason) };
+impl Loader {
+    /// Every model of the repository that is a folder.
+    pub(crate) fn names(&self) -> Vec<String> {
+        match folders(&self.settings.model_dir) {
+            Ok(folders) => folders.into_iter().map(|(name, _)| name).collect(),
+            Err(error) => {
+                tracing::error!(folder = %self.settings.model_dir.display(), %error, "the model folder cannot be read");
+                Vec::new()
             }
+        }
+    }
+
+    /// Loads what is wanted of a model. Versions that `old` serves already are kept where nothing says that they
+    /// changed; `afresh` loads all of them again.
+    pub(crate) fn candidate(
+        &self,
+        name: &str,
+        wanted: Wanted,
+        life: &Arc<Life>,
+        old: Option<&Entry>,
+        afresh: bool,
+    ) -> Candidate {
+        if wanted.unloaded {
+            return Candidate { entry: self.unloaded(name, wanted, life, old), failure: None };
+        }
+        let failed = |reason: String| {
+            let entry = Entry::without_versions(name, reason.clone(), wanted.clone(), Arc::clone(life));
+            Candidate { entry, failure: Some(reason) }
         };
-        let (versions, reason) = match chosen(folder, &manifest.versions.serve) {
-            Ok(names) => (self.versions(&name, folder, &manifest, &names), None),
+        let Some(folder) = model_folder(&self.settings.model_dir, name) else {
+            return failed("the model folder has no such model".to_owned());
+        };
+        let manifest = match read_manifest(&folder) {
+            Ok(manifest) => Arc::new(manifest),
+            Err(reason) => return failed(reason),
+        };
+        let (versions, reason) = match chosen(&folder, &manifest.versions, wanted.active.as_deref()) {
+            Ok(names) => {
+                let kept = old.filter(|old| !afresh && old.manifest.as_ref() == Some(&manifest));
+                (self.versions(name, &folder, &manifest, &names, life, kept), None)
+            }
             Err(reason) => (Vec::new(), Some(reason)),
         };
-        if let Some(reason) = &reason {
-            tracing::error!(model = name, reason, "a model is not served");
+        let mut entry = Entry {
+            versions,
+            reason: reason.clone(),
+            ..Entry::of(name, Some(manifest), wanted.clone(), Arc::clone(life))
+        };
+        let failure = match entry.intended() {
+            Some(version) => version.model.as_ref().err().cloned(),
+            None => reason,
+        };
+        entry.again = failure.as_ref().and_then(|_| again(&wanted));
+        Candidate { entry, failure }
+    }
+
+    /// A model of which nothing is to be served: its versions stay listed.
+    fn unloaded(&self, name: &str, wanted: Wanted, life: &Arc<Life>, old: Option<&Entry>) -> Entry {
+        let folder = model_folder(&self.settings.model_dir, name);
+        let manifest = folder.as_deref().and_then(|folder| read_manifest(folder).ok()).map(Arc::new);
+        let manifest = manifest.or_else(|| old.and_then(|old| old.manifest.clone()));
+        let read = folder.zip(manifest.as_ref());
+        let names = read.and_then(|(folder, manifest)| chosen(&folder, &manifest.versions, None).ok());
+        let reason = "it was unloaded".to_owned();
+        let version = |name: String| Version { name, sha256: None, model: Err(reason.clone()) };
+        let versions = names.into_iter().flatten().map(version).collect();
+        Entry {
+            versions,
+            reason: Some(reason.clone()),
+            ..Entry::of(name, manifest, wanted, Arc::clone(life))
         }
-        Entry { name, required: manifest.required, access: manifest.access, versions, reason }
+    }
+
+    /// Whether the repository has a folder for the model.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        model_folder(&self.settings.model_dir, name).is_some()
     }
 
     fn versions(
@@ -90,8 +119,15 @@ impl Loader<'_> {
         folder: &Path,
         manifest: &Arc<Manifest>,
         names: &[String],
+        life: &Arc<Life>,
+        kept: Option<&Entry>,
     ) -> Vec<Version> {
         let load = |version: &String| {
+            let served = kept.and_then(|old| old.versions.iter().find(|old| old.name == *version));
+            if let Some(served) = served.filter(|old| old.model.is_ok()) {
+                return served.clone();
+            }
+            let _loading = life.loading(version);
             let file = folder.join(version).join(MODEL_FILE);
             let checked = check_file(&file, self.settings.max_model_bytes);
             let sha256 = checked.is_ok().then(|| integrity::sha256(&file).ok()).flatten();
@@ -99,7 +135,7 @@ impl Loader<'_> {
                 .and_then(|()| {
                     integrity::verify(folder, manifest, version, |part| names_version(folder, part))
                 })
-                .and_then(|()| self.model(name, folder, manifest, version, names))
+                .and_then(|()| self.model(name, folder, manifest, version, life))
                 .map(Arc::new);
             match &model {
                 Ok(_) => tracing::info!(model = name, version, "a model is ready"),
@@ -116,9 +152,9 @@ impl Loader<'_> {
         folder: &Path,
         manifest: &Arc<Manifest>,
         version: &str,
-        versions: &[String],
+        life: &Life,
     ) -> Result<Model, String> {
-        let library = self.library.map_err(str::to_owned)?;
+        let library = self.library.as_ref().map_err(String::clone)?;
         let file = folder.join(version).join(MODEL_FILE);
         let threads = manifest.runtime.intra_threads.unwrap_or(self.settings.intra_threads).max(1);
         let instances = manifest.runtime.instances.unwrap_or(self.settings.instances).max(1);
@@ -131,7 +167,8 @@ impl Loader<'_> {
         let (inputs, outputs) = (first.inputs().to_vec(), first.outputs().to_vec());
         let predictor = Predictor::new(manifest, &inputs, &outputs, folder)?;
         if manifest.runtime.warm_up {
-            warm_up::warm_up(name, &mut engines, manifest.warm_up.as_ref(), predictor.as_ref())?;
+            let time = self.settings.warm_up_time;
+            warm_up::warm_up(name, &mut engines, manifest.warm_up.as_ref(), predictor.as_ref(), time)?;
         }
         let batching = Batching::new(manifest.batching.as_ref(), name, &inputs, &outputs);
         let by_rows = inputs.iter().all(|spec| spec.shape.first() == Some(&-1));
@@ -143,65 +180,15 @@ impl Loader<'_> {
         Ok(Model {
             name: name.to_owned(),
             version: version.to_owned(),
-            versions: versions.to_vec(),
+            served: Arc::clone(&life.served),
             manifest: Arc::clone(manifest),
             inputs,
             outputs,
             predictor,
-            decoder: Arc::clone(self.decoder),
+            decoder: Arc::clone(&self.decoder),
             pool,
             by_rows,
             recorder,
         })
-    }
-}
-
-impl Entry {
-    pub(crate) fn statuses(&self) -> Vec<ModelStatus> {
-        let status = |version: &str, reason: Option<&String>, sha256: Option<&String>| ModelStatus {
-            name: self.name.clone(),
-            version: version.to_owned(),
-            state: if reason.is_none() { State::Ready } else { State::Unavailable },
-            reason: reason.cloned(),
-            required: self.required,
-            access: self.access,
-            sha256: sha256.cloned(),
-        };
-        match &self.reason {
-            Some(reason) => vec![status("", Some(reason), None)],
-            None => {
-                let of = |version: &Version| {
-                    status(&version.name, version.model.as_ref().err(), version.sha256.as_ref())
-                };
-                self.versions.iter().map(of).collect()
-            }
-        }
-    }
-
-    pub(crate) fn ready(&self) -> impl DoubleEndedIterator<Item = &Arc<Model>> {
-        self.versions.iter().filter_map(|version| version.model.as_ref().ok())
-    }
-
-    pub(crate) fn find(&self, version: Option<&str>) -> Result<Arc<Model>, Error> {
-        let unavailable = |reason: &str| {
-            Error::Unavailable(format!("model \"{}\" cannot be served now: {reason}", self.name))
-        };
-        if let Some(reason) = &self.reason {
-            return Err(unavailable(reason));
-        }
-        let chosen = match version {
-            Some(wanted) => self.versions.iter().find(|version| version.name == wanted),
-            None => {
-                if let Some(model) = self.ready().next_back() {
-                    return Ok(Arc::clone(model));
-                }
-                self.versions.last()
-            }
-        };
-        let chosen = chosen.ok_or_else(|| {
-            let version = version.unwrap_or_default();
-            Error::NotFound(format!("model \"{}\" has no version \"{version}\"", self.name))
-        })?;
-        chosen.model.as_ref().map(Arc::clone).map_err(|reason| unavailable(reason))
     }
 }

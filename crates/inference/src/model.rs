@@ -7,6 +7,7 @@ use std::{
 
 use crate::{
     decoding::Decoder,
+    entry::Served,
     error::Error,
     manifest::Manifest,
     predict::{Input, PredictInput, PredictResponse, Predictor, Table, Takes, Texts},
@@ -61,7 +62,7 @@ pub struct Timing {
 pub struct Model {
     pub(crate) name: String,
     pub(crate) version: String,
-    pub(crate) versions: Vec<String>,
+    pub(crate) served: Arc<Served>,
     pub(crate) manifest: Arc<Manifest>,
     pub(crate) inputs: Vec<TensorSpec>,
     pub(crate) outputs: Vec<TensorSpec>,
@@ -84,9 +85,9 @@ impl Model {
         &self.version
     }
 
-    /// The versions that this model's repository serves, lowest first, this one included.
-    pub fn versions(&self) -> &[String] {
-        &self.versions
+    /// The versions of this model that are served now, lowest first.
+    pub fn versions(&self) -> Arc<[String]> {
+        self.served.read()
     }
 
     /// What its `model.toml` says.

@@ -1,31 +1,58 @@
-//! Every model of the repository, by name and version, with what keeps it from being served.
+//! Every model of the repository, by name and version, with what keeps it from being served. What is served can be
+//! changed at any time: what is wanted is loaded first, then takes the place of what was served, which finishes the calls
+//! that it has.
 
 use std::{
-    collections::BTreeMap,
-    sync::Arc,
+    collections::{BTreeMap, BTreeSet, HashMap},
+    num::NonZero,
+    sync::{
+        Arc, Mutex, PoisonError, RwLock, RwLockReadGuard,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
     time::{Duration, Instant},
 };
 
 use crate::{
     decoding::Decoder,
+    entry::{Entry, Life},
     error::Error,
-    loading::{self, Entry},
+    loading::{Candidate, Loader},
     manifest::Access,
     model::Model,
     onnx::Library,
     settings::Settings,
+    wanted::Wanted,
 };
 
 /// How long [`Registry::shutdown`] waits for runs to end before it interrupts them.
 const DRAIN: Duration = Duration::from_secs(10);
+/// Models that are loaded at a time, at most: loading is work for the processor and the disk.
+const MAX_LOADERS: usize = 8;
 
 /// Whether a version can be called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// It answers.
     Ready,
+    /// It does not yet.
+    Loading,
+    /// It takes no more calls and finishes those that it has.
+    Unloading,
     /// It does not, for the reason that stands beside it.
     Unavailable,
+}
+
+impl State {
+    /// Its name in lower case.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Loading => "loading",
+            Self::Unloading => "unloading",
+            Self::Unavailable => "unavailable",
+        }
+    }
 }
 
 /// What there is to say about one version of a model.
@@ -45,6 +72,10 @@ pub struct ModelStatus {
     pub access: Access,
     /// SHA-256 of its `model.onnx` in lower-case hexadecimal, where the file could be read.
     pub sha256: Option<String>,
+    /// Whether it answers calls that name no version.
+    pub active: bool,
+    /// Why the model goes on as it is although something else is wanted of it.
+    pub setback: Option<String>,
 }
 
 /// Every model of the repository. Cheap to clone; all clones are the same registry.
@@ -54,63 +85,199 @@ pub struct Registry {
 }
 
 struct Shared {
-    models: BTreeMap<String, Entry>,
-    decoder: Arc<Decoder>,
-    runtime_version: Option<String>,
+    /// Locked for writing only while one entry is put in the place of another.
+    models: RwLock<BTreeMap<String, Arc<Entry>>>,
+    loader: Loader,
+    closed: AtomicBool,
+}
+
+/// What [`Registry::prepare`] loaded: dropped, it leaves everything as it was.
+pub struct Prepared {
+    entry: Entry,
+}
+
+impl Prepared {
+    /// The version that would answer calls which name none; none where nothing is to be served.
+    pub fn version(&self) -> Option<&str> {
+        let intended = self.entry.intended().filter(|version| version.model.is_ok());
+        intended.map(|version| version.name.as_str())
+    }
 }
 
 impl Registry {
     /// Loads the runtime and every model. Blocks for as long as that takes and never fails: what cannot be
     /// served is listed as [`State::Unavailable`] with a reason.
     pub fn open(settings: Settings) -> Self {
+        Self::open_as(settings, &HashMap::new())
+    }
+
+    /// The same, with what is wanted of some of the models.
+    pub fn open_as(settings: Settings, wanted: &HashMap<String, Wanted>) -> Self {
+        let registry = Self::start(settings);
+        registry.make_all(registry.shared.loader.names().into_iter().collect(), wanted);
+        registry
+    }
+
+    /// Loads the runtime and no model.
+    pub fn start(settings: Settings) -> Self {
         let decoder = Arc::new(Decoder::start(&settings));
         let library = Library::load(settings.runtime_library.as_deref());
         if let Err(reason) = &library {
             tracing::error!(reason, "ONNX Runtime is not available");
         }
-        let runtime_version = library.as_ref().ok().and_then(|library| library.version().map(str::to_owned));
-        let models = loading::open(&settings, library.as_ref().map_err(String::as_str), &decoder);
-        Self { shared: Arc::new(Shared { models, decoder, runtime_version }) }
+        let loader = Loader { settings, library, decoder };
+        let shared = Shared { models: RwLock::default(), loader, closed: AtomicBool::new(false) };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Every version that is or should be served, by name and version.
     pub fn models(&self) -> Vec<ModelStatus> {
-        self.shared.models.values().flat_map(Entry::statuses).collect()
+        self.read().values().flat_map(|entry| entry.statuses()).collect()
     }
 
-    /// The model in the given version, or in the highest that is ready. [`Error::NotFound`] or
-    /// [`Error::Unavailable`].
+    /// The model in the given version, or in the one that is active: the one that an operator chose, else the highest
+    /// that is ready. [`Error::NotFound`] or [`Error::Unavailable`].
     pub fn find(&self, name: &str, version: Option<&str>) -> Result<Arc<Model>, Error> {
-        let entry = self
-            .shared
-            .models
-            .get(name)
-            .ok_or_else(|| Error::NotFound(format!("there is no model \"{name}\"")))?;
+        let models = self.read();
+        let entry =
+            models.get(name).ok_or_else(|| Error::NotFound(format!("there is no model \"{name}\"")))?;
         entry.find(version)
     }
 
     /// Who may use the model; none where there is no such model.
     pub fn access(&self, name: &str) -> Option<Access> {
-        self.shared.models.get(name).map(|entry| entry.access)
+        self.read().get(name).map(|entry| entry.access)
+    }
+
+    /// Whether there is such a model, served or not.
+    pub fn has(&self, name: &str) -> bool {
+        self.read().contains_key(name) || self.shared.loader.has(name)
+    }
+
+    /// What is wanted of a model as far as this registry knows; none where there is no such model.
+    pub fn wanted(&self, name: &str) -> Option<Wanted> {
+        self.read().get(name).map(|entry| entry.wanted.clone())
+    }
+
+    /// Loads what is wanted of a model and changes nothing yet. Blocks for as long as that takes. The error says why the
+    /// version that would answer calls cannot be served; then everything goes on as before.
+    pub fn prepare(&self, name: &str, wanted: Wanted) -> Result<Prepared, String> {
+        let life = self.life(name);
+        let _work = life.work.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.shared.closed.load(Ordering::SeqCst) {
+            return Err("the server is shutting down".to_owned());
+        }
+        let Candidate { entry, failure } = self.candidate(name, wanted, &life);
+        failure.map_or(Ok(Prepared { entry }), Err)
+    }
+
+    /// Serves what was prepared. What was served before finishes the calls that it has, then gives its memory back.
+    pub fn publish(&self, prepared: Prepared) {
+        self.put(prepared.entry);
+    }
+
+    /// Makes every model what is wanted of it. A model that cannot be what is wanted goes on as it was, where it served,
+    /// and says so. Blocks for as long as loading takes.
+    pub fn reconcile(&self, wanted: &HashMap<String, Wanted>) {
+        let mut names: BTreeSet<String> = self.read().keys().cloned().collect();
+        names.extend(wanted.keys().filter(|name| self.shared.loader.has(name)).cloned());
+        self.make_all(names, wanted);
+    }
+
+    /// Whether some model could not be made what is wanted of it, so that [`Registry::reconcile`] will try again.
+    pub fn is_behind(&self) -> bool {
+        self.read().values().any(|entry| entry.again.is_some())
+    }
+
+    fn make_all(&self, mut due: BTreeSet<String>, wanted: &HashMap<String, Wanted>) {
+        let default = Wanted::default();
+        due.retain(|name| {
+            let wanted = wanted.get(name).unwrap_or(&default);
+            !self.read().get(name).is_some_and(|entry| entry.is_settled(wanted))
+        });
+        let next = Mutex::new(due.into_iter());
+        let work = || {
+            while let Some(name) = { next.lock().unwrap_or_else(PoisonError::into_inner).next() } {
+                self.make(&name, wanted.get(&name).cloned().unwrap_or_default());
+            }
+        };
+        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        thread::scope(|scope| {
+            for _ in 1..cores.min(MAX_LOADERS) {
+                scope.spawn(work);
+            }
+            work();
+        });
     }
 
     /// Answers what is queued, for at most ten seconds, interrupts what then still runs, and gives the memory
     /// back. Afterwards every call is refused.
     pub fn shutdown(&self) {
-        let pools: Vec<_> =
-            self.shared.models.values().flat_map(Entry::ready).map(|model| &model.pool).collect();
-        self.shared.decoder.close();
-        for pool in &pools {
-            pool.close();
+        self.shared.closed.store(true, Ordering::SeqCst);
+        let models: Vec<Arc<Model>> =
+            self.read().values().flat_map(|entry| entry.ready().cloned().collect::<Vec<_>>()).collect();
+        self.shared.loader.decoder.close();
+        for model in &models {
+            model.pool.close();
         }
         let until = Instant::now() + DRAIN;
-        for pool in pools {
-            pool.join(until);
+        for model in models {
+            model.pool.join(until);
         }
     }
 
     /// Version of the ONNX Runtime library, such as `1.31.1`; none where there is none.
     pub fn runtime_version(&self) -> Option<String> {
-        self.shared.runtime_version.clone()
+        let library = self.shared.loader.library.as_ref().ok()?;
+        library.version().map(str::to_owned)
+    }
+
+    /// Makes one model what is wanted of it, or lets it go on and say why not.
+    fn make(&self, name: &str, wanted: Wanted) {
+        let life = self.life(name);
+        let _work = life.work.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.shared.closed.load(Ordering::SeqCst) {
+            return;
+        }
+        let Candidate { entry, failure } = self.candidate(name, wanted, &life);
+        let old = self.read().get(name).cloned();
+        match (failure, old.filter(|old| old.ready().next().is_some())) {
+            (Some(failure), Some(old)) => {
+                tracing::error!(
+                    model = name,
+                    reason = failure,
+                    "a change of a model did not come about; it goes on as it was"
+                );
+                self.put(old.held_back(entry.wanted, failure));
+            }
+            (Some(reason), None) => {
+                tracing::error!(model = name, reason, "a model is not served");
+                self.put(entry);
+            }
+            (None, _) => self.put(entry),
+        }
+    }
+
+    fn candidate(&self, name: &str, wanted: Wanted, life: &Arc<Life>) -> Candidate {
+        let old = self.read().get(name).cloned();
+        let afresh = old.as_ref().is_none_or(|old| old.wanted.loads != wanted.loads);
+        self.shared.loader.candidate(name, wanted, life, old.as_deref(), afresh)
+    }
+
+    /// What a model hands on from one entry to the next.
+    fn life(&self, name: &str) -> Arc<Life> {
+        self.read().get(name).map(|entry| Arc::clone(&entry.life)).unwrap_or_default()
+    }
+
+    fn put(&self, entry: Entry) {
+        let entry = Arc::new(entry);
+        let mut models = self.shared.models.write().unwrap_or_else(PoisonError::into_inner);
+        let old = models.insert(entry.name.clone(), Arc::clone(&entry));
+        drop(models);
+        entry.took_over(old.as_deref());
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<String, Arc<Entry>>> {
+        self.shared.models.read().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -3,10 +3,11 @@
 use std::{
     cmp::Ordering,
     fs,
+    num::NonZeroUsize,
     path::{Path, PathBuf},
 };
 
-use crate::manifest::{Manifest, Serve};
+use crate::manifest::{Manifest, Serve, Versions};
 
 /// Length of a model's or version's name, in bytes.
 const MAX_NAME: usize = 128;
@@ -38,7 +39,7 @@ pub(crate) fn folders(parent: &Path) -> std::io::Result<Vec<(String, PathBuf)>> 
 }
 
 /// `[A-Za-z0-9][A-Za-z0-9._-]{0,127}`
-fn is_name(name: &str) -> bool {
+pub(crate) fn is_name(name: &str) -> bool {
     let inside = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     name.len() <= MAX_NAME
         && name.bytes().all(inside)
@@ -61,27 +62,44 @@ pub(crate) fn read_manifest(folder: &Path) -> Result<Manifest, String> {
     Manifest::parse(&text).map_err(|reason| format!("model.toml: {reason}"))
 }
 
-/// The versions to serve, lowest first.
-pub(crate) fn chosen(folder: &Path, serve: &Serve) -> Result<Vec<String>, String> {
-    let found = folders(folder).map_err(|_| "the model's folder cannot be read".to_owned())?;
-    let mut found: Vec<String> =
-        found.into_iter().filter(|(_, path)| is_version(path)).map(|(name, _)| name).collect();
-    found.sort_by(|left, right| compare_versions(left, right));
+/// The folder of a model; none where there is none of this name, or it is a link.
+pub(crate) fn model_folder(model_dir: &Path, name: &str) -> Option<PathBuf> {
+    let folder = model_dir.join(is_name(name).then_some(name)?);
+    fs::symlink_metadata(&folder).is_ok_and(|metadata| metadata.is_dir()).then_some(folder)
+}
 
-    let latest = found.last();
-    let chosen = match serve {
-        Serve::Latest => latest.cloned().into_iter().collect(),
-        Serve::All => found,
+/// The versions to serve, lowest first. `active` is the one that an operator chose: the latest are counted from it
+/// downwards, and it is served whatever else is.
+pub(crate) fn chosen(
+    folder: &Path,
+    versions: &Versions,
+    active: Option<&str>,
+) -> Result<Vec<String>, String> {
+    if let Some(active) = active.filter(|active| !is_name(active)) {
+        return Err(format!("{active:?} cannot be a version"));
+    }
+    let found = folders(folder).map_err(|_| "the model's folder cannot be read".to_owned())?;
+    let found: Vec<String> =
+        found.into_iter().filter(|(_, path)| is_version(path)).map(|(name, _)| name).collect();
+    let mut chosen = match &versions.serve {
         Serve::Only(wanted) => {
-            let mut wanted = wanted.clone();
-            wanted.sort_by(|left, right| compare_versions(left, right));
-            wanted.dedup();
             if let Some(missing) = wanted.iter().find(|version| !is_name(version)) {
                 return Err(format!("model.toml: \"{missing}\" cannot be a version"));
             }
-            wanted
+            wanted.clone()
         }
+        Serve::Latest | Serve::All => found,
     };
+    chosen.extend(active.map(str::to_owned));
+    chosen.sort_by(|left, right| compare_versions(left, right));
+    chosen.dedup();
+    if versions.serve == Serve::Latest {
+        if let Some(active) = active {
+            chosen.retain(|version| compare_versions(version, active) != Ordering::Greater);
+        }
+        let earlier = chosen.len().saturating_sub(versions.latest.map_or(1, NonZeroUsize::get));
+        chosen.drain(..earlier);
+    }
     if chosen.is_empty() {
         return Err(format!("there is no version: no folder such as 1/ with a {MODEL_FILE}"));
     }

@@ -1,6 +1,6 @@
 //! The bounds of this crate, each with a name.
 
-use std::{num::NonZero, path::PathBuf, thread};
+use std::{num::NonZero, path::PathBuf, thread, time::Duration};
 
 /// Where models come from and how much they may take.
 #[derive(Debug, Clone)]
@@ -17,6 +17,8 @@ pub struct Settings {
     /// Requests that may wait for one version of a model; one more is [`Overloaded`](crate::Error::Overloaded).
     /// The same number of pictures may wait to be decoded. Default 128.
     pub queue_capacity: usize,
+    /// How long the first run of a session, on zeros, may take before it is ended. Default 10 s.
+    pub warm_up_time: Duration,
     /// Threads that decode pictures. Default: one per core, at most 4.
     pub decode_threads: usize,
     /// Size of a `model.onnx` in bytes. Default 2 GiB, which is also the limit of its format.
@@ -42,6 +44,7 @@ impl Default for Settings {
             instances: cores.min(2),
             intra_threads: 1,
             queue_capacity: 128,
+            warm_up_time: Duration::from_secs(10),
             decode_threads: cores.min(4),
             max_model_bytes: 2 << 30,
             max_image_bytes: 10 << 20,

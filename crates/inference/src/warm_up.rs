@@ -1,6 +1,8 @@
 //! First runs of a model before it counts as ready, so that the first caller does not wait for what the runtime does
 //! only once.
 
+use std::{sync::mpsc, thread, time::Duration};
+
 use half::{bf16, f16};
 
 use crate::{
@@ -21,6 +23,7 @@ pub(crate) fn warm_up(
     engines: &mut [Box<dyn Engine>],
     table: Option<&WarmUp>,
     predictor: Option<&Predictor>,
+    time: Duration,
 ) -> Result<(), String> {
     for engine in engines {
         let outputs: Vec<usize> = (0..engine.outputs().len()).collect();
@@ -31,7 +34,7 @@ pub(crate) fn warm_up(
                 }
                 None => engine.inputs().iter().map(zeros).collect(),
             };
-            let run = |inputs: Vec<Tensor>| engine.run(&[&inputs], &outputs);
+            let run = |inputs: Vec<Tensor>| run_within(time, engine.as_mut(), &inputs, &outputs);
             if let Err(failure) = inputs.map_err(Failure::from).and_then(run) {
                 tracing::debug!(model = name, ?failure, "the run on zeros failed");
             }
@@ -39,7 +42,7 @@ pub(crate) fn warm_up(
         };
         for &size in &table.batch_sizes {
             let inputs = stated(table, size, engine.inputs())?;
-            if let Err(failure) = engine.run(&[&inputs], &outputs) {
+            if let Err(failure) = run_within(time, engine.as_mut(), &inputs, &outputs) {
                 tracing::error!(model = name, size, ?failure, "a stated first run failed");
                 return Err(format!("[warm_up] the run on {size} rows failed; the log says why"));
             }
@@ -48,11 +51,36 @@ pub(crate) fn warm_up(
     Ok(())
 }
 
+/// A run that is interrupted when it takes too long.
+fn run_within(
+    time: Duration,
+    engine: &mut dyn Engine,
+    inputs: &[Tensor],
+    outputs: &[usize],
+) -> Result<(), Failure> {
+    let interrupt = engine.interrupt();
+    let (done, over) = mpsc::sync_channel::<()>(1);
+    let result = thread::scope(|scope| {
+        let interrupt = &interrupt;
+        scope.spawn(move || {
+            if over.recv_timeout(time) == Err(mpsc::RecvTimeoutError::Timeout) {
+                interrupt.raise();
+            }
+        });
+        let result = engine.run(&[inputs], outputs);
+        drop(done);
+        result
+    });
+    interrupt.clear();
+    result.map(drop)
+}
+
 fn zeros(spec: &TensorSpec) -> Result<Tensor, Error> {
     let shape: Vec<usize> =
         spec.shape.iter().map(|&dimension| usize::try_from(dimension).unwrap_or(1)).collect();
-    let data = TensorData::zeros(spec.datatype, shape.iter().product());
-    Tensor::new(shape, data)
+    let count = element_count(&shape).filter(|&count| count <= MAX_ELEMENTS);
+    let count = count.ok_or_else(|| Error::InvalidInput(format!("input \"{}\" is too large", spec.name)))?;
+    Tensor::new(shape, TensorData::zeros(spec.datatype, count))
 }
 
 /// The inputs that the table states for a batch of `size` rows.

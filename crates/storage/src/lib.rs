@@ -45,7 +45,7 @@ pub use ephemeral::{Check, Ephemeral, EphemeralConfig, Outcome, WindowState};
 pub use error::{Error, Result, told};
 pub use guessing::{GuessStanding, Guessing};
 pub use key_secrets::{KeySecret, KeyStanding, KeyUse};
-pub use models::{GrantSubject, Model, ModelAccess, ModelVersion, Models, VersionState};
+pub use models::{DesiredModel, GrantSubject, Model, ModelAccess, ModelFile, Models};
 pub use notices::{Notice, Notices};
 pub use one_time::{OneTimeToken, OneTimeTokens};
 pub use outbox::{Outbox, OutboxItem};

@@ -18,16 +18,6 @@ text_enum! {
     }
 }
 
-text_enum! {
-    /// What is wanted of a version.
-    VersionState {
-        /// It answers requests.
-        Serving = "serving",
-        /// It does not.
-        Stopped = "stopped",
-    }
-}
-
 /// Who is granted a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GrantSubject {
@@ -79,20 +69,32 @@ pub struct Model {
     pub updated_at: DateTime<Utc>,
 }
 
-/// A version of a model.
+/// What an operator wants of a model.
+#[derive(Clone, Debug, Default, PartialEq, Eq, FromRow)]
+pub struct DesiredModel {
+    /// The model.
+    pub name: String,
+    /// Nothing of it is to be served.
+    pub unloaded: bool,
+    /// The version that answers calls which name none; none: what its `model.toml` says.
+    pub active_version: Option<String>,
+    /// The one before it, to go back to.
+    pub previous_version: Option<String>,
+    /// How often it was told to be read from disk afresh.
+    pub loads: i64,
+}
+
+/// A file of a version, as it was when the version was first served.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
-pub struct ModelVersion {
+pub struct ModelFile {
     /// The model.
     pub name: String,
     /// The version.
     pub version: String,
-    /// The SHA-256 of its file, in lower-case hexadecimal.
+    /// The file, relative to the folder of the version.
+    pub file: String,
+    /// Its SHA-256 in lower-case hexadecimal.
     pub sha256: String,
-    /// What is wanted of it.
-    #[sqlx(try_from = "String")]
-    pub state: VersionState,
-    /// When it was first seen.
-    pub created_at: DateTime<Utc>,
 }
 
 /// Queries on models.
@@ -132,51 +134,74 @@ impl Models<'_> {
         )
     }
 
-    /// Adds a version that is to be served, or notes that the file of a known one changed.
-    /// [`crate::Error::Refused`]: there is no such model.
-    pub async fn record_version(&mut self, name: &str, version: &str, sha256: &str) -> Result<()> {
-        let now = self.tx.now();
-        let changed = query!(
-            self.tx,
-            execute,
-            "INSERT INTO model_versions (name, version, sha256, state, created_at) \
-             VALUES ($1, $2, $3, 'serving', $4) ON CONFLICT (name, version) DO UPDATE \
-             SET sha256 = excluded.sha256 WHERE model_versions.sha256 <> excluded.sha256",
-            name,
-            version,
-            sha256,
-            now
-        )?;
-        self.next_generation(name, changed).await
-    }
-
-    /// Says what is wanted of a version. False: there is no such version, or nothing changed.
-    pub async fn set_version_state(
-        &mut self,
-        name: &str,
-        version: &str,
-        state: VersionState,
-    ) -> Result<bool> {
-        let changed = query!(
-            self.tx,
-            execute,
-            "UPDATE model_versions SET state = $3 WHERE name = $1 AND version = $2 AND state <> $3",
-            name,
-            version,
-            state.as_str()
-        )?;
-        self.next_generation(name, changed).await?;
-        Ok(changed > 0)
-    }
-
-    /// Every version of a model, in the order of their names.
-    pub async fn versions(&mut self, name: &str) -> Result<Vec<ModelVersion>> {
+    /// What is wanted of every model about which an operator said something, by name.
+    pub async fn desired(&mut self) -> Result<Vec<DesiredModel>> {
         query!(
             self.tx,
-            all ModelVersion,
-            "SELECT name, version, sha256, state, created_at FROM model_versions WHERE name = $1 ORDER BY version",
+            all DesiredModel,
+            "SELECT name, unloaded, active_version, previous_version, loads FROM desired_models ORDER BY name"
+        )
+    }
+
+    /// What is wanted of one model; none where nothing was said about it.
+    pub async fn desired_of(&mut self, name: &str) -> Result<Option<DesiredModel>> {
+        query!(
+            self.tx,
+            optional DesiredModel,
+            "SELECT name, unloaded, active_version, previous_version, loads FROM desired_models WHERE name = $1",
             name
         )
+    }
+
+    /// Says what is wanted of a model.
+    pub async fn desire(&mut self, wanted: &DesiredModel) -> Result<()> {
+        let now = self.tx.now();
+        query!(
+            self.tx,
+            execute,
+            "INSERT INTO desired_models (name, unloaded, active_version, previous_version, loads, updated_at) \
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (name) DO UPDATE SET unloaded = excluded.unloaded, \
+             active_version = excluded.active_version, previous_version = excluded.previous_version, \
+             loads = excluded.loads, updated_at = excluded.updated_at",
+            wanted.name.as_str(),
+            wanted.unloaded,
+            wanted.active_version.as_deref(),
+            wanted.previous_version.as_deref(),
+            wanted.loads,
+            now
+        )?;
+        Ok(())
+    }
+
+    /// Every file of every version as it was first seen, by model, version and file.
+    pub async fn files(&mut self) -> Result<Vec<ModelFile>> {
+        query!(
+            self.tx,
+            all ModelFile,
+            "SELECT name, version, file, sha256 FROM model_files ORDER BY name, version, file"
+        )
+    }
+
+    /// Remembers a file as it is now. False: one of this name is remembered already, and stays as it was.
+    pub async fn remember_file(&mut self, file: &ModelFile) -> Result<bool> {
+        let now = self.tx.now();
+        let added = query!(
+            self.tx,
+            execute,
+            "INSERT INTO model_files (name, version, file, sha256, seen_at) VALUES ($1, $2, $3, $4, $5) \
+             ON CONFLICT (name, version, file) DO NOTHING",
+            file.name.as_str(),
+            file.version.as_str(),
+            file.file.as_str(),
+            file.sha256.as_str(),
+            now
+        )?;
+        Ok(added > 0)
+    }
+
+    /// Forgets the files of a version, so that those found next are remembered. Answers how many.
+    pub async fn forget_files(&mut self, name: &str, version: &str) -> Result<u64> {
+        query!(self.tx, execute, "DELETE FROM model_files WHERE name = $1 AND version = $2", name, version)
     }
 
     /// Grants a model. False: it was granted before. [`crate::Error::Refused`]: there is no such model.

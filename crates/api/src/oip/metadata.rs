@@ -1,14 +1,15 @@
 //! What the protocol tells about the server and its models, as JSON.
 
-use inference::{Model, ModelStatus, State, TensorSpec};
+use inference::{Model, TensorSpec};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 /// Extensions of the protocol that work, and so may be announced.
-const EXTENSIONS: [&str; 6] = [
+const EXTENSIONS: [&str; 7] = [
     "binary_tensor_data",
     "classification",
     "model_configuration",
+    "model_repository",
     "parameters",
     "schedule_policy",
     "statistics",
@@ -107,35 +108,10 @@ impl From<&Model> for ModelMetadata {
     }
 }
 
-/// One line of `POST /v2/repository/index`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct IndexEntry {
-    /// Name of the model.
-    pub name: String,
-    /// The version; absent where the model has none.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub version: String,
-    /// `READY` or `UNAVAILABLE`.
-    pub state: String,
-    /// Why it is not ready; empty where it is.
-    pub reason: String,
-}
-
-impl From<ModelStatus> for IndexEntry {
-    fn from(status: ModelStatus) -> Self {
-        let state = match status.state {
-            State::Ready => "READY",
-            State::Unavailable => "UNAVAILABLE",
-        };
-        let reason = status.reason.unwrap_or_default();
-        Self { name: status.name, version: status.version, state: state.to_owned(), reason }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed test may panic")]
-    use inference::{Access, DataType};
+    use inference::DataType;
     use serde_json::json;
 
     use super::*;
@@ -157,20 +133,5 @@ mod tests {
         };
         let metadata = serde_json::to_value(TensorMetadata::from(&spec)).unwrap();
         assert_eq!(metadata, json!({"name": "x", "datatype": "BYTES", "shape": [-1, 3]}));
-    }
-
-    #[test]
-    fn an_index_line_leaves_out_a_version_that_is_not_there() {
-        let status = ModelStatus {
-            name: "m".to_owned(),
-            version: String::new(),
-            state: State::Unavailable,
-            reason: Some("there is no version".to_owned()),
-            required: false,
-            access: Access::Everyone,
-            sha256: None,
-        };
-        let line = serde_json::to_value(IndexEntry::from(status)).unwrap();
-        assert_eq!(line, json!({"name": "m", "state": "UNAVAILABLE", "reason": "there is no version"}));
     }
 }

@@ -7,6 +7,7 @@ pub mod infer;
 mod json_data;
 pub mod metadata;
 mod parameters;
+pub mod repository;
 mod request;
 mod response;
 pub mod rest;

@@ -2,13 +2,13 @@
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::metadata::{IndexEntry, ModelMetadata, ModelReady, ServerLive, ServerMetadata, ServerReady};
+use super::metadata::{ModelMetadata, ModelReady, ServerLive, ServerMetadata, ServerReady};
 use crate::app::App;
-use crate::error::{ApiError, Code, Result};
-use crate::extract::{InferBody, ModelVersion, Name};
+use crate::error::{Code, Result};
+use crate::extract::{ModelVersion, Name};
 use crate::guard::permission::ModelsRead;
 use crate::guard::{Caller, Visitor};
 
@@ -17,13 +17,6 @@ use crate::guard::{Caller, Visitor};
 pub struct V2Error {
     /// What happened and what to do.
     pub error: String,
-}
-
-/// Which models to list.
-#[derive(Debug, Default, Deserialize, ToSchema)]
-pub struct IndexRequest {
-    /// Only those that are ready.
-    ready: Option<bool>,
 }
 
 /// The server lives.
@@ -100,25 +93,6 @@ pub async fn model_version_ready(
     version: ModelVersion,
 ) -> Result<HttpResponse> {
     readiness(&app, &caller, name.0, Some(&version.0))
-}
-
-/// The models that the caller may use. The body may be empty.
-#[utoipa::path(post, path = "/v2/repository/index", tag = "v2", request_body = Option<IndexRequest>,
-    responses((status = 200, body = Vec<IndexEntry>)))]
-pub async fn index(
-    caller: Caller<ModelsRead>,
-    app: web::Data<App>,
-    body: InferBody,
-) -> Result<web::Json<Vec<IndexEntry>>> {
-    let request: IndexRequest = match body.0.as_ref() {
-        [] => IndexRequest::default(),
-        bytes => serde_json::from_slice(bytes).map_err(|error| {
-            ApiError::new(Code::MalformedRequest, format!("The body is not valid: {error}."))
-        })?,
-    };
-    let entries = app.models_for(&caller.principal).into_iter().map(IndexEntry::from);
-    let wanted = entries.filter(|entry| request.ready.is_none_or(|ready| ready == (entry.state == "READY")));
-    Ok(web::Json(wanted.collect()))
 }
 
 fn readiness(

@@ -157,8 +157,8 @@ pub async fn of_model(
     name: Name,
 ) -> Result<web::Json<ModelStatistics>> {
     let latest = app.model_for(&caller.principal, &name.0, None)?;
-    let versions = latest.versions().iter();
-    let models = versions.filter_map(|version| app.registry.find(&name.0, Some(version)).ok());
+    let versions = latest.versions();
+    let models = versions.iter().filter_map(|version| app.registry.find(&name.0, Some(version)).ok());
     Ok(web::Json(ModelStatistics { model_stats: models.map(|model| app.statistics(&model)).collect() }))
 }
 

@@ -18,7 +18,7 @@ use crate::guard::permission::{ModelsInfer, ModelsRead};
 pub struct ModelSummary {
     name: String,
     version: String,
-    /// `ready` or `unavailable`.
+    /// `ready`, `loading`, `unloading` or `unavailable`.
     state: &'static str,
     /// Why it is unavailable.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -99,7 +99,7 @@ const MAX_TOP_K: usize = 1000;
 impl From<inference::ModelStatus> for ModelSummary {
     fn from(status: inference::ModelStatus) -> Self {
         Self {
-            state: if status.state == inference::State::Ready { "ready" } else { "unavailable" },
+            state: status.state.name(),
             access: if status.access == inference::Access::Granted { "granted" } else { "everyone" },
             name: status.name,
             version: status.version,

@@ -78,6 +78,7 @@ impl Manifest {
         self.image.iter().try_for_each(ImageInput::check)?;
         self.table.iter().try_for_each(TableInput::check)?;
         self.text.iter().try_for_each(TextInput::check)?;
+        self.versions.check()?;
         self.classification.iter().try_for_each(Classification::check)?;
         self.batching.iter().try_for_each(Batching::check)?;
         self.warm_up.iter().try_for_each(WarmUp::check)?;
@@ -124,6 +125,10 @@ mod tests {
             Ok(Serve::Only(vec!["1".into(), "2".into()]))
         );
         assert!(refused("[versions]\nserve = 3").contains("line 2"));
+        let latest = Manifest::parse("[versions]\nlatest = 3").map(|manifest| manifest.versions.latest);
+        assert_eq!(latest, Ok(std::num::NonZeroUsize::new(3)));
+        assert!(refused("[versions]\nlatest = 0").contains("line 2"));
+        assert!(refused("[versions]\nserve = \"all\"\nlatest = 2").contains("latest"));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The `[versions]` table: which versions are served.
 
+use std::num::NonZeroUsize;
+
 use serde::{Deserialize, Deserializer, de};
 
 /// The `[versions]` table.
@@ -8,12 +10,23 @@ use serde::{Deserialize, Deserializer, de};
 pub struct Versions {
     /// Which versions are served; default the latest.
     pub serve: Serve,
+    /// How many of the latest are served where `serve` is `latest`; default 1.
+    pub latest: Option<NonZeroUsize>,
+}
+
+impl Versions {
+    pub(super) fn check(&self) -> Result<(), String> {
+        if self.latest.is_some() && self.serve != Serve::Latest {
+            return Err("[versions] latest goes with serve = \"latest\" only".to_owned());
+        }
+        Ok(())
+    }
 }
 
 /// A choice among the versions found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Serve {
-    /// The highest version.
+    /// The highest version, or as many of the highest as `latest` says.
     #[default]
     Latest,
     /// Each one.

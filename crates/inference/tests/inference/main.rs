@@ -6,6 +6,7 @@ mod batching;
 mod classify;
 mod fixture;
 mod infer;
+mod lifecycle;
 mod onnx_file;
 mod repository;
 mod speed;

@@ -24,10 +24,13 @@ fn the_highest_number_is_the_latest() {
         repository = repository.with(&format!("m/{version}/model.onnx"), identity(FLOAT));
     }
     let found = repository.open().find("m", None).unwrap();
-    assert_eq!((found.version(), found.versions()), ("10", &["10".to_owned()][..]));
+    assert_eq!((found.version(), &*found.versions()), ("10", &["10".to_owned()][..]));
 
-    let registry = repository.with("m/model.toml", "[versions]\nserve = \"all\"").open();
-    assert_eq!(registry.find("m", None).unwrap().versions(), ["old", "2", "9", "10"]);
+    let repository = repository.with("m/model.toml", "[versions]\nserve = \"all\"");
+    let registry = repository.open();
+    assert_eq!(*registry.find("m", None).unwrap().versions(), ["old", "2", "9", "10"]);
+    let repository = repository.with("m/model.toml", "[versions]\nlatest = 2");
+    assert_eq!(*repository.open().find("m", None).unwrap().versions(), ["9", "10"]);
     assert_eq!(registry.find("m", Some("2")).unwrap().version(), "2");
     assert!(matches!(registry.find("m", Some("3")), Err(Error::NotFound(_))));
     assert!(matches!(registry.find("nothing", None), Err(Error::NotFound(_))));

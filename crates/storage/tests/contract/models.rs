@@ -1,4 +1,4 @@
-use storage::{Error, GrantSubject, ModelAccess, VersionState};
+use storage::{DesiredModel, Error, GrantSubject, ModelAccess, ModelFile};
 
 use crate::world::{next_id, on_both_stores};
 
@@ -18,21 +18,44 @@ on_both_stores! {
         assert_eq!(tx.models().find("none").await.unwrap(), None);
     }
 
-    async fn versions_are_known_by_their_files(world) {
+    async fn what_is_wanted_of_a_model_is_kept_whole(world) {
         let mut tx = world.begin().await;
-        tx.models().upsert("digits", ModelAccess::Everyone).await.unwrap();
-        let (old, new) = ("a".repeat(64), "b".repeat(64));
-        tx.models().record_version("digits", "1", &old).await.unwrap();
-        tx.models().record_version("digits", "1", &old).await.unwrap();
-        assert!(tx.models().set_version_state("digits", "1", VersionState::Stopped).await.unwrap());
-        assert!(!tx.models().set_version_state("digits", "1", VersionState::Stopped).await.unwrap());
-        assert!(!tx.models().set_version_state("digits", "9", VersionState::Stopped).await.unwrap());
-        tx.models().record_version("digits", "1", &new).await.unwrap();
-        let versions = tx.models().versions("digits").await.unwrap();
-        assert_eq!(versions.len(), 1);
-        assert_eq!((versions[0].sha256.as_str(), versions[0].state), (new.as_str(), VersionState::Stopped));
-        assert_eq!(tx.models().find("digits").await.unwrap().unwrap().generation, 4);
-        assert!(matches!(tx.models().record_version("none", "1", &old).await, Err(Error::Refused(_))));
+        assert_eq!(tx.models().desired_of("digits").await.unwrap(), None);
+        let first = DesiredModel {
+            name: "digits".into(),
+            unloaded: false,
+            active_version: Some("2".into()),
+            previous_version: Some("1".into()),
+            loads: 3,
+        };
+        let then = DesiredModel { unloaded: true, active_version: None, loads: 4, ..first.clone() };
+        let other = DesiredModel { name: "another".into(), ..DesiredModel::default() };
+        for wanted in [&first, &then, &other] {
+            tx.models().desire(wanted).await.unwrap();
+            assert_eq!(tx.models().desired_of(&wanted.name).await.unwrap().as_ref(), Some(wanted));
+        }
+        assert_eq!(tx.models().desired().await.unwrap(), [other, then]);
+    }
+
+    async fn files_stay_as_they_were_first_seen_until_they_are_forgotten(world) {
+        let mut tx = world.begin().await;
+        let file = |version: &str, file: &str, digit: &str| ModelFile {
+            name: "digits".into(),
+            version: version.into(),
+            file: file.into(),
+            sha256: digit.repeat(64),
+        };
+        let (model, data) = (file("1", "model.onnx", "a"), file("1", "model.data", "b"));
+        let other = file("2", "model.onnx", "c");
+        for file in [&model, &data, &other] {
+            assert!(tx.models().remember_file(file).await.unwrap());
+        }
+        let changed = file("1", "model.onnx", "d");
+        assert!(!tx.models().remember_file(&changed).await.unwrap());
+        assert_eq!(tx.models().files().await.unwrap(), [data, model, other.clone()]);
+        assert_eq!(tx.models().forget_files("digits", "1").await.unwrap(), 2);
+        assert!(tx.models().remember_file(&changed).await.unwrap());
+        assert_eq!(tx.models().files().await.unwrap(), [changed, other]);
     }
 
     async fn a_grant_reaches_an_account_or_a_role(world) {

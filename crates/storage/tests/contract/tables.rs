@@ -3,14 +3,15 @@
 use uuid::Uuid;
 
 /// Tables of which no row is a person's.
-pub(crate) const NOBODYS: [&str; 14] = [
+pub(crate) const NOBODYS: [&str; 15] = [
     "_sqlx_migrations",
     "audit_links",
     "audit_seals",
     "change_head",
     "changes",
+    "desired_models",
     "locks",
-    "model_versions",
+    "model_files",
     "models",
     "replicas",
     "roles",

@@ -1,0 +1,104 @@
+//! Models while the server runs: what is wanted of them is in the database, and this replica works towards it.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use actix_web::web;
+use auth::{Auth, ModelChange};
+use inference::{Registry, Wanted};
+use storage::DesiredModel;
+use tokio::sync::{Mutex, Semaphore};
+
+use crate::app::App;
+use crate::error::{ApiError, Code, Result};
+use crate::guard::Caller;
+use crate::guard::permission::ModelsManage;
+
+/// Changes of models that callers wait for at a time; one more is answered with 503.
+const MAX_CHANGES: usize = 8;
+/// How often it is looked whether something could not be had and may be tried again.
+const LOOK_AGAIN: Duration = Duration::from_secs(15);
+
+/// How far this replica has come.
+pub struct Lifecycle {
+    /// When it last looked at what is wanted.
+    looked: Mutex<Option<Instant>>,
+    /// The change of the feed up to which its models are what is wanted.
+    applied: AtomicI64,
+    changes: Semaphore,
+}
+
+impl Lifecycle {
+    /// Nothing but what was wanted at the start of `auth`.
+    pub fn new(auth: &Auth) -> Self {
+        Self {
+            looked: Mutex::new(None),
+            applied: AtomicI64::new(auth.model_changes()),
+            changes: Semaphore::new(MAX_CHANGES),
+        }
+    }
+}
+
+/// What the registry has to know of what is wanted.
+pub fn wanted(desired: &DesiredModel) -> Wanted {
+    Wanted { unloaded: desired.unloaded, active: desired.active_version.clone(), loads: desired.loads }
+}
+
+/// What is wanted, by model.
+pub async fn all_wanted(auth: &Auth) -> auth::Result<HashMap<String, Wanted>> {
+    let desired = auth.follow_desired_models().await?;
+    Ok(desired.iter().map(|desired| (desired.name.clone(), wanted(desired))).collect())
+}
+
+/// Makes this replica's models what is wanted, where something new is; to be called every second.
+pub async fn follow(app: &App) -> std::result::Result<(), String> {
+    let mut looked = app.lifecycle.looked.lock().await;
+    let changes = app.auth.model_changes();
+    let is_new = changes != app.lifecycle.applied.load(Ordering::Acquire);
+    let is_time = looked.is_none_or(|looked| looked.elapsed() >= LOOK_AGAIN);
+    if !(is_new || is_time && app.registry.is_behind()) {
+        return Ok(());
+    }
+    *looked = Some(Instant::now());
+    let wanted = all_wanted(&app.auth).await.map_err(|error| storage::told(&error))?;
+    let registry = app.registry.clone();
+    web::block(move || registry.reconcile(&wanted)).await.map_err(|error| error.to_string())?;
+    app.lifecycle.applied.store(changes, Ordering::Release);
+    Ok(())
+}
+
+/// Changes what is served of a model, here and on every replica. What is wanted is loaded first, so a model that cannot
+/// be served changes nothing.
+pub async fn change(app: &App, caller: &Caller<ModelsManage>, name: &str, change: ModelChange) -> Result<()> {
+    if !app.registry.has(name) {
+        return Err(inference::Error::NotFound(format!("there is no model \"{name}\"")).into());
+    }
+    let busy = |_| ApiError::new(Code::Overloaded, "Other models are being loaded; try again shortly.");
+    let _turn = app.lifecycle.changes.try_acquire().map_err(busy)?;
+    let serving = app.registry.find(name, None).ok().map(|model| model.version().to_owned());
+    let planned = app.auth.plan_model_change(name, &change, serving.as_deref()).await?;
+    let prepared = match prepare(&app.registry, &planned).await? {
+        Ok(prepared) => prepared,
+        Err(reason) => {
+            app.auth.note_model_refusal(&caller.principal, name, &change, &reason, &caller.origin).await?;
+            return Err(ApiError::new(
+                Code::ModelNotLoadable,
+                format!("The model cannot be loaded, and everything stays as it was: {reason}."),
+            ));
+        }
+    };
+    app.auth
+        .commit_model_change(Some(&caller.principal), &change, serving.as_deref(), &planned, &caller.origin)
+        .await?;
+    app.registry.publish(prepared);
+    Ok(())
+}
+
+async fn prepare(
+    registry: &Registry,
+    planned: &DesiredModel,
+) -> Result<std::result::Result<inference::Prepared, String>> {
+    let (registry, name, wanted) = (registry.clone(), planned.name.clone(), wanted(planned));
+    web::block(move || registry.prepare(&name, wanted)).await.map_err(ApiError::internal)
+}

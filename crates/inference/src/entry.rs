@@ -1,0 +1,258 @@
+//! One model of the registry: its versions, which of them answers where none is named, and why one does not.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    error::Error,
+    manifest::{Access, Manifest},
+    model::Model,
+    registry::{ModelStatus, State},
+    wanted::Wanted,
+};
+
+/// How long after a failure what an operator wants is tried again: the file may have come meanwhile.
+const RETRY: Duration = Duration::from_secs(30);
+
+/// A model of the repository. It is never changed: another takes its place as a whole, and requests that found this one
+/// finish with it.
+pub(crate) struct Entry {
+    pub(crate) name: String,
+    pub(crate) required: bool,
+    pub(crate) access: Access,
+    /// As read when the versions were loaded; none where it could not be.
+    pub(crate) manifest: Option<Arc<Manifest>>,
+    /// Lowest first.
+    pub(crate) versions: Vec<Version>,
+    /// The version for calls that name none, where an operator said so.
+    pub(crate) active: Option<String>,
+    /// Why there are no versions.
+    pub(crate) reason: Option<String>,
+    /// Why what is wanted by now did not come about, and this goes on.
+    pub(crate) setback: Option<String>,
+    /// When what an operator wants is tried again.
+    pub(crate) again: Option<Instant>,
+    pub(crate) wanted: Wanted,
+    pub(crate) life: Arc<Life>,
+}
+
+/// One version that is or should be served.
+#[derive(Clone)]
+pub(crate) struct Version {
+    pub(crate) name: String,
+    pub(crate) sha256: Option<String>,
+    pub(crate) model: Result<Arc<Model>, String>,
+}
+
+/// What one entry hands on to the next.
+#[derive(Default)]
+pub(crate) struct Life {
+    /// Held while versions are loaded: one change of a model at a time.
+    pub(crate) work: Mutex<()>,
+    /// The versions that are served, as its models tell it.
+    pub(crate) served: Arc<Served>,
+    /// The versions being loaded now.
+    loading: Mutex<BTreeSet<String>>,
+    /// Versions that were taken out, while calls still run on them.
+    draining: Mutex<Vec<(String, Weak<Model>)>>,
+}
+
+/// The names of the versions that are served, lowest first.
+#[derive(Default)]
+pub(crate) struct Served(RwLock<Arc<[String]>>);
+
+impl Served {
+    pub(crate) fn read(&self) -> Arc<[String]> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn set(&self, names: Arc<[String]>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = names;
+    }
+}
+
+impl Life {
+    /// Marks a version as being loaded for as long as the answer lives.
+    pub(crate) fn loading(&self, version: &str) -> Loading<'_> {
+        lock(&self.loading).insert(version.to_owned());
+        Loading { life: self, version: version.to_owned() }
+    }
+
+    fn is_loading(&self, version: &str) -> bool {
+        lock(&self.loading).contains(version)
+    }
+
+    fn drain(&self, version: &str, model: &Arc<Model>) {
+        let mut draining = lock(&self.draining);
+        draining.retain(|(_, model)| model.strong_count() > 0);
+        draining.push((version.to_owned(), Arc::downgrade(model)));
+    }
+
+    fn is_draining(&self, version: &str) -> bool {
+        lock(&self.draining).iter().any(|(name, model)| name == version && model.strong_count() > 0)
+    }
+
+    /// What is loaded or drained and stands in no list of versions.
+    fn transient(&self, listed: &[Version]) -> Vec<(String, State)> {
+        let is_new = |name: &&String| !listed.iter().any(|version| version.name == **name);
+        let loading: BTreeSet<String> = lock(&self.loading).iter().filter(is_new).cloned().collect();
+        let draining = lock(&self.draining);
+        let draining = draining.iter().filter(|(_, model)| model.strong_count() > 0).map(|(name, _)| name);
+        let draining: BTreeSet<String> = draining.filter(is_new).cloned().collect();
+        let draining: Vec<_> = draining.difference(&loading).cloned().collect();
+        let loading = loading.into_iter().map(|name| (name, State::Loading));
+        loading.chain(draining.into_iter().map(|name| (name, State::Unloading))).collect()
+    }
+}
+
+/// A version that is being loaded.
+pub(crate) struct Loading<'a> {
+    life: &'a Life,
+    version: String,
+}
+
+impl Drop for Loading<'_> {
+    fn drop(&mut self) {
+        lock(&self.life.loading).remove(&self.version);
+    }
+}
+
+impl Entry {
+    /// One without versions yet.
+    pub(crate) fn of(name: &str, manifest: Option<Arc<Manifest>>, wanted: Wanted, life: Arc<Life>) -> Self {
+        Self {
+            name: name.to_owned(),
+            required: manifest.as_ref().is_some_and(|manifest| manifest.required),
+            // Whom it is meant for cannot be known without one, so then it is not shown to everyone.
+            access: manifest.as_ref().map_or(Access::Granted, |manifest| manifest.access),
+            manifest,
+            versions: Vec::new(),
+            active: wanted.active.clone(),
+            reason: None,
+            setback: None,
+            again: None,
+            wanted,
+            life,
+        }
+    }
+
+    /// One of which nothing can be served.
+    pub(crate) fn without_versions(name: &str, reason: String, wanted: Wanted, life: Arc<Life>) -> Self {
+        let again = again(&wanted);
+        Self { reason: Some(reason), again, ..Self::of(name, None, wanted, life) }
+    }
+
+    /// The same, which goes on although something else is wanted.
+    pub(crate) fn held_back(&self, wanted: Wanted, setback: String) -> Self {
+        Self {
+            name: self.name.clone(),
+            required: self.required,
+            access: self.access,
+            manifest: self.manifest.clone(),
+            versions: self.versions.clone(),
+            active: self.active.clone(),
+            reason: self.reason.clone(),
+            setback: Some(setback),
+            again: again(&wanted),
+            wanted,
+            life: Arc::clone(&self.life),
+        }
+    }
+
+    /// Whether there is nothing to do to make it what is wanted.
+    pub(crate) fn is_settled(&self, wanted: &Wanted) -> bool {
+        self.wanted == *wanted && self.again.is_none_or(|again| Instant::now() < again)
+    }
+
+    /// To be called when this took the place of `old`.
+    pub(crate) fn took_over(&self, old: Option<&Self>) {
+        self.life.served.set(self.ready().map(|model| model.version.clone()).collect());
+        for model in old.into_iter().flat_map(Self::ready) {
+            if !self.ready().any(|kept| Arc::ptr_eq(kept, model)) {
+                self.life.drain(&model.version, model);
+            }
+        }
+    }
+
+    pub(crate) fn statuses(&self) -> Vec<ModelStatus> {
+        let status =
+            |version: &str, state: State, reason: Option<&String>, sha256: Option<&String>| ModelStatus {
+                name: self.name.clone(),
+                version: version.to_owned(),
+                state,
+                reason: reason.cloned(),
+                required: self.required,
+                access: self.access,
+                sha256: sha256.cloned(),
+                active: !version.is_empty() && self.chosen(None).is_some_and(|chosen| chosen.name == version),
+                setback: self.setback.clone(),
+            };
+        let of = |version: &Version| {
+            let state = match version.model {
+                Ok(_) => State::Ready,
+                Err(_) if self.life.is_loading(&version.name) => State::Loading,
+                Err(_) if self.life.is_draining(&version.name) => State::Unloading,
+                Err(_) => State::Unavailable,
+            };
+            status(&version.name, state, version.model.as_ref().err(), version.sha256.as_ref())
+        };
+        let mut all: Vec<ModelStatus> = self.versions.iter().map(of).collect();
+        let transient = self.life.transient(&self.versions);
+        all.extend(transient.iter().map(|(name, state)| status(name, *state, None, None)));
+        if all.is_empty() {
+            all.push(status("", State::Unavailable, self.reason.as_ref(), None));
+        }
+        all
+    }
+
+    pub(crate) fn ready(&self) -> impl DoubleEndedIterator<Item = &Arc<Model>> {
+        self.versions.iter().filter_map(|version| version.model.as_ref().ok())
+    }
+
+    /// The version that answers a call: the one that it names; else the one that an operator named; else the highest
+    /// that can, or the highest.
+    fn chosen(&self, version: Option<&str>) -> Option<&Version> {
+        match version.or(self.active.as_deref()) {
+            Some(wanted) => self.versions.iter().find(|version| version.name == wanted),
+            None => {
+                let ready = self.versions.iter().rfind(|version| version.model.is_ok());
+                ready.or_else(|| self.versions.last())
+            }
+        }
+    }
+
+    /// The version that calls which name none are meant to get, whether it can answer or not.
+    pub(crate) fn intended(&self) -> Option<&Version> {
+        match &self.active {
+            Some(active) => self.versions.iter().find(|version| version.name == *active),
+            None => self.versions.last(),
+        }
+    }
+
+    pub(crate) fn find(&self, version: Option<&str>) -> Result<Arc<Model>, Error> {
+        let unavailable = |reason: &str| {
+            Error::Unavailable(format!("model \"{}\" cannot be served now: {reason}", self.name))
+        };
+        if let Some(reason) = &self.reason {
+            return Err(unavailable(reason));
+        }
+        let chosen = self.chosen(version).ok_or_else(|| {
+            let version = version.or(self.active.as_deref()).unwrap_or_default();
+            Error::NotFound(format!("model \"{}\" has no version \"{version}\"", self.name))
+        })?;
+        chosen.model.as_ref().map(Arc::clone).map_err(|reason| unavailable(reason))
+    }
+}
+
+/// What only the folder says is not tried again until something changes.
+pub(crate) fn again(wanted: &Wanted) -> Option<Instant> {
+    (*wanted != Wanted::default()).then(|| Instant::now() + RETRY)
+}
+
+/// None of the values behind these locks can be left half changed.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

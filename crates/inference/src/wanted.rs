@@ -1,0 +1,13 @@
+//! What an operator wants of a model, beyond what its folder says.
+
+/// What is wanted of one model. The default is whatever its `model.toml` says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Nothing of it is to be served.
+    pub unloaded: bool,
+    /// The version that answers calls which name none. `[versions] serve = "latest"` then counts from it downwards, so
+    /// that a version withdrawn by going back to an earlier one is not served any more.
+    pub active: Option<String>,
+    /// How often it was told to be read from disk afresh; another number than the last one means: again.
+    pub loads: i64,
+}

@@ -1,0 +1,206 @@
+//! What is served changes while it is, and no call notices more than another version.
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use inference::{Error, Model, ModelStatus, Registry, State, Wanted};
+
+use crate::{
+    fixture::{Repository, floats, request, ticket_for},
+    onnx_file::{FLOAT, endless, identity},
+};
+
+/// Makes a model what is wanted of it, as an operator's wish does.
+fn change(registry: &Registry, name: &str, wanted: Wanted) -> Result<(), String> {
+    registry.publish(registry.prepare(name, wanted)?);
+    Ok(())
+}
+
+fn active(version: &str) -> Wanted {
+    Wanted { active: Some(version.to_owned()), ..Wanted::default() }
+}
+
+fn again(loads: i64) -> Wanted {
+    Wanted { loads, ..Wanted::default() }
+}
+
+fn status(registry: &Registry, version: &str) -> Option<ModelStatus> {
+    registry.models().into_iter().find(|status| status.version == version)
+}
+
+fn ask(model: &Model) -> Result<(), Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(model.infer(request(vec![floats("x", &[1, 2], &[1.0, 2.0])]))).map(drop)
+}
+
+fn two_versions() -> Repository {
+    Repository::new().with("m/1/model.onnx", identity(FLOAT)).with("m/2/model.onnx", identity(FLOAT))
+}
+
+#[test]
+fn no_call_fails_while_versions_come_and_go() {
+    const CHANGES: i64 = 100;
+    let repository = two_versions();
+    let registry = repository.open();
+    let (stop, calls) = (AtomicBool::new(false), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let until = Instant::now() + Duration::from_secs(60);
+                while Instant::now() < until && !stop.load(Ordering::SeqCst) {
+                    ask(&registry.find("m", None).unwrap()).unwrap();
+                    calls.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+        }
+        for number in 0..CHANGES {
+            let version = if number % 2 == 0 { "1" } else { "2" };
+            let before = calls.load(Ordering::SeqCst);
+            change(&registry, "m", Wanted { loads: number, ..active(version) }).unwrap();
+            let model = registry.find("m", None).unwrap();
+            assert_eq!((model.version(), &*model.versions()), (version, &[version.to_owned()][..]));
+            let until = Instant::now() + Duration::from_secs(10);
+            while calls.load(Ordering::SeqCst) == before && Instant::now() < until {
+                thread::sleep(Duration::from_micros(100));
+            }
+        }
+        stop.store(true, Ordering::SeqCst);
+    });
+    assert!(calls.load(Ordering::SeqCst) >= 100);
+    registry.shutdown();
+}
+
+#[test]
+fn what_cannot_be_loaded_leaves_everything_as_it_was() {
+    let repository = two_versions();
+    let registry = repository.open();
+    let repository = repository.with("m/3/model.onnx", "this is no model");
+    let refused = change(&registry, "m", active("3")).unwrap_err();
+    assert!(refused.contains("not a valid ONNX file"), "{refused}");
+    let refused = change(&registry, "m", active("4")).unwrap_err();
+    assert!(refused.contains("missing"), "{refused}");
+    let refused = change(&registry, "m", again(1)).unwrap_err();
+    assert!(refused.contains("not a valid ONNX file"), "the latest is broken: {refused}");
+    let repository = repository.with("m/model.toml", "colour = 1");
+    assert!(change(&registry, "m", again(1)).unwrap_err().contains("colour"));
+    assert_eq!(registry.find("m", None).unwrap().version(), "2");
+
+    // Another replica learns of it by following what is wanted: it goes on too, and says why.
+    registry.reconcile(&[("m".to_owned(), again(1))].into());
+    let told = status(&registry, "2").unwrap();
+    assert_eq!((told.state, told.active), (State::Ready, true));
+    assert!(told.setback.unwrap().contains("colour"));
+    assert!(registry.is_behind());
+    let _repository = repository.with("m/model.toml", "").with("m/3/model.onnx", identity(FLOAT));
+    registry.reconcile(&[("m".to_owned(), again(2))].into());
+    assert_eq!(registry.find("m", None).unwrap().version(), "3");
+    assert_eq!((status(&registry, "3").unwrap().setback, registry.is_behind()), (None, false));
+}
+
+#[test]
+fn what_is_wanted_holds_from_the_start() {
+    let repository = two_versions().with("gone/1/model.onnx", identity(FLOAT));
+    let unloaded = Wanted { unloaded: true, ..Wanted::default() };
+    let wanted = [("m".to_owned(), active("1")), ("gone".to_owned(), unloaded)].into();
+    let registry = Registry::open_as(repository.settings.clone(), &wanted);
+    assert_eq!(registry.find("m", None).unwrap().version(), "1");
+    assert!(matches!(registry.find("m", Some("2")), Err(Error::NotFound(_))));
+    assert!(
+        matches!(registry.find("gone", None), Err(Error::Unavailable(reason)) if reason.contains("unloaded"))
+    );
+}
+
+#[test]
+fn an_active_version_of_several_leaves_the_others_served() {
+    let repository = two_versions().with("m/model.toml", "[versions]\nserve = \"all\"");
+    let registry = repository.open();
+    let second = registry.find("m", Some("2")).unwrap();
+    change(&registry, "m", active("1")).unwrap();
+    assert_eq!(registry.find("m", None).unwrap().version(), "1");
+    let same = registry.find("m", Some("2")).unwrap();
+    assert!(std::ptr::eq(&raw const *second, &raw const *same), "what did not change is not loaded again");
+    change(&registry, "m", Wanted { loads: 1, ..active("1") }).unwrap();
+    let other = registry.find("m", Some("2")).unwrap();
+    assert!(!std::ptr::eq(&raw const *second, &raw const *other), "told to, it is");
+    assert_eq!(*other.versions(), ["1", "2"]);
+}
+
+#[test]
+fn a_call_that_runs_when_its_model_goes_is_finished() {
+    let repository = Repository::new()
+        .with("m/1/model.onnx", endless())
+        .with("m/model.toml", "[runtime]\nwarm_up = false");
+    let registry = repository.open();
+    let model = registry.find("m", None).unwrap();
+    thread::scope(|scope| {
+        let deadline = Duration::from_millis(600);
+        let call = scope.spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let mut call = request(vec![floats("x", &[], &[1.0])]);
+            call.ticket = ticket_for(deadline);
+            runtime.block_on(model.infer(call)).map(drop)
+        });
+        thread::sleep(deadline / 4);
+        change(&registry, "m", Wanted { unloaded: true, ..Wanted::default() }).unwrap();
+        assert_eq!(status(&registry, "1").unwrap().state, State::Unloading);
+        assert!(matches!(registry.find("m", None), Err(Error::Unavailable(_))));
+        // It never ends by itself: it ends by its own deadline, not by the model's going.
+        assert_eq!(call.join().unwrap(), Err(Error::Deadline));
+    });
+    let told = status(&registry, "1").unwrap();
+    assert_eq!((told.state, told.reason.as_deref()), (State::Unavailable, Some("it was unloaded")));
+    change(&registry, "m", again(1)).unwrap();
+    assert_eq!(status(&registry, "1").unwrap().state, State::Ready);
+}
+
+#[test]
+fn a_first_run_without_end_is_ended() {
+    let mut repository = Repository::new().with("m/1/model.onnx", endless());
+    repository.settings.warm_up_time = Duration::from_millis(200);
+    let registry = repository.open();
+    assert_eq!(status(&registry, "1").unwrap().state, State::Ready);
+    let mut call = request(vec![floats("x", &[], &[1.0])]);
+    call.ticket = ticket_for(Duration::from_millis(100));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let answer = runtime.block_on(registry.find("m", None).unwrap().infer(call));
+    assert!(matches!(answer, Err(Error::Deadline)));
+}
+
+#[test]
+fn threads_and_memory_come_back() {
+    const CYCLES: i64 = 100;
+    let repository = Repository::new().with("m/1/model.onnx", identity(FLOAT));
+    let registry = repository.open();
+    let cycle = |number| {
+        change(&registry, "m", again(number)).unwrap();
+        ask(&registry.find("m", None).unwrap()).unwrap();
+        change(&registry, "m", Wanted { unloaded: true, ..Wanted::default() }).unwrap();
+    };
+    (0..10).for_each(cycle);
+    let before = resident();
+    (10..CYCLES + 10).for_each(cycle);
+    let until = Instant::now() + Duration::from_secs(10);
+    while threads_of("model m") > 0 && Instant::now() < until {
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(threads_of("model m"), 0, "the threads of a model end with it");
+    let grown = resident().saturating_sub(before);
+    assert!(grown < 20 << 20, "{CYCLES} cycles took {} MiB", grown >> 20);
+}
+
+/// The threads of this process whose names begin so.
+fn threads_of(prefix: &str) -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    let names = tasks.map(|task| std::fs::read_to_string(task.path().join("comm")).unwrap_or_default());
+    names.filter(|name| name.starts_with(prefix)).count()
+}
+
+/// Bytes of this process in memory.
+fn resident() -> usize {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = text.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() << 10
+}
