@@ -306,6 +306,24 @@ promise! {
         client.post(INFER, &call(&[good()])).is(200);
     }
 
+    fn a_body_in_very_many_pieces_is_a_body(pair) {
+        let server = Server::start(pair, &[]);
+        let ada = server.person("ada");
+        let before = server.metric("process_resident_memory_bytes");
+        let body = call(&[good()]).to_string();
+        let mut request = format!(
+            "POST {INFER} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nConnection: close\r\n\
+             Transfer-Encoding: chunked\r\n\r\n",
+            ada.tokens.access
+        );
+        request.push_str(&"1\r\n \r\n".repeat(100_000));
+        body.bytes().for_each(|byte| request.push_str(&format!("1\r\n{}\r\n", char::from(byte))));
+        request.push_str("0\r\n\r\n");
+        let answer = server.raw(request.as_bytes());
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("probabilities"), "{answer:.300}");
+        assert!(server.metric("process_resident_memory_bytes") - before < 30e6);
+    }
+
     fn health_is_everyones_and_the_rest_a_callers(pair) {
         let server = Server::start(pair, &[]);
         let anon = server.anon();

@@ -12,7 +12,6 @@ import http.client
 import json
 import os
 import pathlib
-import re
 import struct
 import subprocess
 import sys
@@ -209,19 +208,26 @@ def difference(given, expected, case):
         return "other values"
 
 
+# What the runtime says when it does not load a model, and what that means.
+REFUSALS = {
+    "Unsupported model IR version": "its format is newer than the runtime",
+    "is under development": "its opset is newer than the runtime",
+    "Could not find an implementation": "an operator is not implemented for these types",
+    "Failed to find kernel": "an operator is not implemented for these types",
+    "is not a registered function": "an operator is not known",
+    "Unrecognized attribute": "an attribute of an operator is newer than the runtime",
+    "Failed to construct locale": "this machine does not have the locale",
+    "Batchwise recurrent operations": "recurrent operators with the batch first are not implemented",
+    "Type Error": "its types do not fit together",
+}
+
+
 def refusal(case):
     """Why the runtime does not load a model without a server either, in short; none where it does."""
     try:
         onnxruntime.InferenceSession(case.model.SerializeToString(), providers=["CPUExecutionProvider"])
     except Exception as error:
-        told = str(error)
-        if "under development" in told or "opset" in told.lower() and "support" in told:
-            return "it is of an opset that this runtime does not have yet"
-        if "Could not find an implementation" in told or "NOT_IMPLEMENTED" in told:
-            return "an operator is not implemented for these types"
-        if "Type Error" in told or "type inference" in told.lower() or "unsupported type" in told.lower():
-            return "a type is not taken by an operator"
-        return re.sub(r"\s+", " ", told.split("]")[-1]).replace("|", "/")[:120]
+        return next((meaning for part, meaning in REFUSALS.items() if part in str(error)), "for another reason")
 
 
 def by_itself(case, inputs):
@@ -285,7 +291,7 @@ def main():
                 if line["state"] != "READY":
                     tally[case.kind, "not served"] += 1
                     why = refusal(case)
-                    reasons[f"{line['reason']}: {why}" if why else line["reason"]] += 1
+                    reasons[f"the runtime does not load it: {why}" if why else line["reason"]] += 1
                     if not why:
                         troubles.append((case, "loading", line["reason"]))
                     continue

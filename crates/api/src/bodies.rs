@@ -20,7 +20,7 @@ const PIECE: usize = 1 << 10;
 /// The room for large bodies, and the hands that work on them.
 pub struct Bodies {
     room: Arc<Semaphore>,
-    hands: Semaphore,
+    hands: Arc<Semaphore>,
 }
 
 impl Bodies {
@@ -30,7 +30,7 @@ impl Bodies {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         Self {
             room: Arc::new(Semaphore::new(pieces.min(Semaphore::MAX_PERMITS))),
-            hands: Semaphore::new(cores.saturating_sub(1).max(1)),
+            hands: Arc::new(Semaphore::new(cores.saturating_sub(1).max(1))),
         }
     }
 
@@ -54,8 +54,10 @@ impl Bodies {
             return Ok(work());
         }
         let done = async {
-            let _hand = self.hands.acquire().await.map_err(ApiError::internal)?;
-            web::block(work).await.map_err(ApiError::internal)
+            let hand = Arc::clone(&self.hands).acquire_owned().await.map_err(ApiError::internal)?;
+            // The hand goes with the work: it is not free again before that ends, whoever still waits for it.
+            let held = move || (work(), hand).0;
+            web::block(held).await.map_err(ApiError::internal)
         };
         tokio::time::timeout_at(deadline.into(), done).await.unwrap_or(Err(inference::Error::Deadline.into()))
     }
