@@ -38,6 +38,7 @@ mod metering;
 mod mfa_login;
 mod mfa_required;
 mod model_lifecycle;
+mod model_runs;
 mod models_absent;
 mod notices;
 mod openapi;

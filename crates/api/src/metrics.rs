@@ -78,12 +78,33 @@ async fn gauges(app: &App) -> String {
     if let Some(bytes) = resident_bytes() {
         lines.push(("process_resident_memory_bytes".to_owned(), "gauge", bytes as f64));
     }
+    let (mut executions, mut caches) = (Vec::new(), Vec::new());
     for status in app.registry.models() {
         if let Ok(model) = app.registry.find(&status.name, Some(&status.version)) {
             let depth = model.queue_depth() as f64;
             lines.push((format!("inference_queue_depth{{model=\"{}\"}}", status.name), "gauge", depth));
+            let counted = model.statistics();
+            for (what, measure) in [("hits", counted.cache_hit), ("misses", counted.cache_miss)] {
+                let labels = format!("model=\"{}\",version=\"{}\"", status.name, status.version);
+                let series = format!("inference_cache_{what}_total{{{labels}}}");
+                caches.push((what, (series, "counter", measure.count as f64)));
+            }
+            let execution = model.execution();
+            let (provider, fallback) = (execution.provider, execution.fallback().is_some());
+            executions.push((
+                format!(
+                    "inference_execution_provider{{model=\"{}\",version=\"{}\",provider=\"{provider}\",fallback=\"{fallback}\"}}",
+                    status.name, status.version
+                ),
+                "gauge",
+                1.0,
+            ));
         }
     }
+    lines.extend(executions);
+    // Lines of one name stand together.
+    caches.sort_by_key(|(what, _)| *what);
+    lines.extend(caches.into_iter().map(|(_, line)| line));
     render(&lines)
 }
 

@@ -166,6 +166,8 @@ pub fn inference(settings: &Settings) -> inference::Settings {
         model_dir: models.model_dir.clone(),
         runtime_library: models.ort_dylib_path.clone(),
         queue_capacity: models.model_queue_capacity,
+        providers: models.execution_providers.clone(),
+        cache_bytes: models.model_cache_mb << 20,
         max_model_bytes: models.max_model_size_mb << 20,
         max_image_bytes: settings.sizes.image_bytes(),
         max_image_pixels: models.max_image_pixels,

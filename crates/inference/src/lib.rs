@@ -9,6 +9,7 @@
 //! This crate knows no users and no HTTP. Only the folder `onnx` names ONNX Runtime.
 
 mod batching;
+mod cache;
 mod decoding;
 mod engine;
 mod entry;
@@ -21,6 +22,7 @@ mod memory;
 mod model;
 mod onnx;
 mod predict;
+mod provider;
 mod queue;
 mod registry;
 mod repository;
@@ -33,14 +35,16 @@ mod worker;
 
 pub use error::{Error, Problem};
 pub use manifest::{
-    Access, Activation, Batching, Classification, Color, Column, ColumnKind, Encoding, Filter, ImageInput,
-    Layout, Manifest, Regression, Resize, Runtime, Serve, TableInput, TextInput, WarmUp, WarmUpInput,
+    Access, Activation, Batching, Cache, Classification, Color, Column, ColumnKind, Encoding, Filter,
+    ImageInput, Layout, Manifest, Regression, Resize, Runtime, Serve, TableInput, TextInput, WarmUp,
+    WarmUpInput,
 };
 pub use model::{InferRequest, InferResponse, Model, Ticket, Timing};
 pub use predict::{
     Cell, Outcome, PredictInput, PredictResponse, Prediction, RowReader, Rows, Table, Takes, TextBatch,
     Texts, Values,
 };
+pub use provider::{Execution, Provider};
 pub use registry::{ModelStatus, Prepared, Registry, State};
 pub use settings::Settings;
 pub use statistics::{BatchStatistics, Measure, Statistics};

@@ -4,6 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use crate::{
     batching::Batching,
+    cache::Cache,
     decoding::Decoder,
     engine::Engine,
     entry::{Entry, Life, Version, again},
@@ -159,8 +160,12 @@ impl Loader {
         let threads = manifest.runtime.intra_threads.unwrap_or(self.settings.intra_threads).max(1);
         let instances = manifest.runtime.instances.unwrap_or(self.settings.instances).max(1);
         let pack_weights = manifest.runtime.pack_weights;
-        let options = Options { instances, intra_threads: threads, pack_weights };
-        let sessions = library.open(&file, &options)?;
+        let providers = manifest.runtime.providers.clone().unwrap_or_else(|| self.settings.providers.clone());
+        let options = Options { instances, intra_threads: threads, pack_weights, providers };
+        let (sessions, execution) = library.open(&file, &options)?;
+        if let Some(fallback) = execution.fallback() {
+            tracing::warn!(model = name, version, provider = %execution.provider, fallback, "a model is computed by its fallback");
+        }
         let mut engines: Vec<Box<dyn Engine>> =
             sessions.into_iter().map(|session| Box::new(session) as Box<dyn Engine>).collect();
         let first = engines.first().ok_or("no session")?;
@@ -188,6 +193,8 @@ impl Loader {
             decoder: Arc::clone(&self.decoder),
             pool,
             by_rows,
+            execution,
+            cache: Cache::new(manifest.cache.as_ref(), self.settings.cache_bytes),
             recorder,
         })
     }

@@ -6,11 +6,13 @@ use std::{
 };
 
 use crate::{
+    cache::Cache,
     decoding::Decoder,
     entry::Served,
     error::Error,
     manifest::Manifest,
     predict::{Input, PredictInput, PredictResponse, Predictor, Table, Takes, Texts},
+    provider::Execution,
     statistics::{Counted, Recorder, Statistics},
     tensor::{NamedTensor, Tensor, TensorSpec, check_inputs, check_outputs},
     worker::{Job, Pool},
@@ -19,7 +21,8 @@ use crate::{
 /// Who waits, and until when.
 #[derive(Debug, Clone, Copy)]
 pub struct Ticket {
-    /// Opaque key of the caller; waiting requests of different callers take turns.
+    /// Opaque key of the caller: waiting requests of different callers take turns, and answers that are kept for one are
+    /// not given to another unless the model's `[cache]` says so.
     pub caller: u64,
     /// Which calls go first: 1 (before all others) to 5; 0 is the same as 3, and more than 5 as 5.
     pub priority: u32,
@@ -71,6 +74,8 @@ pub struct Model {
     pub(crate) pool: Pool,
     /// Whether the first dimension of every input counts rows.
     pub(crate) by_rows: bool,
+    pub(crate) execution: Execution,
+    pub(crate) cache: Option<Cache>,
     pub(crate) recorder: Arc<Recorder>,
 }
 
@@ -151,6 +156,16 @@ impl Model {
         self.pool.batching().max_rows()
     }
 
+    /// What computes it.
+    pub fn execution(&self) -> &Execution {
+        &self.execution
+    }
+
+    /// Whether answers are given again.
+    pub fn caches(&self) -> bool {
+        self.cache.is_some()
+    }
+
     /// What this version did since it was loaded.
     pub fn statistics(&self) -> Statistics {
         self.recorder.read()
@@ -164,11 +179,36 @@ impl Model {
         let outputs = check_outputs(&self.outputs, &outputs)?;
         let arrived = Instant::now();
         let counted = Counted::new(&self.recorder, arrived);
-        let (tensors, timing) = self.run(inputs, outputs.clone(), arrived, ticket).await?;
+        let (tensors, timing) = self.answer(inputs, &outputs, arrived, ticket).await?;
         counted.succeeded();
         let name = |place: usize| self.outputs[place].name.clone();
         let named = |(place, tensor)| NamedTensor { name: name(place), tensor };
         Ok(InferResponse { outputs: outputs.into_iter().zip(tensors).map(named).collect(), timing })
+    }
+
+    /// The answer that was given before, or a new one.
+    async fn answer(
+        &self,
+        inputs: Vec<Tensor>,
+        outputs: &[usize],
+        arrived: Instant,
+        ticket: Ticket,
+    ) -> Result<(Vec<Tensor>, Timing), Error> {
+        let kept = self.cache.as_ref();
+        let key = kept.and_then(|cache| Some((cache, cache.key(ticket.caller, &inputs, outputs)?)));
+        let Some((cache, key)) = key else {
+            return self.run(inputs, outputs.to_vec(), arrived, ticket).await;
+        };
+        if let Some(tensors) = cache.get(&key) {
+            self.recorder.found(arrived.elapsed());
+            return Ok((tensors, Timing::default()));
+        }
+        let looked = arrived.elapsed();
+        let (tensors, timing) = self.run(inputs, outputs.to_vec(), arrived, ticket).await?;
+        let keeping = Instant::now();
+        cache.keep(key, &tensors);
+        self.recorder.missed(looked + keeping.elapsed());
+        Ok((tensors, timing))
     }
 
     async fn run(

@@ -2,6 +2,8 @@
 
 use std::{num::NonZero, path::PathBuf, thread, time::Duration};
 
+use crate::provider::Provider;
+
 /// Where models come from and how much they may take.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -14,6 +16,10 @@ pub struct Settings {
     pub instances: usize,
     /// Threads inside one run of a model that does not say. Default 1: requests are parallel already.
     pub intra_threads: usize,
+    /// What computes a model that does not say, best first; default the processor.
+    pub providers: Vec<Provider>,
+    /// Memory for the kept answers of a version whose `[cache]` does not say, in bytes. Default 64 MiB.
+    pub cache_bytes: u64,
     /// Requests that may wait for one version of a model; one more is [`Overloaded`](crate::Error::Overloaded).
     /// The same number of pictures may wait to be decoded. Default 128.
     pub queue_capacity: usize,
@@ -43,6 +49,8 @@ impl Default for Settings {
             runtime_library: None,
             instances: cores.min(2),
             intra_threads: 1,
+            providers: vec![Provider::Cpu],
+            cache_bytes: 64 << 20,
             queue_capacity: 128,
             warm_up_time: Duration::from_secs(10),
             decode_threads: cores.min(4),

@@ -162,6 +162,16 @@ impl Recorder {
         self.queue.add(1, time);
     }
 
+    /// A call's answer was found in the cache.
+    pub(crate) fn found(&self, time: Duration) {
+        self.cache_hit.add(1, time);
+    }
+
+    /// A call's answer was not found there; the time is that of looking for it and keeping it.
+    pub(crate) fn missed(&self, time: Duration) {
+        self.cache_miss.add(1, time);
+    }
+
     /// A call was answered this long after it came.
     pub(crate) fn succeeded(&self, time: Duration) {
         self.success.add(1, time);

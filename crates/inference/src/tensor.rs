@@ -49,7 +49,7 @@ macro_rules! datatypes {
             }
 
             /// The elements of all parts, one after the other; none where their types differ or there is no part.
-            fn joined(parts: &[&Self]) -> Option<Self> {
+            pub(crate) fn joined(parts: &[&Self]) -> Option<Self> {
                 match parts.first()? {
                     $(Self::$variant(_) => {
                         let elements = |part: &&Self| match part { Self::$variant(part) => Some(part.len()), _ => None };
@@ -59,6 +59,20 @@ macro_rules! datatypes {
                             whole.extend_from_slice(part);
                         }
                         Some(Self::$variant(whole))
+                    })+
+                }
+            }
+
+            /// Portions of these sizes; none where there are too few elements for them.
+            fn portions(self, counts: impl Iterator<Item = usize>) -> Option<Vec<Self>> {
+                match self {
+                    $(Self::$variant(elements) => {
+                        let mut rest = elements.into_iter();
+                        let mut portion = |count| {
+                            let portion: Vec<$element> = rest.by_ref().take(count).collect();
+                            (portion.len() == count).then_some(Self::$variant(portion))
+                        };
+                        counts.map(&mut portion).collect()
                     })+
                 }
             }
@@ -168,6 +182,19 @@ impl Tensor {
         let rows = parts.iter().map(|part| part.rows()).try_fold(0_usize, usize::checked_add)?;
         let data: Vec<_> = parts.iter().map(|part| &part.data).collect();
         Self::new([&[rows], row].concat(), TensorData::joined(&data)?).ok()
+    }
+
+    /// Parts of so many rows each; none where these are not all of its rows.
+    pub(crate) fn cut(self, rows: &[usize]) -> Option<Vec<Self>> {
+        if self.shape.first() != Some(&rows.iter().sum()) {
+            return None;
+        }
+        let row = self.row_shape().to_vec();
+        let count: usize = row.iter().product();
+        let portions = self.data.portions(rows.iter().map(|rows| rows * count))?;
+        let part =
+            |(data, &rows): (TensorData, &usize)| Self::new([&[rows], row.as_slice()].concat(), data).ok();
+        portions.into_iter().zip(rows).map(part).collect()
     }
 
     /// Takes the tensor apart without copying.

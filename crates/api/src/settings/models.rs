@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
+use inference::Provider;
 
 /// Which models are served.
 #[derive(Args, Clone, Debug)]
@@ -22,6 +23,13 @@ pub struct ModelSettings {
     /// Requests that may wait for one model; one more is answered with 503.
     #[arg(long = "MODEL_QUEUE_CAPACITY", default_value_t = 256)]
     pub model_queue_capacity: usize,
+    /// What computes models whose model.toml does not say, best first, separated by commas: cpu, cuda, tensorrt, openvino, migraphx,
+    /// coreml, directml, xnnpack. What follows one that the runtime refuses is the fallback; without cpu there is none.
+    #[arg(long = "EXECUTION_PROVIDERS", value_delimiter = ',', default_value = "cpu")]
+    pub execution_providers: Vec<Provider>,
+    /// Memory in MiB for the kept answers of each version of a model with a [cache] in its model.toml.
+    #[arg(long = "MODEL_CACHE_MB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=65_536))]
+    pub model_cache_mb: u64,
     /// Threads that decode pictures; unset: one per core.
     #[arg(long = "IMAGE_THREADS")]
     pub image_threads: Option<NonZeroUsize>,

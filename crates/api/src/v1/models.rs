@@ -45,6 +45,11 @@ pub struct ModelDetails {
     /// The columns of its rows.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     columns: Vec<ColumnView>,
+    /// What computes it: `cpu`, or an accelerator.
+    execution_provider: &'static str,
+    /// Why what was asked for first does not compute it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    execution_fallback: Option<String>,
     inputs: Vec<TensorView>,
     outputs: Vec<TensorView>,
 }
@@ -153,6 +158,8 @@ pub async fn show(
         takes_images: model.takes() == Some(Takes::Images),
         takes: model.takes().map(Takes::name),
         columns: model.manifest().table.iter().flat_map(|table| &table.columns).map(Into::into).collect(),
+        execution_provider: model.execution().provider.name(),
+        execution_fallback: model.execution().fallback(),
         inputs: model.inputs().iter().map(Into::into).collect(),
         outputs: model.outputs().iter().map(Into::into).collect(),
     }))

@@ -2,6 +2,7 @@
 //! wrong type or a value out of range is refused with its line.
 
 mod batching;
+mod cache;
 mod classification;
 mod image;
 mod runtime;
@@ -15,6 +16,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 pub use batching::Batching;
+pub use cache::Cache;
 pub use classification::{Activation, Classification, Regression};
 pub use image::{Color, Filter, ImageInput, Layout, Resize};
 pub use runtime::Runtime;
@@ -64,6 +66,8 @@ pub struct Manifest {
     pub batching: Option<Batching>,
     /// What the first runs are made on.
     pub warm_up: Option<WarmUp>,
+    /// Whether answers are given again; absent where never.
+    pub cache: Option<Cache>,
 }
 
 impl Manifest {
@@ -81,6 +85,7 @@ impl Manifest {
         self.versions.check()?;
         self.classification.iter().try_for_each(Classification::check)?;
         self.batching.iter().try_for_each(Batching::check)?;
+        self.cache.iter().try_for_each(Cache::check)?;
         self.warm_up.iter().try_for_each(WarmUp::check)?;
         let inputs = [self.image.is_some(), self.table.is_some(), self.text.is_some()];
         if inputs.into_iter().filter(|&there| there).count() > 1 {
@@ -148,6 +153,9 @@ mod tests {
         assert!(refused("[runtime]\ninstances = 0").contains("instances"));
         assert!(refused("[batching]\nmax_rows = 1").contains("max_rows"));
         assert!(refused("[batching]\nmax_delay_us = 1000001").contains("max_delay_us"));
+        assert!(refused("[cache]\nmax_mb = 0").contains("max_mb"));
+        assert!(refused("[runtime]\nproviders = [\"gpu\"]").contains("cuda"));
+        assert!(refused("[runtime]\nproviders = []").contains("providers"));
         assert!(refused("[classification]\noutput = \"y\"\ntop_k = 0").contains("top_k"));
     }
 }

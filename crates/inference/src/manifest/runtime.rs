@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use crate::provider::Provider;
+
 /// Most sessions and threads that one model may ask for.
 pub(crate) const MAX_THREADS: usize = 64;
 
@@ -16,13 +18,16 @@ pub struct Runtime {
     /// Whether several sessions keep the weights that they share in the runtime's packed form as well, which takes as much
     /// memory again and makes runs of few rows faster; default for up to 16 MiB of weights.
     pub pack_weights: Option<bool>,
+    /// What computes it, best first, such as `["cuda", "cpu"]`; what follows a refused one is the fallback. Default as
+    /// in the settings.
+    pub providers: Option<Vec<Provider>>,
     /// Whether a first run on zeros is made before the model counts as ready; default yes.
     pub warm_up: bool,
 }
 
 impl Default for Runtime {
     fn default() -> Self {
-        Self { instances: None, intra_threads: None, pack_weights: None, warm_up: true }
+        Self { instances: None, intra_threads: None, pack_weights: None, providers: None, warm_up: true }
     }
 }
 
@@ -32,6 +37,9 @@ impl Runtime {
             if value.is_some_and(|value| !(1..=MAX_THREADS).contains(&value)) {
                 return Err(format!("[runtime] {key} must be 1 to {MAX_THREADS}"));
             }
+        }
+        if self.providers.as_ref().is_some_and(Vec::is_empty) {
+            return Err("[runtime] providers needs at least one, such as \"cpu\"".to_owned());
         }
         Ok(())
     }

@@ -2,6 +2,8 @@
 
 mod initializers;
 mod library;
+mod outputs;
+mod providers;
 mod session;
 mod values;
 mod weights;

@@ -14,12 +14,15 @@ use ort::{
 
 use super::{
     library::Library,
-    values::{self, Output},
+    outputs::{self, Output},
+    providers::{self, Refusal},
+    values,
     weights::Weights,
 };
 use crate::{
     engine::{Engine, Failure, Interrupt, Ran},
     error::Error,
+    provider::{Execution, Provider},
     statistics::Stages,
     tensor::{Tensor, TensorSpec},
 };
@@ -33,40 +36,62 @@ pub(crate) struct Options {
     pub(crate) intra_threads: usize,
     /// Whether weights that are shared are kept in a second form as well; none: where they are small.
     pub(crate) pack_weights: Option<bool>,
+    /// What computes it, best first.
+    pub(crate) providers: Vec<Provider>,
 }
 
 impl Library {
     /// Loads a model from a file, so that external data is looked for beside it, into several sessions, which share
-    /// its weights. The reason names no path.
-    pub(crate) fn open(&self, model: &Path, options: &Options) -> Result<Vec<OnnxSession>, String> {
+    /// its weights, and tells what computes it. The reason names no path.
+    pub(crate) fn open(
+        &self,
+        model: &Path,
+        options: &Options,
+    ) -> Result<(Vec<OnnxSession>, Execution), String> {
         let weights = if options.instances > 1 { Weights::read(model) } else { None };
-        let open = |_| {
-            // The binding asserts on value types it does not know.
-            catch_unwind(AssertUnwindSafe(|| self.session(model, options, weights.as_ref())))
-                .unwrap_or_else(|_| Err("model.onnx uses a type of value that is not supported".to_owned()))
-        };
-        (0..options.instances).map(open).collect()
+        let unknown = || Refusal::Model("model.onnx uses a type of value that is not supported".to_owned());
+        providers::first_accepted(&options.providers, |providers| {
+            let open = |_| {
+                // The binding asserts on value types it does not know.
+                catch_unwind(AssertUnwindSafe(|| self.session(model, options, providers, weights.as_ref())))
+                    .unwrap_or_else(|_| Err(unknown()))
+            };
+            (0..options.instances).map(open).collect()
+        })
     }
 
     fn session(
         &self,
         model: &Path,
         options: &Options,
+        providers: &[Provider],
         weights: Option<&Weights>,
-    ) -> Result<OnnxSession, String> {
-        let session = self.build(model, options, weights).map_err(|error| {
+    ) -> Result<OnnxSession, Refusal> {
+        let session = self.build(model, options, providers, weights).map_err(|error| {
             tracing::error!(model = %model.display(), %error, "a model could not be loaded");
-            load_reason(error.code()).to_owned()
+            match providers {
+                [Provider::Cpu, ..] => Refusal::Model(load_reason(error.code()).to_owned()),
+                _ => Refusal::Provider(error.message().to_owned()),
+            }
         })?;
-        let inputs = session.inputs().iter().map(values::input_spec).collect::<Result<_, _>>()?;
-        let outputs: Vec<Output> = values::outputs(session.outputs())?;
+        let inputs = session.inputs().iter().map(values::input_spec).collect::<Result<_, _>>();
+        let inputs = inputs.map_err(Refusal::Model)?;
+        let outputs: Vec<Output> = outputs::outputs(session.outputs()).map_err(Refusal::Model)?;
         let specs = outputs.iter().map(|output| output.spec.clone()).collect();
-        let switch = RunOptions::new().map_err(|_| "the runtime is out of memory".to_owned())?;
+        let switch =
+            RunOptions::new().map_err(|_| Refusal::Model("the runtime is out of memory".to_owned()))?;
         Ok(OnnxSession { session, switch: Arc::new(Switch(switch)), inputs, outputs, specs })
     }
 
-    fn build(&self, model: &Path, options: &Options, weights: Option<&Weights>) -> ort::Result<Session> {
+    fn build(
+        &self,
+        model: &Path,
+        options: &Options,
+        providers: &[Provider],
+        weights: Option<&Weights>,
+    ) -> ort::Result<Session> {
         let builder = Session::builder(&self.environment)?
+            .with_execution_providers(providers::dispatches(providers))?
             .with_optimization_level(GraphOptimizationLevel::All)?
             .with_intra_threads(options.intra_threads)?
             .with_inter_threads(1)?
@@ -152,7 +177,7 @@ impl Engine for OnnxSession {
         let mut outputs: Vec<Vec<Tensor>> = calls.iter().map(|_| Vec::with_capacity(wanted.len())).collect();
         for output in wanted.iter().filter_map(|&place| self.outputs.get(place)) {
             let result = results.get(&output.source).ok_or(Error::Runtime)?;
-            let parts = values::take(result, output, &rows)?;
+            let parts = outputs::take(result, output, &rows)?;
             outputs.iter_mut().zip(parts).for_each(|(call, part)| call.push(part));
         }
         let stages = Stages { input: handed - begin, infer: ran - handed, output: ran.elapsed() };

@@ -7,46 +7,26 @@ use ort::{
 };
 
 use crate::{
-    engine::Failure,
     error::Error,
     tensor::{DataType, Tensor, TensorData, TensorSpec, element_count},
 };
-
-/// An output as the crate gives it, and where it comes from.
-pub(super) struct Output {
-    pub(super) spec: TensorSpec,
-    /// The name of the session's output.
-    pub(super) source: String,
-}
 
 /// The specification of an input; the reason where it cannot be served.
 pub(super) fn input_spec(outlet: &Outlet) -> Result<TensorSpec, String> {
     let name = outlet.name().to_owned();
     let ValueType::Tensor { ty, shape, dimension_symbols } = outlet.dtype().clone() else {
-        return Err(format!(
-            "\"{name}\" is not a tensor, and only tensors can be served; export the model without it \
-             (scikit-learn: with the option zipmap=False)"
-        ));
+        return Err(format!("input \"{name}\" is not a tensor, and only tensors can be sent"));
     };
     let datatype = served(&name, ty)?;
     Ok(TensorSpec { name, datatype, shape: shape.to_vec(), symbols: dimension_symbols.to_vec() })
 }
 
-/// The outputs of a session as tensors.
-pub(super) fn outputs(outlets: &[Outlet]) -> Result<Vec<Output>, String> {
-    let output = |outlet: &Outlet| {
-        let spec = input_spec(outlet)?;
-        Ok(Output { source: spec.name.clone(), spec })
-    };
-    outlets.iter().map(output).collect()
-}
-
-fn served(name: &str, element: TensorElementType) -> Result<DataType, String> {
+pub(super) fn served(name: &str, element: TensorElementType) -> Result<DataType, String> {
     datatype(element)
         .ok_or_else(|| format!("\"{name}\" has the element type {element}, which cannot be served"))
 }
 
-fn datatype(element: TensorElementType) -> Option<DataType> {
+pub(super) fn datatype(element: TensorElementType) -> Option<DataType> {
     Some(match element {
         TensorElementType::Bool => DataType::Bool,
         TensorElementType::Uint8 => DataType::Uint8,
@@ -120,27 +100,26 @@ fn text(element: &[u8], name: &str) -> Result<String, Error> {
     })
 }
 
-/// Copies a result out of the runtime's memory: whole where `rows` is empty, otherwise cut into so many rows each.
-/// [`Failure::NotByRows`] where the result does not have these rows.
-pub(super) fn take(value: &DynValue, output: &Output, rows: &[usize]) -> Result<Vec<Tensor>, Failure> {
-    let ValueType::Tensor { ty, shape, .. } = value.dtype() else { return Err(Error::Runtime.into()) };
+/// Copies a tensor out of the runtime's memory: whole where `rows` is empty, otherwise cut into so many rows each.
+/// None where it does not have these rows.
+pub(super) fn copy(value: &DynValue, rows: &[usize]) -> Result<Option<Vec<Tensor>>, Error> {
+    let ValueType::Tensor { ty, shape, .. } = value.dtype() else { return Err(Error::Runtime) };
     let datatype = datatype(*ty).ok_or(Error::Runtime)?;
     let shape = shape.iter().map(|&dimension| usize::try_from(dimension));
     let shape = shape.collect::<Result<Vec<_>, _>>().map_err(|_| Error::Runtime)?;
     if !rows.is_empty() && shape.first() != Some(&rows.iter().sum()) {
-        return Err(Failure::NotByRows(output.spec.name.clone()));
+        return Ok(None);
     }
     let Some((_, row)) = shape.split_first().filter(|_| !rows.is_empty()) else {
         let count = element_count(&shape).ok_or(Error::Runtime)?;
         let mut data = elements(value, datatype, &[count])?;
-        return Ok(vec![Tensor::new(shape, data.pop().ok_or(Error::Runtime)?)?]);
+        return Ok(Some(vec![Tensor::new(shape, data.pop().ok_or(Error::Runtime)?)?]));
     };
     let row_count = element_count(row).ok_or(Error::Runtime)?;
     let counts: Vec<usize> = rows.iter().map(|rows| rows * row_count).collect();
     let part = |(data, &rows): (TensorData, &usize)| Tensor::new([&[rows], row].concat(), data);
-    let parts: Result<_, Error> =
-        elements(value, datatype, &counts)?.into_iter().zip(rows).map(part).collect();
-    Ok(parts?)
+    let parts = elements(value, datatype, &counts)?.into_iter().zip(rows).map(part);
+    parts.collect::<Result<_, _>>().map(Some)
 }
 
 /// The elements in portions of these sizes.

@@ -2,6 +2,7 @@
 //! a temporary repository, and called.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a failed test may panic")]
 
+mod answers;
 mod batching;
 mod classify;
 mod fixture;

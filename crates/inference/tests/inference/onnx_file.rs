@@ -240,3 +240,33 @@ pub(crate) fn pipeline() -> Vec<u8> {
     ];
     model(&graph(&nodes, &[], &inputs, &outputs))
 }
+
+/// `probability`, of shape `[n, classes]`, as scikit-learn's converter gives it: for each row a map from the class,
+/// which is a number from 10 on or a text, to the number in `x`.
+pub(crate) fn zip_map(classes: &[&str], texts: bool) -> Vec<u8> {
+    let labels: Vec<u8> = match texts {
+        true => classes.iter().flat_map(|class| bytes(9, class)).collect(),
+        false => (10..).take(classes.len()).flat_map(|class| number(8, class)).collect(),
+    };
+    let (name, kind) = if texts { ("classlabels_strings", 8) } else { ("classlabels_int64s", 7) };
+    let labels = [bytes(1, name), labels, number(20, kind)].concat();
+    let zip = [node("ZipMap", &["x"], &["probability"], &[labels]), bytes(7, "ai.onnx.ml")].concat();
+    let map = [number(1, if texts { STRING } else { INT64 }), bytes(2, tensor_type(FLOAT, &[]))].concat();
+    let output = [bytes(1, "probability"), bytes(2, bytes(4, bytes(1, bytes(5, map))))].concat();
+    let input = value("x", FLOAT, &[Dimension::Named("n"), Dimension::Fixed(classes.len() as u64)]);
+    model(&graph(&[zip], &[], &[input], &[output]))
+}
+
+/// `parts` is the sequence of the parts, of `size` rows, of `x`, whose shape is `[n, 2]`.
+pub(crate) fn parts(size: i64) -> Vec<u8> {
+    let split = node("SplitToSequence", &["x", "size"], &["parts"], &[]);
+    let input = value("x", FLOAT, &[Dimension::Named("n"), Dimension::Fixed(2)]);
+    let size = scalar("size", INT64, &size.to_le_bytes());
+    model(&graph(&[split], &[size], &[input], &[sequence("parts", FLOAT)]))
+}
+
+/// Takes a sequence, which cannot be sent.
+pub(crate) fn of_sequence() -> Vec<u8> {
+    let length = node("SequenceLength", &["list"], &["length"], &[]);
+    model(&graph(&[length], &[], &[sequence("list", FLOAT)], &[value("length", INT64, &[])]))
+}

@@ -4,7 +4,7 @@ use inference::{Access, Error, State};
 
 use crate::{
     fixture::{Repository, floats, request},
-    onnx_file::{COMPLEX64, Dimension, FLOAT, external, graph, identity, model, node, sequence, value},
+    onnx_file::{COMPLEX64, Dimension, FLOAT, external, graph, identity, model, node, of_sequence, value},
 };
 
 #[test]
@@ -91,9 +91,8 @@ fn checksums_are_verified_before_loading() {
 #[test]
 fn what_cannot_be_served_is_not_loaded() {
     let input = || value("x", FLOAT, &[Dimension::Named("n")]);
-    let list = node("SequenceConstruct", &["x"], &["list"], &[]);
     let repository = Repository::new()
-        .with("sequence/1/model.onnx", model(&graph(&[list], &[], &[input()], &[sequence("list", FLOAT)])))
+        .with("sequence/1/model.onnx", of_sequence())
         .with("complex/1/model.onnx", identity(COMPLEX64))
         .with(
             "unknown/1/model.onnx",
@@ -104,7 +103,7 @@ fn what_cannot_be_served_is_not_loaded() {
                 &[value("y", FLOAT, &[])],
             )),
         );
-    assert!(repository.reason("sequence").contains("\"list\" is not a tensor"));
+    assert!(repository.reason("sequence").contains("input \"list\" is not a tensor"));
     assert!(!repository.reason("complex").is_empty());
     assert!(!repository.reason("unknown").is_empty());
 }

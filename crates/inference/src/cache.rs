@@ -1,0 +1,142 @@
+//! Answers that are given again: for the same inputs, to the same caller, by the same version of a model.
+//!
+//! The cache belongs to a loaded version and ends with it. Where calls hardly repeat themselves it stops looking for a
+//! while, so that it costs next to nothing.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
+
+use aws_lc_rs::digest;
+
+use crate::{
+    manifest,
+    tensor::{Tensor, TensorData},
+};
+
+/// Inputs of more bytes are not looked for: their digest would keep a web worker busy.
+const MAX_INPUT_BYTES: usize = 1 << 20;
+/// What an entry takes besides its tensors, in bytes.
+const ENTRY: usize = 256;
+/// Calls in a round; at its beginning calls are looked for.
+const ROUND: u32 = 4096;
+/// Calls that are looked for at the beginning of each round in any case.
+const TRIAL: u32 = 256;
+/// Hits among those in a trial from which on all of the round's are looked for.
+const WORTH: u32 = 8;
+
+/// A digest of everything that the answer depends on, and of whose it is.
+pub(crate) type Key = [u8; digest::SHA256_OUTPUT_LEN];
+
+/// The answers of one version.
+pub(crate) struct Cache {
+    answers: moka::sync::Cache<Key, Arc<Vec<Tensor>>>,
+    /// Whether callers get each other's answers.
+    shared: bool,
+    calls: AtomicU32,
+    hits: AtomicU32,
+}
+
+impl Cache {
+    /// By the `[cache]` table; none where it is absent or off. `most` bytes where the table does not say.
+    pub(crate) fn new(table: Option<&manifest::Cache>, most: u64) -> Option<Self> {
+        let table = table.filter(|table| table.enabled)?;
+        let answers = moka::sync::Cache::builder()
+            .max_capacity(table.max_mb.map_or(most, |megabytes| megabytes << 20))
+            .weigher(|_, tensors: &Arc<Vec<Tensor>>| {
+                let size: usize = tensors.iter().map(|tensor| tensor.data().size() + ENTRY).sum();
+                u32::try_from(size).unwrap_or(u32::MAX)
+            })
+            .build();
+        Some(Self { answers, shared: table.shared, calls: AtomicU32::new(0), hits: AtomicU32::new(0) })
+    }
+
+    /// Under which an answer is kept; none where it is not to be looked for.
+    pub(crate) fn key(&self, caller: u64, inputs: &[Tensor], outputs: &[usize]) -> Option<Key> {
+        let size: usize = inputs.iter().map(|input| input.data().size()).sum();
+        (size <= MAX_INPUT_BYTES && self.is_worth_it())
+            .then(|| key((!self.shared).then_some(caller), inputs, outputs))
+    }
+
+    /// Whether calls repeat themselves often enough, as far as this round's trial tells.
+    fn is_worth_it(&self) -> bool {
+        let place = self.calls.fetch_add(1, Ordering::Relaxed) % ROUND;
+        if place == 0 {
+            self.hits.store(0, Ordering::Relaxed);
+        }
+        place < TRIAL || self.hits.load(Ordering::Relaxed) >= WORTH
+    }
+
+    pub(crate) fn get(&self, key: &Key) -> Option<Vec<Tensor>> {
+        let tensors = self.answers.get(key)?;
+        self.hits.fetch_add(1, Ordering::Relaxed);
+        Some(tensors.to_vec())
+    }
+
+    pub(crate) fn keep(&self, key: Key, tensors: &[Tensor]) {
+        self.answers.insert(key, Arc::new(tensors.to_vec()));
+    }
+}
+
+/// Each part says how long it is, so that no two calls are the same bytes.
+fn key(caller: Option<u64>, inputs: &[Tensor], outputs: &[usize]) -> Key {
+    let mut digest = digest::Context::new(&digest::SHA256);
+    let number = |digest: &mut digest::Context, number: u64| digest.update(&number.to_le_bytes());
+    number(&mut digest, caller.is_some().into());
+    number(&mut digest, caller.unwrap_or_default());
+    number(&mut digest, outputs.len() as u64);
+    outputs.iter().for_each(|&output| number(&mut digest, output as u64));
+    for input in inputs {
+        digest.update(input.data().datatype().name().as_bytes());
+        number(&mut digest, input.shape().len() as u64);
+        input.shape().iter().for_each(|&size| number(&mut digest, size as u64));
+        elements(&mut digest, input.data());
+    }
+    let mut key = Key::default();
+    key.copy_from_slice(digest.finish().as_ref());
+    key
+}
+
+fn elements(digest: &mut digest::Context, data: &TensorData) {
+    macro_rules! numbers {
+        ($elements:expr) => {
+            // In portions, since the digest is slow on a few bytes at a time.
+            for portion in $elements.chunks(512) {
+                let mut bytes = [0; 512 * 8];
+                let mut end = 0;
+                for element in portion {
+                    let element = element.to_le_bytes();
+                    bytes[end..end + element.len()].copy_from_slice(&element);
+                    end += element.len();
+                }
+                digest.update(&bytes[..end]);
+            }
+        };
+    }
+    match data {
+        TensorData::Bool(elements) => numbers!(elements.iter().copied().map(u8::from).collect::<Vec<_>>()),
+        TensorData::Uint8(elements) => digest.update(elements),
+        TensorData::Uint16(elements) => numbers!(elements),
+        TensorData::Uint32(elements) => numbers!(elements),
+        TensorData::Uint64(elements) => numbers!(elements),
+        TensorData::Int8(elements) => numbers!(elements),
+        TensorData::Int16(elements) => numbers!(elements),
+        TensorData::Int32(elements) => numbers!(elements),
+        TensorData::Int64(elements) => numbers!(elements),
+        TensorData::Fp16(elements) => numbers!(elements),
+        TensorData::Bf16(elements) => numbers!(elements),
+        TensorData::Fp32(elements) => numbers!(elements),
+        TensorData::Fp64(elements) => numbers!(elements),
+        TensorData::Bytes(elements) => {
+            for element in elements {
+                digest.update(&(element.len() as u64).to_le_bytes());
+                digest.update(element);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "cache_tests.rs"]
+mod tests;
