@@ -19,6 +19,8 @@ use crate::pruning::Pruning;
 const FEED_INTERVAL: Duration = Duration::from_secs(1);
 /// How often it is asked whether a mail is due.
 const MAIL_INTERVAL: Duration = Duration::from_secs(1);
+/// How often it is asked whether the keys of other issuers are due.
+const ISSUERS_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a replica says that it lives, and how long it is believed.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 const HEARTBEAT_BELIEVED: chrono::Duration = chrono::Duration::seconds(15);
@@ -105,6 +107,13 @@ pub fn spawn(app: &web::Data<App>) -> Tasks {
             }
         }));
     }
+    // One each: an issuer that is slow to answer holds up no other.
+    tasks.extend((0..app.auth.issuers()).map(|number| {
+        every(ISSUERS_INTERVAL, app.clone(), move |app| async move {
+            app.auth.refresh_issuer(number).await;
+            Ok(())
+        })
+    }));
     Tasks(tasks)
 }
 

@@ -57,12 +57,14 @@ codes! {
     InsufficientPermissions = 403 "insufficient_permissions" "Insufficient permissions";
     Forbidden = 403 "forbidden" "Not allowed";
     EnrolmentRequired = 403 "mfa_enrolment_required" "A second factor is needed first";
+    SecondFactorElsewhere = 403 "mfa_required_at_provider" "A second factor is needed at the provider";
     HttpsRequired = 403 "https_required" "HTTPS required";
     RegistrationClosed = 403 "registration_closed" "Registration is closed";
     NotFound = 404 "not_found" "Not found";
     ModelNotFound = 404 "model_not_found" "No such model";
     MethodNotAllowed = 405 "method_not_allowed" "Method not allowed";
     EmailTaken = 409 "email_taken" "This e-mail address has an account";
+    IdentityTaken = 409 "identity_taken" "This identity belongs to an account";
     SecondFactorPresent = 409 "mfa_already_enrolled" "There is a second factor";
     MailUnavailable = 409 "mail_unavailable" "No mail is set up";
     RoleTaken = 409 "role_taken" "There is a role of this name";
@@ -78,6 +80,7 @@ codes! {
     Internal = 500 "internal_error" "Internal error";
     Overloaded = 503 "overloaded" "The server is busy";
     Unavailable = 503 "unavailable" "Temporarily unavailable";
+    IssuerUnavailable = 503 "issuer_unavailable" "The token's issuer cannot be reached";
     ModelUnavailable = 503 "model_unavailable" "The model is not ready";
     DeadlineExceeded = 504 "deadline_exceeded" "The deadline has passed";
 }
@@ -228,6 +231,9 @@ impl From<auth::Error> for ApiError {
                 error
             }
             auth::Error::EnrolmentRequired => sentence(Code::EnrolmentRequired),
+            auth::Error::SecondFactorElsewhere => sentence(Code::SecondFactorElsewhere),
+            auth::Error::IssuerUnavailable => sentence(Code::IssuerUnavailable),
+            auth::Error::IdentityTaken => sentence(Code::IdentityTaken),
             auth::Error::Refused(_) => sentence(Code::Forbidden),
             auth::Error::NotFound => Self::new(Code::NotFound, "There is nothing of yours with this id."),
             auth::Error::EmailTaken => sentence(Code::EmailTaken),

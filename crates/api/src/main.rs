@@ -17,6 +17,7 @@ mod metrics;
 mod middleware;
 mod oip;
 mod openapi;
+mod outgoing;
 mod pruning;
 mod qr;
 mod routes;

@@ -119,7 +119,7 @@ impl Metering {
         let now = self.store.clock().now();
         let key = match principal.credential {
             Credential::ApiKey { id } => id,
-            Credential::Session { .. } => Uuid::nil(),
+            Credential::Session { .. } | Credential::External(_) => Uuid::nil(),
         };
         let account = Account {
             account: principal.account,

@@ -58,18 +58,24 @@ async fn prune(store: &Store, now: DateTime<Utc>) -> storage::Result<()> {
     let one_time_tokens = tx.one_time_tokens().prune(now).await?;
     tx.commit().await?;
     let mut tx = begin().await?;
+    let ended_tokens = tx.identities().prune(now).await?;
+    tx.commit().await?;
+    let mut tx = begin().await?;
     let notices = tx.notices().prune(now - NOTICES_KEPT).await?;
     tx.commit().await?;
     let mut tx = begin().await?;
     let unsent_mails = tx.outbox().prune(now - UNSENT_MAILS_KEPT).await?;
     tx.commit().await?;
-    if sessions + changes + replicas + usage_batches + one_time_tokens + notices + unsent_mails > 0 {
+    if sessions + changes + replicas + usage_batches + one_time_tokens + ended_tokens + notices + unsent_mails
+        > 0
+    {
         tracing::info!(
             sessions,
             changes,
             replicas,
             usage_batches,
             one_time_tokens,
+            ended_tokens,
             notices,
             unsent_mails,
             "pruned"

@@ -194,6 +194,7 @@ routes! {
     Read      v1::second_factors     => show enrol confirm remove renew_recovery_codes;
     Read      v1::personal_data      => export erase;
     Read      v1::notices            => list;
+    Read      v1::identities         => own list link unlink;
     Read      v1::api_keys           => list create show change rotate revoke;
     Read      v1::models             => list show;
     Infer     v1::models             => predict;

@@ -8,9 +8,10 @@ use std::time::Duration;
 use auth::{Auth, AuthSettings, Blocklist, Limits, PasswordHashing, PasswordPolicy};
 use storage::{Clock, Ephemeral, EphemeralConfig, Store};
 
+use crate::outgoing::Outgoing;
 use crate::settings::{
     Finding, PasswordRules, PasswordSettings, Settings, SettingsError, Weight, encryption_keys, excesses,
-    findings, shared_secret,
+    findings, shared_secret, trusted_issuers,
 };
 
 /// Windows and marks that the in-process store holds at most.
@@ -120,6 +121,8 @@ pub async fn auth(settings: &Settings, store: Store, ephemeral: Ephemeral) -> Re
         step_up_max_age: seconds(tokens.step_up_max_age_seconds),
         mfa_issuer: tokens.mfa_issuer.clone(),
         mfa_required_roles: tokens.mfa_required_roles.clone(),
+        trusted_issuers: trusted_issuers(settings)?,
+        documents: Arc::new(Outgoing::new()?),
         sends_mail: settings.mail.smtp_url.is_some(),
         limits: Limits {
             anonymous_per_minute: limits.rate_limit_per_minute,

@@ -4,6 +4,7 @@
 //! demoted, switched off or logged out. So whoever changes something is looked at again inside the transaction that
 //! changes it, with their account locked: what was revoked before the change began is refused, whatever was cached.
 
+use data_encoding::HEXLOWER;
 use serde_json::Value;
 use storage::{Scope, Service, Tx};
 
@@ -78,6 +79,17 @@ impl Auth {
                 let session = tx.sessions().find(id).await?.ok_or(NO_LONGER)?;
                 let live = session.revoked_at.is_none() && now < session.expires_at;
                 if live { Ok(granted) } else { Err(NO_LONGER) }
+            }
+            Credential::External(token) => {
+                let digest = HEXLOWER.encode(&token.digest);
+                let state = tx.identities().state(principal.account, token.identity, &digest).await?;
+                let state = state.ok_or(NO_LONGER)?;
+                let ended = state.token_ended || state.ended_at.is_some_and(|at| token.issued_at <= at);
+                if !ended && now < token.expires_at {
+                    Ok(self.granted_to_external(&account, &token))
+                } else {
+                    Err(NO_LONGER)
+                }
             }
             Credential::ApiKey { id } => {
                 let key = tx.api_keys().find(principal.account, id).await?.ok_or(NO_LONGER)?;

@@ -62,6 +62,12 @@ impl EmailIndex {
         Ok(Self(Zeroizing::new(encryption.open(&place, &sealed)?)))
     }
 
+    /// What an identity at another issuer is found by. No address has a control character, so none is found by the same.
+    pub fn of_identity(&self, issuer: &str, subject: &str) -> String {
+        let text = format!("identity\0{}\0{issuer}\0{subject}", issuer.len());
+        HEXLOWER.encode(&crypto::authenticate(&self.0, text.as_bytes()))
+    }
+
     /// What an address, in any spelling, is found by.
     pub fn of(&self, address: &str) -> String {
         HEXLOWER.encode(&crypto::authenticate(&self.0, normal_form(address).as_bytes()))

@@ -212,7 +212,7 @@ impl Auth {
 
     /// Revokes a key, whoever's it is: to take rights away from someone is no way to have more.
     pub async fn revoke_any_key(&self, actor: &Principal, id: Uuid, origin: &Origin) -> Result<()> {
-        actor.require_session()?;
+        actor.require_person()?;
         let (mut tx, _) = self.begin_administration(actor, Permission::KeysManage).await?;
         let owner = tx.api_keys().owner(id).await?.ok_or(Error::NotFound)?;
         self.end_key(tx, actor, owner, id, origin).await
@@ -237,7 +237,7 @@ impl Auth {
     async fn read_keys(&self, actor: &Principal, whose: KeysOf) -> Result<(Tx, Uuid)> {
         match whose {
             KeysOf::Caller => {
-                actor.require_session()?;
+                actor.require_person()?;
                 Ok((self.store.read(Scope::Account(actor.account)).await?, actor.account))
             }
             KeysOf::ServiceAccount(owner) => {
@@ -250,7 +250,7 @@ impl Auth {
 
     /// Begins a change under a lock on the owner, so that what is counted stays. Keys manage no keys.
     async fn begin_keys(&self, actor: &Principal, whose: KeysOf) -> Result<Change> {
-        actor.require_session()?;
+        actor.require_person()?;
         match whose {
             KeysOf::Caller => {
                 let tx = self.begin_own(actor).await?;

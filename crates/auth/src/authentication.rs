@@ -1,4 +1,4 @@
-//! Who is calling: from a bearer token or an API key to a principal.
+//! Who is calling: from a bearer token, ours or another issuer's, or an API key to a principal.
 //!
 //! A credential seen before costs one digest and one look-up in memory. A new one is verified (signature or checksum
 //! first, so that a forged one costs no query) and its account's present state is read once.
@@ -16,12 +16,12 @@ use crate::freshness::CACHED_FOR;
 use crate::principal::{Credential, Principal};
 use crate::{Auth, Error, Result, crypto, key_format, token};
 
-const REVOKED: Error = Error::InvalidCredential("this token has been revoked; log in again");
+pub(crate) const REVOKED: Error = Error::InvalidCredential("this token has been revoked; log in again");
 const WRONG_KEY: Error = Error::InvalidCredential("this API key is not valid");
 
 impl Auth {
-    /// The caller behind `credential`, an access token or an API key.
-    pub async fn authenticate(&self, credential: &str) -> Result<Arc<Principal>> {
+    /// The caller behind `credential`, an access token or an API key, which came from `address`.
+    pub async fn authenticate(&self, credential: &str, address: Option<IpAddr>) -> Result<Arc<Principal>> {
         let fingerprint = PrincipalCache::fingerprint(credential);
         let now = self.now();
         if let Some(principal) = self.principals.find(&fingerprint) {
@@ -32,6 +32,8 @@ impl Auth {
         }
         let principal = Arc::new(if credential.starts_with(key_format::PREFIX) {
             self.read_key(credential, now).await?
+        } else if let Some(issuer) = self.external.issuer_of(credential) {
+            self.read_external(credential, issuer, address, now).await?
         } else {
             self.read_token(credential, now).await?
         });
@@ -115,7 +117,12 @@ impl Auth {
 
 impl Auth {
     /// The account's grants; and, while at it, which models are for those with a grant only.
-    async fn read_policy(&self, tx: &mut Tx, seen: i64, account: &AccountStanding) -> Result<Vec<String>> {
+    pub(crate) async fn read_policy(
+        &self,
+        tx: &mut Tx,
+        seen: i64,
+        account: &AccountStanding,
+    ) -> Result<Vec<String>> {
         self.model_access.remember(seen, tx.models().list().await?);
         Ok(tx.models().granted_to(account.account_id, &account.role).await?)
     }

@@ -92,7 +92,7 @@ impl Auth {
     async fn settle_in(&self, tx: &mut Tx, payload: &[u8], origin: &Origin) -> Result<()> {
         let Newcomer { email, name, password_hash } = read(payload)?;
         let role = Role::User.name();
-        let person = self.create_person(tx, &email, &name, role).await?;
+        let person = self.create_person(tx, Some(&email), &name, role).await?;
         tx.users().set_password(person.id, &password_hash).await?;
         let entry = Entry::success(Event::AccountCreated, origin).on("account", person.id);
         self.record(tx, entry.with(json!({"role": role}))).await

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use crate::access::{Permission, Permissions, Role};
 use crate::audit::{Entry, subject};
 use crate::events::Event;
+use crate::external::remove_all;
 use crate::freshness::Watched;
 use crate::people::Person;
 use crate::principal::Principal;
@@ -52,6 +53,10 @@ impl Auth {
         keep_to_equals(&mut tx, own, id).await?;
         if let Some(role) = &change.role {
             may_give(&mut tx, own, role).await?;
+            let account = tx.accounts().standing(id).await?.ok_or(Error::NotFound)?;
+            if *role != account.role && self.is_role_given(&mut tx, id).await? {
+                return Err(Error::Refused("the provider of this account decides its role; change it there"));
+            }
         }
         let loses_admin = change.active == Some(false)
             || change.role.as_deref().is_some_and(|role| role != Role::Admin.name());
@@ -64,6 +69,10 @@ impl Auth {
         let user = tx.users().update(id, &update).await?.ok_or(Error::NotFound)?;
         if update.active == Some(false) {
             tx.sessions().revoke_all(id, None, "account_disabled").await?;
+        }
+        if update.active.is_some() {
+            // Their tokens do not carry the security version, which has just changed.
+            tx.identities().end_tokens(id).await?;
         }
         let entry = Entry::success(Event::AccountChanged, origin).by(actor.account).on("account", id);
         self.record(&mut tx, entry.with(detail)).await?;
@@ -96,6 +105,7 @@ impl Auth {
 
 async fn erase(tx: &mut storage::Tx, id: Uuid) -> Result<()> {
     keep_an_administrator(tx, id).await?;
+    remove_all(tx, id).await?;
     if !tx.users().delete(id).await? {
         return Err(Error::NotFound);
     }
@@ -131,7 +141,7 @@ pub(crate) async fn may_give(tx: &mut storage::Tx, own: Permissions, role: &str)
 }
 
 /// Refuses to take the last active administrator away; such changes wait for each other already.
-async fn keep_an_administrator(tx: &mut storage::Tx, losing: Uuid) -> Result<()> {
+pub(crate) async fn keep_an_administrator(tx: &mut storage::Tx, losing: Uuid) -> Result<()> {
     let is_one = tx
         .accounts()
         .standing(losing)

@@ -79,7 +79,8 @@ impl Auth {
             (_, None) => None,
         };
         tx.commit().await?;
-        Ok(letter)
+        // Whom another issuer vouches for may have no address.
+        Ok(letter.filter(|(address, _)| !address.is_empty()))
     }
 
     /// The account of an address, where it has a password to forget: others get in another way.

@@ -40,7 +40,7 @@ pub enum Error {
     #[error("{0}")]
     InvalidCredential(&'static str),
     /// The person must prove again who they are: that was longer ago than this act allows.
-    #[error("prove again who you are: POST /api/v1/auth/step-up gives a token for this")]
+    #[error("prove again who you are: POST /api/v1/auth/step-up, or your provider, gives a token for this")]
     StaleAuthentication {
         /// How old the proof may be.
         max_age: chrono::Duration,
@@ -51,6 +51,15 @@ pub enum Error {
     /// The account needs a second factor before it may do anything but get one.
     #[error("this account needs a second factor first: POST /api/v1/me/mfa/totp")]
     EnrolmentRequired,
+    /// The account needs a second factor, and the login at another issuer was without one.
+    #[error("this account needs a second factor: log in with one where you got your token")]
+    SecondFactorElsewhere,
+    /// The keys of a token's issuer cannot be had, so that nothing of it can be verified.
+    #[error("the issuer of this token cannot be reached; try again shortly")]
+    IssuerUnavailable,
+    /// The identity at another issuer belongs to an account.
+    #[error("this identity belongs to an account already")]
+    IdentityTaken,
     /// The caller is known and may not do this, for the reason given.
     #[error("{0}")]
     Refused(&'static str),

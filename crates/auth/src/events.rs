@@ -50,6 +50,9 @@ events! {
     SecondFactorReset = "mfa.reset";
     RecoveryCodesRenewed = "mfa.recovery_codes_renewed";
     SteppedUp = "session.stepped_up";
+    IdentityLinked = "identity.linked";
+    IdentityUnlinked = "identity.unlinked";
+    IdentityRefused = "identity.refused";
     SessionEnded = "session.ended";
     ApiKeyCreated = "api_key.created";
     ApiKeyChanged = "api_key.changed";

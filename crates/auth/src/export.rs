@@ -8,6 +8,7 @@ use storage::{ApiKey, AuditEvent, Notice, Scope, Service, Session, UsageRow};
 
 use crate::audit::{Entry, subject};
 use crate::events::Event;
+use crate::external::ExternalIdentity;
 use crate::limits::Window;
 use crate::people::Person;
 use crate::principal::Principal;
@@ -26,6 +27,8 @@ pub struct Export {
     pub person: Person,
     /// Sessions that are still kept, ended or not.
     pub sessions: Vec<Session>,
+    /// Who they are at other issuers.
+    pub identities: Vec<ExternalIdentity>,
     /// Keys, revoked or not.
     pub api_keys: Vec<ApiKey>,
     /// Models that were granted to the account or its role.
@@ -60,6 +63,7 @@ impl Auth {
         let person = self.open_person(tx.users().find(account).await?.ok_or(Error::NotFound)?)?;
         let sessions = tx.personal_data(account, MOST_ROWS).sessions().await?;
         let api_keys = tx.personal_data(account, MOST_ROWS).api_keys().await?;
+        let identities = tx.identities().list(account, MOST_ROWS).await?;
         let granted_models = tx.models().granted_to(account, &person.role).await?;
         let usage =
             tx.usage().summary(account, DateTime::UNIX_EPOCH.date_naive(), self.now().date_naive()).await?;
@@ -71,7 +75,18 @@ impl Auth {
         for event in events.iter_mut().filter(|event| event.actor.is_some_and(|actor| actor != account)) {
             (event.actor, event.address, event.request_id) = (None, None, None);
         }
-        Ok(Export { person, sessions, api_keys, granted_models, second_factor, usage, notices, events })
+        let identities = self.open_identities(identities)?;
+        Ok(Export {
+            person,
+            sessions,
+            identities,
+            api_keys,
+            granted_models,
+            second_factor,
+            usage,
+            notices,
+            events,
+        })
     }
 }
 

@@ -22,6 +22,8 @@ const STALENESS_BOUND: std::time::Duration = std::time::Duration::from_secs(30);
 pub(crate) enum Watched {
     Account(Uuid),
     Session(Uuid),
+    /// Somebody at another issuer, with all their tokens.
+    Identity(Uuid),
     ApiKey(Uuid),
     /// What roles may do and to whom models are granted: it concerns everyone.
     Policy,
@@ -33,6 +35,7 @@ impl Watched {
         match self {
             Self::Account(_) => "account",
             Self::Session(_) => "session",
+            Self::Identity(_) => "identity",
             Self::ApiKey(_) => "api_key",
             Self::Policy => "policy",
         }
@@ -40,7 +43,7 @@ impl Watched {
 
     pub const fn id(self) -> Uuid {
         match self {
-            Self::Account(id) | Self::Session(id) | Self::ApiKey(id) => id,
+            Self::Account(id) | Self::Session(id) | Self::Identity(id) | Self::ApiKey(id) => id,
             Self::Policy => Uuid::nil(),
         }
     }
@@ -51,6 +54,7 @@ impl Watched {
         match kind {
             "account" => Some(Self::Account(id)),
             "session" => Some(Self::Session(id)),
+            "identity" => Some(Self::Identity(id)),
             "api_key" => Some(Self::ApiKey(id)),
             "policy" => Some(Self::Policy),
             _ => None,

@@ -147,10 +147,10 @@ impl Auth {
 
     /// The session and the account behind an access token; none for anything else.
     async fn holder_of(&self, token: Option<&SecretString>) -> Option<(Uuid, Uuid)> {
-        let principal = self.authenticate(token?.expose_secret()).await.ok()?;
+        let principal = self.authenticate(token?.expose_secret(), None).await.ok()?;
         match principal.credential {
             Credential::Session { id, .. } => Some((id, principal.account)),
-            Credential::ApiKey { .. } => None,
+            Credential::External(_) | Credential::ApiKey { .. } => None,
         }
     }
 

@@ -11,7 +11,7 @@ use crate::audit::Entry;
 use crate::events::Event;
 use crate::freshness::Watched;
 use crate::login::family_place;
-use crate::principal::Credential;
+use crate::principal::{Credential, Principal};
 use crate::refresh::RefreshToken;
 use crate::service::Origin;
 use crate::{Auth, Error, Result, token};
@@ -43,13 +43,14 @@ impl Auth {
                 expires_at: Some(session.idle_expires_at),
             }));
         }
-        let principal = match self.authenticate(text).await {
+        let principal = match self.authenticate(text, None).await {
             Ok(principal) => principal,
             Err(Error::InvalidCredential(_)) => return Ok(None),
             Err(error) => return Err(error),
         };
         let (kind, expires_at) = match principal.credential {
             Credential::Session { .. } => ("access_token", self.token_end(text)),
+            Credential::External(token) => ("access_token", Some(token.expires_at)),
             Credential::ApiKey { id } => {
                 let mut tx = self.store.read(Scope::Account(principal.account)).await?;
                 ("api_key", tx.api_keys().find(principal.account, id).await?.and_then(|key| key.expires_at))
@@ -66,14 +67,19 @@ impl Auth {
         if let Some(session) = self.refresh_session(text).await? {
             return self.end_by_holder(session.account_id, Watched::Session(session.id), origin).await;
         }
-        match self.authenticate(text).await {
-            Ok(principal) => {
-                let [_, watched, _] = principal.watched();
-                self.end_by_holder(principal.account, watched, origin).await
-            }
+        match self.authenticate(text, origin.address).await {
+            Ok(principal) => self.end_principal(&principal, origin).await,
             Err(Error::InvalidCredential(_)) => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    async fn end_principal(&self, principal: &Principal, origin: &Origin) -> Result<()> {
+        if let Credential::External(token) = &principal.credential {
+            return self.end_external(principal.account, token, REASON, origin).await;
+        }
+        let [_, watched, _] = principal.watched();
+        self.end_by_holder(principal.account, watched, origin).await
     }
 
     async fn end_by_holder(&self, account: Uuid, watched: Watched, origin: &Origin) -> Result<()> {

@@ -39,7 +39,8 @@ impl Auth {
             return Ok(problems);
         }
         for person in people {
-            let created = self.create_person(&mut tx, &person.email, &person.name, &person.role).await?;
+            let created =
+                self.create_person(&mut tx, Some(&person.email), &person.name, &person.role).await?;
             if let Some(hash) = &person.password_hash {
                 tx.users().set_password(created.id, hash.expose_secret()).await?;
             }

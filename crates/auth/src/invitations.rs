@@ -39,7 +39,7 @@ impl Auth {
         let (mut tx, own) = self.begin_administration(actor, Permission::UsersManage).await?;
         may_give(&mut tx, own, &invitation.role).await?;
         let Invitation { email, name, role } = invitation;
-        let person = self.create_person(&mut tx, &email, &name, &role).await?;
+        let person = self.create_person(&mut tx, Some(&email), &name, &role).await?;
         let entry = Entry::success(Event::AccountCreated, origin).by(actor.account).on("account", person.id);
         self.record(&mut tx, entry.with(json!({"role": role, "invited": true}))).await?;
         tx.commit().await?;

@@ -131,6 +131,7 @@ impl Auth {
         tx.users().set_password(person.id, &hash).await?;
         tx.one_time_tokens().forget(person.id, Purpose::SecondFactor.name()).await?;
         let ended = tx.sessions().revoke_all(person.id, None, "password_reset").await?;
+        tx.identities().end_tokens(person.id).await?;
         let entry = Entry::success(Event::PasswordReset, origin).by(person.id).on("account", person.id);
         self.record(&mut tx, entry.with(json!({"sessions_ended": ended.len()}))).await?;
         self.notify(&mut tx, person.id, NoticeKind::PasswordReset).await?;

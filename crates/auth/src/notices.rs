@@ -48,6 +48,8 @@ notices! {
     SecondFactorRemoved = "second_factor_removed" "The second factor was removed and every other session was ended.";
     SecondFactorReset = "second_factor_reset" "An administrator took the second factor away; a new one is needed after the next login.";
     RecoveryCodesRenewed = "recovery_codes_renewed" "New recovery codes were made; the old ones are void.";
+    IdentityLinked = "identity_linked" "An administrator linked an identity at another provider to the account: whoever has it can use the account; GET /api/v1/me/identities tells which.";
+    IdentityUnlinked = "identity_unlinked" "An administrator took an identity at another provider from the account.";
     EmailChangeRequested = "email_change_requested" "Another e-mail address was asked for; it holds once a link sent there is used.";
     EmailChanged = "email_changed" "The e-mail address was changed; this one is no longer the account's.";
 }
@@ -90,7 +92,7 @@ impl Auth {
 
     /// What the caller was told, newest first.
     pub async fn notices(&self, principal: &Principal, page: &PageRequest) -> Result<Page<storage::Notice>> {
-        principal.require_session()?;
+        principal.require_person()?;
         let mut tx = self.store.read(Scope::Account(principal.account)).await?;
         Ok(tx.notices().list(principal.account, page).await?)
     }

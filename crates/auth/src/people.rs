@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use storage::{Page, SealedColumn, User};
 use uuid::Uuid;
 
+use crate::address::is_visible;
 use crate::{Auth, Result};
 
 /// A person. Without `Debug`, so that no log gets to know them.
@@ -22,6 +23,34 @@ pub struct Person {
     pub created_at: DateTime<Utc>,
     /// When they last proved who they are; none before the first time.
     pub last_login_at: Option<DateTime<Utc>>,
+}
+
+/// Longest address, in characters.
+const MAX_EMAIL: usize = 120;
+/// Shortest and longest name, in characters.
+const NAME: std::ops::RangeInclusive<usize> = 2..=50;
+/// The name of one whose provider tells none that could be theirs.
+const UNNAMED: &str = "Unnamed";
+
+/// Letters of any script, spaces, apostrophes, hyphens and points: a name can be O'Brien, but no markup and no line.
+pub fn is_name_character(c: char) -> bool {
+    c.is_alphabetic() || matches!(c, ' ' | '\'' | '’' | '-' | '.' | '\u{300}'..='\u{36f}')
+}
+
+/// A name that somebody else wrote, as far as it can be one here.
+pub(crate) fn name_of(text: Option<&str>) -> String {
+    let kept: String =
+        text.unwrap_or_default().chars().filter(|c| is_name_character(*c)).take(*NAME.end()).collect();
+    let kept = kept.trim();
+    if kept.chars().count() >= *NAME.start() { kept.to_owned() } else { UNNAMED.to_owned() }
+}
+
+/// Whether a text that somebody else wrote can be an address here.
+pub(crate) fn is_address(text: &str) -> bool {
+    let parts = text.rsplit_once('@');
+    text.chars().count() <= MAX_EMAIL
+        && is_visible(text)
+        && parts.is_some_and(|(user, domain)| !user.is_empty() && !domain.is_empty() && !user.contains('@'))
 }
 
 impl Auth {

@@ -11,6 +11,25 @@ use crate::access::{Permission, Permissions};
 use crate::freshness::{Freshness, Watched};
 use crate::{Error, Result};
 
+/// A verified access token of another issuer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExternalToken {
+    /// The identity here.
+    pub identity: Uuid,
+    /// The digest of what was signed.
+    pub(crate) digest: [u8; 32],
+    /// When it was issued.
+    pub issued_at: DateTime<Utc>,
+    /// When it ends.
+    pub expires_at: DateTime<Utc>,
+    /// When the person last proved to the issuer who they are, where it says so.
+    pub authenticated_at: Option<DateTime<Utc>>,
+    /// Whether they did so with a second factor.
+    pub second_factor: bool,
+    /// What the token is limited to.
+    pub(crate) limit: Option<Permissions>,
+}
+
 /// What the caller proved themselves with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Credential {
@@ -21,6 +40,8 @@ pub enum Credential {
         /// When the person last proved who they are.
         authenticated_at: DateTime<Utc>,
     },
+    /// An access token of another issuer.
+    External(ExternalToken),
     /// This API key.
     ApiKey {
         /// The key.
@@ -66,25 +87,47 @@ impl Principal {
 
     /// Refuses a caller who needs a second factor first.
     pub(crate) fn require_enrolled(&self) -> Result<()> {
-        if self.must_enrol { Err(Error::EnrolmentRequired) } else { Ok(()) }
+        match self.credential {
+            _ if !self.must_enrol => Ok(()),
+            Credential::External(_) => Err(Error::SecondFactorElsewhere),
+            Credential::Session { .. } | Credential::ApiKey { .. } => Err(Error::EnrolmentRequired),
+        }
     }
 
-    /// Refuses API keys: what concerns the person needs the person.
-    pub fn require_session(&self) -> Result<Uuid> {
+    /// Refuses API keys: what concerns the person needs the person. Answers the session, or the identity at another
+    /// issuer, in which they are here.
+    pub fn require_person(&self) -> Result<Uuid> {
         match self.credential {
             Credential::Session { id, .. } => Ok(id),
+            Credential::External(token) => Ok(token.identity),
             Credential::ApiKey { .. } => {
                 Err(Error::Refused("an API key cannot do this; use an access token"))
             }
         }
     }
 
+    /// Refuses whoever has no session of ours: what concerns a password needs one who logged in with it.
+    pub(crate) fn require_session(&self) -> Result<Uuid> {
+        match self.credential {
+            Credential::External(_) => {
+                Err(Error::Refused("this is about the password of this service; do it where you log in"))
+            }
+            Credential::Session { .. } | Credential::ApiKey { .. } => self.require_person(),
+        }
+    }
+
     /// Refuses whoever has not proved who they are within `max_age`: what is sensitive needs the person, now (RFC 9470).
     pub(crate) fn require_recent(&self, max_age: Duration, now: DateTime<Utc>) -> Result<()> {
-        self.require_session()?;
-        match self.credential {
-            Credential::Session { authenticated_at, .. } if now - authenticated_at <= max_age => Ok(()),
-            _ => Err(Error::StaleAuthentication { max_age }),
+        self.require_person()?;
+        let authenticated_at = match self.credential {
+            Credential::Session { authenticated_at, .. } => Some(authenticated_at),
+            Credential::External(token) => token.authenticated_at,
+            Credential::ApiKey { .. } => None,
+        };
+        if authenticated_at.is_some_and(|at| now - at <= max_age) {
+            Ok(())
+        } else {
+            Err(Error::StaleAuthentication { max_age })
         }
     }
 
@@ -107,6 +150,7 @@ impl Principal {
     pub(crate) fn watched(&self) -> [Watched; 3] {
         let credential = match self.credential {
             Credential::Session { id, .. } => Watched::Session(id),
+            Credential::External(token) => Watched::Identity(token.identity),
             Credential::ApiKey { id } => Watched::ApiKey(id),
         };
         [Watched::Account(self.account), credential, Watched::Policy]

@@ -41,7 +41,7 @@ impl Auth {
         let password = NewPassword::check("password", request.password, &[&request.email, &request.name])?;
         let hash = self.hashing.hash(password).await?;
         let mut tx = self.store.begin(Scope::Service(Service::Login)).await?;
-        let created = self.create_person(&mut tx, &request.email, &request.name, role.name()).await?;
+        let created = self.create_person(&mut tx, Some(&request.email), &request.name, role.name()).await?;
         tx.users().set_password(created.id, &hash).await?;
         let entry = Entry::success(Event::AccountCreated, origin).on("account", created.id);
         let entry = entry.with(json!({"role": role.name()}));
@@ -50,19 +50,19 @@ impl Auth {
         Ok(created)
     }
 
-    /// Adds a person without a password.
+    /// Adds a person without a password. One without an address is nobody that an address could find.
     pub(crate) async fn create_person(
         &self,
         tx: &mut Tx,
-        email: &str,
+        email: Option<&str>,
         name: &str,
         role: &str,
     ) -> Result<Person> {
         let id = Uuid::now_v7();
         let new = NewUser {
             id,
-            email: self.seal_email(id, email)?,
-            email_lookup: self.email_index.of(email),
+            email: self.seal_email(id, email.unwrap_or_default())?,
+            email_lookup: email.map_or_else(|| format!("none:{id}"), |email| self.email_index.of(email)),
             name: self.seal_name(id, name)?,
             role: role.to_owned(),
         };
@@ -84,7 +84,7 @@ impl Auth {
 
     /// Changes the caller's own name.
     pub async fn rename(&self, principal: &Principal, name: &str, origin: &Origin) -> Result<Person> {
-        principal.require_session()?;
+        principal.require_person()?;
         let mut tx = self.begin_own(principal).await?;
         let name = self.seal_name(principal.account, name)?;
         let update = UserUpdate { name: Some(name), ..UserUpdate::default() };
@@ -128,6 +128,7 @@ impl Auth {
         }
         tx.users().set_password(principal.account, &hash).await?;
         let ended = tx.sessions().revoke_all(principal.account, Some(session), "password_changed").await?;
+        tx.identities().end_tokens(principal.account).await?;
         let entry = Entry::success(Event::PasswordChange, origin).by(principal.account);
         let entry = entry.on("account", principal.account).with(json!({"sessions_ended": ended.len()}));
         self.record(&mut tx, entry).await?;

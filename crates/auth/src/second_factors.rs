@@ -14,7 +14,7 @@ use crate::freshness::Watched;
 use crate::login::{Method, words};
 use crate::notices::NoticeKind;
 use crate::one_time::Purpose;
-use crate::principal::Principal;
+use crate::principal::{Credential, Principal};
 use crate::second_step::proved_with;
 use crate::service::Origin;
 use crate::{Auth, Error, Result, random, recovery, totp};
@@ -60,7 +60,7 @@ impl Auth {
 
     /// Begins with an authenticator; it counts once a code of it confirms it. A second beginning replaces the first.
     pub async fn enrol_totp(&self, principal: &Principal) -> Result<TotpEnrolment> {
-        principal.require_session()?;
+        principal.require_person()?;
         let id = Uuid::now_v7();
         let secret = random::bytes::<{ totp::SECRET_BYTES }>()?;
         let sealed = self.encryption.seal(&secret_place(id), &secret)?;
@@ -86,7 +86,7 @@ impl Auth {
         code: &SecretString,
         origin: &Origin,
     ) -> Result<Vec<SecretString>> {
-        let session = principal.require_session()?;
+        let session = principal.require_person()?;
         self.reserve_check("session", session).await?;
         let mut tx = self.begin_own(principal).await?;
         let since = tx.now() - PENDING;
@@ -157,6 +157,7 @@ impl Auth {
         tx.accounts().set_must_enrol(account, true).await?;
         tx.one_time_tokens().forget(account, Purpose::SecondFactor.name()).await?;
         let ended = tx.sessions().revoke_all(account, None, "second_factor_reset").await?;
+        tx.identities().end_tokens(account).await?;
         let entry = Entry::success(Event::SecondFactorReset, origin).by(actor.account).on("account", account);
         let entry = entry.with(json!({"had_one": had_one, "sessions_ended": ended.len()}));
         self.record(&mut tx, entry).await?;
@@ -171,7 +172,7 @@ impl Auth {
         code: &SecretString,
         origin: &Origin,
     ) -> Result<(Tx, Method)> {
-        let session = principal.require_session()?;
+        let session = principal.require_person()?;
         self.reserve_check("session", session).await?;
         let mut tx = self.begin_own(principal).await?;
         tx.second_factors().totp(principal.account).await?.ok_or(Error::NotFound)?;
@@ -193,9 +194,12 @@ impl Auth {
         detail: Value,
         origin: &Origin,
     ) -> Result<()> {
-        let (account, session) = (principal.account, principal.require_session()?);
+        let (account, session) = (principal.account, principal.require_person()?);
         tx.one_time_tokens().forget(account, Purpose::SecondFactor.name()).await?;
         tx.sessions().revoke_all(account, Some(session), "second_factor_changed").await?;
+        if !matches!(principal.credential, Credential::External(_)) {
+            tx.identities().end_tokens(account).await?;
+        }
         let entry = Entry::success(event, origin).by(account).on("account", account);
         self.record(&mut tx, entry.with(detail)).await?;
         self.commit_change(tx, &[Watched::Account(account)]).await

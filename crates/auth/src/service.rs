@@ -12,6 +12,7 @@ use crate::access::Role;
 use crate::address::EmailIndex;
 use crate::cache::PrincipalCache;
 use crate::events::EventCounts;
+use crate::external::{DocumentSource, External, TrustedIssuer};
 use crate::freshness::{Freshness, Watched};
 use crate::in_flight::InFlightCounter;
 use crate::key_format::Environment;
@@ -55,6 +56,10 @@ pub struct AuthSettings {
     pub mfa_issuer: String,
     /// The names of the roles whose people need a second factor.
     pub mfa_required_roles: Vec<String>,
+    /// Other issuers whose access tokens are accepted.
+    pub trusted_issuers: Vec<TrustedIssuer>,
+    /// Fetches what they publish.
+    pub documents: Arc<dyn DocumentSource>,
     /// Whether somebody takes letters and sends them.
     pub sends_mail: bool,
     /// Requests a window.
@@ -99,6 +104,7 @@ pub struct Auth {
     pub(crate) step_up_max_age: Duration,
     pub(crate) mfa_issuer: String,
     pub(crate) mfa_required_roles: Vec<String>,
+    pub(crate) external: External,
     pub(crate) sends_mail: bool,
     pub(crate) limits: Limits,
     pub(crate) hashing: HashingPool,
@@ -137,6 +143,7 @@ impl Auth {
             step_up_max_age: settings.step_up_max_age,
             mfa_issuer: settings.mfa_issuer,
             mfa_required_roles: settings.mfa_required_roles,
+            external: External::new(settings.trusted_issuers, settings.documents),
             sends_mail: settings.sends_mail,
             limits: settings.limits,
             hashing: HashingPool::start(&settings.hashing)?,
@@ -154,6 +161,7 @@ impl Auth {
         };
         auth.keyring.load(&auth.store, &auth.encryption).await?;
         auth.check_required_roles().await?;
+        auth.check_given_roles().await?;
         Ok(Arc::new(auth))
     }
 

@@ -13,7 +13,7 @@ use crate::events::Event;
 use crate::freshness::Watched;
 use crate::login::{TokenPair, family_place};
 use crate::notices::NoticeKind;
-use crate::principal::Principal;
+use crate::principal::{Credential, Principal};
 use crate::refresh::RefreshToken;
 use crate::service::Origin;
 use crate::{Auth, Error, Result};
@@ -64,26 +64,29 @@ impl Auth {
         Err(NO_REFRESH)
     }
 
-    /// Ends the caller's own session.
+    /// Ends the caller's own session; of another issuer's tokens, the one they came with.
     pub async fn logout(&self, principal: &Principal, origin: &Origin) -> Result<()> {
+        if let Credential::External(token) = &principal.credential {
+            return self.end_external(principal.account, token, LOGOUT, origin).await;
+        }
         let session = principal.require_session()?;
         self.end_session(principal.account, session, LOGOUT, origin).await
     }
 
     /// Ends one of the caller's sessions.
     pub async fn end_own_session(&self, principal: &Principal, session: Uuid, origin: &Origin) -> Result<()> {
-        principal.require_session()?;
+        principal.require_person()?;
         self.end_session(principal.account, session, "ended_by_owner", origin).await
     }
 
-    /// Ends every session of the caller.
+    /// Ends every session of the caller, and every token of other issuers so far.
     pub async fn logout_all(&self, principal: &Principal, origin: &Origin) -> Result<()> {
-        principal.require_session()?;
+        principal.require_person()?;
         let tx = self.begin_own(principal).await?;
         self.end_sessions(tx, principal, principal.account, "logout_all", origin).await
     }
 
-    /// Ends every session of a person.
+    /// Ends every session of a person, and every token of other issuers so far.
     pub async fn end_sessions_of(&self, actor: &Principal, account: Uuid, origin: &Origin) -> Result<()> {
         let (mut tx, own) = self.begin_administration(actor, Permission::UsersManage).await?;
         keep_to_equals(&mut tx, own, account).await?;
@@ -100,6 +103,7 @@ impl Auth {
         origin: &Origin,
     ) -> Result<()> {
         let ended = tx.sessions().revoke_all(account, None, reason).await?;
+        tx.identities().end_tokens(account).await?;
         let entry = Entry::success(Event::SessionEnded, origin).by(actor.account).on("account", account);
         self.record(&mut tx, entry.with(json!({"reason": reason, "sessions": ended.len()}))).await?;
         self.commit_change(tx, &[Watched::Account(account)]).await
@@ -123,7 +127,7 @@ impl Auth {
 
     /// The caller's live sessions.
     pub async fn sessions(&self, principal: &Principal, page: &PageRequest) -> Result<Page<Session>> {
-        principal.require_session()?;
+        principal.require_person()?;
         let mut tx = self.store.read(Scope::Account(principal.account)).await?;
         Ok(tx.sessions().list(principal.account, page).await?)
     }

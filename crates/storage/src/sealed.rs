@@ -97,6 +97,8 @@ sealed_columns! {
     SecondFactorSecret = "second_factors" "secret" by "id": Id;
     /// What a token that is good once is about.
     OneTimePayload = "one_time_tokens" "payload" by "hash": Digest;
+    /// Who somebody is at another issuer.
+    IdentitySubject = "external_identities" "subject" by "id": Id;
     /// What a mail on its way is for.
     Errand = "outbox" "errand" by "id": Id;
     /// A secret of the program's own.

@@ -8,9 +8,9 @@ use sqlx::{Postgres, Sqlite, Transaction};
 use uuid::Uuid;
 
 use crate::{
-    Accounts, ApiKeys, Audit, Changes, Error, Guessing, Models, Notices, OneTimeTokens, Outbox, PersonalData,
-    Replicas, Result, Roles, Sealed, SecondFactors, Secrets, ServiceAccounts, Sessions, Settings,
-    SigningKeys, Usage, Users, query::query,
+    Accounts, ApiKeys, Audit, Changes, Error, Guessing, Identities, Models, Notices, OneTimeTokens, Outbox,
+    PersonalData, Replicas, Result, Roles, Sealed, SecondFactors, Secrets, ServiceAccounts, Sessions,
+    Settings, SigningKeys, Usage, Users, query::query,
 };
 
 /// The engine a transaction belongs to.
@@ -110,6 +110,8 @@ repositories! {
     roles: Roles,
     /// Attempts to guess passwords.
     guessing: Guessing,
+    /// People whom another issuer vouches for.
+    identities: Identities,
     /// Sessions, each a family of refresh tokens.
     sessions: Sessions,
     /// Keys that sign access tokens.

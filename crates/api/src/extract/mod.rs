@@ -11,5 +11,5 @@ pub use body::InferBody;
 pub use form::Form;
 pub use images::PredictBody;
 pub use json::Json;
-pub use parameters::{Id, KeyId, ModelVersion, Name, PageParameters, Parameters, RoleName, page};
+pub use parameters::{Id, IdentityId, KeyId, ModelVersion, Name, PageParameters, Parameters, RoleName, page};
 pub use rows::{read_rows, read_texts};

@@ -18,6 +18,9 @@ pub struct Id(pub Uuid);
 /// `{key_id}` of the path.
 pub struct KeyId(pub Uuid);
 
+/// `{identity_id}` of the path.
+pub struct IdentityId(pub Uuid);
+
 /// `{name}` of the path, of a model or a role.
 pub struct Name(pub String);
 
@@ -82,6 +85,7 @@ macro_rules! ids {
 ids! {
     Id = "id";
     KeyId = "key_id";
+    IdentityId = "identity_id";
 }
 
 /// Nothing here has a control character in its name.

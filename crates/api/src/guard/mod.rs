@@ -85,7 +85,7 @@ async fn decide(requirement: Requirement, class: LimitClass, request: &ServiceRe
         Ok(entered) => entered,
         Err(error) => return Err(refused(app, address, error).await),
     };
-    let personal = if person { principal.require_session().map(drop) } else { Ok(()) };
+    let personal = if person { principal.require_person().map(drop) } else { Ok(()) };
     let proved = personal.and_then(|()| if recent { app.auth.require_recent(&principal) } else { Ok(()) });
     if let Err(error) = proved {
         return Err(ApiError::from(error).with_windows(windows));

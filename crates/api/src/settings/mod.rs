@@ -3,6 +3,7 @@
 //! Each setting is a field of one of the sections below; its name is the field's in capitals, its doc comment the
 //! documentation, its default the default. Layers, weakest first: defaults, a TOML file, `.env`, the environment.
 
+mod issuers;
 mod layers;
 mod limits;
 mod mail;
@@ -19,6 +20,7 @@ mod tokens;
 
 use clap::Parser;
 
+pub use issuers::trusted_issuers;
 pub use layers::{in_force, load};
 pub use limits::LimitSettings;
 pub use mail::{MailSettings, PublicUrl};

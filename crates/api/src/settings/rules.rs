@@ -4,7 +4,7 @@ use auth::{HashParameters, SharedSecret, SigningAlgorithm};
 use secrecy::{ExposeSecret, SecretString};
 use storage::{Durable, Excess};
 
-use super::{DatabaseTls, Settings, secrets};
+use super::{DatabaseTls, Settings, secrets, trusted_issuers};
 use crate::mail::{is_in_the_clear, is_readable};
 
 /// How much a finding weighs.
@@ -50,6 +50,7 @@ pub fn findings(settings: &Settings) -> Vec<Finding> {
     findings.extend(clock(settings).map(fatal));
     findings.extend(stores(settings));
     findings.extend(mail(settings));
+    findings.extend(trusted_issuers(settings).err().map(fatal));
     if !settings.sizes.fit() {
         findings.push(fatal(
             "MAX_BODIES_IN_MEMORY_MB must be no less than MAX_INFER_BODY_MB, MAX_CONTENT_LENGTH and MAX_JSON_LENGTH".into(),

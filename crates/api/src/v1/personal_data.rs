@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::api_keys::KeyView;
+use super::identities::IdentityView;
 use super::me::UsageItem;
 use super::notices::NoticeView;
 use super::second_factors::SecondFactorState;
@@ -32,6 +33,8 @@ pub struct ExportView {
     profile: UserView,
     /// Sessions, also those that ended in the last thirty days.
     sessions: Vec<SessionView>,
+    /// Who one is at other issuers.
+    identities: Vec<IdentityView>,
     /// Keys, revoked ones too; never their secrets.
     api_keys: Vec<KeyView>,
     granted_models: Vec<String>,
@@ -76,6 +79,7 @@ impl From<Export> for ExportView {
         Self {
             profile: export.person.into(),
             sessions: export.sessions.into_iter().map(Into::into).collect(),
+            identities: export.identities.into_iter().map(Into::into).collect(),
             api_keys: export.api_keys.into_iter().map(Into::into).collect(),
             granted_models: export.granted_models,
             second_factor: export.second_factor.into(),

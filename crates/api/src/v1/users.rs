@@ -18,7 +18,7 @@ const MAX_EMAIL: usize = 120;
 #[schema(as = User)]
 pub struct UserView {
     id: Uuid,
-    /// Null for a service account.
+    /// Null for a service account, and for one whose provider tells no address.
     email: Option<String>,
     name: String,
     /// The name of a role.
@@ -32,7 +32,8 @@ pub struct UserView {
 impl From<Person> for UserView {
     fn from(person: Person) -> Self {
         let Person { id, email, name, role, active, created_at, last_login_at } = person;
-        Self { id, email: Some(email), name, role, active, created_at, last_login_at }
+        let email = Some(email).filter(|email| !email.is_empty());
+        Self { id, email, name, role, active, created_at, last_login_at }
     }
 }
 
@@ -68,11 +69,9 @@ pub fn check_email(email: &str) -> Result<(), ValidationError> {
     Ok(())
 }
 
-/// Letters of any script, spaces, apostrophes, hyphens and points: a name can be O'Brien, but no markup and no line.
+/// Of bounded length, and of characters that names have.
 pub fn check_name(name: &str) -> Result<(), ValidationError> {
-    let fits = name
-        .chars()
-        .all(|c| c.is_alphabetic() || matches!(c, ' ' | '\'' | '’' | '-' | '.' | '\u{300}'..='\u{36f}'));
+    let fits = name.chars().all(auth::is_name_character);
     if !has_length(name, 2..=50) {
         return Err(ValidationError::new("length").with_message("use 2 to 50 characters".into()));
     }

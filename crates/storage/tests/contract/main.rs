@@ -12,6 +12,7 @@ mod ephemeral;
 mod ephemeral_outage;
 mod ephemeral_twins;
 mod guessing;
+mod identities;
 mod models;
 mod notices;
 mod one_time;

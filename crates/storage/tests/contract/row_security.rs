@@ -138,7 +138,7 @@ async fn a_forgotten_condition_stays_with_the_account() {
     ] {
         assert_eq!(scene.reached(change).await, rows, "{change}");
     }
-    for table in ["people", "credentials", "sessions", "api_keys"] {
+    for table in ["people", "credentials", "sessions", "api_keys", "external_identities"] {
         let give = format!("UPDATE {table} SET account_id = '{eve}'");
         assert_eq!(scene.reached(&give).await, None, "{give}");
     }

@@ -2,7 +2,9 @@ use std::collections::BTreeSet;
 
 use secrecy::ExposeSecret;
 use sqlx::{Connection, PgConnection};
-use storage::{Durable, NewSession, NewSigningKey, OneTimeToken, RowKey, SealedColumn, SigningKeyState};
+use storage::{
+    Durable, NewIdentity, NewSession, NewSigningKey, OneTimeToken, RowKey, SealedColumn, SigningKeyState,
+};
 use uuid::Uuid;
 
 use crate::world::{World, next_id, on_both_stores};
@@ -38,6 +40,16 @@ fn token(world: &World, account: Uuid) -> OneTimeToken {
         payload: Some(b"old".to_vec()),
         attempts_left: 1,
         expires_at: world.in_hours(1),
+    }
+}
+
+fn identity(account: Uuid) -> NewIdentity {
+    NewIdentity {
+        id: next_id(),
+        account_id: account,
+        issuer: "https://id.example.com".into(),
+        subject: b"old".to_vec(),
+        lookup: "ada".into(),
     }
 }
 
@@ -95,6 +107,7 @@ on_both_stores! {
         tx.signing_keys().insert(&key("a", b"old")).await.unwrap();
         tx.one_time_tokens().create(&token(world, ada.id)).await.unwrap();
         tx.sessions().create(&session(world, ada.id)).await.unwrap();
+        tx.identities().create(&identity(ada.id)).await.unwrap();
         tx.second_factors().begin_totp(next_id(), ada.id, b"old").await.unwrap();
         assert!(tx.outbox().add(next_id(), None, b"old", 1).await.unwrap());
         tx.secrets().keep("index", b"first").await.unwrap();

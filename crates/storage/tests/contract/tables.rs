@@ -33,7 +33,7 @@ pub(crate) struct Owned {
     pub deleted_by: &'static [&'static str],
 }
 
-pub(crate) const OWNED: [Owned; 16] = [
+pub(crate) const OWNED: [Owned; 18] = [
     Owned {
         table: "accounts",
         row: "(id, kind, role, active, security_version, created_at, updated_at) \
@@ -128,6 +128,19 @@ pub(crate) const OWNED: [Owned; 16] = [
               VALUES ('$id', '$account', '', 0, now(), now())",
         read_by: &["login", "token", "administration", "mail", "feed", "sealing"],
         deleted_by: &["login", "administration", "mail", "feed"],
+    },
+    Owned {
+        table: "external_identities",
+        row: "(id, account_id, issuer, subject, lookup, created_at) \
+              VALUES ('$id', '$account', 'https://id.example.com', '', '$id', now())",
+        read_by: &["login", "token", "administration", "sealing"],
+        deleted_by: &["login", "administration"],
+    },
+    Owned {
+        table: "ended_tokens",
+        row: "VALUES ('$id', '$account', now(), now())",
+        read_by: &["login", "token", "administration", "feed"],
+        deleted_by: &["login", "administration", "feed"],
     },
     Owned {
         table: "one_time_tokens",

@@ -1,8 +1,10 @@
-//! Access tokens: the only file that names `jsonwebtoken`.
+//! Access tokens: the only folder that names `jsonwebtoken`.
 //!
 //! Tokens follow RFC 9068 (`typ: at+jwt`) and RFC 8725: the algorithm is fixed by the key that `kid` names, never by
 //! the token; keys are found in a map, never fetched; a header says what this program would have written and nothing
 //! else; times are checked against the injected clock.
+
+pub(crate) mod foreign;
 
 use std::collections::HashMap;
 
@@ -19,7 +21,7 @@ const ACCESS_TYPE: &str = "at+jwt";
 /// Longest token that is looked at, in bytes.
 const MAX_BYTES: usize = 4096;
 /// How far a signer's clock may be ahead.
-const LEEWAY: Duration = Duration::seconds(5);
+pub(crate) const LEEWAY: Duration = Duration::seconds(5);
 
 const MALFORMED: Error = Error::InvalidCredential("this is not an access token of this service");
 const EXPIRED: Error = Error::InvalidCredential("the access token has expired; refresh it or log in again");

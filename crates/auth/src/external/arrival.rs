@@ -1,0 +1,288 @@
+//! From a token of another issuer to a principal: whose account it is, and what they may do now.
+//!
+//! A token that is newer than all before decides the role and may make the account, in one transaction; an older one
+//! decides nothing, and is refused where it says another role: or whoever kept one could take back what was taken away.
+
+use std::net::IpAddr;
+
+use chrono::{DateTime, Utc};
+use data_encoding::HEXLOWER;
+use serde_json::json;
+use storage::{AccountStanding, IdentityStanding, NewIdentity, Scope, Service, Tx, UserUpdate};
+use uuid::Uuid;
+
+use super::claims::Assertion;
+use super::identities::subject_place;
+use super::issuer::TrustedIssuer;
+use super::keys::Issuer;
+use crate::access::Permissions;
+use crate::audit::Entry;
+use crate::authentication::REVOKED;
+use crate::directory::keep_an_administrator;
+use crate::events::Event;
+use crate::freshness::{CACHED_FOR, Watched};
+use crate::people::{is_address, name_of};
+use crate::principal::{Credential, ExternalToken, Principal};
+use crate::service::Origin;
+use crate::token::foreign;
+use crate::{Auth, Error, Result, crypto};
+
+const OUTDATED: Error =
+    Error::InvalidCredential("your role has changed since this token was issued; get a new one");
+const NOT_LINKED: Error =
+    Error::Refused("no account here is linked to you; ask an administrator to link yours");
+const ADDRESS_TAKEN: Error = Error::Refused(
+    "your e-mail address belongs to an account here that is not linked to you; ask an administrator to link it",
+);
+const NO_SUCH_ROLE: Error =
+    Error::Refused("the role that your provider gives you does not exist here; tell an administrator");
+const LAST_ADMINISTRATOR: Error = Error::Refused(
+    "your provider no longer makes you an administrator, and you are the last one here; make another one first",
+);
+
+/// A verified token on its way in.
+struct Arrival<'a> {
+    trusted: &'a TrustedIssuer,
+    said: Assertion,
+    /// What the identity is found by.
+    lookup: String,
+    /// The digest of what was signed.
+    digest: [u8; 32],
+    origin: Origin,
+}
+
+impl Auth {
+    /// The caller behind a token of this issuer.
+    pub(crate) async fn read_external(
+        &self,
+        text: &str,
+        issuer: &Issuer,
+        address: Option<IpAddr>,
+        now: DateTime<Utc>,
+    ) -> Result<Principal> {
+        let trusted = &issuer.trusted;
+        let kid = foreign::key_id(text, &trusted.token_types)?;
+        let key = issuer.key(&kid, &*self.external.source, now).await?;
+        let said = Assertion::read(trusted, &foreign::verify(text, &key)?, now)?;
+        let arrival = Arrival {
+            trusted,
+            lookup: self.email_index.of_identity(&trusted.issuer, &said.subject),
+            digest: crypto::sha256(foreign::signed_part(text).as_bytes()),
+            said,
+            origin: Origin { address, ..Origin::default() },
+        };
+        if let Some(principal) = self.known(&arrival, now).await? {
+            return Ok(principal);
+        }
+        self.take_in(&arrival).await?;
+        self.known(&arrival, now).await?.ok_or(REVOKED)
+    }
+
+    /// The principal, where the token is not news.
+    async fn known(&self, arrival: &Arrival<'_>, now: DateTime<Utc>) -> Result<Option<Principal>> {
+        let mut tx = self.store.read(Scope::Service(Service::Token)).await?;
+        // Before the rest, so that a change in between makes this stale rather than unseen.
+        let seen = tx.changes().head().await?;
+        let standing = tx.identities().standing(&arrival.lookup, &arrival.token()).await?;
+        let Some(IdentityStanding { identity, account }) = arrival.live(standing)? else { return Ok(None) };
+        let said = &arrival.said;
+        if identity.newest_token_at.is_none_or(|newest| newest < said.issued_at) {
+            return Ok(None);
+        }
+        if arrival.changes(&account) {
+            return Err(OUTDATED);
+        }
+        let grants = self.read_policy(&mut tx, seen, &account).await?;
+        let token = ExternalToken {
+            identity: identity.id,
+            digest: arrival.digest,
+            issued_at: said.issued_at,
+            expires_at: said.expires_at,
+            authenticated_at: said.authenticated_at,
+            second_factor: said.second_factor,
+            limit: said.limit,
+        };
+        Ok(Some(Principal {
+            account: account.account_id,
+            permissions: self.granted_to_external(&account, &token),
+            must_enrol: self.lacks_second_factor(&account, &token),
+            role: account.role,
+            credential: Credential::External(token),
+            models: None,
+            grants,
+            security_version: account.security_version,
+            networks: None,
+            limits: None,
+            seen,
+            good_until: said.expires_at.min(now + CACHED_FOR),
+        }))
+    }
+
+    /// What a token of another issuer may do, as its account stands now.
+    pub(crate) fn granted_to_external(
+        &self,
+        account: &AccountStanding,
+        token: &ExternalToken,
+    ) -> Permissions {
+        if self.lacks_second_factor(account, token) {
+            return Permissions::default();
+        }
+        let permissions = Permissions::from_names(&account.permissions);
+        token.limit.map_or(permissions, |limit| permissions.intersection(limit))
+    }
+
+    /// Whether the account needs a second factor that the issuer did not see. One that is kept here does not count: this
+    /// login did not ask for it.
+    fn lacks_second_factor(&self, account: &AccountStanding, token: &ExternalToken) -> bool {
+        (account.must_enrol || self.mfa_required_roles.contains(&account.role)) && !token.second_factor
+    }
+
+    /// Lets a token decide that is newer than all before. Those who do this wait for each other and for administrators:
+    /// nobody becomes two accounts, and the last administrator stays one.
+    async fn take_in(&self, arrival: &Arrival<'_>) -> Result<()> {
+        let mut tx = self.store.begin(Scope::Service(Service::Login)).await?;
+        tx.users().lock_administrators().await?;
+        let standing = tx.identities().standing(&arrival.lookup, &arrival.token()).await?;
+        let settled = match arrival.live(standing)? {
+            Some(standing) => self.note(tx, arrival, standing).await,
+            None => self.provision(tx, arrival).await,
+        };
+        match settled {
+            Err(Error::Refused(why)) => {
+                self.record_refusal(arrival, why).await?;
+                Err(Error::Refused(why))
+            }
+            settled => settled,
+        }
+    }
+
+    /// Notes a new token of one who is known, and takes over the role that it gives.
+    async fn note(&self, mut tx: Tx, arrival: &Arrival<'_>, standing: IdentityStanding) -> Result<()> {
+        let IdentityStanding { identity, account } = standing;
+        tx.accounts().lock(account.account_id).await?;
+        if !self.note_login(&mut tx, arrival, &account, identity.id, identity.authenticated_at).await? {
+            return Ok(());
+        }
+        if !arrival.changes(&account) {
+            return Ok(tx.commit().await?);
+        }
+        let (id, role) = (account.account_id, &arrival.said.role);
+        tx.roles().find(role).await?.ok_or(NO_SUCH_ROLE)?;
+        keep_an_administrator(&mut tx, id).await.map_err(|error| match error {
+            Error::LastAdministrator => LAST_ADMINISTRATOR,
+            error => error,
+        })?;
+        let update = UserUpdate { role: Some(role.clone()), ..UserUpdate::default() };
+        tx.users().update(id, &update).await?.ok_or(REVOKED)?;
+        let detail = json!({"role": role, "before": account.role, "issuer": arrival.trusted.issuer});
+        let entry = Entry::success(Event::AccountChanged, &arrival.origin).on("account", id);
+        self.record(&mut tx, entry.with(detail)).await?;
+        self.commit_change(tx, &[Watched::Account(id)]).await
+    }
+
+    /// Makes an account for one who is not known, where the issuer's people get one.
+    async fn provision(&self, mut tx: Tx, arrival: &Arrival<'_>) -> Result<()> {
+        let (trusted, said) = (arrival.trusted, &arrival.said);
+        let removed = tx.identities().removed_at(&arrival.lookup).await?;
+        if removed.is_some_and(|at| said.issued_at <= at) {
+            return Err(REVOKED);
+        }
+        if !trusted.provision {
+            return Err(NOT_LINKED);
+        }
+        tx.roles().find(&said.role).await?.ok_or(NO_SUCH_ROLE)?;
+        let email = said.email.as_deref().filter(|email| is_address(email));
+        if let Some(email) = email
+            && tx.users().credentials(&self.email_index.of(email)).await?.is_some()
+        {
+            return Err(ADDRESS_TAKEN);
+        }
+        let name = name_of(said.name.as_deref());
+        let person = self.create_person(&mut tx, email, &name, &said.role).await?;
+        let entry = Entry::success(Event::AccountCreated, &arrival.origin).on("account", person.id);
+        self.record(&mut tx, entry.with(json!({"role": said.role, "issuer": trusted.issuer}))).await?;
+        let identity = self.add_identity(&mut tx, person.id, &trusted.issuer, &said.subject).await?;
+        let account = tx.accounts().standing(person.id).await?.ok_or(REVOKED)?;
+        self.note_login(&mut tx, arrival, &account, identity, None).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Adds an identity to an account.
+    pub(super) async fn add_identity(
+        &self,
+        tx: &mut Tx,
+        account: Uuid,
+        issuer: &str,
+        subject: &str,
+    ) -> Result<Uuid> {
+        let id = Uuid::now_v7();
+        let new = NewIdentity {
+            id,
+            account_id: account,
+            issuer: issuer.to_owned(),
+            subject: self.encryption.seal(&subject_place(id), subject.as_bytes())?,
+            lookup: self.email_index.of_identity(issuer, subject),
+        };
+        match tx.identities().create(&new).await {
+            Err(storage::Error::Conflict) => Err(Error::IdentityTaken),
+            created => Ok(created.map(|()| id)?),
+        }
+    }
+
+    /// Notes a token, and that its owner logged in where they did since the last one. False: there is one as new already.
+    async fn note_login(
+        &self,
+        tx: &mut Tx,
+        arrival: &Arrival<'_>,
+        account: &AccountStanding,
+        identity: Uuid,
+        before: Option<DateTime<Utc>>,
+    ) -> Result<bool> {
+        let said = &arrival.said;
+        // An issuer that does not say when they logged in is taken to mean: when it issued the token.
+        let at = said.authenticated_at.unwrap_or(said.issued_at);
+        if !tx.identities().note_token(identity, said.issued_at, at).await? {
+            return Ok(false);
+        }
+        if before.is_none_or(|before| before < at) {
+            tx.users().record_login(account.account_id).await?;
+            let entry = Entry::success(Event::LoginSuccess, &arrival.origin).by(account.account_id);
+            let detail = json!({"issuer": arrival.trusted.issuer, "second_factor": said.second_factor});
+            self.record(tx, entry.on("identity", identity).with(detail)).await?;
+        }
+        Ok(true)
+    }
+
+    /// Records that the owner of a good token was let in nowhere: once an hour, however often they try.
+    async fn record_refusal(&self, arrival: &Arrival<'_>, why: &str) -> Result<()> {
+        match self.reserve(&[super::identities::refusals(&arrival.lookup)]).await {
+            Err(Error::Throttled(_)) => return Ok(()),
+            counted => counted?,
+        };
+        let mut tx = self.store.begin(Scope::Service(Service::Login)).await?;
+        let entry = Entry::failure(Event::IdentityRefused, &arrival.origin);
+        self.record(&mut tx, entry.with(json!({"issuer": arrival.trusted.issuer, "reason": why}))).await?;
+        Ok(tx.commit().await?)
+    }
+}
+
+impl Arrival<'_> {
+    /// The token's digest as it is stored.
+    fn token(&self) -> String {
+        HEXLOWER.encode(&self.digest)
+    }
+
+    /// Refuses a token that was ended, by itself or with others, or whose account is switched off.
+    fn live(&self, standing: Option<IdentityStanding>) -> Result<Option<IdentityStanding>> {
+        let is_over = |standing: &IdentityStanding| {
+            let ended = standing.identity.ended_at.is_some_and(|at| self.said.issued_at <= at);
+            standing.identity.token_ended || ended || !standing.account.active
+        };
+        if standing.as_ref().is_some_and(is_over) { Err(REVOKED) } else { Ok(standing) }
+    }
+
+    /// Whether it gives another role than the account has.
+    fn changes(&self, account: &AccountStanding) -> bool {
+        self.trusted.gives_roles() && self.said.role != account.role
+    }
+}

@@ -1,0 +1,243 @@
+//! People whom another issuer vouches for: who they are there, whose account that is, and which of their tokens ended.
+
+use chrono::{DateTime, Utc};
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use crate::accounts::standing_columns;
+use crate::query::query;
+use crate::text::debug_only;
+use crate::{AccountStanding, Result, Tx};
+
+/// An identity to be.
+#[derive(Clone)]
+pub struct NewIdentity {
+    /// A version 7 id.
+    pub id: Uuid,
+    /// Whose it is.
+    pub account_id: Uuid,
+    /// Who vouches for it.
+    pub issuer: String,
+    /// Who it is there, sealed.
+    pub subject: Vec<u8>,
+    /// A keyed digest of issuer and subject, which must be unique.
+    pub lookup: String,
+}
+
+debug_only!(NewIdentity { id, account_id, issuer });
+
+/// An identity.
+#[derive(Clone, PartialEq, Eq, FromRow)]
+pub struct Identity {
+    /// Its id here.
+    pub id: Uuid,
+    /// Whose it is.
+    pub account_id: Uuid,
+    /// Who vouches for it.
+    pub issuer: String,
+    /// Who it is there, sealed.
+    pub subject: Vec<u8>,
+    /// When it became this account's.
+    pub created_at: DateTime<Utc>,
+    /// When a token of it came that was newer than all before; none before the first.
+    pub last_seen_at: Option<DateTime<Utc>>,
+}
+
+debug_only!(Identity { id, account_id, issuer, created_at, last_seen_at });
+
+/// The part of an identity that decides whether a token of it still holds.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub struct IdentityState {
+    /// Its id here.
+    pub id: Uuid,
+    /// When the newest token that came was issued.
+    pub newest_token_at: Option<DateTime<Utc>>,
+    /// When its owner last proved to the issuer who they are.
+    pub authenticated_at: Option<DateTime<Utc>>,
+    /// Tokens issued until then are refused.
+    pub ended_at: Option<DateTime<Utc>>,
+    /// Whether the token asked about was ended by itself.
+    pub token_ended: bool,
+}
+
+/// How an identity, a token of it and the account behind it stand now.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub struct IdentityStanding {
+    /// The identity.
+    #[sqlx(flatten)]
+    pub identity: IdentityState,
+    /// Its owner.
+    #[sqlx(flatten)]
+    pub account: AccountStanding,
+}
+
+macro_rules! identity_columns {
+    () => {
+        "id, account_id, issuer, subject, created_at, last_seen_at"
+    };
+}
+
+/// Queries on identities and ended tokens.
+pub struct Identities<'tx> {
+    pub(crate) tx: &'tx mut Tx,
+}
+
+impl Identities<'_> {
+    /// Adds an identity. [`crate::Error::Conflict`]: it is somebody's already.
+    pub async fn create(&mut self, new: &NewIdentity) -> Result<()> {
+        let now = self.tx.now();
+        query!(
+            self.tx,
+            execute,
+            "INSERT INTO external_identities (id, account_id, issuer, subject, lookup, created_at) \
+             VALUES ($1, $2, $3, $4, $5, $6)",
+            new.id,
+            new.account_id,
+            &new.issuer,
+            &new.subject,
+            &new.lookup,
+            now
+        )?;
+        Ok(())
+    }
+
+    /// How an identity, a token of this digest and the owner stand now, in one query.
+    pub async fn standing(&mut self, lookup: &str, token: &str) -> Result<Option<IdentityStanding>> {
+        query!(
+            self.tx,
+            optional IdentityStanding,
+            concat!(
+                "SELECT external_identities.id, newest_token_at, authenticated_at, ended_at, \
+                 EXISTS (SELECT 1 FROM ended_tokens WHERE digest = $2) AS token_ended, \
+                 accounts.id AS account_id, ", standing_columns!(),
+                " FROM external_identities JOIN accounts ON accounts.id = external_identities.account_id \
+                 JOIN roles ON roles.name = accounts.role WHERE lookup = $1"
+            ),
+            lookup,
+            token
+        )
+    }
+
+    /// How an identity of an account and a token of this digest stand now.
+    pub async fn state(&mut self, account: Uuid, id: Uuid, token: &str) -> Result<Option<IdentityState>> {
+        query!(
+            self.tx,
+            optional IdentityState,
+            "SELECT id, newest_token_at, authenticated_at, ended_at, \
+             EXISTS (SELECT 1 FROM ended_tokens WHERE digest = $3) AS token_ended \
+             FROM external_identities WHERE account_id = $1 AND id = $2",
+            account,
+            id,
+            token
+        )
+    }
+
+    /// Notes a token that is newer than all before. False: one that is as new came meanwhile.
+    pub async fn note_token(
+        &mut self,
+        id: Uuid,
+        issued_at: DateTime<Utc>,
+        authenticated_at: DateTime<Utc>,
+    ) -> Result<bool> {
+        let now = self.tx.now();
+        let noted = query!(
+            self.tx,
+            execute,
+            "UPDATE external_identities SET newest_token_at = $2, authenticated_at = $3, last_seen_at = $4 \
+             WHERE id = $1 AND (newest_token_at IS NULL OR newest_token_at < $2)",
+            id,
+            issued_at,
+            authenticated_at,
+            now
+        )?;
+        Ok(noted > 0)
+    }
+
+    /// Ends every token of an account's identities that was issued until now.
+    pub async fn end_tokens(&mut self, account: Uuid) -> Result<()> {
+        let now = self.tx.now();
+        query!(
+            self.tx,
+            execute,
+            "UPDATE external_identities SET ended_at = $2 WHERE account_id = $1",
+            account,
+            now
+        )?;
+        Ok(())
+    }
+
+    /// Ends one token, by its digest, until it ends by itself. False: it was ended before.
+    pub async fn end_token(&mut self, account: Uuid, token: &str, expires_at: DateTime<Utc>) -> Result<bool> {
+        let now = self.tx.now();
+        let ended = query!(
+            self.tx,
+            execute,
+            "INSERT INTO ended_tokens (digest, account_id, ended_at, expires_at) VALUES ($1, $2, $3, $4) \
+             ON CONFLICT (digest) DO NOTHING",
+            token,
+            account,
+            now,
+            expires_at
+        )?;
+        Ok(ended > 0)
+    }
+
+    /// The identities of an account, oldest first, `most` at most.
+    pub async fn list(&mut self, account: Uuid, most: i64) -> Result<Vec<Identity>> {
+        query!(
+            self.tx,
+            all Identity,
+            concat!(
+                "SELECT ", identity_columns!(),
+                " FROM external_identities WHERE account_id = $1 ORDER BY id LIMIT $2"
+            ),
+            account,
+            most
+        )
+    }
+
+    /// Removes one identity of an account, or all of them; the tokens that they have are remembered as ended until
+    /// `expires_at`, or the next of them would come as a stranger's. Answers how many there were.
+    pub async fn remove(
+        &mut self,
+        account: Uuid,
+        only: Option<Uuid>,
+        expires_at: DateTime<Utc>,
+    ) -> Result<u64> {
+        let now = self.tx.now();
+        query!(
+            self.tx,
+            execute,
+            "INSERT INTO ended_tokens (digest, account_id, ended_at, expires_at) \
+             SELECT lookup, NULL, $2, $3 FROM external_identities \
+             WHERE account_id = $1 AND id = COALESCE($4, id) \
+             ON CONFLICT (digest) DO UPDATE SET ended_at = excluded.ended_at, expires_at = excluded.expires_at",
+            account,
+            now,
+            expires_at,
+            only
+        )?;
+        query!(
+            self.tx,
+            execute,
+            "DELETE FROM external_identities WHERE account_id = $1 AND id = COALESCE($2, id)",
+            account,
+            only
+        )
+    }
+
+    /// Until when the tokens of an identity that was removed are ended; none: it was never here, or long ago.
+    pub async fn removed_at(&mut self, lookup: &str) -> Result<Option<DateTime<Utc>>> {
+        query!(
+            self.tx,
+            value DateTime<Utc>,
+            "SELECT ended_at FROM ended_tokens WHERE digest = $1",
+            lookup
+        )
+    }
+
+    /// Forgets the ended tokens that have ended by themselves before a moment. Answers how many.
+    pub async fn prune(&mut self, before: DateTime<Utc>) -> Result<u64> {
+        query!(self.tx, execute, "DELETE FROM ended_tokens WHERE expires_at < $1", before)
+    }
+}
