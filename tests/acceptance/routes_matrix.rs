@@ -81,6 +81,7 @@ const ROUTES: &str = "\
     POST /api/v1/me/mfa/recovery-codes person
     GET /api/v1/me/usage own
     GET /api/v1/me/notices person
+    GET /api/v1/me/identities person
     GET /api/v1/me/export person
     DELETE /api/v1/me person
     GET /api/v1/api-keys person
@@ -101,6 +102,9 @@ const ROUTES: &str = "\
     POST /api/v1/admin/users users:manage
     POST /api/v1/admin/users/{id}/reset-password users:manage
     POST /api/v1/admin/users/{id}/unlock users:manage
+    GET /api/v1/admin/users/{id}/identities users:read
+    POST /api/v1/admin/users/{id}/identities users:manage
+    DELETE /api/v1/admin/users/{id}/identities/{identity_id} users:manage
     GET /api/v1/admin/api-keys keys:read
     DELETE /api/v1/admin/api-keys/{id} keys:manage
     GET /api/v1/admin/service-accounts users:read

@@ -3,6 +3,7 @@
 //! No redirect is followed, no cookie or credential sent, no connection kept; what comes back is bounded in size and time.
 //! Certificates are verified against the system's authorities (`SSL_CERT_FILE` names others).
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use auth::{DocumentSource, Fetched};
@@ -19,13 +20,16 @@ const MAX_DOCUMENT: usize = 512 << 10;
 /// Who asks.
 const NAME: &str = concat!("modelgate/", env!("CARGO_PKG_VERSION"));
 
-/// Fetches documents over HTTP.
-#[derive(Debug)]
-pub struct Outgoing(Client);
+/// Fetches documents over HTTP. The client is made with the first: commands, and servers that trust nobody else, need none.
+#[derive(Debug, Default)]
+pub struct Outgoing(OnceLock<Client>);
 
 impl Outgoing {
-    /// The client; an error where the system's certificate authorities cannot be read.
-    pub fn new() -> Result<Self, String> {
+    /// An error where the system's certificate authorities cannot be read.
+    fn client(&self) -> Result<&Client, String> {
+        if let Some(client) = self.0.get() {
+            return Ok(client);
+        }
         let client = Client::builder()
             .redirect(Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
@@ -33,11 +37,12 @@ impl Outgoing {
             // A connection belongs to the thread that made it, and questions are rare.
             .pool_max_idle_per_host(0)
             .build();
-        client.map(Self).map_err(|error| format!("requests cannot be sent: {}", storage::told(&error)))
+        let client = client.map_err(|error| format!("requests cannot be sent: {}", storage::told(&error)))?;
+        Ok(self.0.get_or_init(|| client))
     }
 
     async fn get(&self, address: &str) -> Result<Vec<u8>, String> {
-        let request = self.0.get(address).header(ACCEPT, "application/json").header(USER_AGENT, NAME);
+        let request = self.client()?.get(address).header(ACCEPT, "application/json").header(USER_AGENT, NAME);
         let told = |error: reqwest::Error| format!("{address}: {}", storage::told(&error));
         let mut answer = request.send().await.map_err(told)?;
         if answer.status() != StatusCode::OK {

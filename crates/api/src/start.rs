@@ -122,7 +122,7 @@ pub async fn auth(settings: &Settings, store: Store, ephemeral: Ephemeral) -> Re
         mfa_issuer: tokens.mfa_issuer.clone(),
         mfa_required_roles: tokens.mfa_required_roles.clone(),
         trusted_issuers: trusted_issuers(settings)?,
-        documents: Arc::new(Outgoing::new()?),
+        documents: Arc::new(Outgoing::default()),
         sends_mail: settings.mail.smtp_url.is_some(),
         limits: Limits {
             anonymous_per_minute: limits.rate_limit_per_minute,

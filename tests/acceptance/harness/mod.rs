@@ -29,7 +29,7 @@ pub use door::Door;
 pub use mail::MailServer;
 pub use people::{Person, Tokens};
 pub use process::Finished;
-pub use provider::{AUDIENCE, Login, Realm, described};
+pub use provider::{AUDIENCE, Realm, described};
 pub use raw::read_all;
 pub use repository::{Repository, configure};
 pub use server::Server;

@@ -4,6 +4,7 @@
 //! Keys are used for a stated time after they were fetched; then their tokens are refused until they can be fetched again.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use chrono::{DateTime, Duration, Utc};
@@ -29,6 +30,8 @@ pub(crate) struct Issuer {
     /// Held by whoever asks the issuer.
     asking: Mutex<()>,
     waiting: Semaphore,
+    /// A key that was there is gone, which nobody was told yet.
+    has_lost: AtomicBool,
 }
 
 #[derive(Default)]
@@ -41,7 +44,8 @@ struct Known {
 impl Issuer {
     pub fn new(trusted: TrustedIssuer) -> Self {
         let waiting = Semaphore::new(MOST_WAITING);
-        Self { trusted, known: RwLock::default(), asking: Mutex::default(), waiting }
+        let has_lost = AtomicBool::new(false);
+        Self { trusted, known: RwLock::default(), asking: Mutex::default(), waiting, has_lost }
     }
 
     /// The key of an id. The issuer is asked for it where it may be asked.
@@ -70,30 +74,32 @@ impl Issuer {
         }
     }
 
-    /// Fetches the keys where they are due. True: one that was there is gone.
+    /// Fetches the keys where they are due. True, once: one that was there is gone, whoever asked.
     pub async fn refresh(&self, source: &dyn DocumentSource, now: DateTime<Utc>) -> bool {
         let refresh = Duration::seconds(i64::from(self.trusted.keys_refresh_seconds));
         let due = self.read(|known| known.fetched_at.is_none_or(|at| is_over(at, refresh, now)));
-        if !due || !self.may_ask(now) {
-            return false;
+        if due
+            && self.may_ask(now)
+            && let Ok(_turn) = self.asking.try_lock()
+        {
+            self.ask(source, now).await;
         }
-        let Ok(_turn) = self.asking.try_lock() else { return false };
-        self.ask(source, now).await
+        self.has_lost.swap(false, Ordering::AcqRel)
     }
 
-    async fn ask(&self, source: &dyn DocumentSource, now: DateTime<Utc>) -> bool {
+    async fn ask(&self, source: &dyn DocumentSource, now: DateTime<Utc>) {
         self.known.write().unwrap_or_else(PoisonError::into_inner).asked_at = Some(now);
         match fetch_keys(&self.trusted, source).await {
             Ok(keys) => {
                 let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-                let lost = known.keys.keys().any(|kid| !keys.contains_key(kid));
+                if known.keys.keys().any(|kid| !keys.contains_key(kid)) {
+                    self.has_lost.store(true, Ordering::Release);
+                }
                 (known.keys, known.fetched_at) = (keys, Some(now));
-                lost
             }
             Err(error) => {
                 let issuer = &self.trusted.issuer;
                 tracing::warn!(issuer, error, "the keys of an issuer could not be fetched");
-                false
             }
         }
     }
@@ -126,7 +132,7 @@ fn is_over(since: DateTime<Utc>, time: Duration, now: DateTime<Utc>) -> bool {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use std::sync::Mutex as Lock;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
     use serde_json::json;
 
