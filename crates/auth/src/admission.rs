@@ -77,7 +77,7 @@ impl Auth {
     ) -> std::result::Result<Entered, Refusal> {
         let mut retried = false;
         loop {
-            let principal = self.authenticate(credential, Some(address)).await?;
+            let principal = self.authenticate_from(credential, Some(address)).await?;
             let permitted = || permission.map_or(Ok(()), |permission| principal.require(permission));
             let allowed = principal.admits(address).and_then(|()| permitted());
             let windows = self.limits.windows_of(&principal, class);

@@ -20,8 +20,17 @@ pub(crate) const REVOKED: Error = Error::InvalidCredential("this token has been 
 const WRONG_KEY: Error = Error::InvalidCredential("this API key is not valid");
 
 impl Auth {
-    /// The caller behind `credential`, an access token or an API key, which came from `address`.
-    pub async fn authenticate(&self, credential: &str, address: Option<IpAddr>) -> Result<Arc<Principal>> {
+    /// The caller behind `credential`, an access token or an API key.
+    pub async fn authenticate(&self, credential: &str) -> Result<Arc<Principal>> {
+        self.authenticate_from(credential, None).await
+    }
+
+    /// The same, where it is known from where the credential came.
+    pub(crate) async fn authenticate_from(
+        &self,
+        credential: &str,
+        address: Option<IpAddr>,
+    ) -> Result<Arc<Principal>> {
         let fingerprint = PrincipalCache::fingerprint(credential);
         let now = self.now();
         if let Some(principal) = self.principals.find(&fingerprint) {

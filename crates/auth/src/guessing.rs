@@ -147,7 +147,7 @@ impl Auth {
 
     /// The session and the account behind an access token; none for anything else.
     async fn holder_of(&self, token: Option<&SecretString>) -> Option<(Uuid, Uuid)> {
-        let principal = self.authenticate(token?.expose_secret(), None).await.ok()?;
+        let principal = self.authenticate(token?.expose_secret()).await.ok()?;
         match principal.credential {
             Credential::Session { id, .. } => Some((id, principal.account)),
             Credential::External(_) | Credential::ApiKey { .. } => None,

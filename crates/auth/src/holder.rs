@@ -43,7 +43,7 @@ impl Auth {
                 expires_at: Some(session.idle_expires_at),
             }));
         }
-        let principal = match self.authenticate(text, None).await {
+        let principal = match self.authenticate(text).await {
             Ok(principal) => principal,
             Err(Error::InvalidCredential(_)) => return Ok(None),
             Err(error) => return Err(error),
@@ -67,7 +67,7 @@ impl Auth {
         if let Some(session) = self.refresh_session(text).await? {
             return self.end_by_holder(session.account_id, Watched::Session(session.id), origin).await;
         }
-        match self.authenticate(text, origin.address).await {
+        match self.authenticate_from(text, origin.address).await {
             Ok(principal) => self.end_principal(&principal, origin).await,
             Err(Error::InvalidCredential(_)) => Ok(()),
             Err(error) => Err(error),

@@ -69,7 +69,7 @@ pub use encryption_rotation::Resealed;
 pub use errands::LetterContent;
 pub use error::{Error, Result, Throttle, Violations};
 pub use export::Export;
-pub use external::{DocumentSource, ExternalIdentity, Fetched, RoleRule, TrustedIssuer};
+pub use external::{DocumentSource, ExternalIdentity, Fetched, NoDocuments, RoleRule, TrustedIssuer};
 pub use holder::CredentialStatus;
 pub use import::ImportedPerson;
 pub use in_flight::InFlight;

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use auth::{
     Auth, AuthSettings, Credentials, EncryptionKey, EncryptionKeys, KeyRequest, KeysOf, LimitClass, Limits,
-    LoginStep, NewUserRequest, Origin, PasswordHashing, Permission, Role, SigningAlgorithm,
+    LoginStep, NewUserRequest, NoDocuments, Origin, PasswordHashing, Permission, Role, SigningAlgorithm,
 };
 use chrono::Duration;
 use clap::Args;
@@ -115,6 +115,8 @@ async fn start(folder: &Path) -> Result<Arc<Auth>, Box<dyn Error>> {
             step_up_max_age: Duration::days(1),
             mfa_issuer: "bench".to_owned(),
             mfa_required_roles: Vec::new(),
+            trusted_issuers: Vec::new(),
+            documents: Arc::new(NoDocuments),
             sends_mail: false,
             limits: Limits {
                 anonymous_per_minute: HIGH,

@@ -23,6 +23,16 @@ pub trait DocumentSource: std::fmt::Debug + Send + Sync {
     fn fetch<'a>(&'a self, address: &'a str) -> Fetched<'a>;
 }
 
+/// Fetches nothing: for those who trust no other issuer.
+#[derive(Debug)]
+pub struct NoDocuments;
+
+impl DocumentSource for NoDocuments {
+    fn fetch<'a>(&'a self, _: &'a str) -> Fetched<'a> {
+        Box::pin(std::future::ready(Err("nothing is fetched here".into())))
+    }
+}
+
 /// The members of a discovery document that matter here.
 #[derive(Deserialize)]
 struct Discovery {

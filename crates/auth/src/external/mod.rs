@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use storage::{Scope, Service};
 
-pub use documents::{DocumentSource, Fetched};
+pub use documents::{DocumentSource, Fetched, NoDocuments};
 pub use identities::ExternalIdentity;
 pub(crate) use identities::remove_all;
 pub use issuer::{RoleRule, TrustedIssuer};
