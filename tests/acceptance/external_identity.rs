@@ -102,6 +102,18 @@ promise! {
         let changes = told(&server, "account.changed");
         assert_eq!(changes.len(), 2, "{changes:?}");
         assert_eq!(changes[1], json!({"role": "readonly", "before": "admin", "issuer": realm.issuer}));
+        // A newest token without a role takes what was left.
+        let fourth = realm.log_in_after(&third.access, "ada", roles("other"));
+        for _ in 0..2 {
+            server.user(&fourth.access).get(ME).refused(403, "forbidden");
+            server.user(&third.access).get(ME).refused(401, "invalid_token");
+        }
+        assert_eq!(server.audited("identity.refused", "failure"), 1);
+        let third = eventually("a token from after", || {
+            let login = realm.log_in_after(&fourth.access, "ada", roles("guests"));
+            let answer = server.anon().with("Authorization", &format!("Bearer {}", login.access)).get(ME);
+            (answer.status == 200).then_some(login)
+        });
         // Here it is not decided, or the next token would take it back.
         let id = server.user(&third.access).get(ME).is(200).member("id");
         let change = json!({"role": "admin"});

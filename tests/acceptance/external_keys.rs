@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{AUDIENCE, Pair, Realm, Server, World, at_once, described, eventually, promise};
+use crate::harness::{Pair, Realm, Server, World, at_once, described, eventually, promise};
 use crate::tokens::{ME, encode, is_refused, part};
 
 const DAY: u64 = 86_400;
@@ -79,12 +79,7 @@ impl Hostile {
 
     /// A token that a realm's key signed in this issuer's name.
     fn token(&self, realm: &Realm, server: &Server) -> String {
-        let kid = realm.keys()[0]["kid"].clone();
-        let now = server.now().as_secs();
-        let claims =
-            json!({"iss": self.issuer(), "aud": AUDIENCE, "sub": "ada", "iat": now, "exp": now + 600});
-        let header = json!({"typ": "at+jwt", "alg": "ES256", "kid": kid});
-        realm.sign("ES256", &header.to_string(), &claims.to_string())
+        realm.token_as(&self.issuer(), server.now())
     }
 }
 
@@ -230,6 +225,30 @@ fn a_mixed_up_discovery_document_is_refused() {
         |_| (),
     );
     is_no_use(&nearly, &realm, "one slash more");
+}
+
+#[test]
+fn an_issuers_certificate_and_name_are_verified() {
+    let folder = std::env::var("TEST_TLS_DIR").expect("run ./scripts/test, which makes certificates");
+    let file = |name: &str| format!("{folder}/{name}");
+    let realm = Realm::new();
+    let issuer = realm.over_tls(&file("server.crt"), &file("server.key"));
+    let by_number = issuer.replace("localhost", "127.0.0.1");
+    for (issuer, authority, status) in
+        [(&issuer, "authority.crt", 200), (&issuer, "stranger.crt", 503), (&by_number, "authority.crt", 503)]
+    {
+        let world = World::new(Pair::Embedded);
+        // Discovery would be about the other name: what is tried is who serves the keys.
+        let keys = format!("provision = true\ndefault_role = \"user\"\njwks_uri = \"{issuer}/keys\"");
+        let path = world.issuers(&[described(issuer, &keys)]);
+        let server = world.start(&[("OIDC_ISSUERS_FILE", &path), ("SSL_CERT_FILE", &file(authority))]);
+        let reply = server.user(&realm.token_as(issuer, server.now())).get(ME);
+        assert_eq!(reply.status, status, "{issuer}, {authority}: {}", reply.text());
+    }
+    let world = World::new(Pair::Embedded);
+    let path = world.issuers(&[described(&issuer, "provision = true\ndefault_role = \"user\"")]);
+    let server = world.start(&[("OIDC_ISSUERS_FILE", &path), ("SSL_CERT_FILE", &file("authority.crt"))]);
+    server.user(&realm.token_as(&issuer, server.now())).get(ME).is(200);
 }
 
 #[test]

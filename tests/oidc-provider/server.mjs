@@ -4,8 +4,11 @@
 //   POST /control/realm   {name, algs?, ttl?}                        makes one, or gives it other keys
 //   POST /control/login   {realm, sub, claims?, amr?, acr?, at?, scope?}   logs somebody in; -> access_token, id_token
 //   POST /control/sign    {realm, alg, header, claims}               signs two texts with the realm's key, whatever they say
+//   POST /control/tls     {realm, cert, key}                        an issuer over TLS with the realm's keys -> issuer
 //   POST /control/state   {realm, down?}                             -> kids, jwks, asked; down: answers 503 from now on
 import { createServer } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
+import { readFileSync } from 'node:fs';
 import * as crypto from 'node:crypto';
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
@@ -134,6 +137,18 @@ function sign({ realm: name, alg, header, claims }) {
   return { token: `${text}.${signature.toString('base64url')}` };
 }
 
+// What an issuer publishes, at an address that begins with https.
+function overTls({ realm, cert, key }) {
+  return new Promise((resolve) => {
+    const server = createTlsServer({ cert: readFileSync(cert), key: readFileSync(key) }, (req, res) => {
+      const issuer = `https://localhost:${server.address().port}`;
+      const document = req.url === '/keys' ? { keys: state({ name: realm }).keys } : { issuer, jwks_uri: `${issuer}/keys` };
+      res.end(JSON.stringify(document));
+    });
+    server.listen(0, '127.0.0.1', () => resolve({ issuer: `https://localhost:${server.address().port}` }));
+  });
+}
+
 function state({ name, down }) {
   const realm = realms.get(name);
   realm.down = down ?? realm.down;
@@ -145,6 +160,7 @@ const controls = {
   '/control/realm': makeRealm,
   '/control/login': login,
   '/control/sign': sign,
+  '/control/tls': overTls,
   '/control/state': ({ realm, ...rest }) => state({ name: realm, ...rest }),
 };
 

@@ -14,6 +14,7 @@ use crate::freshness::Watched;
 use crate::login::{Method, words};
 use crate::notices::NoticeKind;
 use crate::one_time::Purpose;
+use crate::people::Person;
 use crate::principal::{Credential, Principal};
 use crate::second_step::proved_with;
 use crate::service::Origin;
@@ -66,7 +67,8 @@ impl Auth {
         let sealed = self.encryption.seal(&secret_place(id), &secret)?;
         let mut tx = self.begin_own(principal).await?;
         let person = tx.users().find(principal.account).await?.ok_or(Error::NotFound)?;
-        let email = self.open_person(person)?.email;
+        let Person { email, name, .. } = self.open_person(person)?;
+        let shown = if email.is_empty() { name } else { email };
         match tx.second_factors().begin_totp(id, principal.account, &sealed).await {
             Err(storage::Error::Conflict) => return Err(Error::SecondFactorPresent),
             begun => begun?,
@@ -74,7 +76,7 @@ impl Auth {
         tx.commit().await?;
         Ok(TotpEnrolment {
             secret: totp::written(&secret).into(),
-            uri: totp::uri(&secret, &self.mfa_issuer, &email).into(),
+            uri: totp::uri(&secret, &self.mfa_issuer, &shown).into(),
         })
     }
 

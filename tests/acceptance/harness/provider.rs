@@ -111,6 +111,22 @@ impl Realm {
         ask("sign", &wish)["token"].as_str().expect("a token").to_owned()
     }
 
+    /// An issuer with its keys that speaks TLS, as localhost, with this certificate and its key.
+    #[track_caller]
+    pub fn over_tls(&self, certificate: &str, key: &str) -> String {
+        let wish = json!({"realm": self.name, "cert": certificate, "key": key});
+        ask("tls", &wish)["issuer"].as_str().expect("an issuer").to_owned()
+    }
+
+    /// A token of another issuer that its first key signed: good for ten minutes, with a subject and nothing else.
+    #[track_caller]
+    pub fn token_as(&self, issuer: &str, now: Duration) -> String {
+        let (kid, now) = (self.keys()[0]["kid"].clone(), now.as_secs());
+        let claims = json!({"iss": issuer, "aud": AUDIENCE, "sub": "ada", "iat": now, "exp": now + 600});
+        let header = json!({"typ": "at+jwt", "alg": "ES256", "kid": kid});
+        self.sign("ES256", &header.to_string(), &claims.to_string())
+    }
+
     /// Gives it other keys in place of those that it has.
     pub fn rotate(&self, algorithms: &[&str], lifetime: u64) {
         ask("realm", &json!({"name": self.name, "algs": algorithms, "ttl": lifetime}));

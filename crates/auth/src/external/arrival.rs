@@ -34,6 +34,7 @@ const NOT_LINKED: Error =
 const ADDRESS_TAKEN: Error = Error::Refused(
     "your e-mail address belongs to an account here that is not linked to you; ask an administrator to link it",
 );
+const NO_ROLE: Error = Error::Refused("your provider gives you no role here; ask whoever manages it");
 const NO_SUCH_ROLE: Error =
     Error::Refused("the role that your provider gives you does not exist here; tell an administrator");
 const LAST_ADMINISTRATOR: Error = Error::Refused(
@@ -84,11 +85,17 @@ impl Auth {
         // Before the rest, so that a change in between makes this stale rather than unseen.
         let seen = tx.changes().head().await?;
         let standing = tx.identities().standing(&arrival.lookup, &arrival.token()).await?;
-        let Some(IdentityStanding { identity, account }) = arrival.live(standing)? else { return Ok(None) };
         let said = &arrival.said;
-        if identity.newest_token_at.is_none_or(|newest| newest < said.issued_at) {
-            return Ok(None);
+        let is_news = |standing: &IdentityStanding| {
+            standing.identity.newest_token_at.is_none_or(|newest| newest < said.issued_at)
+        };
+        if said.role.is_none() && standing.as_ref().is_some_and(|standing| !is_news(standing)) {
+            return Err(NO_ROLE);
         }
+        let Some(standing) = arrival.live(standing)?.filter(|standing| !is_news(standing)) else {
+            return Ok(None);
+        };
+        let IdentityStanding { identity, account } = standing;
         if arrival.changes(&account) {
             return Err(OUTDATED);
         }
@@ -163,10 +170,16 @@ impl Auth {
         if !self.note_login(&mut tx, arrival, &account, identity.id, identity.authenticated_at).await? {
             return Ok(());
         }
+        let id = account.account_id;
+        let Some(role) = &arrival.said.role else {
+            // What was issued while they had one says so no longer.
+            tx.identities().end_tokens(id).await?;
+            self.commit_change(tx, &[Watched::Account(id)]).await?;
+            return Err(NO_ROLE);
+        };
         if !arrival.changes(&account) {
             return Ok(tx.commit().await?);
         }
-        let (id, role) = (account.account_id, &arrival.said.role);
         tx.roles().find(role).await?.ok_or(NO_SUCH_ROLE)?;
         keep_an_administrator(&mut tx, id).await.map_err(|error| match error {
             Error::LastAdministrator => LAST_ADMINISTRATOR,
@@ -190,7 +203,8 @@ impl Auth {
         if !trusted.provision {
             return Err(NOT_LINKED);
         }
-        tx.roles().find(&said.role).await?.ok_or(NO_SUCH_ROLE)?;
+        let role = said.role.as_deref().ok_or(NO_ROLE)?;
+        tx.roles().find(role).await?.ok_or(NO_SUCH_ROLE)?;
         let email = said.email.as_deref().filter(|email| is_address(email));
         if let Some(email) = email
             && tx.users().credentials(&self.email_index.of(email)).await?.is_some()
@@ -198,9 +212,9 @@ impl Auth {
             return Err(ADDRESS_TAKEN);
         }
         let name = name_of(said.name.as_deref());
-        let person = self.create_person(&mut tx, email, &name, &said.role).await?;
+        let person = self.create_person(&mut tx, email, &name, role).await?;
         let entry = Entry::success(Event::AccountCreated, &arrival.origin).on("account", person.id);
-        self.record(&mut tx, entry.with(json!({"role": said.role, "issuer": trusted.issuer}))).await?;
+        self.record(&mut tx, entry.with(json!({"role": role, "issuer": trusted.issuer}))).await?;
         let identity = self.add_identity(&mut tx, person.id, &trusted.issuer, &said.subject).await?;
         let account = tx.accounts().standing(person.id).await?.ok_or(REVOKED)?;
         self.note_login(&mut tx, arrival, &account, identity, None).await?;
@@ -283,6 +297,6 @@ impl Arrival<'_> {
 
     /// Whether it gives another role than the account has.
     fn changes(&self, account: &AccountStanding) -> bool {
-        self.trusted.gives_roles() && self.said.role != account.role
+        self.trusted.gives_roles() && self.said.role.as_ref() != Some(&account.role)
     }
 }
