@@ -45,7 +45,7 @@ impl Auth {
         }
         let principal = match self.authenticate(text).await {
             Ok(principal) => principal,
-            Err(Error::InvalidCredential(_)) => return Ok(None),
+            Err(Error::InvalidCredential(_) | Error::Refused(_)) => return Ok(None),
             Err(error) => return Err(error),
         };
         let (kind, expires_at) = match principal.credential {
@@ -69,7 +69,7 @@ impl Auth {
         }
         match self.authenticate_from(text, origin.address).await {
             Ok(principal) => self.end_principal(&principal, origin).await,
-            Err(Error::InvalidCredential(_)) => Ok(()),
+            Err(Error::InvalidCredential(_) | Error::Refused(_)) => Ok(()),
             Err(error) => Err(error),
         }
     }
