@@ -27,6 +27,7 @@ mod external_keys;
 mod forged_tokens;
 mod guessing;
 mod holding;
+mod image_corpus;
 mod images;
 mod imports;
 mod invitations;
