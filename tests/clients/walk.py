@@ -115,6 +115,10 @@ async def walk_triton(walk, kit, offered):
     managed = {} if "model_repository" in offered else {"refused": "404"}
     await at("unload_model", "unload_model", "fp32", **managed)
     await at("load_model", "load_model", "fp32", **managed)
+    if managed == {}:
+        await at("load_model, with a configuration", "load_model", "fp32", config="{}", refused="400")
+        await at("unload_model, of no model", "unload_model", "none", refused="404")
+        await at("is_model_ready, after a load", "is_model_ready", "fp32", check=bool)
 
     for model, (datatype, array) in ARRAYS.items():
         given = triton_input(kit, "x", array, datatype)
