@@ -32,7 +32,7 @@ promise! {
     fn a_models_configuration_is_what_tools_ask_for(pair) {
         let world = World::new(pair);
         let folder = world.folder().join("repository");
-        for (name, table) in [("alone", ""), ("together", "\n[batching]\nmax_rows = 16\nmax_delay_us = 200\n\n[runtime]\ninstances = 3\n")] {
+        for (name, table) in [("alone", ""), ("together", "\n[batching]\nmax_rows = 16\nmax_delay_us = 200\n\n[runtime]\ninstances = 3\n\n[cache]\n")] {
             let (from, to) = (workspace().join("models/digits"), folder.join(name));
             fs::create_dir_all(to.join("1")).expect("a folder");
             fs::copy(from.join("1/model.onnx"), to.join("1/model.onnx")).expect("a copy");
@@ -47,6 +47,7 @@ promise! {
             (&json!("alone"), &json!("onnxruntime_onnx"), &json!("onnxruntime"), &json!(0))
         );
         assert!(config.get("dynamic_batching").is_none() && config["instance_group"][0]["count"].as_u64() > Some(0), "{config}");
+        assert_eq!(config["response_cache"], json!({"enable": false}));
         let config = ada.get("/v2/models/together/versions/1/config").is(200).json();
         assert_eq!(config["max_batch_size"], 16);
         assert_eq!(config["input"], json!([{"name": "x", "data_type": "TYPE_FP32", "dims": [64]}]));
@@ -54,7 +55,7 @@ promise! {
             {"name": "probabilities", "data_type": "TYPE_FP32", "dims": [10]}]));
         assert_eq!(config["dynamic_batching"], json!({"max_queue_delay_microseconds": 200, "priority_levels": 5, "default_priority_level": 3}));
         assert_eq!(config["instance_group"][0]["count"], 3);
-        assert_eq!(config["response_cache"], json!({"enable": false}));
+        assert_eq!(config["response_cache"], json!({"enable": true}));
         for path in ["/v2/models/none/config", "/v2/models/alone/versions/2/config"] {
             ada.get(path).is(404);
         }

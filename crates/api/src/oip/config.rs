@@ -95,7 +95,9 @@ impl ModelConfig {
             output: tensors(model.outputs()),
             instance_group: vec![InstanceGroup { name: group, kind: "KIND_CPU", count: model.instances() }],
             dynamic_batching: table.map(batching),
-            response_cache: ResponseCache { enable: false },
+            response_cache: ResponseCache {
+                enable: model.manifest().cache.is_some_and(|cache| cache.enabled),
+            },
             default_model_filename: "model.onnx",
         }
     }
