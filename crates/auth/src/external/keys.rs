@@ -123,9 +123,10 @@ impl Issuer {
     }
 }
 
-/// Whether so long a time is over. A clock that was set back is no reason to wait.
+/// Whether so long a time is over. A clock that was set back is no reason to wait; a request that was a moment earlier than
+/// the one that asked is none to ask again.
 fn is_over(since: DateTime<Utc>, time: Duration, now: DateTime<Utc>) -> bool {
-    now < since || now - since >= time
+    (now - since).abs() >= time
 }
 
 #[cfg(test)]
@@ -196,6 +197,11 @@ mod tests {
             (found, host.asked.load(Ordering::SeqCst)),
             (50, 2),
             "a new key is found with one question"
+        );
+        let a_moment_earlier = issuer.key("x", &host, at(9)).await;
+        assert!(
+            a_moment_earlier.is_err() && host.asked.load(Ordering::SeqCst) == 2,
+            "it waited while another asked"
         );
         host.has(Some(&["c"]));
         let now = at(20);
