@@ -98,7 +98,8 @@ pub fn spawn(app: &web::Data<App>) -> Tasks {
         async move { pruning.when_due(&app.store).await.map_err(|error| told(&error)) }
     });
     let models = every(FEED_INTERVAL, app.clone(), |app| async move { lifecycle::follow(&app).await });
-    let mut tasks = vec![feed, usage, heartbeat, pruning, models];
+    let verified = every(FEED_INTERVAL, app.clone(), |app| async move { lifecycle::verify(&app).await });
+    let mut tasks = vec![feed, usage, heartbeat, pruning, models, verified];
     if app.mailer.is_some() {
         tasks.push(every(MAIL_INTERVAL, app.clone(), |app| async move {
             match &app.mailer {

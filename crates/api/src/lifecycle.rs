@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use actix_web::web;
 use auth::{Auth, ModelChange};
-use inference::{Registry, Wanted};
-use storage::DesiredModel;
+use chrono::{DateTime, Utc};
+use inference::{KnownFiles, Registry, Violation, Wanted};
+use storage::{DesiredModel, ModelFile};
 use tokio::sync::{Mutex, Semaphore};
 
 use crate::app::App;
@@ -26,6 +27,8 @@ pub struct Lifecycle {
     looked: Mutex<Option<Instant>>,
     /// The change of the feed up to which its models are what is wanted.
     applied: AtomicI64,
+    /// When the files of the models were last read again.
+    verified: Mutex<DateTime<Utc>>,
     changes: Semaphore,
 }
 
@@ -34,6 +37,7 @@ impl Lifecycle {
     pub fn new(auth: &Auth) -> Self {
         Self {
             looked: Mutex::new(None),
+            verified: Mutex::new(auth.now()),
             applied: AtomicI64::new(auth.model_changes()),
             changes: Semaphore::new(MAX_CHANGES),
         }
@@ -51,9 +55,70 @@ pub async fn all_wanted(auth: &Auth) -> auth::Result<HashMap<String, Wanted>> {
     Ok(desired.iter().map(|desired| (desired.name.clone(), wanted(desired))).collect())
 }
 
+/// The files of versions that were served before.
+pub async fn known_files(auth: &Auth) -> auth::Result<KnownFiles> {
+    let mut known = KnownFiles::new();
+    for ModelFile { name, version, file, sha256 } in auth.model_files().await? {
+        known.entry((name, version)).or_default().insert(file, sha256);
+    }
+    Ok(known)
+}
+
+/// The same as rows.
+pub fn rows(files: KnownFiles) -> Vec<ModelFile> {
+    let rows = |((name, version), digests): ((String, String), inference::Digests)| {
+        digests.into_iter().map(move |(file, sha256)| ModelFile {
+            name: name.clone(),
+            version: version.clone(),
+            file,
+            sha256,
+        })
+    };
+    files.into_iter().flat_map(rows).collect()
+}
+
+/// Remembers the files of versions that are served for the first time.
+async fn remember(app: &App) -> auth::Result<()> {
+    let unknown = app.registry.unknown_files();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    app.auth.remember_model_files(&rows(unknown)).await?;
+    app.registry.expect(known_files(&app.auth).await?);
+    Ok(())
+}
+
+/// Reads the files of the models again, when `MODEL_VERIFY_INTERVAL_SECONDS` are over; to be called every second.
+pub async fn verify(app: &App) -> std::result::Result<(), String> {
+    let interval = chrono::Duration::seconds(i64::from(app.settings.models.model_verify_interval_seconds));
+    let now = app.auth.now();
+    let mut verified = app.lifecycle.verified.lock().await;
+    if interval.is_zero() || (now - *verified).abs() < interval {
+        return Ok(());
+    }
+    *verified = now;
+    let registry = app.registry.clone();
+    let violations = web::block(move || registry.verify()).await.map_err(|error| error.to_string())?;
+    for Violation { model, version, file, expected, found } in violations {
+        tracing::error!(
+            model,
+            version,
+            file,
+            expected,
+            found,
+            "a file of a model was changed; what was loaded before goes on, and the file will not be loaded"
+        );
+        let loaded = ModelFile { name: model, version, file, sha256: expected };
+        let noted = app.auth.note_model_violation(&loaded, found.as_deref()).await;
+        noted.map_err(|error| storage::told(&error))?;
+    }
+    Ok(())
+}
+
 /// Makes this replica's models what is wanted, where something new is; to be called every second.
 pub async fn follow(app: &App) -> std::result::Result<(), String> {
     let mut looked = app.lifecycle.looked.lock().await;
+    remember(app).await.map_err(|error| storage::told(&error))?;
     let changes = app.auth.model_changes();
     let is_new = changes != app.lifecycle.applied.load(Ordering::Acquire);
     let is_time = looked.is_none_or(|looked| looked.elapsed() >= LOOK_AGAIN);
@@ -62,6 +127,7 @@ pub async fn follow(app: &App) -> std::result::Result<(), String> {
     }
     *looked = Some(Instant::now());
     let wanted = all_wanted(&app.auth).await.map_err(|error| storage::told(&error))?;
+    app.registry.expect(known_files(&app.auth).await.map_err(|error| storage::told(&error))?);
     let registry = app.registry.clone();
     web::block(move || registry.reconcile(&wanted)).await.map_err(|error| error.to_string())?;
     app.lifecycle.applied.store(changes, Ordering::Release);
@@ -69,8 +135,14 @@ pub async fn follow(app: &App) -> std::result::Result<(), String> {
 }
 
 /// Changes what is served of a model, here and on every replica. What is wanted is loaded first, so a model that cannot
-/// be served changes nothing.
-pub async fn change(app: &App, caller: &Caller<ModelsManage>, name: &str, change: ModelChange) -> Result<()> {
+/// be served changes nothing. `accept`: its files may be others than those that were served first.
+pub async fn change(
+    app: &App,
+    caller: &Caller<ModelsManage>,
+    name: &str,
+    change: ModelChange,
+    accept: bool,
+) -> Result<()> {
     if !app.registry.has(name) {
         return Err(inference::Error::NotFound(format!("there is no model \"{name}\"")).into());
     }
@@ -78,7 +150,7 @@ pub async fn change(app: &App, caller: &Caller<ModelsManage>, name: &str, change
     let _turn = app.lifecycle.changes.try_acquire().map_err(busy)?;
     let serving = app.registry.find(name, None).ok().map(|model| model.version().to_owned());
     let planned = app.auth.plan_model_change(name, &change, serving.as_deref()).await?;
-    let prepared = match prepare(&app.registry, &planned).await? {
+    let prepared = match prepare(&app.registry, &planned, accept).await? {
         Ok(prepared) => prepared,
         Err(reason) => {
             app.auth.note_model_refusal(&caller.principal, name, &change, &reason, &caller.origin).await?;
@@ -88,9 +160,12 @@ pub async fn change(app: &App, caller: &Caller<ModelsManage>, name: &str, change
             ));
         }
     };
-    app.auth
-        .commit_model_change(Some(&caller.principal), &change, serving.as_deref(), &planned, &caller.origin)
-        .await?;
+    let accepted = if accept { rows(prepared.files()) } else { Vec::new() };
+    let (actor, serving) = (Some(caller.principal.as_ref()), serving.as_deref());
+    app.auth.commit_model_change(actor, &change, serving, &planned, &accepted, &caller.origin).await?;
+    if accept {
+        app.registry.expect(known_files(&app.auth).await?);
+    }
     app.registry.publish(prepared);
     Ok(())
 }
@@ -98,7 +173,11 @@ pub async fn change(app: &App, caller: &Caller<ModelsManage>, name: &str, change
 async fn prepare(
     registry: &Registry,
     planned: &DesiredModel,
+    accept: bool,
 ) -> Result<std::result::Result<inference::Prepared, String>> {
     let (registry, name, wanted) = (registry.clone(), planned.name.clone(), wanted(planned));
-    web::block(move || registry.prepare(&name, wanted)).await.map_err(ApiError::internal)
+    let prepare = move || {
+        if accept { registry.prepare_changed(&name, wanted) } else { registry.prepare(&name, wanted) }
+    };
+    web::block(prepare).await.map_err(ApiError::internal)
 }

@@ -2,10 +2,12 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use auth::{Auth, AuthSettings, Blocklist, Limits, PasswordHashing, PasswordPolicy};
+use inference::TrialSettings;
 use storage::{Clock, Ephemeral, EphemeralConfig, Store};
 
 use crate::outgoing::Outgoing;
@@ -161,12 +163,30 @@ fn hashing(settings: &PasswordSettings) -> Result<PasswordHashing, String> {
     })
 }
 
+/// How unknown models are tried: by this program, in another process.
+fn trial(settings: &Settings) -> TrialSettings {
+    // Goes on to name the program when its file was replaced by another one.
+    let itself = PathBuf::from("/proc/self/exe");
+    let program =
+        if itself.exists() { itself } else { std::env::current_exe().unwrap_or_else(|_| "modelgate".into()) };
+    let models = &settings.models;
+    let own = || settings.program.data_dir.join("trials");
+    TrialSettings {
+        program,
+        arguments: vec!["model".into(), "try".into()],
+        folder: models.model_trial_dir.clone().unwrap_or_else(own),
+        memory: models.model_trial_memory_mb << 20,
+        time: Duration::from_secs(models.model_trial_seconds),
+    }
+}
+
 /// The bounds of the inference crate, as the settings have them.
 pub fn inference(settings: &Settings) -> inference::Settings {
     let models = &settings.models;
     let defaults = inference::Settings::default();
     inference::Settings {
         model_dir: models.model_dir.clone(),
+        trial: Some(trial(settings)),
         runtime_library: models.ort_dylib_path.clone(),
         queue_capacity: models.model_queue_capacity,
         providers: models.execution_providers.clone(),

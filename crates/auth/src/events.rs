@@ -42,6 +42,7 @@ events! {
     ModelUnloaded = "model.unloaded";
     ModelActivated = "model.activated";
     ModelRolledBack = "model.rolled_back";
+    ModelFileChanged = "model.file_changed";
     SigningKeyChanged = "signing_key.changed";
     EncryptionKeyRotated = "encryption_key.rotated";
     SecondFactorAsked = "mfa.asked";

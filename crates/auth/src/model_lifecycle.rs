@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use serde_json::json;
-use storage::{DesiredModel, Scope, Service, Tx};
+use storage::{DesiredModel, ModelFile, Scope, Service, Tx};
 
 use crate::access::Permission;
 use crate::audit::Entry;
@@ -91,7 +91,8 @@ impl Auth {
         change.apply(desired(&mut tx, name).await?, serving)
     }
 
-    /// Makes what was planned the desired state, for every replica. `actor` is none on the command line.
+    /// Makes what was planned the desired state, for every replica. `actor` is none on the command line; `accepted` are
+    /// files that count from now on as those that were served first under their versions.
     /// [`Error::ModelChanged`]: somebody else was faster.
     pub async fn commit_model_change(
         &self,
@@ -99,6 +100,7 @@ impl Auth {
         change: &ModelChange,
         serving: Option<&str>,
         planned: &DesiredModel,
+        accepted: &[ModelFile],
         origin: &Origin,
     ) -> Result<()> {
         let mut tx = match actor {
@@ -113,10 +115,17 @@ impl Auth {
             return Err(Error::ModelChanged);
         }
         tx.models().desire(planned).await?;
+        for file in accepted {
+            tx.models().forget_files(&file.name, &file.version).await?;
+        }
+        for file in accepted {
+            tx.models().remember_file(file).await?;
+        }
         let detail = json!({
             "model": planned.name,
             "active_version": planned.active_version,
             "previous_version": planned.previous_version,
+            "accepted": accepted.iter().map(|file| json!({"version": file.version, "file": file.file, "sha256": file.sha256})).collect::<Vec<_>>(),
         });
         let entry = Entry::success(change.event(), origin).with(detail);
         let entry = actor.map(|actor| actor.account).into_iter().fold(entry, Entry::by);
@@ -138,6 +147,36 @@ impl Auth {
         let detail = json!({"model": model, "reason": reason});
         let entry = Entry::failure(change.event(), origin).by(actor.account).with(detail);
         self.record(&mut tx, entry).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// The files of every version as they were when it was served first.
+    pub async fn model_files(&self) -> Result<Vec<ModelFile>> {
+        let mut tx = self.store.read(Scope::Service(Service::Feed)).await?;
+        Ok(tx.models().files().await?)
+    }
+
+    /// Remembers files of versions that are served for the first time.
+    pub async fn remember_model_files(&self, files: &[ModelFile]) -> Result<()> {
+        let mut tx = self.store.begin(Scope::Service(Service::Feed)).await?;
+        for file in files {
+            tx.models().remember_file(file).await?;
+        }
+        Ok(tx.commit().await?)
+    }
+
+    /// Writes down that a file of a version that is served is not what was loaded any more.
+    pub async fn note_model_violation(&self, loaded: &ModelFile, found: Option<&str>) -> Result<()> {
+        let mut tx = self.store.begin(Scope::Service(Service::Audit)).await?;
+        let detail = json!({
+            "model": loaded.name,
+            "version": loaded.version,
+            "file": loaded.file,
+            "expected": loaded.sha256,
+            "found": found,
+        });
+        let origin = Origin::default();
+        self.record(&mut tx, Entry::failure(Event::ModelFileChanged, &origin).with(detail)).await?;
         Ok(tx.commit().await?)
     }
 

@@ -1,16 +1,18 @@
 //! One model of the registry: its versions, which of them answers where none is named, and why one does not.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak},
     time::{Duration, Instant},
 };
 
 use crate::{
     error::Error,
+    integrity::{Digests, Violation},
     manifest::{Access, Manifest},
     model::Model,
     registry::{ModelStatus, State},
+    repository::MODEL_FILE,
     wanted::Wanted,
 };
 
@@ -43,7 +45,8 @@ pub(crate) struct Entry {
 #[derive(Clone)]
 pub(crate) struct Version {
     pub(crate) name: String,
-    pub(crate) sha256: Option<String>,
+    /// Its files as they were loaded.
+    pub(crate) files: Arc<Digests>,
     pub(crate) model: Result<Arc<Model>, String>,
 }
 
@@ -58,6 +61,8 @@ pub(crate) struct Life {
     loading: Mutex<BTreeSet<String>>,
     /// Versions that were taken out, while calls still run on them.
     draining: Mutex<Vec<(String, Weak<Model>)>>,
+    /// Versions that are served while their files are not what was loaded any more.
+    violations: Mutex<BTreeMap<String, Violation>>,
 }
 
 /// The names of the versions that are served, lowest first.
@@ -79,6 +84,26 @@ impl Life {
     pub(crate) fn loading(&self, version: &str) -> Loading<'_> {
         lock(&self.loading).insert(version.to_owned());
         Loading { life: self, version: version.to_owned() }
+    }
+
+    /// Notes what was found of a version's files; true where that is news.
+    pub(crate) fn found(&self, version: &str, violation: Option<&Violation>) -> bool {
+        let mut violations = lock(&self.violations);
+        match violation {
+            Some(violation) => {
+                violations.insert(version.to_owned(), violation.clone()).as_ref() != Some(violation)
+            }
+            None => {
+                violations.remove(version);
+                false
+            }
+        }
+    }
+
+    fn changed(&self, version: &str) -> Option<String> {
+        let violations = lock(&self.violations);
+        let file = &violations.get(version)?.file;
+        Some(format!("{file} was changed on disk; what was loaded before goes on"))
     }
 
     fn is_loading(&self, version: &str) -> bool {
@@ -170,6 +195,11 @@ impl Entry {
     /// To be called when this took the place of `old`.
     pub(crate) fn took_over(&self, old: Option<&Self>) {
         self.life.served.set(self.ready().map(|model| model.version.clone()).collect());
+        let stayed =
+            |new: &&Arc<Model>| old.is_some_and(|old| old.ready().any(|model| Arc::ptr_eq(model, new)));
+        for model in self.ready().filter(|model| !stayed(model)) {
+            self.life.found(&model.version, None);
+        }
         for model in old.into_iter().flat_map(Self::ready) {
             if !self.ready().any(|kept| Arc::ptr_eq(kept, model)) {
                 self.life.drain(&model.version, model);
@@ -188,7 +218,7 @@ impl Entry {
                 access: self.access,
                 sha256: sha256.cloned(),
                 active: !version.is_empty() && self.chosen(None).is_some_and(|chosen| chosen.name == version),
-                setback: self.setback.clone(),
+                setback: self.setback.clone().or_else(|| self.life.changed(version)),
             };
         let of = |version: &Version| {
             let state = match version.model {
@@ -197,7 +227,7 @@ impl Entry {
                 Err(_) if self.life.is_draining(&version.name) => State::Unloading,
                 Err(_) => State::Unavailable,
             };
-            status(&version.name, state, version.model.as_ref().err(), version.sha256.as_ref())
+            status(&version.name, state, version.model.as_ref().err(), version.files.get(MODEL_FILE))
         };
         let mut all: Vec<ModelStatus> = self.versions.iter().map(of).collect();
         let transient = self.life.transient(&self.versions);
@@ -206,6 +236,12 @@ impl Entry {
             all.push(status("", State::Unavailable, self.reason.as_ref(), None));
         }
         all
+    }
+
+    /// The files of the versions that are served.
+    pub(crate) fn files(&self) -> impl Iterator<Item = ((String, String), Digests)> {
+        let served = self.versions.iter().filter(|version| version.model.is_ok());
+        served.map(|version| ((self.name.clone(), version.name.clone()), (*version.files).clone()))
     }
 
     pub(crate) fn ready(&self) -> impl DoubleEndedIterator<Item = &Arc<Model>> {

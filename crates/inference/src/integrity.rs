@@ -1,7 +1,9 @@
-//! Whether a model's files are the ones that its `model.toml` names.
+//! Whether a model's files are the ones that they should be: those that its `model.toml` names, and those that were served
+//! first.
 
 use std::{
-    fs::File,
+    collections::BTreeMap,
+    fs::{self, File},
     io::{self, Read},
     path::Path,
 };
@@ -12,7 +14,10 @@ use data_encoding::HEXLOWER;
 use crate::manifest::Manifest;
 
 /// Bytes read at a time.
-const CHUNK: usize = 64 << 10;
+const CHUNK: usize = 256 << 10;
+
+/// The files of a version, relative to its folder, and their SHA-256 in lower-case hexadecimal.
+pub type Digests = BTreeMap<String, String>;
 
 /// SHA-256 of a file in lower-case hexadecimal.
 pub(crate) fn sha256(path: &Path) -> io::Result<String> {
@@ -27,12 +32,34 @@ pub(crate) fn sha256(path: &Path) -> io::Result<String> {
     }
 }
 
+/// Adds the digests of files of a version, none of which may be larger than `max_bytes`. Answers their sizes together.
+pub(crate) fn digest<'a>(
+    folder: &Path,
+    files: impl IntoIterator<Item = &'a str>,
+    max_bytes: u64,
+    digests: &mut Digests,
+) -> Result<u64, String> {
+    let mut size = 0u64;
+    for name in files {
+        let unreadable = |_| format!("{name} cannot be read");
+        let length = fs::metadata(folder.join(name)).map_err(unreadable)?.len();
+        if length > max_bytes {
+            return Err(format!("{name} is {length} bytes large; at most {max_bytes} are accepted"));
+        }
+        digests.insert(name.to_owned(), sha256(&folder.join(name)).map_err(unreadable)?);
+        size = size.saturating_add(length);
+    }
+    Ok(size)
+}
+
 /// Compares every checksum that concerns a version (its own files, and those outside of any version, such as
-/// labels) with the files in the model's folder. `is_version` tells whether a folder is another version.
+/// labels) with the files in the model's folder. `is_version` tells whether a folder is another version; `known` are digests
+/// that were just taken.
 pub(crate) fn verify(
     folder: &Path,
     manifest: &Manifest,
     version: &str,
+    known: &Digests,
     is_version: impl Fn(&str) -> bool,
 ) -> Result<(), String> {
     for (name, expected) in &manifest.checksums {
@@ -43,13 +70,60 @@ pub(crate) fn verify(
         if name.split('/').any(|part| matches!(part, "" | "." | "..")) || name.contains('\\') {
             return Err(format!("[checksums] \"{name}\" is not a file in the model's folder"));
         }
-        let actual =
-            sha256(&folder.join(name)).map_err(|_| format!("\"{name}\" has a checksum and is missing"))?;
+        let own = name.strip_prefix(version).and_then(|rest| known.get(rest.strip_prefix('/')?));
+        let actual = match own {
+            Some(actual) => actual.clone(),
+            None => {
+                sha256(&folder.join(name)).map_err(|_| format!("\"{name}\" has a checksum and is missing"))?
+            }
+        };
         if !actual.eq_ignore_ascii_case(expected) {
             return Err(format!("checksum mismatch for {name}"));
         }
     }
     Ok(())
+}
+
+/// Compares a version's files with those that were served first.
+pub(crate) fn same(first: &Digests, now: &Digests) -> Result<(), String> {
+    let changed = now.iter().find(|(file, sha256)| first.get(*file) != Some(*sha256));
+    let gone = first.keys().find(|file| !now.contains_key(*file));
+    match changed.map(|(file, _)| file).or(gone) {
+        Some(file) => Err(format!(
+            "{file} is not the file that was served first under this version; put that one back, give the new one a \
+             version of its own, or load the model with accept_changes"
+        )),
+        None => Ok(()),
+    }
+}
+
+/// A file that is not what was loaded any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// The model.
+    pub model: String,
+    /// Its version.
+    pub version: String,
+    /// The file, relative to the version's folder.
+    pub file: String,
+    /// SHA-256 of what was loaded.
+    pub expected: String,
+    /// SHA-256 of what is there; none where it cannot be read.
+    pub found: Option<String>,
+}
+
+/// The first file of a version that is not what was loaded.
+pub(crate) fn violation(model: &str, version: &str, folder: &Path, loaded: &Digests) -> Option<Violation> {
+    loaded.iter().find_map(|(file, expected)| {
+        let found = sha256(&folder.join(file)).ok();
+        (found.as_ref() != Some(expected)).then(|| Violation {
+            model: model.to_owned(),
+            version: version.to_owned(),
+            file: file.clone(),
+            expected: expected.clone(),
+            found,
+        })
+    })
 }
 
 #[cfg(test)]
@@ -64,7 +138,10 @@ mod tests {
         std::fs::create_dir(folder.path().join("1")).unwrap();
         std::fs::write(folder.path().join("1/model.onnx"), "abc").unwrap();
         let manifest = Manifest::parse(&format!("[checksums]\n{checksums}")).unwrap();
-        verify(folder.path(), &manifest, "1", |name| name == "1" || name == "2")
+        let mut known = Digests::new();
+        verify(folder.path(), &manifest, "1", &known, |name| name == "1" || name == "2")?;
+        digest(&folder.path().join("1"), ["model.onnx"], 3, &mut known).unwrap();
+        verify(folder.path(), &manifest, "1", &known, |name| name == "1" || name == "2")
     }
 
     #[test]
@@ -80,5 +157,29 @@ mod tests {
         assert_eq!(check("\"2/model.onnx\" = \"00\""), Ok(()));
         assert!(check("\"labels.txt\" = \"00\"").unwrap_err().contains("missing"));
         assert!(check("\"../secret\" = \"00\"").unwrap_err().contains("not a file"));
+    }
+
+    #[test]
+    fn another_one_more_and_one_less_are_changes() {
+        let digests = |files: &[(&str, &str)]| -> Digests {
+            files.iter().map(|(file, sha256)| ((*file).to_owned(), (*sha256).to_owned())).collect()
+        };
+        let first = digests(&[("model.onnx", "a"), ("w.bin", "b")]);
+        assert_eq!(same(&first, &first), Ok(()));
+        for now in [
+            digests(&[("model.onnx", "a"), ("w.bin", "c")]),
+            digests(&[("model.onnx", "a")]),
+            digests(&[("model.onnx", "a"), ("w.bin", "b"), ("x.bin", "b")]),
+        ] {
+            assert!(same(&first, &now).is_err());
+        }
+    }
+
+    #[test]
+    fn files_have_a_largest_size() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("w.bin"), "abcd").unwrap();
+        let refused = digest(folder.path(), ["w.bin"], 3, &mut Digests::new()).unwrap_err();
+        assert!(refused.contains("at most 3"), "{refused}");
     }
 }

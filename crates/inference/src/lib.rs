@@ -15,6 +15,7 @@ mod engine;
 mod entry;
 mod error;
 mod image;
+mod inspection;
 mod integrity;
 mod loading;
 mod manifest;
@@ -29,11 +30,15 @@ mod repository;
 mod settings;
 mod statistics;
 mod tensor;
+mod trial;
 mod wanted;
 mod warm_up;
 mod worker;
 
 pub use error::{Error, Problem};
+pub use inspection::Inspection;
+pub use integrity::{Digests, Violation};
+pub use loading::Examination;
 pub use manifest::{
     Access, Activation, Batching, Cache, Classification, Color, Column, ColumnKind, Encoding, Filter,
     ImageInput, Layout, Manifest, Regression, Resize, Runtime, Serve, TableInput, TextInput, WarmUp,
@@ -45,8 +50,9 @@ pub use predict::{
     Texts, Values,
 };
 pub use provider::{Execution, Provider};
-pub use registry::{ModelStatus, Prepared, Registry, State};
+pub use registry::{KnownFiles, ModelStatus, Prepared, Registry, State};
 pub use settings::Settings;
 pub use statistics::{BatchStatistics, Measure, Statistics};
 pub use tensor::{DataType, NamedTensor, Tensor, TensorData, TensorSpec, element_count};
+pub use trial::{REFUSED, TrialSettings, try_model};
 pub use wanted::Wanted;

@@ -1,6 +1,9 @@
 //! Models as they are loaded: from a folder of the repository to something that answers, or a reason why not.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use crate::{
     batching::Batching,
@@ -8,15 +11,19 @@ use crate::{
     decoding::Decoder,
     engine::Engine,
     entry::{Entry, Life, Version, again},
-    integrity,
+    inspection::Inspection,
+    integrity::{self, Digests},
     manifest::Manifest,
     memory,
     model::Model,
     onnx::{Library, Options},
     predict::Predictor,
+    registry::KnownFiles,
     repository::{MODEL_FILE, check_file, chosen, folders, model_folder, names_version, read_manifest},
     settings::Settings,
     statistics::Recorder,
+    tensor::TensorSpec,
+    trial,
     wanted::Wanted,
     warm_up,
     worker::Pool,
@@ -27,6 +34,30 @@ pub(crate) struct Loader {
     pub(crate) settings: Settings,
     pub(crate) library: Result<Library, String>,
     pub(crate) decoder: Arc<Decoder>,
+    /// The files of versions as they were when they were served first.
+    pub(crate) known: RwLock<KnownFiles>,
+}
+
+/// What a file is, and whether it would be served.
+#[derive(Debug, Clone)]
+pub struct Examination {
+    /// What it says of itself.
+    pub said: Inspection,
+    /// It and the files that it refers to.
+    pub files: Digests,
+    /// Their size together, in bytes.
+    pub size: u64,
+    /// Its inputs and outputs, or why it would not be served.
+    pub outcome: Result<(Vec<TensorSpec>, Vec<TensorSpec>), String>,
+}
+
+/// How versions are loaded.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct How {
+    /// Also those that are served already.
+    pub(crate) afresh: bool,
+    /// Whatever their files were when they were served first.
+    pub(crate) accept: bool,
 }
 
 /// A model as it could be served from now on.
@@ -56,7 +87,7 @@ impl Loader {
         wanted: Wanted,
         life: &Arc<Life>,
         old: Option<&Entry>,
-        afresh: bool,
+        how: How,
     ) -> Candidate {
         if wanted.unloaded {
             return Candidate { entry: self.unloaded(name, wanted, life, old), failure: None };
@@ -74,8 +105,8 @@ impl Loader {
         };
         let (versions, reason) = match chosen(&folder, &manifest.versions, wanted.active.as_deref()) {
             Ok(names) => {
-                let kept = old.filter(|old| !afresh && old.manifest.as_ref() == Some(&manifest));
-                (self.versions(name, &folder, &manifest, &names, life, kept), None)
+                let kept = old.filter(|old| !how.afresh && old.manifest.as_ref() == Some(&manifest));
+                (self.versions((name, &folder, &manifest), &names, life, kept, how), None)
             }
             Err(reason) => (Vec::new(), Some(reason)),
         };
@@ -100,7 +131,7 @@ impl Loader {
         let read = folder.zip(manifest.as_ref());
         let names = read.and_then(|(folder, manifest)| chosen(&folder, &manifest.versions, None).ok());
         let reason = "it was unloaded".to_owned();
-        let version = |name: String| Version { name, sha256: None, model: Err(reason.clone()) };
+        let version = |name: String| Version { name, files: Arc::default(), model: Err(reason.clone()) };
         let versions = names.into_iter().flatten().map(version).collect();
         Entry {
             versions,
@@ -116,12 +147,11 @@ impl Loader {
 
     fn versions(
         &self,
-        name: &str,
-        folder: &Path,
-        manifest: &Arc<Manifest>,
+        (name, folder, manifest): (&str, &Path, &Arc<Manifest>),
         names: &[String],
         life: &Arc<Life>,
         kept: Option<&Entry>,
+        how: How,
     ) -> Vec<Version> {
         let load = |version: &String| {
             let served = kept.and_then(|old| old.versions.iter().find(|old| old.name == *version));
@@ -129,22 +159,74 @@ impl Loader {
                 return served.clone();
             }
             let _loading = life.loading(version);
-            let file = folder.join(version).join(MODEL_FILE);
-            let checked = check_file(&file, self.settings.max_model_bytes);
-            let sha256 = checked.is_ok().then(|| integrity::sha256(&file).ok()).flatten();
-            let model = checked
-                .and_then(|()| {
-                    integrity::verify(folder, manifest, version, |part| names_version(folder, part))
-                })
+            let mut files = Digests::new();
+            let model = self
+                .examine((name, folder, manifest), version, how, &mut files)
                 .and_then(|()| self.model(name, folder, manifest, version, life))
                 .map(Arc::new);
             match &model {
                 Ok(_) => tracing::info!(model = name, version, "a model is ready"),
                 Err(reason) => tracing::error!(model = name, version, reason, "a model is not served"),
             }
-            Version { name: version.clone(), sha256, model }
+            Version { name: version.clone(), files: Arc::new(files), model }
         };
         names.iter().map(load).collect()
+    }
+
+    /// Looks at a version's files before the runtime does: whether they are there, are what they should be, ask for
+    /// nothing that they may not have, and passed a trial. Leaves their digests in `files`.
+    fn examine(
+        &self,
+        (name, folder, manifest): (&str, &Path, &Manifest),
+        version: &str,
+        how: How,
+        files: &mut Digests,
+    ) -> Result<(), String> {
+        let (own, most) = (folder.join(version), self.settings.max_model_bytes);
+        let file = own.join(MODEL_FILE);
+        check_file(&file, most)?;
+        let size = integrity::digest(&own, [MODEL_FILE], most, files)?;
+        integrity::verify(folder, manifest, version, files, |part| names_version(folder, part))?;
+        let said = Inspection::read(&file)?;
+        said.check(&own)?;
+        let more = integrity::digest(&own, said.external.iter().map(String::as_str), most, files)?;
+        if !how.accept {
+            let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(first) = known.get(&(name.to_owned(), version.to_owned())) {
+                integrity::same(first, files)?;
+            }
+        }
+        if let (Some(trial), Ok(library)) = (&self.settings.trial, &self.library) {
+            let runtime = library.version().unwrap_or_default();
+            trial::pass(trial, runtime, library.file(), &file, files, size.saturating_add(more))?;
+        }
+        Ok(())
+    }
+
+    /// Looks at a file that need not be in the repository, as [`Self::examine`] does, and says what it is.
+    pub(crate) fn inspect(&self, file: &Path) -> Result<Examination, String> {
+        let most = self.settings.max_model_bytes;
+        check_file(file, most)?;
+        let (Some(own), Some(name)) = (file.parent(), file.file_name().and_then(|name| name.to_str())) else {
+            return Err("this is not the name of a file".to_owned());
+        };
+        let own = if own.as_os_str().is_empty() { Path::new(".") } else { own };
+        let mut files = Digests::new();
+        let mut size = integrity::digest(own, [name], most, &mut files)?;
+        let said = Inspection::read(file)?;
+        let outcome = said.check(own).and_then(|()| {
+            size += integrity::digest(own, said.external.iter().map(String::as_str), most, &mut files)?;
+            let library = self.library.as_ref().map_err(String::clone)?;
+            if let Some(trial) = &self.settings.trial {
+                let runtime = library.version().unwrap_or_default();
+                trial::pass(trial, runtime, library.file(), file, &files, size)?;
+            }
+            let options = Options { instances: 1, intra_threads: 1, pack_weights: None };
+            let sessions = library.open(file, &options)?;
+            let session = sessions.first().ok_or("no session")?;
+            Ok((session.inputs().to_vec(), session.outputs().to_vec()))
+        });
+        Ok(Examination { said, files, size, outcome })
     }
 
     fn model(

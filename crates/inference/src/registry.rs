@@ -5,6 +5,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     num::NonZero,
+    path::Path,
     sync::{
         Arc, Mutex, PoisonError, RwLock, RwLockReadGuard,
         atomic::{AtomicBool, Ordering},
@@ -17,7 +18,8 @@ use crate::{
     decoding::Decoder,
     entry::{Entry, Life},
     error::Error,
-    loading::{Candidate, Loader},
+    integrity::{self, Digests, Violation},
+    loading::{Candidate, Examination, How, Loader},
     manifest::Access,
     model::Model,
     onnx::Library,
@@ -91,6 +93,9 @@ struct Shared {
     closed: AtomicBool,
 }
 
+/// The files of versions as they were when they were served first, by model and version.
+pub type KnownFiles = HashMap<(String, String), Digests>;
+
 /// What [`Registry::prepare`] loaded: dropped, it leaves everything as it was.
 pub struct Prepared {
     entry: Entry,
@@ -102,18 +107,24 @@ impl Prepared {
         let intended = self.entry.intended().filter(|version| version.model.is_ok());
         intended.map(|version| version.name.as_str())
     }
+
+    /// The files of the versions that would be served.
+    pub fn files(&self) -> KnownFiles {
+        self.entry.files().collect()
+    }
 }
 
 impl Registry {
     /// Loads the runtime and every model. Blocks for as long as that takes and never fails: what cannot be
     /// served is listed as [`State::Unavailable`] with a reason.
     pub fn open(settings: Settings) -> Self {
-        Self::open_as(settings, &HashMap::new())
+        Self::open_as(settings, &HashMap::new(), KnownFiles::new())
     }
 
-    /// The same, with what is wanted of some of the models.
-    pub fn open_as(settings: Settings, wanted: &HashMap<String, Wanted>) -> Self {
+    /// The same, with what is wanted of some of the models, and the files of versions that were served before.
+    pub fn open_as(settings: Settings, wanted: &HashMap<String, Wanted>, known: KnownFiles) -> Self {
         let registry = Self::start(settings);
+        registry.expect(known);
         registry.make_all(registry.shared.loader.names().into_iter().collect(), wanted);
         registry
     }
@@ -125,7 +136,7 @@ impl Registry {
         if let Err(reason) = &library {
             tracing::error!(reason, "ONNX Runtime is not available");
         }
-        let loader = Loader { settings, library, decoder };
+        let loader = Loader { settings, library, decoder, known: RwLock::default() };
         let shared = Shared { models: RwLock::default(), loader, closed: AtomicBool::new(false) };
         Self { shared: Arc::new(shared) }
     }
@@ -154,6 +165,12 @@ impl Registry {
         self.read().contains_key(name) || self.shared.loader.has(name)
     }
 
+    /// Looks at a file that need not be in the repository: what it says of itself, and whether it would be served. The
+    /// error says why it cannot be read at all.
+    pub fn examine(&self, file: &Path) -> Result<Examination, String> {
+        self.shared.loader.inspect(file)
+    }
+
     /// What is wanted of a model as far as this registry knows; none where there is no such model.
     pub fn wanted(&self, name: &str) -> Option<Wanted> {
         self.read().get(name).map(|entry| entry.wanted.clone())
@@ -162,12 +179,21 @@ impl Registry {
     /// Loads what is wanted of a model and changes nothing yet. Blocks for as long as that takes. The error says why the
     /// version that would answer calls cannot be served; then everything goes on as before.
     pub fn prepare(&self, name: &str, wanted: Wanted) -> Result<Prepared, String> {
+        self.prepare_as(name, wanted, false)
+    }
+
+    /// The same, whatever the files were when the versions were served first.
+    pub fn prepare_changed(&self, name: &str, wanted: Wanted) -> Result<Prepared, String> {
+        self.prepare_as(name, wanted, true)
+    }
+
+    fn prepare_as(&self, name: &str, wanted: Wanted, accept: bool) -> Result<Prepared, String> {
         let life = self.life(name);
         let _work = life.work.lock().unwrap_or_else(PoisonError::into_inner);
         if self.shared.closed.load(Ordering::SeqCst) {
             return Err("the server is shutting down".to_owned());
         }
-        let Candidate { entry, failure } = self.candidate(name, wanted, &life);
+        let Candidate { entry, failure } = self.candidate(name, wanted, &life, accept);
         failure.map_or(Ok(Prepared { entry }), Err)
     }
 
@@ -210,6 +236,36 @@ impl Registry {
         });
     }
 
+    /// Sets what the files of versions have to be; others than these are not loaded.
+    pub fn expect(&self, known: KnownFiles) {
+        *self.shared.loader.known.write().unwrap_or_else(PoisonError::into_inner) = known;
+    }
+
+    /// The files of versions that are served and of which nothing is known yet.
+    pub fn unknown_files(&self) -> KnownFiles {
+        let known = self.shared.loader.known.read().unwrap_or_else(PoisonError::into_inner);
+        let models = self.read();
+        let served = models.values().flat_map(|entry| entry.files());
+        served.filter(|(of, _)| !known.contains_key(of)).collect()
+    }
+
+    /// Reads the files of every version that is served again, and answers those that are not what was loaded any more,
+    /// each once. What was loaded goes on. Blocks for as long as that takes.
+    pub fn verify(&self) -> Vec<Violation> {
+        let entries: Vec<Arc<Entry>> = self.read().values().cloned().collect();
+        let mut news = Vec::new();
+        for entry in &entries {
+            for version in entry.versions.iter().filter(|version| version.model.is_ok()) {
+                let folder = self.shared.loader.settings.model_dir.join(&entry.name).join(&version.name);
+                let found = integrity::violation(&entry.name, &version.name, &folder, &version.files);
+                if entry.life.found(&version.name, found.as_ref()) {
+                    news.extend(found);
+                }
+            }
+        }
+        news
+    }
+
     /// Answers what is queued, for at most ten seconds, interrupts what then still runs, and gives the memory
     /// back. Afterwards every call is refused.
     pub fn shutdown(&self) {
@@ -239,7 +295,7 @@ impl Registry {
         if self.shared.closed.load(Ordering::SeqCst) {
             return;
         }
-        let Candidate { entry, failure } = self.candidate(name, wanted, &life);
+        let Candidate { entry, failure } = self.candidate(name, wanted, &life, false);
         let old = self.read().get(name).cloned();
         match (failure, old.filter(|old| old.ready().next().is_some())) {
             (Some(failure), Some(old)) => {
@@ -258,10 +314,10 @@ impl Registry {
         }
     }
 
-    fn candidate(&self, name: &str, wanted: Wanted, life: &Arc<Life>) -> Candidate {
+    fn candidate(&self, name: &str, wanted: Wanted, life: &Arc<Life>, accept: bool) -> Candidate {
         let old = self.read().get(name).cloned();
         let afresh = old.as_ref().is_none_or(|old| old.wanted.loads != wanted.loads);
-        self.shared.loader.candidate(name, wanted, life, old.as_deref(), afresh)
+        self.shared.loader.candidate(name, wanted, life, old.as_deref(), How { afresh, accept })
     }
 
     /// What a model hands on from one entry to the next.

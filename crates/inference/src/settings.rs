@@ -2,7 +2,7 @@
 
 use std::{num::NonZero, path::PathBuf, thread, time::Duration};
 
-use crate::provider::Provider;
+use crate::{provider::Provider, trial::TrialSettings};
 
 /// Where models come from and how much they may take.
 #[derive(Debug, Clone)]
@@ -25,6 +25,8 @@ pub struct Settings {
     pub queue_capacity: usize,
     /// How long the first run of a session, on zeros, may take before it is ended. Default 10 s.
     pub warm_up_time: Duration,
+    /// How unknown models are tried before they are loaded; none: they are not. Default none.
+    pub trial: Option<TrialSettings>,
     /// Threads that decode pictures. Default: one per core, at most 4.
     pub decode_threads: usize,
     /// Size of a `model.onnx` in bytes. Default 2 GiB, which is also the limit of its format.
@@ -53,6 +55,7 @@ impl Default for Settings {
             cache_bytes: 64 << 20,
             queue_capacity: 128,
             warm_up_time: Duration::from_secs(10),
+            trial: None,
             decode_threads: cores.min(4),
             max_model_bytes: 2 << 30,
             max_image_bytes: 10 << 20,

@@ -10,12 +10,13 @@ use super::services::{client, psql};
 use super::world::World;
 
 /// Tables that grow or change without anybody's credential, account or right being touched.
-const RESTLESS: [&str; 9] = [
+const RESTLESS: [&str; 10] = [
     "_sqlx_migrations",
     "audit_events",
     "audit_links",
     "audit_seals",
     "audit_subjects",
+    "model_files",
     "outbox",
     "replicas",
     "usage_batches",

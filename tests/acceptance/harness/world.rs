@@ -41,6 +41,11 @@ const SETTINGS: [(&str, &str); 15] = [
     ("RATE_LIMIT_MAIL_PER_HOUR", "0"),
 ];
 
+/// Where the tests remember which models passed their trial.
+fn trials() -> PathBuf {
+    workspace().join("target/trials-of-tests")
+}
+
 /// Stores of a test's own, on which any number of servers can start.
 #[derive(Debug)]
 pub struct World {
@@ -60,6 +65,8 @@ impl World {
         let mut set = |name: &str, value: &Path| settings.insert(name.into(), value.display().to_string());
         set("MODEL_DIR", &workspace().join("models"));
         set("DATA_DIR", &folder.path().join("data"));
+        // Tried once by all tests together: what a model is worth does not change between them.
+        set("MODEL_TRIAL_DIR", &trials());
         set("TEST_CLOCK", &folder.path().join("clock"));
         let database = (pair == Pair::Shared).then(OwnDatabase::create);
         if let Some(database) = &database {

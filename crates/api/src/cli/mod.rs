@@ -8,6 +8,8 @@ mod import;
 mod keys;
 mod migrate;
 mod model;
+mod model_inspect;
+mod model_trial;
 mod openapi;
 mod serve;
 
@@ -81,7 +83,7 @@ impl Cli {
             Command::Check(check) => block_on(check.run(settings)),
             Command::Config(config) => config.run(self.config.as_deref()),
             Command::Openapi => openapi::run(),
-            Command::Model(model) => model.run(&settings()?),
+            Command::Model(model) => model.run(settings),
             Command::Keys(keys) => block_on(keys.run(settings)),
         }
     }

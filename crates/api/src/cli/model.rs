@@ -5,8 +5,10 @@ use clap::{Args, Subcommand};
 use inference::{Registry, State};
 use storage::DesiredModel;
 
-use super::{CommandResult, block_on, print};
-use crate::lifecycle::wanted;
+use super::model_inspect::Inspect;
+use super::model_trial::Trial;
+use super::{CommandResult, SettingsSource, block_on, print};
+use crate::lifecycle::{known_files, rows, wanted};
 use crate::settings::Settings;
 use crate::start;
 
@@ -18,7 +20,13 @@ pub enum Model {
     /// The same, and fail unless every one would be.
     Verify,
     /// Serve a model, read from disk afresh; servers on the same database follow within a second.
-    Load(Named),
+    Load {
+        #[command(flatten)]
+        model: Named,
+        /// Also where files are not those that were first served under their versions.
+        #[arg(long)]
+        accept_changes: bool,
+    },
     /// Serve nothing of a model any more.
     Unload(Named),
     /// Let a version of a model answer calls that name none.
@@ -30,6 +38,11 @@ pub enum Model {
     },
     /// Activate the version that was active before.
     Rollback(Named),
+    /// Say what an ONNX file is: inputs, outputs, operators, files, and whether it would load.
+    Inspect(Inspect),
+    /// Load one file, within bounds, and end: how servers try unknown models.
+    #[command(hide = true)]
+    Try(Trial),
 }
 
 /// One model.
@@ -41,19 +54,28 @@ pub struct Named {
 
 impl Model {
     /// Runs the command.
-    pub fn run(self, settings: &Settings) -> CommandResult {
+    pub fn run(self, settings: impl SettingsSource) -> CommandResult {
+        // It knows nothing and reads nothing but the model.
+        if let Self::Try(trial) = self {
+            return trial.run();
+        }
+        let settings = &settings()?;
         match self {
+            Self::Try(trial) => trial.run(),
+            Self::Inspect(inspect) => inspect.run(settings),
             Self::List => list(settings).map(drop),
             Self::Verify => match list(settings)? {
                 (0, _) => Ok(()),
                 (broken, all) => Err(format!("{broken} of {all} would not be served")),
             },
-            Self::Load(model) => block_on(change(settings, &model.name, ModelChange::Load)),
-            Self::Unload(model) => block_on(change(settings, &model.name, ModelChange::Unload)),
-            Self::Activate { model, version } => {
-                block_on(change(settings, &model.name, ModelChange::Activate(version)))
+            Self::Load { model, accept_changes } => {
+                block_on(change(settings, &model.name, ModelChange::Load, accept_changes))
             }
-            Self::Rollback(model) => block_on(change(settings, &model.name, ModelChange::RollBack)),
+            Self::Unload(model) => block_on(change(settings, &model.name, ModelChange::Unload, false)),
+            Self::Activate { model, version } => {
+                block_on(change(settings, &model.name, ModelChange::Activate(version), false))
+            }
+            Self::Rollback(model) => block_on(change(settings, &model.name, ModelChange::RollBack, false)),
         }
     }
 }
@@ -73,10 +95,11 @@ fn list(settings: &Settings) -> Result<(usize, usize), String> {
 }
 
 /// Changes what is wanted, once it was seen to load here.
-async fn change(settings: &Settings, name: &str, change: ModelChange) -> CommandResult {
+async fn change(settings: &Settings, name: &str, change: ModelChange, accept: bool) -> CommandResult {
     let told = |error: auth::Error| super::admin::explained(error);
     let auth = start::command(settings).await?;
     let registry = Registry::start(start::inference(settings));
+    registry.expect(known_files(&auth).await.map_err(told)?);
     if !registry.has(name) {
         return Err(format!("MODEL_DIR has no model {name:?}"));
     }
@@ -86,11 +109,15 @@ async fn change(settings: &Settings, name: &str, change: ModelChange) -> Command
     let serving = registry.prepare(name, wanted(&before)).ok();
     let serving = serving.as_ref().and_then(|prepared| prepared.version());
     let planned = auth.plan_model_change(name, &change, serving).await.map_err(told)?;
-    let prepared = registry.prepare(name, wanted(&planned));
+    let wanted = wanted(&planned);
+    let prepared =
+        if accept { registry.prepare_changed(name, wanted) } else { registry.prepare(name, wanted) };
     let prepared =
         prepared.map_err(|reason| format!("{name} cannot be loaded, nothing was changed: {reason}"))?;
     let origin = Origin::default();
-    auth.commit_model_change(None, &change, serving, &planned, &origin).await.map_err(told)?;
+    let accepted = if accept { rows(prepared.files()) } else { Vec::new() };
+    let committed = auth.commit_model_change(None, &change, serving, &planned, &accepted, &origin).await;
+    committed.map_err(told)?;
     match prepared.version() {
         Some(version) => print(&format!("{name}: version {version} answers from now on.")),
         None => print(&format!("{name}: nothing of it is served from now on.")),

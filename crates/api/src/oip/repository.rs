@@ -99,7 +99,7 @@ pub async fn load(
     body: InferBody,
 ) -> Result<web::Json<Loaded>> {
     check(&body)?;
-    lifecycle::change(&app, &caller, &name.0, ModelChange::Load).await?;
+    lifecycle::change(&app, &caller, &name.0, ModelChange::Load, false).await?;
     Ok(web::Json(Loaded { name: name.0, load: true }))
 }
 
@@ -115,7 +115,7 @@ pub async fn unload(
     body: InferBody,
 ) -> Result<web::Json<Unloaded>> {
     check(&body)?;
-    lifecycle::change(&app, &caller, &name.0, ModelChange::Unload).await?;
+    lifecycle::change(&app, &caller, &name.0, ModelChange::Unload, false).await?;
     Ok(web::Json(Unloaded { name: name.0, unload: true }))
 }
 

@@ -20,6 +20,19 @@ pub struct ModelSettings {
     /// Largest model file in MiB.
     #[arg(long = "MAX_MODEL_SIZE_MB", default_value_t = 2048)]
     pub max_model_size_mb: u64,
+    /// Where it is remembered which models passed their trial, each by its digest; unset: trials/ in DATA_DIR. Replicas may
+    /// share it.
+    #[arg(long = "MODEL_TRIAL_DIR")]
+    pub model_trial_dir: Option<PathBuf>,
+    /// Seconds that an unknown model may take to load and run once, in a process of its own.
+    #[arg(long = "MODEL_TRIAL_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub model_trial_seconds: u64,
+    /// MiB of address space that this process may have, beside three times the size of the model's files.
+    #[arg(long = "MODEL_TRIAL_MEMORY_MB", default_value_t = 4096, value_parser = clap::value_parser!(u64).range(256..=1_048_576))]
+    pub model_trial_memory_mb: u64,
+    /// How often the files of models that are served are read again and compared with what was loaded; 0 = never.
+    #[arg(long = "MODEL_VERIFY_INTERVAL_SECONDS", default_value_t = 3600, value_parser = clap::value_parser!(u32).range(..=31_536_000))]
+    pub model_verify_interval_seconds: u32,
     /// Requests that may wait for one model; one more is answered with 503.
     #[arg(long = "MODEL_QUEUE_CAPACITY", default_value_t = 256)]
     pub model_queue_capacity: usize,

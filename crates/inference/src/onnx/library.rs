@@ -22,6 +22,7 @@ static LOADED: Mutex<Option<Library>> = Mutex::new(None);
 pub(crate) struct Library {
     pub(super) environment: Environment,
     version: Option<String>,
+    place: PathBuf,
 }
 
 impl Library {
@@ -47,6 +48,11 @@ impl Library {
         Ok(loaded.insert(library).clone())
     }
 
+    /// Its file, unless the system's loader found it.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        self.place.is_file().then_some(&self.place)
+    }
+
     /// Its version, such as `1.31.1`, where it can be told.
     pub(crate) fn version(&self) -> Option<&str> {
         self.version.as_deref()
@@ -59,7 +65,7 @@ fn open(place: &Path) -> Result<Library, String> {
     let environment = builder.with_name("modelgate").with_telemetry(false).build();
     let environment = environment.map_err(|error| error.to_string())?;
     environment.set_log_level(ort::logging::LogLevel::Warning);
-    Ok(Library { environment, version: version(place) })
+    Ok(Library { environment, version: version(place), place: place.to_owned() })
 }
 
 /// The version that the library's symbols carry, since the binding does not tell it; on other systems than Linux

@@ -6,11 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use inference::{Error, Model, ModelStatus, Registry, State, Wanted};
+use inference::{DataType, Error, KnownFiles, Model, ModelStatus, Registry, State, Wanted};
 
 use crate::{
     fixture::{Repository, floats, request, ticket_for},
-    onnx_file::{FLOAT, endless, identity},
+    onnx_file::{FLOAT, INT64, endless, identity},
 };
 
 /// Makes a model what is wanted of it, as an operator's wish does.
@@ -105,7 +105,7 @@ fn what_is_wanted_holds_from_the_start() {
     let repository = two_versions().with("gone/1/model.onnx", identity(FLOAT));
     let unloaded = Wanted { unloaded: true, ..Wanted::default() };
     let wanted = [("m".to_owned(), active("1")), ("gone".to_owned(), unloaded)].into();
-    let registry = Registry::open_as(repository.settings.clone(), &wanted);
+    let registry = Registry::open_as(repository.settings.clone(), &wanted, KnownFiles::new());
     assert_eq!(registry.find("m", None).unwrap().version(), "1");
     assert!(matches!(registry.find("m", Some("2")), Err(Error::NotFound(_))));
     assert!(
@@ -157,6 +157,34 @@ fn a_call_that_runs_when_its_model_goes_is_finished() {
 }
 
 #[test]
+fn files_that_are_not_those_served_first_are_not_loaded() {
+    let repository = two_versions().with("m/model.toml", "[versions]\nserve = \"all\"");
+    let registry = repository.open();
+    assert_eq!(registry.verify(), []);
+    let known = registry.unknown_files();
+    assert_eq!(known.len(), 2);
+    registry.expect(known.clone());
+    assert!(registry.unknown_files().is_empty());
+
+    let repository = repository.with("m/2/model.onnx", identity(INT64));
+    let told = registry.verify();
+    assert_eq!((told.len(), told[0].version.as_str(), told[0].file.as_str()), (1, "2", "model.onnx"));
+    assert_eq!(registry.verify(), [], "each is told once");
+    let seen = status(&registry, "2").unwrap();
+    assert!(seen.state == State::Ready && seen.setback.unwrap().contains("changed on disk"));
+    ask(&registry.find("m", Some("2")).unwrap()).unwrap();
+
+    assert!(registry.prepare("m", again(1)).err().unwrap().contains("served first"));
+    let other = Registry::open_as(repository.settings.clone(), &[].into(), known);
+    assert!(status(&other, "2").unwrap().reason.unwrap().contains("served first"));
+    assert_eq!(other.find("m", None).unwrap().version(), "1");
+
+    registry.publish(registry.prepare_changed("m", again(1)).unwrap());
+    assert_eq!(registry.find("m", None).unwrap().inputs()[0].datatype, DataType::Int64);
+    assert_eq!(status(&registry, "2").unwrap().setback, None);
+}
+
+#[test]
 fn a_first_run_without_end_is_ended() {
     let mut repository = Repository::new().with("m/1/model.onnx", endless());
     repository.settings.warm_up_time = Duration::from_millis(200);
@@ -169,8 +197,19 @@ fn a_first_run_without_end_is_ended() {
     assert!(matches!(answer, Err(Error::Deadline)));
 }
 
+/// In a process of its own, where nothing else takes memory.
 #[test]
 fn threads_and_memory_come_back() {
+    let test = "lifecycle::load_and_unload_again_and_again";
+    let mut alone = std::process::Command::new(std::env::current_exe().unwrap());
+    let output = alone.args(["--exact", test, "--ignored"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"));
+}
+
+#[test]
+#[ignore = "the test before runs it"]
+fn load_and_unload_again_and_again() {
     const CYCLES: i64 = 100;
     let repository = Repository::new().with("m/1/model.onnx", identity(FLOAT));
     let registry = repository.open();

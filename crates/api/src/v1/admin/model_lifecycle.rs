@@ -5,13 +5,13 @@ use auth::ModelChange;
 use inference::ModelStatus;
 use serde::{Deserialize, Serialize};
 use storage::DesiredModel;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use validator::Validate;
 
 use super::models::Access;
 use crate::app::App;
 use crate::error::Result;
-use crate::extract::{Json, Name};
+use crate::extract::{Json, Name, Parameters};
 use crate::guard::Caller;
 use crate::guard::permission::ModelsManage;
 use crate::lifecycle;
@@ -62,6 +62,16 @@ pub struct Activation {
     version: Option<String>,
 }
 
+/// How to load.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct LoadParameters {
+    /// Whether files may be others than those that were first served under their versions; from then on they count as
+    /// those.
+    accept_changes: Option<bool>,
+}
+
 impl From<ModelStatus> for ManagedVersion {
     fn from(status: ModelStatus) -> Self {
         Self {
@@ -110,11 +120,19 @@ pub async fn list(_: Caller<ModelsManage>, app: web::Data<App>) -> Result<web::J
 }
 
 /// Load a model, or load it afresh, on every replica; what answers goes on until the new one can.
-#[utoipa::path(post, path = "/api/v1/admin/models/{name}/load", tag = "admin", params(("name" = String, Path)),
+#[utoipa::path(post, path = "/api/v1/admin/models/{name}/load", tag = "admin",
+    params(("name" = String, Path), LoadParameters),
     responses((status = 204, description = "Loaded"), (status = 404, description = "No such model"),
               (status = 409, description = "It cannot be loaded; what was served is served")))]
-pub async fn load(caller: Caller<ModelsManage>, app: web::Data<App>, name: Name) -> Result<HttpResponse> {
-    changed(&app, &caller, &name.0, ModelChange::Load).await
+pub async fn load(
+    caller: Caller<ModelsManage>,
+    app: web::Data<App>,
+    name: Name,
+    parameters: Parameters<LoadParameters>,
+) -> Result<HttpResponse> {
+    let accept = parameters.0.accept_changes.unwrap_or(false);
+    lifecycle::change(&app, &caller, &name.0, ModelChange::Load, accept).await?;
+    Ok(HttpResponse::NoContent().finish())
 }
 
 /// Unload a model on every replica; calls that it has are answered.
@@ -157,6 +175,6 @@ async fn changed(
     name: &str,
     change: ModelChange,
 ) -> Result<HttpResponse> {
-    lifecycle::change(app, caller, name, change).await?;
+    lifecycle::change(app, caller, name, change, false).await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -1,0 +1,63 @@
+//! `modelgate model inspect`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use inference::{Examination, Registry, TensorSpec};
+
+use super::{CommandResult, print};
+use crate::settings::Settings;
+use crate::start;
+
+/// What to look at.
+#[derive(Args, Debug)]
+pub struct Inspect {
+    /// An ONNX file, in the repository or not.
+    file: PathBuf,
+}
+
+impl Inspect {
+    /// Runs the command: fails where the model would not load.
+    pub fn run(self, settings: &Settings) -> CommandResult {
+        let registry = Registry::start(start::inference(settings));
+        let Examination { said, files, size, outcome } = registry.examine(&self.file)?;
+        print(&format!("format      ONNX, version {}", said.ir_version));
+        if !said.producer.is_empty() {
+            print(&format!("written by  {}", printable(&said.producer)));
+        }
+        for (domain, version) in &said.operator_sets {
+            let domain = if domain.is_empty() { "ai.onnx" } else { domain };
+            print(&format!("operators   {} version {version}", printable(domain)));
+        }
+        print(&format!("size        {size} bytes in {} files, {} constants", files.len(), said.initializers));
+        for (file, sha256) in &files {
+            print(&format!("file        {sha256}  {}", printable(file)));
+        }
+        for ((domain, operator), count) in &said.operators {
+            let dot = if domain.is_empty() { "" } else { "." };
+            print(&format!("  {count:>6} × {}{dot}{}", printable(domain), printable(operator)));
+        }
+        match outcome {
+            Ok((inputs, outputs)) => {
+                inputs.iter().for_each(|spec| tell("input ", spec));
+                outputs.iter().for_each(|spec| tell("output", spec));
+                print("loads       yes");
+                Ok(())
+            }
+            Err(reason) => {
+                print(&format!("loads       no: {}", printable(&reason)));
+                Err("the model would not be served".into())
+            }
+        }
+    }
+}
+
+fn tell(kind: &str, spec: &TensorSpec) {
+    let shape: Vec<String> = spec.shape.iter().map(i64::to_string).collect();
+    print(&format!("{kind}      {} {} [{}]", printable(&spec.name), spec.datatype, shape.join(", ")));
+}
+
+/// The names in a file are a stranger's: none of them moves the cursor.
+fn printable(text: &str) -> String {
+    text.chars().map(|character| if character.is_control() { '?' } else { character }).collect()
+}

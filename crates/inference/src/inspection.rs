@@ -1,0 +1,403 @@
+//! What an ONNX file says of itself, read without the runtime: which files it refers to, which operators it needs. The
+//! file is an unknown's: every count, depth and length is bounded, and tensors are skipped over, not read.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, File},
+    io::{self, BufRead, BufReader, Seek, SeekFrom},
+    path::{Component, Path},
+};
+
+/// Messages inside of messages; a graph inside of a graph is three.
+const MAX_DEPTH: usize = 100;
+/// Fields of the whole file: about what ten million operators have.
+const MAX_FIELDS: u64 = 100_000_000;
+/// Length of a name, in bytes; longer ones are in no model that anybody wrote.
+const MAX_TEXT: u64 = 4096;
+/// Different operators, domains or files that a model may name.
+const MAX_NAMES: usize = 10_000;
+
+/// The operators of these domains are part of the runtime.
+const DOMAINS: [&str; 10] = [
+    "",
+    "ai.onnx",
+    "ai.onnx.ml",
+    "ai.onnx.training",
+    "ai.onnx.preview",
+    "ai.onnx.preview.training",
+    "com.microsoft",
+    "com.microsoft.nchwc",
+    "com.microsoft.experimental",
+    "com.ms.internal.nhwc",
+];
+
+/// What an ONNX file says of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Inspection {
+    /// Version of the file format.
+    pub ir_version: u64,
+    /// What wrote the file; empty where it does not say.
+    pub producer: String,
+    /// The version of each set of operators, by its domain; the empty one is ONNX itself.
+    pub operator_sets: BTreeMap<String, u64>,
+    /// How often each operator stands in the graphs, by domain and name.
+    pub operators: BTreeMap<(String, String), u64>,
+    /// The domains of the functions that the file brings.
+    pub functions: BTreeSet<String>,
+    /// The files, relative to the model's, that its tensors lie in.
+    pub external: BTreeSet<String>,
+    /// Constant tensors.
+    pub initializers: u64,
+}
+
+impl Inspection {
+    /// Reads a file. The error says what is wrong with it and names no path.
+    pub fn read(file: &Path) -> Result<Self, String> {
+        let opened = File::open(file).and_then(|file| Ok((file.metadata()?.len(), file)));
+        let (length, file) = opened.map_err(|_| "model.onnx cannot be read".to_owned())?;
+        Self::of(BufReader::new(file), length)
+    }
+
+    fn of(reader: impl BufRead + Seek, length: u64) -> Result<Self, String> {
+        let mut walk = Walk { reader, position: 0, fields: 0, found: Self::default() };
+        match walk.message(Kind::Model, length, 0) {
+            Ok(()) => Ok(walk.found),
+            Err(Problem::Unreadable) => Err("model.onnx is not a valid ONNX file".to_owned()),
+            Err(Problem::Excessive(what)) => Err(format!("model.onnx has too many or too long {what}")),
+        }
+    }
+
+    /// Refuses a model that wants files from outside of its version's folder, or operators that the runtime does not
+    /// have by itself: those come in libraries, and a library is a program.
+    pub fn check(&self, folder: &Path) -> Result<(), String> {
+        let foreign = |(domain, _): &&(String, String)| {
+            !DOMAINS.contains(&domain.as_str()) && !self.functions.contains(domain)
+        };
+        if let Some((domain, operator)) = self.operators.keys().find(foreign) {
+            return Err(format!(
+                "it needs the operator {operator:?} of {domain:?}, and no library of operators is loaded here"
+            ));
+        }
+        self.external.iter().try_for_each(|location| check_location(folder, location))
+    }
+}
+
+/// External data is a plain file below the version's folder, on a way without links.
+fn check_location(folder: &Path, location: &str) -> Result<(), String> {
+    // The text is the model's own, and may well be a path of this machine.
+    let outside = || "it refers to data that is not a file in the version's folder".to_owned();
+    let path = Path::new(location);
+    if location.is_empty() || location.contains(['\\', '\0']) || location.len() as u64 > MAX_TEXT {
+        return Err(outside());
+    }
+    let mut way = folder.to_owned();
+    for component in path.components() {
+        let part = match component {
+            Component::Normal(part) => part,
+            Component::CurDir => continue,
+            _ => return Err(outside()),
+        };
+        way.push(part);
+        match fs::symlink_metadata(&way) {
+            Ok(metadata) if metadata.is_symlink() => return Err(outside()),
+            Ok(_) => {}
+            Err(_) => return Err("a data file that it refers to is missing".to_owned()),
+        }
+    }
+    if way.is_file() { Ok(()) } else { Err(outside()) }
+}
+
+enum Problem {
+    Unreadable,
+    Excessive(&'static str),
+}
+
+impl From<io::Error> for Problem {
+    fn from(_: io::Error) -> Self {
+        Self::Unreadable
+    }
+}
+
+/// The messages of the format that lead to what is looked for.
+#[derive(Clone, Copy)]
+enum Kind {
+    Model,
+    OperatorSet,
+    Graph,
+    Node,
+    Attribute,
+    Tensor,
+    SparseTensor,
+    Training,
+    Function,
+    Entry,
+}
+
+/// What a field holds, by the message that it stands in and its number in `onnx.proto`.
+fn content(kind: Kind, field: u64) -> Option<Kind> {
+    Some(match (kind, field) {
+        (Kind::Model, 7) | (Kind::Attribute, 6 | 11) | (Kind::Training, 1 | 2) => Kind::Graph,
+        (Kind::Model, 8) => Kind::OperatorSet,
+        (Kind::Model, 20) => Kind::Training,
+        (Kind::Model, 25) => Kind::Function,
+        (Kind::Graph, 1) | (Kind::Function, 7) => Kind::Node,
+        (Kind::Graph, 5) | (Kind::Attribute, 5 | 10) | (Kind::SparseTensor, 1 | 2) => Kind::Tensor,
+        (Kind::Graph, 15) | (Kind::Attribute, 22 | 23) => Kind::SparseTensor,
+        (Kind::Node, 5) | (Kind::Function, 11) => Kind::Attribute,
+        (Kind::Tensor, 13) => Kind::Entry,
+        _ => return None,
+    })
+}
+
+/// The texts and numbers of one message that are kept until its end.
+#[derive(Default)]
+struct Said {
+    /// `producer_name`, `domain`, `key`.
+    first: String,
+    /// `op_type`, `value`.
+    second: String,
+    number: u64,
+}
+
+struct Walk<Reader> {
+    reader: Reader,
+    position: u64,
+    fields: u64,
+    found: Inspection,
+}
+
+impl<Reader: BufRead + Seek> Walk<Reader> {
+    /// Reads one message that ends at `end`.
+    fn message(&mut self, kind: Kind, end: u64, depth: usize) -> Result<(), Problem> {
+        if depth > MAX_DEPTH {
+            return Err(Problem::Excessive("graphs inside of graphs"));
+        }
+        let mut said = Said::default();
+        while self.position < end {
+            self.fields += 1;
+            if self.fields > MAX_FIELDS {
+                return Err(Problem::Excessive("fields"));
+            }
+            let tag = self.varint()?;
+            let (field, wire) = (tag >> 3, tag & 7);
+            match wire {
+                0 => {
+                    let number = self.varint()?;
+                    match (kind, field) {
+                        (Kind::Model, 1) => self.found.ir_version = number,
+                        (Kind::OperatorSet, 2) => said.number = number,
+                        _ => {}
+                    }
+                }
+                1 => self.skip(8, end)?,
+                5 => self.skip(4, end)?,
+                2 => {
+                    let length = self.varint()?;
+                    let inner = self.position.checked_add(length).filter(|inner| *inner <= end);
+                    let inner = inner.ok_or(Problem::Unreadable)?;
+                    match content(kind, field) {
+                        Some(kind) => self.message(kind, inner, depth + 1)?,
+                        None => self.text(kind, field, length, end, &mut said)?,
+                    }
+                }
+                _ => return Err(Problem::Unreadable),
+            }
+        }
+        if self.position != end {
+            return Err(Problem::Unreadable);
+        }
+        self.keep(kind, said)
+    }
+
+    /// A field that is a text worth keeping, or is skipped.
+    fn text(
+        &mut self,
+        kind: Kind,
+        field: u64,
+        length: u64,
+        end: u64,
+        said: &mut Said,
+    ) -> Result<(), Problem> {
+        let place = match (kind, field) {
+            (Kind::Model, 2)
+            | (Kind::OperatorSet, 1)
+            | (Kind::Node, 7)
+            | (Kind::Function, 10)
+            | (Kind::Entry, 1) => &mut said.first,
+            (Kind::Node, 4) | (Kind::Entry, 2) => &mut said.second,
+            _ => return self.skip(length, end),
+        };
+        if length > MAX_TEXT {
+            return Err(Problem::Excessive("names"));
+        }
+        let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
+        self.reader.read_exact(&mut bytes)?;
+        self.position += length;
+        *place = String::from_utf8(bytes).map_err(|_| Problem::Unreadable)?;
+        Ok(())
+    }
+
+    fn keep(&mut self, kind: Kind, said: Said) -> Result<(), Problem> {
+        let found = &mut self.found;
+        match kind {
+            Kind::Model => found.producer = said.first,
+            Kind::OperatorSet => drop(found.operator_sets.insert(said.first, said.number)),
+            Kind::Node => *found.operators.entry((said.first, said.second)).or_default() += 1,
+            Kind::Function => drop(found.functions.insert(said.first)),
+            Kind::Tensor => found.initializers += 1,
+            Kind::Entry if said.first == "location" => drop(found.external.insert(said.second)),
+            _ => {}
+        }
+        let most =
+            [found.operator_sets.len(), found.operators.len(), found.functions.len(), found.external.len()];
+        if most.into_iter().any(|count| count > MAX_NAMES) {
+            return Err(Problem::Excessive("names"));
+        }
+        Ok(())
+    }
+
+    fn varint(&mut self) -> Result<u64, Problem> {
+        let mut value = 0u64;
+        for shift in (0..64).step_by(7) {
+            let mut byte = [0];
+            self.reader.read_exact(&mut byte)?;
+            self.position += 1;
+            value |= u64::from(byte[0] & 0x7f) << shift;
+            if byte[0] & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        Err(Problem::Unreadable)
+    }
+
+    fn skip(&mut self, length: u64, end: u64) -> Result<(), Problem> {
+        let target = self.position.checked_add(length).filter(|target| *target <= end);
+        let target = target.ok_or(Problem::Unreadable)?;
+        match i64::try_from(length) {
+            // Small ones lie in the buffer already; a seek would throw it away.
+            Ok(length) => self.reader.seek_relative(length)?,
+            Err(_) => drop(self.reader.seek(SeekFrom::Start(target))?),
+        }
+        self.position = target;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed test may panic")]
+    use std::io::Cursor;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn inspect(bytes: &[u8]) -> Result<Inspection, String> {
+        Inspection::of(Cursor::new(bytes), bytes.len() as u64)
+    }
+
+    fn field(number: u64, content: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![(number << 3 | 2) as u8 & 0x7f];
+        if number > 15 {
+            bytes = vec![(number << 3 | 2) as u8 | 0x80, (number >> 4) as u8];
+        }
+        let mut length = content.len();
+        loop {
+            let more = if length >= 0x80 { 0x80 } else { 0 };
+            bytes.push((length & 0x7f) as u8 | more);
+            length >>= 7;
+            if length == 0 {
+                break;
+            }
+        }
+        bytes.extend_from_slice(content);
+        bytes
+    }
+
+    /// A model whose one node has a domain, an operator and, in a constant, a reference to a file.
+    fn model(domain: &str, location: &str) -> Vec<u8> {
+        let entry = [field(1, b"location"), field(2, location.as_bytes())].concat();
+        let constant = field(5, &field(5, &field(13, &entry)));
+        let node = [field(4, b"Add"), field(7, domain.as_bytes()), constant].concat();
+        field(7, &field(1, &node))
+    }
+
+    #[test]
+    fn a_reference_is_found_wherever_a_tensor_may_stand() {
+        let entry = [field(1, b"location"), field(2, b"w.bin")].concat();
+        let tensor = field(13, &entry);
+        let attribute = |inner: Vec<u8>| field(7, &field(1, &field(5, &inner)));
+        let graph = |graph: Vec<u8>| field(7, &graph);
+        for bytes in [
+            graph(field(5, &tensor)),
+            graph(field(15, &field(1, &tensor))),
+            attribute(field(5, &tensor)),
+            attribute(field(10, &tensor)),
+            attribute(field(6, &field(5, &tensor))),
+            attribute(field(11, &field(5, &tensor))),
+            attribute(field(22, &field(2, &tensor))),
+            field(20, &field(1, &field(5, &tensor))),
+            field(25, &field(7, &field(5, &field(5, &tensor)))),
+        ] {
+            assert_eq!(inspect(&bytes).unwrap().external, ["w.bin".to_owned()].into());
+        }
+    }
+
+    #[test]
+    fn files_outside_of_the_folder_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("1")).unwrap();
+        for name in ["secret", "1/weights.bin"] {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        std::os::unix::fs::symlink("../secret", folder.path().join("1/link")).unwrap();
+        std::os::unix::fs::symlink("..", folder.path().join("1/up")).unwrap();
+        let version = folder.path().join("1");
+        let check = |location: &str| inspect(&model("", location)).unwrap().check(&version);
+        assert_eq!(check("weights.bin"), Ok(()));
+        for location in
+            ["../secret", "/etc/passwd", "link", "up/secret", "./../secret", "..\\secret", "", "."]
+        {
+            assert!(check(location).unwrap_err().contains("not a file in"), "{location}");
+        }
+        assert!(check("none.bin").unwrap_err().contains("missing"));
+    }
+
+    #[test]
+    fn operators_of_libraries_are_refused_and_functions_of_the_file_are_not() {
+        let check = |bytes: &[u8]| inspect(bytes).unwrap().check(Path::new("."));
+        let own = |domain| field(7, &field(1, &[field(4, b"Add"), field(7, domain)].concat()));
+        assert_eq!(check(&own(b"com.microsoft")), Ok(()));
+        assert!(check(&own(b"com.example")).unwrap_err().contains("com.example"));
+        let brought = [own(b"com.example"), field(25, &field(10, b"com.example"))].concat();
+        assert_eq!(check(&brought), Ok(()));
+    }
+
+    #[test]
+    fn depth_and_lengths_are_bounded() {
+        let mut deep = Vec::new();
+        for _ in 0..200 {
+            deep = field(1, &field(5, &field(6, &deep)));
+        }
+        assert!(inspect(&field(7, &deep)).unwrap_err().contains("too many"));
+        assert!(inspect(&model(&"x".repeat(5000), "w")).unwrap_err().contains("too long"));
+        assert!(inspect(&[0x3a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01]).is_err());
+        assert!(inspect(b"this is no model").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic_or_wait(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
+            let _ = inspect(&bytes);
+        }
+
+        #[test]
+        fn a_damaged_model_is_read_or_refused(at in 0usize..60, byte in any::<u8>(), cut in 0usize..60) {
+            let mut bytes = model("com.example", "weights.bin");
+            let at = at % bytes.len();
+            bytes[at] = byte;
+            bytes.truncate(bytes.len().saturating_sub(cut));
+            let _ = inspect(&bytes);
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Models that nobody vouches for, and files that change: neither reaches the server's process, and both are told.
+
+#[expect(dead_code, reason = "the writer of these files knows more kinds than are needed here")]
+#[path = "../../crates/inference/tests/inference/onnx_file.rs"]
+mod onnx_file;
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use onnx_file::{Dimension, FLOAT, external, graph, identity, model, node, value};
+use serde_json::{Value, json};
+
+use crate::harness::{Client, Repository, Server, eventually, promise, sample};
+
+const ADMIN: &str = "/api/v1/admin/models";
+
+fn varint(mut value: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while value >= 0x80 {
+        bytes.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+    bytes
+}
+
+fn bytes(field: u64, content: impl AsRef<[u8]>) -> Vec<u8> {
+    let content = content.as_ref();
+    [varint(field << 3 | 2), varint(content.len() as u64), content.to_vec()].concat()
+}
+
+fn number(field: u64, value: u64) -> Vec<u8> {
+    [varint(field << 3), varint(value)].concat()
+}
+
+/// A node with its domain.
+fn of(domain: &str, node: Vec<u8>) -> Vec<u8> {
+    [node, bytes(7, domain)].concat()
+}
+
+/// `y = operator(x)` over a vector.
+fn one_node(node: Vec<u8>, constants: &[Vec<u8>]) -> Vec<u8> {
+    let vector = |name| value(name, FLOAT, &[Dimension::Fixed(2)]);
+    model(&graph(&[node], constants, &[vector("x")], &[vector("y")]))
+}
+
+/// Functions, each of which calls the next one twice: a file of few bytes that becomes more nodes than there is time.
+fn nested_functions() -> Vec<u8> {
+    const LEVELS: usize = 40;
+    let call =
+        |level: usize, from: &str, to: &str| of("bomb", node(&format!("f{level}"), &[from], &[to], &[]));
+    let functions = (0..LEVELS).map(|level| {
+        let body = if level + 1 == LEVELS {
+            bytes(7, node("Identity", &["a"], &["b"], &[]))
+        } else {
+            [bytes(7, call(level + 1, "a", "m")), bytes(7, call(level + 1, "m", "b"))].concat()
+        };
+        let sets = [bytes(9, number(2, 17)), bytes(9, [bytes(1, "bomb"), number(2, 1)].concat())].concat();
+        let names = [bytes(1, format!("f{level}")), bytes(4, "a"), bytes(5, "b"), bytes(10, "bomb")].concat();
+        bytes(25, [names, body, sets].concat())
+    });
+    let functions: Vec<u8> = functions.flatten().collect();
+    let set = bytes(8, [bytes(1, "bomb"), number(2, 1)].concat());
+    [one_node(call(0, "x", "y"), &[]), set, functions].concat()
+}
+
+/// Puts a bare file into the repository.
+fn put(repository: &Repository, name: &str, content: &[u8]) {
+    let folder = repository.folder.join(name).join("1");
+    fs::create_dir_all(&folder).expect("a folder");
+    fs::write(folder.join("model.onnx"), content).expect("a file");
+}
+
+fn status(admin: &Client, name: &str) -> Value {
+    let models = admin.get(ADMIN).is(200).items();
+    models.into_iter().find(|model| model["name"] == name).unwrap_or_else(|| panic!("{name} is not listed"))
+}
+
+/// Bytes of the server in memory, as it tells itself.
+fn resident(server: &Server) -> f64 {
+    server.metric("process_resident_memory_bytes")
+}
+
+#[track_caller]
+fn works(client: &Client) {
+    client.predict(&sample("7-1")).is(200);
+}
+
+/// Appends to a file, which changes what it is and not what it does: an unknown field of the format.
+fn change(file: &Path) {
+    let content = fs::read(file).expect("a file");
+    fs::write(file, [content, bytes(3, "another")].concat()).expect("a file");
+}
+
+promise! {
+    fn what_is_hostile_is_refused_with_a_reason_and_harms_nobody(pair) {
+        let repository = Repository::new(pair);
+        repository.add("digits");
+        let outside = external("w", 2, "../../../../../etc/passwd");
+        let huge = [number(1, 1 << 40), number(2, FLOAT), bytes(8, "w")].concat();
+        let add = || node("Add", &["x", "w"], &["y"], &[]);
+        for (name, content) in [
+            ("functions", nested_functions()),
+            ("outside", one_node(add(), &[outside])),
+            ("absolute", one_node(add(), &[external("w", 2, "/etc/passwd")])),
+            ("huge", one_node(add(), &[huge])),
+            ("library", one_node(of("com.example.evil", add()), &[])),
+            ("garbage", vec![0xff; 4096]),
+            ("length", vec![0x3a, 0xff, 0xff, 0xff, 0xff, 0x7f]),
+            ("cut", identity(FLOAT)[..40].to_vec()),
+        ] {
+            put(&repository, name, &content);
+        }
+        let own = repository.world.folder().join("trials").display().to_string();
+        let (server, client) = repository.start(&[("MODEL_TRIAL_SECONDS", "3"), ("MODEL_TRIAL_DIR", &own)]);
+        let admin = server.admin().api;
+        for (name, told) in [
+            ("functions", "did not end"),
+            ("outside", "not a file in the version's folder"),
+            ("absolute", "not a file in the version's folder"),
+            ("huge", ""),
+            ("library", "com.example.evil"),
+            ("garbage", "not a valid ONNX file"),
+            ("length", "not a valid ONNX file"),
+            ("cut", "not a valid ONNX file"),
+        ] {
+            let seen = status(&admin, name);
+            let (state, reason) = (&seen["versions"][0]["state"], seen["versions"][0]["reason"].to_string());
+            assert!(*state == "unavailable" && reason.contains(told), "{name}: {seen}");
+            assert!(!reason.contains("/tmp"), "{name} tells a path: {reason}");
+        }
+        works(&client);
+        assert!(resident(&server) < f64::from(1 << 30), "{} bytes", resident(&server));
+        assert_eq!(admin.act(&format!("{ADMIN}/functions/load")).status, 409);
+    }
+
+    fn a_model_is_tried_once_and_again_when_it_changes(pair) {
+        let repository = Repository::new(pair);
+        repository.add("digits");
+        let own = repository.world.folder().join("trials");
+        let marks = || fs::read_dir(&own).map_or(0, Iterator::count);
+        let settings = [("MODEL_TRIAL_DIR", own.to_str().expect("a path")), ("LOG_LEVEL", "debug")];
+        let folder = repository.folder.display().to_string();
+        let start = || repository.world.start(&[&[("MODEL_DIR", folder.as_str())], &settings[..]].concat());
+        let tried = |server: &Server| server.log().matches("a model was tried").count();
+        for round in 0..2 {
+            let mut server = start();
+            assert_eq!((tried(&server), marks()), (usize::from(round == 0), 1));
+            assert_eq!(server.stop(), Some(0));
+        }
+        put(&repository, "other", &identity(FLOAT));
+        put(&repository, "same", &identity(FLOAT));
+        let server = start();
+        assert!((1..=2).contains(&tried(&server)), "{}", tried(&server));
+        assert_eq!(marks(), 2);
+    }
+
+    fn a_file_that_changes_is_told_and_not_loaded(pair) {
+        let repository = Repository::new(pair);
+        let digits = repository.add("digits");
+        fs::create_dir(digits.join("2")).expect("a folder");
+        fs::copy(digits.join("1/model.onnx"), digits.join("2/model.onnx")).expect("a copy");
+        let (mut server, client) = repository.start(&[("MODEL_VERIFY_INTERVAL_SECONDS", "600")]);
+        let admin = server.admin().api;
+        let remembered = || server.world.sql("SELECT count(*) FROM model_files").trim().to_owned();
+        eventually("remembered", || (remembered() == "1").then_some(()));
+
+        change(&digits.join("2/model.onnx"));
+        server.advance(Duration::from_secs(601));
+        let told = || {
+            let events = server.world.audit_events();
+            events.into_iter().find(|event| event["action"] == "model.file_changed")
+        };
+        let event = eventually("told", told);
+        assert_eq!((&event["detail"]["model"], &event["detail"]["version"]), (&json!("digits"), &json!("2")));
+        assert_eq!(event["outcome"], "failure");
+        eventually("counted", || (server.metric("security_events_total{event_type=\"model.file_changed\"}") >= 1.0).then_some(()));
+        assert!(status(&admin, "digits")["setback"].as_str().is_some_and(|text| text.contains("changed on disk")));
+        works(&client);
+        let refused = admin.act(&format!("{ADMIN}/digits/load")).refused(409, "model_not_loadable").text();
+        assert!(refused.contains("served first"), "{refused}");
+        works(&client);
+        server.advance(Duration::from_secs(601));
+
+        assert_eq!(server.stop(), Some(0));
+        let folder = repository.folder.display().to_string();
+        let server = repository.world.start(&[("MODEL_DIR", &folder)]);
+        let client = server.log_in("ada@example.com", "Correct-horse-battery-9").api;
+        client.predict(&sample("7-1")).refused(503, "model_unavailable");
+        let admin = server.admin_called("other").api;
+        client.act(&format!("{ADMIN}/digits/load?accept_changes=true")).is(403);
+        admin.act(&format!("{ADMIN}/digits/load?accept_changes=true")).is(204);
+        works(&client);
+        admin.act(&format!("{ADMIN}/digits/load")).is(204);
+        let told = server.world.audit_events();
+        assert_eq!(told.iter().filter(|event| event["action"] == "model.file_changed").count(), 1, "told once");
+    }
+
+    fn the_command_line_says_what_a_file_is(pair) {
+        let repository = Repository::new(pair);
+        let digits = repository.add("digits").join("1/model.onnx").display().to_string();
+        let told = repository.world.run(&["model", "inspect", &digits], &[], "");
+        assert_eq!(told.code, Some(0), "{told:?}");
+        for part in ["ai.onnx version", "[-1, 64]", "probabilities FP32 [-1, 10]", "loads       yes"] {
+            assert!(told.stdout.contains(part), "{part} is not in {told:?}");
+        }
+        put(&repository, "bad", &one_node(of("com.example\x1b[31m", node("Evil", &["x"], &["y"], &[])), &[]));
+        let bad = repository.folder.join("bad/1/model.onnx").display().to_string();
+        let told = repository.world.run(&["model", "inspect", &bad], &[], "");
+        assert!(told.code == Some(1) && told.stdout.contains("loads       no: it needs the operator"), "{told:?}");
+        assert!(!told.stdout.contains('\x1b'), "a name in a file must not steer a terminal");
+    }
+}
