@@ -126,6 +126,8 @@ const ROUTES: &str = "\
     POST /api/v1/admin/models/{name}/unload models:manage
     POST /api/v1/admin/models/{name}/activate models:manage
     POST /api/v1/admin/models/{name}/rollback models:manage
+    PUT /api/v1/admin/models/{name}/versions/{version} models:manage
+    DELETE /api/v1/admin/models/{name}/versions/{version} models:manage
     GET /api/v1/admin/models/{name}/access models:manage
     PUT /api/v1/admin/models/{name}/access models:manage
     PUT /api/v1/admin/models/{name}/grants models:manage

@@ -100,6 +100,10 @@ pub fn spawn(app: &web::Data<App>) -> Tasks {
     let models = every(FEED_INTERVAL, app.clone(), |app| async move { lifecycle::follow(&app).await });
     let verified = every(FEED_INTERVAL, app.clone(), |app| async move { lifecycle::verify(&app).await });
     let mut tasks = vec![feed, usage, heartbeat, pruning, models, verified];
+    if app.settings.models.model_poll_seconds > 0 {
+        let interval = Duration::from_secs(app.settings.models.model_poll_seconds);
+        tasks.push(every(interval, app.clone(), |app| async move { lifecycle::poll(&app).await }));
+    }
     if app.mailer.is_some() {
         tasks.push(every(MAIL_INTERVAL, app.clone(), |app| async move {
             match &app.mailer {

@@ -46,6 +46,7 @@ codes! {
     ValidationFailed = 400 "validation_failed" "The request breaks a rule";
     InvalidInput = 400 "invalid_input" "The model cannot take this input";
     InvalidImage = 400 "invalid_image" "Invalid image file";
+    InvalidModel = 400 "invalid_model" "The file is no model that can be served";
     AmbiguousCredentials = 400 "ambiguous_credentials" "Send one credential";
     UnknownHost = 400 "unknown_host" "This host name is not served";
     InvalidLink = 400 "invalid_link" "This link is not valid";
@@ -73,6 +74,9 @@ codes! {
     LastAdministrator = 409 "last_administrator" "The last administrator stays";
     ModelNotLoadable = 409 "model_not_loadable" "The model cannot be loaded";
     NoPreviousVersion = 409 "no_previous_version" "There is nothing to go back to";
+    VersionExists = 409 "version_exists" "There is such a version";
+    VersionInUse = 409 "version_in_use" "The version is served";
+    VersionNotUploaded = 409 "version_not_uploaded" "The version did not come by an upload";
     ModelChanged = 409 "model_changed" "The model was changed meanwhile";
     TooLarge = 413 "too_large" "Too large";
     UnsupportedMediaType = 415 "unsupported_media_type" "Unsupported media type";
@@ -302,7 +306,8 @@ impl From<inference::Error> for ApiError {
     }
 }
 
-fn capitalised(text: &str) -> String {
+/// As a sentence.
+pub fn capitalised(text: &str) -> String {
     let mut characters = text.chars();
     let first = characters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
     let end = if text.ends_with(['.', '!', '?']) { "" } else { "." };

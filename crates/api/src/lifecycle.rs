@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use actix_web::web;
 use auth::{Auth, ModelChange};
 use chrono::{DateTime, Utc};
-use inference::{KnownFiles, Registry, Violation, Wanted};
+use inference::{Incoming, IncomingError, KnownFiles, Registry, Violation, Wanted};
 use storage::{DesiredModel, ModelFile};
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 
 use crate::app::App;
 use crate::error::{ApiError, Code, Result};
@@ -146,8 +146,7 @@ pub async fn change(
     if !app.registry.has(name) {
         return Err(inference::Error::NotFound(format!("there is no model \"{name}\"")).into());
     }
-    let busy = |_| ApiError::new(Code::Overloaded, "Other models are being loaded; try again shortly.");
-    let _turn = app.lifecycle.changes.try_acquire().map_err(busy)?;
+    let _turn = turn(app)?;
     let serving = app.registry.find(name, None).ok().map(|model| model.version().to_owned());
     let planned = app.auth.plan_model_change(name, &change, serving.as_deref()).await?;
     let prepared = match prepare(&app.registry, &planned, accept).await? {
@@ -168,6 +167,60 @@ pub async fn change(
     }
     app.registry.publish(prepared);
     Ok(())
+}
+
+/// A turn of the changes that callers wait for; none where there are too many.
+pub fn turn(app: &App) -> Result<SemaphorePermit<'_>> {
+    let busy = |_| ApiError::new(Code::Overloaded, "Other models are being loaded; try again shortly.");
+    app.lifecycle.changes.try_acquire().map_err(busy)
+}
+
+/// Takes a version that was received: it is tried, put into the repository and remembered. Answers its size and SHA-256.
+pub async fn take(
+    app: &App,
+    caller: &Caller<ModelsManage>,
+    incoming: Incoming,
+    name: &str,
+    version: &str,
+    sha256: String,
+) -> Result<(u64, Option<String>)> {
+    let registry = app.registry.clone();
+    let admit = move || registry.admit(incoming, &sha256);
+    let admitted = web::block(admit).await.map_err(ApiError::internal)??;
+    let serving = app.registry.find(name, None).ok().map(|model| model.version().to_owned());
+    let sha256 = admitted.files.get("model.onnx").cloned();
+    let files = rows([((name.to_owned(), version.to_owned()), admitted.files)].into());
+    let (actor, serving) = (Some(caller.principal.as_ref()), serving.as_deref());
+    let committed = app.auth.commit_model_version(actor, name, &files, serving, &caller.origin).await;
+    if let Err(error) = committed {
+        // What nobody may have brought must not stay.
+        let (registry, name, version) = (app.registry.clone(), name.to_owned(), version.to_owned());
+        if let Ok(Err(left)) = web::block(move || registry.withdraw(&name, &version)).await {
+            tracing::error!(%left, "a version that was refused stays in the repository");
+        }
+        return Err(error.into());
+    }
+    Ok((admitted.size, sha256))
+}
+
+/// Removes a version that was received and is not served.
+pub async fn remove(app: &App, caller: &Caller<ModelsManage>, name: &str, version: &str) -> Result<()> {
+    let _turn = turn(app)?;
+    app.registry.may_withdraw(name, version)?;
+    let committed = app.auth.commit_model_removal(&caller.principal, name, version, &caller.origin).await;
+    committed.map_err(|error| match error {
+        auth::Error::ModelChanged => IncomingError::InUse.into(),
+        error => ApiError::from(error),
+    })?;
+    let (registry, name, version) = (app.registry.clone(), name.to_owned(), version.to_owned());
+    Ok(web::block(move || registry.withdraw(&name, &version)).await.map_err(ApiError::internal)??)
+}
+
+/// Looks for changes in the repository, every `MODEL_POLL_SECONDS`.
+pub async fn poll(app: &App) -> std::result::Result<(), String> {
+    let wanted = all_wanted(&app.auth).await.map_err(|error| storage::told(&error))?;
+    let registry = app.registry.clone();
+    web::block(move || registry.poll(&wanted)).await.map_err(|error| error.to_string())
 }
 
 async fn prepare(

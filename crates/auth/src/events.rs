@@ -42,6 +42,8 @@ events! {
     ModelUnloaded = "model.unloaded";
     ModelActivated = "model.activated";
     ModelRolledBack = "model.rolled_back";
+    ModelVersionAdded = "model.version_added";
+    ModelVersionRemoved = "model.version_removed";
     ModelFileChanged = "model.file_changed";
     SigningKeyChanged = "signing_key.changed";
     EncryptionKeyRotated = "encryption_key.rotated";

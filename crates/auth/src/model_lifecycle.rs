@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use storage::{DesiredModel, ModelFile, Scope, Service, Tx};
 
 use crate::access::Permission;
@@ -103,14 +103,7 @@ impl Auth {
         accepted: &[ModelFile],
         origin: &Origin,
     ) -> Result<()> {
-        let mut tx = match actor {
-            Some(actor) => self.begin_administration(actor, Permission::ModelsManage).await?.0,
-            None => {
-                let mut tx = self.store.begin(Scope::Service(Service::Administration)).await?;
-                tx.users().lock_administrators().await?;
-                tx
-            }
-        };
+        let mut tx = self.begin_models(actor).await?;
         if change.apply(desired(&mut tx, &planned.name).await?, serving)? != *planned {
             return Err(Error::ModelChanged);
         }
@@ -127,10 +120,83 @@ impl Auth {
             "previous_version": planned.previous_version,
             "accepted": accepted.iter().map(|file| json!({"version": file.version, "file": file.file, "sha256": file.sha256})).collect::<Vec<_>>(),
         });
-        let entry = Entry::success(change.event(), origin).with(detail);
+        self.commit_model(tx, change.event(), actor, &planned.name, detail, origin).await
+    }
+
+    /// Remembers a version that was brought, for every replica. What answers calls goes on doing so: where nothing was said,
+    /// the version that is `serving` is the active one from now on. `actor` is none on the command line.
+    pub async fn commit_model_version(
+        &self,
+        actor: Option<&Principal>,
+        name: &str,
+        files: &[ModelFile],
+        serving: Option<&str>,
+        origin: &Origin,
+    ) -> Result<()> {
+        let mut tx = self.begin_models(actor).await?;
+        let before = desired(&mut tx, name).await?;
+        if before.active_version.is_none() && serving.is_some() {
+            let active_version = serving.map(str::to_owned);
+            tx.models().desire(&DesiredModel { active_version, ..before }).await?;
+        }
+        for file in files {
+            tx.models().forget_files(name, &file.version).await?;
+            tx.models().remember_file(file).await?;
+        }
+        let told = |file: &ModelFile| json!({"version": file.version, "sha256": file.sha256});
+        let detail = json!({"model": name, "files": files.iter().map(told).collect::<Vec<_>>()});
+        self.commit_model(tx, Event::ModelVersionAdded, actor, name, detail, origin).await
+    }
+
+    /// Forgets a version that is being removed. [`Error::ModelChanged`]: it is active, or what a roll back goes to.
+    pub async fn commit_model_removal(
+        &self,
+        actor: &Principal,
+        name: &str,
+        version: &str,
+        origin: &Origin,
+    ) -> Result<()> {
+        let mut tx = self.begin_models(Some(actor)).await?;
+        let before = desired(&mut tx, name).await?;
+        if before.active_version.as_deref() == Some(version) && !before.unloaded {
+            return Err(Error::ModelChanged);
+        }
+        let forgotten = |wanted: Option<String>| wanted.filter(|wanted| wanted != version);
+        let after = DesiredModel {
+            active_version: forgotten(before.active_version.clone()),
+            previous_version: forgotten(before.previous_version.clone()),
+            ..before.clone()
+        };
+        if after != before {
+            tx.models().desire(&after).await?;
+        }
+        tx.models().forget_files(name, version).await?;
+        let detail = json!({"model": name, "version": version});
+        self.commit_model(tx, Event::ModelVersionRemoved, Some(actor), name, detail, origin).await
+    }
+
+    async fn begin_models(&self, actor: Option<&Principal>) -> Result<Tx> {
+        if let Some(actor) = actor {
+            return Ok(self.begin_administration(actor, Permission::ModelsManage).await?.0);
+        }
+        let mut tx = self.store.begin(Scope::Service(Service::Administration)).await?;
+        tx.users().lock_administrators().await?;
+        Ok(tx)
+    }
+
+    async fn commit_model(
+        &self,
+        mut tx: Tx,
+        event: Event,
+        actor: Option<&Principal>,
+        name: &str,
+        detail: Value,
+        origin: &Origin,
+    ) -> Result<()> {
+        let entry = Entry::success(event, origin).with(detail);
         let entry = actor.map(|actor| actor.account).into_iter().fold(entry, Entry::by);
         self.record(&mut tx, entry).await?;
-        tx.changes().append(CHANGE, &planned.name).await?;
+        tx.changes().append(CHANGE, name).await?;
         Ok(tx.commit().await?)
     }
 

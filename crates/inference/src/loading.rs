@@ -21,6 +21,7 @@ use crate::{
     registry::KnownFiles,
     repository::{MODEL_FILE, check_file, chosen, folders, model_folder, names_version, read_manifest},
     settings::Settings,
+    signature,
     statistics::Recorder,
     tensor::TensorSpec,
     trial,
@@ -196,6 +197,7 @@ impl Loader {
                 integrity::same(first, files)?;
             }
         }
+        signature::check(&self.settings.signing_keys, &own, files)?;
         if let (Some(trial), Ok(library)) = (&self.settings.trial, &self.library) {
             let runtime = library.version().unwrap_or_default();
             trial::pass(trial, runtime, library.file(), &file, files, size.saturating_add(more))?;
@@ -216,13 +218,13 @@ impl Loader {
         let said = Inspection::read(file)?;
         let outcome = said.check(own).and_then(|()| {
             size += integrity::digest(own, said.external.iter().map(String::as_str), most, &mut files)?;
+            signature::check(&self.settings.signing_keys, own, &files)?;
             let library = self.library.as_ref().map_err(String::clone)?;
             if let Some(trial) = &self.settings.trial {
                 let runtime = library.version().unwrap_or_default();
                 trial::pass(trial, runtime, library.file(), file, &files, size)?;
             }
-            let options = Options { instances: 1, intra_threads: 1, pack_weights: None };
-            let sessions = library.open(file, &options)?;
+            let (sessions, _) = library.open(file, &trial::modest())?;
             let session = sessions.first().ok_or("no session")?;
             Ok((session.inputs().to_vec(), session.outputs().to_vec()))
         });

@@ -18,6 +18,7 @@ use crate::{
     decoding::Decoder,
     entry::{Entry, Life},
     error::Error,
+    incoming::{Admitted, Incoming, IncomingError},
     integrity::{self, Digests, Violation},
     loading::{Candidate, Examination, How, Loader},
     manifest::Access,
@@ -25,6 +26,7 @@ use crate::{
     onnx::Library,
     settings::Settings,
     wanted::Wanted,
+    watch::Watch,
 };
 
 /// How long [`Registry::shutdown`] waits for runs to end before it interrupts them.
@@ -90,6 +92,7 @@ struct Shared {
     /// Locked for writing only while one entry is put in the place of another.
     models: RwLock<BTreeMap<String, Arc<Entry>>>,
     loader: Loader,
+    watch: Mutex<Watch>,
     closed: AtomicBool,
 }
 
@@ -137,7 +140,8 @@ impl Registry {
             tracing::error!(reason, "ONNX Runtime is not available");
         }
         let loader = Loader { settings, library, decoder, known: RwLock::default() };
-        let shared = Shared { models: RwLock::default(), loader, closed: AtomicBool::new(false) };
+        let watch = Mutex::default();
+        let shared = Shared { models: RwLock::default(), loader, watch, closed: AtomicBool::new(false) };
         Self { shared: Arc::new(shared) }
     }
 
@@ -193,7 +197,7 @@ impl Registry {
         if self.shared.closed.load(Ordering::SeqCst) {
             return Err("the server is shutting down".to_owned());
         }
-        let Candidate { entry, failure } = self.candidate(name, wanted, &life, accept);
+        let Candidate { entry, failure } = self.candidate(name, wanted, &life, false, accept);
         failure.map_or(Ok(Prepared { entry }), Err)
     }
 
@@ -266,6 +270,41 @@ impl Registry {
         news
     }
 
+    /// Makes room for a version that is to be received; nothing is served of it yet.
+    pub fn receive(&self, name: &str, version: &str) -> Result<Incoming, IncomingError> {
+        self.shared.loader.receive(name, version)
+    }
+
+    /// Takes a version that was received, if its file is what was announced, and could be served. Blocks for as long as
+    /// trying it takes.
+    pub fn admit(&self, incoming: Incoming, sha256: &str) -> Result<Admitted, IncomingError> {
+        self.shared.loader.admit(incoming, sha256)
+    }
+
+    /// Whether a version was received, and is not served, so that it may be taken away.
+    pub fn may_withdraw(&self, name: &str, version: &str) -> Result<(), IncomingError> {
+        self.shared.loader.is_received(name, version)?;
+        if self.find(name, Some(version)).is_ok() { Err(IncomingError::InUse) } else { Ok(()) }
+    }
+
+    /// Takes a version away that was received before. Blocks for as long as that takes.
+    pub fn withdraw(&self, name: &str, version: &str) -> Result<(), IncomingError> {
+        self.shared.loader.withdraw(name, version)
+    }
+
+    /// Looks for changes in the repository and loads what changed since the last look, as far as it is not to be
+    /// unloaded. What cannot be loaded goes on as it was. Blocks for as long as that takes.
+    pub fn poll(&self, wanted: &HashMap<String, Wanted>) {
+        let due = {
+            let mut watch = self.shared.watch.lock().unwrap_or_else(PoisonError::into_inner);
+            watch.look(&self.shared.loader.settings.model_dir)
+        };
+        for name in due {
+            tracing::info!(model = name, "a model's folder changed");
+            self.make_as(&name, wanted.get(&name).cloned().unwrap_or_default(), true);
+        }
+    }
+
     /// Answers what is queued, for at most ten seconds, interrupts what then still runs, and gives the memory
     /// back. Afterwards every call is refused.
     pub fn shutdown(&self) {
@@ -290,12 +329,16 @@ impl Registry {
 
     /// Makes one model what is wanted of it, or lets it go on and say why not.
     fn make(&self, name: &str, wanted: Wanted) {
+        self.make_as(name, wanted, false);
+    }
+
+    fn make_as(&self, name: &str, wanted: Wanted, changed: bool) {
         let life = self.life(name);
         let _work = life.work.lock().unwrap_or_else(PoisonError::into_inner);
         if self.shared.closed.load(Ordering::SeqCst) {
             return;
         }
-        let Candidate { entry, failure } = self.candidate(name, wanted, &life, false);
+        let Candidate { entry, failure } = self.candidate(name, wanted, &life, changed, false);
         let old = self.read().get(name).cloned();
         match (failure, old.filter(|old| old.ready().next().is_some())) {
             (Some(failure), Some(old)) => {
@@ -314,9 +357,16 @@ impl Registry {
         }
     }
 
-    fn candidate(&self, name: &str, wanted: Wanted, life: &Arc<Life>, accept: bool) -> Candidate {
+    fn candidate(
+        &self,
+        name: &str,
+        wanted: Wanted,
+        life: &Arc<Life>,
+        changed: bool,
+        accept: bool,
+    ) -> Candidate {
         let old = self.read().get(name).cloned();
-        let afresh = old.as_ref().is_none_or(|old| old.wanted.loads != wanted.loads);
+        let afresh = changed || old.as_ref().is_none_or(|old| old.wanted.loads != wanted.loads);
         self.shared.loader.candidate(name, wanted, life, old.as_deref(), How { afresh, accept })
     }
 

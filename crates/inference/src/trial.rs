@@ -25,6 +25,7 @@ use crate::{
     engine::Engine,
     integrity::Digests,
     onnx::{Library, Options},
+    provider::Provider,
     warm_up::warm_up,
 };
 
@@ -56,11 +57,15 @@ pub struct TrialSettings {
 /// Loads a model and runs it once on zeros, in the process that calls it. The reason names no path.
 pub fn try_model(file: &Path, library: Option<&Path>) -> Result<(), String> {
     let library = Library::load(library)?;
-    let options = Options { instances: 1, intra_threads: 1, pack_weights: None };
-    let sessions = library.open(file, &options)?;
+    let (sessions, _) = library.open(file, &modest())?;
     let mut engines: Vec<Box<dyn Engine>> =
         sessions.into_iter().map(|session| Box::new(session) as Box<dyn Engine>).collect();
     warm_up("trial", &mut engines, None, None, FIRST_RUN)
+}
+
+/// One session on the processor.
+pub(crate) fn modest() -> Options {
+    Options { instances: 1, intra_threads: 1, pack_weights: None, providers: vec![Provider::Cpu] }
 }
 
 /// Tries a version unless it passed before. `size` is that of its files together, in bytes.

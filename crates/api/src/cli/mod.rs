@@ -8,6 +8,8 @@ mod import;
 mod keys;
 mod migrate;
 mod model;
+mod model_add;
+mod model_bench;
 mod model_inspect;
 mod model_trial;
 mod openapi;

@@ -5,6 +5,8 @@ use clap::{Args, Subcommand};
 use inference::{Registry, State};
 use storage::DesiredModel;
 
+use super::model_add::Add;
+use super::model_bench::Bench;
 use super::model_inspect::Inspect;
 use super::model_trial::Trial;
 use super::{CommandResult, SettingsSource, block_on, print};
@@ -38,8 +40,12 @@ pub enum Model {
     },
     /// Activate the version that was active before.
     Rollback(Named),
+    /// Put an ONNX file into the repository as a new version, tried first; it is served when it is activated or loaded.
+    Add(Add),
     /// Say what an ONNX file is: inputs, outputs, operators, files, and whether it would load.
     Inspect(Inspect),
+    /// Measure a model with zeros: latency and rows a second for each size of batch.
+    Bench(Bench),
     /// Load one file, within bounds, and end: how servers try unknown models.
     #[command(hide = true)]
     Try(Trial),
@@ -62,6 +68,8 @@ impl Model {
         let settings = &settings()?;
         match self {
             Self::Try(trial) => trial.run(),
+            Self::Bench(bench) => block_on(bench.run(settings)),
+            Self::Add(add) => block_on(add.run(settings)),
             Self::Inspect(inspect) => inspect.run(settings),
             Self::List => list(settings).map(drop),
             Self::Verify => match list(settings)? {

@@ -33,6 +33,14 @@ pub struct ModelSettings {
     /// How often the files of models that are served are read again and compared with what was loaded; 0 = never.
     #[arg(long = "MODEL_VERIFY_INTERVAL_SECONDS", default_value_t = 3600, value_parser = clap::value_parser!(u32).range(..=31_536_000))]
     pub model_verify_interval_seconds: u32,
+    /// How often MODEL_DIR is looked at for models that are new or changed, in seconds; 0 = never. What changed is loaded once
+    /// two looks in a row saw the same.
+    #[arg(long = "MODEL_POLL_SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=86_400))]
+    pub model_poll_seconds: u64,
+    /// Ed25519 public keys, 32 bytes in Base64, separated by commas: a version is served only if one of them signed its
+    /// files (docs/MODELS.md). Unset: versions need no signature.
+    #[arg(long = "MODEL_SIGNING_KEYS", value_delimiter = ',', value_parser = signing_key)]
+    pub model_signing_keys: Vec<inference::SigningKey>,
     /// Requests that may wait for one model; one more is answered with 503.
     #[arg(long = "MODEL_QUEUE_CAPACITY", default_value_t = 256)]
     pub model_queue_capacity: usize,
@@ -58,4 +66,9 @@ pub struct ModelSettings {
     /// Seconds from its arrival after which an inference is given up with 504.
     #[arg(long = "INFER_TIMEOUT_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub infer_timeout_seconds: u64,
+}
+
+fn signing_key(text: &str) -> Result<inference::SigningKey, &'static str> {
+    let bytes = data_encoding::BASE64.decode(text.trim().as_bytes()).map_err(|_| "this is not Base64")?;
+    bytes.try_into().map_err(|_| "an Ed25519 public key has 32 bytes")
 }

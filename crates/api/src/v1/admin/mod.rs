@@ -3,6 +3,7 @@
 pub mod api_keys;
 pub mod invitations;
 pub mod model_lifecycle;
+pub mod model_versions;
 pub mod models;
 pub mod roles;
 pub mod service_accounts;

@@ -1,0 +1,105 @@
+//! Looking at the repository again and again for what changed in it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    time::SystemTime,
+};
+
+use crate::repository::folders;
+
+/// Files of one model that are looked at: more are in no folder that a person keeps.
+const MAX_FILES: usize = 100_000;
+
+/// What lies in a model's folder: sizes and times, two levels deep.
+type Sight = BTreeMap<String, (u64, Option<SystemTime>)>;
+
+/// What was seen of a repository.
+#[derive(Debug, Default)]
+pub struct Watch {
+    /// At the last look.
+    seen: BTreeMap<String, Sight>,
+    /// When it was last told of, or at the first look.
+    told: Option<BTreeMap<String, Sight>>,
+}
+
+impl Watch {
+    /// Looks once and answers the models whose folders changed since they were last told of and have come to rest: two
+    /// looks in a row saw the same, so that nothing half-copied is loaded. The first look tells of nothing.
+    pub fn look(&mut self, model_dir: &Path) -> Vec<String> {
+        let Ok(folders) = folders(model_dir) else { return Vec::new() };
+        let now: BTreeMap<String, Sight> =
+            folders.into_iter().map(|(name, folder)| (name, sight(&folder))).collect();
+        let before = std::mem::replace(&mut self.seen, now);
+        let Some(told) = &mut self.told else {
+            self.told = Some(self.seen.clone());
+            return Vec::new();
+        };
+        let names: BTreeSet<&String> = self.seen.keys().chain(told.keys()).collect();
+        let is_due = |name: &&&String| {
+            let now = self.seen.get(**name);
+            now == before.get(**name) && now != told.get(**name)
+        };
+        let due: Vec<String> = names.iter().filter(is_due).map(|name| (**name).clone()).collect();
+        for name in &due {
+            match self.seen.get(name) {
+                Some(sight) => drop(told.insert(name.clone(), sight.clone())),
+                None => drop(told.remove(name)),
+            }
+        }
+        due
+    }
+}
+
+fn sight(folder: &Path) -> Sight {
+    let mut sight = Sight::new();
+    let mut look = |folder: &Path, prefix: &str| {
+        let mut inside = Vec::new();
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let Ok(metadata) = entry.metadata() else { continue };
+            let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+            if metadata.is_dir() {
+                inside.push((name, entry.path()));
+            } else if sight.len() < MAX_FILES {
+                sight.insert(name, (metadata.len(), metadata.modified().ok()));
+            }
+        }
+        inside
+    };
+    for (name, folder) in look(folder, "") {
+        look(&folder, &format!("{name}/"));
+    }
+    sight
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed test may panic")]
+    use super::*;
+
+    #[test]
+    fn what_has_come_to_rest_is_told_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, content: &str| {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        };
+        write("old/1/model.onnx", "a");
+        let mut watch = Watch::default();
+        let mut look = || watch.look(folder.path());
+        assert_eq!((look(), look()), (vec![], vec![]), "what was there at first is no news");
+        write("new/1/model.onnx", "a");
+        assert_eq!(look(), [] as [String; 0]);
+        write("new/1/model.onnx", "ab");
+        assert_eq!(look(), [] as [String; 0], "it still grows");
+        assert_eq!((look(), look()), (vec!["new".to_owned()], vec![]));
+        write("old/model.toml", "");
+        fs::remove_dir_all(folder.path().join("new")).unwrap();
+        assert_eq!(look(), [] as [String; 0]);
+        assert_eq!((look(), look()), (vec!["new".to_owned(), "old".to_owned()], vec![]));
+        fs::remove_dir_all(folder.path()).unwrap();
+        assert_eq!(look(), [] as [String; 0]);
+    }
+}

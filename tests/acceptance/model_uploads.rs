@@ -1,0 +1,210 @@
+//! Versions come by upload, by the command line and by copying, and each is looked at before anybody is served by it.
+
+use std::fs;
+use std::path::Path;
+
+use data_encoding::{BASE64, BASE64URL_NOPAD, HEXLOWER};
+use jsonwebtoken::{Algorithm, EncodingKey};
+use serde_json::json;
+
+use crate::harness::{Client, Pair, Reply, Repository, eventually, promise, sample, workspace};
+
+const VERSIONS: &str = "/api/v1/admin/models/digits/versions";
+/// The demo model's, which its `model.toml` names, too.
+const SHA256: &str = "98078db761259dfe598a69ddd5ffc38d1c943e9cfb0f433fbcdef62d86cea1e2";
+/// PKCS #8 of an Ed25519 key, up to the key itself (RFC 8410, section 7); and the public key of the one of 32 times 7.
+const ED25519_PKCS8: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
+const SIGNING_KEY: &str = "6kpsY+KcUgq+9VB7Ey7F+ZVHdq6+vnuSQh7qaRRG0iw=";
+
+fn demo() -> Vec<u8> {
+    fs::read(workspace().join("models/digits/1/model.onnx")).expect("the demo model")
+}
+
+#[track_caller]
+fn put(admin: &Client, version: &str, sha256: &str, body: &[u8]) -> Reply {
+    admin.send(
+        "PUT",
+        &format!("{VERSIONS}/{version}?sha256={sha256}"),
+        Some("application/octet-stream"),
+        body,
+    )
+}
+
+#[track_caller]
+fn activate(admin: &Client, version: &str) {
+    admin.post("/api/v1/admin/models/digits/activate", &json!({"version": version})).is(204);
+}
+
+#[track_caller]
+fn answers(client: &Client, version: &str) {
+    assert_eq!(client.predict(&sample("7-1")).is(200).member("model_version"), version);
+}
+
+/// What lies in the repository's folder for what is being received.
+fn left(repository: &Repository) -> usize {
+    fs::read_dir(repository.folder.join(".incoming")).map_or(0, Iterator::count)
+}
+
+/// The signature of the demo model, as an upload brings it.
+fn signature(seed: u8) -> String {
+    let key = EncodingKey::from_ed_der(&[&ED25519_PKCS8[..], &[seed; 32]].concat());
+    let text = format!("{SHA256}  model.onnx\n");
+    let signature = jsonwebtoken::crypto::sign(text.as_bytes(), &key, Algorithm::EdDSA).expect("a signature");
+    BASE64.encode(&BASE64URL_NOPAD.decode(signature.as_bytes()).expect("Base64"))
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D")
+}
+
+promise! {
+    fn a_version_is_uploaded_activated_and_removed(pair) {
+        let repository = Repository::new(pair);
+        repository.add("digits");
+        let (mut server, client) = repository.start(&[]);
+        let admin = server.admin().api;
+        let added = put(&admin, "2", SHA256, &demo()).is(201).json();
+        assert_eq!((&added["version"], &added["sha256"]), (&json!("2"), &json!(SHA256)));
+        assert_eq!(left(&repository), 0);
+        answers(&client, "1");
+        put(&admin, "2", SHA256, &demo()).refused(409, "version_exists");
+        put(&admin, "1", SHA256, &demo()).refused(409, "version_exists");
+
+        assert_eq!(server.stop(), Some(0));
+        let folder = repository.folder.display().to_string();
+        let server = repository.world.start(&[("MODEL_DIR", &folder)]);
+        let client = server.log_in("ada@example.com", "Correct-horse-battery-9").api;
+        let admin = server.admin_called("other").api;
+        answers(&client, "1");
+        activate(&admin, "2");
+        answers(&client, "2");
+        admin.delete(&format!("{VERSIONS}/2")).refused(409, "version_in_use");
+        admin.act("/api/v1/admin/models/digits/rollback").is(204);
+        answers(&client, "1");
+        admin.delete(&format!("{VERSIONS}/1")).refused(409, "version_not_uploaded");
+        client.delete(&format!("{VERSIONS}/2")).is(403);
+        admin.delete(&format!("{VERSIONS}/2")).is(204);
+        admin.delete(&format!("{VERSIONS}/2")).refused(404, "model_not_found");
+        assert!(!repository.folder.join("digits/2").exists());
+        put(&admin, "2", SHA256, &demo()).is(201);
+        let events = server.world.audit_events();
+        let told = |action: &str| events.iter().filter(|event| event["action"] == action).count();
+        assert_eq!((told("model.version_added"), told("model.version_removed")), (2, 1));
+    }
+
+    fn a_whole_model_may_come_by_upload(pair) {
+        let repository = Repository::new(pair);
+        let (server, client) = repository.start(&[]);
+        let admin = server.admin().api;
+        let digest = format!("sha-256=:{}:", BASE64.encode(&HEXLOWER.decode(SHA256.as_bytes()).expect("hexadecimal")));
+        let path = "/api/v1/admin/models/fresh/versions/1";
+        let with_header = admin.with("Content-Digest", &digest);
+        with_header.send("PUT", path, Some("application/octet-stream"), &demo()).is(201);
+        client.get("/v2/models/fresh").is(404);
+        admin.act("/v2/repository/models/fresh/load").is(200);
+        client.get("/v2/models/fresh").is(200);
+    }
+
+    fn what_is_not_right_is_not_taken(pair) {
+        let repository = Repository::new(pair);
+        repository.add("digits");
+        let (server, client) = repository.start(&[("MAX_MODEL_SIZE_MB", "1")]);
+        let admin = server.admin().api;
+        let wrong = "0".repeat(64);
+        assert!(put(&admin, "2", &wrong, &demo()).refused(400, "invalid_model").text().contains("SHA-256"));
+        put(&admin, "2", SHA256, b"no model at all").refused(400, "invalid_model");
+        put(&admin, "2", SHA256, b"").refused(400, "invalid_model");
+        put(&admin, "2", SHA256, &vec![0; (1 << 20) + 1]).refused(413, "too_large");
+        put(&admin, "2", "zz", &demo()).invalid(&["sha256"]);
+        admin.send("PUT", &format!("{VERSIONS}/2"), Some("application/octet-stream"), &demo()).invalid(&["sha256"]);
+        let path = format!("{VERSIONS}/2?sha256={SHA256}");
+        admin.send("PUT", &path, Some("text/plain"), &demo()).refused(415, "unsupported_media_type");
+        admin.with("Content-Encoding", "gzip").send("PUT", &path, Some("application/octet-stream"), &demo()).is(415);
+        client.send("PUT", &path, Some("application/octet-stream"), &demo()).refused(403, "insufficient_permissions");
+        for version in ["..", ".hidden", "a%20b", "..%2f..%2fetc", "%2e%2e", "x".repeat(129).as_str()] {
+            let reply = put(&admin, version, SHA256, &demo());
+            assert!(matches!(reply.status, 400 | 404), "{version}: {}", reply.text());
+        }
+        assert_eq!(left(&repository), 0, "nothing half-received stays");
+        let versions = fs::read_dir(repository.folder.join("digits")).expect("a folder").flatten();
+        assert_eq!(versions.filter(|entry| entry.path().is_dir()).count(), 1);
+        answers(&client, "1");
+    }
+
+    fn of_many_uploads_of_one_version_one_is_taken(pair) {
+        let repository = Repository::new(pair);
+        repository.add("digits");
+        let (server, client) = repository.start(&[]);
+        let admin = server.admin().api;
+        let answers = crate::harness::at_once(6, |_| put(&admin, "2", SHA256, &demo()).status);
+        assert_eq!(answers.iter().filter(|status| **status == 201).count(), 1, "{answers:?}");
+        assert!(answers.iter().all(|status| matches!(status, 201 | 409 | 503)), "{answers:?}");
+        assert_eq!(left(&repository), 0);
+        self::answers(&client, "1");
+    }
+
+    fn the_command_line_adds_a_version(pair) {
+        let repository = Repository::new(pair);
+        let file = repository.add("digits").join("1/model.onnx").display().to_string();
+        let (server, client) = repository.start(&[]);
+        let add = |version: &str, sha256: &str| {
+            let arguments = ["model", "add", &file, "--name", "digits", "--version", version, "--sha256", sha256];
+            server.cli(&arguments, "").code
+        };
+        assert_eq!(add("2", &"0".repeat(64)), Some(1));
+        assert_eq!(add("2", SHA256), Some(0));
+        assert_eq!((add("2", SHA256), add("../2", SHA256)), (Some(1), Some(1)));
+        answers(&client, "1");
+        assert_eq!(server.cli(&["model", "activate", "digits", "2"], "").code, Some(0));
+        eventually("version 2", || {
+            (client.predict(&sample("7-1")).is(200).member("model_version") == "2").then_some(())
+        });
+    }
+
+    fn with_keys_only_what_they_signed_is_served(pair) {
+        let repository = Repository::new(pair);
+        let digits = repository.add("digits");
+        let keys = [("MODEL_SIGNING_KEYS", SIGNING_KEY)];
+        let (mut server, client) = repository.start(&keys);
+        client.predict(&sample("7-1")).refused(503, "model_unavailable");
+        let admin = server.admin().api;
+        let listed = admin.get("/api/v1/admin/models").is(200).items();
+        assert!(listed[0].to_string().contains("not signed"), "{listed:?}");
+        let upload = |seed: u8| {
+            let path = format!("{VERSIONS}/2?sha256={SHA256}&signature={}", escaped(&signature(seed)));
+            admin.send("PUT", &path, Some("application/octet-stream"), &demo())
+        };
+        put(&admin, "2", SHA256, &demo()).refused(400, "invalid_model");
+        upload(8).refused(400, "invalid_model");
+        upload(7).is(201);
+        activate(&admin, "2");
+        answers(&client, "2");
+
+        fs::write(digits.join("1/model.sig"), signature(7)).expect("a signature");
+        activate(&admin, "1");
+        answers(&client, "1");
+        assert_eq!(server.stop(), Some(0));
+        let wrong = repository.world.run(&["serve"], &[("MODEL_SIGNING_KEYS", "AAAA")], "");
+        assert!(wrong.code != Some(0) && wrong.stderr.contains("MODEL_SIGNING_KEYS"), "{wrong:?}");
+    }
+}
+
+#[test]
+fn what_changes_in_the_folder_is_found_where_that_is_wished() {
+    let repository = Repository::new(Pair::Embedded);
+    let digits = repository.add("digits");
+    let (server, client) = repository.start(&[("MODEL_POLL_SECONDS", "1")]);
+    answers(&client, "1");
+    let copy = |to: &Path| {
+        fs::create_dir_all(to).expect("a folder");
+        fs::copy(digits.join("1/model.onnx"), to.join("model.onnx")).expect("a copy");
+    };
+    copy(&digits.join("2"));
+    let answering = || client.predict(&sample("7-1")).is(200).member("model_version");
+    eventually("the new version", || (answering() == "2").then_some(()));
+    copy(&repository.folder.join("another/1"));
+    eventually("the new model", || (client.get("/v2/models/another").status == 200).then_some(()));
+    fs::write(digits.join("2/model.onnx"), b"overwritten").expect("a file");
+    server.wait_for_log("refusal", |entry| entry["message"].to_string().contains("did not come about"));
+    answers(&client, "2");
+}
