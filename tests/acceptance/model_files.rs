@@ -1,16 +1,12 @@
 //! Models that nobody vouches for, and files that change: neither reaches the server's process, and both are told.
 
-#[expect(dead_code, reason = "the writer of these files knows more kinds than are needed here")]
-#[path = "../../crates/inference/tests/inference/onnx_file.rs"]
-mod onnx_file;
-
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use onnx_file::{Dimension, FLOAT, external, graph, identity, model, node, value};
 use serde_json::{Value, json};
 
+use crate::harness::onnx_file::{Dimension, FLOAT, external, graph, identity, model, node, value};
 use crate::harness::{Client, Repository, Server, eventually, promise, sample};
 
 const ADMIN: &str = "/api/v1/admin/models";
