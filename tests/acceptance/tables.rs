@@ -74,6 +74,13 @@ max_length = 30
 output = \"y\"
 ";
 
+const CLASSES: &str = "
+[text]
+input = \"x\"
+[classification]
+output = \"y\"
+";
+
 fn served(pair: Pair, settings: &[(&str, &str)]) -> (Server, Client) {
     let world = World::new(pair);
     let folder = world.folder().join("repository");
@@ -91,6 +98,7 @@ fn served(pair: Pair, settings: &[(&str, &str)]) -> (Server, Client) {
     put("one", one, ONE_AT_A_TIME);
     put("echo", onnx_file::identity_of(STRING, &rows(1)), ECHO);
     put("echo-vector", onnx_file::identity_of(STRING, &[Dimension::Named("n")]), ECHO);
+    put("classes", onnx_file::equal_classes(300), CLASSES);
     put("plain", onnx_file::identity(FLOAT), "");
     let own = folder.display().to_string();
     let server = world.start(&[&[("MODEL_DIR", own.as_str())], settings].concat());
@@ -141,6 +149,10 @@ promise! {
         let first = answer["results"][0]["predictions"][0]["probability"].as_f64().expect("a number");
         assert!((first - 1.0 / (1.0 + (-2.0_f64).exp())).abs() < 1e-6, "softmax of 0 and 2: {answer}");
         assert_eq!(answer["results"][2]["predictions"][0]["probability"], 0.5, "an unknown city: {answer}");
+
+        let many: Vec<Value> = vec![json!({"years": 1}); 1000];
+        let all = client.post("/api/v1/models/pipeline/predict?top_k=1000", &json!({"rows": many})).is(200).json();
+        assert_eq!(all["results"].as_array().map(Vec::len), Some(1000), "two classes a row are few enough");
 
         let both = client.post("/api/v1/models/pipeline/predict?top_k=2", &rows).is(200).json();
         assert_eq!(both["results"][1]["predictions"].as_array().map(Vec::len), Some(2), "{both}");
@@ -223,6 +235,14 @@ promise! {
         raw(&client, "matrix", &format!("{{\"{}\":0}}", "x".repeat(1 << 20))).refused(400, "malformed_request");
         raw(&client, "matrix", &" ".repeat((16 << 20) + 1)).refused(413, "too_large");
         raw(&client, "matrix", &many(1)).is(200);
+    }
+
+    fn an_answer_has_a_bound(pair) {
+        let (_server, client) = served(pair, &[]);
+        let texts = json!({"texts": vec!["x"; 1000]});
+        let many = client.post("/api/v1/models/classes/predict?top_k=200", &texts);
+        assert!(many.refused(400, "invalid_input").member("detail").contains("100000"));
+        client.post("/api/v1/models/classes/predict?top_k=100", &texts).is(200);
     }
 
     fn each_model_says_what_it_takes(pair) {

@@ -17,7 +17,7 @@ pub fn read_rows(bytes: &[u8], table: &Table, most: usize) -> Result<Rows> {
     let mut list = RowList { reader: table.reader(most), is_full: false };
     let read = read(bytes, "rows", &mut list);
     if list.is_full {
-        return Err(too_many("rows", most));
+        return Err(too_many("rows", list.reader.max_rows()));
     }
     read?;
     Ok(list.reader.finish()?)

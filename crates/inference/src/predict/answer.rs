@@ -4,7 +4,10 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::labels::{self, Prediction};
+use super::{
+    MAX_PREDICTIONS,
+    labels::{self, Prediction},
+};
 use crate::{
     error::Error,
     manifest::{Classification, Manifest},
@@ -59,8 +62,15 @@ impl Values {
 
 /// How one model's output is answered.
 pub(super) enum Answer {
-    Classes { classification: Classification, labels: Option<Vec<String>> },
-    Values { output: String },
+    Classes {
+        classification: Classification,
+        labels: Option<Vec<String>>,
+        /// How many there are, where the model says so.
+        classes: Option<usize>,
+    },
+    Values {
+        output: String,
+    },
 }
 
 impl Answer {
@@ -69,7 +79,7 @@ impl Answer {
             let classes = class_count(classification, outputs)?;
             let file = classification.labels.as_deref();
             let labels = file.map(|file| read_labels(folder, file, classes)).transpose()?;
-            return Ok(Self::Classes { classification: classification.clone(), labels });
+            return Ok(Self::Classes { classification: classification.clone(), labels, classes });
         }
         let regression = manifest.regression.as_ref().ok_or_else(|| {
             "model.toml says what the model takes, but not what it answers: [classification] or [regression]"
@@ -89,8 +99,17 @@ impl Answer {
         }
     }
 
-    /// Whether a number of classes can be asked for.
-    pub(super) fn check(&self, top_k: Option<usize>) -> Result<(), Error> {
+    /// Whether this number of classes can be asked for, for `count` pictures, rows or texts.
+    pub(super) fn check(&self, count: usize, top_k: Option<usize>) -> Result<(), Error> {
+        if let Self::Classes { classification, classes, .. } = self {
+            let each = top_k.unwrap_or(classification.top_k).min(classes.unwrap_or(usize::MAX));
+            if count.saturating_mul(each) > MAX_PREDICTIONS {
+                return Err(Error::InvalidInput(format!(
+                    "{count} times {each} classes are more than the {MAX_PREDICTIONS} of one answer: ask for \
+                     fewer, or send less at a time"
+                )));
+            }
+        }
         match (self, top_k) {
             (_, Some(0)) => Err(Error::InvalidInput("top_k must be at least 1".to_owned())),
             (Self::Values { .. }, Some(_)) => Err(Error::InvalidInput(
@@ -103,7 +122,7 @@ impl Answer {
     /// One outcome for each row of the output.
     pub(super) fn read(&self, output: Tensor, top_k: Option<usize>) -> Result<Vec<Outcome>, Error> {
         match self {
-            Self::Classes { classification, labels } => {
+            Self::Classes { classification, labels, .. } => {
                 let choice = labels::Choice {
                     activation: classification.activation,
                     threshold: classification.threshold,

@@ -33,6 +33,9 @@ use crate::{
 /// Elements of one batch; what exceeds it runs in several batches. 16 Mi elements are 64 MiB of FP32.
 const MAX_BATCH_ELEMENTS: usize = 16 << 20;
 
+/// Classes in the answer to one call, those of all its pictures, rows or texts together.
+const MAX_PREDICTIONS: usize = 100_000;
+
 /// What a model answers [`Model::predict`] to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Takes {
@@ -67,6 +70,15 @@ pub enum PredictInput {
 }
 
 impl PredictInput {
+    /// How many pictures, rows or texts.
+    fn len(&self) -> usize {
+        match self {
+            Self::Images(images) => images.len(),
+            Self::Rows(rows) => rows.len(),
+            Self::Texts(texts) => texts.len(),
+        }
+    }
+
     pub(crate) fn kind(&self) -> Takes {
         match self {
             Self::Images(_) => Takes::Images,
@@ -132,7 +144,7 @@ impl Predictor {
     /// Names for the classes of this output.
     pub(crate) fn labels(&self, output: &str) -> Option<&[String]> {
         match &self.answer {
-            Answer::Classes { classification, labels } if classification.output == output => {
+            Answer::Classes { classification, labels, .. } if classification.output == output => {
                 labels.as_deref()
             }
             Answer::Classes { .. } | Answer::Values { .. } => None,
@@ -155,7 +167,7 @@ impl Predictor {
         top_k: Option<usize>,
         ticket: Ticket,
     ) -> Result<PredictResponse, Error> {
-        self.answer.check(top_k)?;
+        self.answer.check(input.len(), top_k)?;
         let mut calls = Calls { predictor: self, model, top_k, ticket, response: PredictResponse::empty() };
         match (&self.input, input) {
             (Input::Images(pictures), PredictInput::Images(images)) => {

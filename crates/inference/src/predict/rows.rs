@@ -49,10 +49,15 @@ impl<'t> RowReader<'t> {
             table,
             buffers: table.buffers(),
             count: 0,
-            max_rows,
+            max_rows: max_rows.min(table.max_rows()),
             given: vec![0; table.columns().len()],
             problems: Vec::new(),
         }
+    }
+
+    /// Most rows that it takes.
+    pub const fn max_rows(&self) -> usize {
+        self.max_rows
     }
 
     /// Begins a row; false where there may be no further one.

@@ -15,6 +15,9 @@ use crate::{
     tensor::{DataType, NamedTensor, Tensor, TensorSpec},
 };
 
+/// Elements of all rows of one call, in all inputs together: 256 MiB of FP32.
+const MAX_ELEMENTS: usize = 64 << 20;
+
 /// How one model takes rows of named columns.
 pub struct Table {
     columns: Vec<Placed>,
@@ -93,7 +96,13 @@ impl Table {
         RowReader::new(self, max_rows)
     }
 
-    /// The names of the columns, in the model's order.
+    /// Rows whose elements are no more than may be in memory for one call.
+    pub(super) fn max_rows(&self) -> usize {
+        let width: usize = self.inputs.iter().map(|input| input.width).sum();
+        (MAX_ELEMENTS / width.max(1)).max(1)
+    }
+
+    /// The columns, in the model's order.
     pub(super) fn columns(&self) -> &[Placed] {
         &self.columns
     }

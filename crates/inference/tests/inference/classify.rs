@@ -8,7 +8,7 @@ use inference::{Cell, Error, Model, Outcome, PredictInput, Prediction, Registry,
 
 use crate::{
     fixture::{Repository, ticket},
-    onnx_file::{Dimension, FLOAT, identity, pipeline, softmax},
+    onnx_file::{Dimension, FLOAT, equal_classes, identity, pipeline, softmax},
 };
 
 const TOML: &str = "
@@ -175,5 +175,25 @@ async fn rows_go_to_an_input_for_each_column() {
     let Err(Error::Invalid(problems)) = wrong else { panic!("{wrong:?}") };
     let places: Vec<&str> = problems.iter().map(|problem| problem.place.as_str()).collect();
     assert_eq!(places, ["rows[0].city", "rows[0].age", "rows[1].age", "rows[1].name", "rows[1].city"]);
+    registry.shutdown();
+}
+
+#[tokio::test]
+async fn an_answer_holds_so_many_classes_and_no_more() {
+    let registry = Repository::new()
+        .with("m/1/model.onnx", equal_classes(300))
+        .with("m/model.toml", "[text]\ninput = \"x\"\n[classification]\noutput = \"y\"\n")
+        .open();
+    let model = registry.find("m", None).unwrap();
+    let ask = async |count: usize, top_k| {
+        let texts = model.texts().unwrap().check(vec!["one".to_owned(); count]).unwrap();
+        model
+            .predict(PredictInput::Texts(texts), Some(top_k), ticket())
+            .await
+            .map(|answer| answer.results.len())
+    };
+    assert_eq!(ask(333, 1000).await, Ok(333), "there are 300 classes only");
+    assert!(matches!(ask(334, 300).await, Err(Error::InvalidInput(message)) if message.contains("100000")));
+    assert_eq!(ask(334, 299).await, Ok(334));
     registry.shutdown();
 }

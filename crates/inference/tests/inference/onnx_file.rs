@@ -270,3 +270,18 @@ pub(crate) fn of_sequence() -> Vec<u8> {
     let length = node("SequenceLength", &["list"], &["length"], &[]);
     model(&graph(&[length], &[], &[sequence("list", FLOAT)], &[value("length", INT64, &[])]))
 }
+
+/// For each text of `x`, `[n, 1]`, as many equal numbers `y` as there are classes.
+pub(crate) fn equal_classes(classes: u64) -> Vec<u8> {
+    let known = [
+        texts_attribute("keys_strings", &["one"]),
+        floats_attribute("values_floats", &[1.0]),
+        float_attribute("default_float", 1.0),
+    ];
+    let ones: Vec<u8> = (0..classes).flat_map(|_| 1.0_f32.to_le_bytes()).collect();
+    let nodes =
+        [learned("LabelEncoder", &["x"], &["number"], &known), node("Mul", &["number", "ones"], &["y"], &[])];
+    let shape = |width| [Dimension::Named("n"), Dimension::Fixed(width)];
+    let constants = [constant("ones", FLOAT, &[1, classes], &ones)];
+    model(&graph(&nodes, &constants, &[value("x", STRING, &shape(1))], &[value("y", FLOAT, &shape(classes))]))
+}
