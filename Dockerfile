@@ -45,7 +45,8 @@ ENV APP_ENV=production \
 WORKDIR /data
 VOLUME /data
 USER 1000:1000
-EXPOSE 8080
+# The second one is for gRPC, where GRPC_PORT says so.
+EXPOSE 8080 8081
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
     CMD ["modelgate", "check", "--url", "http://127.0.0.1:8080/health/live"]

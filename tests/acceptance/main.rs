@@ -25,6 +25,7 @@ mod external_attacks;
 mod external_identity;
 mod external_keys;
 mod forged_tokens;
+mod grpc;
 mod guessing;
 mod holding;
 mod image_corpus;

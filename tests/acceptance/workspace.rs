@@ -120,6 +120,8 @@ fn each_outside_crate_has_one_room() {
                 "lettre",
                 "reqwest",
                 "rustls",
+                "tonic",
+                "prost",
             ],
         ),
         ("auth", &["jsonwebtoken", "argon2", "bcrypt", "zxcvbn", "totp-rs"]),

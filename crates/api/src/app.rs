@@ -11,7 +11,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use storage::{Ephemeral, ModelAccess, Store};
 
 use crate::bodies::Bodies;
-use crate::error::{ApiError, Result};
+use crate::error::{ApiError, Code, Result};
 use crate::lifecycle::Lifecycle;
 use crate::mail::Mailer;
 use crate::metering::Metering;
@@ -84,6 +84,15 @@ impl App {
             return Err(inference::Error::NotFound(format!("there is no model \"{name}\"")).into());
         }
         Ok(self.registry.find(name, version)?)
+    }
+
+    /// Whether a model that the caller may use can be called.
+    pub fn model_ready(&self, principal: &Principal, name: &str, version: Option<&str>) -> Result<bool> {
+        match self.model_for(principal, name, version) {
+            Ok(_) => Ok(true),
+            Err(error) if error.code == Code::ModelUnavailable => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// What a model's own file says of who may use it.

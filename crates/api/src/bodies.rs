@@ -36,10 +36,14 @@ impl Bodies {
 
     /// The beginning of a body that announces a length, or 0. Refuses at once when there is no room for it.
     pub fn expect(&self, announced: usize) -> Result<Arriving> {
-        let mut body = Arriving { bytes: BytesMut::new(), taken: None, room: Arc::clone(&self.room) };
-        body.make_room(announced)?;
-        body.bytes.reserve(announced);
-        Ok(body)
+        let mut room = self.room();
+        room.make(announced)?;
+        Ok(Arriving { bytes: BytesMut::with_capacity(announced), room })
+    }
+
+    /// No room yet, for a body that is kept elsewhere.
+    pub fn room(&self) -> Room {
+        Room { taken: None, all: Arc::clone(&self.room) }
     }
 
     /// Does work that grows with `size` bytes: small work at once, large work off the web workers, or not at all when
@@ -66,8 +70,13 @@ impl Bodies {
 /// A body as it arrives.
 pub struct Arriving {
     bytes: BytesMut,
+    room: Room,
+}
+
+/// The room that one body takes; dropping it gives it back.
+pub struct Room {
     taken: Option<OwnedSemaphorePermit>,
-    room: Arc<Semaphore>,
+    all: Arc<Semaphore>,
 }
 
 impl Arriving {
@@ -78,7 +87,7 @@ impl Arriving {
 
     /// Adds what came. Refuses when there is no room for it.
     pub fn push(&mut self, chunk: &[u8]) -> Result<()> {
-        self.make_room(self.bytes.len() + chunk.len())?;
+        self.room.make(self.bytes.len() + chunk.len())?;
         self.bytes.extend_from_slice(chunk);
         Ok(())
     }
@@ -86,19 +95,27 @@ impl Arriving {
     /// All of it. Its room is free again when the last clone of it is dropped, wherever that is.
     pub fn whole(self) -> Bytes {
         let bytes = self.bytes.freeze();
-        match self.taken {
+        match self.room.taken {
             Some(room) => Bytes::from_owner(Held { bytes, _room: room }),
             None => bytes,
         }
     }
+}
 
-    fn make_room(&mut self, length: usize) -> Result<()> {
+impl Room {
+    /// Gives back all of it.
+    pub fn empty(&mut self) {
+        self.taken = None;
+    }
+
+    /// Makes it large enough for this many bytes in all. Refuses when there is no room for them.
+    pub fn make(&mut self, length: usize) -> Result<()> {
         let taken = self.taken.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         if length <= SMALL || length <= taken * PIECE {
             return Ok(());
         }
         let more = u32::try_from(length.div_ceil(PIECE) - taken).unwrap_or(u32::MAX);
-        let more = Arc::clone(&self.room).try_acquire_many_owned(more).map_err(|_| full())?;
+        let more = Arc::clone(&self.all).try_acquire_many_owned(more).map_err(|_| full())?;
         match &mut self.taken {
             Some(taken) => taken.merge(more),
             None => self.taken = Some(more),

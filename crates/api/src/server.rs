@@ -13,6 +13,7 @@ use actix_web::{App as Application, HttpServer, web};
 use auth::Auth;
 use inference::Registry;
 use storage::{Ephemeral, Store};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::app::{App, Standing};
@@ -22,7 +23,7 @@ use crate::mail::Mailer;
 use crate::metering::{FLUSH_INTERVAL, Metering};
 use crate::middleware::Guard;
 use crate::settings::Settings;
-use crate::{background, documentation, metrics, middleware, routes, start};
+use crate::{background, documentation, grpc, metrics, middleware, routes, start};
 
 /// How long a client may take to send its request's head, and an idle connection is kept.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -36,6 +37,7 @@ const MAX_CONNECTIONS: usize = 10_000;
 /// A server that listens.
 pub struct Server {
     listener: TcpListener,
+    grpc: Option<TcpListener>,
     app: web::Data<App>,
     /// Held until the last write.
     _data: Option<File>,
@@ -49,12 +51,11 @@ impl Server {
         let store = start::store(&settings).await?;
         let ephemeral =
             start::ephemeral(&settings).map_err(|error| format!("redis: {}", storage::told(&error)))?;
-        let address = SocketAddr::new(settings.program.host, settings.program.port);
-        let listener =
-            TcpListener::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
+        let listener = bind(&settings, settings.program.port)?;
+        let grpc = settings.program.grpc_port.map(|port| bind(&settings, port)).transpose()?;
         let replica = Uuid::now_v7();
         match assemble(settings, store.clone(), ephemeral, replica).await {
-            Ok(app) => Ok(Self { listener, app, _data: data }),
+            Ok(app) => Ok(Self { listener, grpc, app, _data: data }),
             Err(error) => {
                 // One that failed must not be in its successor's way.
                 say_goodbye(&store, replica).await;
@@ -65,20 +66,43 @@ impl Server {
 
     /// Answers until told to stop, then lets what is running finish.
     pub async fn run(self) -> io::Result<()> {
-        let Self { listener, app, _data } = self;
+        let Self { listener, grpc, app, _data } = self;
         let tasks = background::spawn(&app);
-        let served = serve(listener, app.clone()).await;
+        let guard = Guard::new(app.settings.limits.guard_per_second)
+            .ok_or_else(|| io::Error::other("GUARD_PER_SECOND is too large"))?;
+        background::forget_quiet_addresses(guard.clone());
+        let grpc =
+            grpc.map(|listener| grpc::Server::start(listener, app.clone(), guard.clone())).transpose()?;
+        let doors = grpc.as_ref().map(|grpc| (grpc.address(), grpc.stopper()));
+        let time = Duration::from_secs(app.settings.program.shutdown_timeout_seconds);
+        let answered = async {
+            match grpc {
+                Some(grpc) => Some(grpc.answer(time).await),
+                None => None,
+            }
+        };
+        let (served, runtime) = tokio::join!(serve(listener, doors, app.clone(), guard), answered);
         tasks.stop().await;
         finish(&app).await;
+        if let Some(runtime) = runtime {
+            runtime.shutdown_background();
+        }
         served
     }
 }
 
-async fn serve(listener: TcpListener, app: web::Data<App>) -> io::Result<()> {
+fn bind(settings: &Settings, port: u16) -> Result<TcpListener, String> {
+    let address = SocketAddr::new(settings.program.host, port);
+    TcpListener::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))
+}
+
+async fn serve(
+    listener: TcpListener,
+    grpc: Option<(SocketAddr, watch::Sender<bool>)>,
+    app: web::Data<App>,
+    guard: Guard,
+) -> io::Result<()> {
     let table = routes::table();
-    let guard = Guard::new(app.settings.limits.guard_per_second)
-        .ok_or_else(|| io::Error::other("GUARD_PER_SECOND is too large"))?;
-    background::forget_quiet_addresses(guard.clone());
     let address = listener.local_addr()?;
     let program = app.settings.program.clone();
     let state = app.clone();
@@ -111,10 +135,16 @@ async fn serve(listener: TcpListener, app: web::Data<App>) -> io::Result<()> {
         None => server,
     };
     let server = server.listen(listener)?.run();
-    stop_on_signal(server.handle(), app)?;
+    let (grpc_address, stop_grpc) = grpc.unzip();
+    stop_on_signal(server.handle(), stop_grpc.clone(), app)?;
     // Only now: whoever reads this may already send SIGTERM.
-    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
-    server.await
+    let grpc = grpc_address.map(tracing::field::display);
+    tracing::info!(%address, grpc, version = env!("CARGO_PKG_VERSION"), "listening");
+    let served = server.await;
+    if let Some(stop_grpc) = stop_grpc {
+        stop_grpc.send_replace(true);
+    }
+    served
 }
 
 /// From the announcement on, whatever fails has to be followed by a goodbye.
@@ -154,7 +184,11 @@ async fn load_models(settings: &Settings, auth: &Auth) -> Result<Registry, Strin
 
 /// SIGTERM or SIGINT: readiness fails at once; after `DRAIN_SECONDS` new connections are refused and running requests
 /// answered.
-fn stop_on_signal(handle: ServerHandle, app: web::Data<App>) -> io::Result<()> {
+fn stop_on_signal(
+    handle: ServerHandle,
+    grpc: Option<watch::Sender<bool>>,
+    app: web::Data<App>,
+) -> io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     actix_web::rt::spawn(async move {
@@ -165,6 +199,9 @@ fn stop_on_signal(handle: ServerHandle, app: web::Data<App>) -> io::Result<()> {
         tracing::info!("stopping");
         app.standing.draining.store(true, Ordering::Relaxed);
         tokio::time::sleep(Duration::from_secs(app.settings.program.drain_seconds)).await;
+        if let Some(grpc) = grpc {
+            grpc.send_replace(true);
+        }
         handle.stop(true).await;
     });
     Ok(())

@@ -6,6 +6,8 @@ mod authenticator;
 mod check;
 mod client;
 mod door;
+pub mod grpc;
+pub mod http2;
 mod ledger;
 mod log;
 mod mail;

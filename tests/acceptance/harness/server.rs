@@ -32,6 +32,7 @@ pub struct Server {
     settings: Settings,
     child: Child,
     address: SocketAddr,
+    grpc: Option<SocketAddr>,
     log: Log,
     readers: Vec<JoinHandle<()>>,
     faults_expected: AtomicBool,
@@ -52,20 +53,35 @@ impl Server {
         let output = log.follow(child.stdout.take().expect("a pipe"));
         let errors = log.follow(child.stderr.take().expect("a pipe"));
         let address = log.wait_for(PATIENCE, |line| {
-            (line["message"] == "listening").then(|| line["address"].as_str()?.parse().ok()).flatten()
+            let address = |name: &str| line[name].as_str()?.parse().ok();
+            (line["message"] == "listening").then(|| Some((address("address")?, address("grpc")))).flatten()
         });
-        let Some(address) = address else {
+        let Some((address, grpc)) = address else {
             let _ = child.kill();
             let _ = child.wait();
             return Err(log.text());
         };
         let (world, readers) = (Arc::clone(world), vec![output, errors]);
-        Ok(Self { world, settings, child, address, log, readers, faults_expected: AtomicBool::new(false) })
+        Ok(Self {
+            world,
+            settings,
+            child,
+            address,
+            grpc,
+            log,
+            readers,
+            faults_expected: AtomicBool::new(false),
+        })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it listens for gRPC.
+    pub fn grpc_address(&self) -> SocketAddr {
+        self.grpc.expect("GRPC_PORT is set")
     }
 
     /// A client without a credential.

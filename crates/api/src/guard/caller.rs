@@ -88,8 +88,11 @@ pub mod permission {
 }
 
 /// Left by the guards in the request.
-pub(super) struct Proof {
+#[derive(Clone)]
+pub struct Proof {
+    /// Who it is.
     pub principal: Arc<Principal>,
+    /// What was required of them.
     pub requirement: Requirement,
 }
 
@@ -125,25 +128,23 @@ impl FirstArgument for Visitor {
     const REQUIREMENT: Requirement = Requirement::Nothing;
 }
 
+impl<A: Access> Caller<A> {
+    /// The caller that the guards let through, where they asked what `A` asks for.
+    pub fn proven(proof: Option<&Proof>, origin: Origin, arrived: Instant) -> Result<Self, ApiError> {
+        let proof = proof.filter(|proof| proof.requirement == <Self as FirstArgument>::REQUIREMENT);
+        let proof = proof.ok_or_else(|| ApiError::internal("a handler was reached without its guard"))?;
+        Ok(Self { principal: Arc::clone(&proof.principal), origin, arrived, access: PhantomData })
+    }
+}
+
 impl<A: Access> FromRequest for Caller<A> {
     type Error = ApiError;
     type Future = Ready<Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let extensions = request.extensions();
-        let proof = extensions.get::<Proof>().filter(|proof| proof.requirement == Self::REQUIREMENT);
-        ready(proof.map_or_else(
-            || Err(ApiError::internal("a handler was reached without its guard")),
-            |proof| {
-                let principal = Arc::clone(&proof.principal);
-                Ok(Self {
-                    principal,
-                    origin: RequestContext::origin(request, &extensions),
-                    arrived: RequestContext::arrival(&extensions),
-                    access: PhantomData,
-                })
-            },
-        ))
+        let origin = RequestContext::origin(request, &extensions);
+        ready(Self::proven(extensions.get::<Proof>(), origin, RequestContext::arrival(&extensions)))
     }
 }
 

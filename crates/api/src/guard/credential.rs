@@ -4,19 +4,20 @@ use std::convert::Infallible;
 use std::future::{Ready, ready};
 
 use actix_web::dev::Payload;
-use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use actix_web::{FromRequest, HttpRequest};
 
 use secrecy::SecretString;
 
 use crate::error::{ApiError, Code, Result};
+use crate::header_lines::HeaderLines;
 
-const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+const API_KEY: &str = "x-api-key";
+const AUTHORIZATION: &str = "authorization";
 
 /// The one credential of a request.
-pub fn read(headers: &HeaderMap) -> Result<&str> {
-    let keys = headers.get_all(API_KEY);
-    let tokens = headers.get_all(AUTHORIZATION);
+pub fn read(headers: &impl HeaderLines) -> Result<&str> {
+    let keys = headers.lines(API_KEY);
+    let tokens = headers.lines(AUTHORIZATION);
     let mut all = keys.map(|value| (false, value)).chain(tokens.map(|value| (true, value)));
     let (is_bearer, value) = all.next().ok_or(auth::Error::MissingCredential)?;
     if all.next().is_some() {
@@ -26,7 +27,7 @@ pub fn read(headers: &HeaderMap) -> Result<&str> {
         ));
     }
     let unreadable = auth::Error::InvalidCredential("the credential has characters that none of ours has");
-    let text = value.to_str().map_err(|_| unreadable)?;
+    let text = std::str::from_utf8(value).ok().filter(|text| text.is_ascii()).ok_or(unreadable)?;
     if is_bearer { bearer(text) } else { key(text.trim()) }
 }
 

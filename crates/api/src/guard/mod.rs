@@ -1,7 +1,9 @@
 //! The guards in front of every handler: authenticate, authorise, admit; only then is the body read.
 //!
+//! What decides is [`admit`]; the adapters to actix-web (here) and to gRPC (`grpc::door`) say what was asked.
+//!
 //! A route's guard is built from the type of its handler's first argument, so a handler without one does not compile
-//! (see [`routes`](crate::routes)). The decisions themselves are `auth`'s; this is their adapter to actix-web.
+//! (see [`routes`](crate::routes)). The decisions themselves are `auth`'s.
 
 mod caller;
 pub mod credential;
@@ -17,14 +19,16 @@ use actix_web::{HttpMessage, ResponseError, web};
 use auth::{AllowanceState, Entered, InFlight, LimitClass};
 use futures_util::FutureExt;
 
-use caller::Proof;
 pub(crate) use caller::account;
-pub use caller::{Caller, FirstArgument, Fresh, Own, Person, Requirement, Visitor, permission};
+pub use caller::{
+    Access, Caller, FirstArgument, Fresh, Own, Person, Proof, Requirement, Visitor, permission,
+};
 pub use credential::HeldToken;
-pub use rate_headers::{whole_seconds, write as write_rate_headers};
+pub use rate_headers::{put_into, whole_seconds, write as write_rate_headers};
 
 use crate::app::App;
 use crate::error::{ApiError, Code, Result};
+use crate::header_lines::HeaderLines;
 use crate::middleware::RequestContext;
 
 /// Lets a request through to its handler, or answers it.
@@ -34,12 +38,12 @@ pub async fn stand_before(
     request: ServiceRequest,
     next: Next<BoxBody>,
 ) -> std::result::Result<ServiceResponse, actix_web::Error> {
-    let admitted = match decide(requirement, class, &request).await {
+    let admitted = match let_in(requirement, class, &request).await {
         Ok(admitted) => admitted,
         Err(error) => return Ok(request.into_response(error.error_response())),
     };
     let mut response = contained(request, next).await?;
-    rate_headers::write(&admitted.windows, response.headers_mut());
+    rate_headers::write(&admitted.windows, put_into(response.headers_mut()));
     Ok(response)
 }
 
@@ -55,27 +59,61 @@ async fn contained(
     })
 }
 
-/// Leave to go on.
-struct Admitted {
-    windows: Vec<AllowanceState>,
-    /// Held until the answer is made.
-    _place: Option<InFlight>,
-}
-
-async fn decide(requirement: Requirement, class: LimitClass, request: &ServiceRequest) -> Result<Admitted> {
+async fn let_in(requirement: Requirement, class: LimitClass, request: &ServiceRequest) -> Result<Admitted> {
     let app =
         request.app_data::<web::Data<App>>().ok_or_else(|| ApiError::internal("the app has no state"))?;
-    let address = RequestContext::of(request).address;
-    let Requirement::Caller { permission, person, recent } = requirement else {
-        return Ok(Admitted { windows: app.auth.admit_visitor(address, class).await?, _place: None });
+    let asked = Asked {
+        requirement,
+        class,
+        changes: !request.method().is_safe(),
+        address: RequestContext::of(request).address,
+        headers: request.headers(),
     };
-    if app.auth.is_isolated() && class != LimitClass::Infer && !request.method().is_safe() {
+    let mut admitted = admit(app, asked).await?;
+    if let Some(proof) = admitted.proof.take() {
+        request.extensions_mut().insert(proof);
+    }
+    Ok(admitted)
+}
+
+/// What a request asks for, before its body is read.
+pub struct Asked<'a, Headers> {
+    /// What its caller must have.
+    pub requirement: Requirement,
+    /// Which limits it falls under.
+    pub class: LimitClass,
+    /// Whether it may change something.
+    pub changes: bool,
+    /// Where it comes from.
+    pub address: IpAddr,
+    /// Where its credential may stand.
+    pub headers: &'a Headers,
+}
+
+/// Leave to go on.
+pub struct Admitted {
+    /// Who goes on, for the handler; none on a public route.
+    pub proof: Option<Proof>,
+    /// The windows that were counted.
+    pub windows: Vec<AllowanceState>,
+    /// Held until the answer is made.
+    pub _place: Option<InFlight>,
+}
+
+/// The three guards: who it is, whether they may, and how much is left.
+pub async fn admit<Headers: HeaderLines>(app: &App, asked: Asked<'_, Headers>) -> Result<Admitted> {
+    let Asked { requirement, class, changes, address, headers } = asked;
+    let Requirement::Caller { permission, person, recent } = requirement else {
+        let windows = app.auth.admit_visitor(address, class).await?;
+        return Ok(Admitted { proof: None, windows, _place: None });
+    };
+    if app.auth.is_isolated() && class != LimitClass::Infer && changes {
         return Err(ApiError::new(
             Code::Unavailable,
             "No store is in reach; nothing can be changed meanwhile.",
         ));
     }
-    let entered = match credential::read(request.headers()) {
+    let entered = match credential::read(headers) {
         Ok(credential) => {
             app.auth.enter(credential, address, permission, class).await.map_err(ApiError::from)
         }
@@ -90,8 +128,7 @@ async fn decide(requirement: Requirement, class: LimitClass, request: &ServiceRe
     if let Err(error) = proved {
         return Err(ApiError::from(error).with_windows(windows));
     }
-    request.extensions_mut().insert(Proof { principal, requirement });
-    Ok(Admitted { windows, _place: Some(place) })
+    Ok(Admitted { proof: Some(Proof { principal, requirement }), windows, _place: Some(place) })
 }
 
 /// Whoever failed to say who they are is counted as nobody: past that limit the answer is 429.

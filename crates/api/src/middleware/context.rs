@@ -6,16 +6,18 @@ use std::time::Instant;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{Extensions, ServiceRequest, ServiceResponse};
-use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{HttpMessage, HttpRequest, web};
 use auth::Origin;
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::header_lines::HeaderLines;
 use crate::settings::Network;
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The header of the request's id.
+pub const REQUEST_ID: &str = "x-request-id";
 const FORWARDED_FOR: &str = "x-forwarded-for";
 const FORWARDED_PROTO: &str = "x-forwarded-proto";
 /// Longest request id taken from a client, in bytes.
@@ -24,7 +26,7 @@ const MAX_ID: usize = 128;
 const MAX_USER_AGENT: usize = 256;
 
 /// What is known of a request before anything else.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RequestContext {
     /// Found in the answer, in the log and in the audit trail.
     pub id: String,
@@ -56,12 +58,15 @@ impl RequestContext {
 
     /// For the audit trail.
     pub fn origin(request: &HttpRequest, extensions: &Extensions) -> Origin {
-        let context = Self::in_extensions(extensions);
-        let agent = request.headers().get(USER_AGENT).and_then(|value| value.to_str().ok());
+        Self::in_extensions(extensions).origin_of(request.headers())
+    }
+
+    /// For the audit trail.
+    pub fn origin_of(&self, headers: &impl HeaderLines) -> Origin {
         Origin {
-            address: Some(context.address),
-            user_agent: agent.map(|agent| agent.chars().take(MAX_USER_AGENT).collect()),
-            request_id: Some(context.id.clone()),
+            address: Some(self.address),
+            user_agent: headers.text("user-agent").map(|agent| agent.chars().take(MAX_USER_AGENT).collect()),
+            request_id: Some(self.id.clone()),
         }
     }
 
@@ -70,15 +75,15 @@ impl RequestContext {
         Self { id: String::new(), address, hidden: true, protected: false, arrived: Instant::now() }
     }
 
-    fn read(request: &ServiceRequest, trusted: &[Network]) -> Self {
-        let peer =
-            request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip().to_canonical());
-        let headers = request.headers();
+    /// The context of a request that came over a connection with this peer.
+    pub fn read(peer: Option<SocketAddr>, headers: &impl HeaderLines, trusted: &[Network]) -> Self {
+        let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip().to_canonical());
         let by_proxy = is_trusted(trusted, peer);
         let https = by_proxy
             && headers
-                .get(FORWARDED_PROTO)
-                .is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"));
+                .lines(FORWARDED_PROTO)
+                .next()
+                .is_some_and(|proto| proto.eq_ignore_ascii_case(b"https"));
         let client = if by_proxy { client_behind(headers, trusted, peer) } else { Some(peer) };
         let address = client.unwrap_or(peer);
         Self {
@@ -99,11 +104,11 @@ pub async fn accompany(
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
     let app = request.app_data::<web::Data<App>>();
     let trusted = app.map_or(&[][..], |app| &app.settings.program.trusted_proxies);
-    let context = Rc::new(RequestContext::read(&request, trusted));
+    let context = Rc::new(RequestContext::read(request.peer_addr(), request.headers(), trusted));
     request.extensions_mut().insert(Rc::clone(&context));
     let mut response = next.call(request).await?;
     if let Ok(value) = HeaderValue::from_str(&context.id) {
-        response.headers_mut().insert(REQUEST_ID, value);
+        response.headers_mut().insert(HeaderName::from_static(REQUEST_ID), value);
     }
     record(&response, &context);
     Ok(response)
@@ -135,8 +140,8 @@ fn known_method(method: &str) -> &'static str {
 }
 
 /// A client's own id is kept when it is harmless in a log and a header.
-fn request_id(headers: &HeaderMap) -> Option<String> {
-    let id = headers.get(&REQUEST_ID)?.to_str().ok()?;
+fn request_id(headers: &impl HeaderLines) -> Option<String> {
+    let id = headers.text(REQUEST_ID)?;
     let harmless = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
     (harmless && (1..=MAX_ID).contains(&id.len())).then(|| id.to_owned())
 }
@@ -144,8 +149,8 @@ fn request_id(headers: &HeaderMap) -> Option<String> {
 /// Walks `X-Forwarded-For` from the right: each trusted hop vouches for the one before it, the first untrusted is the
 /// client. What stands further left is the client's own claim, whatever its bytes. None where a trusted hop vouches for
 /// something that is no address: the proxy must not be taken for the client then.
-fn client_behind(headers: &HeaderMap, trusted: &[Network], peer: IpAddr) -> Option<IpAddr> {
-    let lines: Vec<&[u8]> = headers.get_all(FORWARDED_FOR).map(HeaderValue::as_bytes).collect();
+fn client_behind(headers: &impl HeaderLines, trusted: &[Network], peer: IpAddr) -> Option<IpAddr> {
+    let lines: Vec<&[u8]> = headers.lines(FORWARDED_FOR).collect();
     let mut client = peer;
     for hop in lines.iter().rev().flat_map(|line| line.rsplit(|byte| *byte == b',')) {
         client = hop_address(hop)?;
@@ -180,7 +185,8 @@ mod tests {
         let peer = format!("{peer}:1234").parse().unwrap();
         let forwarded = HeaderValue::from_bytes(forwarded.as_ref()).unwrap();
         let request = TestRequest::default().peer_addr(peer).insert_header((FORWARDED_FOR, forwarded));
-        let context = RequestContext::read(&request.to_srv_request(), &trusted);
+        let request = request.to_srv_request();
+        let context = RequestContext::read(request.peer_addr(), request.headers(), &trusted);
         if context.hidden { "hidden".into() } else { context.address.to_string() }
     }
 

@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 
 use super::RequestContext;
 use crate::error::{ApiError, Code};
-use crate::guard::{whole_seconds, write_rate_headers};
+use crate::guard::{put_into, whole_seconds, write_rate_headers};
 
 /// An error as RFC 9457 writes it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -52,14 +52,13 @@ pub async fn write_errors<B: MessageBody + 'static>(
     let Some(error) = error.or_else(|| is_bare(&response).then(|| ApiError::from_status(status))) else {
         return Ok(response.map_into_left_body());
     };
-    if let Some(cause) = &error.hints.cause {
-        tell(&error, cause, &context);
-    }
+    tell(&error, &context);
     Ok(written(response, &error, &context).map_into_right_body())
 }
 
 /// The client gets the id, the operator finds the cause with it.
-fn tell(error: &ApiError, cause: &str, context: &RequestContext) {
+pub fn tell(error: &ApiError, context: &RequestContext) {
+    let Some(cause) = &error.hints.cause else { return };
     let (request_id, code) = (context.id.as_str(), error.code.name());
     if error.code == Code::Internal {
         tracing::error!(request_id, code, cause, "internal error");
@@ -137,7 +136,7 @@ fn describe(error: &ApiError, headers: &mut HeaderMap) {
     if let Some(challenge) = challenge(error) {
         put(WWW_AUTHENTICATE, challenge);
     }
-    write_rate_headers(&error.hints.windows, headers);
+    write_rate_headers(&error.hints.windows, put_into(headers));
 }
 
 /// RFC 6750, section 3, and RFC 9470, section 3.

@@ -21,28 +21,40 @@ pub const FORGET_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The guard's configuration and counters; every worker counts in the same place.
 #[derive(Clone, Debug)]
-pub struct Guard(GovernorConfig<Peer, NoOpMiddleware<QuantaInstant>>);
+pub struct Guard {
+    config: GovernorConfig<Peer, NoOpMiddleware<QuantaInstant>>,
+    counts: bool,
+}
 
 impl Guard {
     /// For `per_second` requests of one address, with as many at once; 0 switches it off.
     pub fn new(per_second: u32) -> Option<Self> {
-        let rate = per_second.max(1);
+        let (rate, counts) = (per_second.max(1), per_second > 0);
         GovernorConfigBuilder::default()
             .nanoseconds_per_request(1_000_000_000 / u64::from(rate))
             .burst_size(rate)
-            .key_extractor(Peer { counts: per_second > 0 })
+            .key_extractor(Peer { counts })
             .finish()
-            .map(Self)
+            .map(|config| Self { config, counts })
     }
 
     /// The middleware.
     pub fn middleware(&self) -> Governor<Peer, NoOpMiddleware<QuantaInstant>> {
-        Governor::new(&self.0)
+        Governor::new(&self.config)
+    }
+
+    /// Counts a request that came another way than through the middleware. Refuses it past the limit.
+    pub fn count(&self, address: IpAddr) -> Result<(), ApiError> {
+        if !self.counts {
+            return Ok(());
+        }
+        let key = Some(auth::network_of(address));
+        self.config.limiter().check_key(&key).map_err(|until| exceeded(&until))
     }
 
     /// Forgets addresses that have their whole allowance again, so that memory does not grow with visitors.
     pub fn forget_quiet(&self) {
-        self.0.limiter().retain_recent();
+        self.config.limiter().retain_recent();
     }
 }
 
@@ -72,10 +84,14 @@ impl KeyExtractor for Peer {
         until: &NotUntil<QuantaInstant>,
         _: HttpResponseBuilder,
     ) -> HttpResponse {
-        let wait = until.wait_time_from(DefaultClock::default().now());
-        let detail = "Too many requests from this address; wait as long as Retry-After says.";
-        ApiError::rate_limited(detail, wait, Vec::new()).error_response()
+        exceeded(until).error_response()
     }
+}
+
+fn exceeded(until: &NotUntil<QuantaInstant>) -> ApiError {
+    let wait = until.wait_time_from(DefaultClock::default().now());
+    let detail = "Too many requests from this address; wait as long as Retry-After says.";
+    ApiError::rate_limited(detail, wait, Vec::new())
 }
 
 /// The address of a request is always known.

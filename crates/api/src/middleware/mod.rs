@@ -10,9 +10,9 @@ mod guard;
 mod headers;
 mod transport;
 
-pub use context::{RequestContext, accompany};
+pub use context::{REQUEST_ID, RequestContext, accompany};
 pub use cors::cors;
-pub use errors::{Problem, is_v2, write_errors};
+pub use errors::{Problem, is_v2, tell, write_errors};
 pub use guard::{FORGET_INTERVAL, Guard};
 pub use headers::secure;
-pub use transport::protect;
+pub use transport::{protect, refuse};

@@ -3,13 +3,13 @@
 use actix_web::ResponseError;
 use actix_web::body::{BoxBody, EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::HOST;
 use actix_web::middleware::Next;
 use actix_web::web;
 
 use super::RequestContext;
 use crate::app::App;
 use crate::error::{ApiError, Code};
+use crate::header_lines::HeaderLines;
 use crate::health;
 
 /// Lets through what came over loopback, over a trusted proxy that says https, or to a health probe.
@@ -26,27 +26,36 @@ pub async fn protect<B: MessageBody + 'static>(
 }
 
 fn refusal(request: &ServiceRequest) -> Option<ApiError> {
-    let context = RequestContext::of(request);
+    let app = request.app_data::<web::Data<App>>();
+    let allowed = app.map_or(&[][..], |app| &app.settings.program.allowed_hosts);
+    let is_probe = health::PATHS.contains(&request.path());
+    refuse(&RequestContext::of(request), is_probe, request.headers().text("host"), allowed)
+}
+
+/// Why a request to this host is refused, if it is; `allowed` are the hosts that are served, empty for all.
+pub fn refuse(
+    context: &RequestContext,
+    is_probe: bool,
+    host: Option<&str>,
+    allowed: &[String],
+) -> Option<ApiError> {
     if context.hidden {
         return Some(ApiError::new(
             Code::MalformedRequest,
             "X-Forwarded-For does not tell the client's address; proxies must append it.",
         ));
     }
-    let is_probe = health::PATHS.contains(&request.path());
     if !is_probe && !context.protected {
         return Some(ApiError::new(Code::HttpsRequired, "Use HTTPS; nothing is served in the clear."));
     }
-    let app = request.app_data::<web::Data<App>>()?;
-    let allowed = &app.settings.program.allowed_hosts;
-    if is_probe || allowed.is_empty() || allowed.iter().any(|host| names(request, host)) {
+    if is_probe || allowed.is_empty() || allowed.iter().any(|served| names(host, served)) {
         return None;
     }
     Some(ApiError::new(Code::UnknownHost, "The Host header names a host that is not served here."))
 }
 
-fn names(request: &ServiceRequest, allowed: &str) -> bool {
-    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+fn names(host: Option<&str>, allowed: &str) -> bool {
+    let host = host.unwrap_or_default();
     let host = if host.starts_with('[') { host.split_inclusive(']').next() } else { host.split(':').next() };
     host.is_some_and(|host| host.eq_ignore_ascii_case(allowed.trim()))
 }

@@ -38,7 +38,7 @@ pub fn read(bytes: &[u8], datatype: DataType, count: usize) -> Result<TensorData
     if size(datatype, count) != Some(bytes.len()) {
         let needed = size(datatype, count).map_or_else(|| "too many".to_owned(), |size| size.to_string());
         return Err(format!(
-            "\"shape\" needs {count} elements of type {datatype}, {needed} bytes, but \"binary_data_size\" is {}",
+            "\"shape\" needs {count} elements of type {datatype}, {needed} bytes, but {} were given",
             bytes.len()
         ));
     }

@@ -78,7 +78,7 @@ fn the_bytes_are_those_of_the_protocol() {
 fn refusals_say_what_is_wrong() {
     let refusal = |bytes: &[u8], datatype, count| read(bytes, datatype, count).unwrap_err();
     assert!(refusal(&[2], DataType::Bool, 1).contains("the byte 2"));
-    assert!(refusal(&[0; 3], DataType::Fp32, 1).contains("4 bytes, but \"binary_data_size\" is 3"));
+    assert!(refusal(&[0; 3], DataType::Fp32, 1).contains("4 bytes, but 3 were given"));
     assert!(refusal(&[0xff; 8], DataType::Bytes, 1).contains("ends within element 1 of 1"));
     assert!(refusal(&[0; 5], DataType::Bytes, 1).contains("1 bytes of the binary data are left"));
     assert!(refusal(&[], DataType::Bytes, MAX_TEXTS + 1).contains("at most 1048576"));

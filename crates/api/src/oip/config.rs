@@ -16,67 +16,72 @@ use crate::guard::permission::ModelsRead;
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ModelConfig {
     /// Name of the model.
-    name: String,
+    pub name: String,
     /// Always `onnxruntime_onnx`.
-    platform: &'static str,
+    pub platform: &'static str,
     /// Always `onnxruntime`.
-    backend: &'static str,
+    pub backend: &'static str,
     /// Rows of calls that run together at most. 0 where each call runs alone; the dimensions below then include the
     /// batch, and without it otherwise.
-    max_batch_size: usize,
+    pub max_batch_size: usize,
     /// What it takes.
-    input: Vec<TensorConfig>,
+    pub input: Vec<TensorConfig>,
     /// What it gives.
-    output: Vec<TensorConfig>,
+    pub output: Vec<TensorConfig>,
     /// How many sessions run it, and on what.
-    instance_group: Vec<InstanceGroup>,
+    pub instance_group: Vec<InstanceGroup>,
     /// Present where calls run together.
     #[serde(skip_serializing_if = "Option::is_none")]
-    dynamic_batching: Option<DynamicBatching>,
+    pub dynamic_batching: Option<DynamicBatching>,
     /// Whether answers are kept.
-    response_cache: ResponseCache,
+    pub response_cache: ResponseCache,
     /// The file of the model in its version's folder.
-    default_model_filename: &'static str,
+    pub default_model_filename: &'static str,
 }
 
 /// An input or output.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct TensorConfig {
-    name: String,
+    /// Its name.
+    pub name: String,
     /// Type of its elements, such as `TYPE_FP32`; `TYPE_STRING` is what the protocol calls BYTES elsewhere.
-    data_type: String,
+    pub data_type: String,
     /// -1 where any size goes.
-    dims: Vec<i64>,
+    pub dims: Vec<i64>,
 }
 
 /// Sessions of one kind.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct InstanceGroup {
-    name: String,
+    /// Their name.
+    pub name: String,
     /// `KIND_CPU`.
-    kind: &'static str,
-    count: usize,
+    pub kind: &'static str,
+    /// How many.
+    pub count: usize,
 }
 
 /// Calls that wait run together.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct DynamicBatching {
     /// How long a call waits for others at most, in microseconds.
-    max_queue_delay_microseconds: u64,
+    pub max_queue_delay_microseconds: u64,
     /// Priorities that a call may have.
-    priority_levels: u32,
+    pub priority_levels: u32,
     /// The one that a call has which names none.
-    default_priority_level: u32,
+    pub default_priority_level: u32,
 }
 
 /// Whether answers are kept.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ResponseCache {
-    enable: bool,
+    /// Whether answers are kept.
+    pub enable: bool,
 }
 
 impl ModelConfig {
-    fn of(model: &Model) -> Self {
+    /// Of this model.
+    pub fn of(model: &Model) -> Self {
         let rows = model.max_batch_rows();
         let table = model.manifest().batching.as_ref().filter(|_| rows.is_some());
         let batching = |table: &inference::Batching| DynamicBatching {

@@ -1,7 +1,7 @@
 //! Inference over REST: from the request to tensors, through the model, and back.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, VARY};
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -82,21 +82,12 @@ async fn run(
         request::parse(&bytes, layout, signature)
     };
     let parsed = app.bodies.work(body.0.len(), ticket.deadline, parse).await?.map_err(invalid)?;
-    let ParsedInfer { id, inputs, outputs, timeout, priority } = parsed;
-    let rows = inputs.first().and_then(|input| input.tensor.shape().first().copied()).unwrap_or(1);
-    let work = Work::tensors(rows, body.0.len());
-    let ticket = Ticket { priority: caller.principal.priority(priority), ..sooner(ticket, timeout) };
-    let names = outputs.iter().map(|output| output.name.clone()).collect();
-    let answer = model.infer(InferRequest { inputs, outputs: names, ticket });
-    let answer = App::in_time(ticket.deadline, answer).await;
-    let answer =
-        app.metering.settle((&caller.principal, caller.origin.address), model, work, answer, |answer| {
-            answer.timing
-        })?;
-    let size = response::written_size(&said(&answer.outputs, &outputs));
+    let Performed { id, answer, wanted: outputs } =
+        perform(app, caller, model, ticket, parsed, body.0.len()).await?;
+    let size = response::written_size(&said(&answer, &outputs));
     let of = Arc::clone(model);
     let write = move || {
-        let outputs_said = classified(answer.outputs, &outputs, &of)?;
+        let outputs_said = classified(answer, &outputs, &of)?;
         let rendered =
             response::render(of.name(), of.version(), id.as_deref(), &said(&outputs_said, &outputs))?;
         let packed = encoding.and_then(|encoding| encoding.encode(&rendered.body));
@@ -116,12 +107,44 @@ async fn run(
     })
 }
 
-fn invalid(message: String) -> ApiError {
+/// A call that was run.
+pub struct Performed {
+    /// To be given back as it came.
+    pub id: Option<String>,
+    /// The outputs in the wanted order, as the model gave them.
+    pub answer: Vec<NamedTensor>,
+    /// How they are wanted.
+    pub wanted: Vec<WantedOutput>,
+}
+
+/// Runs a call that was understood, over whichever surface it came, and notes its usage. `size` is what its body took, in
+/// bytes.
+pub async fn perform(
+    app: &App,
+    caller: &Caller<ModelsInfer>,
+    model: &Arc<Model>,
+    ticket: Ticket,
+    call: ParsedInfer,
+    size: usize,
+) -> Result<Performed> {
+    let ParsedInfer { id, inputs, outputs: wanted, timeout, priority } = call;
+    let rows = inputs.first().and_then(|input| input.tensor.shape().first().copied()).unwrap_or(1);
+    let wished = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let ticket = Ticket { priority: caller.principal.priority(priority), ..sooner(ticket, wished) };
+    let outputs = wanted.iter().map(|output| output.name.clone()).collect();
+    let answer = App::in_time(ticket.deadline, model.infer(InferRequest { inputs, outputs, ticket })).await;
+    let (asker, work) = ((&*caller.principal, caller.origin.address), Work::tensors(rows, size));
+    let answer = app.metering.settle(asker, model, work, answer, |answer| answer.timing)?;
+    Ok(Performed { id, answer: answer.outputs, wanted })
+}
+
+/// What is wrong with the tensors of a call.
+pub fn invalid(message: String) -> ApiError {
     ApiError::new(Code::InvalidInput, message)
 }
 
 /// Puts the highest values in the place of the outputs of which those are wanted.
-fn classified(
+pub fn classified(
     outputs: Vec<NamedTensor>,
     wanted: &[WantedOutput],
     model: &Model,
@@ -181,8 +204,7 @@ fn wrong_length() -> ApiError {
 }
 
 /// A caller may wait for less long than the server would let them.
-fn sooner(ticket: Ticket, timeout: Option<Duration>) -> Ticket {
-    let wished = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+pub fn sooner(ticket: Ticket, wished: Option<Instant>) -> Ticket {
     Ticket { deadline: wished.map_or(ticket.deadline, |wished| wished.min(ticket.deadline)), ..ticket }
 }
 

@@ -1,14 +1,14 @@
-//! `/v2`: the Open Inference Protocol.
+//! `/v2`: the Open Inference Protocol; what gRPC says in its own messages is decided here, too.
 
-mod binary;
+pub mod binary;
 mod classification;
 pub mod config;
 pub mod infer;
 mod json_data;
 pub mod metadata;
-mod parameters;
+pub mod parameters;
 pub mod repository;
-mod request;
+pub mod request;
 mod response;
 pub mod rest;
 pub mod statistics;

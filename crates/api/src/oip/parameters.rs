@@ -17,6 +17,12 @@ const RESERVED_PREFIXES: [&str; 2] = ["triton_", "shared_memory_"];
 #[serde(transparent)]
 pub struct Parameters(BTreeMap<String, Value>);
 
+impl FromIterator<(String, Value)> for Parameters {
+    fn from_iter<I: IntoIterator<Item = (String, Value)>>(parameters: I) -> Self {
+        Self(parameters.into_iter().collect())
+    }
+}
+
 impl Parameters {
     /// Refuses values of another kind than the protocol has, and reserved names.
     pub fn check(&self) -> Result<(), String> {

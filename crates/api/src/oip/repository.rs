@@ -136,8 +136,13 @@ fn read<T: Default + serde::de::DeserializeOwned>(body: &InferBody) -> Result<T>
 /// the place of a model, past its checksums; models come by way of the repository only.
 fn check(body: &InferBody) -> Result<()> {
     let request: RepositoryRequest = read(body)?;
+    refuse_files(request.parameters.keys())
+}
+
+/// Refuses parameters of a load or unload that bring what is to be loaded.
+pub fn refuse_files<'a>(mut parameters: impl Iterator<Item = &'a String>) -> Result<()> {
     let brought = |name: &&String| *name == "config" || name.starts_with("file:");
-    match request.parameters.keys().find(brought) {
+    match parameters.find(brought) {
         Some(_) => Err(ApiError::new(
             Code::InvalidInput,
             "A load takes no config and no files: put the model into the repository, then load it.",

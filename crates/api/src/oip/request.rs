@@ -3,6 +3,7 @@
 //! Members that are not known are ignored, as the protocol asks. An input's name, type and shape are compared with
 //! the model's before its data is read; that the call is complete, the model checks itself.
 
+use std::fmt::Display;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use super::parameters::Parameters;
 use super::{binary, json_data};
 
 /// Most dimensions of a tensor.
-const MAX_RANK: usize = 32;
+pub const MAX_RANK: usize = 32;
 
 /// How the bytes of a call are laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,12 +169,14 @@ fn take<'a>(tensors: &mut Option<&'a [u8]>, size: usize) -> Result<&'a [u8], Str
     Ok(taken)
 }
 
-fn shape(dimensions: &[i128]) -> Result<Vec<usize>, String> {
+/// The dimensions of a tensor as sizes.
+pub fn shape<D: Copy + Display + TryInto<usize>>(dimensions: &[D]) -> Result<Vec<usize>, String> {
     if dimensions.len() > MAX_RANK {
         return Err(format!("\"shape\" has more than {MAX_RANK} dimensions"));
     }
-    let size = |&dimension: &i128| {
-        usize::try_from(dimension)
+    let size = |&dimension: &D| {
+        dimension
+            .try_into()
             .map_err(|_| format!("dimension {dimension} in \"shape\" is not a size; give the actual number"))
     };
     dimensions.iter().map(size).collect()
@@ -186,17 +189,24 @@ fn outputs(
     specs: &[TensorSpec],
 ) -> Result<Vec<WantedOutput>, String> {
     let binary = call.flag("binary_data_output")?.unwrap_or(false);
-    let wanted: Vec<WantedOutput> = if listed.is_empty() {
-        specs.iter().map(|spec| WantedOutput { name: spec.name.clone(), binary, classes: None }).collect()
-    } else {
-        listed.into_iter().map(|output| wanted(output, binary)).collect::<Result<_, _>>()?
-    };
+    let listed = listed.into_iter().map(|output| wanted(output.name, &output.parameters, binary));
+    all_or(listed.collect::<Result<_, _>>()?, binary, specs)
+}
+
+/// The outputs that are listed, or all of them where none is; each can be said as it is wanted.
+pub fn all_or(
+    listed: Vec<WantedOutput>,
+    binary: bool,
+    specs: &[TensorSpec],
+) -> Result<Vec<WantedOutput>, String> {
+    let all = || specs.iter().map(|spec| WantedOutput { name: spec.name.clone(), binary, classes: None });
+    let wanted = if listed.is_empty() { all().collect() } else { listed };
     wanted.iter().try_for_each(|output| feasible(output, specs))?;
     Ok(wanted)
 }
 
-fn wanted(output: Output, binary: bool) -> Result<WantedOutput, String> {
-    let Output { name, parameters } = output;
+/// An output as its parameters want it; `binary` is what holds where they do not say.
+pub fn wanted(name: String, parameters: &Parameters, binary: bool) -> Result<WantedOutput, String> {
     let read = || -> Result<_, String> {
         parameters.check()?;
         let binary = parameters.flag("binary_data")?.unwrap_or(binary);

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::metadata::{ModelMetadata, ModelReady, ServerLive, ServerMetadata, ServerReady};
 use crate::app::App;
-use crate::error::{Code, Result};
+use crate::error::Result;
 use crate::extract::{ModelVersion, Name};
 use crate::guard::permission::ModelsRead;
 use crate::guard::{Caller, Visitor};
@@ -101,11 +101,7 @@ fn readiness(
     name: String,
     version: Option<&str>,
 ) -> Result<HttpResponse> {
-    let ready = match app.model_for(&caller.principal, &name, version) {
-        Ok(_) => true,
-        Err(error) if error.code == Code::ModelUnavailable => false,
-        Err(error) => return Err(error),
-    };
+    let ready = app.model_ready(&caller.principal, &name, version)?;
     Ok(HttpResponse::build(status(ready)).json(ModelReady { name, ready }))
 }
 

@@ -3,6 +3,7 @@
 //! The numbers are all callers' together, for those who may use the model: how busy it is, never with whom.
 
 use actix_web::web;
+use auth::Principal;
 use inference::{BatchStatistics, Measure, Model, State, Statistics};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -18,26 +19,29 @@ use crate::guard::permission::ModelsRead;
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ModelStatistics {
     /// One for each version.
-    model_stats: Vec<VersionStatistics>,
+    pub model_stats: Vec<VersionStatistics>,
 }
 
 /// What a version did since this server loaded it.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct VersionStatistics {
-    name: String,
-    version: String,
+    /// Name of the model.
+    pub name: String,
+    /// The version.
+    pub version: String,
     /// When the last call was answered, in milliseconds since 1970; 0 for never.
-    last_inference: u64,
+    pub last_inference: u64,
     /// Rows that were computed; answers from a cache do not count.
-    inference_count: u64,
+    pub inference_count: u64,
     /// Runs of the model; calls that ran together count once.
-    execution_count: u64,
-    inference_stats: InferenceStatistics,
+    pub execution_count: u64,
+    /// Calls by how they ended.
+    pub inference_stats: InferenceStatistics,
     /// Always empty: no model answers with a stream.
     #[schema(value_type = Object)]
     response_stats: Nothing,
     /// By the number of rows in a run.
-    batch_stats: Vec<BatchView>,
+    pub batch_stats: Vec<BatchView>,
     /// Always empty.
     #[schema(value_type = Vec<Object>)]
     memory_usage: [(); 0],
@@ -51,39 +55,44 @@ struct Nothing {}
 #[derive(Debug, Serialize, ToSchema)]
 pub struct InferenceStatistics {
     /// Answered well, cached answers included.
-    success: Duration,
+    pub success: Duration,
     /// Fitting the model, but refused by its queue, late, given up or failed.
-    fail: Duration,
+    pub fail: Duration,
     /// Waiting.
-    queue: Duration,
+    pub queue: Duration,
     /// Handing over inputs.
-    compute_input: Duration,
+    pub compute_input: Duration,
     /// Running.
-    compute_infer: Duration,
+    pub compute_infer: Duration,
     /// Taking outputs.
-    compute_output: Duration,
+    pub compute_output: Duration,
     /// Answered from a cache.
-    cache_hit: Duration,
+    pub cache_hit: Duration,
     /// Looked for in a cache in vain.
-    cache_miss: Duration,
+    pub cache_miss: Duration,
 }
 
 /// The runs of so many rows.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct BatchView {
-    batch_size: u64,
-    compute_input: Duration,
-    compute_infer: Duration,
-    compute_output: Duration,
+    /// Rows in each.
+    pub batch_size: u64,
+    /// Handing over inputs.
+    pub compute_input: Duration,
+    /// Running.
+    pub compute_infer: Duration,
+    /// Taking outputs.
+    pub compute_output: Duration,
 }
 
 /// How often, and how long in all.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = StatisticDuration)]
 pub struct Duration {
-    count: u64,
+    /// How often.
+    pub count: u64,
     /// Nanoseconds.
-    ns: u64,
+    pub ns: u64,
 }
 
 impl From<Measure> for Duration {
@@ -119,6 +128,29 @@ impl From<&Statistics> for InferenceStatistics {
 }
 
 impl App {
+    /// What the models did that a caller may use: all of them, one, or one version of it.
+    pub fn statistics_for(
+        &self,
+        principal: &Principal,
+        name: Option<&str>,
+        version: Option<&str>,
+    ) -> Result<ModelStatistics> {
+        let find = |name: &str, version: &str| self.registry.find(name, Some(version)).ok();
+        let models: Vec<_> = match (name, version) {
+            (None, _) => {
+                let ready =
+                    self.models_for(principal).into_iter().filter(|status| status.state == State::Ready);
+                ready.filter_map(|status| find(&status.name, &status.version)).collect()
+            }
+            (Some(name), None) => {
+                let latest = self.model_for(principal, name, None)?;
+                latest.versions().iter().filter_map(|version| find(name, version)).collect()
+            }
+            (Some(name), Some(version)) => vec![self.model_for(principal, name, Some(version))?],
+        };
+        Ok(ModelStatistics { model_stats: models.iter().map(|model| self.statistics(model)).collect() })
+    }
+
     fn statistics(&self, model: &Model) -> VersionStatistics {
         let counted = model.statistics();
         let when = |last: std::time::Instant| {
@@ -142,10 +174,8 @@ impl App {
 
 /// What every model did that the caller may use.
 #[utoipa::path(get, path = "/v2/models/stats", tag = "v2", responses((status = 200, body = ModelStatistics)))]
-pub async fn all(caller: Caller<ModelsRead>, app: web::Data<App>) -> web::Json<ModelStatistics> {
-    let ready = app.models_for(&caller.principal).into_iter().filter(|status| status.state == State::Ready);
-    let models = ready.filter_map(|status| app.registry.find(&status.name, Some(&status.version)).ok());
-    web::Json(ModelStatistics { model_stats: models.map(|model| app.statistics(&model)).collect() })
+pub async fn all(caller: Caller<ModelsRead>, app: web::Data<App>) -> Result<web::Json<ModelStatistics>> {
+    Ok(web::Json(app.statistics_for(&caller.principal, None, None)?))
 }
 
 /// What a model did, each of its versions that are served.
@@ -156,10 +186,7 @@ pub async fn of_model(
     app: web::Data<App>,
     name: Name,
 ) -> Result<web::Json<ModelStatistics>> {
-    let latest = app.model_for(&caller.principal, &name.0, None)?;
-    let versions = latest.versions();
-    let models = versions.iter().filter_map(|version| app.registry.find(&name.0, Some(version)).ok());
-    Ok(web::Json(ModelStatistics { model_stats: models.map(|model| app.statistics(&model)).collect() }))
+    Ok(web::Json(app.statistics_for(&caller.principal, Some(&name.0), None)?))
 }
 
 /// What a version of a model did.
@@ -172,6 +199,5 @@ pub async fn of_version(
     name: Name,
     version: ModelVersion,
 ) -> Result<web::Json<ModelStatistics>> {
-    let model = app.model_for(&caller.principal, &name.0, Some(&version.0))?;
-    Ok(web::Json(ModelStatistics { model_stats: vec![app.statistics(&model)] }))
+    Ok(web::Json(app.statistics_for(&caller.principal, Some(&name.0), Some(&version.0))?))
 }

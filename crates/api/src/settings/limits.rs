@@ -35,6 +35,12 @@ pub struct LimitSettings {
     /// Requests of one account running at a time in this process.
     #[arg(long = "MAX_IN_FLIGHT_PER_CALLER", default_value_t = 64)]
     pub max_in_flight_per_caller: u32,
+    /// Connections over gRPC open at a time in this process; one more waits.
+    #[arg(long = "GRPC_MAX_CONNECTIONS", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub grpc_max_connections: u32,
+    /// Calls running at a time on one connection over gRPC; one more waits.
+    #[arg(long = "GRPC_MAX_CALLS_PER_CONNECTION", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub grpc_max_calls_per_connection: u32,
     /// Live sessions of one account; one more ends the oldest.
     #[arg(long = "MAX_SESSIONS_PER_ACCOUNT", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub max_sessions_per_account: u32,

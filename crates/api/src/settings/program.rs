@@ -31,6 +31,9 @@ pub struct ProgramSettings {
     /// Port to listen on; 0 picks a free one and logs it.
     #[arg(long = "PORT", default_value_t = 8080)]
     pub port: u16,
+    /// Port to listen on for gRPC, at HOST; 0 picks a free one and logs it. Unset: no gRPC.
+    #[arg(long = "GRPC_PORT")]
+    pub grpc_port: Option<u16>,
     /// Directory of everything that this program writes: the embedded database, secrets made in development.
     #[arg(long = "DATA_DIR", default_value = "data")]
     pub data_dir: PathBuf,

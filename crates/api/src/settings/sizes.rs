@@ -46,6 +46,11 @@ impl SizeSettings {
         bytes(self.max_infer_body_mb)
     }
 
+    /// Largest message that holds no tensors, in bytes.
+    pub fn json_bytes(&self) -> usize {
+        self.max_json_length
+    }
+
     /// Whether the largest body that is taken at all fits into memory as it may be used.
     pub fn fit(&self) -> bool {
         let largest = self.infer_bytes().max(self.max_content_length).max(self.max_json_length);

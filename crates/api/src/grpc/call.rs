@@ -1,0 +1,81 @@
+//! What the door found out about a call, for the method that answers it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use auth::{InFlight, Origin};
+use tonic::{Request, Status};
+
+use super::status::refuse;
+use crate::bodies::Room;
+use crate::error::ApiError;
+use crate::guard::{Access, Caller, Proof};
+use crate::middleware::RequestContext;
+
+/// A call that was let through.
+#[derive(Clone)]
+pub struct Call {
+    /// Its id, and where it comes from.
+    pub context: Arc<RequestContext>,
+    /// For the audit trail.
+    pub origin: Origin,
+    /// Who calls; none for a public method.
+    pub proof: Option<Proof>,
+    /// Until when its caller waits; none where they do not say.
+    pub deadline: Option<Instant>,
+    /// What it takes of what is bounded.
+    pub held: Held,
+}
+
+impl Call {
+    /// What the door left with a request.
+    pub fn of<Message>(request: &Request<Message>) -> Result<Self, Status> {
+        let missing = || refuse(ApiError::internal("a method was reached past the door"));
+        request.extensions().get::<Self>().cloned().ok_or_else(missing)
+    }
+
+    /// The caller, where the guards asked what `A` asks for.
+    pub fn caller<A: Access>(&self) -> Result<Caller<A>, Status> {
+        Caller::proven(self.proof.as_ref(), self.origin.clone(), self.context.arrived).map_err(refuse)
+    }
+}
+
+/// The place among its account's running requests, and the room among the large bodies: given back when the last clone is
+/// dropped, which is when the answer is made.
+#[derive(Clone)]
+pub struct Held {
+    messages: Arc<Mutex<Messages>>,
+    _place: Arc<Option<InFlight>>,
+}
+
+/// What the messages of a call take.
+pub struct Messages {
+    /// Room for the one that arrives or is worked on.
+    pub room: Room,
+    /// Whether the last one is done with, so that the next one's time begins.
+    pub done: bool,
+    /// Whether the client gave the call up while it was sending.
+    pub broke_off: bool,
+}
+
+impl Held {
+    /// By a call that begins.
+    pub fn new(place: Option<InFlight>, room: Room) -> Self {
+        Self {
+            messages: Arc::new(Mutex::new(Messages { room, done: true, broke_off: false })),
+            _place: Arc::new(place),
+        }
+    }
+
+    /// What its messages take.
+    pub fn messages(&self) -> MutexGuard<'_, Messages> {
+        self.messages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One message of several is answered.
+    pub fn next(&self) {
+        let mut messages = self.messages();
+        messages.room.empty();
+        messages.done = true;
+    }
+}

@@ -1,0 +1,106 @@
+//! Messages to bytes and back: prost's, after a look at what a message holds.
+
+use std::marker::PhantomData;
+
+use bytes::Buf;
+use prost::Message;
+use tonic::Status;
+use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+
+use super::proto::health::HealthCheckRequest;
+use super::proto::inference as of;
+use super::status::refuse;
+use super::wire::{self, Bounded};
+use crate::bodies::SMALL;
+use crate::error::{ApiError, Code};
+
+macro_rules! without_bounds_of_their_own {
+    ($($message:ty)*) => { $(impl Bounded for $message {})* };
+}
+
+without_bounds_of_their_own! {
+    HealthCheckRequest
+    of::ServerLiveRequest
+    of::ServerReadyRequest
+    of::ServerMetadataRequest
+    of::ModelReadyRequest
+    of::ModelMetadataRequest
+    of::ModelConfigRequest
+    of::ModelStatisticsRequest
+    of::RepositoryIndexRequest
+    of::RepositoryModelLoadRequest
+    of::RepositoryModelUnloadRequest
+}
+
+impl Bounded for of::ModelInferRequest {
+    fn check(message: &[u8]) -> Result<(), String> {
+        wire::check_infer_request(message)
+    }
+}
+
+/// Reads and writes messages; every generated service uses it.
+pub struct BoundedCodec<Encode, Decode>(PhantomData<fn(Encode) -> Decode>);
+
+impl<Encode, Decode> Default for BoundedCodec<Encode, Decode> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<Encode, Decode> Codec for BoundedCodec<Encode, Decode>
+where
+    Encode: Message + 'static,
+    Decode: Message + Default + Bounded + 'static,
+{
+    type Encode = Encode;
+    type Decode = Decode;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self::default()
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self::default()
+    }
+}
+
+impl<Encode: Message, Decode> Encoder for BoundedCodec<Encode, Decode> {
+    type Item = Encode;
+    type Error = Status;
+
+    fn encode(&mut self, message: Encode, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        aside(message.encoded_len(), || message.encode(buffer))
+            .map_err(|error| refuse(ApiError::internal(error)))
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        BufferSettings::default()
+    }
+}
+
+impl<Encode, Decode: Message + Default + Bounded> Decoder for BoundedCodec<Encode, Decode> {
+    type Item = Decode;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Decode>, Status> {
+        let malformed = |reason: String| {
+            refuse(ApiError::new(Code::MalformedRequest, format!("The message is not valid: {reason}.")))
+        };
+        aside(buffer.remaining(), || {
+            // A message lies in one piece.
+            Decode::check(buffer.chunk()).map_err(malformed)?;
+            Decode::decode(buffer).map(Some).map_err(|error| malformed(error.to_string()))
+        })
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        BufferSettings::default()
+    }
+}
+
+/// Large messages are worked on while other tasks of this thread are carried on by another one.
+fn aside<T>(size: usize, work: impl FnOnce() -> T) -> T {
+    if size <= SMALL { work() } else { tokio::task::block_in_place(work) }
+}

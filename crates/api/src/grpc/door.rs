@@ -1,0 +1,299 @@
+//! The door of gRPC: what middleware and guards are to HTTP, in the same order, before the message of a call is read.
+
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use actix_web::web;
+use auth::{AllowanceState, LimitClass};
+use futures_util::FutureExt;
+use http::{HeaderMap, Method as HttpMethod, Request, Response};
+use tokio::sync::watch;
+use tonic::Status;
+use tonic::body::Body;
+use tonic::metadata::MetadataMap;
+use tower_service::Service;
+
+use super::body::{BoundedBody, Bounds};
+use super::call::{Call, Held};
+use super::connection::{Peer, Unsent};
+use super::health::Health;
+use super::methods::{self, Method};
+use super::proto::health::health_server::HealthServer;
+use super::proto::inference::grpc_inference_service_server::GrpcInferenceServiceServer;
+use super::record::Record;
+use super::service::Inference;
+use super::status;
+use crate::app::App;
+use crate::error::{ApiError, Code, Result};
+use crate::guard::{self, Asked, write_rate_headers};
+use crate::header_lines::HeaderLines;
+use crate::middleware::{Guard, REQUEST_ID, RequestContext, refuse, tell};
+
+/// How long the caller waits (gRPC over HTTP/2, "Timeout").
+const TIMEOUT: &str = "grpc-timeout";
+/// Most digits of a time-out.
+const MAX_TIMEOUT_DIGITS: usize = 8;
+
+/// Lets calls in and sends answers out.
+#[derive(Clone)]
+pub struct Door {
+    app: web::Data<App>,
+    guard: Guard,
+    inference: GrpcInferenceServiceServer<Inference>,
+    health: HealthServer<Health>,
+}
+
+/// A call that may go on to its method.
+struct LetIn {
+    request: Request<Body>,
+    windows: Vec<AllowanceState>,
+    /// Kept until the answer is made.
+    held: Held,
+}
+
+impl Door {
+    /// In front of all services, until the server stops.
+    pub fn new(app: web::Data<App>, guard: Guard, stopping: watch::Receiver<bool>) -> Self {
+        // The body has the bound of its method; this one only replaces the decoder's own.
+        let most = app.settings.sizes.infer_bytes();
+        let inference =
+            GrpcInferenceServiceServer::new(Inference::new(app.clone(), guard.clone(), stopping.clone()))
+                .max_decoding_message_size(most)
+                .max_encoding_message_size(most);
+        let health = HealthServer::new(Health::new(app.clone(), stopping));
+        Self { app, guard, inference, health }
+    }
+
+    async fn answer(mut self, request: Request<Body>) -> Response<Body> {
+        let peer = request.extensions().get::<Peer>().cloned();
+        let trusted = &self.app.settings.program.trusted_proxies;
+        let address = peer.as_ref().map(|peer| peer.address);
+        let context = Arc::new(RequestContext::read(address, request.headers(), trusted));
+        let method = methods::find(request.uri().path());
+        let deadline = timeout(request.headers());
+        let until =
+            deadline.as_ref().ok().copied().flatten().and_then(|time| context.arrived.checked_add(time));
+        let mut record = Record::new(Arc::clone(&context), method.map(|method| method.path), until);
+        let through = match deadline {
+            Ok(_) => self.through(request, method, &context, until, &mut record).await,
+            Err(error) => Err(error),
+        };
+        let (response, windows) =
+            through.unwrap_or_else(|error| (status::refuse(error).into_http(), Vec::new()));
+        let answers = peer.map(|peer| peer.answers);
+        finish(response, &windows, &context, &mut record, answers)
+    }
+
+    async fn through(
+        &mut self,
+        request: Request<Body>,
+        method: Option<&Method>,
+        context: &Arc<RequestContext>,
+        deadline: Option<Instant>,
+        record: &mut Record,
+    ) -> Result<(Response<Body>, Vec<AllowanceState>)> {
+        let LetIn { request, windows, held } =
+            self.let_in(request, method, context, deadline, record).await?;
+        let response = self.ask(request, deadline).await;
+        if held.messages().broke_off {
+            record.given_up();
+        }
+        Ok((response, windows))
+    }
+
+    async fn let_in(
+        &self,
+        request: Request<Body>,
+        method: Option<&Method>,
+        context: &Arc<RequestContext>,
+        deadline: Option<Instant>,
+        record: &mut Record,
+    ) -> Result<LetIn> {
+        let program = &self.app.settings.program;
+        let is_probe = method.is_some_and(|method| method.class == LimitClass::Exempt);
+        let host = request.uri().authority().map(|authority| authority.as_str());
+        let host = host.or_else(|| request.headers().text("host"));
+        if let Some(error) = refuse(context, is_probe, host, &program.allowed_hosts) {
+            return Err(error);
+        }
+        if !is_probe {
+            self.guard.count(context.address)?;
+        }
+        let method = method.ok_or_else(unknown_method)?;
+        check_kind(&request)?;
+        let (mut parts, body) = request.into_parts();
+        let asked = Asked {
+            requirement: method.requirement,
+            class: method.class,
+            changes: method.changes,
+            address: context.address,
+            headers: &parts.headers,
+        };
+        let admitted = guard::admit(&self.app, asked).await?;
+        record.belongs_to(admitted.proof.as_ref().map(|proof| proof.principal.account));
+        let origin = context.origin_of(&parts.headers);
+        let held = Held::new(admitted._place, self.app.bodies.room());
+        let sizes = &self.app.settings.sizes;
+        let time = Duration::from_secs(sizes.body_timeout_seconds);
+        let bounds = Bounds { size: (method.size)(sizes), time, streams: method.streams };
+        let body = Body::new(BoundedBody::new(body, held.clone(), bounds));
+        let context = Arc::clone(context);
+        parts.extensions.insert(Call {
+            context,
+            origin,
+            proof: admitted.proof,
+            deadline,
+            held: held.clone(),
+        });
+        let request = Request::from_parts(parts, body);
+        Ok(LetIn { request, windows: admitted.windows, held })
+    }
+
+    /// Has the method answer, within the time that the caller waits. A fault costs one answer.
+    async fn ask(&mut self, request: Request<Body>, deadline: Option<Instant>) -> Response<Body> {
+        let is_health = request.uri().path().starts_with("/grpc.health.");
+        let call = if is_health { self.health.call(request) } else { self.inference.call(request) };
+        let call = AssertUnwindSafe(call).catch_unwind();
+        let answered = match deadline {
+            Some(deadline) => tokio::time::timeout_at(deadline.into(), call).await,
+            None => Ok(call.await),
+        };
+        match answered {
+            Ok(Ok(Ok(response))) => response,
+            Ok(Ok(Err(never))) => match never {},
+            Ok(Err(_)) => status::refuse(ApiError::internal("a method panicked")).into_http(),
+            Err(_) => status::refuse(inference::Error::Deadline).into_http(),
+        }
+    }
+}
+
+impl Service<Request<Body>> for Door {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = std::result::Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<std::result::Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let door = self.clone();
+        Box::pin(async { Ok(door.answer(request).await) })
+    }
+}
+
+/// Writes what the caller gets: an error whole, an answer with its request's id and limits.
+fn finish(
+    response: Response<Body>,
+    windows: &[AllowanceState],
+    context: &RequestContext,
+    record: &mut Record,
+    answers: Option<Unsent>,
+) -> Response<Body> {
+    if let Some(status) = response.extensions().get::<Status>() {
+        let error = status::cause(status).with_windows(windows.to_vec());
+        tell(&error, context);
+        record.ended(Err(error.code));
+        return status::write(&error, context).into_http();
+    }
+    record.ended(Ok(()));
+    let (mut parts, body) = response.into_parts();
+    let mut metadata = MetadataMap::from_headers(std::mem::take(&mut parts.headers));
+    write_rate_headers(windows, status::put_into(&mut metadata));
+    status::put_into(&mut metadata)(REQUEST_ID, context.id.clone());
+    parts.headers = metadata.into_headers();
+    let body = match answers {
+        Some(answers) => Body::new(TrackedBody { inner: body, answers }),
+        None => body,
+    };
+    Response::from_parts(parts, body)
+}
+
+/// An answer that its connection waits for to be sent.
+struct TrackedBody {
+    inner: Body,
+    answers: Unsent,
+}
+
+impl http_body::Body for TrackedBody {
+    type Data = bytes::Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<std::result::Result<http_body::Frame<bytes::Bytes>, Status>>> {
+        let this = &mut *self;
+        let frame = Pin::new(&mut this.inner).poll_frame(context);
+        frame.map_ok(|frame| frame.map_data(|data| this.answers.track(data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+}
+
+fn unknown_method() -> ApiError {
+    ApiError::new(Code::MethodNotAllowed, "There is no such method here; docs/API.md lists what there is.")
+}
+
+/// Whether it is a call of gRPC at all.
+fn check_kind(request: &Request<Body>) -> Result<()> {
+    let kind = request.headers().text("content-type").unwrap_or_default();
+    let is_grpc = kind
+        .strip_prefix("application/grpc")
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(['+', ';']));
+    if request.method() == HttpMethod::POST && is_grpc {
+        return Ok(());
+    }
+    Err(ApiError::new(Code::UnsupportedMediaType, "Only gRPC is spoken here; HTTP has a port of its own."))
+}
+
+/// How long the caller waits; none where they do not say.
+fn timeout(headers: &HeaderMap) -> Result<Option<Duration>> {
+    if !headers.contains_key(TIMEOUT) {
+        return Ok(None);
+    }
+    let wrong = || {
+        ApiError::new(
+            Code::MalformedRequest,
+            "grpc-timeout must be up to eight digits and one of H, M, S, m, u, n.",
+        )
+    };
+    headers.text(TIMEOUT).and_then(read_timeout).map(Some).ok_or_else(wrong)
+}
+
+fn read_timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let readable =
+        (1..=MAX_TIMEOUT_DIGITS).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let count: u64 = digits.parse().ok().filter(|_| readable)?;
+    Some(match unit {
+        "H" => Duration::from_secs(count * 3600),
+        "M" => Duration::from_secs(count * 60),
+        "S" => Duration::from_secs(count),
+        "m" => Duration::from_millis(count),
+        "u" => Duration::from_micros(count),
+        "n" => Duration::from_nanos(count),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_is_digits_and_a_unit() {
+        assert_eq!(read_timeout("5S"), Some(Duration::from_secs(5)));
+        assert_eq!(read_timeout("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
+        assert_eq!(read_timeout("250m"), Some(Duration::from_millis(250)));
+        for wrong in ["", "S", "5", "+5S", "-1S", "999999999S", "5s", "5 S", "5Sé", "é"] {
+            assert_eq!(read_timeout(wrong), None, "{wrong:?}");
+        }
+    }
+}

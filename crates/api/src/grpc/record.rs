@@ -1,0 +1,85 @@
+//! One line in the access log and one count for each call, also for one that its client gave up.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tonic::Code as GrpcCode;
+use uuid::Uuid;
+
+use super::status::grpc_code;
+use crate::error::Code;
+use crate::middleware::RequestContext;
+
+/// The status of a call that was given up by its client; HTTP has none, and logs agree on this one.
+const GIVEN_UP: u16 = 499;
+
+/// Written when it is dropped.
+pub struct Record {
+    context: Arc<RequestContext>,
+    /// As the table has it: a metric must not grow with what clients make up.
+    endpoint: &'static str,
+    account: Option<Uuid>,
+    deadline: Option<Instant>,
+    outcome: Option<Result<(), Code>>,
+    given_up: bool,
+}
+
+impl Record {
+    /// Of a call that just arrived.
+    pub fn new(
+        context: Arc<RequestContext>,
+        endpoint: Option<&'static str>,
+        deadline: Option<Instant>,
+    ) -> Self {
+        Self {
+            context,
+            endpoint: endpoint.unwrap_or("unknown"),
+            account: None,
+            deadline,
+            outcome: None,
+            given_up: false,
+        }
+    }
+
+    /// Whose call it is.
+    pub fn belongs_to(&mut self, account: Option<Uuid>) {
+        self.account = account;
+    }
+
+    /// How it went, unless nobody waits for that any more.
+    pub fn ended(&mut self, outcome: Result<(), Code>) {
+        if !self.given_up {
+            self.outcome = Some(outcome);
+        }
+    }
+
+    /// Its client gave it up.
+    pub fn given_up(&mut self) {
+        self.given_up = true;
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let is_late = self.deadline.is_some_and(|deadline| deadline <= Instant::now());
+        let (status, code) = match self.outcome {
+            Some(Ok(())) => (200, GrpcCode::Ok),
+            Some(Err(code)) => (code.status(), grpc_code(code)),
+            None if is_late => (504, GrpcCode::DeadlineExceeded),
+            None => (GIVEN_UP, GrpcCode::Cancelled),
+        };
+        metrics::counter!("api_requests_total", "endpoint" => self.endpoint, "method" => "gRPC", "status" => status.to_string())
+            .increment(1);
+        tracing::info!(
+            target: "access",
+            request_id = self.context.id,
+            method = "gRPC",
+            path = self.endpoint,
+            status,
+            grpc_status = ?code,
+            duration_us = u64::try_from(self.context.arrived.elapsed().as_micros()).unwrap_or(u64::MAX),
+            client = %self.context.address,
+            account = self.account.map(tracing::field::display),
+        );
+    }
+}
