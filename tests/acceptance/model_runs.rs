@@ -1,12 +1,22 @@
 //! How calls of a model run: together, from what was kept, and by what computes them; nobody gets anything of another's.
 
 use std::fs;
+use std::io::Write as _;
+use std::time::{Duration, Instant};
 
+use data_encoding::BASE64;
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Pair, Server, World, at_once, promise, workspace};
+use crate::harness::{Client, Pair, Server, World, at_once, eventually, promise, workspace};
 
 const INFER: &str = "/v2/models/digits/infer";
+
+/// A model that turns in a loop as often as the largest of the numbers that it is given.
+const PATIENT: &str = "CAhCAhAROq4CCikKBXR1cm5zEgRtb3N0IglSZWR1Y2VNYXgqDwoIa2VlcGRpbXMYAKABAgrCAQoEbW9zdAoDeWVzCgV0dXJu\
+     cxIEZG9uZSIETG9vcCqhAQoEYm9keTKVAQoXCgRtb3JlEgVhZ2FpbiIISWRlbnRpdHkKFwoFc3RhdGUSBG5leHQiCElkZW50\
+     aXR5EgVncmFwaFoOCgR0dXJuEgYKBAgHEgBaDgoEbW9yZRIGCgQICRIAWhQKBXN0YXRlEgsKCQgHEgUKAxIBbmIPCgVhZ2Fp\
+     bhIGCgQICRIAYhMKBG5leHQSCwoJCAcSBQoDEgFuoAEFEgVncmFwaCoKEAlCA3llc0oBAVoUCgV0dXJucxILCgkIBxIFCgMS\
+     AW5iEwoEZG9uZRILCgkIBxIFCgMSAW4=";
 
 /// A server whose `digits` has these tables in its model.toml as well.
 fn serve(pair: Pair, tables: &str, settings: &[(&str, &str)]) -> Server {
@@ -91,5 +101,36 @@ promise! {
         let plain = serve(pair, "", &[]);
         let details = plain.person("ada").api.get("/api/v1/models/digits").is(200).json();
         assert_eq!((&details["execution_provider"], details.get("execution_fallback")), (&json!("cpu"), None));
+    }
+
+    fn a_client_that_goes_away_takes_its_run_along(pair) {
+        let world = World::new(pair);
+        let folder = world.folder().join("repository");
+        fs::create_dir_all(folder.join("patient/1")).expect("a folder");
+        let model = BASE64.decode(PATIENT.as_bytes()).expect("a model");
+        fs::write(folder.join("patient/1/model.onnx"), model).expect("a model");
+        fs::write(folder.join("patient/model.toml"), "[runtime]\ninstances = 1\n").expect("model.toml");
+        let folder = folder.display().to_string();
+        let server = world.start(&[("MODEL_DIR", folder.as_str()), ("INFER_TIMEOUT_SECONDS", "300")]);
+        let (ada, bob) = (server.person("ada"), server.person("bob").api);
+        let call = |turns: i64| json!({"inputs": [{"name": "turns", "datatype": "INT64", "shape": [1], "data": [turns]}]});
+        let path = "/v2/models/patient/infer";
+        let body = call(i64::MAX).to_string();
+        let mut connection = server.connect();
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{body}", ada.tokens.access, body.len());
+        connection.write_all(request.as_bytes()).expect("sent");
+        // Its run has begun when another has to wait.
+        let depth = || server.metric("inference_queue_depth{model=\"patient\"}");
+        let started = Instant::now();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| bob.post(path, &call(3)));
+            eventually("a call that waits", || (depth() > 0.0).then_some(()));
+            assert!(!waiting.is_finished());
+            drop(connection);
+            assert_eq!(waiting.join().expect("an answer").is(200).json()["outputs"][0]["data"], json!([3]));
+        });
+        assert!(started.elapsed() < Duration::from_secs(60), "the run went on");
     }
 }

@@ -4,6 +4,7 @@ mod app;
 mod background;
 mod bodies;
 mod cli;
+mod departure;
 mod documentation;
 mod encodings;
 mod error;

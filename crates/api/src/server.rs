@@ -23,7 +23,7 @@ use crate::mail::Mailer;
 use crate::metering::{FLUSH_INTERVAL, Metering};
 use crate::middleware::Guard;
 use crate::settings::Settings;
-use crate::{background, documentation, grpc, metrics, middleware, routes, start};
+use crate::{background, departure, documentation, grpc, metrics, middleware, routes, start};
 
 /// How long a client may take to send its request's head, and an idle connection is kept.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -124,6 +124,7 @@ async fn serve(
             .configure(|config| table.configure(config))
             .configure(|config| documentation::configure(config, &table, program.serves_docs()))
     })
+    .on_connect(departure::watch)
     .client_request_timeout(HEAD_TIMEOUT)
     .keep_alive(KEEP_ALIVE)
     .client_disconnect_timeout(LINGER)

@@ -18,6 +18,7 @@ use crate::{
     model::Model,
     onnx::{Library, Options},
     predict::Predictor,
+    queue::Queue,
     registry::KnownFiles,
     repository::{MODEL_FILE, check_file, chosen, folders, model_folder, names_version, read_manifest},
     settings::Settings,
@@ -263,8 +264,10 @@ impl Loader {
         let by_rows = inputs.iter().all(|spec| spec.shape.first() == Some(&-1));
         // What loading took beside the sessions themselves.
         memory::give_back();
+        let share = manifest.runtime.instances_per_caller.unwrap_or(usize::MAX);
+        let queue = Queue::with_share(self.settings.queue_capacity, share);
         let recorder = Arc::new(Recorder::new());
-        let pool = Pool::start(name, engines, self.settings.queue_capacity, batching, Arc::clone(&recorder))
+        let pool = Pool::start(name, engines, queue, batching, Arc::clone(&recorder))
             .map_err(|error| format!("the threads of the model did not start: {}", error.kind()))?;
         Ok(Model {
             name: name.to_owned(),

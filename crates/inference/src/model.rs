@@ -221,7 +221,7 @@ impl Model {
         let rows = if self.by_rows { inputs.first().map_or(1, Tensor::rows) } else { 1 };
         // Dropped after the channel, so that whoever is told sees that nobody waits.
         let mut leaving = Leaving { pool: &self.pool, waits: true };
-        let (job, answer) = Job::new(inputs, outputs, rows, arrived, ticket.deadline);
+        let (job, answer) = Job::new(inputs, outputs, rows, arrived, ticket);
         self.pool.submit(ticket, job)?;
         // A worker that went away without answering has been told to stop.
         let answer = answer.await.unwrap_or_else(|_| Err(Error::shutting_down()));

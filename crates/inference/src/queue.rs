@@ -2,7 +2,8 @@
 //!
 //! Items wait in lanes, one for each caller and priority. Of the priorities that wait the first has its turn, unless
 //! a later one was passed over [`PATIENCE`] times: none starves. Within a priority callers take turns. A full queue
-//! makes room for a caller who waits with less than others do, at the cost of whoever waits with most.
+//! makes room for a caller who waits with less than others do, at the cost of whoever waits with most. Who has as much
+//! in work as one caller may waits on.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -34,6 +35,10 @@ struct State<T> {
     levels: [Level<T>; LEVELS],
     length: usize,
     closed: bool,
+    /// Threads that each caller keeps busy; never zero. Counted only where there is a bound.
+    working: HashMap<u64, usize>,
+    /// Threads that one caller may keep busy at a time.
+    share: usize,
     /// Threads that wait at `arrived` and at `more`.
     idle: usize,
     gathering: usize,
@@ -79,9 +84,16 @@ impl<T> Together<T> for Alone {
 
 impl<T> Queue<T> {
     pub(crate) fn new(capacity: usize) -> Self {
+        Self::with_share(capacity, usize::MAX)
+    }
+
+    /// A queue that gives out items of one caller to at most `share` threads at a time; each says with
+    /// [`done`](Self::done) when it is through with them.
+    pub(crate) fn with_share(capacity: usize, share: usize) -> Self {
         let level = |_| Level { lanes: HashMap::new(), turns: VecDeque::new(), passed: 0 };
         let levels = std::array::from_fn(level);
-        let state = State { levels, length: 0, closed: false, idle: 0, gathering: 0 };
+        let state =
+            State { levels, length: 0, closed: false, working: HashMap::new(), share, idle: 0, gathering: 0 };
         Self { state: Mutex::new(state), arrived: Condvar::new(), more: Condvar::new(), capacity }
     }
 
@@ -119,7 +131,7 @@ impl<T> Queue<T> {
                 taken.push(item);
                 break;
             }
-            if state.closed {
+            if state.closed && state.length == 0 {
                 return taken;
             }
             state.idle += 1;
@@ -138,6 +150,19 @@ impl<T> Queue<T> {
         }
         self.pass_on(&state);
         taken
+    }
+
+    /// The thread is through with what it took, whose first item was this caller's.
+    pub(crate) fn done(&self, caller: u64) {
+        let mut state = self.lock();
+        if state.share == usize::MAX {
+            return;
+        }
+        state.stop(caller);
+        // Others of theirs may be taken now, and a closed queue may be empty.
+        if state.idle > 0 {
+            self.arrived.notify_all();
+        }
     }
 
     /// Wakes a thread that waits for anything where this one leaves something behind.
@@ -185,21 +210,44 @@ fn level(priority: u32) -> usize {
 
 impl<T> State<T> {
     fn next(&mut self) -> Option<T> {
-        let waits = |level: &Level<T>| !level.turns.is_empty();
+        let busy: Vec<u64> = self.at_their_share();
+        let waits = |level: &Level<T>| level.turns.iter().any(|caller| !busy.contains(caller));
         let first = self.levels.iter().position(waits)?;
         let starves = |place: &usize| waits(&self.levels[*place]) && self.levels[*place].passed >= PATIENCE;
         let turn = (first + 1..LEVELS).find(starves).unwrap_or(first);
         for (place, level) in self.levels.iter_mut().enumerate().filter(|(_, level)| waits(level)) {
             level.passed = if place == turn { 0 } else { level.passed + 1 };
         }
-        let item = self.levels[turn].next()?;
+        let (caller, item) = self.levels[turn].next(&busy)?;
         self.length -= 1;
+        self.start(caller);
         Some(item)
+    }
+
+    /// The callers who keep as many threads busy as one may.
+    fn at_their_share(&self) -> Vec<u64> {
+        self.working.iter().filter(|(_, count)| **count >= self.share).map(|(caller, _)| *caller).collect()
+    }
+
+    fn start(&mut self, caller: u64) {
+        if self.share < usize::MAX {
+            *self.working.entry(caller).or_default() += 1;
+        }
+    }
+
+    fn stop(&mut self, caller: u64) {
+        if let Some(count) = self.working.get_mut(&caller) {
+            *count -= 1;
+            if *count == 0 {
+                self.working.remove(&caller);
+            }
+        }
     }
 
     /// Takes what goes together with what was taken, of each caller in turn, again and again while there is any.
     fn gather(&mut self, taken: &mut Vec<T>, together: &impl Together<T>) {
         let before = taken.len();
+        // What goes together with a run keeps no other thread busy.
         for level in &mut self.levels {
             while !together.is_complete(taken) && level.gather(taken, together) {}
         }
@@ -232,8 +280,10 @@ impl<T> Level<T> {
         }
     }
 
-    fn next(&mut self) -> Option<T> {
-        let caller = self.turns.pop_front()?;
+    /// The oldest item of the next caller who is not busy enough.
+    fn next(&mut self, busy: &[u64]) -> Option<(u64, T)> {
+        let place = self.turns.iter().position(|caller| !busy.contains(caller))?;
+        let caller = self.turns.remove(place)?;
         let lane = self.lanes.get_mut(&caller)?;
         let item = lane.pop_front()?;
         if lane.is_empty() {
@@ -241,7 +291,7 @@ impl<T> Level<T> {
         } else {
             self.turns.push_back(caller);
         }
-        Some(item)
+        Some((caller, item))
     }
 
     /// Takes at most one item of each caller; those who gave one go to the end. Tells whether any did.

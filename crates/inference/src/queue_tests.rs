@@ -87,6 +87,31 @@ fn the_urgent_go_first_and_nobody_starves() {
 }
 
 #[test]
+fn a_caller_keeps_no_more_threads_busy_than_their_share() {
+    let queue = Queue::with_share(8, 1);
+    for (caller, item) in [(1, 10), (1, 11), (2, 20), (1, 12)] {
+        queue.push(caller, 1, item).unwrap();
+    }
+    queue.push(3, 5, 30).unwrap();
+    assert_eq!([queue.take(&Alone)[0], queue.take(&Alone)[0], queue.take(&Alone)[0]], [10, 20, 30]);
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| queue.take(&Alone));
+        while queue.lock().idle == 0 {
+            std::thread::yield_now();
+        }
+        queue.done(2);
+        queue.close();
+        assert!(!waiting.is_finished(), "what is left is the first caller's");
+        queue.done(1);
+        assert_eq!(waiting.join().unwrap(), [11]);
+    });
+    queue.done(1);
+    assert_eq!(queue.take(&Alone), [12]);
+    assert!(queue.take(&Alone).is_empty());
+    assert_eq!(queue.lock().working.len(), 2);
+}
+
+#[test]
 fn what_goes_together_is_taken_fairly() {
     let queue = Queue::new(20);
     for (caller, item) in [(1, 11), (1, 21), (1, 31), (1, 41), (2, 5), (2, 51), (3, 61), (4, 71)] {

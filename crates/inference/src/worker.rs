@@ -42,6 +42,7 @@ pub(crate) struct Job {
     /// The places of the wanted outputs, in the wanted order.
     pub(crate) outputs: Vec<usize>,
     pub(crate) rows: usize,
+    caller: u64,
     waiting: Waiting,
 }
 
@@ -60,10 +61,11 @@ impl Job {
         outputs: Vec<usize>,
         rows: usize,
         arrived: Instant,
-        deadline: Instant,
+        ticket: Ticket,
     ) -> (Self, oneshot::Receiver<Answer>) {
         let (reply, answer) = oneshot::channel();
-        (Self { inputs, outputs, rows, waiting: Waiting { deadline, arrived, reply: Some(reply) } }, answer)
+        let waiting = Waiting { deadline: ticket.deadline, arrived, reply: Some(reply) };
+        (Self { inputs, outputs, rows, caller: ticket.caller, waiting }, answer)
     }
 
     pub(crate) fn arrived(&self) -> Instant {
@@ -119,7 +121,7 @@ impl Pool {
     pub(crate) fn start(
         name: &str,
         engines: Vec<Box<dyn Engine>>,
-        capacity: usize,
+        queue: Queue<Job>,
         batching: Batching,
         recorder: Arc<Recorder>,
     ) -> std::io::Result<Self> {
@@ -127,7 +129,7 @@ impl Pool {
         let shared = Arc::new(Shared {
             name: name.to_owned(),
             recorder,
-            queue: Queue::new(capacity),
+            queue,
             batching,
             runs: engines.iter().map(|engine| run(engine.as_ref())).collect(),
             working: AtomicUsize::new(engines.len()),
@@ -225,10 +227,9 @@ impl Shared {
     fn work(&self, number: usize, mut engine: Box<dyn Engine>) {
         loop {
             let jobs = self.queue.take(&self.batching);
-            if jobs.is_empty() {
-                break;
-            }
+            let Some(caller) = jobs.first().map(|job| job.caller) else { break };
             self.serve(&self.runs[number], engine.as_mut(), jobs);
+            self.queue.done(caller);
         }
         drop(engine);
         if self.working.fetch_sub(1, Ordering::SeqCst) == 1 {

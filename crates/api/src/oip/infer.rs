@@ -12,6 +12,7 @@ use super::request::{self, Layout, ParsedInfer, Signature, WantedOutput};
 use super::response::{self, Rendered, Said};
 use super::rest::V2Error;
 use crate::app::App;
+use crate::departure::unless_gone;
 use crate::encodings::Encoding;
 use crate::error::{ApiError, Code, Result};
 use crate::extract::{InferBody, ModelVersion, Name};
@@ -83,7 +84,7 @@ async fn run(
     };
     let parsed = app.bodies.work(body.0.len(), ticket.deadline, parse).await?.map_err(invalid)?;
     let Performed { id, answer, wanted: outputs } =
-        perform(app, caller, model, ticket, parsed, body.0.len()).await?;
+        perform(app, caller, model, ticket, parsed, body.0.len(), Some(request)).await?;
     let size = response::written_size(&said(&answer, &outputs));
     let of = Arc::clone(model);
     let write = move || {
@@ -126,13 +127,15 @@ pub async fn perform(
     ticket: Ticket,
     call: ParsedInfer,
     size: usize,
+    request: Option<&HttpRequest>,
 ) -> Result<Performed> {
     let ParsedInfer { id, inputs, outputs: wanted, timeout, priority } = call;
     let rows = inputs.first().and_then(|input| input.tensor.shape().first().copied()).unwrap_or(1);
     let wished = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let ticket = Ticket { priority: caller.principal.priority(priority), ..sooner(ticket, wished) };
     let outputs = wanted.iter().map(|output| output.name.clone()).collect();
-    let answer = App::in_time(ticket.deadline, model.infer(InferRequest { inputs, outputs, ticket })).await;
+    let answer = model.infer(InferRequest { inputs, outputs, ticket });
+    let answer = App::in_time(ticket.deadline, unless_gone(request, answer)).await;
     let (asker, work) = ((&*caller.principal, caller.origin.address), Work::tensors(rows, size));
     let answer = app.metering.settle(asker, model, work, answer, |answer| answer.timing)?;
     Ok(Performed { id, answer: answer.outputs, wanted })

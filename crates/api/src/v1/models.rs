@@ -1,6 +1,6 @@
 //! Models that the caller may use, and predictions of them.
 
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use inference::{Column, Takes};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -8,6 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::lists::List;
 use super::predictions::{Asked, PictureBytes, PictureForm, Predictions, RowsOrTexts};
 use crate::app::App;
+use crate::departure::unless_gone;
 use crate::error::{ApiError, Result};
 use crate::extract::{Name, Parameters, PredictBody};
 use crate::guard::Caller;
@@ -180,7 +181,7 @@ pub async fn show(
 pub async fn predict(
     caller: Caller<ModelsInfer>,
     app: web::Data<App>,
-    name: Name,
+    to: (HttpRequest, Name),
     parameters: Parameters<PredictParameters>,
     body: PredictBody,
 ) -> Result<HttpResponse> {
@@ -188,10 +189,11 @@ pub async fn predict(
     if top_k.is_some_and(|top_k| !(1..=MAX_TOP_K).contains(&top_k)) {
         return Err(ApiError::field("top_k", format!("use 1 to {MAX_TOP_K}")));
     }
-    let model = app.model_for(&caller.principal, &name.0, version.as_deref())?;
+    let model = app.model_for(&caller.principal, &to.1.0, version.as_deref())?;
     let ticket = app.ticket(&caller.principal, caller.arrived);
     let asked = Asked::read(&app, &model, body, ticket.deadline).await?;
-    let answer = App::in_time(ticket.deadline, model.predict(asked.input, top_k, ticket)).await;
+    let answer = model.predict(asked.input, top_k, ticket);
+    let answer = App::in_time(ticket.deadline, unless_gone(Some(&to.0), answer)).await;
     let who = (&*caller.principal, caller.origin.address);
     let answer = app.metering.settle(who, &model, asked.work, answer, |answer| answer.timing)?;
     Predictions::of(&model, asked.filenames, answer.results).write(&app, ticket.deadline).await

@@ -13,6 +13,9 @@ pub(crate) const MAX_THREADS: usize = 64;
 pub struct Runtime {
     /// Sessions, each on its own thread, 1 to 64; default as in the settings.
     pub instances: Option<usize>,
+    /// Sessions that one caller may keep busy at a time, 1 to 64; default all of them. With fewer than there are, a caller
+    /// who floods the model never keeps others waiting for a run of theirs to end.
+    pub instances_per_caller: Option<usize>,
     /// Threads inside one run, 1 to 64; default as in the settings.
     pub intra_threads: Option<usize>,
     /// Whether several sessions keep the weights that they share in the runtime's packed form as well, which takes as much
@@ -27,13 +30,24 @@ pub struct Runtime {
 
 impl Default for Runtime {
     fn default() -> Self {
-        Self { instances: None, intra_threads: None, pack_weights: None, providers: None, warm_up: true }
+        Self {
+            instances: None,
+            instances_per_caller: None,
+            intra_threads: None,
+            pack_weights: None,
+            providers: None,
+            warm_up: true,
+        }
     }
 }
 
 impl Runtime {
     pub(super) fn check(&self) -> Result<(), String> {
-        for (key, value) in [("instances", self.instances), ("intra_threads", self.intra_threads)] {
+        for (key, value) in [
+            ("instances", self.instances),
+            ("instances_per_caller", self.instances_per_caller),
+            ("intra_threads", self.intra_threads),
+        ] {
             if value.is_some_and(|value| !(1..=MAX_THREADS).contains(&value)) {
                 return Err(format!("[runtime] {key} must be 1 to {MAX_THREADS}"));
             }

@@ -12,8 +12,9 @@ use crate::{
 };
 
 fn open(model: Vec<u8>, toml: &str) -> (Registry, Arc<Model>) {
-    let registry = Repository::new().with("m/1/model.onnx", model).with("m/model.toml", toml).open();
-    let model = registry.find("m", None).unwrap();
+    let registry =
+        Repository::new().with("called/1/model.onnx", model).with("called/model.toml", toml).open();
+    let model = registry.find("called", None).unwrap();
     (registry, model)
 }
 

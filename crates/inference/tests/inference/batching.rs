@@ -2,6 +2,7 @@
 
 use std::{
     sync::Arc,
+    task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
@@ -18,14 +19,20 @@ use crate::{
 const TOGETHER: &str = "[batching]\nmax_rows = 8\nmax_delay_us = 100000\n[runtime]\ninstances = 1";
 
 fn open(model: Vec<u8>, toml: &str) -> (Registry, Arc<Model>) {
-    let registry = Repository::new().with("m/1/model.onnx", model).with("m/model.toml", toml).open();
-    let model = registry.find("m", None).unwrap();
+    let registry =
+        Repository::new().with("called/1/model.onnx", model).with("called/model.toml", toml).open();
+    let model = registry.find("called", None).unwrap();
     (registry, model)
 }
 
 fn spawn(model: &Arc<Model>, call: InferRequest) -> JoinHandle<Result<InferResponse, Error>> {
     let model = Arc::clone(model);
-    tokio::spawn(async move { model.infer(call).await })
+    let mut call = Box::pin(async move { model.infer(call).await });
+    // It waits in the queue before anything else happens.
+    match call.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(answer) => tokio::spawn(std::future::ready(answer)),
+        Poll::Pending => tokio::spawn(call),
+    }
 }
 
 fn outputs(answer: Result<InferResponse, Error>) -> Result<Vec<NamedTensor>, Error> {
@@ -122,8 +129,7 @@ async fn what_waits_runs_together_and_what_cannot_wait_runs_at_once() {
     let call =
         |turns: &[i64]| request(vec![named("turns", &[turns.len()], TensorData::Int64(turns.to_vec()))]);
     let first = spawn(&model, call(&[300_000]));
-    until(|| first.is_finished() || model.queue_depth() == 0).await;
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    until(|| model.queue_depth() == 0).await;
     let waiting: Vec<_> = (1..=4).map(|rows| spawn(&model, call(&vec![1; rows]))).collect();
     until(|| first.is_finished() || model.queue_depth() == 4).await;
     first.await.unwrap().unwrap();
@@ -209,5 +215,23 @@ async fn a_run_that_nobody_waits_for_is_stopped() {
     let next = tokio::time::timeout(Duration::from_secs(10), model.infer(patience(1, long))).await;
     assert!(next.unwrap().is_ok());
     assert_eq!(model.statistics().fail.count, 2);
+    registry.shutdown();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_leaves_others_a_session() {
+    let toml = "[runtime]\ninstances = 2\ninstances_per_caller = 1";
+    let (registry, model) = open(patient(), toml);
+    let long = Duration::from_secs(300);
+    let flood: Vec<_> = (0..20).map(|_| spawn(&model, patience(i64::MAX, long))).collect();
+    until(|| model.queue_depth() == 19).await;
+    for _ in 0..10 {
+        let mut other = patience(1, long);
+        other.ticket.caller = 2;
+        let answer = tokio::time::timeout(Duration::from_secs(20), model.infer(other)).await;
+        assert!(answer.unwrap().is_ok());
+    }
+    assert_eq!(model.queue_depth(), 19, "the flood still has one session");
+    flood.iter().for_each(JoinHandle::abort);
     registry.shutdown();
 }
