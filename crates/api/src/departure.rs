@@ -37,16 +37,22 @@ pub fn watch(connection: &dyn Any, data: &mut Extensions) {
     }
 }
 
-/// Drops the run where the client of the request closes its side of the connection before it ends; the answer is then
-/// for nobody. Without a request, whoever called drops it himself.
-pub async fn unless_gone<Answer>(
-    request: Option<&HttpRequest>,
+/// Ends when the client of the request has closed its side of the connection; never where that cannot be seen.
+pub async fn of(request: &HttpRequest) {
+    match request.conn_data::<Connection>() {
+        Some(connection) => connection.gone().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Drops the run where its client departs before it ends; the answer is then for nobody.
+pub async fn unless<Answer>(
+    departure: impl Future<Output = ()>,
     run: impl Future<Output = Result<Answer, inference::Error>>,
 ) -> Result<Answer, inference::Error> {
-    let Some(connection) = request.and_then(HttpRequest::conn_data::<Connection>) else { return run.await };
     tokio::select! {
         biased;
         answer = run => answer,
-        () = connection.gone() => Err(inference::Error::Deadline),
+        () = departure => Err(inference::Error::Deadline),
     }
 }

@@ -62,7 +62,7 @@ impl Inference {
         let of = Arc::clone(&model);
         let parse = move || tensors::read(message, Signature { inputs: of.inputs(), outputs: of.outputs() });
         let parsed = app.bodies.work(size, ticket.deadline, parse).await?.map_err(invalid)?;
-        let performed = perform(app, caller, &model, ticket, parsed, size, None).await?;
+        let performed = perform(app, caller, &model, ticket, parsed, size, std::future::pending()).await?;
         let answer = written(&model, performed).map_err(invalid)?;
         let limit = app.settings.sizes.infer_bytes();
         if answer.encoded_len() > limit {

@@ -12,7 +12,7 @@ use super::request::{self, Layout, ParsedInfer, Signature, WantedOutput};
 use super::response::{self, Rendered, Said};
 use super::rest::V2Error;
 use crate::app::App;
-use crate::departure::unless_gone;
+use crate::departure;
 use crate::encodings::Encoding;
 use crate::error::{ApiError, Code, Result};
 use crate::extract::{InferBody, ModelVersion, Name};
@@ -84,7 +84,7 @@ async fn run(
     };
     let parsed = app.bodies.work(body.0.len(), ticket.deadline, parse).await?.map_err(invalid)?;
     let Performed { id, answer, wanted: outputs } =
-        perform(app, caller, model, ticket, parsed, body.0.len(), Some(request)).await?;
+        perform(app, caller, model, ticket, parsed, body.0.len(), departure::of(request)).await?;
     let size = response::written_size(&said(&answer, &outputs));
     let of = Arc::clone(model);
     let write = move || {
@@ -119,7 +119,7 @@ pub struct Performed {
 }
 
 /// Runs a call that was understood, over whichever surface it came, and notes its usage. `size` is what its body took, in
-/// bytes.
+/// bytes; `departure` ends when nobody waits for the answer any more.
 pub async fn perform(
     app: &App,
     caller: &Caller<ModelsInfer>,
@@ -127,7 +127,7 @@ pub async fn perform(
     ticket: Ticket,
     call: ParsedInfer,
     size: usize,
-    request: Option<&HttpRequest>,
+    departure: impl Future<Output = ()>,
 ) -> Result<Performed> {
     let ParsedInfer { id, inputs, outputs: wanted, timeout, priority } = call;
     let rows = inputs.first().and_then(|input| input.tensor.shape().first().copied()).unwrap_or(1);
@@ -135,7 +135,7 @@ pub async fn perform(
     let ticket = Ticket { priority: caller.principal.priority(priority), ..sooner(ticket, wished) };
     let outputs = wanted.iter().map(|output| output.name.clone()).collect();
     let answer = model.infer(InferRequest { inputs, outputs, ticket });
-    let answer = App::in_time(ticket.deadline, unless_gone(request, answer)).await;
+    let answer = App::in_time(ticket.deadline, departure::unless(departure, answer)).await;
     let (asker, work) = ((&*caller.principal, caller.origin.address), Work::tensors(rows, size));
     let answer = app.metering.settle(asker, model, work, answer, |answer| answer.timing)?;
     Ok(Performed { id, answer: answer.outputs, wanted })

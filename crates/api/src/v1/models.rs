@@ -8,7 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::lists::List;
 use super::predictions::{Asked, PictureBytes, PictureForm, Predictions, RowsOrTexts};
 use crate::app::App;
-use crate::departure::unless_gone;
+use crate::departure;
 use crate::error::{ApiError, Result};
 use crate::extract::{Name, Parameters, PredictBody};
 use crate::guard::Caller;
@@ -193,7 +193,7 @@ pub async fn predict(
     let ticket = app.ticket(&caller.principal, caller.arrived);
     let asked = Asked::read(&app, &model, body, ticket.deadline).await?;
     let answer = model.predict(asked.input, top_k, ticket);
-    let answer = App::in_time(ticket.deadline, unless_gone(Some(&to.0), answer)).await;
+    let answer = App::in_time(ticket.deadline, departure::unless(departure::of(&to.0), answer)).await;
     let who = (&*caller.principal, caller.origin.address);
     let answer = app.metering.settle(who, &model, asked.work, answer, |answer| answer.timing)?;
     Predictions::of(&model, asked.filenames, answer.results).write(&app, ticket.deadline).await
