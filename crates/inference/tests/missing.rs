@@ -7,10 +7,11 @@ use inference::{Error, Registry, Settings, State};
 fn without_the_runtime_every_model_is_listed_and_none_is_served() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir_all(folder.path().join("m/1")).unwrap();
-    std::fs::write(folder.path().join("m/1/model.onnx"), "anything").unwrap();
+    let good = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/digits/1/model.onnx");
+    std::fs::copy(good, folder.path().join("m/1/model.onnx")).unwrap();
     let nothing = folder.path().join("libnothing.so");
-    let text = folder.path().join("m/1/model.onnx");
-    for library in [nothing, text] {
+    let no_library = folder.path().join("m/1/model.onnx");
+    for library in [nothing, no_library] {
         let settings = Settings {
             model_dir: folder.path().to_owned(),
             runtime_library: Some(library),

@@ -97,8 +97,13 @@ promise! {
         };
         for operation in operations(&server).iter().filter(|operation| !is_open(operation)) {
             let Some(schema) = operation.body["application/json"]["schema"]["$ref"].as_str() else { continue };
-            let schema = document.pointer(schema.trim_start_matches('#')).expect("a schema");
-            assert_eq!(schema["additionalProperties"], Value::Bool(false), "{}", operation.name());
+            let named = |name: &str| document.pointer(name.trim_start_matches('#')).expect("a schema");
+            let schema = named(schema);
+            let kinds = schema["oneOf"].as_array().into_iter().flatten();
+            let kinds: Vec<&Value> = kinds.map(|kind| named(kind["$ref"].as_str().expect("a name"))).collect();
+            for schema in if kinds.is_empty() { vec![schema] } else { kinds } {
+                assert_eq!(schema["additionalProperties"], Value::Bool(false), "{}", operation.name());
+            }
         }
     }
 

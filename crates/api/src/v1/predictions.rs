@@ -6,7 +6,7 @@ use std::time::Instant;
 use actix_web::HttpResponse;
 use actix_web::web::Bytes;
 use inference::{Model, Outcome, PredictInput, Takes, Values};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
@@ -168,19 +168,31 @@ pub struct PictureForm {
 }
 
 /// Rows for a model that takes rows, texts for one that takes texts.
-#[derive(Serialize, ToSchema)]
+#[derive(Deserialize, ToSchema)]
 #[serde(untagged)]
 #[expect(dead_code, reason = "documentation only: the body is read as the model's columns say")]
 pub enum RowsOrTexts {
-    /// Rows of named columns; which, and what they may hold, the model's `columns` say.
-    Rows {
-        /// At most MAX_ROWS_PER_REQUEST. A column that is null counts as not given.
-        #[schema(value_type = Vec<std::collections::BTreeMap<String, Value>>)]
-        rows: Vec<Value>,
-    },
+    /// Rows of named columns.
+    Rows(Rows),
     /// Texts.
-    Texts {
-        /// At most MAX_ROWS_PER_REQUEST.
-        texts: Vec<String>,
-    },
+    Texts(Texts),
+}
+
+/// Rows of named columns; which, and what they may hold, the model's `columns` say.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "documentation only: the body is read as the model's columns say")]
+pub struct Rows {
+    /// At most MAX_ROWS_PER_REQUEST. A column that is null counts as not given.
+    #[schema(value_type = Vec<std::collections::BTreeMap<String, Value>>)]
+    rows: Vec<Value>,
+}
+
+/// Texts.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "documentation only: the body is read as the model's columns say")]
+pub struct Texts {
+    /// At most MAX_ROWS_PER_REQUEST.
+    texts: Vec<String>,
 }
