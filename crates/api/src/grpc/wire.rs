@@ -10,6 +10,10 @@ pub const MAX_RANK: usize = 32;
 /// Most elements of type BYTES in `contents`, in all inputs of a call.
 const MAX_TEXTS: usize = crate::oip::binary::MAX_TEXTS;
 
+/// Most numbers of a length of their own in `contents`, in all inputs of a call: one that takes a byte on the wire takes eight in
+/// memory, so these are 64 MiB at most. More go as `raw_input_contents`.
+const MAX_NUMBERS: usize = 8 << 20;
+
 /// A message with bounds of its own.
 pub trait Bounded {
     /// Why the message is not decoded, if it is not.
@@ -110,12 +114,13 @@ pub fn check_infer_request(message: &[u8]) -> Result<(), String> {
     let mut raw = Count::new(MAX_TENSORS, "entries in \"raw_input_contents\"");
     let mut parameters = Count::new(MAX_PARAMETERS, "parameters");
     let mut texts = Count::new(MAX_TEXTS, "elements of type BYTES");
+    let mut numbers = Count::new(MAX_NUMBERS, "numbers in \"contents\"; send \"raw_input_contents\"");
     for field in Fields(message) {
         match field? {
             (4, _) => parameters.add(1)?,
             (5, Value::Bytes(input)) => {
                 tensors.add(1)?;
-                check_input(input, &mut parameters, &mut texts)?;
+                check_input(input, &mut parameters, &mut texts, &mut numbers)?;
             }
             (6, Value::Bytes(output)) => {
                 tensors.add(1)?;
@@ -130,23 +135,71 @@ pub fn check_infer_request(message: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-fn check_input(input: &[u8], parameters: &mut Count, texts: &mut Count) -> Result<(), String> {
+fn check_input(
+    input: &[u8],
+    parameters: &mut Count,
+    texts: &mut Count,
+    numbers: &mut Count,
+) -> Result<(), String> {
     let mut dimensions = Count::new(MAX_RANK, "dimensions in \"shape\"");
     for field in Fields(input) {
         match field? {
             (3, Value::Number) => dimensions.add(1)?,
-            // The last byte of each number has no continuation bit.
-            (3, Value::Bytes(packed)) => {
-                dimensions.add(packed.iter().filter(|byte| **byte < 0x80).count())?
-            }
+            (3, Value::Bytes(packed)) => dimensions.add(packed_numbers(packed))?,
             (4, _) => parameters.add(1)?,
             (5, Value::Bytes(contents)) => {
                 for field in Fields(contents) {
-                    texts.add(usize::from(field?.0 == 8))?;
+                    match field? {
+                        // The members of booleans and whole numbers; those of floats have one length.
+                        (1..=5, Value::Number) => numbers.add(1)?,
+                        (1..=5, Value::Bytes(packed)) => numbers.add(packed_numbers(packed))?,
+                        (8, _) => texts.add(1)?,
+                        _ => {}
+                    }
                 }
             }
             _ => {}
         }
     }
     Ok(())
+}
+
+/// How many numbers are packed here: the last byte of each has no continuation bit.
+fn packed_numbers(packed: &[u8]) -> usize {
+    packed.iter().filter(|byte| **byte < 0x80).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A field of bytes: its number, its length, its content.
+    fn bytes(field: u8, content: &[u8]) -> Vec<u8> {
+        let mut length = content.len();
+        let mut encoded = vec![field << 3 | 2];
+        while length >= 0x80 {
+            encoded.push((length & 0x7f) as u8 | 0x80);
+            length >>= 7;
+        }
+        encoded.push(length as u8);
+        [encoded, content.to_vec()].concat()
+    }
+
+    fn call(member: u8, packed: &[u8]) -> Vec<u8> {
+        bytes(5, &bytes(5, &bytes(member, packed)))
+    }
+
+    #[test]
+    fn numbers_that_grow_in_memory_are_counted_before_they_are_decoded() {
+        let many = vec![0; MAX_NUMBERS];
+        assert_eq!(check_infer_request(&call(3, &many)), Ok(()));
+        let one_more = [many.as_slice(), &[0]].concat();
+        for member in 1..=5 {
+            assert!(check_infer_request(&call(member, &one_more)).is_err(), "{member}");
+        }
+        let twice = [call(3, &many), call(5, &[1])].concat();
+        assert!(check_infer_request(&twice).is_err(), "all inputs count together");
+        // Floats take on the wire what they take in memory.
+        assert_eq!(check_infer_request(&call(6, &one_more)), Ok(()));
+    }
 }
