@@ -38,6 +38,7 @@ mod load;
 mod login;
 mod logout;
 mod main_job;
+mod maintenance;
 mod meanwhile;
 mod metering;
 mod mfa_login;

@@ -129,6 +129,7 @@ impl App {
     pub fn is_ready(&self) -> bool {
         let missing = |model: &ModelStatus| model.required && model.state != State::Ready;
         !self.standing.draining.load(Ordering::Relaxed)
+            && !self.auth.is_draining()
             && !self.auth.is_isolated()
             && !self.registry.models().iter().any(missing)
     }

@@ -84,6 +84,8 @@ codes! {
     Internal = 500 "internal_error" "Internal error";
     Overloaded = 503 "overloaded" "The server is busy";
     Unavailable = 503 "unavailable" "Temporarily unavailable";
+    Maintenance = 503 "maintenance" "Closed for maintenance";
+    EmergencyStop = 503 "emergency_stop" "Stopped by the operators";
     IssuerUnavailable = 503 "issuer_unavailable" "The token's issuer cannot be reached";
     ModelUnavailable = 503 "model_unavailable" "The model is not ready";
     DeadlineExceeded = 504 "deadline_exceeded" "The deadline has passed";
@@ -261,6 +263,11 @@ impl From<auth::Error> for ApiError {
                 let detail =
                     format!("The limit {:?} is reached; wait as long as Retry-After says.", throttle.policy);
                 Self::rate_limited(detail, throttle.retry_after, throttle.windows)
+            }
+            auth::Error::Closed { is_stopped, retry_after, .. } => {
+                let mut error = sentence(if is_stopped { Code::EmergencyStop } else { Code::Maintenance });
+                error.hints.retry_after = Some(retry_after);
+                error
             }
             auth::Error::Overloaded => sentence(Code::Overloaded),
             auth::Error::Unavailable(source) => {

@@ -58,7 +58,9 @@ fn described(entry: &Entry) -> Operation {
         vec![("400", "The request cannot be read or breaks a rule"), ("429", "A limit is reached")];
     match entry.requirement {
         // A handler that checks a credential of its own, such as the metrics token, says so itself.
-        Requirement::Nothing => operation.security = operation.security.or(Some(vec![])),
+        Requirement::Nothing | Requirement::Anytime => {
+            operation.security = operation.security.or(Some(vec![]))
+        }
         Requirement::Caller { permission, person, recent } => {
             let scopes: Vec<&str> = permission.iter().map(|permission| permission.name()).collect();
             let mut security = vec![SecurityRequirement::new("bearer", scopes.clone())];

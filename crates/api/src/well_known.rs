@@ -7,7 +7,7 @@ use chrono::Duration;
 
 use crate::app::App;
 use crate::error::{ApiError, Code, Result};
-use crate::guard::Visitor;
+use crate::guard::{Anytime, Visitor};
 
 /// Where the signing keys are.
 pub const JWKS_PATH: &str = "/.well-known/jwks.json";
@@ -26,7 +26,7 @@ pub async fn jwks(_: Visitor, app: web::Data<App>) -> HttpResponse {
 #[utoipa::path(get, path = "/.well-known/security.txt", tag = "well-known",
     responses((status = 200, description = "Contact and expiry", body = String, content_type = "text/plain"),
               (status = 404, description = "No contact is configured")))]
-pub async fn security_txt(_: Visitor, app: web::Data<App>) -> Result<HttpResponse> {
+pub async fn security_txt(_: Anytime, app: web::Data<App>) -> Result<HttpResponse> {
     let contact = app.settings.program.security_contact.as_deref();
     let contact =
         contact.ok_or_else(|| ApiError::new(Code::NotFound, "SECURITY_CONTACT is not set here."))?;

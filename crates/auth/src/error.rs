@@ -102,6 +102,20 @@ pub enum Error {
     /// A limit was reached.
     #[error("too many requests")]
     Throttled(Throttle),
+    /// The service is closed to this caller for now.
+    #[error("{}", match (.message, .is_stopped) {
+        (Some(message), _) => message.as_str(),
+        (None, true) => "the service has been stopped by its operators; try again later",
+        (None, false) => "the service is being maintained; try again later",
+    })]
+    Closed {
+        /// Whether it is an emergency stop rather than maintenance.
+        is_stopped: bool,
+        /// What its operators say.
+        message: Option<String>,
+        /// How long to wait.
+        retry_after: Duration,
+    },
     /// More work of this kind is waiting than the named bound allows.
     #[error("the server is busy; try again shortly")]
     Overloaded,

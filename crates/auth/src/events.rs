@@ -45,6 +45,7 @@ events! {
     ModelVersionAdded = "model.version_added";
     ModelVersionRemoved = "model.version_removed";
     ModelFileChanged = "model.file_changed";
+    OperationChanged = "operation.changed";
     SigningKeyChanged = "signing_key.changed";
     EncryptionKeyRotated = "encryption_key.rotated";
     SecondFactorAsked = "mfa.asked";

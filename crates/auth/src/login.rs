@@ -138,6 +138,7 @@ impl Auth {
         methods: &[Method],
         origin: &Origin,
     ) -> Result<TokenPair> {
+        self.require_open_to(self.granted(account), false)?;
         let now = self.now();
         let id = Uuid::now_v7();
         let family_key = random::bytes::<32>()?;

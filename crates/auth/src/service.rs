@@ -19,6 +19,7 @@ use crate::key_format::Environment;
 use crate::limits::Limits;
 use crate::model_access::ModelAccessCache;
 use crate::model_lifecycle;
+use crate::operation::{self, OperationSwitch};
 use crate::password::{HashingPool, PasswordHashing};
 use crate::sealing::EncryptionKeys;
 use crate::signing::{self, Keyring, PublicKey, SharedSecret, SigningAlgorithm};
@@ -118,6 +119,7 @@ pub struct Auth {
     /// The number of the last change to what is wanted of a model, as far as the feed was read.
     pub(crate) model_changes: AtomicI64,
     pub(crate) events: EventCounts,
+    pub(crate) operation: OperationSwitch,
 }
 
 impl Auth {
@@ -153,6 +155,7 @@ impl Auth {
             max_sessions: settings.max_sessions,
             max_keys: settings.max_keys,
             events: EventCounts::new(),
+            operation: OperationSwitch::default(),
             model_access: ModelAccessCache::default(),
             model_changes: AtomicI64::new(position),
             store,
@@ -160,6 +163,7 @@ impl Auth {
             clock,
         };
         auth.keyring.load(&auth.store, &auth.encryption).await?;
+        auth.follow_operation().await?;
         auth.check_required_roles().await?;
         auth.check_given_roles().await?;
         Ok(Arc::new(auth))
@@ -200,6 +204,7 @@ impl Auth {
                 self.principals.forget_all();
                 self.keyring.load(&self.store, &self.encryption).await?;
                 self.note_model_change(changes.first().map_or(0, |first| first.seq));
+                self.follow_operation().await?;
             }
             for change in &changes {
                 if let Some(watched) = Watched::parse(&change.kind, &change.subject) {
@@ -210,6 +215,8 @@ impl Auth {
                     self.principals.forget_all();
                 } else if change.kind == model_lifecycle::CHANGE {
                     self.note_model_change(change.seq);
+                } else if change.kind == operation::CHANGE {
+                    self.follow_operation().await?;
                 }
                 self.freshness.advance(change.seq);
             }

@@ -166,6 +166,13 @@ impl Identities<'_> {
         Ok(())
     }
 
+    /// Ends every token of every identity that was issued until now.
+    pub async fn end_every_token(&mut self) -> Result<()> {
+        let now = self.tx.now();
+        query!(self.tx, execute, "UPDATE external_identities SET ended_at = $1", now)?;
+        Ok(())
+    }
+
     /// Ends one token, by its digest, until it ends by itself. False: it was ended before.
     pub async fn end_token(&mut self, account: Uuid, token: &str, expires_at: DateTime<Utc>) -> Result<bool> {
         let now = self.tx.now();

@@ -248,6 +248,20 @@ impl Sessions<'_> {
         )
     }
 
+    /// Ends every session that began by a moment, whoever's it is, and says how many.
+    pub async fn revoke_every(&mut self, begun_by: DateTime<Utc>, reason: &str) -> Result<u64> {
+        let now = self.tx.now();
+        query!(
+            self.tx,
+            execute,
+            "UPDATE sessions SET revoked_at = $1, revoked_reason = $2 \
+             WHERE revoked_at IS NULL AND expires_at > $1 AND created_at <= $3",
+            now,
+            reason,
+            begun_by
+        )
+    }
+
     /// Ends the oldest live sessions of an account beyond the newest `keep`, and says which.
     pub async fn revoke_oldest(&mut self, account: Uuid, keep: u32, reason: &str) -> Result<Vec<Uuid>> {
         let now = self.tx.now();

@@ -18,6 +18,11 @@ impl Settings<'_> {
         Ok(found.map(|Json(value)| value))
     }
 
+    /// Waits for whoever else changes a setting, until the end of their transaction.
+    pub async fn lock(&mut self, key: &str) -> Result<()> {
+        self.tx.lock(&format!("setting:{key}")).await
+    }
+
     /// Sets or replaces a value.
     pub async fn put(&mut self, key: &str, value: &Value) -> Result<()> {
         let now = self.tx.now();

@@ -6,6 +6,7 @@ mod check;
 mod config;
 mod import;
 mod keys;
+mod maintenance;
 mod migrate;
 mod model;
 mod model_add;
@@ -59,6 +60,9 @@ enum Command {
     /// Make and renew secrets.
     #[command(subcommand)]
     Keys(keys::Keys),
+    /// Open and close the service.
+    #[command(subcommand)]
+    Maintenance(maintenance::Maintenance),
 }
 
 /// Why a command failed, for the person who typed it.
@@ -87,6 +91,7 @@ impl Cli {
             Command::Openapi => openapi::run(),
             Command::Model(model) => model.run(settings),
             Command::Keys(keys) => block_on(keys.run(settings)),
+            Command::Maintenance(maintenance) => block_on(maintenance.run(settings()?)),
         }
     }
 }

@@ -20,6 +20,8 @@ use crate::middleware::RequestContext;
 pub enum Requirement {
     /// Nothing: a public route.
     Nothing,
+    /// Nothing, also while the service is closed: a public route that decides by itself whom it serves then.
+    Anytime,
     /// A caller, with this permission unless it is about what is one's own.
     Caller {
         /// The permission.
@@ -84,7 +86,9 @@ pub mod permission {
         )* };
     }
 
-    types! { KeysManage KeysRead ModelsRead ModelsInfer ModelsManage RolesManage UsersRead UsersManage }
+    types! {
+        KeysManage KeysRead ModelsRead ModelsInfer ModelsManage RolesManage SystemManage UsersRead UsersManage
+    }
 }
 
 /// Left by the guards in the request.
@@ -113,6 +117,12 @@ pub struct Visitor {
     pub origin: Origin,
 }
 
+/// Anyone, on a public route that is also there while the service is closed.
+pub struct Anytime {
+    /// Where the request comes from.
+    pub origin: Origin,
+}
+
 /// An argument that says what its route requires.
 pub trait FirstArgument: FromRequest + 'static {
     /// What the route requires.
@@ -126,6 +136,10 @@ impl<A: Access> FirstArgument for Caller<A> {
 
 impl FirstArgument for Visitor {
     const REQUIREMENT: Requirement = Requirement::Nothing;
+}
+
+impl FirstArgument for Anytime {
+    const REQUIREMENT: Requirement = Requirement::Anytime;
 }
 
 impl<A: Access> Caller<A> {
@@ -149,6 +163,15 @@ impl<A: Access> FromRequest for Caller<A> {
 }
 
 impl FromRequest for Visitor {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(Ok(Self { origin: RequestContext::origin(request, &request.extensions()) }))
+    }
+}
+
+impl FromRequest for Anytime {
     type Error = ApiError;
     type Future = Ready<Result<Self, ApiError>>;
 

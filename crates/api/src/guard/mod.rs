@@ -21,7 +21,7 @@ use futures_util::FutureExt;
 
 pub(crate) use caller::account;
 pub use caller::{
-    Access, Caller, FirstArgument, Fresh, Own, Person, Proof, Requirement, Visitor, permission,
+    Access, Anytime, Caller, FirstArgument, Fresh, Own, Person, Proof, Requirement, Visitor, permission,
 };
 pub use credential::HeldToken;
 pub use rate_headers::{put_into, whole_seconds, write as write_rate_headers};
@@ -105,6 +105,9 @@ pub async fn admit<Headers: HeaderLines>(app: &App, asked: Asked<'_, Headers>) -
     let Asked { requirement, class, changes, address, headers } = asked;
     let Requirement::Caller { permission, person, recent } = requirement else {
         let windows = app.auth.admit_visitor(address, class).await?;
+        if requirement == Requirement::Nothing && class != LimitClass::Exempt {
+            app.auth.require_open().map_err(|closed| ApiError::from(closed).with_windows(windows.clone()))?;
+        }
         return Ok(Admitted { proof: None, windows, _place: None });
     };
     if app.auth.is_isolated() && class != LimitClass::Infer && changes {

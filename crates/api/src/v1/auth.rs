@@ -12,7 +12,7 @@ use super::users::{UserView, check_email, check_name};
 use crate::app::App;
 use crate::error::{ApiError, Code, Result};
 use crate::extract::Json;
-use crate::guard::{Caller, HeldToken, Person, Visitor};
+use crate::guard::{Anytime, Caller, HeldToken, Person, Visitor};
 use crate::settings::Registration;
 
 /// An account to make.
@@ -110,7 +110,7 @@ pub async fn register(visitor: Visitor, app: web::Data<App>, body: Json<Register
 #[utoipa::path(post, path = "/api/v1/auth/login", tag = "auth", request_body = Login,
     responses((status = 200, body = LoginAnswer), (status = 401, description = "Wrong address or password")))]
 pub async fn login(
-    visitor: Visitor,
+    visitor: Anytime,
     app: web::Data<App>,
     held: HeldToken,
     body: Json<Login>,
@@ -124,7 +124,7 @@ pub async fn login(
 #[utoipa::path(post, path = "/api/v1/auth/refresh", tag = "auth", request_body = Refresh,
     responses((status = 200, body = Tokens), (status = 401, description = "Not valid, spent or ended")))]
 pub async fn refresh(
-    visitor: Visitor,
+    visitor: Anytime,
     app: web::Data<App>,
     body: Json<Refresh>,
 ) -> Result<web::Json<Tokens>> {

@@ -10,7 +10,7 @@ use validator::Validate;
 use crate::app::App;
 use crate::error::Result;
 use crate::extract::Form;
-use crate::guard::{Caller, Own, Visitor};
+use crate::guard::{Anytime, Caller, Own};
 
 /// A credential: an access token, a refresh token or an API key.
 ///
@@ -70,7 +70,7 @@ pub async fn introspect(
 #[utoipa::path(post, path = "/api/v1/auth/revoke", tag = "auth",
     request_body(content((Held = "application/x-www-form-urlencoded"), (Held = "application/json"))),
     responses((status = 200, description = "Ended, or was no good")))]
-pub async fn revoke(visitor: Visitor, app: web::Data<App>, held: Form<Held>) -> Result<HttpResponse> {
+pub async fn revoke(visitor: Anytime, app: web::Data<App>, held: Form<Held>) -> Result<HttpResponse> {
     app.auth.revoke(&held.0.token, &visitor.origin).await?;
     Ok(HttpResponse::Ok().finish())
 }

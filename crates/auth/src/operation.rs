@@ -1,0 +1,252 @@
+//! Whether the service is open: to everyone, to those who run it, or to nobody but those of them who log in now.
+//!
+//! The mode is one row, and its changes are numbered like all others: a replica learns of it through the change feed.
+//! What a request asks is in memory, one atomic read while everything is open (docs/decisions/0024).
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{PoisonError, RwLock};
+
+use chrono::{DateTime, Duration, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use storage::{Scope, Service, Tx};
+
+use crate::access::{Permission, Permissions};
+use crate::audit::Entry;
+use crate::events::Event;
+use crate::freshness::Watched;
+use crate::principal::{Credential, Principal};
+use crate::service::Origin;
+use crate::{Auth, Error, Result};
+
+/// The kind in the change feed.
+pub(crate) const CHANGE: &str = "operation";
+/// Where the mode is kept among the settings.
+const KEY: &str = "operation";
+/// Why sessions end with an emergency stop.
+const STOPPED: &str = "emergency_stop";
+/// How long after an emergency stop a replica may not have heard of it and still let somebody in. Their sessions end when
+/// the stop does; meanwhile they are refused.
+const STRAGGLERS: Duration = Duration::seconds(10);
+/// How long callers are told to wait where nobody said, in seconds.
+const RETRY_AFTER: u32 = 60;
+
+/// How far the service is open. Health and readiness answer in every mode.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub enum OperatingMode {
+    /// To everyone, as always.
+    #[default]
+    Off,
+    /// To everyone, while readiness says 503 on every replica, so that load balancers look elsewhere.
+    Draining,
+    /// To callers with `system:manage` only.
+    Maintenance,
+    /// Every session is ended and every API key refused; whoever has `system:manage` may log in again.
+    EmergencyStop,
+}
+
+impl OperatingMode {
+    /// The word it is written as.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Draining => "draining",
+            Self::Maintenance => "maintenance",
+            Self::EmergencyStop => "emergency_stop",
+        }
+    }
+}
+
+/// The mode and what goes with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Operation {
+    /// The mode.
+    pub mode: OperatingMode,
+    /// What callers who are refused are told.
+    pub message: Option<String>,
+    /// How long they are told to wait, in seconds.
+    pub retry_after: u32,
+    /// When the mode was set; none: it never was.
+    pub since: Option<DateTime<Utc>>,
+    /// How often it was set: of two, the higher one is the later.
+    number: i64,
+}
+
+impl Default for Operation {
+    fn default() -> Self {
+        Self { mode: OperatingMode::Off, message: None, retry_after: RETRY_AFTER, since: None, number: 0 }
+    }
+}
+
+/// A mode to set.
+#[derive(Clone, Debug)]
+pub struct OperationChange {
+    /// The mode.
+    pub mode: OperatingMode,
+    /// What callers who are refused are told; none: that they are refused.
+    pub message: Option<String>,
+    /// How long they are told to wait, in seconds; none: a minute.
+    pub retry_after: Option<u32>,
+}
+
+/// The mode as this replica knows it.
+#[derive(Debug, Default)]
+pub(crate) struct OperationSwitch {
+    mode: AtomicU8,
+    known: RwLock<Operation>,
+}
+
+impl OperationSwitch {
+    fn known(&self) -> Operation {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes the mode over, unless a later one is known.
+    fn remember(&self, operation: Operation) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if operation.number >= known.number {
+            self.mode.store(operation.mode as u8, Ordering::Release);
+            *known = operation;
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.mode.load(Ordering::Acquire) >= OperatingMode::Maintenance as u8
+    }
+}
+
+impl Auth {
+    /// The mode, as this replica knows it.
+    pub fn operation(&self) -> Operation {
+        self.operation.known()
+    }
+
+    /// Whether requests should be sent elsewhere because somebody said so.
+    pub fn is_draining(&self) -> bool {
+        self.operation.mode.load(Ordering::Acquire) == OperatingMode::Draining as u8
+    }
+
+    /// Refuses visitors while the service is closed.
+    pub fn require_open(&self) -> Result<()> {
+        self.require_open_to(Permissions::default(), false)
+    }
+
+    /// Refuses, while the service is closed, whoever may do no more than `permissions`; in an emergency stop every key.
+    pub(crate) fn require_open_to(&self, permissions: Permissions, is_key: bool) -> Result<()> {
+        if !self.operation.is_closed() {
+            return Ok(());
+        }
+        let Operation { mode, message, retry_after, .. } = self.operation.known();
+        let is_stopped = mode == OperatingMode::EmergencyStop;
+        if permissions.contains(Permission::SystemManage) && !(is_stopped && is_key) {
+            return Ok(());
+        }
+        let retry_after = std::time::Duration::from_secs(retry_after.into());
+        Err(Error::Closed { is_stopped, message, retry_after })
+    }
+
+    pub(crate) fn require_open_to_caller(&self, principal: &Principal) -> Result<()> {
+        let is_key = matches!(principal.credential, Credential::ApiKey { .. });
+        self.require_open_to(principal.permissions, is_key)
+    }
+
+    /// Sets the mode, here from the next request on and everywhere as soon as the change feed was read. An emergency stop
+    /// ends every session, the actor's own too, and every token of other issuers so far. `actor` is none on the command
+    /// line and for the program itself.
+    pub async fn set_operation(
+        &self,
+        actor: Option<&Principal>,
+        change: OperationChange,
+        origin: &Origin,
+    ) -> Result<Operation> {
+        let mut tx = match actor {
+            Some(actor) => self.begin_administration(actor, Permission::SystemManage).await?.0,
+            None => self.store.begin(Scope::Service(Service::Administration)).await?,
+        };
+        let operation = self.operate(&mut tx, actor, change, origin).await?;
+        self.commit_operation(tx, operation).await
+    }
+
+    /// Sets the mode inside a transaction that [`commit_operation`](Self::commit_operation) ends.
+    pub(crate) async fn operate(
+        &self,
+        tx: &mut Tx,
+        actor: Option<&Principal>,
+        change: OperationChange,
+        origin: &Origin,
+    ) -> Result<Operation> {
+        tx.settings().lock(KEY).await?;
+        let (before, now) = (read(tx).await?, tx.now());
+        let operation = Operation {
+            mode: change.mode,
+            message: change.message.filter(|_| change.mode != OperatingMode::Off),
+            retry_after: change.retry_after.unwrap_or(RETRY_AFTER),
+            since: Some(now),
+            number: before.number + 1,
+        };
+        tx.settings().put(KEY, &json!(operation)).await?;
+        let is_stop = |operation: &Operation| operation.mode == OperatingMode::EmergencyStop;
+        let ended = if is_stop(&operation) {
+            tx.identities().end_every_token().await?;
+            tx.sessions().revoke_every(now, STOPPED).await?
+        } else if let Some(since) = before.since.filter(|_| is_stop(&before)) {
+            tx.sessions().revoke_every(since + STRAGGLERS, STOPPED).await?
+        } else {
+            0
+        };
+        let detail =
+            json!({"mode": operation.mode, "before": before.mode, "sessions_ended": ended, "by": by(actor)});
+        let entry = Entry::success(Event::OperationChanged, origin).with(detail);
+        let entry = actor.map(|actor| actor.account).into_iter().fold(entry, Entry::by);
+        self.record(tx, entry).await?;
+        Ok(operation)
+    }
+
+    pub(crate) async fn commit_operation(&self, mut tx: Tx, operation: Operation) -> Result<Operation> {
+        tx.changes().append(CHANGE, operation.mode.name()).await?;
+        // Sessions may have ended: whoever is known from before is looked at again everywhere.
+        self.commit_change(tx, &[Watched::Policy]).await?;
+        self.operation.remember(operation.clone());
+        Ok(operation)
+    }
+
+    /// Reads the mode, as the change feed said that there is another one.
+    pub(crate) async fn follow_operation(&self) -> Result<()> {
+        let mut tx = self.store.read(Scope::Service(Service::Feed)).await?;
+        self.operation.remember(read(&mut tx).await?);
+        Ok(())
+    }
+}
+
+fn by(actor: Option<&Principal>) -> &'static str {
+    if actor.is_some() { "caller" } else { "program" }
+}
+
+async fn read(tx: &mut Tx) -> Result<Operation> {
+    let Some(kept) = tx.settings().get(KEY).await? else { return Ok(Operation::default()) };
+    serde_json::from_value(kept).map_err(|error| Error::Internal(format!("the operating mode: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbered(number: i64, mode: OperatingMode) -> Operation {
+        Operation { mode, number, ..Operation::default() }
+    }
+
+    #[test]
+    fn what_was_set_earlier_replaces_nothing() {
+        let switch = OperationSwitch::default();
+        switch.remember(numbered(2, OperatingMode::Maintenance));
+        assert!(switch.is_closed());
+        switch.remember(numbered(1, OperatingMode::Off));
+        assert_eq!(switch.known().mode, OperatingMode::Maintenance);
+        switch.remember(numbered(3, OperatingMode::Draining));
+        assert!(!switch.is_closed(), "draining refuses nobody");
+        switch.remember(numbered(4, OperatingMode::EmergencyStop));
+        assert!(switch.is_closed());
+    }
+}
