@@ -1,5 +1,6 @@
 //! Modelgate: ONNX models behind a door with a lock.
 
+mod allocation;
 mod app;
 mod background;
 mod bodies;
@@ -37,6 +38,7 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     switch_off_telemetry();
+    allocation::bound_what_is_kept();
     cli::Cli::parse().run()
 }
 

@@ -6,16 +6,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use actix_web::dev::ServiceRequest;
 use actix_web::guard as accept;
 use actix_web::http::Method;
 use actix_web::middleware::from_fn;
-use actix_web::{FromRequest, Handler, Responder, ResponseError, Route, web};
+use actix_web::{FromRequest, Handler, HttpMessage, Responder, ResponseError, Route, web};
 use auth::LimitClass;
 use utoipa::openapi::HttpMethod;
 use utoipa::openapi::path::Operation;
 
 use crate::error::ApiError;
 use crate::guard::{FirstArgument, Requirement, stand_before};
+use crate::middleware::Endpoint;
 use crate::{health, metrics, oip, v1, well_known};
 
 /// A schema by name, as utoipa collects them.
@@ -85,8 +87,13 @@ impl RouteTable {
         for method in Document::methods() {
             let method = actix_method(&method);
             let (handler, accepted) = (handler.clone(), method.clone());
+            let endpoint = Endpoint(Document::path().into());
             let build = Box::new(move || {
-                let guard = move |request, next| stand_before(Arguments::REQUIREMENT, class, request, next);
+                let endpoint = endpoint.clone();
+                let guard = move |request: ServiceRequest, next| {
+                    request.extensions_mut().insert(endpoint.clone());
+                    stand_before(Arguments::REQUIREMENT, class, request, next)
+                };
                 route(&accepted).to(handler.clone()).wrap(from_fn(guard))
             });
             self.entries.push(Entry {
@@ -102,11 +109,16 @@ impl RouteTable {
     }
 
     /// Puts every route into a worker's application; a known path with another method is 405.
+    ///
+    /// The framework tries one pattern after the other, so what is called most comes first. No path fits two of them
+    /// but where one names what is a parameter of the other, and those stay in their order.
     pub fn configure(self: &Arc<Self>, config: &mut web::ServiceConfig) {
         let mut by_path: BTreeMap<&str, Vec<&Entry>> = BTreeMap::new();
         for entry in &self.entries {
             by_path.entry(&entry.path).or_default().push(entry);
         }
+        let mut by_path: Vec<_> = by_path.into_iter().collect();
+        by_path.sort_by_key(|(_, entries)| entries.iter().all(|entry| entry.class != LimitClass::Infer));
         for (path, entries) in by_path {
             let allow = allowed(&entries);
             let refuse = move || std::future::ready(ApiError::method_not_allowed(&allow).error_response());

@@ -10,7 +10,7 @@ mod guard;
 mod headers;
 mod transport;
 
-pub use context::{REQUEST_ID, RequestContext, accompany};
+pub use context::{Endpoint, REQUEST_ID, RequestContext, accompany};
 pub use cors::cors;
 pub use errors::{Problem, is_v2, tell, write_errors};
 pub use guard::{FORGET_INTERVAL, Guard};
