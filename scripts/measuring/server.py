@@ -20,7 +20,7 @@ PERSON = {"email": "bench@example.com", "password": "Correct-horse-9"}
 class Server:
     """A server of its own, on a free port, with every limit set high and none off."""
 
-    def __init__(self, folder, stores, models=ROOT / "models"):
+    def __init__(self, folder, stores, models=ROOT / "models", core=None):
         limits = {name: "1000000000" for name in LIMITS}
         self.environment = {
             "PATH": os.environ["PATH"], "APP_ENV": "development", "PORT": "0", "DATA_DIR": folder,
@@ -30,7 +30,8 @@ class Server:
         }
         self.log = open(pathlib.Path(folder) / "log", "w+")
         begun = time.perf_counter()
-        self.process = subprocess.Popen([BINARY, "serve"], env=self.environment, stdout=self.log)
+        command = [*(["taskset", "--cpu-list", str(core)] if core is not None else []), BINARY, "serve"]
+        self.process = subprocess.Popen(command, env=self.environment, stdout=self.log)
         self.port = self._wait_for_port()
         while self.get("/health/ready")[0] != 200:
             time.sleep(0.001)

@@ -24,12 +24,12 @@ MAX_ADDED_TINY_US = 1000
 
 def load(server, path, body, headers, folder, **options):
     """A generator at work; `figures` waits for it."""
-    secret, file = tempfile.NamedTemporaryFile("w", dir=folder, delete=False), pathlib.Path(folder) / f"{path.replace('/', '-')}.body"
-    secret.write("".join(f"{name}: {value}\n" for name, value in headers.items()))
-    secret.close()
-    file.write_bytes(body)
-    command = [BUILD / "bench", "load", "--address", f"127.0.0.1:{server.port}", "--path", path, "--body", file,
-               "--header-file", secret.name]
+    # Two generators on the same path do not share their files.
+    own = pathlib.Path(tempfile.mkdtemp(dir=folder))
+    (own / "headers").write_text("".join(f"{name}: {value}\n" for name, value in headers.items()))
+    (own / "body").write_bytes(body)
+    command = [BUILD / "bench", "load", "--address", f"127.0.0.1:{server.port}", "--path", path, "--body", own / "body",
+               "--header-file", own / "headers"]
     command += [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", str(value))]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 

@@ -25,6 +25,9 @@ pub struct Options {
     /// The model repository; its models are at /models/NAME, elements in and out as little-endian floats.
     #[arg(long)]
     models: Option<PathBuf>,
+    /// The library of the runtime.
+    #[arg(long)]
+    library: Option<PathBuf>,
     /// A Redis, for /script.
     #[arg(long)]
     redis: Option<String>,
@@ -32,8 +35,8 @@ pub struct Options {
 
 /// Serves until it is told to stop.
 pub async fn serve(options: Options) -> Result<(), Box<dyn Error>> {
-    let registry =
-        options.models.map(|model_dir| Registry::open(Settings { model_dir, ..Settings::default() }));
+    let settings = Settings { runtime_library: options.library, ..Settings::default() };
+    let registry = options.models.map(|model_dir| Registry::open(Settings { model_dir, ..settings }));
     let redis = match options.redis {
         Some(url) => Some(connect(url)?),
         None => None,

@@ -17,6 +17,8 @@ use crate::figures::quantile;
 
 /// Longest answer that is read, in bytes.
 const MAX_ANSWER: usize = 64 << 20;
+/// Bytes of the count.
+const COUNT_BYTES: usize = 4;
 /// Longest head of an answer, in bytes.
 const MAX_HEAD: usize = 64 << 10;
 
@@ -50,6 +52,12 @@ pub struct Options {
     /// Microseconds between the end of an answer and the next request of a connection: 0 is as fast as it goes.
     #[arg(long, default_value_t = 0)]
     pause_us: u64,
+    /// Where in the body a little-endian 32-bit float counts the requests, so that no two are the same.
+    #[arg(long)]
+    count_at: Option<usize>,
+    /// The first count; a float counts exactly up to 16,777,216.
+    #[arg(long, default_value_t = 0)]
+    count_from: usize,
 }
 
 /// What one connection saw.
@@ -64,6 +72,9 @@ struct Seen {
 struct Plan {
     address: SocketAddr,
     request: Vec<u8>,
+    /// Where in the request the four bytes of the count are.
+    count_at: Option<usize>,
+    connections: usize,
     counting: Instant,
     end: Instant,
     pause: Duration,
@@ -72,16 +83,22 @@ struct Plan {
 /// Requests answered with 200 a second, the quantiles of their times, and how many were answered otherwise.
 pub async fn measure(options: Options) -> io::Result<Value> {
     let (counting, connections) = (Instant::now() + seconds(options.warm_up), options.connections);
+    let (request, head) = request(&options)?;
+    let count_at = options.count_at.map(|at| head + at).filter(|at| at + COUNT_BYTES <= request.len());
     let plan = Rc::new(Plan {
         address: options.address,
-        request: request(&options)?,
+        request,
+        count_at,
+        connections,
         counting,
         end: counting + seconds(options.seconds),
         pause: Duration::from_micros(options.pause_us),
     });
     let tasks = LocalSet::new();
     let all = tasks.run_until(async {
-        let tasks: Vec<_> = (0..connections).map(|_| spawn_local(repeat(Rc::clone(&plan)))).collect();
+        let tasks: Vec<_> = (0..connections)
+            .map(|number| spawn_local(repeat(Rc::clone(&plan), options.count_from + number)))
+            .collect();
         let mut all = Seen::default();
         for task in tasks {
             all.add(task.await.map_err(io::Error::other)??);
@@ -104,7 +121,8 @@ fn seconds(seconds: f64) -> Duration {
     Duration::from_secs_f64(seconds.clamp(0.0, 600.0))
 }
 
-fn request(options: &Options) -> io::Result<Vec<u8>> {
+/// The request, and how long its head is.
+fn request(options: &Options) -> io::Result<(Vec<u8>, usize)> {
     let body = std::fs::read(&options.body)?;
     let secret = options.header_file.as_ref().map(std::fs::read_to_string).transpose()?.unwrap_or_default();
     let mut head = format!(
@@ -118,11 +136,13 @@ fn request(options: &Options) -> io::Result<Vec<u8>> {
         head.push_str("\r\n");
     }
     head.push_str("\r\n");
-    Ok([head.into_bytes(), body].concat())
+    let length = head.len();
+    Ok(([head.into_bytes(), body].concat(), length))
 }
 
-async fn repeat(plan: Rc<Plan>) -> io::Result<Seen> {
+async fn repeat(plan: Rc<Plan>, mut count: usize) -> io::Result<Seen> {
     let mut seen = Seen::default();
+    let mut request = plan.request.clone();
     let mut stream = connect(plan.address).await?;
     let mut buffer = Vec::with_capacity(16 << 10);
     loop {
@@ -130,7 +150,11 @@ async fn repeat(plan: Rc<Plan>) -> io::Result<Seen> {
         if begun >= plan.end {
             return Ok(seen);
         }
-        stream.write_all(&plan.request).await?;
+        if let Some(at) = plan.count_at {
+            request[at..at + COUNT_BYTES].copy_from_slice(&(count as f32).to_le_bytes());
+            count += plan.connections;
+        }
+        stream.write_all(&request).await?;
         let (status, closes) = answer(&mut stream, &mut buffer).await?;
         let time = begun.elapsed();
         if begun >= plan.counting {
