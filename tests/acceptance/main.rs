@@ -32,6 +32,7 @@ mod image_corpus;
 mod images;
 mod imports;
 mod invitations;
+mod ip_rules;
 mod key_limits;
 mod limits;
 mod load;

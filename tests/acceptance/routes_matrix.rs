@@ -121,6 +121,9 @@ const ROUTES: &str = "\
     POST /api/v1/admin/roles roles:manage
     PUT /api/v1/admin/roles/{name} roles:manage
     DELETE /api/v1/admin/roles/{name} roles:manage
+    GET /api/v1/admin/ip-rules system:manage
+    POST /api/v1/admin/ip-rules system:manage
+    DELETE /api/v1/admin/ip-rules/{id} system:manage
     GET /api/v1/admin/maintenance system:manage
     PUT /api/v1/admin/maintenance system:manage
     GET /api/v1/admin/models models:manage

@@ -59,6 +59,7 @@ codes! {
     Forbidden = 403 "forbidden" "Not allowed";
     EnrolmentRequired = 403 "mfa_enrolment_required" "A second factor is needed first";
     SecondFactorElsewhere = 403 "mfa_required_at_provider" "A second factor is needed at the provider";
+    AddressRefused = 403 "address_refused" "This address is not let in";
     HttpsRequired = 403 "https_required" "HTTPS required";
     RegistrationClosed = 403 "registration_closed" "Registration is closed";
     NotFound = 404 "not_found" "Not found";
@@ -70,6 +71,9 @@ codes! {
     MailUnavailable = 409 "mail_unavailable" "No mail is set up";
     RoleTaken = 409 "role_taken" "There is a role of this name";
     RoleInUse = 409 "role_in_use" "Accounts have this role";
+    IpRuleTaken = 409 "ip_rule_taken" "There is a rule about this network";
+    TooManyIpRules = 409 "too_many_ip_rules" "As many rules as may be";
+    WouldShutOut = 409 "would_shut_out" "This would shut you out";
     TooManyKeys = 409 "too_many_keys" "As many keys as may be";
     LastAdministrator = 409 "last_administrator" "The last administrator stays";
     ModelNotLoadable = 409 "model_not_loadable" "The model cannot be loaded";
@@ -243,6 +247,10 @@ impl From<auth::Error> for ApiError {
             auth::Error::IssuerUnavailable => sentence(Code::IssuerUnavailable),
             auth::Error::IdentityTaken => sentence(Code::IdentityTaken),
             auth::Error::Refused(_) => sentence(Code::Forbidden),
+            auth::Error::AddressRefused => sentence(Code::AddressRefused),
+            auth::Error::IpRuleTaken => sentence(Code::IpRuleTaken),
+            auth::Error::TooManyIpRules => sentence(Code::TooManyIpRules),
+            auth::Error::WouldShutOut => sentence(Code::WouldShutOut),
             auth::Error::NotFound => Self::new(Code::NotFound, "There is nothing of yours with this id."),
             auth::Error::EmailTaken => sentence(Code::EmailTaken),
             auth::Error::SecondFactorPresent => sentence(Code::SecondFactorPresent),

@@ -7,7 +7,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use auth::LimitClass;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use secrecy::ExposeSecret;
-use storage::{Scope, Service};
+use storage::{IpPlace, Scope, Service};
 
 use crate::app::App;
 use crate::error::{ApiError, Result};
@@ -42,6 +42,7 @@ pub async fn scrape(visitor: Visitor, app: web::Data<App>, request: HttpRequest)
 
 async fn enter(app: &App, address: IpAddr, headers: &HeaderMap) -> Result<()> {
     let credential = credential::read(headers)?;
+    app.auth.require_address(address, IpPlace::Admin)?;
     let permission = Some(auth::Permission::SystemManage);
     app.auth.enter(credential, address, permission, LimitClass::Read).await?;
     Ok(())

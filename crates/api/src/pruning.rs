@@ -66,9 +66,21 @@ async fn prune(store: &Store, now: DateTime<Utc>) -> storage::Result<()> {
     let mut tx = begin().await?;
     let unsent_mails = tx.outbox().prune(now - UNSENT_MAILS_KEPT).await?;
     tx.commit().await?;
-    if sessions + changes + replicas + usage_batches + one_time_tokens + ended_tokens + notices + unsent_mails
-        > 0
-    {
+    let mut tx = begin().await?;
+    let ip_rules = tx.ip_rules().prune(now).await?;
+    tx.commit().await?;
+    let removed = [
+        sessions,
+        changes,
+        replicas,
+        usage_batches,
+        one_time_tokens,
+        ended_tokens,
+        notices,
+        unsent_mails,
+        ip_rules,
+    ];
+    if removed.into_iter().any(|count| count > 0) {
         tracing::info!(
             sessions,
             changes,
@@ -78,6 +90,7 @@ async fn prune(store: &Store, now: DateTime<Utc>) -> storage::Result<()> {
             ended_tokens,
             notices,
             unsent_mails,
+            ip_rules,
             "pruned"
         );
     }

@@ -216,6 +216,7 @@ routes! {
     Read      v1::admin::service_keys => list create change rotate revoke;
     Read      v1::admin::invitations => invite reset_password;
     Read      v1::admin::roles       => list create change delete;
+    Read      v1::admin::ip_rules    => list create delete;
     Read      v1::admin::model_lifecycle => list load unload activate roll_back;
     Read      v1::admin::model_versions => upload remove;
     Read      v1::admin::maintenance => show change;

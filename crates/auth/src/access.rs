@@ -42,6 +42,13 @@ permissions! {
     SystemManage = "system:manage", "Read metrics, switch maintenance mode.";
 }
 
+impl Permission {
+    /// Whether it is about the installation or other people, rather than what every caller is here for.
+    pub const fn is_administrative(self) -> bool {
+        !matches!(self, Self::ModelsRead | Self::ModelsInfer | Self::FilesWrite)
+    }
+}
+
 impl fmt::Display for Permission {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.name())

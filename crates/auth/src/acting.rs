@@ -43,6 +43,20 @@ impl Auth {
         }
     }
 
+    /// Begins what an administrator does, or (without one) the command line.
+    pub(crate) async fn begin_operation(
+        &self,
+        actor: Option<&Principal>,
+        permission: Permission,
+    ) -> Result<Tx> {
+        if let Some(actor) = actor {
+            return Ok(self.begin_administration(actor, permission).await?.0);
+        }
+        let mut tx = self.store.begin(Scope::Service(Service::Administration)).await?;
+        tx.users().lock_administrators().await?;
+        Ok(tx)
+    }
+
     /// Begins the removal of the caller's own account. It waits for changes of other people's accounts, as those do for
     /// each other: administrators may be leaving at the same moment.
     pub(crate) async fn begin_leaving(&self, principal: &Principal) -> Result<Tx> {

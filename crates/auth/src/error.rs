@@ -63,6 +63,18 @@ pub enum Error {
     /// The caller is known and may not do this, for the reason given.
     #[error("{0}")]
     Refused(&'static str),
+    /// The caller's address is not let in, or not to administration.
+    #[error("requests from this address are not answered here")]
+    AddressRefused,
+    /// There is a rule about this network.
+    #[error("there is a rule about this network in this place already; remove it first")]
+    IpRuleTaken,
+    /// There are as many rules about addresses as may be.
+    #[error("there are as many rules as may be (MAX_IP_RULES); remove some first")]
+    TooManyIpRules,
+    /// The change would refuse the address that it comes from.
+    #[error("this would shut out the address that you call from; send force if that is meant")]
+    WouldShutOut,
     /// Nothing here, or it belongs to someone else.
     #[error("not found")]
     NotFound,

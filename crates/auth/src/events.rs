@@ -31,6 +31,10 @@ events! {
     InvitationAccepted = "account.invitation_accepted";
     PermissionDenied = "PERMISSION_DENIED";
     DataAccess = "DATA_ACCESS";
+    AddressRefused = "address.refused";
+    AddressBlocked = "address.blocked";
+    IpRuleAdded = "ip_rule.added";
+    IpRuleRemoved = "ip_rule.removed";
     SuspiciousActivity = "SUSPICIOUS_ACTIVITY";
     AccountCreated = "account.created";
     AccountChanged = "account.changed";

@@ -103,7 +103,7 @@ impl Auth {
         accepted: &[ModelFile],
         origin: &Origin,
     ) -> Result<()> {
-        let mut tx = self.begin_models(actor).await?;
+        let mut tx = self.begin_operation(actor, Permission::ModelsManage).await?;
         if change.apply(desired(&mut tx, &planned.name).await?, serving)? != *planned {
             return Err(Error::ModelChanged);
         }
@@ -133,7 +133,7 @@ impl Auth {
         serving: Option<&str>,
         origin: &Origin,
     ) -> Result<()> {
-        let mut tx = self.begin_models(actor).await?;
+        let mut tx = self.begin_operation(actor, Permission::ModelsManage).await?;
         let before = desired(&mut tx, name).await?;
         if before.active_version.is_none() && serving.is_some() {
             let active_version = serving.map(str::to_owned);
@@ -156,7 +156,7 @@ impl Auth {
         version: &str,
         origin: &Origin,
     ) -> Result<()> {
-        let mut tx = self.begin_models(Some(actor)).await?;
+        let mut tx = self.begin_operation(Some(actor), Permission::ModelsManage).await?;
         let before = desired(&mut tx, name).await?;
         if before.active_version.as_deref() == Some(version) && !before.unloaded {
             return Err(Error::ModelChanged);
@@ -173,15 +173,6 @@ impl Auth {
         tx.models().forget_files(name, version).await?;
         let detail = json!({"model": name, "version": version});
         self.commit_model(tx, Event::ModelVersionRemoved, Some(actor), name, detail, origin).await
-    }
-
-    async fn begin_models(&self, actor: Option<&Principal>) -> Result<Tx> {
-        if let Some(actor) = actor {
-            return Ok(self.begin_administration(actor, Permission::ModelsManage).await?.0);
-        }
-        let mut tx = self.store.begin(Scope::Service(Service::Administration)).await?;
-        tx.users().lock_administrators().await?;
-        Ok(tx)
     }
 
     async fn commit_model(

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
 use chrono::{DateTime, Duration, Utc};
+use ipnet::IpNet;
 use storage::{Clock, Ephemeral, EphemeralConfig, Scope, Service, Store};
 
 use crate::Result;
@@ -15,6 +16,7 @@ use crate::events::EventCounts;
 use crate::external::{DocumentSource, External, TrustedIssuer};
 use crate::freshness::{Freshness, Watched};
 use crate::in_flight::InFlightCounter;
+use crate::ip_rules::{self, AddressRules};
 use crate::key_format::Environment;
 use crate::limits::Limits;
 use crate::model_access::ModelAccessCache;
@@ -73,6 +75,10 @@ pub struct AuthSettings {
     pub max_sessions: u32,
     /// Live API keys of one account; one more is refused.
     pub max_keys: u32,
+    /// Where administration comes from; nothing: from anywhere.
+    pub admin_networks: Vec<IpNet>,
+    /// Rules about addresses, and as many blocks that detectors made.
+    pub max_ip_rules: u32,
 }
 
 /// Where a request comes from, for the audit trail and the limits.
@@ -115,6 +121,7 @@ pub struct Auth {
     pub(crate) in_flight: InFlightCounter,
     pub(crate) max_sessions: u32,
     pub(crate) max_keys: u32,
+    pub(crate) addresses: AddressRules,
     pub(crate) model_access: ModelAccessCache,
     /// The number of the last change to what is wanted of a model, as far as the feed was read.
     pub(crate) model_changes: AtomicI64,
@@ -154,6 +161,7 @@ impl Auth {
             in_flight: InFlightCounter::new(settings.max_in_flight),
             max_sessions: settings.max_sessions,
             max_keys: settings.max_keys,
+            addresses: AddressRules::new(settings.admin_networks, settings.max_ip_rules),
             events: EventCounts::new(),
             operation: OperationSwitch::default(),
             model_access: ModelAccessCache::default(),
@@ -164,6 +172,7 @@ impl Auth {
         };
         auth.keyring.load(&auth.store, &auth.encryption).await?;
         auth.follow_operation().await?;
+        auth.load_ip_rules().await?;
         auth.check_required_roles().await?;
         auth.check_given_roles().await?;
         Ok(Arc::new(auth))
@@ -196,6 +205,7 @@ impl Auth {
             let changes = tx.changes().since(self.freshness.position(), FEED_BATCH).await?;
             drop(tx);
             let now = self.now();
+            let mut rules_changed = false;
             self.freshness.in_contact();
             if changes.first().is_some_and(|first| self.freshness.has_missed(first.seq)) {
                 tracing::warn!(
@@ -203,6 +213,7 @@ impl Auth {
                 );
                 self.principals.forget_all();
                 self.keyring.load(&self.store, &self.encryption).await?;
+                rules_changed = true;
                 self.note_model_change(changes.first().map_or(0, |first| first.seq));
                 self.follow_operation().await?;
             }
@@ -218,7 +229,14 @@ impl Auth {
                 } else if change.kind == operation::CHANGE {
                     self.follow_operation().await?;
                 }
-                self.freshness.advance(change.seq);
+                rules_changed |= change.kind == ip_rules::CHANGE;
+            }
+            // Once for all of them: detectors may tell of many.
+            if rules_changed {
+                self.load_ip_rules().await?;
+            }
+            if let Some(last) = changes.last() {
+                self.freshness.advance(last.seq);
             }
             if changes.len() < FEED_BATCH as usize {
                 return Ok(());

@@ -131,6 +131,8 @@ async fn start(folder: &Path) -> Result<Arc<Auth>, Box<dyn Error>> {
             max_in_flight: HIGH,
             max_sessions: 100,
             max_keys: 100,
+            admin_networks: Vec::new(),
+            max_ip_rules: 100,
         },
     );
     let auth = auth.await?;

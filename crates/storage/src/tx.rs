@@ -8,8 +8,8 @@ use sqlx::{Postgres, Sqlite, Transaction};
 use uuid::Uuid;
 
 use crate::{
-    Accounts, ApiKeys, Audit, Changes, Error, Guessing, Identities, Models, Notices, OneTimeTokens, Outbox,
-    PersonalData, Replicas, Result, Roles, Sealed, SecondFactors, Secrets, ServiceAccounts, Sessions,
+    Accounts, ApiKeys, Audit, Changes, Error, Guessing, Identities, IpRules, Models, Notices, OneTimeTokens,
+    Outbox, PersonalData, Replicas, Result, Roles, Sealed, SecondFactors, Secrets, ServiceAccounts, Sessions,
     Settings, SigningKeys, Usage, Users, query::query,
 };
 
@@ -112,6 +112,8 @@ repositories! {
     guessing: Guessing,
     /// People whom another issuer vouches for.
     identities: Identities,
+    /// Which addresses are let in.
+    ip_rules: IpRules,
     /// Sessions, each a family of refresh tokens.
     sessions: Sessions,
     /// Keys that sign access tokens.

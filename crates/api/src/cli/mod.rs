@@ -5,6 +5,7 @@ mod calibrate;
 mod check;
 mod config;
 mod import;
+mod ip_rules;
 mod keys;
 mod maintenance;
 mod migrate;
@@ -57,6 +58,9 @@ enum Command {
     /// Look at the model repository.
     #[command(subcommand)]
     Model(model::Model),
+    /// Say which addresses are let in.
+    #[command(subcommand)]
+    IpRules(ip_rules::IpRules),
     /// Make and renew secrets.
     #[command(subcommand)]
     Keys(keys::Keys),
@@ -90,6 +94,7 @@ impl Cli {
             Command::Config(config) => config.run(self.config.as_deref()),
             Command::Openapi => openapi::run(),
             Command::Model(model) => model.run(settings),
+            Command::IpRules(rules) => block_on(rules.run(settings()?)),
             Command::Keys(keys) => block_on(keys.run(settings)),
             Command::Maintenance(maintenance) => block_on(maintenance.run(settings()?)),
         }

@@ -113,11 +113,10 @@ impl Door {
         deadline: Option<Instant>,
         record: &mut Record,
     ) -> Result<LetIn> {
-        let program = &self.app.settings.program;
         let is_probe = method.is_some_and(|method| method.class == LimitClass::Exempt);
         let host = request.uri().authority().map(|authority| authority.as_str());
         let host = host.or_else(|| request.headers().text("host"));
-        if let Some(error) = refuse(context, is_probe, host, &program.allowed_hosts) {
+        if let Some(error) = refuse(&self.app, context, is_probe, host) {
             return Err(error);
         }
         if !is_probe {

@@ -8,6 +8,7 @@ use auth::LimitClass;
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use http::HeaderMap;
+use storage::IpPlace;
 use tonic::{Request, Status, Streaming};
 
 use super::call::Call;
@@ -97,6 +98,7 @@ impl Conversation {
         record: &mut Record,
     ) -> Result<of::ModelInferResponse> {
         let address = self.call.context.address;
+        self.inference.app.auth.require_address(address, IpPlace::All)?;
         self.inference.guard.count(address)?;
         let asked = Asked {
             requirement: <Caller<ModelsInfer> as FirstArgument>::REQUIREMENT,

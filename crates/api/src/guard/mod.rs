@@ -18,6 +18,7 @@ use actix_web::middleware::Next;
 use actix_web::{HttpMessage, ResponseError, web};
 use auth::{AllowanceState, Entered, InFlight, LimitClass};
 use futures_util::FutureExt;
+use storage::IpPlace;
 
 pub(crate) use caller::account;
 pub use caller::{
@@ -110,6 +111,9 @@ pub async fn admit<Headers: HeaderLines>(app: &App, asked: Asked<'_, Headers>) -
         }
         return Ok(Admitted { proof: None, windows, _place: None });
     };
+    if permission.is_some_and(auth::Permission::is_administrative) {
+        app.auth.require_address(address, IpPlace::Admin)?;
+    }
     if app.auth.is_isolated() && class != LimitClass::Infer && changes {
         return Err(ApiError::new(
             Code::Unavailable,

@@ -1,10 +1,11 @@
-//! Hidden clients, plain HTTP and foreign host names are refused before anything is read.
+//! Hidden clients, plain HTTP, foreign host names and addresses that rules shut out are refused before anything is read.
 
 use actix_web::ResponseError;
 use actix_web::body::{BoxBody, EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::middleware::Next;
 use actix_web::web;
+use storage::IpPlace;
 
 use super::RequestContext;
 use crate::app::App;
@@ -26,19 +27,15 @@ pub async fn protect<B: MessageBody + 'static>(
 }
 
 fn refusal(request: &ServiceRequest) -> Option<ApiError> {
-    let app = request.app_data::<web::Data<App>>();
-    let allowed = app.map_or(&[][..], |app| &app.settings.program.allowed_hosts);
+    let Some(app) = request.app_data::<web::Data<App>>() else {
+        return Some(ApiError::internal("the app has no state"));
+    };
     let is_probe = health::PATHS.contains(&request.path());
-    refuse(&RequestContext::of(request), is_probe, request.headers().text("host"), allowed)
+    refuse(app, &RequestContext::of(request), is_probe, request.headers().text("host"))
 }
 
-/// Why a request to this host is refused, if it is; `allowed` are the hosts that are served, empty for all.
-pub fn refuse(
-    context: &RequestContext,
-    is_probe: bool,
-    host: Option<&str>,
-    allowed: &[String],
-) -> Option<ApiError> {
+/// Why a request to this host is refused, if it is.
+pub fn refuse(app: &App, context: &RequestContext, is_probe: bool, host: Option<&str>) -> Option<ApiError> {
     if context.hidden {
         return Some(ApiError::new(
             Code::MalformedRequest,
@@ -48,7 +45,14 @@ pub fn refuse(
     if !is_probe && !context.protected {
         return Some(ApiError::new(Code::HttpsRequired, "Use HTTPS; nothing is served in the clear."));
     }
-    if is_probe || allowed.is_empty() || allowed.iter().any(|served| names(host, served)) {
+    if is_probe {
+        return None;
+    }
+    if let Err(error) = app.auth.require_address(context.address, IpPlace::All) {
+        return Some(error.into());
+    }
+    let allowed = &app.settings.program.allowed_hosts;
+    if allowed.is_empty() || allowed.iter().any(|served| names(host, served)) {
         return None;
     }
     Some(ApiError::new(Code::UnknownHost, "The Host header names a host that is not served here."))

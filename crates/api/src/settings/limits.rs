@@ -44,6 +44,9 @@ pub struct LimitSettings {
     /// Live sessions of one account; one more ends the oldest.
     #[arg(long = "MAX_SESSIONS_PER_ACCOUNT", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub max_sessions_per_account: u32,
+    /// Rules about addresses that administrators make, and as many blocks that detectors make; one more is refused.
+    #[arg(long = "MAX_IP_RULES", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub max_ip_rules: u32,
     /// Live API keys of one account; one more is refused with 409.
     #[arg(long = "MAX_API_KEYS_PER_ACCOUNT", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub max_api_keys_per_account: u32,

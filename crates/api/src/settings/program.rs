@@ -46,6 +46,10 @@ pub struct ProgramSettings {
     /// Addresses or CIDR blocks of the proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.
     #[arg(long = "TRUSTED_PROXIES", value_delimiter = ',')]
     pub trusted_proxies: Vec<Network>,
+    /// Addresses or CIDR blocks that administration may come from, whatever rules say at run time, separated by commas;
+    /// unset: any. Detectors do not block them.
+    #[arg(long = "ADMIN_ALLOWED_IPS", value_delimiter = ',')]
+    pub admin_allowed_ips: Vec<Network>,
     /// Whether /openapi.json and /docs are served; unset: in development only.
     #[arg(long = "API_DOCS_ENABLED")]
     pub api_docs_enabled: Option<bool>,

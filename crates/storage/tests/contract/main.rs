@@ -13,6 +13,7 @@ mod ephemeral_outage;
 mod ephemeral_twins;
 mod guessing;
 mod identities;
+mod ip_rules;
 mod models;
 mod notices;
 mod one_time;

@@ -3,13 +3,14 @@
 use uuid::Uuid;
 
 /// Tables of which no row is a person's.
-pub(crate) const NOBODYS: [&str; 15] = [
+pub(crate) const NOBODYS: [&str; 16] = [
     "_sqlx_migrations",
     "audit_links",
     "audit_seals",
     "change_head",
     "changes",
     "desired_models",
+    "ip_rules",
     "locks",
     "model_files",
     "models",
@@ -70,7 +71,7 @@ pub(crate) const OWNED: [Owned; 18] = [
     Owned {
         table: "api_key_secrets",
         row: "(key_id, number, hash, created_at) VALUES ('$parent', 0, '', now())",
-        read_by: &["api_key", "administration"],
+        read_by: &["api_key", "administration", "sealing"],
         deleted_by: &["administration"],
     },
     Owned {

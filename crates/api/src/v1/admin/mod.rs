@@ -2,6 +2,7 @@
 
 pub mod api_keys;
 pub mod invitations;
+pub mod ip_rules;
 pub mod maintenance;
 pub mod model_lifecycle;
 pub mod model_versions;

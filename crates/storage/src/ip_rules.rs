@@ -1,0 +1,167 @@
+//! Which addresses are let in: a network at a time, for a while or for good.
+
+use chrono::{DateTime, Utc};
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use crate::query::query;
+use crate::text::text_enum;
+use crate::{Page, PageRequest, Result, Tx};
+
+text_enum! {
+    /// What a rule says of its network.
+    IpEffect {
+        /// It is let in.
+        Allow = "allow",
+        /// It is refused.
+        Deny = "deny",
+    }
+}
+
+text_enum! {
+    /// Where a rule holds.
+    IpPlace {
+        /// For every request.
+        All = "all",
+        /// For administration, besides what holds for every request.
+        Admin = "admin",
+    }
+}
+
+/// What is said of a network.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub struct IpRule {
+    /// A version 7 id.
+    pub id: Uuid,
+    /// A CIDR block in its one spelling.
+    pub network: String,
+    /// What is said of it.
+    #[sqlx(try_from = "String")]
+    pub effect: IpEffect,
+    /// Where that holds.
+    #[sqlx(try_from = "String")]
+    pub applies_to: IpPlace,
+    /// Whether the program made it by itself.
+    pub automatic: bool,
+    /// Why, in the words of whoever made it.
+    pub reason: String,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// When it ends; none: never.
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// The columns of an [`IpRule`].
+macro_rules! rule_columns {
+    () => {
+        "id, network, effect, applies_to, automatic, reason, created_at, expires_at"
+    };
+}
+
+/// Queries on rules about addresses.
+pub struct IpRules<'tx> {
+    pub(crate) tx: &'tx mut Tx,
+}
+
+impl IpRules<'_> {
+    /// Every rule that has not ended.
+    pub async fn live(&mut self) -> Result<Vec<IpRule>> {
+        let now = self.tx.now();
+        query!(
+            self.tx,
+            all IpRule,
+            concat!("SELECT ", rule_columns!(), " FROM ip_rules WHERE expires_at IS NULL OR expires_at > $1"),
+            now
+        )
+    }
+
+    /// The rules that have not ended, newest first.
+    pub async fn list(&mut self, page: &PageRequest) -> Result<Page<IpRule>> {
+        let now = self.tx.now();
+        let rules = query!(
+            self.tx,
+            all IpRule,
+            concat!(
+                "SELECT ", rule_columns!(), " FROM ip_rules \
+                 WHERE id < $1 AND (expires_at IS NULL OR expires_at > $2) ORDER BY id DESC LIMIT $3"
+            ),
+            page.below(),
+            now,
+            page.rows()
+        )?;
+        Ok(page.page(rules, |rule| rule.id))
+    }
+
+    /// How many have not ended, of those that the program made (`automatic`) or of the others. Until the end of the
+    /// transaction nobody else adds any who asks first.
+    pub async fn count(&mut self, automatic: bool) -> Result<i64> {
+        self.tx.lock("ip_rules").await?;
+        let now = self.tx.now();
+        query!(
+            self.tx,
+            one i64,
+            "SELECT COUNT(*) FROM ip_rules WHERE automatic = $1 AND (expires_at IS NULL OR expires_at > $2)",
+            automatic,
+            now
+        )
+    }
+
+    /// Adds a rule in place of one that has ended. [`crate::Error::Conflict`]: one holds for this network and place.
+    pub async fn add(&mut self, rule: &IpRule) -> Result<()> {
+        let now = self.tx.now();
+        query!(
+            self.tx,
+            execute,
+            "DELETE FROM ip_rules WHERE network = $1 AND applies_to = $2 AND automatic = $3 AND expires_at <= $4",
+            &rule.network,
+            rule.applies_to.as_str(),
+            rule.automatic,
+            now
+        )?;
+        self.insert(rule).await
+    }
+
+    /// Adds a rule, or makes the one that holds last as long. Nothing is made to end sooner.
+    pub async fn extend(&mut self, rule: &IpRule) -> Result<()> {
+        let extended = query!(
+            self.tx,
+            execute,
+            "UPDATE ip_rules SET reason = $4, \
+             expires_at = CASE WHEN expires_at < $5 THEN $5 ELSE expires_at END \
+             WHERE network = $1 AND applies_to = $2 AND automatic = $3",
+            &rule.network,
+            rule.applies_to.as_str(),
+            rule.automatic,
+            &rule.reason,
+            rule.expires_at
+        )?;
+        if extended == 0 { self.insert(rule).await } else { Ok(()) }
+    }
+
+    async fn insert(&mut self, rule: &IpRule) -> Result<()> {
+        query!(
+            self.tx,
+            execute,
+            concat!("INSERT INTO ip_rules (", rule_columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"),
+            rule.id,
+            &rule.network,
+            rule.effect.as_str(),
+            rule.applies_to.as_str(),
+            rule.automatic,
+            &rule.reason,
+            rule.created_at,
+            rule.expires_at
+        )?;
+        Ok(())
+    }
+
+    /// Removes a rule. False: there is none with this id.
+    pub async fn remove(&mut self, id: Uuid) -> Result<bool> {
+        Ok(query!(self.tx, execute, "DELETE FROM ip_rules WHERE id = $1", id)? > 0)
+    }
+
+    /// Removes those that ended before a moment. Answers how many.
+    pub async fn prune(&mut self, before: DateTime<Utc>) -> Result<u64> {
+        query!(self.tx, execute, "DELETE FROM ip_rules WHERE expires_at < $1", before)
+    }
+}
