@@ -29,6 +29,7 @@ mod queue;
 mod registry;
 mod repository;
 mod settings;
+mod share;
 mod signature;
 mod statistics;
 mod tensor;

@@ -22,6 +22,7 @@ use crate::{
     registry::KnownFiles,
     repository::{MODEL_FILE, check_file, chosen, folders, model_folder, names_version, read_manifest},
     settings::Settings,
+    share::Share,
     signature,
     statistics::Recorder,
     tensor::TensorSpec,
@@ -264,7 +265,8 @@ impl Loader {
         let by_rows = inputs.iter().all(|spec| spec.shape.first() == Some(&-1));
         // What loading took beside the sessions themselves.
         memory::give_back();
-        let share = manifest.runtime.instances_per_caller.unwrap_or(usize::MAX);
+        let share =
+            manifest.runtime.instances_per_caller.map_or(Share::LeaveOne(engines.len()), Share::Fixed);
         let queue = Queue::with_share(self.settings.queue_capacity, share);
         let recorder = Arc::new(Recorder::new());
         let pool = Pool::start(name, engines, queue, batching, Arc::clone(&recorder))

@@ -3,7 +3,7 @@
 //! Items wait in lanes, one for each caller and priority. Of the priorities that wait the first has its turn, unless
 //! a later one was passed over [`PATIENCE`] times: none starves. Within a priority callers take turns. A full queue
 //! makes room for a caller who waits with less than others do, at the cost of whoever waits with most. Who has as much
-//! in work as one caller may waits on.
+//! in work as their share waits on.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -13,6 +13,7 @@ use std::{
 };
 
 use crate::error::Error;
+use crate::share::{Share, Shares};
 
 /// How many priorities there are.
 const LEVELS: usize = 5;
@@ -35,10 +36,7 @@ struct State<T> {
     levels: [Level<T>; LEVELS],
     length: usize,
     closed: bool,
-    /// Threads that each caller keeps busy; never zero. Counted only where there is a bound.
-    working: HashMap<u64, usize>,
-    /// Threads that one caller may keep busy at a time.
-    share: usize,
+    shares: Shares,
     /// Threads that wait at `arrived` and at `more`.
     idle: usize,
     gathering: usize,
@@ -84,16 +82,16 @@ impl<T> Together<T> for Alone {
 
 impl<T> Queue<T> {
     pub(crate) fn new(capacity: usize) -> Self {
-        Self::with_share(capacity, usize::MAX)
+        Self::with_share(capacity, Share::All)
     }
 
-    /// A queue that gives out items of one caller to at most `share` threads at a time; each says with
+    /// A queue that gives out items of one caller to no more threads at a time than their share; each says with
     /// [`done`](Self::done) when it is through with them.
-    pub(crate) fn with_share(capacity: usize, share: usize) -> Self {
+    pub(crate) fn with_share(capacity: usize, share: Share) -> Self {
         let level = |_| Level { lanes: HashMap::new(), turns: VecDeque::new(), passed: 0 };
         let levels = std::array::from_fn(level);
-        let state =
-            State { levels, length: 0, closed: false, working: HashMap::new(), share, idle: 0, gathering: 0 };
+        let shares = Shares::new(share);
+        let state = State { levels, length: 0, closed: false, shares, idle: 0, gathering: 0 };
         Self { state: Mutex::new(state), arrived: Condvar::new(), more: Condvar::new(), capacity }
     }
 
@@ -110,6 +108,7 @@ impl<T> Queue<T> {
         };
         state.levels[level(priority)].push(caller, item);
         state.length += 1;
+        state.shares.note(caller, Instant::now());
         let (idle, gathering) = (state.idle, state.gathering);
         drop(state);
         // A thread that gathers and cannot use the item passes the word on.
@@ -155,10 +154,10 @@ impl<T> Queue<T> {
     /// The thread is through with what it took, whose first item was this caller's.
     pub(crate) fn done(&self, caller: u64) {
         let mut state = self.lock();
-        if state.share == usize::MAX {
+        if !state.shares.is_bounded() {
             return;
         }
-        state.stop(caller);
+        state.shares.stop(caller);
         // Others of theirs may be taken now, and a closed queue may be empty.
         if state.idle > 0 {
             self.arrived.notify_all();
@@ -210,7 +209,7 @@ fn level(priority: u32) -> usize {
 
 impl<T> State<T> {
     fn next(&mut self) -> Option<T> {
-        let busy: Vec<u64> = self.at_their_share();
+        let busy = self.shares.exhausted(Instant::now());
         let waits = |level: &Level<T>| level.turns.iter().any(|caller| !busy.contains(caller));
         let first = self.levels.iter().position(waits)?;
         let starves = |place: &usize| waits(&self.levels[*place]) && self.levels[*place].passed >= PATIENCE;
@@ -220,28 +219,8 @@ impl<T> State<T> {
         }
         let (caller, item) = self.levels[turn].next(&busy)?;
         self.length -= 1;
-        self.start(caller);
+        self.shares.start(caller);
         Some(item)
-    }
-
-    /// The callers who keep as many threads busy as one may.
-    fn at_their_share(&self) -> Vec<u64> {
-        self.working.iter().filter(|(_, count)| **count >= self.share).map(|(caller, _)| *caller).collect()
-    }
-
-    fn start(&mut self, caller: u64) {
-        if self.share < usize::MAX {
-            *self.working.entry(caller).or_default() += 1;
-        }
-    }
-
-    fn stop(&mut self, caller: u64) {
-        if let Some(count) = self.working.get_mut(&caller) {
-            *count -= 1;
-            if *count == 0 {
-                self.working.remove(&caller);
-            }
-        }
     }
 
     /// Takes what goes together with what was taken, of each caller in turn, again and again while there is any.

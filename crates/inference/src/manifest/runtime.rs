@@ -13,8 +13,9 @@ pub(crate) const MAX_THREADS: usize = 64;
 pub struct Runtime {
     /// Sessions, each on its own thread, 1 to 64; default as in the settings.
     pub instances: Option<usize>,
-    /// Sessions that one caller may keep busy at a time, 1 to 64; default all of them. With fewer than there are, a caller
-    /// who floods the model never keeps others waiting for a run of theirs to end.
+    /// Sessions that one caller may keep busy at a time, 1 to 64; default all of them while nobody else calls, and one
+    /// less beside others. With fewer than there are, a caller who floods the model never keeps others waiting for a run
+    /// of theirs to end.
     pub instances_per_caller: Option<usize>,
     /// Threads inside one run, 1 to 64; default as in the settings.
     pub intra_threads: Option<usize>,

@@ -220,8 +220,7 @@ async fn a_run_that_nobody_waits_for_is_stopped() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_leaves_others_a_session() {
-    let toml = "[runtime]\ninstances = 2\ninstances_per_caller = 1";
-    let (registry, model) = open(patient(), toml);
+    let (registry, model) = open(patient(), "[runtime]\ninstances = 2\ninstances_per_caller = 1");
     let long = Duration::from_secs(300);
     let flood: Vec<_> = (0..20).map(|_| spawn(&model, patience(i64::MAX, long))).collect();
     until(|| model.queue_depth() == 19).await;
