@@ -68,6 +68,7 @@ mod second_factors;
 mod service_accounts;
 mod settings;
 mod shutdown;
+mod signed_requests;
 mod signing_keys;
 mod step_up;
 mod tables;

@@ -139,6 +139,7 @@ pub async fn auth(settings: &Settings, store: Store, ephemeral: Ephemeral) -> Re
         max_in_flight: limits.max_in_flight_per_caller,
         max_sessions: limits.max_sessions_per_account,
         max_keys: limits.max_api_keys_per_account,
+        signature_max_age: Duration::from_secs(limits.signature_max_age_seconds.into()),
         admin_networks: settings.program.admin_allowed_ips.iter().map(|network| network.0).collect(),
         max_ip_rules: limits.max_ip_rules,
     };

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use storage::{Check, Outcome};
 
-use crate::cache::PrincipalCache;
 use crate::events::Event;
 use crate::in_flight::InFlight;
 use crate::limits::{LimitClass, Subject, Window};
+use crate::signed_requests::{self, Presented};
 use crate::{Auth, Error, Permission, Principal, Result, Throttle};
 
 /// How long a caller with too much in flight is told to wait.
@@ -70,19 +70,24 @@ impl Auth {
     /// `permission` is none for what is one's own.
     pub async fn enter(
         &self,
-        credential: &str,
+        presented: &Presented<'_>,
         address: IpAddr,
         permission: Option<Permission>,
         class: LimitClass,
     ) -> std::result::Result<Entered, Refusal> {
         let mut retried = false;
         loop {
-            let principal = self.authenticate_from(credential, Some(address)).await?;
+            let principal = match presented {
+                Presented::Whole(text) => self.authenticate_from(text, Some(address)).await?,
+                Presented::Signed(request) => self.authenticate_signed(request).await?,
+            };
             let permitted = || permission.map_or(Ok(()), |permission| principal.require(permission));
             let allowed = principal.admits(address).and_then(|()| permitted());
-            let windows = self.limits.windows_of(&principal, class);
+            let mut windows = self.limits.windows_of(&principal, class);
+            windows.extend(presented.nonce_window(self.signature_max_age));
             match self.decide(&principal.watched_checks(), &windows).await? {
                 Verdict::Admitted(windows) => {
+                    let windows = signed_requests::told(windows);
                     // Told only now: a refusal counts like any request, and was not decided on stale knowledge.
                     let allowed = allowed.inspect_err(|_| self.events.count(Event::PermissionDenied));
                     let allowed = self.require_open_to_caller(&principal).and(allowed);
@@ -91,10 +96,10 @@ impl Auth {
                         Err(error) => Err(Refusal { error, windows }),
                     };
                 }
-                Verdict::Throttled(throttle) => return Err(Error::Throttled(throttle).into()),
+                Verdict::Throttled(throttle) => return Err(signed_requests::refusal(throttle).into()),
                 // Read again what changed; once suffices, for the reading is newer than the change.
                 Verdict::Stale if !retried => {
-                    self.principals.forget(&PrincipalCache::fingerprint(credential));
+                    self.principals.forget(&presented.fingerprint());
                     retried = true;
                 }
                 Verdict::Stale => return Err(Error::Overloaded.into()),
@@ -155,7 +160,9 @@ impl Auth {
                 outcome
             }
             // Counted in this process meanwhile; revocations are known here through the change feed.
-            Err(error) if error.is_unavailable() => self.stand_in.decide(&checks).await?,
+            Err(error) if error.is_unavailable() && signed_requests::can_stand_in(windows) => {
+                self.stand_in.decide(&checks).await?
+            }
             Err(error) => return Err(error.into()),
         };
         Ok(read_outcome(&outcome, fresh.len(), windows))

@@ -44,6 +44,8 @@ pub struct KeyRequest {
     pub allowed_ips: Option<Vec<String>>,
     /// What it is held to besides its account's limits.
     pub limits: Option<KeyLimits>,
+    /// Whether it signs its requests and is never sent itself; that stays.
+    pub require_signature: bool,
     /// When it ends, at most a hundred years from now; 90 days from now if none.
     pub expires_at: Option<DateTime<Utc>>,
 }
@@ -115,6 +117,8 @@ impl Auth {
                 allowed_ips: request.allowed_ips,
                 limits: request.limits,
                 expires_at: Some(expires_at),
+                require_signature: request.require_signature,
+                sealed_secret: self.sealed_key(request.require_signature, &minted.hash, &minted.text)?,
                 secret_hash: minted.hash.to_vec(),
             })
             .await?;
@@ -183,7 +187,8 @@ impl Auth {
         let key = tx.api_keys().find(owner, id).await?.ok_or(Error::NotFound)?;
         let minted = key_format::mint_again(self.environment, key.public_id.clone())?;
         tx.api_keys().expire_secrets(id, self.now() + overlap).await?;
-        if !tx.api_keys().add_secret(owner, id, &minted.hash).await? {
+        let sealed = self.sealed_key(key.require_signature, &minted.hash, &minted.text)?;
+        if !tx.api_keys().add_secret(owner, id, &minted.hash, sealed.as_deref()).await? {
             return Err(Error::NotFound);
         }
         let entry = Entry::success(Event::ApiKeyRotated, origin).by(actor.account).on("api_key", id);

@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use ipnet::IpNet;
-use storage::{AccountStanding, Scope, Service, Tx};
+use storage::{AccountStanding, KeyStanding, Scope, Service, Tx};
 
 use crate::access::Permissions;
 use crate::cache::PrincipalCache;
 use crate::freshness::CACHED_FOR;
 use crate::principal::{Credential, Principal};
+use crate::signed_requests::{self, SigningSecret};
 use crate::{Auth, Error, Result, crypto, key_format, token};
 
 pub(crate) const REVOKED: Error = Error::InvalidCredential("this token has been revoked; log in again");
@@ -79,6 +80,7 @@ impl Auth {
             security_version: account.security_version,
             networks: None,
             limits: None,
+            signing: Vec::new(),
             seen,
             good_until: expires.min(now + CACHED_FOR),
         })
@@ -87,14 +89,35 @@ impl Auth {
     async fn read_key(&self, text: &str, now: DateTime<Utc>) -> Result<Principal> {
         let public_id = key_format::public_id(self.environment, text).ok_or(WRONG_KEY)?;
         let hash = crypto::sha256(text.as_bytes());
-        let mut tx = self.store.read(Scope::Service(Service::ApiKey)).await?;
-        let seen = tx.changes().head().await?;
-        let standing = tx.api_keys().standing(public_id).await?.ok_or(WRONG_KEY)?;
+        let (tx, seen, standing) = self.find_key(public_id).await?.ok_or(WRONG_KEY)?;
         let secret = standing
             .secrets
             .iter()
             .find(|secret| crypto::same(&secret.hash, &hash) && secret.expires_at.is_none_or(|end| now < end))
             .ok_or(WRONG_KEY)?;
+        let end = secret.expires_at;
+        signed_requests::refuse_unsigned(&standing)?;
+        self.principal_of_key(tx, seen, standing, end, Vec::new(), now).await
+    }
+
+    /// How a key stands, and the number in the change feed that this is as of.
+    pub(crate) async fn find_key(&self, public_id: &str) -> Result<Option<(Tx, i64, KeyStanding)>> {
+        let mut tx = self.store.read(Scope::Service(Service::ApiKey)).await?;
+        let seen = tx.changes().head().await?;
+        let standing = tx.api_keys().standing(public_id).await?;
+        Ok(standing.map(|standing| (tx, seen, standing)))
+    }
+
+    /// Whoever proved to have a key, by a secret that is good until `end`.
+    pub(crate) async fn principal_of_key(
+        &self,
+        mut tx: Tx,
+        seen: i64,
+        standing: KeyStanding,
+        end: Option<DateTime<Utc>>,
+        signing: Vec<SigningSecret>,
+        now: DateTime<Utc>,
+    ) -> Result<Principal> {
         let key = standing.key;
         if key.revoked_at.is_some() || !standing.account.active {
             return Err(Error::InvalidCredential("this API key has been revoked"));
@@ -103,7 +126,7 @@ impl Auth {
             return Err(Error::InvalidCredential("this API key has expired; create a new one"));
         }
         let grants = self.read_policy(&mut tx, seen, &standing.account).await?;
-        let ends = [key.expires_at, secret.expires_at, Some(now + CACHED_FOR)];
+        let ends = [key.expires_at, end, Some(now + CACHED_FOR)];
         Ok(Principal {
             account: standing.account.account_id,
             // Its scopes and its owner's permissions together, both as they are now.
@@ -118,6 +141,7 @@ impl Auth {
                 .allowed_ips
                 .map(|networks| networks.iter().filter_map(|text| network(text)).collect()),
             limits: key.limits,
+            signing,
             seen,
             good_until: ends.into_iter().flatten().min().unwrap_or(now),
         })

@@ -82,6 +82,7 @@ mod tests {
             grants: Vec::new(),
             networks: None,
             limits: None,
+            signing: Vec::new(),
             seen: 0,
             good_until: DateTime::UNIX_EPOCH,
         })

@@ -9,6 +9,27 @@ pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
     out
 }
 
+/// A SHA-256 that is made while something passes.
+pub struct BodyDigest(digest::Context);
+
+impl BodyDigest {
+    /// Of nothing so far.
+    #[expect(clippy::new_without_default, reason = "there is no other way to begin")]
+    pub fn new() -> Self {
+        Self(digest::Context::new(&digest::SHA256))
+    }
+
+    /// Takes in what passes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// Whether all that passed has this digest.
+    pub fn is(self, expected: &[u8; 32]) -> bool {
+        same(self.0.finish().as_ref(), expected)
+    }
+}
+
 /// HMAC-SHA-256 of `message`.
 pub(crate) fn authenticate(key: &[u8], message: &[u8]) -> [u8; 32] {
     let mut out = [0; 32];

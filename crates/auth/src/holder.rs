@@ -67,6 +67,9 @@ impl Auth {
         if let Some(session) = self.refresh_session(text).await? {
             return self.end_by_holder(session.account_id, Watched::Session(session.id), origin).await;
         }
+        if let Some((owner, key)) = self.signing_key_of(text).await? {
+            return self.end_by_holder(owner, Watched::ApiKey(key), origin).await;
+        }
         match self.authenticate_from(text, origin.address).await {
             Ok(principal) => self.end_principal(&principal, origin).await,
             Err(Error::InvalidCredential(_) | Error::Refused(_)) => Ok(()),

@@ -61,6 +61,11 @@ pub(crate) fn public_id(environment: Environment, text: &str) -> Option<&str> {
     (checksum(body) == sum).then_some(id)
 }
 
+/// Whether a text could be the public id of a key.
+pub(crate) fn is_public_id(text: &str) -> bool {
+    text.len() == ID && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
 fn checksum(body: &str) -> String {
     let mut rest = crc32fast::hash(body.as_bytes()) as usize;
     let mut digits = [b'0'; CHECKSUM];

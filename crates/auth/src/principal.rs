@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::access::{Permission, Permissions};
 use crate::freshness::{Freshness, Watched};
+use crate::signed_requests::SigningSecret;
 use crate::{Error, Result};
 
 /// A verified access token of another issuer.
@@ -70,6 +71,8 @@ pub struct Principal {
     pub(crate) networks: Option<Vec<IpNet>>,
     /// What a key is held to besides its account's limits.
     pub(crate) limits: Option<KeyLimits>,
+    /// What requests of a key that signs are verified with.
+    pub(crate) signing: Vec<SigningSecret>,
     /// The account's security version when this was read.
     pub(crate) security_version: i64,
     /// The change feed's number when this was read.

@@ -50,6 +50,7 @@ mod tests {
             grants: Vec::new(),
             networks: None,
             limits: None,
+            signing: Vec::new(),
             security_version: 0,
             seen: 0,
             good_until: DateTime::UNIX_EPOCH,

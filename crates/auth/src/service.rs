@@ -75,6 +75,8 @@ pub struct AuthSettings {
     pub max_sessions: u32,
     /// Live API keys of one account; one more is refused.
     pub max_keys: u32,
+    /// How old a signed request may be, and how far in the future.
+    pub signature_max_age: std::time::Duration,
     /// Where administration comes from; nothing: from anywhere.
     pub admin_networks: Vec<IpNet>,
     /// Rules about addresses, and as many blocks that detectors made.
@@ -122,6 +124,7 @@ pub struct Auth {
     pub(crate) max_sessions: u32,
     pub(crate) max_keys: u32,
     pub(crate) addresses: AddressRules,
+    pub(crate) signature_max_age: std::time::Duration,
     pub(crate) model_access: ModelAccessCache,
     /// The number of the last change to what is wanted of a model, as far as the feed was read.
     pub(crate) model_changes: AtomicI64,
@@ -161,6 +164,7 @@ impl Auth {
             in_flight: InFlightCounter::new(settings.max_in_flight),
             max_sessions: settings.max_sessions,
             max_keys: settings.max_keys,
+            signature_max_age: settings.signature_max_age,
             addresses: AddressRules::new(settings.admin_networks, settings.max_ip_rules),
             events: EventCounts::new(),
             operation: OperationSwitch::default(),

@@ -44,7 +44,10 @@ pub async fn measure(options: Options) -> Result<Value, Box<dyn Error>> {
     for (name, credential) in [("token", token.expose_secret()), ("key", key.expose_secret())] {
         let alone = time(options.batches, async || auth.authenticate(credential).await.map(drop)).await?;
         figures.insert(format!("authenticate, {name}"), alone);
-        let whole = async || match auth.enter(credential, address, permission, LimitClass::Infer).await {
+        let whole = async || match auth
+            .enter(&auth::Presented::Whole(credential), address, permission, LimitClass::Infer)
+            .await
+        {
             Ok(_) => Ok(()),
             Err(refusal) => Err(refusal.error),
         };
@@ -80,6 +83,7 @@ async fn credentials(auth: &Auth) -> Result<(SecretString, SecretString), Box<dy
     };
     let principal = auth.authenticate(tokens.access_token.expose_secret()).await?;
     let wanted = KeyRequest {
+        require_signature: false,
         name: "bench".to_owned(),
         scopes: vec!["models:infer".to_owned()],
         models: None,
@@ -131,6 +135,7 @@ async fn start(folder: &Path) -> Result<Arc<Auth>, Box<dyn Error>> {
             max_in_flight: HIGH,
             max_sessions: 100,
             max_keys: 100,
+            signature_max_age: std::time::Duration::from_secs(300),
             admin_networks: Vec::new(),
             max_ip_rules: 100,
         },

@@ -40,8 +40,12 @@ pub struct NewApiKey {
     pub limits: Option<KeyLimits>,
     /// When it stops working; none: never.
     pub expires_at: Option<DateTime<Utc>>,
+    /// Whether it signs its requests and is never sent itself.
+    pub require_signature: bool,
     /// The hash of its secret.
     pub secret_hash: Vec<u8>,
+    /// Its text, sealed; for a key that signs.
+    pub sealed_secret: Option<Vec<u8>>,
 }
 
 debug_only!(NewApiKey { id, public_id, account_id, name, scopes, expires_at });
@@ -69,6 +73,8 @@ pub struct ApiKey {
     /// What it is held to; none: as its account.
     #[sqlx(json(nullable))]
     pub limits: Option<KeyLimits>,
+    /// Whether it signs its requests and is never sent itself.
+    pub require_signature: bool,
     /// When it was made.
     pub created_at: DateTime<Utc>,
     /// When it stops working; none: never.
@@ -102,7 +108,7 @@ pub struct ApiKeyUpdate {
 macro_rules! key_columns {
     () => {
         "api_keys.id, api_keys.public_id, api_keys.account_id, api_keys.name, api_keys.scopes, api_keys.models, \
-         api_keys.allowed_ips, api_keys.limits, api_keys.created_at, api_keys.expires_at, api_keys.revoked_at, \
+         api_keys.allowed_ips, api_keys.limits, api_keys.require_signature, api_keys.created_at, api_keys.expires_at, api_keys.revoked_at, \
          api_keys.last_used_at, api_keys.last_used_address"
     };
 }
@@ -122,7 +128,8 @@ impl ApiKeys<'_> {
             self.tx,
             execute,
             "INSERT INTO api_keys (id, public_id, account_id, name, scopes, models, allowed_ips, created_at, \
-             updated_at, expires_at, limits) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9, $10)",
+             updated_at, expires_at, limits, require_signature) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9, $10, $11)",
             new.id,
             &new.public_id,
             new.account_id,
@@ -132,9 +139,10 @@ impl ApiKeys<'_> {
             new.allowed_ips.as_ref().map(Json),
             now,
             new.expires_at,
-            new.limits.map(Json)
+            new.limits.map(Json),
+            new.require_signature
         )?;
-        self.insert_secret(new.id, 0, &new.secret_hash).await?;
+        self.insert_secret(new.id, 0, &new.secret_hash, new.sealed_secret.as_deref()).await?;
         Ok(ApiKey {
             id: new.id,
             public_id: new.public_id.clone(),
@@ -144,6 +152,7 @@ impl ApiKeys<'_> {
             models: new.models.clone(),
             allowed_ips: new.allowed_ips.clone(),
             limits: new.limits,
+            require_signature: new.require_signature,
             created_at: now,
             expires_at: new.expires_at,
             revoked_at: None,

@@ -15,6 +15,8 @@ use crate::{AccountStanding, ApiKey, ApiKeys, Result};
 pub struct KeySecret {
     /// The hash of the secret.
     pub hash: Vec<u8>,
+    /// The key's text, sealed; for a key that signs.
+    pub sealed: Option<Vec<u8>>,
     /// When it stops working; none: with the key.
     pub expires_at: Option<DateTime<Utc>>,
 }
@@ -43,12 +45,19 @@ struct StandingRow {
     #[sqlx(flatten)]
     account: AccountStanding,
     secret_hash: Vec<u8>,
+    secret_sealed: Option<Vec<u8>>,
     secret_expires_at: Option<DateTime<Utc>>,
 }
 impl ApiKeys<'_> {
     /// Gives a key of an account another secret and drops all but the newest of those before, so that no more
     /// than two work. False: the account has no such key, or the key was revoked.
-    pub async fn add_secret(&mut self, account: Uuid, id: Uuid, hash: &[u8]) -> Result<bool> {
+    pub async fn add_secret(
+        &mut self,
+        account: Uuid,
+        id: Uuid,
+        hash: &[u8],
+        sealed: Option<&[u8]>,
+    ) -> Result<bool> {
         let now = self.tx.now();
         // The update is also the lock under which the secrets are counted.
         let owned = query!(
@@ -70,7 +79,7 @@ impl ApiKeys<'_> {
             id,
             newest
         )?;
-        self.insert_secret(id, newest + 1, hash).await?;
+        self.insert_secret(id, newest + 1, hash, sealed).await?;
         Ok(true)
     }
 
@@ -93,7 +102,7 @@ impl ApiKeys<'_> {
             all StandingRow,
             concat!(
                 "SELECT ", key_columns!(), ", api_key_secrets.hash AS secret_hash, \
-                 api_key_secrets.expires_at AS secret_expires_at, ", standing_columns!(), " FROM api_keys \
+                 api_key_secrets.sealed AS secret_sealed, api_key_secrets.expires_at AS secret_expires_at, ", standing_columns!(), " FROM api_keys \
                  JOIN api_key_secrets ON api_key_secrets.key_id = api_keys.id \
                  JOIN accounts ON accounts.id = api_keys.account_id JOIN roles ON roles.name = accounts.role \
                  WHERE api_keys.public_id = $1 ORDER BY api_key_secrets.number DESC"
@@ -102,12 +111,15 @@ impl ApiKeys<'_> {
         )?
         .into_iter();
         let Some(first) = rows.next() else { return Ok(None) };
-        let mut standing = KeyStanding { key: first.key, account: first.account, secrets: Vec::new() };
-        standing.secrets.push(KeySecret { hash: first.secret_hash, expires_at: first.secret_expires_at });
-        standing
-            .secrets
-            .extend(rows.map(|row| KeySecret { hash: row.secret_hash, expires_at: row.secret_expires_at }));
-        Ok(Some(standing))
+        let StandingRow { key, account, secret_hash, secret_sealed, secret_expires_at } = first;
+        let newest = KeySecret { hash: secret_hash, sealed: secret_sealed, expires_at: secret_expires_at };
+        let others = rows.map(|row| KeySecret {
+            hash: row.secret_hash,
+            sealed: row.secret_sealed,
+            expires_at: row.secret_expires_at,
+        });
+        let secrets = std::iter::once(newest).chain(others).collect();
+        Ok(Some(KeyStanding { key, account, secrets }))
     }
 
     /// Writes down when keys were last used, where that is later than what is known; keys that are gone are
@@ -130,16 +142,23 @@ impl ApiKeys<'_> {
         Ok(())
     }
 
-    pub(crate) async fn insert_secret(&mut self, key_id: Uuid, number: i64, hash: &[u8]) -> Result<()> {
+    pub(crate) async fn insert_secret(
+        &mut self,
+        key_id: Uuid,
+        number: i64,
+        hash: &[u8],
+        sealed: Option<&[u8]>,
+    ) -> Result<()> {
         let now = self.tx.now();
         query!(
             self.tx,
             execute,
-            "INSERT INTO api_key_secrets (key_id, number, hash, created_at) VALUES ($1, $2, $3, $4)",
+            "INSERT INTO api_key_secrets (key_id, number, hash, created_at, sealed) VALUES ($1, $2, $3, $4, $5)",
             key_id,
             number,
             hash,
-            now
+            now,
+            sealed
         )?;
         Ok(())
     }

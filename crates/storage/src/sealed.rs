@@ -89,6 +89,8 @@ sealed_columns! {
     FamilyKey = "sessions" "family_key" by "id": Id;
     /// The private half of a signing key.
     SigningKey = "signing_keys" "private_key" by "kid": Name;
+    /// The text of a key that signs.
+    KeySecret = "api_key_secrets" "sealed" by "hash": Digest;
     /// A person's address.
     PersonEmail = "people" "email" by "account_id": Id;
     /// A person's name.

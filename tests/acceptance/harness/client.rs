@@ -56,6 +56,11 @@ impl Client {
         client
     }
 
+    /// The same client of another server.
+    pub fn at(&self, address: SocketAddr) -> Self {
+        Self { address, ..self.clone() }
+    }
+
     #[track_caller]
     pub fn get(&self, path: &str) -> Reply {
         self.send("GET", path, None, b"")

@@ -50,7 +50,7 @@ async fn as_sent(
 
 async fn collect(payload: &mut Payload, limit: usize, mut body: Arriving) -> Result<Bytes> {
     while let Some(chunk) = payload.next().await {
-        let chunk = chunk.map_err(|_| ApiError::new(Code::MalformedRequest, "The body broke off."))?;
+        let chunk = chunk.map_err(|error| crate::guard::broken(&error))?;
         if body.len() + chunk.len() > limit {
             return Err(too_large(limit));
         }

@@ -131,6 +131,7 @@ impl Door {
             changes: method.changes,
             address: context.address,
             headers: &parts.headers,
+            target: None,
         };
         let admitted = guard::admit(&self.app, asked).await?;
         record.belongs_to(admitted.proof.as_ref().map(|proof| proof.principal.account));

@@ -106,6 +106,7 @@ impl Conversation {
             changes: false,
             address,
             headers: &self.headers,
+            target: None,
         };
         let admitted = guard::admit(&self.inference.app, asked).await?;
         record.belongs_to(admitted.proof.as_ref().map(|proof| proof.principal.account));

@@ -8,6 +8,8 @@
 mod caller;
 pub mod credential;
 mod rate_headers;
+mod signature;
+mod signed_body;
 
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
@@ -16,7 +18,7 @@ use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::middleware::Next;
 use actix_web::{HttpMessage, ResponseError, web};
-use auth::{AllowanceState, Entered, InFlight, LimitClass};
+use auth::{AllowanceState, Entered, InFlight, LimitClass, Presented};
 use futures_util::FutureExt;
 use storage::IpPlace;
 
@@ -26,6 +28,8 @@ pub use caller::{
 };
 pub use credential::HeldToken;
 pub use rate_headers::{put_into, whole_seconds, write as write_rate_headers};
+pub use signature::Target;
+pub use signed_body::broken;
 
 use crate::app::App;
 use crate::error::{ApiError, Code, Result};
@@ -36,13 +40,16 @@ use crate::middleware::RequestContext;
 pub async fn stand_before(
     requirement: Requirement,
     class: LimitClass,
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     next: Next<BoxBody>,
 ) -> std::result::Result<ServiceResponse, actix_web::Error> {
     let admitted = match let_in(requirement, class, &request).await {
         Ok(admitted) => admitted,
         Err(error) => return Ok(request.into_response(error.error_response())),
     };
+    if let Some(digest) = admitted.digest {
+        signed_body::hold(&mut request, digest);
+    }
     let mut response = contained(request, next).await?;
     rate_headers::write(&admitted.windows, put_into(response.headers_mut()));
     Ok(response)
@@ -69,6 +76,11 @@ async fn let_in(requirement: Requirement, class: LimitClass, request: &ServiceRe
         changes: !request.method().is_safe(),
         address: RequestContext::of(request).address,
         headers: request.headers(),
+        target: Some(Target {
+            method: request.method().as_str(),
+            path: request.uri().path(),
+            query: request.uri().query().unwrap_or_default(),
+        }),
     };
     let mut admitted = admit(app, asked).await?;
     if let Some(proof) = admitted.proof.take() {
@@ -89,6 +101,8 @@ pub struct Asked<'a, Headers> {
     pub address: IpAddr,
     /// Where its credential may stand.
     pub headers: &'a Headers,
+    /// What a signature must be about; none where requests are not signed.
+    pub target: Option<Target<'a>>,
 }
 
 /// Leave to go on.
@@ -97,19 +111,21 @@ pub struct Admitted {
     pub proof: Option<Proof>,
     /// The windows that were counted.
     pub windows: Vec<AllowanceState>,
+    /// What the body of a signed request must be.
+    pub digest: Option<[u8; 32]>,
     /// Held until the answer is made.
     pub _place: Option<InFlight>,
 }
 
 /// The three guards: who it is, whether they may, and how much is left.
 pub async fn admit<Headers: HeaderLines>(app: &App, asked: Asked<'_, Headers>) -> Result<Admitted> {
-    let Asked { requirement, class, changes, address, headers } = asked;
+    let Asked { requirement, class, changes, address, headers, target } = asked;
     let Requirement::Caller { permission, person, recent } = requirement else {
         let windows = app.auth.admit_visitor(address, class).await?;
         if requirement == Requirement::Nothing && class != LimitClass::Exempt {
             app.auth.require_open().map_err(|closed| ApiError::from(closed).with_windows(windows.clone()))?;
         }
-        return Ok(Admitted { proof: None, windows, _place: None });
+        return Ok(Admitted { proof: None, windows, digest: None, _place: None });
     };
     if permission.is_some_and(auth::Permission::is_administrative) {
         app.auth.require_address(address, IpPlace::Admin)?;
@@ -120,10 +136,9 @@ pub async fn admit<Headers: HeaderLines>(app: &App, asked: Asked<'_, Headers>) -
             "No store is in reach; nothing can be changed meanwhile.",
         ));
     }
-    let entered = match credential::read(headers) {
-        Ok(credential) => {
-            app.auth.enter(credential, address, permission, class).await.map_err(ApiError::from)
-        }
+    let mut digest = None;
+    let entered = match presented(headers, target, &mut digest) {
+        Ok(presented) => app.auth.enter(&presented, address, permission, class).await.map_err(ApiError::from),
         Err(error) => Err(error),
     };
     let Entered { principal, place, windows } = match entered {
@@ -135,7 +150,23 @@ pub async fn admit<Headers: HeaderLines>(app: &App, asked: Asked<'_, Headers>) -
     if let Err(error) = proved {
         return Err(ApiError::from(error).with_windows(windows));
     }
-    Ok(Admitted { proof: Some(Proof { principal, requirement }), windows, _place: Some(place) })
+    Ok(Admitted { proof: Some(Proof { principal, requirement }), windows, digest, _place: Some(place) })
+}
+
+/// What the caller proves with who they are; with a signature also what the body must be.
+fn presented<'a, Headers: HeaderLines>(
+    headers: &'a Headers,
+    target: Option<Target<'_>>,
+    digest: &mut Option<[u8; 32]>,
+) -> Result<Presented<'a>> {
+    if !signature::is_signed(headers) {
+        return credential::read(headers).map(Presented::Whole);
+    }
+    let target = target
+        .ok_or(auth::Error::InvalidCredential("calls over gRPC are not signed; use a key that is sent"))?;
+    let signature = signature::read(headers, target)?;
+    *digest = Some(signature.digest);
+    Ok(Presented::Signed(signature.request))
 }
 
 /// Whoever failed to say who they are is counted as nobody: past that limit the answer is 429.

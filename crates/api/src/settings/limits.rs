@@ -44,6 +44,9 @@ pub struct LimitSettings {
     /// Live sessions of one account; one more ends the oldest.
     #[arg(long = "MAX_SESSIONS_PER_ACCOUNT", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub max_sessions_per_account: u32,
+    /// Seconds that a signed request is good, and that the clock of whoever signed it may be ahead.
+    #[arg(long = "SIGNATURE_MAX_AGE_SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u32).range(10..=3600))]
+    pub signature_max_age_seconds: u32,
     /// Rules about addresses that administrators make, and as many blocks that detectors make; one more is refused.
     #[arg(long = "MAX_IP_RULES", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub max_ip_rules: u32,

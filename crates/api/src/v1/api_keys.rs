@@ -73,6 +73,9 @@ pub struct NewKey {
     /// What it is held to besides its account's limits; null: nothing.
     #[validate(custom(function = check_limits))]
     limits: Option<KeyLimits>,
+    /// Whether it signs its requests and is never sent itself (docs/API.md); that stays.
+    #[serde(default)]
+    require_signature: bool,
 }
 
 /// What to change about a key; what is missing stays, null lifts a restriction.
@@ -126,6 +129,8 @@ pub struct KeyView {
     models: Option<Vec<String>>,
     allowed_ips: Option<Vec<String>>,
     limits: Option<KeyLimits>,
+    /// Whether it signs its requests and is never sent itself.
+    require_signature: bool,
     created_at: DateTime<Utc>,
     expires_at: Option<DateTime<Utc>>,
     revoked_at: Option<DateTime<Utc>>,
@@ -146,8 +151,9 @@ pub struct IssuedKeyView {
 
 impl From<NewKey> for auth::KeyRequest {
     fn from(key: NewKey) -> Self {
-        let NewKey { name, scopes, models, expires_at, allowed_ips, limits } = key;
-        Self { name, scopes, models, allowed_ips, limits: limits.map(Into::into), expires_at }
+        let NewKey { name, scopes, models, expires_at, allowed_ips, limits, require_signature } = key;
+        let limits = limits.map(Into::into);
+        Self { name, scopes, models, allowed_ips, limits, require_signature, expires_at }
     }
 }
 
@@ -181,6 +187,7 @@ impl From<ApiKey> for KeyView {
             models: key.models,
             allowed_ips: key.allowed_ips,
             limits: key.limits.map(Into::into),
+            require_signature: key.require_signature,
             created_at: key.created_at,
             expires_at: key.expires_at,
             revoked_at: key.revoked_at,

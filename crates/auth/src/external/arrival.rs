@@ -120,6 +120,7 @@ impl Auth {
             security_version: account.security_version,
             networks: None,
             limits: None,
+            signing: Vec::new(),
             seen,
             good_until: said.expires_at.min(now + CACHED_FOR),
         }))

@@ -16,6 +16,8 @@ fn new_key(account: Uuid, public_id: &str) -> NewApiKey {
         allowed_ips: Some(vec!["203.0.113.0/24".into()]),
         limits: Some(KeyLimits { requests_per_minute: Some(30), requests_per_hour: None }),
         expires_at: None,
+        require_signature: false,
+        sealed_secret: None,
         secret_hash: vec![1; 32],
     }
 }
@@ -35,7 +37,7 @@ on_both_stores! {
         assert_eq!(tx.api_keys().find(ada, made.id).await.unwrap().unwrap(), made);
         assert_eq!(tx.api_keys().find(eve, made.id).await.unwrap(), None);
         assert_eq!(tx.api_keys().update(eve, made.id, &ApiKeyUpdate::default()).await.unwrap(), None);
-        assert!(!tx.api_keys().add_secret(eve, made.id, &[9; 32]).await.unwrap());
+        assert!(!tx.api_keys().add_secret(eve, made.id, &[9; 32], None).await.unwrap());
         assert!(!tx.api_keys().revoke(eve, made.id).await.unwrap());
         assert!(tx.api_keys().list(eve, &PageRequest::default()).await.unwrap().items.is_empty());
         assert!(tx.personal_data(eve, 10).api_keys().await.unwrap().is_empty());
@@ -43,7 +45,7 @@ on_both_stores! {
         assert_eq!(tx.personal_data(ada, 10).api_keys().await.unwrap().len(), 1, "revoked ones too");
         assert!(!tx.api_keys().revoke(ada, made.id).await.unwrap(), "once");
         assert_eq!(tx.api_keys().update(ada, made.id, &ApiKeyUpdate::default()).await.unwrap(), None, "revoked");
-        assert!(!tx.api_keys().add_secret(ada, made.id, &[9; 32]).await.unwrap(), "revoked");
+        assert!(!tx.api_keys().add_secret(ada, made.id, &[9; 32], None).await.unwrap(), "revoked");
         assert_eq!(tx.api_keys().find(ada, made.id).await.unwrap().unwrap().revoked_at, Some(world.now()));
     }
 
@@ -137,7 +139,7 @@ on_both_stores! {
         let mut tx = world.begin().await;
         for secret in [2, 3] {
             tx.api_keys().expire_secrets(made.id, world.in_hours(i64::from(secret))).await.unwrap();
-            assert!(tx.api_keys().add_secret(ada, made.id, &[secret; 32]).await.unwrap());
+            assert!(tx.api_keys().add_secret(ada, made.id, &[secret; 32], None).await.unwrap());
         }
         let secrets = tx.api_keys().standing("one").await.unwrap().unwrap().secrets;
         let seen: Vec<_> = secrets.iter().map(|secret| (secret.hash[0], secret.expires_at)).collect();

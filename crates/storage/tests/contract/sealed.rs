@@ -3,7 +3,8 @@ use std::collections::BTreeSet;
 use secrecy::ExposeSecret;
 use sqlx::{Connection, PgConnection};
 use storage::{
-    Durable, NewIdentity, NewSession, NewSigningKey, OneTimeToken, RowKey, SealedColumn, SigningKeyState,
+    Durable, NewApiKey, NewIdentity, NewSession, NewSigningKey, OneTimeToken, RowKey, SealedColumn,
+    SigningKeyState,
 };
 use uuid::Uuid;
 
@@ -50,6 +51,23 @@ fn identity(account: Uuid) -> NewIdentity {
         issuer: "https://id.example.com".into(),
         subject: b"old".to_vec(),
         lookup: "ada".into(),
+    }
+}
+
+fn signing_key(account: Uuid) -> NewApiKey {
+    NewApiKey {
+        id: next_id(),
+        public_id: "a".into(),
+        account_id: account,
+        name: "a key".into(),
+        scopes: Vec::new(),
+        models: None,
+        allowed_ips: None,
+        limits: None,
+        expires_at: None,
+        require_signature: true,
+        secret_hash: vec![1; 32],
+        sealed_secret: Some(b"old".to_vec()),
     }
 }
 
@@ -110,6 +128,7 @@ on_both_stores! {
         tx.identities().create(&identity(ada.id)).await.unwrap();
         tx.second_factors().begin_totp(next_id(), ada.id, b"old").await.unwrap();
         assert!(tx.outbox().add(next_id(), None, b"old", 1).await.unwrap());
+        tx.api_keys().create(&signing_key(ada.id)).await.unwrap();
         tx.secrets().keep("index", b"first").await.unwrap();
         tx.secrets().keep("index", b"second").await.unwrap();
         assert_eq!(tx.secrets().find("index").await.unwrap().as_deref(), Some(&b"first"[..]));

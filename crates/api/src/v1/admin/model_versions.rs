@@ -107,7 +107,7 @@ impl ModelBody {
             let mut file = incoming.create().map_err(ApiError::internal)?;
             let (mut gathered, mut size) = (BytesMut::new(), 0u64);
             while let Some(part) = tokio::time::timeout(NEXT_PART, self.payload.next()).await.map_err(slow)? {
-                let part = part.map_err(|_| ApiError::new(Code::MalformedRequest, "The body broke off."))?;
+                let part = part.map_err(|error| crate::guard::broken(&error))?;
                 size = size.saturating_add(part.len() as u64);
                 if size > limit {
                     return Err(too_large());
