@@ -6,6 +6,7 @@ mod harness;
 
 mod addresses;
 mod administration;
+mod alerts;
 mod algorithms;
 mod api_keys;
 mod attacks;

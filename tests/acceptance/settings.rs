@@ -238,7 +238,10 @@ fn development_makes_its_key_once_and_keeps_it_to_itself() {
 promise! {
     fn good_settings_are_confirmed(pair) {
         let world = World::new(pair);
-        let checked = world.run(&["check"], &PRODUCTION, "");
+        let lonely = world.run(&["check"], &PRODUCTION, "");
+        assert!(lonely.stdout.contains("no channel for alerts"), "{lonely:?}");
+        let told = [PRODUCTION.as_slice(), &[("ALERT_SLACK_URL", "https://hooks.example.com/")]].concat();
+        let checked = world.run(&["check"], &told, "");
         assert_eq!(checked.code, Some(0), "{checked:?}");
         assert!(checked.stdout.contains("the stores answer"), "{checked:?}");
         // The tests' login is a superuser.

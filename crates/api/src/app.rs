@@ -10,6 +10,7 @@ use inference::{Access, Model, ModelStatus, Registry, State, Ticket};
 use metrics_exporter_prometheus::PrometheusHandle;
 use storage::{Ephemeral, ModelAccess, Store};
 
+use crate::alerts::Alerter;
 use crate::bodies::Bodies;
 use crate::error::{ApiError, Code, Result};
 use crate::lifecycle::Lifecycle;
@@ -39,6 +40,8 @@ pub struct App {
     pub metrics: PrometheusHandle,
     /// Sends mail, where that is set up.
     pub mailer: Option<Mailer>,
+    /// Sends alerts.
+    pub alerter: Alerter,
     /// What the background tasks found.
     pub standing: Standing,
 }

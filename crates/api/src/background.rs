@@ -19,6 +19,8 @@ use crate::pruning::Pruning;
 const FEED_INTERVAL: Duration = Duration::from_secs(1);
 /// How often it is asked whether a mail is due.
 const MAIL_INTERVAL: Duration = Duration::from_secs(1);
+/// How often it is asked whether an alert is due.
+const ALERT_INTERVAL: Duration = Duration::from_secs(1);
 /// How often it is asked whether the keys of other issuers are due.
 const ISSUERS_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a replica says that it lives, and how long it is believed.
@@ -112,6 +114,12 @@ pub fn spawn(app: &web::Data<App>) -> Tasks {
             }
         }));
     }
+    // One each: a receiver that is slow to answer holds up no other.
+    tasks.extend(app.settings.alerts.channels().into_iter().map(|channel| {
+        every(ALERT_INTERVAL, app.clone(), move |app| async move {
+            app.alerter.send_due(channel, &app.auth, app.mailer.as_ref()).await
+        })
+    }));
     // One each: an issuer that is slow to answer holds up no other.
     tasks.extend((0..app.auth.issuers()).map(|number| {
         every(ISSUERS_INTERVAL, app.clone(), move |app| async move {

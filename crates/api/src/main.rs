@@ -1,5 +1,6 @@
 //! Modelgate: ONNX models behind a door with a lock.
 
+mod alerts;
 mod allocation;
 mod app;
 mod background;

@@ -1,15 +1,17 @@
-//! The one place that sends requests: documents of issuers, and nothing that a caller names.
+//! The one place that sends requests: for documents of issuers, and with alerts, to nothing that a caller names.
 //!
 //! No redirect is followed, no cookie or credential sent, no connection kept; what comes back is bounded in size and time.
 //! Certificates are verified against the system's authorities (`SSL_CERT_FILE` names others).
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use auth::{DocumentSource, Fetched};
-use reqwest::header::{ACCEPT, USER_AGENT};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 use reqwest::redirect::Policy;
-use reqwest::{Client, StatusCode};
+use reqwest::{Client, StatusCode, Url};
 
 /// How long it may take to reach a host.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -62,5 +64,179 @@ impl Outgoing {
 impl DocumentSource for Outgoing {
     fn fetch<'a>(&'a self, address: &'a str) -> Fetched<'a> {
         Box::pin(self.get(address))
+    }
+}
+
+/// A message to post.
+pub struct Message<'a> {
+    url: &'a str,
+    kind: &'static str,
+    body: String,
+    headers: Vec<(&'static str, String)>,
+}
+
+impl<'a> Message<'a> {
+    /// A JSON document.
+    pub fn json(url: &'a str, body: String) -> Self {
+        Self { url, kind: "application/json", body, headers: Vec::new() }
+    }
+
+    /// A form, with a bearer token where there is one.
+    pub fn form(url: &'a str, fields: &[(&str, &str)], token: Option<&str>) -> Self {
+        let mut body = url::form_urlencoded::Serializer::new(String::new());
+        let body = body.extend_pairs(fields).finish();
+        let headers = token.map(|token| ("authorization", format!("Bearer {token}"))).into_iter().collect();
+        Self { url, kind: "application/x-www-form-urlencoded", body, headers }
+    }
+
+    /// With one more header.
+    pub fn with(mut self, name: &'static str, value: String) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+}
+
+/// Posts messages to addresses that the operator named, by the same rules. Unless it may, to none inside: names are
+/// resolved once, and what is connected to is what was looked at.
+#[derive(Debug)]
+pub struct Messenger {
+    client: OnceLock<Client>,
+    allows_private: bool,
+}
+
+impl Messenger {
+    /// The client is made with the first message.
+    pub fn new(allows_private: bool) -> Self {
+        Self { client: OnceLock::new(), allows_private }
+    }
+
+    /// Posts a message. The error tells nothing of its address, which may be a secret.
+    pub async fn post(&self, message: Message<'_>) -> Result<(), String> {
+        let url: Url = message.url.parse().map_err(|_| "its address cannot be read".to_owned())?;
+        if !self.allows_private && literal_address(&url).is_some_and(|address| !is_public(address)) {
+            return Err(INSIDE.into());
+        }
+        let request = self.client()?.post(url).header(USER_AGENT, NAME).header(CONTENT_TYPE, message.kind);
+        let request =
+            message.headers.into_iter().fold(request, |request, (name, value)| request.header(name, value));
+        let answer = request.body(message.body).send().await;
+        let answer = answer.map_err(|error| storage::told(&error.without_url()))?;
+        // A redirect is followed by nobody: to the receiver the message is lost.
+        if answer.status().is_success() { Ok(()) } else { Err(format!("it answered {}", answer.status())) }
+    }
+
+    fn client(&self) -> Result<&Client, String> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        let builder = Client::builder()
+            .redirect(Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(TIMEOUT)
+            .pool_max_idle_per_host(0)
+            // A proxy would resolve names by itself.
+            .no_proxy();
+        let builder = if self.allows_private { builder } else { builder.dns_resolver(PublicOnly) };
+        let client = builder.build();
+        let client = client.map_err(|error| format!("messages cannot be sent: {}", storage::told(&error)))?;
+        Ok(self.client.get_or_init(|| client))
+    }
+}
+
+const INSIDE: &str = "its address is one inside; allow it with ALERT_PRIVATE_TARGETS=on";
+
+/// Finds no address but those that everyone can reach.
+struct PublicOnly;
+
+impl Resolve for PublicOnly {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let public: Vec<SocketAddr> = found.filter(|address| is_public(address.ip())).collect();
+            if public.is_empty() { Err(INSIDE.into()) } else { Ok(Box::new(public.into_iter()) as Addrs) }
+        })
+    }
+}
+
+fn literal_address(url: &Url) -> Option<IpAddr> {
+    url.host_str()?.trim_matches(['[', ']']).parse().ok()
+}
+
+/// Whether an address is one of the public net (the special-purpose registries of RFC 6890).
+fn is_public(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            let [first, second, third, _] = address.octets();
+            let is_special = address.is_private()
+                || address.is_loopback()
+                || address.is_link_local()
+                || address.is_documentation()
+                || matches!(
+                    (first, second, third),
+                    (0, ..) | (100, 64..=127, _) | (192, 0, 0) | (198, 18..=19, _)
+                )
+                || first >= 224;
+            !is_special
+        }
+        // Global unicast is 2000::/3; of it, what leads to IPv4 in disguise or nowhere.
+        IpAddr::V6(address) => {
+            let [first, second, ..] = address.segments();
+            let is_special =
+                matches!((first, second), (0x2001, 0..=0x1ff | 0xdb8) | (0x2002, _) | (0x3fff, _));
+            first & 0xe000 == 0x2000 && !is_special
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn addresses_inside_are_told_from_those_outside_however_they_are_written() {
+        for inside in [
+            "127.0.0.1",
+            "127.1",
+            "0x7f000001",
+            "2130706433",
+            "0",
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "192.0.0.8",
+            "198.18.0.1",
+            "224.0.0.1",
+            "255.255.255.255",
+            "[::1]",
+            "[::]",
+            "[::ffff:127.0.0.1]",
+            "[::ffff:10.0.0.1]",
+            "[fe80::1]",
+            "[fd00::1]",
+            "[64:ff9b::a00:1]",
+            "[2002:7f00:1::]",
+            "[2001::1]",
+            "[2001:db8::1]",
+            "[ff02::1]",
+        ] {
+            let url: Url = format!("https://{inside}/hook").parse().unwrap();
+            assert!(literal_address(&url).is_some_and(|address| !is_public(address)), "{inside}");
+        }
+        for outside in ["1.1.1.1", "172.32.0.1", "100.128.0.1", "[2606:4700::1111]", "[2a00:1450::1]"] {
+            let url: Url = format!("https://{outside}/hook").parse().unwrap();
+            assert!(literal_address(&url).is_some_and(is_public), "{outside}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_of_an_address_inside_is_not_connected_to() {
+        let messenger = Messenger::new(false);
+        for url in ["http://localhost:1/", "http://127.0.0.1:1/", "http://[::1]:1/"] {
+            let refused = messenger.post(Message::json(url, "{}".into())).await.unwrap_err();
+            assert!(refused.contains("ALERT_PRIVATE_TARGETS"), "{url}: {refused}");
+        }
     }
 }

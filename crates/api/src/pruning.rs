@@ -18,6 +18,8 @@ const USAGE_BATCHES_KEPT: Duration = Duration::days(7);
 
 /// How long people can read what they were told.
 const NOTICES_KEPT: Duration = Duration::days(365);
+/// How long an alert is kept, sent or not.
+const ALERTS_KEPT: Duration = Duration::days(90);
 /// How long a mail is kept that was not sent.
 const UNSENT_MAILS_KEPT: Duration = Duration::days(30);
 
@@ -69,6 +71,9 @@ async fn prune(store: &Store, now: DateTime<Utc>) -> storage::Result<()> {
     let mut tx = begin().await?;
     let ip_rules = tx.ip_rules().prune(now).await?;
     tx.commit().await?;
+    let mut tx = begin().await?;
+    let alerts = tx.alerts().prune(now - ALERTS_KEPT).await?;
+    tx.commit().await?;
     let removed = [
         sessions,
         changes,
@@ -79,6 +84,7 @@ async fn prune(store: &Store, now: DateTime<Utc>) -> storage::Result<()> {
         notices,
         unsent_mails,
         ip_rules,
+        alerts,
     ];
     if removed.into_iter().any(|count| count > 0) {
         tracing::info!(
@@ -91,6 +97,7 @@ async fn prune(store: &Store, now: DateTime<Utc>) -> storage::Result<()> {
             notices,
             unsent_mails,
             ip_rules,
+            alerts,
             "pruned"
         );
     }

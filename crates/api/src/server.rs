@@ -16,6 +16,7 @@ use storage::{Ephemeral, Store};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use crate::alerts::Alerter;
 use crate::app::{App, Standing};
 use crate::bodies::Bodies;
 use crate::lifecycle::{self, Lifecycle};
@@ -165,6 +166,7 @@ async fn assemble(
         metering: Metering::new(replica, store.clone()),
         metrics: metrics::install().map_err(|error| error.to_string())?,
         mailer: Mailer::new(&settings.mail)?,
+        alerter: Alerter::new(&settings.alerts),
         standing: Standing::default(),
         bodies: Bodies::new(settings.sizes.max_bodies_in_memory_mb),
         store,

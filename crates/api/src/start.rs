@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use auth::{Auth, AuthSettings, Blocklist, Limits, PasswordHashing, PasswordPolicy};
+use auth::{AlertSettings, Auth, AuthSettings, Blocklist, Limits, PasswordHashing, PasswordPolicy};
 use inference::TrialSettings;
 use storage::{Clock, Ephemeral, EphemeralConfig, Store};
 
@@ -126,6 +126,10 @@ pub async fn auth(settings: &Settings, store: Store, ephemeral: Ephemeral) -> Re
         trusted_issuers: trusted_issuers(settings)?,
         documents: Arc::new(Outgoing::default()),
         sends_mail: settings.mail.smtp_url.is_some(),
+        alerts: AlertSettings {
+            channels: settings.alerts.channels(),
+            dedup: seconds(settings.alerts.alert_dedup_seconds),
+        },
         limits: Limits {
             anonymous_per_minute: limits.rate_limit_per_minute,
             infer_per_minute: limits.rate_limit_infer_per_minute,

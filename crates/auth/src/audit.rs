@@ -3,10 +3,12 @@
 //! The canonical bytes are JSON with sorted members and no personal data; the address stands beside them, erasable.
 
 use serde_json::{Map, Value, json};
-use storage::{NewAuditEvent, Tx};
+use storage::{NewAuditEvent, Scope, Service, Tx};
 use uuid::Uuid;
 
+use crate::alerts::Cause;
 use crate::events::Event;
+use crate::limits::network_of;
 use crate::service::Origin;
 use crate::{Auth, Result};
 
@@ -53,10 +55,39 @@ pub(crate) fn subject(kind: &str, id: Uuid) -> String {
 }
 
 impl Auth {
+    /// Tells operators of what they should know at once.
+    async fn alert_of(&self, tx: &mut Tx, entry: &Entry<'_>) -> Result<()> {
+        let Some(severity) = entry.action.alert() else { return Ok(()) };
+        let network = entry.origin.address.map(|address| network_of(address).to_string());
+        // Of one attacker's attempts on many, and of many counts of one attempt, one alert tells.
+        let whom = network.as_deref().or(entry.target.as_deref()).unwrap_or_default();
+        let detail = entry.detail.to_string();
+        let name = entry.action.name();
+        let reason = entry.detail.get("reason").and_then(Value::as_str);
+        let title = match reason {
+            Some(reason) => format!("Modelgate: {name}: {reason}"),
+            None => format!("Modelgate: {name}"),
+        };
+        let told = json!({"action": name, "actor": entry.actor, "target": entry.target, "detail": entry.detail,
+            "request_id": entry.origin.request_id});
+        let same = [whom, reason.unwrap_or(&detail)];
+        self.raise_alert(tx, &Cause { same: &same, kind: name, severity, title: &title, detail: &told }).await
+    }
+
+    /// Writes down that alerts were tested on the command line.
+    pub async fn note_alert_test(&self, succeeded: bool) -> Result<()> {
+        let origin = Origin::default();
+        let mut tx = self.store.begin(Scope::Service(Service::Audit)).await?;
+        let entry = Entry { succeeded, ..Entry::success(Event::AlertTested, &origin) };
+        self.record(&mut tx, entry).await?;
+        Ok(tx.commit().await?)
+    }
+
     pub(crate) async fn record(&self, tx: &mut Tx, entry: Entry<'_>) -> Result<()> {
         self.events.count(entry.action);
         let occurred_at = self.now();
         let id = Uuid::now_v7();
+        self.alert_of(tx, &entry).await?;
         let outcome = if entry.succeeded { "success" } else { "failure" };
         // serde_json's map sorts its members: equal events have equal bytes.
         let canonical: Map<String, Value> = [

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::alerts::Severity;
+
 macro_rules! events {
     ($($variant:ident = $name:literal;)*) => {
         /// Something that matters to security. The upper-case names are those that operators of such services know.
@@ -49,6 +51,7 @@ events! {
     ModelVersionAdded = "model.version_added";
     ModelVersionRemoved = "model.version_removed";
     ModelFileChanged = "model.file_changed";
+    AlertTested = "alert.tested";
     OperationChanged = "operation.changed";
     SigningKeyChanged = "signing_key.changed";
     EncryptionKeyRotated = "encryption_key.rotated";
@@ -66,6 +69,18 @@ events! {
     ApiKeyChanged = "api_key.changed";
     ApiKeyRotated = "api_key.rotated";
     ApiKeyRevoked = "api_key.revoked";
+}
+
+impl Event {
+    /// How bad it is, where operators are told of it at once.
+    pub const fn alert(self) -> Option<Severity> {
+        match self {
+            Self::SuspiciousActivity | Self::OperationChanged | Self::ModelFileChanged => {
+                Some(Severity::High)
+            }
+            _ => None,
+        }
+    }
 }
 
 /// One counter for each event.

@@ -196,8 +196,7 @@ impl Auth {
         } else {
             0
         };
-        let detail =
-            json!({"mode": operation.mode, "before": before.mode, "sessions_ended": ended, "by": by(actor)});
+        let detail = json!({"mode": operation.mode, "before": before.mode, "number": operation.number, "sessions_ended": ended});
         let entry = Entry::success(Event::OperationChanged, origin).with(detail);
         let entry = actor.map(|actor| actor.account).into_iter().fold(entry, Entry::by);
         self.record(tx, entry).await?;
@@ -218,10 +217,6 @@ impl Auth {
         self.operation.remember(read(&mut tx).await?);
         Ok(())
     }
-}
-
-fn by(actor: Option<&Principal>) -> &'static str {
-    if actor.is_some() { "caller" } else { "program" }
 }
 
 async fn read(tx: &mut Tx) -> Result<Operation> {

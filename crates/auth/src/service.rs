@@ -11,6 +11,7 @@ use storage::{Clock, Ephemeral, EphemeralConfig, Scope, Service, Store};
 use crate::Result;
 use crate::access::Role;
 use crate::address::EmailIndex;
+use crate::alerts::AlertSettings;
 use crate::cache::PrincipalCache;
 use crate::events::EventCounts;
 use crate::external::{DocumentSource, External, TrustedIssuer};
@@ -65,6 +66,8 @@ pub struct AuthSettings {
     pub documents: Arc<dyn DocumentSource>,
     /// Whether somebody takes letters and sends them.
     pub sends_mail: bool,
+    /// Where alerts go, and how often.
+    pub alerts: AlertSettings,
     /// Requests a window.
     pub limits: Limits,
     /// Bounds of password hashing.
@@ -115,6 +118,7 @@ pub struct Auth {
     pub(crate) mfa_required_roles: Vec<String>,
     pub(crate) external: External,
     pub(crate) sends_mail: bool,
+    pub(crate) alerts: AlertSettings,
     pub(crate) limits: Limits,
     pub(crate) hashing: HashingPool,
     pub(crate) keyring: Keyring,
@@ -157,6 +161,7 @@ impl Auth {
             mfa_required_roles: settings.mfa_required_roles,
             external: External::new(settings.trusted_issuers, settings.documents),
             sends_mail: settings.sends_mail,
+            alerts: settings.alerts,
             limits: settings.limits,
             hashing: HashingPool::start(&settings.hashing)?,
             keyring: Keyring::default(),

@@ -4,6 +4,7 @@
 //! nothing inside it decides a policy.
 
 mod accounts;
+mod alerts;
 mod api_keys;
 mod audit;
 mod changes;
@@ -39,6 +40,7 @@ mod usage;
 mod users;
 
 pub use accounts::{AccountStanding, Accounts};
+pub use alerts::{Alert, AlertBounds, Alerts, NewAlert};
 pub use api_keys::{ApiKey, ApiKeyUpdate, ApiKeys, KeyLimits, NewApiKey};
 pub use audit::{Audit, AuditEvent, AuditFilter, NewAuditEvent};
 pub use changes::{Change, Changes};

@@ -8,9 +8,9 @@ use sqlx::{Postgres, Sqlite, Transaction};
 use uuid::Uuid;
 
 use crate::{
-    Accounts, ApiKeys, Audit, Changes, Error, Guessing, Identities, IpRules, Models, Notices, OneTimeTokens,
-    Outbox, PersonalData, Replicas, Result, Roles, Sealed, SecondFactors, Secrets, ServiceAccounts, Sessions,
-    Settings, SigningKeys, Usage, Users, query::query,
+    Accounts, Alerts, ApiKeys, Audit, Changes, Error, Guessing, Identities, IpRules, Models, Notices,
+    OneTimeTokens, Outbox, PersonalData, Replicas, Result, Roles, Sealed, SecondFactors, Secrets,
+    ServiceAccounts, Sessions, Settings, SigningKeys, Usage, Users, query::query,
 };
 
 /// The engine a transaction belongs to.
@@ -144,4 +144,6 @@ repositories! {
     notices: Notices,
     /// Mails on their way.
     outbox: Outbox,
+    /// Alerts on their way.
+    alerts: Alerts,
 }

@@ -1,6 +1,7 @@
 //! The command line: one command a file.
 
 mod admin;
+mod alert;
 mod calibrate;
 mod check;
 mod config;
@@ -64,6 +65,9 @@ enum Command {
     /// Make and renew secrets.
     #[command(subcommand)]
     Keys(keys::Keys),
+    /// See to it that alerts arrive.
+    #[command(subcommand)]
+    Alert(alert::Alert),
     /// Open and close the service.
     #[command(subcommand)]
     Maintenance(maintenance::Maintenance),
@@ -96,6 +100,7 @@ impl Cli {
             Command::Model(model) => model.run(settings),
             Command::IpRules(rules) => block_on(rules.run(settings()?)),
             Command::Keys(keys) => block_on(keys.run(settings)),
+            Command::Alert(alert) => block_on(alert.run(settings()?)),
             Command::Maintenance(maintenance) => block_on(maintenance.run(settings()?)),
         }
     }

@@ -6,7 +6,8 @@ pub use templates::{ACCEPT_PAGE, RESET_PAGE};
 
 use std::time::Duration;
 
-use auth::{Auth, Letter};
+use auth::{Alert, Auth, Letter};
+use chrono::{DateTime, Utc};
 use lettre::message::Mailbox;
 use lettre::message::header::ContentType;
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
@@ -65,14 +66,29 @@ impl Mailer {
     }
 
     async fn send(&self, auth: &Auth, letter: &Letter) -> Result<(), NotSent> {
-        let hopeless = |reason: &str| NotSent { reason: reason.into(), is_hopeless: true };
         let to = letter.to.parse().map_err(|_| hopeless("the address cannot be written in a mail"))?;
         let (subject, body) = templates::write(&letter.content, &self.public_url);
+        self.post(Mailbox::new(None, to), subject, body, auth.now()).await
+    }
+
+    /// Mails an alert to an operator.
+    pub async fn send_alert(&self, to: &Mailbox, alert: &Alert, now: DateTime<Utc>) -> Result<(), String> {
+        let (subject, body) = templates::alert(alert);
+        self.post(to.clone(), subject, body, now).await.map_err(|failure| failure.reason)
+    }
+
+    async fn post(
+        &self,
+        to: Mailbox,
+        subject: String,
+        body: String,
+        now: DateTime<Utc>,
+    ) -> Result<(), NotSent> {
         let message = Message::builder()
             .from(self.from.clone())
-            .to(Mailbox::new(None, to))
+            .to(to)
             .subject(subject)
-            .date(auth.now().into())
+            .date(now.into())
             .header(ContentType::TEXT_PLAIN)
             .body(body)
             .map_err(|_| hopeless("the mail cannot be written"))?;
@@ -81,6 +97,10 @@ impl Mailer {
             Err(error) => Err(NotSent { reason: reason(&error), is_hopeless: error.is_permanent() }),
         }
     }
+}
+
+fn hopeless(reason: &str) -> NotSent {
+    NotSent { reason: reason.into(), is_hopeless: true }
 }
 
 /// The kind of a failure, without what the server said.

@@ -1,6 +1,6 @@
 //! What mails say: plain text, short, one link at most.
 
-use auth::LetterContent;
+use auth::{Alert, LetterContent};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::settings::PublicUrl;
@@ -11,6 +11,14 @@ pub const RESET_PAGE: &str = "reset-password";
 pub const ACCEPT_PAGE: &str = "accept-invitation";
 /// The page where an address is confirmed.
 const CONFIRM_PAGE: &str = "confirm-email";
+
+/// Subject and text of an alert.
+pub fn alert(alert: &Alert) -> (String, String) {
+    let subject = format!("[{}] {}", alert.severity.to_uppercase(), alert.title);
+    let at = alert.raised_at.format("%Y-%m-%d at %H:%M:%S UTC");
+    let detail = serde_json::to_string_pretty(&alert.detail).unwrap_or_default();
+    (subject, format!("{}\n\nIt happened on {at}.\n\n{detail}\n", alert.title))
+}
 
 /// Subject and text of a mail.
 pub fn write(content: &LetterContent, public_url: &PublicUrl) -> (String, String) {

@@ -3,6 +3,7 @@
 //! Each setting is a field of one of the sections below; its name is the field's in capitals, its doc comment the
 //! documentation, its default the default. Layers, weakest first: defaults, a TOML file, `.env`, the environment.
 
+mod alerts;
 mod issuers;
 mod layers;
 mod limits;
@@ -20,6 +21,7 @@ mod tokens;
 
 use clap::Parser;
 
+pub use alerts::AlertsSettings;
 pub use issuers::trusted_issuers;
 pub use layers::{in_force, load};
 pub use limits::LimitSettings;
@@ -53,6 +55,9 @@ pub struct Settings {
     /// Mail, and the addresses that it speaks of.
     #[command(flatten)]
     pub mail: MailSettings,
+    /// Alerts to operators.
+    #[command(flatten)]
+    pub alerts: AlertsSettings,
     /// Which passwords may be chosen, and what their hashes cost.
     #[command(flatten)]
     pub passwords: PasswordSettings,

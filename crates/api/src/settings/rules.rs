@@ -1,5 +1,6 @@
 //! Rules that span several settings: what stops a start and what deserves a word.
 
+use actix_web::http::Uri;
 use auth::{HashParameters, SharedSecret, SigningAlgorithm};
 use secrecy::{ExposeSecret, SecretString};
 use storage::{Durable, Excess};
@@ -50,6 +51,7 @@ pub fn findings(settings: &Settings) -> Vec<Finding> {
     findings.extend(clock(settings).map(fatal));
     findings.extend(stores(settings));
     findings.extend(mail(settings));
+    findings.extend(alerts(settings));
     findings.extend(trusted_issuers(settings).err().map(fatal));
     if !settings.sizes.fit() {
         findings.push(fatal(
@@ -180,6 +182,66 @@ fn mail(settings: &Settings) -> Vec<Finding> {
     }
     if settings.program.is_production() && mail.public_url.as_ref().is_some_and(|url| !url.is_protected) {
         add(Weight::Fatal, "PUBLIC_URL must begin with https://: links are as good as passwords");
+    }
+    findings
+}
+
+fn alerts(settings: &Settings) -> Vec<Finding> {
+    let (alerts, production) = (&settings.alerts, settings.program.is_production());
+    let mut findings = Vec::new();
+    let mut add = |weight, text: String| findings.push(Finding { weight, text });
+    for (name, url) in alerts.targets() {
+        match url.expose_secret().parse::<Uri>().ok().and_then(|url| {
+            Some((
+                url.scheme_str()?.to_owned(),
+                super::is_loopback(url.host().filter(|host| !host.is_empty())?),
+            ))
+        }) {
+            Some((scheme, _)) if scheme == "https" => {}
+            Some((scheme, is_loopback)) if scheme == "http" => {
+                if production && !is_loopback {
+                    add(Weight::Fatal, format!("{name} must begin with https://: alerts tell of weaknesses"));
+                }
+            }
+            _ => add(
+                Weight::Fatal,
+                format!("{name} is no address; write scheme and host, such as https://hooks.example.com/…"),
+            ),
+        }
+    }
+    let mut needs = |is_set: bool, has: bool, text: &str| {
+        if is_set && !has {
+            add(Weight::Fatal, text.into());
+        }
+    };
+    let secret = alerts.alert_webhook_secret.as_ref();
+    needs(
+        alerts.alert_webhook_url.is_some(),
+        secret.is_some(),
+        "ALERT_WEBHOOK_SECRET is required with ALERT_WEBHOOK_URL",
+    );
+    needs(
+        !alerts.alert_email_to.is_empty(),
+        settings.mail.smtp_url.is_some(),
+        "ALERT_EMAIL_TO needs SMTP_URL",
+    );
+    needs(
+        alerts.alert_sms_url.is_some(),
+        alerts.alert_sms_to.is_some(),
+        "ALERT_SMS_TO is required with ALERT_SMS_URL",
+    );
+    findings.extend(
+        secret
+            .filter(|_| alerts.alert_webhook_url.is_some())
+            .and_then(|secret| weak("ALERT_WEBHOOK_SECRET", secret))
+            .map(|text| Finding { weight: Weight::Fatal, text }),
+    );
+    if production && alerts.channels().is_empty() {
+        findings.push(Finding {
+            weight: Weight::Notice,
+            text: "no channel for alerts is set up: nobody is told when something is wrong; see ALERT_…"
+                .into(),
+        });
     }
     findings
 }

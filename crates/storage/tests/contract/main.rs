@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a failed test may panic")]
 
 mod accounts;
+mod alerts;
 mod api_keys;
 mod audit;
 mod changes;

@@ -3,13 +3,16 @@
 use uuid::Uuid;
 
 /// Tables of which no row is a person's.
-pub(crate) const NOBODYS: [&str; 16] = [
+pub(crate) const NOBODYS: [&str; 19] = [
     "_sqlx_migrations",
+    "alerts",
     "audit_links",
     "audit_seals",
     "change_head",
     "changes",
     "desired_models",
+    "incident_entries",
+    "incidents",
     "ip_rules",
     "locks",
     "model_files",

@@ -1,0 +1,136 @@
+//! Alerts on their way to operators, one row for each channel: written in the transaction of what they tell of, taken by
+//! whichever replica comes first.
+
+use chrono::{DateTime, Duration, Utc};
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use crate::query::query;
+use crate::{Result, Tx};
+
+/// An alert to be.
+#[derive(Clone, Debug)]
+pub struct NewAlert<'a> {
+    /// Alerts with the same key are one.
+    pub dedup_key: &'a str,
+    /// What it is about, in a word.
+    pub kind: &'a str,
+    /// `low`, `medium`, `high` or `critical`.
+    pub severity: &'a str,
+    /// What it is about, in a line.
+    pub title: &'a str,
+    /// What else is known, as JSON.
+    pub body: &'a str,
+}
+
+/// How many alerts of a channel there may be.
+#[derive(Clone, Copy, Debug)]
+pub struct AlertBounds {
+    /// One of the same key since then is enough.
+    pub same_since: DateTime<Utc>,
+    /// So many since `counted_since`, of whatever key.
+    pub most: i64,
+    /// From when on they are counted.
+    pub counted_since: DateTime<Utc>,
+}
+
+/// An alert to be sent.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub struct Alert {
+    /// Its id.
+    pub id: Uuid,
+    /// What it is about, in a word.
+    pub kind: String,
+    /// How bad it is.
+    pub severity: String,
+    /// What it is about, in a line.
+    pub title: String,
+    /// What else is known, as JSON.
+    pub body: String,
+    /// How often it was tried, this time included.
+    pub attempts: i64,
+    /// When it was raised.
+    pub created_at: DateTime<Utc>,
+}
+
+/// Queries on alerts.
+pub struct Alerts<'tx> {
+    pub(crate) tx: &'tx mut Tx,
+}
+
+impl Alerts<'_> {
+    /// Adds an alert for a channel, to be sent at once, unless the bounds say that there are enough. False: they do.
+    pub async fn add(
+        &mut self,
+        id: Uuid,
+        channel: &str,
+        new: &NewAlert<'_>,
+        bounds: AlertBounds,
+    ) -> Result<bool> {
+        self.tx.lock("alerts").await?;
+        let now = self.tx.now();
+        let added = query!(
+            self.tx,
+            execute,
+            "INSERT INTO alerts (id, channel, dedup_key, kind, severity, title, body, attempts, created_at, next_attempt_at) \
+             SELECT $1, $2, $3, $4, $5, $6, $7, 0, $8, $8 \
+             WHERE NOT EXISTS (SELECT 1 FROM alerts WHERE channel = $2 AND dedup_key = $3 AND created_at > $9) \
+             AND (SELECT COUNT(*) FROM alerts WHERE channel = $2 AND created_at > $10) < $11",
+            id,
+            channel,
+            new.dedup_key,
+            new.kind,
+            new.severity,
+            new.title,
+            new.body,
+            now,
+            bounds.same_since,
+            bounds.counted_since,
+            bounds.most
+        )?;
+        Ok(added > 0)
+    }
+
+    /// Takes the alert of a channel that has been due for longest. Until `lease` is over nobody else gets it: one that is
+    /// neither [`sent`](Self::sent) nor [`postpone`](Self::postpone)d by then is tried again.
+    pub async fn take(&mut self, channel: &str, lease: Duration) -> Result<Option<Alert>> {
+        let now = self.tx.now();
+        query!(
+            self.tx,
+            optional Alert,
+            "UPDATE alerts SET attempts = attempts + 1, next_attempt_at = $3 \
+             WHERE id = (SELECT id FROM alerts WHERE channel = $1 AND sent_at IS NULL AND failed_at IS NULL \
+                         AND next_attempt_at <= $2 ORDER BY next_attempt_at LIMIT 1) \
+             AND sent_at IS NULL AND failed_at IS NULL AND next_attempt_at <= $2 \
+             RETURNING id, kind, severity, title, body, attempts, created_at",
+            channel,
+            now,
+            now + lease
+        )
+    }
+
+    /// Lets an alert be tried again later.
+    pub async fn postpone(&mut self, id: Uuid, until: DateTime<Utc>) -> Result<()> {
+        query!(self.tx, execute, "UPDATE alerts SET next_attempt_at = $2 WHERE id = $1", id, until)?;
+        Ok(())
+    }
+
+    /// Notes that an alert was taken by its receiver.
+    pub async fn sent(&mut self, id: Uuid) -> Result<()> {
+        let now = self.tx.now();
+        query!(self.tx, execute, "UPDATE alerts SET sent_at = $2 WHERE id = $1", id, now)?;
+        Ok(())
+    }
+
+    /// Gives an alert up; it is kept for whoever asks what became of it.
+    pub async fn fail(&mut self, id: Uuid) -> Result<()> {
+        let now = self.tx.now();
+        query!(self.tx, execute, "UPDATE alerts SET failed_at = $2 WHERE id = $1", id, now)?;
+        Ok(())
+    }
+
+    /// Removes those that were raised before a moment, sent or not. Answers how many.
+    pub async fn prune(&mut self, before: DateTime<Utc>) -> Result<u64> {
+        query!(self.tx, execute, "DELETE FROM alerts WHERE created_at < $1", before)
+    }
+}
