@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use auth::{
-    Auth, AuthSettings, Credentials, EncryptionKey, EncryptionKeys, KeyRequest, KeysOf, LimitClass, Limits,
-    LoginStep, NewUserRequest, NoDocuments, Origin, PasswordHashing, Permission, Role, SigningAlgorithm,
+    AlertSettings, Auth, AuthSettings, Credentials, EncryptionKey, EncryptionKeys, KeyRequest, KeysOf,
+    LimitClass, Limits, LoginStep, NewUserRequest, NoDocuments, Origin, PasswordHashing, Permission, Role,
+    SigningAlgorithm,
 };
 use chrono::Duration;
 use clap::Args;
@@ -122,6 +123,7 @@ async fn start(folder: &Path) -> Result<Arc<Auth>, Box<dyn Error>> {
             trusted_issuers: Vec::new(),
             documents: Arc::new(NoDocuments),
             sends_mail: false,
+            alerts: AlertSettings::default(),
             limits: Limits {
                 anonymous_per_minute: HIGH,
                 infer_per_minute: HIGH,
