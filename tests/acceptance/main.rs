@@ -10,6 +10,7 @@ mod alerts;
 mod algorithms;
 mod api_keys;
 mod attacks;
+mod audit_chain;
 mod audit_trail;
 mod authorization;
 mod bad_content;

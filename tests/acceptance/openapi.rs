@@ -7,11 +7,12 @@ use serde_json::{Value, json};
 use crate::harness::{Pair, Reply, Server, World, promise, sample};
 
 /// What production wants of its settings; the rest comes from the world of the test.
-pub const PRODUCTION: [(&str, &str); 4] = [
+pub const PRODUCTION: [(&str, &str); 5] = [
     ("APP_ENV", "production"),
     ("TEST_CLOCK", ""),
     ("ENCRYPTION_KEY", "q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeJA="),
     ("DATABASE_TLS", "disable"),
+    ("AUDIT_KEY", "9nBQ3vJH1Wc0m2yq7r5uTzXk8LsEaDgIfPoVbNcMx4Q="),
 ];
 
 fn printed() -> Value {

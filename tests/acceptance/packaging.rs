@@ -134,7 +134,7 @@ fn compose_gives_the_program_settings_that_it_knows() {
         assert!(known.contains_key(name), "{name} is no setting");
     }
     assert_eq!(environment.get("APP_ENV").map(String::as_str), Some("production"));
-    for needed in ["DATABASE_URL", "REDIS_URL", "ENCRYPTION_KEY"] {
+    for needed in ["DATABASE_URL", "REDIS_URL", "ENCRYPTION_KEY", "AUDIT_KEY"] {
         assert!(
             environment.contains_key(needed) || environment.contains_key(&format!("{needed}_FILE")),
             "{needed}"

@@ -177,6 +177,11 @@ fn production_wants_real_secrets() {
     {
         refused_in_production(&world, &[("METRICS_TOKEN", token)], "METRICS_TOKEN");
     }
+    for key in ["", "short", "change-me", "AAAA", PRODUCTION[2].1] {
+        refused_in_production(&world, &[("AUDIT_KEY", key)], "AUDIT_KEY");
+    }
+    refused_in_production(&world, &[("AUDIT_KEYS_PREVIOUS", "short")], "AUDIT_KEYS_PREVIOUS");
+    assert!(!world.folder().join("data/audit.key").exists(), "production makes no secrets up");
     assert!(!world.folder().join("data/encryption.key").exists(), "production makes no secrets up");
 }
 
@@ -315,7 +320,7 @@ fn the_command_line_explains_itself() {
     let generated: Vec<(&str, &str)> = keys.stdout.lines().filter_map(|line| line.split_once('=')).collect();
     assert_eq!(
         generated.iter().map(|(name, _)| *name).collect::<Vec<_>>(),
-        ["ENCRYPTION_KEY", "METRICS_TOKEN"]
+        ["ENCRYPTION_KEY", "AUDIT_KEY", "METRICS_TOKEN"]
     );
     let settings = [PRODUCTION.as_slice(), &generated].concat();
     assert_eq!(world.run(&["check"], &settings, "").code, Some(0), "generated secrets are good enough");

@@ -11,6 +11,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use storage::{Ephemeral, ModelAccess, Store};
 
 use crate::alerts::Alerter;
+use crate::audit_seals::KeptSeals;
 use crate::bodies::Bodies;
 use crate::error::{ApiError, Code, Result};
 use crate::lifecycle::Lifecycle;
@@ -38,6 +39,8 @@ pub struct App {
     pub metering: Metering,
     /// The metrics of this process.
     pub metrics: PrometheusHandle,
+    /// Where seals of the audit trail are kept.
+    pub seals: KeptSeals,
     /// Sends mail, where that is set up.
     pub mailer: Option<Mailer>,
     /// Sends alerts.

@@ -17,6 +17,8 @@ use crate::pruning::Pruning;
 
 /// How often the change feed is polled.
 const FEED_INTERVAL: Duration = Duration::from_secs(1);
+/// How often events of the audit trail get their links: within a second of being written, work included.
+const AUDIT_INTERVAL: Duration = Duration::from_millis(500);
 /// How often it is asked whether a mail is due.
 const MAIL_INTERVAL: Duration = Duration::from_secs(1);
 /// How often it is asked whether an alert is due.
@@ -101,7 +103,9 @@ pub fn spawn(app: &web::Data<App>) -> Tasks {
     });
     let models = every(FEED_INTERVAL, app.clone(), |app| async move { lifecycle::follow(&app).await });
     let verified = every(FEED_INTERVAL, app.clone(), |app| async move { lifecycle::verify(&app).await });
-    let mut tasks = vec![feed, usage, heartbeat, pruning, models, verified];
+    let audit =
+        every(AUDIT_INTERVAL, app.clone(), |app| async move { app.seals.advance(app.auth.trail()).await });
+    let mut tasks = vec![audit, feed, usage, heartbeat, pruning, models, verified];
     if app.settings.models.model_poll_seconds > 0 {
         let interval = Duration::from_secs(app.settings.models.model_poll_seconds);
         tasks.push(every(interval, app.clone(), |app| async move { lifecycle::poll(&app).await }));

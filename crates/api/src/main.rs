@@ -3,6 +3,7 @@
 mod alerts;
 mod allocation;
 mod app;
+mod audit_seals;
 mod background;
 mod bodies;
 mod cli;

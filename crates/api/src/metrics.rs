@@ -73,6 +73,14 @@ async fn gauges(app: &App) -> String {
     lines.extend(events.iter().map(|(event, count)| {
         (format!("security_events_total{{event_type=\"{event}\"}}"), "counter", *count as f64)
     }));
+    if let Ok(standing) = app.auth.trail().standing().await {
+        let lag =
+            standing.waiting_since.map_or(0, |since| (app.auth.now() - since).num_milliseconds().max(0));
+        lines.push(("audit_lag_seconds".to_owned(), "gauge", lag as f64 / 1000.0));
+        lines.push(("audit_last_link".to_owned(), "gauge", standing.last_link as f64));
+        let sealed = standing.last_seal.map_or(0, |seal| seal.seq);
+        lines.push(("audit_last_sealed_link".to_owned(), "gauge", sealed as f64));
+    }
     if let Ok(sessions) = active_sessions(app).await {
         lines.push(("active_sessions".to_owned(), "gauge", sessions as f64));
     }

@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use crate::alerts::Alerter;
 use crate::app::{App, Standing};
+use crate::audit_seals::KeptSeals;
 use crate::bodies::Bodies;
 use crate::lifecycle::{self, Lifecycle};
 use crate::mail::Mailer;
@@ -158,6 +159,7 @@ async fn assemble(
 ) -> Result<web::Data<App>, String> {
     background::announce(&store, replica, ephemeral.is_redis()).await?;
     let auth = start::auth(&settings, store.clone(), ephemeral.clone()).await?;
+    auth.trail().open().await.map_err(|error| storage::told(&error))?;
     auth.prepare_signing_keys().await.map_err(|error| storage::told(&error))?;
     let lifecycle = Lifecycle::new(&auth);
     let registry = load_models(&settings, &auth).await?;
@@ -165,6 +167,7 @@ async fn assemble(
         auth,
         metering: Metering::new(replica, store.clone()),
         metrics: metrics::install().map_err(|error| error.to_string())?,
+        seals: KeptSeals::new(&settings)?,
         mailer: Mailer::new(&settings.mail)?,
         alerter: Alerter::new(&settings.alerts),
         standing: Standing::default(),

@@ -6,14 +6,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use auth::{AlertSettings, Auth, AuthSettings, Blocklist, Limits, PasswordHashing, PasswordPolicy};
+use auth::{
+    AlertSettings, AuditSettings, Auth, AuthSettings, Blocklist, Limits, PasswordHashing, PasswordPolicy,
+};
 use inference::TrialSettings;
 use storage::{Clock, Ephemeral, EphemeralConfig, Store};
 
 use crate::outgoing::Outgoing;
 use crate::settings::{
-    Finding, PasswordRules, PasswordSettings, Settings, SettingsError, Weight, encryption_keys, excesses,
-    findings, shared_secret, trusted_issuers,
+    Finding, PasswordRules, PasswordSettings, Settings, SettingsError, Weight, audit_keys, encryption_keys,
+    excesses, findings, shared_secret, trusted_issuers,
 };
 
 /// Windows and marks that the in-process store holds at most.
@@ -112,6 +114,7 @@ pub async fn auth(settings: &Settings, store: Store, ephemeral: Ephemeral) -> Re
     let seconds = |count: u32| chrono::Duration::seconds(i64::from(count));
     let auth_settings = AuthSettings {
         encryption,
+        audit: audit(settings)?,
         production: settings.program.is_production(),
         algorithm: tokens.jwt_algorithm,
         shared_secret: shared_secret(settings),
@@ -148,6 +151,15 @@ pub async fn auth(settings: &Settings, store: Store, ephemeral: Ephemeral) -> Re
         max_ip_rules: limits.max_ip_rules,
     };
     Auth::start(store, ephemeral, auth_settings).await.map_err(|error| storage::told(&error))
+}
+
+/// How the audit trail is kept.
+pub fn audit(settings: &Settings) -> Result<AuditSettings, String> {
+    Ok(AuditSettings {
+        keys: audit_keys(settings).map_err(|error| error.to_string())?,
+        seal_every: settings.audit.audit_seal_events,
+        seal_after: chrono::Duration::seconds(i64::from(settings.audit.audit_seal_seconds)),
+    })
 }
 
 /// How passwords are judged and hashed.

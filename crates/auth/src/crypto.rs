@@ -1,6 +1,7 @@
 //! Digests, message authentication and comparing secrets: all through aws-lc-rs.
 
 use aws_lc_rs::{digest, hmac};
+use data_encoding::{BASE64, BASE64URL, BASE64URL_NOPAD};
 
 /// SHA-256.
 pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
@@ -35,6 +36,15 @@ pub(crate) fn authenticate(key: &[u8], message: &[u8]) -> [u8; 32] {
     let mut out = [0; 32];
     out.copy_from_slice(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), message).as_ref());
     out
+}
+
+/// A key of 32 bytes in base64, standard or URL-safe. None: it is no key, or a placeholder, one byte again and again.
+pub(crate) fn parse_key(text: &str) -> Option<[u8; 32]> {
+    let text = text.trim().as_bytes();
+    let bytes =
+        BASE64.decode(text).or_else(|_| BASE64URL.decode(text)).or_else(|_| BASE64URL_NOPAD.decode(text));
+    let bytes: [u8; 32] = bytes.ok()?.try_into().ok()?;
+    (!bytes.iter().all(|byte| *byte == bytes[0])).then_some(bytes)
 }
 
 /// Whether two secrets are equal, in a time that does not depend on where they differ.

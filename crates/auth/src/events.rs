@@ -69,6 +69,7 @@ events! {
     ApiKeyChanged = "api_key.changed";
     ApiKeyRotated = "api_key.rotated";
     ApiKeyRevoked = "api_key.revoked";
+    AuditPruned = "audit.pruned";
 }
 
 impl Event {

@@ -69,6 +69,10 @@ pub use address::is_visible;
 pub use admission::{AllowanceState, Entered, Refusal};
 pub use alerts::{Alert, AlertChannel, AlertSettings, Severity, sign_webhook};
 pub use api_keys::{IssuedKey, KeyChange, KeyRequest, KeysOf};
+pub use audit::{
+    AuditFinding, AuditKey, AuditKeys, AuditSettings, AuditStanding, AuditTrail, Verification,
+    read_seal_lines, seal_line,
+};
 pub use crypto::{BodyDigest, same_secret};
 pub use directory::UserChange;
 pub use encryption_rotation::Resealed;

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use data_encoding::{BASE64, BASE64URL, BASE64URL_NOPAD, HEXLOWER};
+use data_encoding::{BASE64URL, HEXLOWER};
 
 use crate::{Error, Result, crypto, random};
 
@@ -29,14 +29,7 @@ pub struct EncryptionKey {
 impl EncryptionKey {
     /// Reads base64, standard or URL-safe; anything but 32 bytes is refused.
     pub fn parse(text: &str) -> Option<Self> {
-        let text = text.trim().as_bytes();
-        let bytes =
-            BASE64.decode(text).or_else(|_| BASE64URL.decode(text)).or_else(|_| BASE64URL_NOPAD.decode(text));
-        let bytes: [u8; 32] = bytes.ok()?.try_into().ok()?;
-        // A key of one repeated byte is a placeholder, not a key.
-        if bytes.iter().all(|byte| *byte == bytes[0]) {
-            return None;
-        }
+        let bytes = crypto::parse_key(text)?;
         let mut prefix = [VERSION; PREFIX_LEN];
         prefix[1..].copy_from_slice(&crypto::authenticate(&bytes, ID_DOMAIN)[..PREFIX_LEN - 1]);
         let cipher = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &bytes).ok()?);
@@ -123,6 +116,8 @@ impl fmt::Debug for EncryptionKeys {
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
+    use data_encoding::BASE64;
+
     use super::*;
 
     const PLACE: &str = "people.name:1";

@@ -12,6 +12,7 @@ use crate::Result;
 use crate::access::Role;
 use crate::address::EmailIndex;
 use crate::alerts::AlertSettings;
+use crate::audit::{AuditSettings, AuditTrail};
 use crate::cache::PrincipalCache;
 use crate::events::EventCounts;
 use crate::external::{DocumentSource, External, TrustedIssuer};
@@ -34,10 +35,11 @@ const FEED_BATCH: u32 = 1000;
 const STAND_IN_ENTRIES: usize = 100_000;
 
 /// What the decisions depend on.
-#[derive(Debug)]
 pub struct AuthSettings {
     /// Seal what is secret or personal at rest.
     pub encryption: EncryptionKeys,
+    /// How the audit trail is kept.
+    pub audit: AuditSettings,
     /// Whether API keys are `mg_live_…` rather than `mg_test_…`.
     pub production: bool,
     /// How access tokens are signed.
@@ -105,6 +107,7 @@ pub struct Auth {
     pub(crate) stand_in: Ephemeral,
     pub(crate) clock: Clock,
     pub(crate) encryption: EncryptionKeys,
+    pub(crate) trail: AuditTrail,
     pub(crate) email_index: EmailIndex,
     pub(crate) environment: Environment,
     pub(crate) algorithm: SigningAlgorithm,
@@ -153,6 +156,7 @@ impl Auth {
             issuer: Issuer { name: settings.issuer, audience: settings.audience },
             email_index: EmailIndex::load(&store, &settings.encryption).await?,
             encryption: settings.encryption,
+            trail: AuditTrail::new(store.clone(), settings.audit),
             access_lifetime: settings.access_lifetime,
             refresh_lifetime: settings.refresh_lifetime,
             idle_lifetime: settings.idle_lifetime,
@@ -195,6 +199,11 @@ impl Auth {
     /// The keys that access tokens verify with.
     pub fn public_keys(&self) -> Vec<PublicKey> {
         self.keyring.public()
+    }
+
+    /// The audit trail.
+    pub fn trail(&self) -> &AuditTrail {
+        &self.trail
     }
 
     /// What mattered to security in this process, by name and number.

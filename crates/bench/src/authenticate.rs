@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use auth::{
-    AlertSettings, Auth, AuthSettings, Credentials, EncryptionKey, EncryptionKeys, KeyRequest, KeysOf,
-    LimitClass, Limits, LoginStep, NewUserRequest, NoDocuments, Origin, PasswordHashing, Permission, Role,
-    SigningAlgorithm,
+    AlertSettings, AuditKey, AuditKeys, AuditSettings, Auth, AuthSettings, Credentials, EncryptionKey,
+    EncryptionKeys, KeyRequest, KeysOf, LimitClass, Limits, LoginStep, NewUserRequest, NoDocuments, Origin,
+    PasswordHashing, Permission, Role, SigningAlgorithm,
 };
 use chrono::Duration;
 use clap::Args;
@@ -104,11 +104,17 @@ async fn start(folder: &Path) -> Result<Arc<Auth>, Box<dyn Error>> {
     let store = Store::connect(durable, clock.clone()).await?;
     let ephemeral = Ephemeral::connect(EphemeralConfig::Memory { max_entries: 100_000 }, clock)?;
     let key = EncryptionKey::parse(&EncryptionKey::generate()?).ok_or("a key of ours is not read")?;
+    let audit_key = AuditKey::parse(&EncryptionKey::generate()?).ok_or("a key of ours is not read")?;
     let auth = Auth::start(
         store,
         ephemeral,
         AuthSettings {
             encryption: EncryptionKeys::new(key, Vec::new()),
+            audit: AuditSettings {
+                keys: AuditKeys::new(audit_key, Vec::new()),
+                seal_every: 1000,
+                seal_after: Duration::minutes(5),
+            },
             production: true,
             algorithm: SigningAlgorithm::EdDsa,
             shared_secret: None,

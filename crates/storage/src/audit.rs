@@ -6,7 +6,7 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::query::query;
-use crate::{Page, PageRequest, Result, Tx};
+use crate::{AuditRecord, Page, PageRequest, Result, Tx};
 
 /// An event to be.
 #[derive(Clone, Debug)]
@@ -27,8 +27,19 @@ pub struct NewAuditEvent {
     pub request_id: Option<String>,
     /// The bytes that the chain will vouch for.
     pub canonical: Vec<u8>,
+    /// The word of whoever writes it: key id and MAC.
+    pub mac: Vec<u8>,
     /// Where it was done from; erasable.
     pub address: Option<String>,
+}
+
+impl NewAuditEvent {
+    /// An event with the word of its writer, and the address that stands beside it.
+    pub fn of(event: AuditRecord, mac: Vec<u8>, address: Option<String>) -> Self {
+        let AuditRecord { id, occurred_at, action, outcome, actor, target, request_id, canonical, mac: _ } =
+            event;
+        Self { id, occurred_at, action, outcome, actor, target, request_id, canonical, mac, address }
+    }
 }
 
 /// An event.
@@ -74,8 +85,8 @@ impl Audit<'_> {
         query!(
             self.tx,
             execute,
-            "INSERT INTO audit_events (id, occurred_at, action, outcome, actor, target, request_id, canonical) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            "INSERT INTO audit_events (id, occurred_at, action, outcome, actor, target, request_id, canonical, mac) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
             new.id,
             new.occurred_at,
             &new.action,
@@ -83,7 +94,8 @@ impl Audit<'_> {
             new.actor,
             new.target.as_deref(),
             new.request_id.as_deref(),
-            &new.canonical
+            &new.canonical,
+            &new.mac
         )?;
         if let Some(address) = &new.address {
             query!(

@@ -7,6 +7,7 @@ mod accounts;
 mod alerts;
 mod api_keys;
 mod audit;
+mod audit_chain;
 mod changes;
 mod clock;
 mod ephemeral;
@@ -43,6 +44,9 @@ pub use accounts::{AccountStanding, Accounts};
 pub use alerts::{Alert, AlertBounds, Alerts, NewAlert};
 pub use api_keys::{ApiKey, ApiKeyUpdate, ApiKeys, KeyLimits, NewApiKey};
 pub use audit::{Audit, AuditEvent, AuditFilter, NewAuditEvent};
+pub use audit_chain::{
+    AuditChain, AuditLink, AuditRecord, AuditSeal, LinkedEvent, SealedLink, UnlinkedEvent,
+};
 pub use changes::{Change, Changes};
 pub use clock::Clock;
 pub use ephemeral::{Check, Ephemeral, EphemeralConfig, Outcome, WindowState};

@@ -8,8 +8,8 @@ use sqlx::{Postgres, Sqlite, Transaction};
 use uuid::Uuid;
 
 use crate::{
-    Accounts, Alerts, ApiKeys, Audit, Changes, Error, Guessing, Identities, IpRules, Models, Notices,
-    OneTimeTokens, Outbox, PersonalData, Replicas, Result, Roles, Sealed, SecondFactors, Secrets,
+    Accounts, Alerts, ApiKeys, Audit, AuditChain, Changes, Error, Guessing, Identities, IpRules, Models,
+    Notices, OneTimeTokens, Outbox, PersonalData, Replicas, Result, Roles, Sealed, SecondFactors, Secrets,
     ServiceAccounts, Sessions, Settings, SigningKeys, Usage, Users, query::query,
 };
 
@@ -126,6 +126,8 @@ repositories! {
     usage: Usage,
     /// What was done by whom.
     audit: Audit,
+    /// The chain over that.
+    audit_chain: AuditChain,
     /// The feed that tells replicas what changed.
     changes: Changes,
     /// Settings that change while the program runs.

@@ -10,10 +10,11 @@ use super::services::{client, psql};
 use super::world::World;
 
 /// Tables that grow or change without anybody's credential, account or right being touched.
-const RESTLESS: [&str; 10] = [
+const RESTLESS: [&str; 11] = [
     "_sqlx_migrations",
     "audit_events",
     "audit_links",
+    "audit_pending",
     "audit_seals",
     "audit_subjects",
     "model_files",

@@ -34,7 +34,7 @@ impl Keys {
 
 fn generate() -> CommandResult {
     let fresh = || auth::EncryptionKey::generate().map_err(|error| error.to_string());
-    print(&format!("ENCRYPTION_KEY={}\nMETRICS_TOKEN={}", fresh()?, fresh()?));
+    print(&format!("ENCRYPTION_KEY={}\nAUDIT_KEY={}\nMETRICS_TOKEN={}", fresh()?, fresh()?, fresh()?));
     Ok(())
 }
 

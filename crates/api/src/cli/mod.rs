@@ -2,6 +2,7 @@
 
 mod admin;
 mod alert;
+mod audit;
 mod calibrate;
 mod check;
 mod config;
@@ -71,6 +72,9 @@ enum Command {
     /// Open and close the service.
     #[command(subcommand)]
     Maintenance(maintenance::Maintenance),
+    /// Look at the audit trail.
+    #[command(subcommand)]
+    Audit(audit::Audit),
 }
 
 /// Why a command failed, for the person who typed it.
@@ -102,6 +106,7 @@ impl Cli {
             Command::Keys(keys) => block_on(keys.run(settings)),
             Command::Alert(alert) => block_on(alert.run(settings()?)),
             Command::Maintenance(maintenance) => block_on(maintenance.run(settings()?)),
+            Command::Audit(audit) => block_on(audit.run(settings)),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! documentation, its default the default. Layers, weakest first: defaults, a TOML file, `.env`, the environment.
 
 mod alerts;
+mod audit;
 mod issuers;
 mod layers;
 mod limits;
@@ -22,6 +23,7 @@ mod tokens;
 use clap::Parser;
 
 pub use alerts::AlertsSettings;
+pub use audit::AuditTrailSettings;
 pub use issuers::trusted_issuers;
 pub use layers::{in_force, load};
 pub use limits::LimitSettings;
@@ -31,7 +33,7 @@ pub use origins::{Network, Origins};
 pub use passwords::{PasswordRules, PasswordSettings};
 pub use program::ProgramSettings;
 pub use rules::{Finding, Weight, excesses, findings};
-pub use secrets::{encryption_keys, shared_secret};
+pub use secrets::{audit_keys, encryption_keys, shared_secret};
 pub use sizes::SizeSettings;
 pub use stores::{DatabaseTls, StoreSettings};
 pub use tokens::{Registration, TokenSettings};
@@ -52,6 +54,9 @@ pub struct Settings {
     /// Tokens, keys and accounts.
     #[command(flatten)]
     pub tokens: TokenSettings,
+    /// The audit trail.
+    #[command(flatten)]
+    pub audit: AuditTrailSettings,
     /// Mail, and the addresses that it speaks of.
     #[command(flatten)]
     pub mail: MailSettings,

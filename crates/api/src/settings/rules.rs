@@ -46,6 +46,7 @@ pub fn findings(settings: &Settings) -> Vec<Finding> {
     if secrets::previous_keys(settings).is_none() {
         findings.push(fatal(secrets::WEAK_PREVIOUS.into()));
     }
+    findings.extend(audit_keys(settings).map(|text| fatal(text.into())));
     findings.extend(shared_secret(settings));
     findings.extend(hash_floor(settings).map(fatal));
     findings.extend(clock(settings).map(fatal));
@@ -66,6 +67,24 @@ pub fn findings(settings: &Settings) -> Vec<Finding> {
     findings
 }
 
+/// Whoever has one secret must not have the other by it.
+fn audit_keys(settings: &Settings) -> Option<&'static str> {
+    let key = settings.audit.audit_key.as_ref().map(ExposeSecret::expose_secret);
+    match key {
+        None if settings.program.is_production() => Some(secrets::MISSING_AUDIT_KEY),
+        Some(key) if auth::AuditKey::parse(key).is_none() => Some(secrets::WEAK_AUDIT_KEY),
+        Some(key)
+            if settings.tokens.encryption_key.as_ref().is_some_and(|other| other.expose_secret() == key) =>
+        {
+            Some(
+                "AUDIT_KEY must differ from ENCRYPTION_KEY: whoever reads the database's secrets must not write its history",
+            )
+        }
+        _ if secrets::previous_audit_keys(settings).is_none() => Some(secrets::WEAK_AUDIT_PREVIOUS),
+        _ => None,
+    }
+}
+
 /// Only HS256 has one; in development it is made.
 fn shared_secret(settings: &Settings) -> Option<Finding> {
     let finding = |weight, text: &str| Some(Finding { weight, text: text.into() });
@@ -74,7 +93,7 @@ fn shared_secret(settings: &Settings) -> Option<Finding> {
         (true, None) if settings.program.is_production() => finding(Weight::Fatal, secrets::MISSING_SECRET),
         (true, Some(secret)) => {
             let text = secret.expose_secret();
-            let others = [&tokens.encryption_key, &settings.program.metrics_token];
+            let others = [&tokens.encryption_key, &settings.audit.audit_key, &settings.program.metrics_token];
             if others.into_iter().flatten().any(|other| other.expose_secret() == text) {
                 return finding(Weight::Fatal, "JWT_SECRET_KEY must differ from every other secret");
             }

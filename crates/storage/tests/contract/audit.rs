@@ -1,12 +1,11 @@
-use storage::{AuditFilter, NewAuditEvent, PageRequest};
+use storage::{AuditFilter, AuditLink, AuditSeal, NewAuditEvent, PageRequest};
 use uuid::Uuid;
 
 use crate::world::{World, next_id, on_both_stores, page_after};
 
-async fn event(world: &World, action: &str, actor: Option<Uuid>) -> Uuid {
-    let id = next_id();
-    let new = NewAuditEvent {
-        id,
+fn new_event(world: &World, action: &str, actor: Option<Uuid>) -> NewAuditEvent {
+    NewAuditEvent {
+        id: next_id(),
         occurred_at: world.now(),
         action: action.into(),
         outcome: "success".into(),
@@ -14,8 +13,25 @@ async fn event(world: &World, action: &str, actor: Option<Uuid>) -> Uuid {
         target: Some("session".into()),
         request_id: None,
         canonical: vec![0, 255, 1],
+        mac: vec![7; 40],
         address: Some("203.0.113.7".into()),
-    };
+    }
+}
+
+/// Gives so many events their links, from a number on.
+async fn link(world: &World, first: i64, count: u32) {
+    let mut tx = world.begin().await;
+    tx.audit_chain().lock().await.unwrap();
+    for (event, seq) in tx.audit_chain().pending(count).await.unwrap().iter().zip(first..) {
+        let link = AuditLink { seq, event_id: event.id, mac: vec![0; 32], key_id: "key".into() };
+        tx.audit_chain().link(&link).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+}
+
+async fn event(world: &World, action: &str, actor: Option<Uuid>) -> Uuid {
+    let new = new_event(world, action, actor);
+    let id = new.id;
     let mut tx = world.begin().await;
     tx.audit().append(&new).await.unwrap();
     tx.commit().await.unwrap();
@@ -93,9 +109,60 @@ on_both_stores! {
         assert_eq!(page.items.len(), 1);
     }
 
-    async fn the_chain_has_its_tables(world) {
-        for table in ["audit_links", "audit_seals"] {
-            world.raw(&format!("SELECT * FROM {table}")).await.unwrap();
+    async fn what_is_committed_late_is_linked_late_and_not_overlooked(world) {
+        let early = event(world, "early", None).await;
+        let mut tx = world.begin().await;
+        assert_eq!(tx.audit_chain().pending(10).await.unwrap()[0].id, early);
+        drop(tx);
+        // SQLite has one writer at a time.
+        let mut late = world.begin().await;
+        late.audit().append(&new_event(world, "late", None)).await.unwrap();
+        let late = if world.store.is_postgres() { Some(late) } else { late.commit().await.unwrap(); None };
+        event(world, "later", None).await;
+        link(world, 1, 1).await;
+        if let Some(late) = late {
+            link(world, 2, 1).await;
+            assert!(!world.read().await.audit_chain().has_pending().await.unwrap());
+            late.commit().await.unwrap();
+            link(world, 3, 1).await;
+        } else {
+            link(world, 2, 2).await;
         }
+        let mut tx = world.read().await;
+        assert!(!tx.audit_chain().has_pending().await.unwrap());
+        let links = tx.audit_chain().links(0, 10).await.unwrap();
+        assert_eq!(links.iter().map(|linked| linked.link.seq).collect::<Vec<_>>(), [1, 2, 3]);
+        assert!(links.iter().all(|linked| linked.event.as_ref().is_some_and(|event| event.id == linked.link.event_id)));
+        assert_eq!(tx.audit_chain().unlinked(Uuid::nil(), 10).await.unwrap(), []);
+    }
+
+    async fn what_is_refused_waits_until_it_is_looked_at_again(world) {
+        let id = event(world, "odd", None).await;
+        let mut tx = world.begin().await;
+        tx.audit_chain().refuse(id).await.unwrap();
+        assert!(!tx.audit_chain().has_pending().await.unwrap());
+        let unlinked = tx.audit_chain().unlinked(Uuid::nil(), 10).await.unwrap();
+        assert_eq!((unlinked[0].event.id, unlinked[0].waits), (id, true));
+        assert_eq!(tx.audit_chain().reconsider().await.unwrap(), 1);
+        assert!(tx.audit_chain().has_pending().await.unwrap());
+    }
+
+    async fn the_chain_is_only_ever_added_to(world) {
+        event(world, "login", None).await;
+        link(world, 1, 1).await;
+        let mut tx = world.begin().await;
+        let seal = AuditSeal { seq: 1, head: vec![1], signature: vec![2], key_id: "key".into(), sealed_at: world.now() };
+        tx.audit_chain().seal(&seal).await.unwrap();
+        tx.commit().await.unwrap();
+        for sql in [
+            "UPDATE audit_links SET mac = mac", "DELETE FROM audit_links", "UPDATE audit_seals SET seq = 2", "DELETE FROM audit_seals",
+        ] {
+            let error = world.raw(sql).await.unwrap_err().to_string();
+            assert!(error.contains("only ever added to"), "{sql}: {error}");
+        }
+        let time = if world.store.is_postgres() { "now()" } else { "'2026-01-01T00:00:00+00:00'" };
+        let error = world.raw(&format!("INSERT INTO audit_prunings VALUES (7, {time})")).await.unwrap_err().to_string();
+        assert!(error.contains("up to a seal only"), "{error}");
+        assert_eq!(world.read().await.audit_chain().last_seal().await.unwrap(), Some(seal));
     }
 }

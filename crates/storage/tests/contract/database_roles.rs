@@ -6,10 +6,11 @@ use storage::{Durable, Error, Excess, PageRequest, Store};
 use crate::world::{SERVICE, World, next_id, unique};
 
 /// What the program's role may do with a table, where it is not select, insert, update and delete.
-const PRIVILEGES: [(&str, &str); 10] = [
+const PRIVILEGES: [(&str, &str); 11] = [
     ("_sqlx_migrations", "r"),
     ("audit_events", "ar"),
     ("audit_links", "ar"),
+    ("audit_prunings", "ar"),
     ("audit_seals", "ar"),
     ("audit_subjects", "ard"),
     ("change_head", "rw"),
@@ -94,6 +95,9 @@ async fn the_role_changes_no_schema_and_no_history() {
         "UPDATE audit_subjects SET address = ''",
         "DELETE FROM audit_links",
         "UPDATE audit_seals SET seq = 1",
+        "DELETE FROM audit_seals",
+        "UPDATE audit_prunings SET through = 1",
+        "DELETE FROM audit_prunings",
         "ALTER TABLE audit_events DISABLE TRIGGER ALL",
         "DELETE FROM change_head",
         "DELETE FROM usage_daily",

@@ -3,10 +3,12 @@
 use uuid::Uuid;
 
 /// Tables of which no row is a person's.
-pub(crate) const NOBODYS: [&str; 19] = [
+pub(crate) const NOBODYS: [&str; 21] = [
     "_sqlx_migrations",
     "alerts",
     "audit_links",
+    "audit_pending",
+    "audit_prunings",
     "audit_seals",
     "change_head",
     "changes",
@@ -37,7 +39,7 @@ pub(crate) struct Owned {
     pub deleted_by: &'static [&'static str],
 }
 
-pub(crate) const OWNED: [Owned; 18] = [
+pub(crate) const OWNED: [Owned; 19] = [
     Owned {
         table: "accounts",
         row: "(id, kind, role, active, security_version, created_at, updated_at) \
@@ -151,6 +153,12 @@ pub(crate) const OWNED: [Owned; 18] = [
         row: "VALUES ('$id', 'test', '$account', NULL, 1, now(), now())",
         read_by: &["login", "administration", "feed", "sealing"],
         deleted_by: &["login", "administration", "feed"],
+    },
+    Owned {
+        table: "legal_holds",
+        row: "VALUES ('$account', 'a case', '$id', now())",
+        read_by: &["administration", "feed", "audit"],
+        deleted_by: &["administration"],
     },
 ];
 

@@ -1,9 +1,15 @@
 //! What is written into the audit trail, in the transaction of what it tells of.
 //!
-//! The canonical bytes are JSON with sorted members and no personal data; the address stands beside them, erasable.
+//! The canonical bytes are JSON with sorted members and no personal data; the address stands beside them, erasable. Every
+//! column carries the word of its writer (`keys`), is linked (`trail`), sealed (`seal`) and can be verified (`verify`).
+
+mod keys;
+mod seal;
+mod trail;
+mod verify;
 
 use serde_json::{Map, Value, json};
-use storage::{NewAuditEvent, Scope, Service, Tx};
+use storage::{AuditRecord, NewAuditEvent, Scope, Service, Tx};
 use uuid::Uuid;
 
 use crate::alerts::Cause;
@@ -11,6 +17,11 @@ use crate::events::Event;
 use crate::limits::network_of;
 use crate::service::Origin;
 use crate::{Auth, Result};
+
+pub use keys::{AuditKey, AuditKeys};
+pub use seal::{read_seal_lines, seal_line};
+pub use trail::{AuditSettings, AuditStanding, AuditTrail};
+pub use verify::{AuditFinding, Verification};
 
 /// One line of the trail.
 pub(crate) struct Entry<'a> {
@@ -103,19 +114,20 @@ impl Auth {
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value))
         .collect();
-        tx.audit()
-            .append(&NewAuditEvent {
-                id,
-                occurred_at,
-                action: entry.action.name().into(),
-                outcome: outcome.into(),
-                actor: entry.actor,
-                target: entry.target,
-                request_id: entry.origin.request_id.clone(),
-                canonical: Value::Object(canonical).to_string().into_bytes(),
-                address: entry.origin.address.map(|address| address.to_string()),
-            })
-            .await?;
+        let event = AuditRecord {
+            id,
+            occurred_at,
+            action: entry.action.name().into(),
+            outcome: outcome.into(),
+            actor: entry.actor,
+            target: entry.target,
+            request_id: entry.origin.request_id.clone(),
+            canonical: Value::Object(canonical).to_string().into_bytes(),
+            mac: None,
+        };
+        let mac = self.trail.keys().active().vouch(&event);
+        let address = entry.origin.address.map(|address| address.to_string());
+        tx.audit().append(&NewAuditEvent::of(event, mac, address)).await?;
         Ok(())
     }
 }

@@ -1,0 +1,92 @@
+//! Seals of the audit trail leave the database: the last one is kept in `DATA_DIR`, each one in `AUDIT_SEAL_FILE`.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use auth::{AuditTrail, read_seal_lines, seal_line};
+use storage::{AuditSeal, told};
+
+use crate::settings::Settings;
+
+/// The last seal, in `DATA_DIR`.
+const HEAD_FILE: &str = "audit-head.json";
+
+/// Where the last seal is kept.
+pub fn head_file(settings: &Settings) -> PathBuf {
+    settings.program.data_dir.join(HEAD_FILE)
+}
+
+/// The seals in a file; none where there is no file.
+pub fn read(path: &Path) -> Result<Option<Vec<AuditSeal>>, String> {
+    match fs::read_to_string(path) {
+        Ok(text) => match read_seal_lines(&text) {
+            Some(seals) => Ok(Some(seals)),
+            None => Err(format!("{} holds no seal of an audit trail", path.display())),
+        },
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(format!("{}: {error}", path.display())),
+    }
+}
+
+/// What was kept last.
+#[derive(Debug)]
+pub struct KeptSeals {
+    head: PathBuf,
+    log: Option<PathBuf>,
+    last: Mutex<Option<AuditSeal>>,
+}
+
+impl KeptSeals {
+    /// Where these settings keep seals.
+    pub fn new(settings: &Settings) -> Result<Self, String> {
+        let head = head_file(settings);
+        let last = read(&head)?.and_then(|mut seals| seals.pop());
+        let log = settings.audit.audit_seal_file.clone();
+        Ok(Self { head, log, last: Mutex::new(last) })
+    }
+
+    /// Links and seals what is due, and keeps the last seal where it is a new one.
+    pub async fn advance(&self, trail: &AuditTrail) -> Result<(), String> {
+        let Some(seal) = trail.advance().await.map_err(|error| told(&error))? else { return Ok(()) };
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match last {
+            Some(last) if last == seal => return Ok(()),
+            // What is kept is evidence: a database that does not know it does not replace it.
+            Some(last) => {
+                let known = trail.vouches_for(&last).await.map_err(|error| told(&error))?;
+                if last.seq >= seal.seq || !known {
+                    return Err(format!(
+                        "{} is a seal that the database does not know: its audit trail was cut off or put back; run modelgate audit verify",
+                        self.head.display()
+                    ));
+                }
+            }
+            None => {}
+        }
+        self.keep(&seal).map_err(|error| format!("a seal of the audit trail could not be kept: {error}"))?;
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(seal);
+        Ok(())
+    }
+
+    fn keep(&self, seal: &AuditSeal) -> std::io::Result<()> {
+        let line = format!("{}\n", seal_line(seal));
+        if let Some(log) = &self.log {
+            let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(log)?;
+            file.write_all(line.as_bytes())?;
+            file.sync_data()?;
+        }
+        let folder = self.head.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(folder)?;
+        // Renamed into place, under a name of this process: replicas may share the folder.
+        let new = self.head.with_extension(format!("{}.new", std::process::id()));
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        file.write_all(line.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(new, &self.head)?;
+        tracing::info!(seq = seal.seq, "the audit trail is sealed");
+        Ok(())
+    }
+}

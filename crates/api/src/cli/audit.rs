@@ -1,0 +1,90 @@
+//! `modelgate audit`
+
+use std::path::PathBuf;
+
+use auth::{AuditTrail, Verification, seal_line};
+use clap::{Args, Subcommand};
+use storage::{AuditSeal, told};
+
+use super::{CommandResult, SettingsSource, print};
+use crate::settings::{Settings, audit_keys};
+use crate::{audit_seals, start};
+
+/// Look at the audit trail.
+#[derive(Debug, Subcommand)]
+pub enum Audit {
+    /// Verify every event, link and seal: an edit, a deletion, a reorder and an insertion are found and named.
+    Verify(Verify),
+    /// Seal what is linked and print the last seal, to be kept where the database is not.
+    Head,
+    /// Print the public key that verifies seals, for those who have nothing else.
+    Key,
+}
+
+/// What to compare with.
+#[derive(Args, Debug)]
+pub struct Verify {
+    /// A file of seals that was kept elsewhere: a tail that was cut off, or an old copy, is found too.
+    #[arg(long, value_name = "FILE")]
+    head: Vec<PathBuf>,
+}
+
+impl Audit {
+    /// Runs the command.
+    pub async fn run(self, settings: impl SettingsSource) -> CommandResult {
+        let settings = settings()?;
+        match self {
+            Self::Verify(verify) => verify.run(&settings).await,
+            Self::Head => head(&settings).await,
+            Self::Key => {
+                let keys = audit_keys(&settings).map_err(|error| error.to_string())?;
+                print(&keys.active().public_pem());
+                Ok(())
+            }
+        }
+    }
+}
+
+async fn trail(settings: &Settings) -> Result<AuditTrail, String> {
+    let store = start::store(settings).await?;
+    Ok(AuditTrail::new(store, start::audit(settings)?))
+}
+
+async fn head(settings: &Settings) -> CommandResult {
+    let trail = trail(settings).await?;
+    trail.advance().await.map_err(|error| told(&error))?;
+    let seal = trail.standing().await.map_err(|error| told(&error))?.last_seal;
+    print(&seal_line(&seal.ok_or("nothing has been sealed yet")?));
+    Ok(())
+}
+
+impl Verify {
+    async fn run(self, settings: &Settings) -> CommandResult {
+        let mut kept: Vec<AuditSeal> = Vec::new();
+        for file in &self.head {
+            let seals = audit_seals::read(file)?;
+            kept.extend(seals.ok_or_else(|| format!("{}: there is no such file", file.display()))?);
+        }
+        kept.extend(audit_seals::read(&audit_seals::head_file(settings))?.unwrap_or_default());
+        let compared = kept.len();
+        let found = trail(settings).await?.verify(&kept).await.map_err(|error| told(&error))?;
+        tell(&found, compared)
+    }
+}
+
+fn tell(found: &Verification, compared: usize) -> CommandResult {
+    for finding in &found.findings {
+        print(&finding.to_string());
+    }
+    if found.more > 0 {
+        print(&format!("… and {} more", found.more));
+    }
+    let Verification { links, last, seals, waiting, .. } = found;
+    print(&format!(
+        "{links} events and {seals} seals verified, the last link is {last}; {waiting} events wait for their link; compared with {compared} seals kept elsewhere."
+    ));
+    match found.findings.len() as u64 + found.more {
+        0 => Ok(()),
+        wrong => Err(format!("the audit trail is not as it was written: {wrong} findings")),
+    }
+}

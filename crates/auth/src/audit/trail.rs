@@ -1,0 +1,174 @@
+//! The chain grows: events that wait get their links, links their seals. One replica at a time does it, whoever comes
+//! first, under a lock of the database.
+
+use chrono::{DateTime, Duration, Utc};
+use storage::{AuditLink, AuditRecord, AuditSeal, Scope, Service, Store, Tx};
+
+use super::keys::{AuditKeys, BEFORE_FIRST, LinkMac, Word};
+use super::seal;
+use crate::{Error, Result};
+
+/// Links of one transaction: on SQLite everybody who writes waits for its end.
+const BATCH: u32 = 500;
+/// Transactions of one call.
+const BATCHES: u32 = 20;
+
+/// How the trail is kept.
+pub struct AuditSettings {
+    /// What it is written with.
+    pub keys: AuditKeys,
+    /// Links after which there is a seal at the latest.
+    pub seal_every: u32,
+    /// How long a link is without a seal at most.
+    pub seal_after: Duration,
+}
+
+/// The audit trail: what vouches for it, and checks it.
+pub struct AuditTrail {
+    pub(super) store: Store,
+    pub(super) settings: AuditSettings,
+}
+
+/// How far the chain is.
+#[derive(Clone, Debug)]
+pub struct AuditStanding {
+    /// Since when the oldest event waits for its link; none: none does.
+    pub waiting_since: Option<DateTime<Utc>>,
+    /// The number of the last link; 0 before the first.
+    pub last_link: i64,
+    /// The last seal.
+    pub last_seal: Option<AuditSeal>,
+}
+
+/// The end of the chain.
+struct End {
+    seq: i64,
+    mac: LinkMac,
+    /// Whether events without the word of their writer may still be linked: before the first one with it.
+    adopts: bool,
+}
+
+impl AuditTrail {
+    /// The trail in this store.
+    pub fn new(store: Store, settings: AuditSettings) -> Self {
+        Self { store, settings }
+    }
+
+    /// What it is written with.
+    pub fn keys(&self) -> &AuditKeys {
+        &self.settings.keys
+    }
+
+    /// How far the chain is.
+    pub async fn standing(&self) -> Result<AuditStanding> {
+        let mut tx = self.read().await?;
+        Ok(AuditStanding {
+            waiting_since: tx.audit_chain().oldest_pending().await?,
+            last_link: tx.audit_chain().last_link().await?.map_or(0, |link| link.seq),
+            last_seal: tx.audit_chain().last_seal().await?,
+        })
+    }
+
+    /// Refuses keys of which none has made the chain: it would go on in a way that nobody can verify. Looks at events anew
+    /// that were refused, for the keys may have been the reason.
+    pub async fn open(&self) -> Result<()> {
+        let mut tx = self.store.begin(Scope::Service(Service::Audit)).await?;
+        if let Some(link) = tx.audit_chain().last_link().await? {
+            self.keys().known(&link.key_id)?;
+        }
+        tx.audit_chain().reconsider().await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Links what waits and seals what is due; to be called several times a second. Answers the last seal.
+    pub async fn advance(&self) -> Result<Option<AuditSeal>> {
+        for _ in 0..BATCHES {
+            let (due, seal) = self.is_due().await?;
+            if !due {
+                return Ok(seal);
+            }
+            self.link_batch().await?;
+        }
+        Ok(None)
+    }
+
+    /// Whether the chain agrees with a seal that was kept elsewhere, as far as it is not pruned.
+    pub async fn vouches_for(&self, kept: &AuditSeal) -> Result<bool> {
+        let mut tx = self.read().await?;
+        if tx.audit_chain().pruned_through().await?.is_some_and(|through| kept.seq < through) {
+            return Ok(true);
+        }
+        Ok(tx.audit_chain().seal_at(kept.seq).await?.is_some_and(|seal| seal == *kept))
+    }
+
+    async fn is_due(&self) -> Result<(bool, Option<AuditSeal>)> {
+        let mut tx = self.read().await?;
+        let seal = tx.audit_chain().last_seal().await?;
+        if tx.audit_chain().has_pending().await? {
+            return Ok((true, seal));
+        }
+        let last = tx.audit_chain().last_link().await?.map_or(0, |link| link.seq);
+        Ok((self.is_seal_due(last, seal.as_ref(), tx.now()), seal))
+    }
+
+    fn is_seal_due(&self, last: i64, seal: Option<&AuditSeal>, now: DateTime<Utc>) -> bool {
+        let unsealed = last - seal.map_or(0, |seal| seal.seq);
+        let old = seal.is_none_or(|seal| (now - seal.sealed_at).abs() >= self.settings.seal_after);
+        unsealed >= i64::from(self.settings.seal_every) || (unsealed > 0 && old)
+    }
+
+    async fn link_batch(&self) -> Result<()> {
+        let mut tx = self.store.begin(Scope::Service(Service::Audit)).await?;
+        tx.audit_chain().lock().await?;
+        let mut end = self.end(&mut tx).await?;
+        for event in tx.audit_chain().pending(BATCH).await? {
+            self.link(&mut tx, &mut end, &event).await?;
+        }
+        let now = tx.now();
+        let seal = tx.audit_chain().last_seal().await?;
+        if self.is_seal_due(end.seq, seal.as_ref(), now) {
+            let seal = seal::make(self.keys(), end.seq, &end.mac, seal.as_ref(), now)?;
+            tx.audit_chain().seal(&seal).await?;
+        }
+        Ok(tx.commit().await?)
+    }
+
+    async fn link(&self, tx: &mut Tx, end: &mut End, event: &AuditRecord) -> Result<()> {
+        match self.keys().word_of(event) {
+            Word::Genuine => end.adopts = false,
+            Word::Missing if end.adopts => {}
+            Word::Missing | Word::False => {
+                tracing::error!(event = %event.id, "an audit event that this program did not write, or not with AUDIT_KEY, gets no link; run modelgate audit verify");
+                return Ok(tx.audit_chain().refuse(event.id).await?);
+            }
+        }
+        let key = self.keys().active();
+        let seq = end.seq + 1;
+        let mac = key.link(&end.mac, seq, event);
+        let link = AuditLink { seq, event_id: event.id, mac: mac.to_vec(), key_id: key.id() };
+        tx.audit_chain().link(&link).await?;
+        (end.seq, end.mac) = (seq, mac);
+        Ok(())
+    }
+
+    async fn end(&self, tx: &mut Tx) -> Result<End> {
+        let Some(last) = tx.audit_chain().last_link().await? else {
+            let sealed = tx.audit_chain().last_seal().await?.is_some();
+            if sealed {
+                return Err(Error::Internal("the audit chain has seals and no links: it was cut off".into()));
+            }
+            return Ok(End { seq: 0, mac: BEFORE_FIRST, adopts: true });
+        };
+        let event = tx.audit_chain().links(last.seq - 1, 1).await?.pop().and_then(|linked| linked.event);
+        let broken = || Error::Internal(format!("the MAC of audit link {} cannot be read", last.seq));
+        Ok(End {
+            seq: last.seq,
+            mac: last.mac.as_slice().try_into().map_err(|_| broken())?,
+            adopts: event.is_some_and(|event| event.mac.is_none()),
+        })
+    }
+
+    pub(super) async fn read(&self) -> Result<Tx> {
+        Ok(self.store.read(Scope::Service(Service::Audit)).await?)
+    }
+}
