@@ -2,6 +2,9 @@
 
 use serde_json::{Value, json};
 
+use crate::harness::grpc::Grpc;
+use crate::harness::grpc::inference::model_infer_request::InferInputTensor;
+use crate::harness::grpc::inference::{self as of, InferTensorContents};
 use crate::harness::onnx_file::{self, Dimension, STRING};
 use crate::harness::{Client, Pair, Reply, Server, World, promise};
 
@@ -41,9 +44,74 @@ fn identities(pair: Pair) -> (Server, Client) {
         put(name, onnx_file::identity(element));
     }
     put("one-text", onnx_file::identity_of(STRING, &[Dimension::Fixed(1)]));
-    let server = world.start(&[("MODEL_DIR", &folder.display().to_string())]);
+    let server = world.start(&[("MODEL_DIR", &folder.display().to_string()), ("GRPC_PORT", "0")]);
     let client = server.person("ada").api;
     (server, client)
+}
+
+/// The same elements as numbers or texts; none for the types that can only be sent as bytes.
+fn contents(datatype: &str, bytes: &[u8]) -> Option<InferTensorContents> {
+    macro_rules! of {
+        ($member:ident, $type:ty, $size:literal) => {
+            InferTensorContents {
+                $member: bytes
+                    .as_chunks::<$size>()
+                    .0
+                    .iter()
+                    .map(|bytes| <$type>::from_le_bytes(*bytes).into())
+                    .collect(),
+                ..InferTensorContents::default()
+            }
+        };
+    }
+    Some(match datatype {
+        "BOOL" => InferTensorContents {
+            bool_contents: bytes.iter().map(|byte| *byte == 1).collect(),
+            ..InferTensorContents::default()
+        },
+        "INT8" => of!(int_contents, i8, 1),
+        "INT16" => of!(int_contents, i16, 2),
+        "INT32" => of!(int_contents, i32, 4),
+        "INT64" => of!(int64_contents, i64, 8),
+        "UINT8" => of!(uint_contents, u8, 1),
+        "UINT16" => of!(uint_contents, u16, 2),
+        "UINT32" => of!(uint_contents, u32, 4),
+        "UINT64" => of!(uint64_contents, u64, 8),
+        "FP32" => of!(fp32_contents, f32, 4),
+        "FP64" => of!(fp64_contents, f64, 8),
+        "BYTES" => InferTensorContents {
+            bytes_contents: bytes.chunks(10).flat_map(|_| [b"\xc3\xa4".to_vec(), Vec::new()]).collect(),
+            ..InferTensorContents::default()
+        },
+        _ => return None,
+    })
+}
+
+/// The bytes of `y` for a call over gRPC, given as bytes and, where that can be, as numbers or texts.
+fn over_grpc(client: &Grpc, datatype: &str, rows: usize, bytes: &[u8]) -> Vec<Vec<u8>> {
+    let ask = |contents: Option<InferTensorContents>, raw: Vec<Vec<u8>>| {
+        let shape = vec![i64::try_from(rows).expect("a few"), 2];
+        let input = InferInputTensor {
+            name: "x".into(),
+            datatype: datatype.into(),
+            shape: shape.clone(),
+            contents,
+            ..Default::default()
+        };
+        let call = of::ModelInferRequest {
+            model_name: datatype.into(),
+            inputs: vec![input],
+            raw_input_contents: raw,
+            ..Default::default()
+        };
+        let answer =
+            client.infer(call).unwrap_or_else(|status| panic!("{datatype}, {rows}: {status:?}")).into_inner();
+        assert_eq!((answer.outputs[0].datatype.as_str(), &answer.outputs[0].shape), (datatype, &shape));
+        answer.raw_output_contents[0].to_vec()
+    };
+    let raw = ask(None, vec![bytes.to_vec()]);
+    let typed = contents(datatype, bytes).map(|contents| ask(Some(contents), Vec::new()));
+    [Some(raw), typed].into_iter().flatten().collect()
 }
 
 fn someone(pair: Pair) -> (Server, Client) {
@@ -103,7 +171,8 @@ fn digits(more: &Value) -> String {
 
 promise! {
     fn every_type_goes_in_and_comes_out_bit_by_bit(pair) {
-        let (_server, client) = identities(pair);
+        let (server, client) = identities(pair);
+        let grpc = server.grpc_user(&server.log_in("ada@example.com", "Correct-horse-battery-9").tokens.access);
         for (_, name, size) in TYPES {
             let path = format!("/v2/models/{name}/infer");
             for rows in [0, 1, 3] {
@@ -117,6 +186,9 @@ promise! {
                 let (json, outputs) = parts(&reply);
                 assert_eq!(json["outputs"][0]["shape"], json!([rows, 2]), "{name}");
                 assert_eq!(json["outputs"][0]["datatype"], name);
+                for given in over_grpc(&grpc, name, rows, &bytes) {
+                    assert_eq!(given, bytes, "{name} over gRPC, {rows} rows");
+                }
                 assert_eq!(outputs, [("y".to_owned(), bytes)], "{name}");
             }
         }
