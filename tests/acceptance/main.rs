@@ -49,6 +49,7 @@ mod mfa_required;
 mod model_files;
 mod model_lifecycle;
 mod model_runs;
+mod model_sources;
 mod model_uploads;
 mod models_absent;
 mod notices;

@@ -87,7 +87,14 @@ fn compose_publishes_the_api_only() {
     let published: Vec<_> =
         services().into_iter().filter(|(_, service)| service.get("ports").is_some()).collect();
     assert_eq!(published.len(), 1, "one service is published");
-    assert!(published[0].1["image"].as_str().is_some_and(|image| image.contains("modelgate")));
+    let (_, api) = &published[0];
+    assert!(api["image"].as_str().is_some_and(|image| image.contains("modelgate")));
+    let ports: Vec<&str> = api["ports"].as_array().expect("ports").iter().filter_map(Value::as_str).collect();
+    for setting in ["PORT", "GRPC_PORT"] {
+        let inside = format!(":{}", environment(api)[setting]);
+        assert!(ports.iter().any(|port| port.ends_with(&inside)), "{setting} is not published: {ports:?}");
+    }
+    assert!(ports.iter().all(|port| port.starts_with("127.0.0.1:")), "{ports:?}");
 }
 
 #[test]

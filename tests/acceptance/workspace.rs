@@ -118,7 +118,6 @@ fn each_outside_crate_has_one_room() {
                 "metrics",
                 "askama",
                 "lettre",
-                "reqwest",
                 "rustls",
                 "tonic",
                 "prost",
@@ -143,7 +142,9 @@ fn each_outside_crate_has_one_room() {
 fn what_belongs_in_one_file_stays_there() {
     let tokens = ["crates/auth/src/token/foreign.rs", "crates/auth/src/token/mod.rs"];
     assert_eq!(files_naming("jsonwebtoken"), tokens);
-    assert_eq!(files_naming("reqwest"), ["crates/api/src/outgoing.rs"], "one way out");
+    let ways_out =
+        ["crates/api/src/outgoing.rs", "crates/storage/src/blobs/s3.rs", "crates/storage/src/blobs/web.rs"];
+    assert_eq!(files_naming("reqwest"), ways_out, "documents of issuers, and files of models");
     let runtime = files_naming("ort::");
     assert!(!runtime.is_empty(), "ONNX Runtime is named somewhere");
     assert!(runtime.iter().all(|file| file.starts_with("crates/inference/src/onnx/")), "{runtime:?}");

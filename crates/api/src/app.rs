@@ -18,6 +18,7 @@ use crate::lifecycle::Lifecycle;
 use crate::mail::Mailer;
 use crate::metering::Metering;
 use crate::settings::{Registration, Settings};
+use crate::sources::Sources;
 
 /// Everything that a handler may need.
 pub struct App {
@@ -33,6 +34,8 @@ pub struct App {
     pub registry: Registry,
     /// How far they are what is wanted of them.
     pub lifecycle: Lifecycle,
+    /// Where versions come from that it lacks.
+    pub sources: Sources,
     /// What large bodies may take.
     pub bodies: Bodies,
     /// Who used what.

@@ -14,6 +14,7 @@ use crate::lifecycle;
 use crate::metering::FLUSH_INTERVAL;
 use crate::middleware::{FORGET_INTERVAL, Guard};
 use crate::pruning::Pruning;
+use crate::sources;
 
 /// How often the change feed is polled.
 const FEED_INTERVAL: Duration = Duration::from_secs(1);
@@ -105,7 +106,8 @@ pub fn spawn(app: &web::Data<App>) -> Tasks {
     let verified = every(FEED_INTERVAL, app.clone(), |app| async move { lifecycle::verify(&app).await });
     let audit =
         every(AUDIT_INTERVAL, app.clone(), |app| async move { app.seals.advance(app.auth.trail()).await });
-    let mut tasks = vec![audit, feed, usage, heartbeat, pruning, models, verified];
+    let fetched = every(FEED_INTERVAL, app.clone(), |app| async move { sources::follow(&app).await });
+    let mut tasks = vec![audit, feed, usage, heartbeat, pruning, models, verified, fetched];
     if app.settings.models.model_poll_seconds > 0 {
         let interval = Duration::from_secs(app.settings.models.model_poll_seconds);
         tasks.push(every(interval, app.clone(), |app| async move { lifecycle::poll(&app).await }));

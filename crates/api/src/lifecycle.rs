@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use actix_web::web;
-use auth::{Auth, ModelChange};
+use auth::{AddedVersion, Auth, ModelChange};
 use chrono::{DateTime, Utc};
-use inference::{Incoming, IncomingError, KnownFiles, Registry, Violation, Wanted};
+use inference::{Digests, Incoming, IncomingError, KnownFiles, Origin, Registry, Violation, Wanted};
 use storage::{DesiredModel, ModelFile};
 use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 
@@ -182,16 +182,17 @@ pub async fn take(
     incoming: Incoming,
     name: &str,
     version: &str,
-    sha256: String,
+    announced: Digests,
 ) -> Result<(u64, Option<String>)> {
     let registry = app.registry.clone();
-    let admit = move || registry.admit(incoming, &sha256);
+    let admit = move || registry.admit(incoming, &announced, Origin::Received);
     let admitted = web::block(admit).await.map_err(ApiError::internal)??;
     let serving = app.registry.find(name, None).ok().map(|model| model.version().to_owned());
     let sha256 = admitted.files.get("model.onnx").cloned();
     let files = rows([((name.to_owned(), version.to_owned()), admitted.files)].into());
     let (actor, serving) = (Some(caller.principal.as_ref()), serving.as_deref());
-    let committed = app.auth.commit_model_version(actor, name, &files, serving, &caller.origin).await;
+    let added = AddedVersion { name, files: &files, sources: &[] };
+    let committed = app.auth.commit_model_version(actor, added, serving, &caller.origin).await;
     if let Err(error) = committed {
         // What nobody may have brought must not stay.
         let (registry, name, version) = (app.registry.clone(), name.to_owned(), version.to_owned());

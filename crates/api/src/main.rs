@@ -29,6 +29,7 @@ mod qr;
 mod routes;
 mod server;
 mod settings;
+mod sources;
 mod start;
 mod telemetry;
 mod v1;

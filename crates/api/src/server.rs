@@ -25,6 +25,7 @@ use crate::mail::Mailer;
 use crate::metering::{FLUSH_INTERVAL, Metering};
 use crate::middleware::Guard;
 use crate::settings::Settings;
+use crate::sources::Sources;
 use crate::{background, departure, documentation, grpc, metrics, middleware, routes, start};
 
 /// How long a client may take to send its request's head, and an idle connection is kept.
@@ -172,6 +173,7 @@ async fn assemble(
         alerter: Alerter::new(&settings.alerts),
         standing: Standing::default(),
         bodies: Bodies::new(settings.sizes.max_bodies_in_memory_mb),
+        sources: Sources::new(&settings),
         store,
         ephemeral,
         registry,

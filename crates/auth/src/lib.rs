@@ -90,7 +90,7 @@ pub use limits::{LimitClass, Limits, Subject, network_of};
 pub use links::{Handover, Help};
 pub use login::{Credentials, LoginStep, TokenPair};
 pub use model_access::ModelPolicy;
-pub use model_lifecycle::ModelChange;
+pub use model_lifecycle::{AddedVersion, ModelChange};
 pub use notices::NoticeKind;
 pub use operation::{OperatingMode, Operation, OperationChange};
 pub use outbox::Letter;

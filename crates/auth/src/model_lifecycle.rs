@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
-use storage::{DesiredModel, ModelFile, Scope, Service, Tx};
+use storage::{DesiredModel, ModelFile, ModelSource, Scope, Service, Tx};
 
 use crate::access::Permission;
 use crate::audit::Entry;
@@ -26,6 +26,17 @@ pub enum ModelChange {
     Activate(Option<String>),
     /// Go back to the version that was active before; going back twice is going forth again.
     RollBack,
+}
+
+/// A version that was brought.
+#[derive(Clone, Copy, Debug)]
+pub struct AddedVersion<'a> {
+    /// The model.
+    pub name: &'a str,
+    /// The files of the version.
+    pub files: &'a [ModelFile],
+    /// Where every replica can have them; empty where they came with the request or from a disk.
+    pub sources: &'a [ModelSource],
 }
 
 impl ModelChange {
@@ -128,11 +139,11 @@ impl Auth {
     pub async fn commit_model_version(
         &self,
         actor: Option<&Principal>,
-        name: &str,
-        files: &[ModelFile],
+        added: AddedVersion<'_>,
         serving: Option<&str>,
         origin: &Origin,
     ) -> Result<()> {
+        let AddedVersion { name, files, sources } = added;
         let mut tx = self.begin_operation(actor, Permission::ModelsManage).await?;
         let before = desired(&mut tx, name).await?;
         if before.active_version.is_none() && serving.is_some() {
@@ -141,7 +152,13 @@ impl Auth {
         }
         for file in files {
             tx.models().forget_files(name, &file.version).await?;
+            tx.model_sources().forget(name, &file.version).await?;
+        }
+        for file in files {
             tx.models().remember_file(file).await?;
+        }
+        for source in sources {
+            tx.model_sources().remember(source).await?;
         }
         let told = |file: &ModelFile| json!({"version": file.version, "sha256": file.sha256});
         let detail = json!({"model": name, "files": files.iter().map(told).collect::<Vec<_>>()});
@@ -171,6 +188,7 @@ impl Auth {
             tx.models().desire(&after).await?;
         }
         tx.models().forget_files(name, version).await?;
+        tx.model_sources().forget(name, version).await?;
         let detail = json!({"model": name, "version": version});
         self.commit_model(tx, Event::ModelVersionRemoved, Some(actor), name, detail, origin).await
     }
@@ -211,6 +229,12 @@ impl Auth {
     pub async fn model_files(&self) -> Result<Vec<ModelFile>> {
         let mut tx = self.store.read(Scope::Service(Service::Feed)).await?;
         Ok(tx.models().files().await?)
+    }
+
+    /// Where the files of versions come from that were added by an address.
+    pub async fn model_sources(&self) -> Result<Vec<ModelSource>> {
+        let mut tx = self.store.read(Scope::Service(Service::Feed)).await?;
+        Ok(tx.model_sources().list().await?)
     }
 
     /// Remembers files of versions that are served for the first time.

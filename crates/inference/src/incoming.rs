@@ -7,10 +7,11 @@ use std::{
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, SystemTime},
 };
 
 use crate::{
-    integrity::Digests,
+    integrity::{self, Digests},
     loading::{Examination, Loader},
     repository::{MODEL_FILE, is_name},
     signature::SIGNATURE_FILE,
@@ -22,6 +23,10 @@ const FOLDER: &str = ".incoming";
 const MARK: &str = ".received";
 /// Places that are tried before it is given up; others may be receiving at the same time.
 const MAX_PLACES: u64 = 1000;
+/// Bytes of a path inside of a version's folder.
+const MAX_FILE_NAME: usize = 255;
+/// What nobody has written to for so long was left behind: no version takes longer to come.
+const ABANDONED: Duration = Duration::from_secs(2 * 3600);
 
 /// Why a version was not taken or not removed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -68,11 +73,46 @@ pub struct Admitted {
     pub size: u64,
 }
 
+/// Who answers for a version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// Somebody brought it, and may take it away again.
+    Received,
+    /// The operator's files or settings name it; it comes again where it is taken away.
+    Named,
+}
+
+/// Whether a file of a version may be called so: a path of plain names, none hidden.
+pub fn is_file_name(name: &str) -> bool {
+    let plain = |part: &str| !part.is_empty() && !part.starts_with('.');
+    let odd = |character: char| character.is_control() || character == '\\';
+    name.len() <= MAX_FILE_NAME && !name.contains(odd) && name.split('/').all(plain)
+}
+
 impl Incoming {
-    /// The file to write the model into; only the server's user can read it.
-    pub fn create(&self) -> io::Result<File> {
+    /// Where a file of the version goes. [`IncomingError::Refused`]: it cannot be called so.
+    pub fn path(&self, file: &str) -> Result<PathBuf, IncomingError> {
+        if !is_file_name(file) {
+            return Err(IncomingError::Refused(
+                "a file's name is a path inside of the version's folder".to_owned(),
+            ));
+        }
+        let path = self.folder.join(file);
+        if let Some(parent) = path.parent().filter(|parent| *parent != self.folder) {
+            DirBuilder::new().mode(0o700).recursive(true).create(parent).map_err(|error| failed(&error))?;
+        }
+        Ok(path)
+    }
+
+    /// A file to write; only the server's user can read it. [`IncomingError::Refused`]: it cannot be called so, or is
+    /// there already.
+    pub fn create(&self, file: &str) -> Result<File, IncomingError> {
         let mut options = OpenOptions::new();
-        options.write(true).create_new(true).mode(0o600).open(self.folder.join(MODEL_FILE))
+        let opened = options.write(true).create_new(true).mode(0o600).open(self.path(file)?);
+        opened.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => IncomingError::Refused(format!("{file:?} comes twice")),
+            _ => failed(&error),
+        })
     }
 
     /// Puts a signature beside the model.
@@ -99,7 +139,7 @@ impl Loader {
         if !is_name(name) || !is_name(version) {
             return Err(IncomingError::Name);
         }
-        if fs::symlink_metadata(self.place(name, version)).is_ok() {
+        if self.is_there(name, version) {
             return Err(IncomingError::Exists);
         }
         let parent = self.settings.model_dir.join(FOLDER);
@@ -113,6 +153,7 @@ impl Loader {
             let folder = parent.join(format!("{}-{number}", std::process::id()));
             match private(&folder) {
                 Ok(()) => {
+                    sweep(&parent, &folder);
                     return Ok(Incoming { name: name.to_owned(), version: version.to_owned(), folder });
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -122,23 +163,51 @@ impl Loader {
         Err(IncomingError::Failed)
     }
 
-    /// Looks at what was received and puts it into its place. `sha256` is what the sender says it is.
-    pub(crate) fn admit(&self, incoming: Incoming, sha256: &str) -> Result<Admitted, IncomingError> {
-        let file = incoming.folder.join(MODEL_FILE);
-        let looked = self.inspect(&file).map_err(IncomingError::Refused)?;
-        let Examination { said, files, size, outcome } = looked;
-        if !files.get(MODEL_FILE).is_some_and(|found| found.eq_ignore_ascii_case(sha256)) {
-            return Err(IncomingError::Refused(
-                "the file does not have the SHA-256 that was announced".to_owned(),
-            ));
+    /// Removes what was left behind by processes that ended in the middle of receiving.
+    pub(crate) fn sweep(&self) {
+        let parent = self.settings.model_dir.join(FOLDER);
+        let probe = parent.join(format!("now-{}", std::process::id()));
+        // Where nothing was ever received, there is nothing to sweep, and perhaps nothing may be written.
+        if fs::create_dir(&probe).is_ok() {
+            sweep(&parent, &probe);
+            let _ = fs::remove_dir(&probe);
         }
-        if !said.external.is_empty() {
-            let reason =
-                "it refers to other files, which an upload cannot bring; put it into the repository by hand";
-            return Err(IncomingError::Refused(reason.to_owned()));
+    }
+
+    /// Looks at what was received and puts it into its place. `files` is what the sender says that they are.
+    pub(crate) fn admit(
+        &self,
+        incoming: Incoming,
+        files: &Digests,
+        origin: Origin,
+    ) -> Result<Admitted, IncomingError> {
+        let refused = |reason: String| Err(IncomingError::Refused(reason));
+        let mut found = Digests::new();
+        let most = self.settings.max_model_bytes;
+        let names = files.keys().map(String::as_str);
+        integrity::digest(&incoming.folder, names, most, &mut found).map_err(IncomingError::Refused)?;
+        let differs = |(file, sha256): &(&String, &String)| !found[*file].eq_ignore_ascii_case(sha256);
+        if let Some((file, _)) = files.iter().find(differs) {
+            return refused(format!("{file} does not have the SHA-256 that was announced"));
+        }
+        let looked = self.inspect(&incoming.folder.join(MODEL_FILE)).map_err(IncomingError::Refused)?;
+        let Examination { said, files: known, size, outcome } = looked;
+        if let Some(file) = said.external.iter().find(|file| !files.contains_key(*file)) {
+            return refused(format!("it refers to {file:?}, which did not come with it"));
+        }
+        let strange = |file: &&String| !known.contains_key(*file) && *file != SIGNATURE_FILE;
+        if let Some(file) = files.keys().find(strange) {
+            return refused(format!("{file:?} came with it, and the model does not refer to it"));
         }
         outcome.map_err(IncomingError::Refused)?;
-        fs::write(incoming.folder.join(MARK), b"").map_err(|error| failed(&error))?;
+        if origin == Origin::Received {
+            fs::write(incoming.folder.join(MARK), b"").map_err(|error| failed(&error))?;
+        }
+        self.put_in_place(&incoming)?;
+        Ok(Admitted { files: known, size })
+    }
+
+    fn put_in_place(&self, incoming: &Incoming) -> Result<(), IncomingError> {
         let place = self.place(&incoming.name, &incoming.version);
         if let Some(model) = place.parent() {
             fs::create_dir_all(model).map_err(|error| failed(&error))?;
@@ -147,10 +216,19 @@ impl Loader {
             return Err(IncomingError::Exists);
         }
         match fs::rename(&incoming.folder, &place) {
-            Ok(()) => Ok(Admitted { files, size }),
+            Ok(()) => {
+                // So that the new name outlives a loss of power, too.
+                let synced = place.parent().map_or(Ok(()), |model| File::open(model)?.sync_all());
+                synced.map_err(|error| failed(&error))
+            }
             Err(_) if place.exists() => Err(IncomingError::Exists),
             Err(error) => Err(failed(&error)),
         }
+    }
+
+    /// Whether the repository has a folder of this name for the version.
+    pub(crate) fn is_there(&self, name: &str, version: &str) -> bool {
+        fs::symlink_metadata(self.place(name, version)).is_ok()
     }
 
     /// Takes a version away that was received before.
@@ -173,5 +251,69 @@ impl Loader {
 
     fn place(&self, name: &str, version: &str) -> PathBuf {
         self.settings.model_dir.join(name).join(version)
+    }
+}
+
+/// Removes what is older than anything that still comes; `now` was just made, by the clock of the disk.
+fn sweep(parent: &Path, now: &Path) {
+    let changed = |path: &Path| fs::symlink_metadata(path).and_then(|metadata| metadata.modified());
+    let Ok(now_at) = changed(now) else { return };
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let folder = entry.path();
+        let inside = fs::read_dir(&folder).into_iter().flatten().flatten().map(|file| file.path());
+        let latest: Option<SystemTime> =
+            inside.chain([folder.clone()]).filter_map(|path| changed(&path).ok()).max();
+        let age = latest.and_then(|latest| now_at.duration_since(latest).ok()).unwrap_or_default();
+        if age > ABANDONED && fs::remove_dir_all(&folder).is_ok() {
+            tracing::info!(folder = %folder.display(), "what was received in part was removed");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed test may panic")]
+    use super::*;
+
+    #[test]
+    fn files_of_a_version_stay_inside_of_it() {
+        for good in ["model.onnx", "weights.bin", "a/b.bin", "_Constant_1", "onnx::MatMul_3"] {
+            assert!(is_file_name(good), "{good}");
+        }
+        for bad in [
+            "",
+            ".",
+            "..",
+            "../x",
+            "/x",
+            "a//b",
+            "a/",
+            ".received",
+            "a/.hidden",
+            "a\\b",
+            "a\nb",
+            &"x".repeat(256),
+        ] {
+            assert!(!is_file_name(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn only_what_nobody_writes_to_any_more_is_swept_away() {
+        let parent = tempfile::tempdir().unwrap();
+        let make = |name: &str, hours: u64| {
+            let folder = parent.path().join(name);
+            fs::create_dir(&folder).unwrap();
+            let file = File::create(folder.join(MODEL_FILE)).unwrap();
+            let then = file.metadata().unwrap().modified().unwrap() - Duration::from_secs(hours * 3600);
+            file.set_modified(then).unwrap();
+            File::open(&folder).unwrap().set_modified(then).unwrap();
+        };
+        make("old", 3);
+        make("young", 1);
+        fs::create_dir(parent.path().join("now")).unwrap();
+        sweep(parent.path(), &parent.path().join("now"));
+        assert!(!parent.path().join("old").exists() && parent.path().join("young").exists());
+        assert!(parent.path().join("now").exists());
     }
 }

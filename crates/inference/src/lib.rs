@@ -31,6 +31,7 @@ mod repository;
 mod settings;
 mod share;
 mod signature;
+mod sources;
 mod statistics;
 mod tensor;
 mod trial;
@@ -40,14 +41,14 @@ mod watch;
 mod worker;
 
 pub use error::{Error, Problem};
-pub use incoming::{Admitted, Incoming, IncomingError};
+pub use incoming::{Admitted, Incoming, IncomingError, Origin, is_file_name};
 pub use inspection::Inspection;
 pub use integrity::{Digests, Violation};
 pub use loading::Examination;
 pub use manifest::{
     Access, Activation, Batching, Cache, Classification, Color, Column, ColumnKind, Encoding, Filter,
-    ImageInput, Layout, Manifest, Regression, Resize, Runtime, Serve, TableInput, TextInput, WarmUp,
-    WarmUpInput,
+    ImageInput, Layout, Manifest, Regression, Resize, Runtime, Serve, Source, SourceFile, SourceFiles,
+    TableInput, TextInput, WarmUp, WarmUpInput,
 };
 pub use model::{InferRequest, InferResponse, Model, Ticket, Timing};
 pub use predict::{
@@ -56,8 +57,10 @@ pub use predict::{
 };
 pub use provider::{Execution, Provider};
 pub use registry::{KnownFiles, ModelStatus, Prepared, Registry, State};
+pub use repository::is_name;
 pub use settings::Settings;
 pub use signature::SigningKey;
+pub use sources::Sourced;
 pub use statistics::{BatchStatistics, Measure, Statistics};
 pub use tensor::{DataType, NamedTensor, Tensor, TensorData, TensorSpec, element_count};
 pub use trial::{REFUSED, TrialSettings, try_model};

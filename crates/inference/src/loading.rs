@@ -61,6 +61,8 @@ pub(crate) struct How {
     pub(crate) afresh: bool,
     /// Whatever their files were when they were served first.
     pub(crate) accept: bool,
+    /// Also what failed its trial before.
+    pub(crate) again: bool,
 }
 
 /// A model as it could be served from now on.
@@ -110,6 +112,9 @@ impl Loader {
             Ok(names) => {
                 let kept = old.filter(|old| !how.afresh && old.manifest.as_ref() == Some(&manifest));
                 (self.versions((name, &folder, &manifest), &names, life, kept, how), None)
+            }
+            Err(_) if !manifest.source.0.is_empty() => {
+                (Vec::new(), Some("its files are being fetched".to_owned()))
             }
             Err(reason) => (Vec::new(), Some(reason)),
         };
@@ -193,6 +198,12 @@ impl Loader {
         let said = Inspection::read(&file)?;
         said.check(&own)?;
         let more = integrity::digest(&own, said.external.iter().map(String::as_str), most, files)?;
+        let named = manifest.source.digests(version);
+        if let Some(file) =
+            files.keys().find(|file| named.get(*file).is_some_and(|sha256| files[*file] != *sha256))
+        {
+            return Err(format!("{file} is not the file that [source] in model.toml names"));
+        }
         if !how.accept {
             let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
             if let Some(first) = known.get(&(name.to_owned(), version.to_owned())) {
@@ -202,7 +213,8 @@ impl Loader {
         signature::check(&self.settings.signing_keys, &own, files)?;
         if let (Some(trial), Ok(library)) = (&self.settings.trial, &self.library) {
             let runtime = library.version().unwrap_or_default();
-            trial::pass(trial, runtime, library.file(), &file, files, size.saturating_add(more))?;
+            let of = trial::Candidate { file: &file, digests: files, size: size.saturating_add(more) };
+            trial::pass(trial, runtime, library.file(), of, how.again)?;
         }
         Ok(())
     }
@@ -224,7 +236,8 @@ impl Loader {
             let library = self.library.as_ref().map_err(String::clone)?;
             if let Some(trial) = &self.settings.trial {
                 let runtime = library.version().unwrap_or_default();
-                trial::pass(trial, runtime, library.file(), file, &files, size)?;
+                let of = trial::Candidate { file, digests: &files, size };
+                trial::pass(trial, runtime, library.file(), of, true)?;
             }
             let (sessions, _) = library.open(file, &trial::modest())?;
             let session = sessions.first().ok_or("no session")?;

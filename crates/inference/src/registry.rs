@@ -18,7 +18,7 @@ use crate::{
     decoding::Decoder,
     entry::{Entry, Life},
     error::Error,
-    incoming::{Admitted, Incoming, IncomingError},
+    incoming::{Admitted, Incoming, IncomingError, Origin},
     integrity::{self, Digests, Violation},
     loading::{Candidate, Examination, How, Loader},
     manifest::Access,
@@ -85,13 +85,13 @@ pub struct ModelStatus {
 /// Every model of the repository. Cheap to clone; all clones are the same registry.
 #[derive(Clone)]
 pub struct Registry {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
-struct Shared {
+pub(crate) struct Shared {
     /// Locked for writing only while one entry is put in the place of another.
     models: RwLock<BTreeMap<String, Arc<Entry>>>,
-    loader: Loader,
+    pub(crate) loader: Loader,
     watch: Mutex<Watch>,
     closed: AtomicBool,
 }
@@ -127,6 +127,7 @@ impl Registry {
     /// The same, with what is wanted of some of the models, and the files of versions that were served before.
     pub fn open_as(settings: Settings, wanted: &HashMap<String, Wanted>, known: KnownFiles) -> Self {
         let registry = Self::start(settings);
+        registry.shared.loader.sweep();
         registry.expect(known);
         registry.make_all(registry.shared.loader.names().into_iter().collect(), wanted);
         registry
@@ -197,7 +198,8 @@ impl Registry {
         if self.shared.closed.load(Ordering::SeqCst) {
             return Err("the server is shutting down".to_owned());
         }
-        let Candidate { entry, failure } = self.candidate(name, wanted, &life, false, accept);
+        let Candidate { entry, failure } =
+            self.candidate(name, wanted, &life, How { afresh: false, accept, again: true });
         failure.map_or(Ok(Prepared { entry }), Err)
     }
 
@@ -275,10 +277,15 @@ impl Registry {
         self.shared.loader.receive(name, version)
     }
 
-    /// Takes a version that was received, if its file is what was announced, and could be served. Blocks for as long as
+    /// Takes a version that was received, if its files are what was announced, and could be served. Blocks for as long as
     /// trying it takes.
-    pub fn admit(&self, incoming: Incoming, sha256: &str) -> Result<Admitted, IncomingError> {
-        self.shared.loader.admit(incoming, sha256)
+    pub fn admit(
+        &self,
+        incoming: Incoming,
+        files: &Digests,
+        origin: Origin,
+    ) -> Result<Admitted, IncomingError> {
+        self.shared.loader.admit(incoming, files, origin)
     }
 
     /// Whether a version was received, and is not served, so that it may be taken away.
@@ -328,7 +335,7 @@ impl Registry {
     }
 
     /// Makes one model what is wanted of it, or lets it go on and say why not.
-    fn make(&self, name: &str, wanted: Wanted) {
+    pub(crate) fn make(&self, name: &str, wanted: Wanted) {
         self.make_as(name, wanted, false);
     }
 
@@ -338,7 +345,8 @@ impl Registry {
         if self.shared.closed.load(Ordering::SeqCst) {
             return;
         }
-        let Candidate { entry, failure } = self.candidate(name, wanted, &life, changed, false);
+        let Candidate { entry, failure } =
+            self.candidate(name, wanted, &life, How { afresh: changed, accept: false, again: false });
         let old = self.read().get(name).cloned();
         match (failure, old.filter(|old| old.ready().next().is_some())) {
             (Some(failure), Some(old)) => {
@@ -357,25 +365,20 @@ impl Registry {
         }
     }
 
-    fn candidate(
-        &self,
-        name: &str,
-        wanted: Wanted,
-        life: &Arc<Life>,
-        changed: bool,
-        accept: bool,
-    ) -> Candidate {
+    /// Somebody who had the model read afresh also has tried again what failed its trial.
+    fn candidate(&self, name: &str, wanted: Wanted, life: &Arc<Life>, how: How) -> Candidate {
         let old = self.read().get(name).cloned();
-        let afresh = changed || old.as_ref().is_none_or(|old| old.wanted.loads != wanted.loads);
-        self.shared.loader.candidate(name, wanted, life, old.as_deref(), How { afresh, accept })
+        let reread = old.as_ref().is_some_and(|old| old.wanted.loads != wanted.loads);
+        let how = How { afresh: how.afresh || reread || old.is_none(), again: how.again || reread, ..how };
+        self.shared.loader.candidate(name, wanted, life, old.as_deref(), how)
     }
 
     /// What a model hands on from one entry to the next.
-    fn life(&self, name: &str) -> Arc<Life> {
+    pub(crate) fn life(&self, name: &str) -> Arc<Life> {
         self.read().get(name).map(|entry| Arc::clone(&entry.life)).unwrap_or_default()
     }
 
-    fn put(&self, entry: Entry) {
+    pub(crate) fn put(&self, entry: Entry) {
         let entry = Arc::new(entry);
         let mut models = self.shared.models.write().unwrap_or_else(PoisonError::into_inner);
         let old = models.insert(entry.name.clone(), Arc::clone(&entry));
@@ -383,7 +386,7 @@ impl Registry {
         entry.took_over(old.as_deref());
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<String, Arc<Entry>>> {
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, BTreeMap<String, Arc<Entry>>> {
         self.shared.models.read().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -38,8 +38,8 @@ pub(crate) fn folders(parent: &Path) -> std::io::Result<Vec<(String, PathBuf)>> 
     Ok(found)
 }
 
-/// `[A-Za-z0-9][A-Za-z0-9._-]{0,127}`
-pub(crate) fn is_name(name: &str) -> bool {
+/// Whether a model or a version may be called so: `[A-Za-z0-9][A-Za-z0-9._-]{0,127}`.
+pub fn is_name(name: &str) -> bool {
     let inside = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     name.len() <= MAX_NAME
         && name.bytes().all(inside)

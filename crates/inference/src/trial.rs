@@ -1,7 +1,8 @@
 //! An unknown model is loaded in another process first: what it does to that one, it does not do to the server.
 //!
 //! The child has bounds on memory, time, processor time, open files and what it may write, an empty working directory and
-//! an empty environment. That a model passed is remembered by the digests of its files and the runtime's version.
+//! an empty environment. How it ended is remembered by the digests of the model's files and the runtime's version: what
+//! passed is not tried again, what failed is only when somebody asks for it.
 
 use std::{
     ffi::OsString,
@@ -46,7 +47,7 @@ pub struct TrialSettings {
     pub program: PathBuf,
     /// See there.
     pub arguments: Vec<OsString>,
-    /// What passed is remembered here.
+    /// What passed or failed is remembered here.
     pub folder: PathBuf,
     /// Address space of the child in bytes, beside three times the size of the model's files.
     pub memory: u64,
@@ -68,18 +69,31 @@ pub(crate) fn modest() -> Options {
     Options { instances: 1, intra_threads: 1, pack_weights: None, providers: vec![Provider::Cpu] }
 }
 
-/// Tries a version unless it passed before. `size` is that of its files together, in bytes.
+/// What is tried.
+#[derive(Clone, Copy)]
+pub(crate) struct Candidate<'a> {
+    pub(crate) file: &'a Path,
+    /// Of it and of the files that it refers to.
+    pub(crate) digests: &'a Digests,
+    /// Of all of them together, in bytes.
+    pub(crate) size: u64,
+}
+
+/// Tries a version unless it passed before, or failed within the same bounds; `again`: in this case, too.
 pub(crate) fn pass(
     settings: &TrialSettings,
     runtime: &str,
     library: Option<&Path>,
-    model: &Path,
-    digests: &Digests,
-    size: u64,
+    of: Candidate<'_>,
+    again: bool,
 ) -> Result<(), String> {
-    let mark = settings.folder.join(identity(runtime, digests));
-    if mark.is_file() {
-        return Ok(());
+    let mark = settings.folder.join(identity(runtime, of.digests));
+    match remembered(&mark, settings) {
+        Some(Err(reason)) if !again => {
+            return Err(format!("{reason} (tried before; load it to have it tried again)"));
+        }
+        Some(Ok(())) => return Ok(()),
+        Some(Err(_)) | None => {}
     }
     let failed = |error: std::io::Error| {
         tracing::error!(folder = %settings.folder.display(), %error, "a model could not be tried");
@@ -88,14 +102,18 @@ pub(crate) fn pass(
     DirBuilder::new().recursive(true).mode(0o700).create(&settings.folder).map_err(failed)?;
     let empty = EmptyFolder::make(&settings.folder).map_err(failed)?;
     let started = Instant::now();
-    let model = std::path::absolute(model).map_err(failed)?;
-    let child = spawn(settings, library, &model, &empty.0, size).map_err(failed)?;
-    judge(child, settings.time).map_err(|reason| {
-        tracing::warn!(model = %model.display(), reason, "a model failed its trial");
-        reason
-    })?;
-    tracing::debug!(model = %model.display(), milliseconds = started.elapsed().as_millis(), "a model was tried");
-    remember(&mark).map_err(failed)
+    let model = std::path::absolute(of.file).map_err(failed)?;
+    let child = spawn(settings, library, &model, &empty.0, of.size).map_err(failed)?;
+    let outcome = judge(child, settings.time);
+    let milliseconds = started.elapsed().as_millis();
+    match &outcome {
+        Ok(()) => tracing::debug!(model = %model.display(), milliseconds, "a model was tried"),
+        Err(reason) => {
+            tracing::warn!(model = %model.display(), milliseconds, reason, "a model failed its trial");
+        }
+    }
+    remember(&mark, settings, &outcome).map_err(failed)?;
+    outcome
 }
 
 fn spawn(
@@ -171,10 +189,32 @@ fn identity(runtime: &str, digests: &Digests) -> String {
     HEXLOWER.encode(context.finish().as_ref())
 }
 
-fn remember(mark: &Path) -> std::io::Result<()> {
+/// What a failure is remembered with: within other bounds the model may pass.
+fn bounds(settings: &TrialSettings) -> String {
+    format!("failed within {} bytes and {} ms", settings.memory, settings.time.as_millis())
+}
+
+/// How it ended before; none where it was not tried yet within these bounds.
+fn remembered(mark: &Path, settings: &TrialSettings) -> Option<Result<(), String>> {
+    let text = fs::read_to_string(mark).ok()?;
+    match text.split_once('\n')? {
+        ("passed", _) => Some(Ok(())),
+        (within, reason) if within == bounds(settings) => Some(Err(reason.trim_end().to_owned())),
+        _ => None,
+    }
+}
+
+fn remember(mark: &Path, settings: &TrialSettings, outcome: &Result<(), String>) -> std::io::Result<()> {
+    let text = match outcome {
+        Ok(()) => "passed\n".to_owned(),
+        Err(reason) => format!("{}\n{reason}\n", bounds(settings)),
+    };
+    // Renamed into place: a replica that shares the folder reads all of it or nothing.
+    let new = mark.with_extension(std::process::id().to_string());
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
-    options.open(mark)?.write_all(b"passed\n")
+    options.open(&new)?.write_all(text.as_bytes())?;
+    fs::rename(new, mark)
 }
 
 /// A folder with nothing in it, which goes with this value.
@@ -213,19 +253,40 @@ mod tests {
         }
     }
 
+    fn attempt_in(folder: &Path, script: &str, again: bool) -> Result<(), String> {
+        let digests = [("model.onnx".to_owned(), "00".to_owned())].into();
+        let of = Candidate { file: Path::new("model.onnx"), digests: &digests, size: 0 };
+        pass(&settings(script, folder), "1.0", None, of, again)
+    }
+
     fn attempt(script: &str) -> (Result<(), String>, usize) {
         let folder = tempfile::tempdir().unwrap();
-        let digests = [("model.onnx".to_owned(), "00".to_owned())].into();
-        let settings = settings(script, folder.path());
-        let outcome = pass(&settings, "1.0", None, Path::new("model.onnx"), &digests, 0);
+        let outcome = attempt_in(folder.path(), script, false);
         (outcome, fs::read_dir(folder.path()).unwrap().count())
     }
 
     #[test]
-    fn what_passed_is_remembered_and_nothing_else_stays() {
+    fn how_it_ended_is_remembered_and_nothing_else_stays() {
         assert_eq!(attempt("exit 0"), (Ok(()), 1));
         let (refused, left) = attempt("printf 'it is \\033[31mred\\n'; exit 3");
-        assert_eq!((refused, left), (Err("it is [31mred".to_owned()), 0));
+        assert_eq!((refused, left), (Err("it is [31mred".to_owned()), 1));
+    }
+
+    #[test]
+    fn what_failed_is_tried_again_only_when_asked_for_or_within_other_bounds() {
+        let folder = tempfile::tempdir().unwrap();
+        let attempt = |script: &str, again| attempt_in(folder.path(), script, again);
+        assert_eq!(attempt("echo red; exit 3", false).unwrap_err(), "red");
+        let told = attempt("exit 0", false).unwrap_err();
+        assert!(told.starts_with("red (tried before"), "{told}");
+        assert_eq!(attempt("echo blue; exit 3", true).unwrap_err(), "blue");
+        assert!(attempt("exit 0", false).unwrap_err().starts_with("blue (tried before"));
+        let wider = TrialSettings { memory: 2 << 30, ..settings("echo green; exit 3", folder.path()) };
+        let digests = [("model.onnx".to_owned(), "00".to_owned())].into();
+        let of = Candidate { file: Path::new("model.onnx"), digests: &digests, size: 0 };
+        assert_eq!(pass(&wider, "1.0", None, of, false).unwrap_err(), "green");
+        assert_eq!(attempt("exit 0", true), Ok(()));
+        assert_eq!(attempt("exit 3", true), Ok(()), "what passed is not tried again");
     }
 
     #[test]

@@ -8,9 +8,9 @@ use sqlx::{Postgres, Sqlite, Transaction};
 use uuid::Uuid;
 
 use crate::{
-    Accounts, Alerts, ApiKeys, Audit, AuditChain, Changes, Error, Guessing, Identities, IpRules, Models,
-    Notices, OneTimeTokens, Outbox, PersonalData, Replicas, Result, Roles, Sealed, SecondFactors, Secrets,
-    ServiceAccounts, Sessions, Settings, SigningKeys, Usage, Users, query::query,
+    Accounts, Alerts, ApiKeys, Audit, AuditChain, Changes, Error, Guessing, Identities, IpRules,
+    ModelSources, Models, Notices, OneTimeTokens, Outbox, PersonalData, Replicas, Result, Roles, Sealed,
+    SecondFactors, Secrets, ServiceAccounts, Sessions, Settings, SigningKeys, Usage, Users, query::query,
 };
 
 /// The engine a transaction belongs to.
@@ -122,6 +122,8 @@ repositories! {
     api_keys: ApiKeys,
     /// The desired state of models.
     models: Models,
+    /// Where versions come from.
+    model_sources: ModelSources,
     /// What was used.
     usage: Usage,
     /// What was done by whom.

@@ -5,6 +5,7 @@
 mod authenticator;
 mod check;
 mod client;
+mod depot;
 mod door;
 pub mod grpc;
 mod hook;
@@ -28,6 +29,7 @@ mod world;
 
 pub use authenticator::Authenticator;
 pub use client::{Client, Reply};
+pub use depot::{Depot, sha256};
 pub use door::Door;
 pub use hook::{Hook, Post};
 pub use mail::MailServer;

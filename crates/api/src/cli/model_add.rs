@@ -1,33 +1,40 @@
 //! `modelgate model add`
 
-use std::fs::File;
-use std::path::PathBuf;
+use std::collections::BTreeMap;
 
 use auth::Origin;
 use clap::Args;
 use data_encoding::BASE64;
-use inference::Registry;
+use inference::{Registry, SourceFile, SourceFiles, Sourced};
+use storage::{Blob, Blobs, ModelSource};
 
 use super::admin::explained;
 use super::{CommandResult, print};
 use crate::lifecycle::{all_wanted, rows};
 use crate::settings::Settings;
-use crate::start;
+use crate::{sources, start};
 
 /// A version to add.
 #[derive(Args, Debug)]
 pub struct Add {
-    /// An ONNX file without files beside it.
-    file: PathBuf,
-    /// The model's name.
+    /// An ONNX file: a path, or its address, file://, https:// or s3://bucket/key. A server on the same database whose
+    /// MODEL_DIR lacks the version fetches it from an https:// or s3:// address, too.
+    file: String,
+    /// The model's name; left out: what the file is called, unless that is model.onnx.
     #[arg(long)]
-    name: String,
-    /// The version, which must be new.
+    name: Option<String>,
+    /// The version, which must be new; left out: the number after the highest.
     #[arg(long)]
-    version: String,
+    version: Option<String>,
     /// What its SHA-256 must be, in hexadecimal.
-    #[arg(long)]
+    #[arg(long, value_parser = digest)]
     sha256: String,
+    /// What its size must be, in bytes.
+    #[arg(long)]
+    size: Option<u64>,
+    /// A data file beside it, as NAME=SHA256; once for each.
+    #[arg(long = "data", value_parser = data)]
+    data: Vec<(String, String)>,
     /// Its Ed25519 signature in Base64, where MODEL_SIGNING_KEYS are set.
     #[arg(long)]
     signature: Option<String>,
@@ -36,24 +43,29 @@ pub struct Add {
 impl Add {
     /// Runs the command.
     pub async fn run(self, settings: &Settings) -> CommandResult {
-        let Self { file, name, version, sha256, signature } = self;
         let auth = start::command(settings).await?;
         let registry = Registry::start(start::inference(settings));
+        let Sourced { name, version, files } = self.sourced(&registry)?;
         let incoming = registry.receive(&name, &version).map_err(|error| error.to_string())?;
-        let failed = |error: std::io::Error| format!("{}: {error}", file.display());
-        std::io::copy(&mut File::open(&file).map_err(failed)?, &mut incoming.create().map_err(failed)?)
-            .map_err(failed)?;
-        if let Some(signature) = signature {
+        let (blobs, most) = (sources::blobs(settings), settings.models.max_model_size_mb << 20);
+        for (file, source) in &files {
+            let path = incoming.path(file).map_err(|error| error.to_string())?;
+            let blob = Blob { url: &source.url, sha256: &source.sha256, size: source.size, most };
+            blobs.fetch(&blob, &path).await.map_err(|error| error.to_string())?;
+        }
+        if let Some(signature) = &self.signature {
             let bytes = BASE64.decode(signature.as_bytes()).map_err(|_| "the signature is not Base64")?;
-            incoming.sign(&bytes).map_err(failed)?;
+            incoming.sign(&bytes).map_err(|error| error.to_string())?;
         }
         let wanted = all_wanted(&auth).await.map_err(explained)?.remove(&name).unwrap_or_default();
         let serving = if registry.has(&name) { registry.prepare(&name, wanted).ok() } else { None };
         let serving = serving.as_ref().and_then(|prepared| prepared.version());
-        let admitted = registry.admit(incoming, &sha256).map_err(|error| error.to_string())?;
-        let files = rows([((name.clone(), version.clone()), admitted.files)].into());
-        let committed = auth.commit_model_version(None, &name, &files, serving, &Origin::default()).await;
-        if let Err(error) = committed {
+        let sourced = Sourced { name: name.clone(), version: version.clone(), files };
+        let admitted = registry.admit(incoming, &sourced.digests(), inference::Origin::Received);
+        let admitted = admitted.map_err(|error| error.to_string())?;
+        let known = rows([((name.clone(), version.clone()), admitted.files)].into());
+        let added = auth::AddedVersion { name: &name, files: &known, sources: &shared(&sourced) };
+        if let Err(error) = auth.commit_model_version(None, added, serving, &Origin::default()).await {
             registry.withdraw(&name, &version).map_err(|error| error.to_string())?;
             return Err(explained(error));
         }
@@ -61,5 +73,90 @@ impl Add {
             "{name}: version {version} is in the repository; modelgate model activate {name} {version} serves it."
         ));
         Ok(())
+    }
+
+    /// What is to be added under which name, and where its files are.
+    fn sourced(&self, registry: &Registry) -> Result<Sourced, String> {
+        let told = |error: storage::BlobError| error.to_string();
+        let url = Blobs::address(&self.file).map_err(told)?;
+        let name = match &self.name {
+            Some(name) => name.clone(),
+            None => {
+                named_after(&url).ok_or("say --name: what the file is called cannot be a model's name")?
+            }
+        };
+        let version = self.version.clone().unwrap_or_else(|| registry.next_version(&name));
+        let file = SourceFile { url: url.clone(), sha256: self.sha256.clone(), size: self.size };
+        let mut files = SourceFiles::from([("model.onnx".to_owned(), file)]);
+        for (name, sha256) in &self.data {
+            let url = Blobs::beside(&url, name).map_err(told)?;
+            files.insert(name.clone(), SourceFile { url, sha256: sha256.clone(), size: None });
+        }
+        Ok(Sourced { name, version, files })
+    }
+}
+
+/// What other replicas fetch from: a path means nothing to them.
+fn shared(sourced: &Sourced) -> Vec<ModelSource> {
+    let Sourced { name, version, files } = sourced;
+    let everywhere = files.values().all(|file| !file.url.starts_with("file:"));
+    let files: BTreeMap<_, _> = if everywhere { files.iter().collect() } else { BTreeMap::new() };
+    let row = |(file, source): (&String, &SourceFile)| ModelSource {
+        name: name.clone(),
+        version: version.clone(),
+        file: file.clone(),
+        url: source.url.clone(),
+        sha256: source.sha256.clone(),
+        size: source.size.and_then(|size| i64::try_from(size).ok()),
+    };
+    files.into_iter().map(row).collect()
+}
+
+/// `resnet50` for `…/resnet50.onnx?download=true`.
+fn named_after(url: &str) -> Option<String> {
+    let path = url.split('?').next().unwrap_or_default();
+    let stem = path.rsplit('/').next().unwrap_or_default().strip_suffix(".onnx")?;
+    (stem != "model" && inference::is_name(stem)).then(|| stem.to_owned())
+}
+
+fn digest(text: &str) -> Result<String, &'static str> {
+    let is_digest = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_digest { Ok(text.to_ascii_lowercase()) } else { Err("a SHA-256 has 64 hexadecimal digits") }
+}
+
+fn data(text: &str) -> Result<(String, String), &'static str> {
+    let (name, sha256) = text.split_once('=').ok_or("write it as NAME=SHA256")?;
+    if !inference::is_file_name(name) || name == "model.onnx" {
+        return Err("NAME is a path inside of the version's folder, as the model says it");
+    }
+    Ok((name.to_owned(), digest(sha256)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_is_named_after_its_file() {
+        let named = |url: &str| named_after(url);
+        assert_eq!(named("https://x/a/resnet-50.onnx?download=true").as_deref(), Some("resnet-50"));
+        assert_eq!(named("s3://bucket/digits.onnx").as_deref(), Some("digits"));
+        for nameless in
+            ["https://x/model.onnx", "https://x/m.bin", "https://x/.onnx", "https://x/a%20b.onnx", ""]
+        {
+            assert_eq!(named(nameless), None, "{nameless}");
+        }
+    }
+
+    #[test]
+    fn a_data_file_has_a_name_and_a_digest() {
+        let sha256 = "0A".repeat(32);
+        let named = ("weights.bin".to_owned(), sha256.to_lowercase());
+        assert_eq!(data(&format!("weights.bin={sha256}")), Ok(named));
+        for wrong in
+            ["weights.bin", "weights.bin=0a", &format!("../w={sha256}"), &format!("model.onnx={sha256}")]
+        {
+            assert!(data(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -4,6 +4,7 @@ mod body;
 mod form;
 mod images;
 mod json;
+mod model_body;
 mod parameters;
 mod rows;
 
@@ -11,5 +12,6 @@ pub use body::InferBody;
 pub use form::Form;
 pub use images::PredictBody;
 pub use json::Json;
+pub use model_body::ModelBody;
 pub use parameters::{Id, IdentityId, KeyId, ModelVersion, Name, PageParameters, Parameters, RoleName, page};
 pub use rows::{read_rows, read_texts};

@@ -17,6 +17,7 @@ pub mod reference;
 mod rules;
 mod secrets;
 mod sizes;
+mod sources;
 mod stores;
 mod tokens;
 
@@ -35,6 +36,7 @@ pub use program::ProgramSettings;
 pub use rules::{Finding, Weight, excesses, findings};
 pub use secrets::{audit_keys, encryption_keys, shared_secret};
 pub use sizes::SizeSettings;
+pub use sources::SourceSettings;
 pub use stores::{DatabaseTls, StoreSettings};
 pub use tokens::{Registration, TokenSettings};
 
@@ -51,6 +53,9 @@ pub struct Settings {
     /// Which models are served.
     #[command(flatten)]
     pub models: ModelSettings,
+    /// Models that come from elsewhere.
+    #[command(flatten)]
+    pub sources: SourceSettings,
     /// Tokens, keys and accounts.
     #[command(flatten)]
     pub tokens: TokenSettings,

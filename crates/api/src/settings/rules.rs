@@ -5,7 +5,7 @@ use auth::{HashParameters, SharedSecret, SigningAlgorithm};
 use secrecy::{ExposeSecret, SecretString};
 use storage::{Durable, Excess};
 
-use super::{DatabaseTls, Settings, secrets, trusted_issuers};
+use super::{DatabaseTls, Settings, secrets, sources, trusted_issuers};
 use crate::mail::{is_in_the_clear, is_readable};
 
 /// How much a finding weighs.
@@ -53,6 +53,7 @@ pub fn findings(settings: &Settings) -> Vec<Finding> {
     findings.extend(stores(settings));
     findings.extend(mail(settings));
     findings.extend(alerts(settings));
+    findings.extend(sources::findings(settings).into_iter().map(fatal));
     findings.extend(trusted_issuers(settings).err().map(fatal));
     if !settings.sizes.fit() {
         findings.push(fatal(

@@ -6,6 +6,7 @@ mod cache;
 mod classification;
 mod image;
 mod runtime;
+mod source;
 mod table;
 mod text;
 mod versions;
@@ -20,6 +21,8 @@ pub use cache::Cache;
 pub use classification::{Activation, Classification, Regression};
 pub use image::{Color, Filter, ImageInput, Layout, Resize};
 pub use runtime::Runtime;
+pub(crate) use source::digests;
+pub use source::{Source, SourceFile, SourceFiles};
 pub use table::{Column, ColumnKind, Encoding, TableInput};
 pub use text::TextInput;
 pub use versions::{Serve, Versions};
@@ -60,6 +63,8 @@ pub struct Manifest {
     pub regression: Option<Regression>,
     /// SHA-256, in hexadecimal, of files in the model's folder, such as `"1/model.onnx"`.
     pub checksums: BTreeMap<String, String>,
+    /// Where the files of versions come from that nobody puts there by hand.
+    pub source: Source,
     /// How many sessions and threads it gets.
     pub runtime: Runtime,
     /// How calls run together; absent where each runs alone.
@@ -83,6 +88,7 @@ impl Manifest {
         self.table.iter().try_for_each(TableInput::check)?;
         self.text.iter().try_for_each(TextInput::check)?;
         self.versions.check()?;
+        self.source.check()?;
         self.classification.iter().try_for_each(Classification::check)?;
         self.batching.iter().try_for_each(Batching::check)?;
         self.cache.iter().try_for_each(Cache::check)?;

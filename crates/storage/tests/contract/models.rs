@@ -1,4 +1,4 @@
-use storage::{DesiredModel, Error, GrantSubject, ModelAccess, ModelFile};
+use storage::{DesiredModel, Error, GrantSubject, ModelAccess, ModelFile, ModelSource};
 
 use crate::world::{next_id, on_both_stores};
 
@@ -56,6 +56,26 @@ on_both_stores! {
         assert_eq!(tx.models().forget_files("digits", "1").await.unwrap(), 2);
         assert!(tx.models().remember_file(&changed).await.unwrap());
         assert_eq!(tx.models().files().await.unwrap(), [changed, other]);
+    }
+
+    async fn where_a_version_comes_from_is_said_last_and_forgotten_as_a_whole(world) {
+        let mut tx = world.begin().await;
+        let source = |version: &str, file: &str, url: &str, size| ModelSource {
+            name: "digits".into(),
+            version: version.into(),
+            file: file.into(),
+            url: url.into(),
+            sha256: "a".repeat(64),
+            size,
+        };
+        let (model, data) = (source("1", "model.onnx", "https://x/m", Some(i64::MAX)), source("1", "w.bin", "s3://b/w", None));
+        let other = source("2", "model.onnx", "https://x/n", None);
+        for source in [&other, &model, &data, &source("1", "model.onnx", "https://x/old", None), &model] {
+            tx.model_sources().remember(source).await.unwrap();
+        }
+        assert_eq!(tx.model_sources().list().await.unwrap(), [model, data, other.clone()]);
+        assert_eq!(tx.model_sources().forget("digits", "1").await.unwrap(), 2);
+        assert_eq!(tx.model_sources().list().await.unwrap(), [other]);
     }
 
     async fn a_grant_reaches_an_account_or_a_role(world) {

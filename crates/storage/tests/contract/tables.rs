@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 /// Tables of which no row is a person's.
-pub(crate) const NOBODYS: [&str; 21] = [
+pub(crate) const NOBODYS: [&str; 22] = [
     "_sqlx_migrations",
     "alerts",
     "audit_links",
@@ -18,6 +18,7 @@ pub(crate) const NOBODYS: [&str; 21] = [
     "ip_rules",
     "locks",
     "model_files",
+    "model_sources",
     "models",
     "replicas",
     "roles",

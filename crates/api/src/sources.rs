@@ -1,0 +1,154 @@
+//! Versions that come from elsewhere: named by a `model.toml`, by `MODEL_URL`, or added by an address on some replica. What
+//! the repository of this one lacks is fetched, one version at a time.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Instant;
+
+use actix_web::web;
+use chrono::{DateTime, Duration, Utc};
+use inference::{IncomingError, Origin, SourceFile, SourceFiles, Sourced};
+use storage::{Blob, BlobSettings, Blobs, ModelSource, S3Settings};
+use tokio::sync::Mutex;
+
+use crate::app::App;
+use crate::lifecycle;
+use crate::settings::Settings;
+
+/// How long after a version could not be had it is asked for again; each time twice as long, up to the second.
+const AGAIN: Duration = Duration::seconds(30);
+const AGAIN_AT_MOST: Duration = Duration::minutes(15);
+
+/// What is known of versions from elsewhere.
+pub struct Sources {
+    blobs: Blobs,
+    /// What `MODEL_URL` names.
+    named: Option<Sourced>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Versions that were added by an address, as of this change of the feed.
+    added: Vec<Sourced>,
+    read_at: Option<i64>,
+    /// When what could not be had is asked for again, and how often it was asked for.
+    failures: HashMap<(String, String), (DateTime<Utc>, u32)>,
+}
+
+/// How files from elsewhere are fetched.
+pub fn blobs(settings: &Settings) -> Blobs {
+    let sources = &settings.sources;
+    Blobs::new(BlobSettings {
+        s3: S3Settings {
+            endpoint: sources.aws_endpoint_url.clone(),
+            region: sources.aws_region.clone(),
+            key_id: sources.aws_access_key_id.clone(),
+            secret: sources.aws_secret_access_key.clone(),
+            token: sources.aws_session_token.clone(),
+        },
+        plain_http: sources.allows_plain_http(),
+    })
+}
+
+impl Sources {
+    /// Nothing is fetched yet.
+    pub fn new(settings: &Settings) -> Self {
+        let sources = &settings.sources;
+        let named = sources.model_url.as_ref().zip(sources.model_url_sha256.as_ref()).map(|(url, sha256)| {
+            let file = SourceFile { url: url.clone(), sha256: sha256.clone(), size: None };
+            Sourced {
+                name: sources.model_url_name.clone(),
+                version: sources.model_url_version.clone(),
+                files: SourceFiles::from([("model.onnx".to_owned(), file)]),
+            }
+        });
+        Self { blobs: blobs(settings), named, state: Mutex::default() }
+    }
+}
+
+/// Fetches what this replica lacks, as far as it is time; to be called every second.
+pub async fn follow(app: &App) -> Result<(), String> {
+    let mut state = app.sources.state.lock().await;
+    read(app, &mut state).await?;
+    for sourced in lacking(app, &state.added) {
+        let key = (sourced.name.clone(), sourced.version.clone());
+        let failed = state.failures.get(&key).copied();
+        if failed.is_some_and(|(again, _)| app.auth.now() < again) {
+            continue;
+        }
+        match fetch(app, &sourced).await {
+            Ok(()) => drop(state.failures.remove(&key)),
+            Err(reason) => {
+                let times = failed.map_or(0, |(_, times)| times);
+                let pause = (AGAIN * 2_i32.pow(times.min(10))).min(AGAIN_AT_MOST);
+                state.failures.insert(key, (app.auth.now() + pause, times + 1));
+                let Sourced { name, version, .. } = sourced;
+                tracing::error!(model = name, version, reason, "a version could not be fetched");
+                app.registry.excuse(&name, format!("version {version} could not be fetched: {reason}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Versions that were added by an address, where something was said since the last look.
+async fn read(app: &App, state: &mut State) -> Result<(), String> {
+    let changes = app.auth.model_changes();
+    if state.read_at == Some(changes) {
+        return Ok(());
+    }
+    let mut added: Vec<Sourced> = Vec::new();
+    for row in app.auth.model_sources().await.map_err(|error| storage::told(&error))? {
+        let ModelSource { name, version, file, url, sha256, size } = row;
+        if added.last().is_none_or(|last| last.name != name || last.version != version) {
+            added.push(Sourced { name, version, files: SourceFiles::new() });
+        }
+        let size = size.and_then(|size| u64::try_from(size).ok());
+        added.last_mut().map(|last| last.files.insert(file, SourceFile { url, sha256, size }));
+    }
+    (state.added, state.read_at) = (added, Some(changes));
+    Ok(())
+}
+
+/// What this replica lacks. Of two that name the same version, the file beside the model goes first.
+fn lacking(app: &App, added: &[Sourced]) -> Vec<Sourced> {
+    let unloaded = |name: &str| app.registry.wanted(name).is_some_and(|wanted| wanted.unloaded);
+    let others =
+        app.sources.named.iter().chain(added).filter(|sourced| {
+            app.registry.lacks(&sourced.name, &sourced.version) && !unloaded(&sourced.name)
+        });
+    let mut seen = BTreeSet::new();
+    let all = app.registry.missing().into_iter().chain(others.cloned());
+    all.filter(|sourced| seen.insert((sourced.name.clone(), sourced.version.clone()))).collect()
+}
+
+async fn fetch(app: &App, sourced: &Sourced) -> Result<(), String> {
+    let Sourced { name, version, files } = sourced;
+    let begun = Instant::now();
+    let told = |error: IncomingError| error.to_string();
+    let incoming = match app.registry.receive(name, version) {
+        // Another replica with the same folder was faster.
+        Err(IncomingError::Exists) => return Ok(()),
+        incoming => incoming.map_err(told)?,
+    };
+    let most = app.settings.models.max_model_size_mb << 20;
+    for (file, source) in files {
+        let path = incoming.path(file).map_err(told)?;
+        let blob = Blob { url: &source.url, sha256: &source.sha256, size: source.size, most };
+        app.sources.blobs.fetch(&blob, &path).await.map_err(|error| error.to_string())?;
+    }
+    let wanted = lifecycle::all_wanted(&app.auth).await.map_err(|error| storage::told(&error))?;
+    let wanted = wanted.get(name).cloned().unwrap_or_default();
+    let (registry, digests, name) = (app.registry.clone(), sourced.digests(), name.clone());
+    let added = web::block(move || match registry.admit(incoming, &digests, Origin::Named) {
+        Ok(_) | Err(IncomingError::Exists) => {
+            registry.renew(&name, wanted);
+            Ok(())
+        }
+        Err(error) => Err(error.to_string()),
+    });
+    added.await.map_err(|error| error.to_string())??;
+    let milliseconds = begun.elapsed().as_millis();
+    tracing::info!(model = sourced.name, version, milliseconds, "a version was fetched");
+    Ok(())
+}

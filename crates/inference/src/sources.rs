@@ -1,0 +1,85 @@
+//! Versions that come from elsewhere: which the repository lacks, and what is said of them meanwhile. Who fetches them is
+//! somebody else; here a file has a path.
+
+use std::sync::{Arc, PoisonError};
+
+use crate::{
+    entry::Entry,
+    integrity::Digests,
+    manifest::{self, SourceFiles},
+    registry::Registry,
+    repository::{folders, model_folder},
+    wanted::Wanted,
+};
+
+/// A version and where its files come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sourced {
+    /// The model.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Its files.
+    pub files: SourceFiles,
+}
+
+impl Sourced {
+    /// What its files must be.
+    pub fn digests(&self) -> Digests {
+        manifest::digests(&self.files)
+    }
+}
+
+impl Registry {
+    /// The versions that a `model.toml` names sources of, as far as the repository lacks them and the model is not unloaded.
+    pub fn missing(&self) -> Vec<Sourced> {
+        let mut missing = Vec::new();
+        for entry in self.read().values().filter(|entry| !entry.wanted.unloaded) {
+            let Some(manifest) = &entry.manifest else { continue };
+            for (version, files) in
+                manifest.source.0.iter().filter(|(version, _)| self.lacks(&entry.name, version))
+            {
+                missing.push(Sourced {
+                    name: entry.name.clone(),
+                    version: version.clone(),
+                    files: files.clone(),
+                });
+            }
+        }
+        missing
+    }
+
+    /// Whether the repository has no folder for a version.
+    pub fn lacks(&self, name: &str, version: &str) -> bool {
+        !self.shared.loader.is_there(name, version)
+    }
+
+    /// The number after the highest version of a model; 1 where there is none.
+    pub fn next_version(&self, name: &str) -> String {
+        let folder = model_folder(&self.shared.loader.settings.model_dir, name);
+        let versions = folder.and_then(|folder| folders(&folder).ok()).unwrap_or_default();
+        let highest = versions.iter().filter_map(|(version, _)| version.parse::<u64>().ok()).max();
+        highest.unwrap_or(0).saturating_add(1).to_string()
+    }
+
+    /// Says why a version is not there, beside the model. What is served goes on.
+    pub fn excuse(&self, name: &str, reason: String) {
+        let life = self.life(name);
+        let _work = life.work.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = self.read().get(name).cloned();
+        self.put(match old {
+            Some(old) if old.ready().next().is_some() => old.held_back(old.wanted.clone(), reason),
+            Some(old) => Entry {
+                versions: old.versions.clone(),
+                reason: Some(reason),
+                ..Entry::of(name, old.manifest.clone(), old.wanted.clone(), Arc::clone(&life))
+            },
+            None => Entry::without_versions(name, reason, Wanted::default(), Arc::clone(&life)),
+        });
+    }
+
+    /// Serves what came into a model's folder, as far as it is wanted. Blocks for as long as loading takes.
+    pub fn renew(&self, name: &str, wanted: Wanted) {
+        self.make(name, wanted);
+    }
+}

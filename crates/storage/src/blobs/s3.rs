@@ -1,0 +1,106 @@
+//! `s3://bucket/key`, at Amazon or at whoever speaks the same.
+
+use futures_util::{StreamExt, TryStreamExt};
+use object_store::aws::AmazonS3Builder;
+use object_store::client::{HttpClient, HttpConnector};
+use object_store::path::Path;
+use object_store::{ClientOptions, Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt, RetryConfig};
+use reqwest::Client;
+use secrecy::{ExposeSecret, SecretString};
+use url::Url;
+
+use super::address::Reach;
+use super::web::Web;
+use super::{BlobError, Opened, Result, refused};
+use crate::told;
+
+/// Which service, and as whom.
+#[derive(Clone, Debug, Default)]
+pub struct S3Settings {
+    /// Its address; none: Amazon's for the region.
+    pub endpoint: Option<String>,
+    /// The region that requests are signed for.
+    pub region: String,
+    /// The id of the access key; none: requests are not signed.
+    pub key_id: Option<String>,
+    /// The secret that belongs to it.
+    pub secret: Option<SecretString>,
+    /// The token of a session, where the key is one of a session.
+    pub token: Option<SecretString>,
+}
+
+/// Hands our own client on, with its bounds.
+#[derive(Debug)]
+struct Ours(Client);
+
+impl HttpConnector for Ours {
+    fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
+        Ok(HttpClient::new(self.0.clone()))
+    }
+}
+
+pub(super) async fn open(
+    settings: &S3Settings,
+    web: &Web,
+    url: &Url,
+    from: Option<(u64, String)>,
+) -> Result<Opened> {
+    let bucket = url.host_str().unwrap_or_default();
+    let key = match Path::from_url_path(url.path()) {
+        Ok(key) if url.query().is_none() && !key.is_root() => key,
+        _ => return refused("write it as s3://bucket/key"),
+    };
+    let store = builder(settings, bucket, web.client(Reach::Named)?.clone()).build();
+    let store = store.or_else(|error| refused(format!("s3 is not set up: {}", told(&error))))?;
+    let rest = from.map(|(offset, tag)| GetOptions {
+        range: Some(GetRange::Offset(offset)),
+        if_match: Some(tag),
+        ..GetOptions::default()
+    });
+    let answer = match store.get_opts(&key, rest.unwrap_or_default()).await {
+        // It changed meanwhile: from the start.
+        Err(Error::Precondition { .. }) => store.get(&key).await,
+        answer => answer,
+    };
+    let answer = answer.map_err(problem)?;
+    let (offset, length) = (answer.range.start, Some(answer.meta.size));
+    let tag = answer.meta.e_tag.clone();
+    Ok(Opened { offset, length, tag, parts: answer.into_stream().map_err(problem).boxed() })
+}
+
+fn builder(settings: &S3Settings, bucket: &str, client: Client) -> AmazonS3Builder {
+    // What broke off is asked for again by who calls this.
+    let once = RetryConfig { max_retries: 0, ..RetryConfig::default() };
+    let mut builder = AmazonS3Builder::new()
+        .with_bucket_name(bucket)
+        .with_region(&settings.region)
+        .with_retry(once)
+        .with_http_connector(Ours(client));
+    if let Some(endpoint) = &settings.endpoint {
+        // The client itself refuses what is not TLS where it should be.
+        builder = builder.with_endpoint(endpoint.trim_end_matches('/')).with_allow_http(true);
+    }
+    match (&settings.key_id, &settings.secret) {
+        (Some(id), Some(secret)) => {
+            builder = builder.with_access_key_id(id).with_secret_access_key(secret.expose_secret());
+            match &settings.token {
+                Some(token) => builder.with_token(token.expose_secret()),
+                None => builder,
+            }
+        }
+        _ => builder.with_skip_signature(true),
+    }
+}
+
+/// The text of an answer may hold what was signed, and is for nobody but the log of the service.
+fn problem(error: Error) -> BlobError {
+    match error {
+        Error::NotFound { .. } => {
+            BlobError::Refused("there is no such file in the bucket, or no such bucket".to_owned())
+        }
+        Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
+            BlobError::Refused("the service does not give it to us".to_owned())
+        }
+        error => BlobError::Failed(told(&error)),
+    }
+}

@@ -1,0 +1,162 @@
+//! `https://`, and what `s3://` speaks. Certificates are verified against the system's authorities (`SSL_CERT_FILE` names
+//! others). No cookie is kept and no connection either.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use futures_util::{StreamExt, TryStreamExt};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::header::{CONTENT_RANGE, ETAG, HeaderMap, HeaderName, IF_RANGE, LOCATION, RANGE, USER_AGENT};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Response, StatusCode};
+use url::Url;
+
+use super::address::Reach;
+use super::{BlobError, Opened, Result, failed, refused};
+use crate::told;
+
+/// How long it may take to reach a host, and how long the next part of an answer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often one address may send us on to another.
+const MAX_REDIRECTS: usize = 5;
+/// Who asks.
+const NAME: &str = concat!("modelgate/", env!("CARGO_PKG_VERSION"));
+
+/// The clients, made when they are first needed.
+#[derive(Debug)]
+pub(super) struct Web {
+    plain_http: bool,
+    named: OnceLock<Client>,
+    public: OnceLock<Client>,
+}
+
+impl Web {
+    pub(super) fn new(plain_http: bool) -> Self {
+        Self { plain_http, named: OnceLock::new(), public: OnceLock::new() }
+    }
+
+    /// A client that goes no further than that. An error where the system's authorities cannot be read.
+    pub(super) fn client(&self, reach: Reach) -> Result<&Client> {
+        let kept = match reach {
+            Reach::Named => &self.named,
+            Reach::Public => &self.public,
+        };
+        if let Some(client) = kept.get() {
+            return Ok(client);
+        }
+        let client = Client::builder()
+            .redirect(Policy::none())
+            .https_only(reach == Reach::Public || !self.plain_http)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(READ_TIMEOUT)
+            .dns_resolver(Arc::new(Within(reach)))
+            // A connection belongs to the thread that made it, and files are rare.
+            .pool_max_idle_per_host(0)
+            .build();
+        let client = client.or_else(|error| failed(format!("requests cannot be sent: {}", told(&error))))?;
+        Ok(kept.get_or_init(|| client))
+    }
+
+    /// Asks for a file, or for what comes after the part of this content that is here already.
+    pub(super) async fn open(&self, url: &Url, from: Option<(u64, String)>) -> Result<Opened> {
+        let (mut url, mut reach) = (url.clone(), Reach::Named);
+        for _ in 0..=MAX_REDIRECTS {
+            if !reach.covers_host(&url) {
+                return refused("it is at an address that is not asked");
+            }
+            let mut request = self.client(reach)?.get(url.as_str()).header(USER_AGENT, NAME);
+            if let Some((offset, tag)) = &from {
+                request = request.header(RANGE, format!("bytes={offset}-")).header(IF_RANGE, tag);
+            }
+            let answer = request.send().await.or_else(|error| failed(told(&error.without_url())))?;
+            if !answer.status().is_redirection() {
+                return opened(answer);
+            }
+            url = next(&url, answer.headers())?;
+            reach = Reach::Public;
+        }
+        refused(format!("it sends us on more than {MAX_REDIRECTS} times"))
+    }
+}
+
+/// Where an answer sends us.
+fn next(url: &Url, headers: &HeaderMap) -> Result<Url> {
+    let location = text(headers, &LOCATION).and_then(|location| url.join(location).ok());
+    match location {
+        Some(next) if next.scheme() == "https" => Ok(next),
+        Some(_) => refused("it sends us on to an address without TLS"),
+        None => refused("it sends us on and does not say where"),
+    }
+}
+
+fn opened(answer: Response) -> Result<Opened> {
+    let status = answer.status();
+    let length = answer.content_length();
+    let (offset, length) = match status {
+        StatusCode::OK => (0, length),
+        StatusCode::PARTIAL_CONTENT => {
+            let offset = text(answer.headers(), &CONTENT_RANGE).and_then(first_byte);
+            let Some(offset) = offset else { return failed("it answered with a part and did not say which") };
+            (offset, length.map(|length| offset.saturating_add(length)))
+        }
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => {
+            return failed(format!("it answered {status}"));
+        }
+        _ if status.is_server_error() => return failed(format!("it answered {status}")),
+        _ => return refused(format!("it answered {status}")),
+    };
+    // A weak one promises no equal bytes (RFC 9110, section 13.1.5).
+    let tag = text(answer.headers(), &ETAG).filter(|tag| tag.starts_with('"')).map(str::to_owned);
+    let broken = |error: reqwest::Error| BlobError::Failed(told(&error.without_url()));
+    Ok(Opened { offset, length, tag, parts: answer.bytes_stream().map_err(broken).boxed() })
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// The first byte of `bytes 5-9/10`.
+fn first_byte(range: &str) -> Option<u64> {
+    range.strip_prefix("bytes ")?.split('-').next()?.parse().ok()
+}
+
+/// Finds the addresses of a name, and keeps to those within reach.
+#[derive(Debug)]
+struct Within(Reach);
+
+impl Resolve for Within {
+    fn resolve(&self, name: Name) -> Resolving {
+        let reach = self.0;
+        Box::pin(async move {
+            let found = reach.of_those(tokio::net::lookup_host((name.as_str(), 0)).await?);
+            if found.is_empty() {
+                return Err("its name leads to addresses that are not asked".into());
+            }
+            Ok(Box::new(found.into_iter()) as Addrs)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed test may panic")]
+    use super::*;
+
+    #[test]
+    fn the_first_byte_of_a_part_is_read() {
+        assert_eq!(first_byte("bytes 5-9/10"), Some(5));
+        for wrong in ["", "bytes", "bytes */10", "5-9/10", "bytes -9/10"] {
+            assert_eq!(first_byte(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn we_are_sent_on_by_tls_only() {
+        let here = Url::parse("https://models.example.com/a/m.onnx").unwrap();
+        let sent = |to: &str| next(&here, &HeaderMap::from_iter([(LOCATION, to.parse().unwrap())]));
+        assert_eq!(sent("/b").unwrap().as_str(), "https://models.example.com/b");
+        assert!(sent("http://models.example.com/b").is_err() && sent("file:///etc/passwd").is_err());
+        assert!(next(&here, &HeaderMap::new()).is_err());
+    }
+}
