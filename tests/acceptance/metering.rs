@@ -60,6 +60,56 @@ promise! {
         assert_eq!(used["last_used_address"], "127.0.0.0/24", "{used}");
     }
 
+    fn what_everyone_used_is_listed_and_exported_by_permission(pair) {
+        let server = Server::start(pair, &[]);
+        let (admin, ada, grace) = (server.admin(), server.person("ada"), server.person("grace"));
+        let (id, key) = ada.make_key_with(json!({"name": "a key", "scopes": ["models:infer"]}));
+        server.key(&key).post("/v2/models/digits/infer", &tensor(5)).is(200);
+        for person in [&ada, &ada, &grace] {
+            person.api.predict(&sample("1-1")).is(200);
+        }
+        // What is used before a quota is said is in it, once it is written.
+        usage(&ada, 3);
+        admin.api.put(&format!("/api/v1/admin/quotas/account/{}/inferences/day", ada.id), &json!({"limit": 100})).is(204);
+        ada.api.predict(&sample("1-1")).is(200);
+        usage(&ada, 4);
+        usage(&grace, 1);
+        let all = admin.api.get("/api/v1/admin/usage").is(200).items();
+        assert_eq!((all.len(), total(&all, "requests"), total(&all, "inferences")), (3, 5, 9));
+        // Enforcement reads the same numbers.
+        let path = format!("/api/v1/admin/usage?account_id={}&by=month", ada.id);
+        let of_ada = admin.api.get(&path).is(200).json();
+        assert_eq!(of_ada["items"].as_array().map(Vec::len), Some(2), "{of_ada}");
+        assert_eq!(of_ada["items"][0]["period"].as_str().map(str::len), Some("2026-03".len()), "{of_ada}");
+        assert_eq!((&of_ada["quotas"][0]["name"], &of_ada["quotas"][0]["used"]), (&json!("inferences-day"), &json!(8)));
+        let of_key = admin.api.get(&format!("/api/v1/admin/usage?api_key_id={id}")).is(200).items();
+        assert_eq!((of_key.len(), total(&of_key, "inferences")), (1, 5));
+        assert!(admin.api.get("/api/v1/admin/usage?model=other").is(200).items().is_empty());
+        let first = admin.api.get("/api/v1/admin/usage?limit=2").is(200);
+        assert_eq!(first.items().len(), 2);
+        let rest = admin.api.get(&format!("/api/v1/admin/usage?limit=2&cursor={}", first.member("next_cursor"))).is(200);
+        assert_eq!((rest.items().len(), &rest.json()["next_cursor"]), (1, &Value::Null));
+        admin.api.get("/api/v1/admin/usage?cursor=none").invalid(&["cursor"]);
+        admin.api.get("/api/v1/admin/usage?from=2020-01-01").invalid(&["from"]);
+        let csv = admin.api.get("/api/v1/admin/usage/export?format=csv").is(200);
+        assert!(csv.header("content-type").is_some_and(|kind| kind.starts_with("text/csv")));
+        let lines: Vec<String> = csv.text().lines().map(str::to_owned).collect();
+        assert_eq!((lines.len(), lines[0].starts_with("period,account_id,api_key_id,model,")), (4, true), "{lines:?}");
+        let exported = admin.api.get("/api/v1/admin/usage/export").is(200).json();
+        assert_eq!(exported.as_array(), Some(&all));
+        // Everyone has their own and nobody else's.
+        let own = ada.api.get("/api/v1/me/usage/export").is(200).json();
+        let own = own.as_array().expect("a list");
+        assert!(own.len() == 2 && own.iter().all(|entry| entry["account_id"] == ada.id.as_str()), "{own:?}");
+        assert_eq!(grace.api.get("/api/v1/me/usage/export?format=csv&by=month").is(200).text().lines().count(), 2);
+        for person in [&ada, &grace] {
+            person.api.get("/api/v1/admin/usage").is(403);
+            person.api.get("/api/v1/admin/usage/export").is(403);
+        }
+        let moderator = server.person_with_role(&admin, "mod", "moderator");
+        moderator.api.get("/api/v1/admin/usage").is(200);
+    }
+
     fn a_failure_is_counted_and_not_charged(pair) {
         let server = Server::start(pair, &[]);
         let ada = server.person("ada");

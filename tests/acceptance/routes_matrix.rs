@@ -80,6 +80,7 @@ const ROUTES: &str = "\
     POST /api/v1/me/mfa/totp/confirm person
     POST /api/v1/me/mfa/recovery-codes person
     GET /api/v1/me/usage own
+    GET /api/v1/me/usage/export own
     GET /api/v1/me/notices person
     GET /api/v1/me/identities person
     GET /api/v1/me/export person
@@ -126,6 +127,14 @@ const ROUTES: &str = "\
     DELETE /api/v1/admin/ip-rules/{id} system:manage
     GET /api/v1/admin/maintenance system:manage
     PUT /api/v1/admin/maintenance system:manage
+    GET /api/v1/admin/usage usage:read
+    GET /api/v1/admin/usage/export usage:read
+    GET /api/v1/admin/limits limits:manage
+    PUT /api/v1/admin/limits/{scope}/{subject} limits:manage
+    DELETE /api/v1/admin/limits/{scope}/{subject} limits:manage
+    GET /api/v1/admin/quotas limits:manage
+    PUT /api/v1/admin/quotas/{scope}/{subject}/{unit}/{period} limits:manage
+    DELETE /api/v1/admin/quotas/{scope}/{subject}/{unit}/{period} limits:manage
     GET /api/v1/admin/models models:manage
     POST /api/v1/admin/models/{name}/load models:manage
     POST /api/v1/admin/models/{name}/unload models:manage
@@ -186,12 +195,11 @@ impl Operation {
     /// Sends what is well-formed as far as the path goes, and never good enough to change anything.
     #[track_caller]
     pub fn ask(&self, client: &Client) -> Reply {
-        let path = self
-            .path
-            .replace("{id}", NOBODY)
-            .replace("{key_id}", NOBODY)
-            .replace("{name}", "digits")
-            .replace("{version}", "1");
+        let named = [("{id}", NOBODY), ("{key_id}", NOBODY), ("{name}", "digits"), ("{version}", "1")];
+        let limited =
+            [("{scope}", "account"), ("{subject}", NOBODY), ("{unit}", "requests"), ("{period}", "day")];
+        let said = named.into_iter().chain(limited);
+        let path = said.fold(self.path.clone(), |path, (name, value)| path.replace(name, value));
         match self.body.as_object().and_then(|kinds| kinds.keys().next()) {
             Some(kind) => client.send(&self.method, &path, Some(kind), b"{}"),
             None => client.send(&self.method, &path, None, b""),

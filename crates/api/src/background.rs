@@ -86,7 +86,8 @@ pub fn spawn(app: &web::Data<App>) -> Tasks {
         followed.and(turned).map_err(|error| told(&error))
     });
     let usage = every(FLUSH_INTERVAL, app.clone(), |app| async move {
-        app.metering.flush().await.map_err(|error| told(&error))
+        let given_back = app.auth.give_back_quota(false).await.map_err(|error| told(&error));
+        app.metering.flush().await.map_err(|error| told(&error)).and(given_back)
     });
     let heartbeat = every(HEARTBEAT_INTERVAL, app.clone(), |app| async move {
         let beat: storage::Result<()> = async {

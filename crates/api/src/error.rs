@@ -85,6 +85,7 @@ codes! {
     TooLarge = 413 "too_large" "Too large";
     UnsupportedMediaType = 415 "unsupported_media_type" "Unsupported media type";
     RateLimited = 429 "rate_limited" "Too many requests";
+    QuotaExceeded = 429 "quota_exceeded" "The quota is used up";
     Internal = 500 "internal_error" "Internal error";
     Overloaded = 503 "overloaded" "The server is busy";
     Unavailable = 503 "unavailable" "Temporarily unavailable";
@@ -118,6 +119,8 @@ pub struct Hints {
     pub retry_after: Option<Duration>,
     /// The windows that were counted.
     pub windows: Vec<AllowanceState>,
+    /// The quotas that are used up.
+    pub violated_policies: Vec<&'static str>,
     /// The scope that would have sufficed.
     pub scope: Option<&'static str>,
     /// How long ago the person may have proved who they are.
@@ -275,6 +278,16 @@ impl From<auth::Error> for ApiError {
             auth::Error::Closed { is_stopped, retry_after, .. } => {
                 let mut error = sentence(if is_stopped { Code::EmergencyStop } else { Code::Maintenance });
                 error.hints.retry_after = Some(retry_after);
+                error
+            }
+            auth::Error::QuotaExceeded(throttle) => {
+                let detail = format!(
+                    "There is not enough left of the quota {:?}; it begins anew when Retry-After says.",
+                    throttle.policy
+                );
+                let told = Self::rate_limited(detail, throttle.retry_after, throttle.windows);
+                let mut error = Self { code: Code::QuotaExceeded, ..told };
+                error.hints.violated_policies.push(throttle.policy);
                 error
             }
             auth::Error::Overloaded => sentence(Code::Overloaded),

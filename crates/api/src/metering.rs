@@ -6,14 +6,15 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use auth::{Credential, Principal};
+use auth::{Credential, Demand, Principal, QuotaLease};
 use bytes::Bytes;
 use chrono::{DateTime, NaiveDate, Utc};
 use inference::{Model, Timing};
-use storage::{KeyUse, Scope, Service, Store, UsageEntry};
+use storage::{KeyUse, QuotaPeriod, Scope, Service, Store, UsageEntry};
 use uuid::Uuid;
 
 use crate::error::Result;
+use crate::guard::{Access, Caller};
 
 /// How often usage is written: what a crash can lose.
 pub const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
@@ -31,6 +32,11 @@ impl Work {
     pub fn pictures(pictures: &[Bytes]) -> Self {
         let bytes = pictures.iter().map(|picture| picture.len() as u64).sum();
         Self { inferences: pictures.len() as u64, images: pictures.len() as u64, bytes }
+    }
+
+    /// What it takes of quotas.
+    pub fn demand(self) -> Demand {
+        Demand { inferences: self.inferences, images: self.images, bytes: self.bytes }
     }
 
     /// Tensors of `rows` rows in a body of `bytes` bytes.
@@ -63,6 +69,21 @@ struct Counts {
 struct Ledger {
     usage: HashMap<Account, Counts>,
     keys: HashMap<Uuid, (DateTime<Utc>, Option<String>)>,
+    quotas: HashMap<QuotaPeriod, i64>,
+}
+
+/// Who uses something.
+pub struct User<'a> {
+    principal: &'a Principal,
+    address: Option<IpAddr>,
+    lease: Option<&'a QuotaLease>,
+}
+
+impl<'a> User<'a> {
+    /// Whoever calls.
+    pub fn of<A: Access>(caller: &'a Caller<A>) -> Self {
+        Self { principal: &caller.principal, address: caller.origin.address, lease: caller.lease.as_deref() }
+    }
 }
 
 /// A batch on its way to the database; kept until it is there, under the same number.
@@ -70,6 +91,7 @@ struct Batch {
     number: i64,
     usage: Vec<UsageEntry>,
     keys: Vec<KeyUse>,
+    quotas: Vec<(QuotaPeriod, i64)>,
 }
 
 /// The ledger of this replica.
@@ -95,7 +117,7 @@ impl Metering {
     /// Notes the work of an inference and how it went, and passes its answer on.
     pub fn settle<Answer>(
         &self,
-        (principal, address): (&Principal, Option<IpAddr>),
+        user: &User<'_>,
         model: &Model,
         work: Work,
         answer: std::result::Result<Answer, inference::Error>,
@@ -103,20 +125,15 @@ impl Metering {
     ) -> Result<Answer> {
         let timing = answer.as_ref().ok().map(timing);
         report(model, timing.as_ref(), answer.as_ref().err());
-        self.note(principal, address, model, work, timing.map(|timing| timing.compute));
+        self.note(user, model, work, timing.map(|timing| timing.compute));
         Ok(answer?)
     }
 
-    /// `compute` is none for a failure, which is counted but not charged.
-    fn note(
-        &self,
-        principal: &Principal,
-        address: Option<IpAddr>,
-        model: &Model,
-        work: Work,
-        compute: Option<Duration>,
-    ) {
+    /// `compute` is none for a failure, which is counted but not charged. What quotas paid for is of the day that paid.
+    fn note(&self, user: &User<'_>, model: &Model, work: Work, compute: Option<Duration>) {
+        let User { principal, address, lease } = *user;
         let now = self.store.clock().now();
+        let charges = lease.zip(compute).map(|(lease, compute)| lease.settle(compute));
         let key = match principal.credential {
             Credential::ApiKey { id } => id,
             Credential::Session { .. } | Credential::External(_) => Uuid::nil(),
@@ -126,11 +143,14 @@ impl Metering {
             key,
             model: model.name().to_owned(),
             version: model.version().to_owned(),
-            day: now.date_naive(),
+            day: lease.map_or_else(|| now.date_naive(), QuotaLease::day),
         };
         let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
         if !key.is_nil() {
             ledger.keys.insert(key, (now, address.map(truncated)));
+        }
+        for (period, amount) in charges.into_iter().flatten() {
+            *ledger.quotas.entry(period).or_default() += amount;
         }
         let counts = ledger.usage.entry(account).or_default();
         counts.requests += 1;
@@ -166,8 +186,13 @@ impl Metering {
 
     async fn write(&self, batch: &Batch) -> storage::Result<()> {
         let mut tx = self.store.begin(Scope::Service(Service::Metering)).await?;
-        tx.usage().record(self.replica, batch.number, &batch.usage).await?;
+        if !tx.usage().record(self.replica, batch.number, &batch.usage).await? {
+            return Ok(());
+        }
         tx.api_keys().touch(&batch.keys).await?;
+        for (period, amount) in &batch.quotas {
+            tx.quotas().settle(period, *amount).await?;
+        }
         tx.commit().await
     }
 }
@@ -188,7 +213,10 @@ fn batch(number: i64, ledger: Ledger) -> Batch {
         failures: signed(counts.failures),
     });
     let keys = ledger.keys.into_iter().map(|(key, (at, network))| (key, at, network));
-    Batch { number, usage: usage.collect(), keys: keys.collect() }
+    // One order for everyone, so that two replicas cannot wait for each other.
+    let mut quotas: Vec<_> = ledger.quotas.into_iter().collect();
+    quotas.sort_by(|(one, _), (other, _)| one.cmp(other));
+    Batch { number, usage: usage.collect(), keys: keys.collect(), quotas }
 }
 
 /// An address without the part that tells one person's machine from another's: /24 or /48.

@@ -44,7 +44,7 @@ async fn enter(app: &App, address: IpAddr, headers: &HeaderMap) -> Result<()> {
     let credential = credential::read(headers)?;
     app.auth.require_address(address, IpPlace::Admin)?;
     let permission = Some(auth::Permission::SystemManage);
-    app.auth.enter(&auth::Presented::Whole(credential), address, permission, LimitClass::Read).await?;
+    app.auth.enter(&auth::Presented::Whole(credential), address, permission, LimitClass::Read, None).await?;
     Ok(())
 }
 

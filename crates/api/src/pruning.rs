@@ -16,6 +16,8 @@ const REPLICAS_KEPT: Duration = Duration::days(1);
 /// How late a batch of usage may be sent again without being counted twice.
 const USAGE_BATCHES_KEPT: Duration = Duration::days(7);
 
+/// How long it is known what was taken of a quota.
+const QUOTA_PERIODS_KEPT: Duration = Duration::days(400);
 /// How long people can read what they were told.
 const NOTICES_KEPT: Duration = Duration::days(365);
 /// How long an alert is kept, sent or not.
@@ -57,6 +59,9 @@ async fn prune(store: &Store, now: DateTime<Utc>) -> storage::Result<()> {
     let usage_batches = tx.usage().prune_batches(now - USAGE_BATCHES_KEPT).await?;
     tx.commit().await?;
     let mut tx = begin().await?;
+    let quota_periods = tx.quotas().prune((now - QUOTA_PERIODS_KEPT).date_naive()).await?;
+    tx.commit().await?;
+    let mut tx = begin().await?;
     let one_time_tokens = tx.one_time_tokens().prune(now).await?;
     tx.commit().await?;
     let mut tx = begin().await?;
@@ -79,6 +84,7 @@ async fn prune(store: &Store, now: DateTime<Utc>) -> storage::Result<()> {
         changes,
         replicas,
         usage_batches,
+        quota_periods,
         one_time_tokens,
         ended_tokens,
         notices,
@@ -92,6 +98,7 @@ async fn prune(store: &Store, now: DateTime<Utc>) -> storage::Result<()> {
             changes,
             replicas,
             usage_batches,
+            quota_periods,
             one_time_tokens,
             ended_tokens,
             notices,

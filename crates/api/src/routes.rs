@@ -202,7 +202,8 @@ routes! {
     Anonymous v1::tokens             => revoke;
     Read      v1::tokens             => introspect;
     Read      v1::sessions           => list end;
-    Read      v1::me                 => profile rename usage;
+    Read      v1::me                 => profile rename;
+    Read      v1::usage              => own export_own;
     Read      v1::second_factors     => show enrol confirm remove renew_recovery_codes;
     Read      v1::personal_data      => export erase;
     Read      v1::notices            => list;
@@ -217,6 +218,9 @@ routes! {
     Read      v1::admin::invitations => invite reset_password;
     Read      v1::admin::roles       => list create change delete;
     Read      v1::admin::ip_rules    => list create delete;
+    Read      v1::admin::usage       => list export;
+    Read      v1::admin::limits      => list set remove;
+    Read      v1::admin::quotas      => list set remove;
     Read      v1::admin::model_lifecycle => list load unload activate roll_back;
     Read      v1::admin::model_versions => upload remove;
     Read      v1::admin::maintenance => show change;

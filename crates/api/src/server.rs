@@ -215,10 +215,15 @@ fn stop_on_signal(
     Ok(())
 }
 
-/// After the last answer: usage is written, the models' threads end.
+/// After the last answer: usage is written, quotas go back, the models' threads end.
 async fn finish(app: &web::Data<App>) {
     if tokio::time::timeout(FLUSH_INTERVAL * 5, app.metering.flush()).await.is_err() {
         tracing::error!("the last usage could not be written in time");
+    }
+    match tokio::time::timeout(FLUSH_INTERVAL * 5, app.auth.give_back_quota(true)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(error = storage::told(&error), "quotas could not be given back"),
+        Err(_) => tracing::error!("quotas could not be given back in time"),
     }
     say_goodbye(&app.store, app.metering.replica()).await;
     // Their connections are given back while the runtime still lives.

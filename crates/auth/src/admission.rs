@@ -1,4 +1,4 @@
-//! How much: every window and the freshness of the caller, decided in one round trip.
+//! How much: quotas in memory, then every window and the freshness of the caller in one round trip.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,26 +8,35 @@ use storage::{Check, Outcome};
 
 use crate::events::Event;
 use crate::in_flight::InFlight;
-use crate::limits::{LimitClass, Subject, Window};
+use crate::limits::{LimitClass, Window, network_of};
+use crate::over_limit::Asker;
+use crate::quotas::QuotaLease;
 use crate::signed_requests::{self, Presented};
 use crate::{Auth, Error, Permission, Principal, Result, Throttle};
 
 /// How long a caller with too much in flight is told to wait.
 const IN_FLIGHT_RETRY: Duration = Duration::from_secs(1);
 
-/// What is left of one window.
+/// What windows count.
+const REQUESTS: &str = "requests";
+
+/// What is left of one window or quota.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AllowanceState {
-    /// The window's name in the `RateLimit` header.
+    /// Its name in the `RateLimit` header.
     pub name: &'static str,
-    /// Requests allowed in it.
-    pub limit: u32,
+    /// How much is allowed in it.
+    pub limit: u64,
     /// Its length.
     pub period: Duration,
-    /// Requests left.
-    pub remaining: u32,
+    /// What is left.
+    pub remaining: u64,
     /// When it starts again.
     pub reset_after: Duration,
+    /// What is counted in it.
+    pub unit: &'static str,
+    /// Whether it is passed and only tells so: a soft quota.
+    pub is_over: bool,
 }
 
 /// A caller who may go on.
@@ -37,8 +46,10 @@ pub struct Entered {
     pub principal: Arc<Principal>,
     /// Their place among the account's running requests.
     pub place: InFlight,
-    /// Every window that was counted.
+    /// Every window and quota that was counted.
     pub windows: Vec<AllowanceState>,
+    /// What the request takes of quotas; none where there are none.
+    pub lease: Option<QuotaLease>,
 }
 
 /// A caller who may not go on, and what they were counted in.
@@ -67,13 +78,14 @@ enum Verdict {
 impl Auth {
     /// The three guards in order: who it is, whether they may, and how much is left.
     ///
-    /// `permission` is none for what is one's own.
+    /// `permission` is none for what is one's own; `model` is the one that is to be run, where that is known already.
     pub async fn enter(
         &self,
         presented: &Presented<'_>,
         address: IpAddr,
         permission: Option<Permission>,
         class: LimitClass,
+        model: Option<&str>,
     ) -> std::result::Result<Entered, Refusal> {
         let mut retried = false;
         loop {
@@ -83,20 +95,36 @@ impl Auth {
             };
             let permitted = || permission.map_or(Ok(()), |permission| principal.require(permission));
             let allowed = principal.admits(address).and_then(|()| permitted());
-            let mut windows = self.limits.windows_of(&principal, class);
+            let mut windows = self.limits.of_caller(&principal, class, model);
+            let asker = Asker::Caller(principal.account, principal.credential.id(), class);
+            if let Some(throttle) = self.over_limit.find(&asker, &windows, self.now()) {
+                return Err(Error::Throttled(throttle).into());
+            }
+            // Before the windows, and given back where they refuse: all is counted, or nothing.
+            let (lease, quotas) = match allowed {
+                Ok(()) => self.lease(&principal, class).await?,
+                Err(_) => (None, Vec::new()),
+            };
             windows.extend(presented.nonce_window(self.signature_max_age));
             match self.decide(&principal.watched_checks(), &windows).await? {
                 Verdict::Admitted(windows) => {
-                    let windows = signed_requests::told(windows);
+                    let mut windows = signed_requests::told(windows);
+                    windows.extend(quotas);
                     // Told only now: a refusal counts like any request, and was not decided on stale knowledge.
                     let allowed = allowed.inspect_err(|_| self.events.count(Event::PermissionDenied));
                     let allowed = self.require_open_to_caller(&principal).and(allowed);
                     return match allowed.and_then(|()| self.in_flight(&principal)) {
-                        Ok(place) => Ok(Entered { principal, place, windows }),
+                        Ok(place) => Ok(Entered { principal, place, windows, lease }),
                         Err(error) => Err(Refusal { error, windows }),
                     };
                 }
-                Verdict::Throttled(throttle) => return Err(signed_requests::refusal(throttle).into()),
+                Verdict::Throttled(throttle) => {
+                    let error = signed_requests::refusal(throttle);
+                    if let Error::Throttled(throttle) = &error {
+                        self.over_limit.remember(asker, throttle, self.now());
+                    }
+                    return Err(error.into());
+                }
                 // Read again what changed; once suffices, for the reading is newer than the change.
                 Verdict::Stale if !retried => {
                     self.principals.forget(&presented.fingerprint());
@@ -114,11 +142,25 @@ impl Auth {
 
     /// Counts a caller without a credential.
     pub async fn admit_visitor(&self, address: IpAddr, class: LimitClass) -> Result<Vec<AllowanceState>> {
-        match self.decide(&[], &self.limits.windows(class, Subject::Address(address))).await? {
+        let windows = self.limits.of_visitor(class, address);
+        let asker = Asker::Visitor(network_of(address), class);
+        if let Some(throttle) = self.over_limit.find(&asker, &windows, self.now()) {
+            return Err(Error::Throttled(throttle));
+        }
+        match self.decide(&[], &windows).await? {
             Verdict::Admitted(windows) => Ok(windows),
-            Verdict::Throttled(throttle) => Err(Error::Throttled(throttle)),
+            Verdict::Throttled(throttle) => {
+                self.over_limit.remember(asker, &throttle, self.now());
+                Err(Error::Throttled(throttle))
+            }
             Verdict::Stale => Ok(Vec::new()),
         }
+    }
+
+    /// Counts a caller in the windows of a model that was not known when they were let in. Where there are none it costs
+    /// nothing.
+    pub async fn admit_to_model(&self, principal: &Principal, model: &str) -> Result<()> {
+        self.reserve(&self.limits.of_model(principal.account, model)).await.map(drop)
     }
 
     /// Counts one attempt in all of the given windows, or in none, before it is made.
@@ -128,6 +170,20 @@ impl Auth {
             Verdict::Admitted(states) => Ok(states),
             Verdict::Stale => Ok(Vec::new()),
         }
+    }
+
+    /// What an inference takes of the caller's quotas. Where there are none, nothing is asked.
+    async fn lease(
+        &self,
+        principal: &Principal,
+        class: LimitClass,
+    ) -> Result<(Option<QuotaLease>, Vec<AllowanceState>)> {
+        if class != LimitClass::Infer || principal.quotas.is_empty() {
+            return Ok((None, Vec::new()));
+        }
+        let begun =
+            QuotaLease::begin(&self.quota_book, principal.account, &principal.quotas, self.now()).await;
+        begun.map(|(lease, states)| (Some(lease), states))
     }
 
     fn in_flight(&self, principal: &Principal) -> Result<InFlight> {
@@ -181,10 +237,12 @@ fn read_outcome(outcome: &Outcome, fresh: usize, windows: &[Window]) -> Verdict 
         .zip(&outcome.windows)
         .map(|(window, state)| AllowanceState {
             name: window.name,
-            limit: window.limit,
+            limit: window.limit.into(),
             period: window.period,
-            remaining: state.remaining,
+            remaining: state.remaining.into(),
             reset_after: state.reset_after,
+            unit: REQUESTS,
+            is_over: false,
         })
         .collect();
     match outcome.refused {

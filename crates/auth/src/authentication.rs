@@ -9,11 +9,13 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use ipnet::IpNet;
 use storage::{AccountStanding, KeyStanding, Scope, Service, Tx};
+use uuid::Uuid;
 
 use crate::access::Permissions;
 use crate::cache::PrincipalCache;
 use crate::freshness::CACHED_FOR;
 use crate::principal::{Credential, Principal};
+use crate::quotas::Quota;
 use crate::signed_requests::{self, SigningSecret};
 use crate::{Auth, Error, Result, crypto, key_format, token};
 
@@ -68,7 +70,7 @@ impl Auth {
         }
         let expires = DateTime::from_timestamp(claims.exp, 0).ok_or(REVOKED)?;
         let authenticated_at = DateTime::from_timestamp(claims.auth_time, 0).ok_or(REVOKED)?;
-        let grants = self.read_policy(&mut tx, seen, &account).await?;
+        let Policy { grants, quotas } = self.read_policy(&mut tx, seen, &account, None).await?;
         Ok(Principal {
             account: account.account_id,
             permissions: self.granted(&account),
@@ -81,6 +83,7 @@ impl Auth {
             networks: None,
             limits: None,
             signing: Vec::new(),
+            quotas,
             seen,
             good_until: expires.min(now + CACHED_FOR),
         })
@@ -125,7 +128,8 @@ impl Auth {
         if key.expires_at.is_some_and(|end| end <= now) {
             return Err(Error::InvalidCredential("this API key has expired; create a new one"));
         }
-        let grants = self.read_policy(&mut tx, seen, &standing.account).await?;
+        let Policy { grants, quotas } =
+            self.read_policy(&mut tx, seen, &standing.account, Some(key.id)).await?;
         let ends = [key.expires_at, end, Some(now + CACHED_FOR)];
         Ok(Principal {
             account: standing.account.account_id,
@@ -142,22 +146,34 @@ impl Auth {
                 .map(|networks| networks.iter().filter_map(|text| network(text)).collect()),
             limits: key.limits,
             signing,
+            quotas,
             seen,
             good_until: ends.into_iter().flatten().min().unwrap_or(now),
         })
     }
 }
 
+/// What was said of a caller besides their role.
+pub(crate) struct Policy {
+    /// Models granted to the account or its role.
+    pub grants: Vec<String>,
+    /// Quotas that hold.
+    pub quotas: Vec<Quota>,
+}
+
 impl Auth {
-    /// The account's grants; and, while at it, which models are for those with a grant only.
+    /// What was said of the account and the key; and, while at it, which models are for those with a grant only.
     pub(crate) async fn read_policy(
         &self,
         tx: &mut Tx,
         seen: i64,
         account: &AccountStanding,
-    ) -> Result<Vec<String>> {
+        key: Option<Uuid>,
+    ) -> Result<Policy> {
         self.model_access.remember(seen, tx.models().list().await?);
-        Ok(tx.models().granted_to(account.account_id, &account.role).await?)
+        let grants = tx.models().granted_to(account.account_id, &account.role).await?;
+        let quotas = tx.quotas().of_caller(account.account_id, &account.role, key).await?;
+        Ok(Policy { grants, quotas: Quota::applying(account.account_id, key, &quotas) })
     }
 }
 

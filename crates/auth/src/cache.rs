@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use crate::crypto;
 use crate::freshness::CACHED_FOR;
 use crate::principal::Principal;
+use crate::quotas::Quota;
 
 /// Most memory for principals, in bytes: a plain one takes about 400, so some 80,000 fit; a key that is narrowed to
 /// many models and networks may take a hundred times as much.
@@ -56,7 +57,8 @@ fn weight(principal: &Principal) -> u32 {
     let models = principal.models.iter().flatten().chain(&principal.grants);
     let models = models.map(|model| mem::size_of::<String>() + model.len());
     let networks = principal.networks.iter().flatten().count() * mem::size_of::<IpNet>();
-    let owned = principal.role.len() + models.sum::<usize>() + networks;
+    let quotas = principal.quotas.len() * mem::size_of::<Quota>();
+    let owned = principal.role.len() + models.sum::<usize>() + networks + quotas;
     let fixed = OVERHEAD + mem::size_of::<Fingerprint>() + mem::size_of::<Principal>();
     u32::try_from(fixed + owned).unwrap_or(u32::MAX)
 }
@@ -83,6 +85,7 @@ mod tests {
             networks: None,
             limits: None,
             signing: Vec::new(),
+            quotas: Vec::new(),
             seen: 0,
             good_until: DateTime::UNIX_EPOCH,
         })

@@ -11,7 +11,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// Field name → what is wrong with it, each message saying what to do.
 pub type Violations = BTreeMap<String, Vec<String>>;
 
-/// A limit that was reached.
+/// A limit or quota that was reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Throttle {
     /// The name of the window, as the `RateLimit` header shows it.
@@ -128,6 +128,9 @@ pub enum Error {
         /// How long to wait.
         retry_after: Duration,
     },
+    /// A quota is used up.
+    #[error("a quota is used up")]
+    QuotaExceeded(Throttle),
     /// More work of this kind is waiting than the named bound allows.
     #[error("the server is busy; try again shortly")]
     Overloaded,

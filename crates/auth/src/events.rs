@@ -43,6 +43,9 @@ events! {
     AccountUnlocked = "account.unlocked";
     AccountDeleted = "account.deleted";
     RoleChanged = "role.changed";
+    LimitsChanged = "limits.changed";
+    QuotaChanged = "quota.changed";
+    QuotaExceeded = "quota.exceeded";
     ModelPolicyChanged = "model.policy_changed";
     ModelLoaded = "model.loaded";
     ModelUnloaded = "model.unloaded";

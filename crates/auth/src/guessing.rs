@@ -25,7 +25,7 @@ use crate::{Auth, Error, Result, crypto};
 /// Wrong passwords in a row after which only known places are let try (NIST SP 800-63B, section 3.2.2).
 const MOST_FAILURES: i64 = 100;
 /// Failures that are worth an event, and the time in which they are counted, from the first on.
-const SUSPICIOUS_FAILURES: u32 = 5;
+const SUSPICIOUS_FAILURES: u64 = 5;
 const SUSPICION_PERIOD: Duration = Duration::from_secs(300);
 /// Passwords and codes that may be tried in a day by whoever holds one credential already.
 const CHECKS_PER_DAY: u32 = 100;

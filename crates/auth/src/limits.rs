@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use crate::limit_rules::{LimitRules, Rules};
 use crate::principal::{Credential, Principal};
 
 /// Requests a window; 0 switches that window off.
@@ -28,7 +29,7 @@ pub struct Limits {
 }
 
 /// Which limits a route falls under; declared with the route.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LimitClass {
     /// None: health, readiness, keys.
     Exempt,
@@ -46,15 +47,6 @@ pub enum LimitClass {
     Infer,
 }
 
-/// Who is counted.
-#[derive(Clone, Copy, Debug)]
-pub enum Subject {
-    /// A network address; IPv6 counts by /64, which one customer holds whole.
-    Address(IpAddr),
-    /// An account, whichever of its credentials is used.
-    Account(Uuid),
-}
-
 /// One window that a request is counted in.
 pub(crate) struct Window {
     pub name: &'static str,
@@ -66,74 +58,123 @@ pub(crate) struct Window {
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 
-impl Limits {
-    /// The windows of a class for a subject, without those switched off.
-    pub(crate) fn windows(&self, class: LimitClass, subject: Subject) -> Vec<Window> {
-        let (name, limit, period) = match class {
-            LimitClass::Exempt => return Vec::new(),
-            LimitClass::Anonymous => ("anonymous", self.anonymous_per_minute, MINUTE),
-            LimitClass::Login => ("login", self.login_per_minute, MINUTE),
-            LimitClass::Register => ("register", self.register_per_minute, MINUTE),
-            LimitClass::Mail => ("mail", self.mail_per_hour, HOUR),
-            LimitClass::Read => ("read", self.read_per_minute, MINUTE),
-            LimitClass::Infer => ("infer", self.infer_per_minute, MINUTE),
-        };
-        let subject_key = subject.key();
-        let window = |name: &'static str, limit, period| Window {
-            name,
-            key: format!("window:{name}:{subject_key}"),
-            limit,
-            period,
-        };
-        let hour = matches!(subject, Subject::Account(_)).then(|| window("hour", self.per_hour, HOUR));
-        [Some(window(name, limit, period)), hour]
-            .into_iter()
-            .flatten()
-            .filter(|window| window.limit > 0)
-            .collect()
+/// The limits in force: the settings, and what administrators said.
+pub(crate) struct LimitBook {
+    settings: Limits,
+    pub rules: LimitRules,
+}
+
+impl LimitBook {
+    pub fn new(settings: Limits) -> Self {
+        Self { settings, rules: LimitRules::default() }
     }
 
-    /// The windows that a caller's request is counted in: the account's, and those of a key that has its own.
-    pub(crate) fn windows_of(&self, principal: &Principal, class: LimitClass) -> Vec<Window> {
-        let mut windows = self.windows(class, Subject::Account(principal.account));
-        if let (Credential::ApiKey { id }, Some(limits)) = (principal.credential, principal.limits) {
-            let window = |name, limit: Option<u32>, period| {
-                limit.map(|limit| Window {
-                    name,
-                    key: format!("window:{name}:{}", id.simple()),
-                    limit,
-                    period,
-                })
-            };
-            windows.extend(window("key", limits.requests_per_minute, MINUTE));
-            windows.extend(window("key-hour", limits.requests_per_hour, HOUR));
+    /// The windows that a visitor's request is counted in, without those switched off.
+    pub fn of_visitor(&self, class: LimitClass, address: IpAddr) -> Vec<Window> {
+        let minute = self.minute(&self.rules.now(), class);
+        let subject = network_of(address).to_string();
+        minute.into_iter().flat_map(|limited| limited.window(&subject)).collect()
+    }
+
+    /// The windows that a caller's request is counted in: the account's, those of a key that has its own, and those of a
+    /// model for which there are any.
+    pub fn of_caller(&self, principal: &Principal, class: LimitClass, model: Option<&str>) -> Vec<Window> {
+        let rules = self.rules.now();
+        let account = principal.account.simple().to_string();
+        let said = rules.of_account(principal.account, &principal.role);
+        let hour = rules.of_class("hour", self.settings.per_hour);
+        let minute = self.minute(&rules, class).map(|limited| match class {
+            LimitClass::Read | LimitClass::Infer => limited.or(said.per_minute),
+            _ => limited,
+        });
+        let mut windows: Vec<Window> =
+            minute.into_iter().flat_map(|limited| limited.window(&account)).collect();
+        if class != LimitClass::Exempt {
+            windows.extend(
+                Limited { name: "hour", limit: hour, period: HOUR }.or(said.per_hour).window(&account),
+            );
+        }
+        if let Credential::ApiKey { id } = principal.credential {
+            let (own, said) = (principal.limits.unwrap_or_default(), rules.of_key(id));
+            let key = id.simple().to_string();
+            windows.extend(narrower("key", MINUTE, own.requests_per_minute, said.per_minute, &key));
+            windows.extend(narrower("key-hour", HOUR, own.requests_per_hour, said.per_hour, &key));
+        }
+        if let Some(model) = model.filter(|_| class == LimitClass::Infer) {
+            windows.extend(Self::at_model(&rules, &account, model));
         }
         windows
     }
 
+    /// The windows of a model alone, for a caller whose other windows were counted before it was known.
+    pub fn of_model(&self, account: Uuid, model: &str) -> Vec<Window> {
+        Self::at_model(&self.rules.now(), &account.simple().to_string(), model)
+    }
+
+    fn at_model(rules: &Rules, account: &str, model: &str) -> Vec<Window> {
+        let said = rules.of_model(model);
+        let key = format!("{account}:{model}");
+        let minute = narrower("model", MINUTE, None, said.per_minute, &key);
+        minute.into_iter().chain(narrower("model-hour", HOUR, None, said.per_hour, &key)).collect()
+    }
+
     /// A window of attempts to prove who one is, unless it is switched off.
-    pub(crate) fn attempts(&self, key: String) -> Option<Window> {
-        let limit = self.login_per_minute;
+    pub fn attempts(&self, key: String) -> Option<Window> {
+        let limit = self.rules.now().of_class("login", self.settings.login_per_minute);
         (limit > 0).then_some(Window { name: "login", key, limit, period: MINUTE })
     }
-}
 
-impl Limits {
     /// The window of mails to an address (`to`, by what it is found by) or at the wish of an account (`by`, its id).
-    pub(crate) fn mail_window(&self, which: &'static str, whose: &str) -> Option<Window> {
+    pub fn mail_window(&self, which: &'static str, whose: &str) -> Option<Window> {
         let key = format!("window:mail:{which}:{whose}");
-        let limit = self.mail_per_hour;
+        let limit = self.rules.now().of_class("mail", self.settings.mail_per_hour);
         (limit > 0).then_some(Window { name: "mail", key, limit, period: HOUR })
     }
+
+    fn minute(&self, rules: &Rules, class: LimitClass) -> Option<Limited> {
+        let settings = &self.settings;
+        let (name, setting, period) = match class {
+            LimitClass::Exempt => return None,
+            LimitClass::Anonymous => ("anonymous", settings.anonymous_per_minute, MINUTE),
+            LimitClass::Login => ("login", settings.login_per_minute, MINUTE),
+            LimitClass::Register => ("register", settings.register_per_minute, MINUTE),
+            LimitClass::Mail => ("mail", settings.mail_per_hour, HOUR),
+            LimitClass::Read => ("read", settings.read_per_minute, MINUTE),
+            LimitClass::Infer => ("infer", settings.infer_per_minute, MINUTE),
+        };
+        Some(Limited { name, limit: rules.of_class(name, setting), period })
+    }
 }
 
-impl Subject {
-    fn key(self) -> String {
-        match self {
-            Self::Account(id) => id.simple().to_string(),
-            Self::Address(address) => network_of(address).to_string(),
-        }
+/// A limit that is not yet about anybody; 0 is none.
+struct Limited {
+    name: &'static str,
+    limit: u32,
+    period: Duration,
+}
+
+impl Limited {
+    fn or(self, said: Option<u32>) -> Self {
+        Self { limit: said.unwrap_or(self.limit), ..self }
     }
+
+    fn window(self, subject: &str) -> Option<Window> {
+        let Self { name, limit, period } = self;
+        (limit > 0).then(|| Window { name, key: format!("window:{name}:{subject}"), limit, period })
+    }
+}
+
+/// The lower of two limits; none, and said as 0, is no limit.
+fn narrower(
+    name: &'static str,
+    period: Duration,
+    own: Option<u32>,
+    said: Option<u32>,
+    subject: &str,
+) -> Option<Window> {
+    let said = said.filter(|limit| *limit > 0);
+    let limit = own.into_iter().chain(said).min()?;
+    Some(Window { name, key: format!("window:{name}:{subject}"), limit, period })
 }
 
 /// What one customer holds: an IPv4 address, also where it is written as IPv6, or an IPv6 /64.
@@ -151,7 +192,7 @@ mod tests {
 
     #[test]
     fn addresses_of_one_customer_share_a_window() {
-        let key = |text: &str| Subject::Address(text.parse().unwrap()).key();
+        let key = |text: &str| network_of(text.parse().unwrap());
         assert_eq!(key("2001:db8::1"), key("2001:db8::ffff:2"));
         assert_ne!(key("2001:db8::1"), key("2001:db8:0:1::1"));
         assert_eq!(key("::ffff:192.0.2.1"), key("192.0.2.1"));

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::access::{Permission, Permissions};
 use crate::freshness::{Freshness, Watched};
+use crate::quotas::Quota;
 use crate::signed_requests::SigningSecret;
 use crate::{Error, Result};
 
@@ -50,6 +51,16 @@ pub enum Credential {
     },
 }
 
+impl Credential {
+    /// The session, identity or key.
+    pub(crate) const fn id(&self) -> Uuid {
+        match self {
+            Self::Session { id, .. } | Self::ApiKey { id } => *id,
+            Self::External(token) => token.identity,
+        }
+    }
+}
+
 /// A caller whose credential was verified.
 #[derive(Debug)]
 pub struct Principal {
@@ -71,6 +82,8 @@ pub struct Principal {
     pub(crate) networks: Option<Vec<IpNet>>,
     /// What a key is held to besides its account's limits.
     pub(crate) limits: Option<KeyLimits>,
+    /// What may be used in a day or a month.
+    pub(crate) quotas: Vec<Quota>,
     /// What requests of a key that signs are verified with.
     pub(crate) signing: Vec<SigningSecret>,
     /// The account's security version when this was read.

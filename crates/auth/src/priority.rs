@@ -51,6 +51,7 @@ mod tests {
             networks: None,
             limits: None,
             signing: Vec::new(),
+            quotas: Vec::new(),
             security_version: 0,
             seen: 0,
             good_until: DateTime::UNIX_EPOCH,

@@ -20,11 +20,14 @@ use crate::freshness::{Freshness, Watched};
 use crate::in_flight::InFlightCounter;
 use crate::ip_rules::{self, AddressRules};
 use crate::key_format::Environment;
-use crate::limits::Limits;
+use crate::limit_rules;
+use crate::limits::{LimitBook, Limits};
 use crate::model_access::ModelAccessCache;
 use crate::model_lifecycle;
 use crate::operation::{self, OperationSwitch};
+use crate::over_limit::OverLimit;
 use crate::password::{HashingPool, PasswordHashing};
+use crate::quotas::QuotaBook;
 use crate::sealing::EncryptionKeys;
 use crate::signing::{self, Keyring, PublicKey, SharedSecret, SigningAlgorithm};
 use crate::token::Issuer;
@@ -122,7 +125,8 @@ pub struct Auth {
     pub(crate) external: External,
     pub(crate) sends_mail: bool,
     pub(crate) alerts: AlertSettings,
-    pub(crate) limits: Limits,
+    pub(crate) limits: LimitBook,
+    pub(crate) over_limit: OverLimit,
     pub(crate) hashing: HashingPool,
     pub(crate) keyring: Keyring,
     pub(crate) principals: PrincipalCache,
@@ -135,8 +139,9 @@ pub struct Auth {
     pub(crate) model_access: ModelAccessCache,
     /// The number of the last change to what is wanted of a model, as far as the feed was read.
     pub(crate) model_changes: AtomicI64,
-    pub(crate) events: EventCounts,
     pub(crate) operation: OperationSwitch,
+    pub(crate) events: EventCounts,
+    pub(crate) quota_book: Arc<QuotaBook>,
 }
 
 impl Auth {
@@ -166,7 +171,8 @@ impl Auth {
             external: External::new(settings.trusted_issuers, settings.documents),
             sends_mail: settings.sends_mail,
             alerts: settings.alerts,
-            limits: settings.limits,
+            limits: LimitBook::new(settings.limits),
+            over_limit: OverLimit::new(),
             hashing: HashingPool::start(&settings.hashing)?,
             keyring: Keyring::default(),
             principals: PrincipalCache::new(),
@@ -175,8 +181,9 @@ impl Auth {
             max_keys: settings.max_keys,
             signature_max_age: settings.signature_max_age,
             addresses: AddressRules::new(settings.admin_networks, settings.max_ip_rules),
-            events: EventCounts::new(),
             operation: OperationSwitch::default(),
+            quota_book: Arc::new(QuotaBook::new(store.clone())),
+            events: EventCounts::new(),
             model_access: ModelAccessCache::default(),
             model_changes: AtomicI64::new(position),
             store,
@@ -186,6 +193,7 @@ impl Auth {
         auth.keyring.load(&auth.store, &auth.encryption).await?;
         auth.follow_operation().await?;
         auth.load_ip_rules().await?;
+        auth.read_limits().await?;
         auth.check_required_roles().await?;
         auth.check_given_roles().await?;
         Ok(Arc::new(auth))
@@ -230,6 +238,7 @@ impl Auth {
                     "this replica was cut off for so long that it missed changes; it starts afresh"
                 );
                 self.principals.forget_all();
+                self.read_limits().await?;
                 self.keyring.load(&self.store, &self.encryption).await?;
                 rules_changed = true;
                 self.note_model_change(changes.first().map_or(0, |first| first.seq));
@@ -242,6 +251,8 @@ impl Auth {
                     self.keyring.load(&self.store, &self.encryption).await?;
                     // What a removed key signed was verified while it was there.
                     self.principals.forget_all();
+                } else if change.kind == limit_rules::CHANGE {
+                    self.read_limits().await?;
                 } else if change.kind == model_lifecycle::CHANGE {
                     self.note_model_change(change.seq);
                 } else if change.kind == operation::CHANGE {

@@ -1,4 +1,5 @@
-//! What it costs to know a caller again: a token and a key that were seen before, alone and with all their limits.
+//! What it costs to know a caller again: a token and a key that were seen before, alone, with all their limits, and with a
+//! quota besides; in memory and, where one is named, over Redis.
 
 use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr};
@@ -9,7 +10,8 @@ use std::time::Instant;
 use auth::{
     AlertSettings, AuditKey, AuditKeys, AuditSettings, Auth, AuthSettings, Credentials, EncryptionKey,
     EncryptionKeys, KeyRequest, KeysOf, LimitClass, Limits, LoginStep, NewUserRequest, NoDocuments, Origin,
-    PasswordHashing, Permission, Role, SigningAlgorithm,
+    PasswordHashing, Permission, Presented, QuotaPeriod, QuotaRequest, QuotaSubject, QuotaUnit, Role,
+    SigningAlgorithm,
 };
 use chrono::Duration;
 use clap::Args;
@@ -21,6 +23,8 @@ use crate::figures::quantile;
 
 /// Calls timed together, so that reading the clock does not count.
 const BATCH: u32 = 1000;
+/// The same where each call is a trip.
+const REMOTE_BATCH: u32 = 10;
 /// A limit that is never reached and never off.
 const HIGH: u32 = 1_000_000_000;
 const PASSWORD: &str = "Correct-horse-9";
@@ -31,42 +35,79 @@ pub struct Options {
     /// Batches of a thousand calls, for each figure.
     #[arg(long, default_value_t = 300)]
     batches: usize,
+    /// A Redis of one's own (`redis://127.0.0.1:6379/1`) to decide in, besides memory.
+    #[arg(long)]
+    redis: Option<SecretString>,
 }
 
 /// Microseconds a call, median and 99th percentile over batches: `authenticate` alone, and `enter`, which is that, the
-/// permission and every limit, in memory.
+/// permission and every limit; then with a quota of the account besides, of which each call takes one and gives it back.
 pub async fn measure(options: Options) -> Result<Value, Box<dyn Error>> {
-    let folder = tempfile::tempdir()?;
-    let auth = start(folder.path()).await?;
-    let (token, key) = credentials(&auth).await?;
-    let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let permission = Some(Permission::ModelsInfer);
     let mut figures = serde_json::Map::new();
-    for (name, credential) in [("token", token.expose_secret()), ("key", key.expose_secret())] {
-        let alone = time(options.batches, async || auth.authenticate(credential).await.map(drop)).await?;
-        figures.insert(format!("authenticate, {name}"), alone);
-        let whole = async || match auth
-            .enter(&auth::Presented::Whole(credential), address, permission, LimitClass::Infer)
-            .await
-        {
-            Ok(_) => Ok(()),
-            Err(refusal) => Err(refusal.error),
-        };
-        figures.insert(format!("enter, {name}"), time(options.batches, whole).await?);
+    let memory = EphemeralConfig::Memory { max_entries: 100_000 };
+    figures.extend(measure_on(memory, "memory", options.batches, BATCH).await?);
+    if let Some(url) = options.redis {
+        let redis = EphemeralConfig::Redis { url, timeout: std::time::Duration::from_secs(5) };
+        figures.extend(measure_on(redis, "Redis", options.batches, REMOTE_BATCH).await?);
     }
     Ok(Value::Object(figures))
 }
 
-async fn time(batches: usize, call: impl AsyncFn() -> auth::Result<()>) -> auth::Result<Value> {
+async fn measure_on(
+    config: EphemeralConfig,
+    store: &str,
+    batches: usize,
+    batch: u32,
+) -> Result<serde_json::Map<String, Value>, Box<dyn Error>> {
+    let folder = tempfile::tempdir()?;
+    let auth = start(folder.path(), config).await?;
+    let (token, key) = credentials(&auth).await?;
+    let mut figures = serde_json::Map::new();
+    let in_memory = store == "memory";
+    for (name, credential) in [("token", token.expose_secret()), ("key", key.expose_secret())] {
+        if in_memory {
+            let alone = time(batches, batch, async || auth.authenticate(credential).await.map(drop)).await?;
+            figures.insert(format!("authenticate, {name}"), alone);
+        }
+        let figure = time(batches, batch, async || enter(&auth, credential).await).await?;
+        let name = if in_memory { format!("enter, {name}") } else { format!("enter, {name}, {store}") };
+        figures.insert(name, figure);
+    }
+    say_quota(&auth, token.expose_secret()).await?;
+    let figure = time(batches, batch, async || enter(&auth, token.expose_secret()).await).await?;
+    figures.insert(format!("enter with a quota, token, {store}"), figure);
+    Ok(figures)
+}
+
+async fn enter(auth: &Auth, credential: &str) -> auth::Result<()> {
+    let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let permission = Some(Permission::ModelsInfer);
+    let presented = Presented::Whole(credential);
+    match auth.enter(&presented, address, permission, LimitClass::Infer, Some("digits")).await {
+        Ok(_) => Ok(()),
+        Err(refusal) => Err(refusal.error),
+    }
+}
+
+/// A quota that is never used up, said by the administrator that the caller is.
+async fn say_quota(auth: &Auth, token: &str) -> auth::Result<()> {
+    let principal = auth.authenticate(token).await?;
+    let (unit, period) = (QuotaUnit::Requests, QuotaPeriod::Month);
+    let request = QuotaRequest { unit, period, cap: HIGH.into(), hard: true };
+    let subject = QuotaSubject::Account(principal.account);
+    auth.set_quota(&principal, &subject, &request, &Origin::default()).await
+}
+
+async fn time(batches: usize, batch: u32, call: impl AsyncFn() -> auth::Result<()>) -> auth::Result<Value> {
     let mut times = Vec::with_capacity(batches);
-    for batch in 0..=batches {
+    for number in 0..=batches {
         let begun = Instant::now();
-        for _ in 0..BATCH {
+        for _ in 0..batch {
             call().await?;
         }
         // The first fills caches.
-        if batch > 0 {
-            times.push(begun.elapsed() / BATCH);
+        if number > 0 {
+            times.push(begun.elapsed() / batch);
         }
     }
     times.sort_unstable();
@@ -77,7 +118,7 @@ async fn credentials(auth: &Auth) -> Result<(SecretString, SecretString), Box<dy
     let (origin, password) = (Origin::default(), || SecretString::from(PASSWORD));
     let email = || "bench@example.com".to_owned();
     let wanted = NewUserRequest { email: email(), name: "Bench".to_owned(), password: password() };
-    auth.create_user(wanted, Role::User, &origin).await?;
+    auth.create_user(wanted, Role::Admin, &origin).await?;
     let login = Credentials { email: email(), password: password(), held: None };
     let LoginStep::Opened(tokens) = auth.login(login, &origin).await? else {
         return Err("a second factor was asked for".into());
@@ -96,13 +137,13 @@ async fn credentials(auth: &Auth) -> Result<(SecretString, SecretString), Box<dy
     Ok((tokens.access_token, key.text))
 }
 
-/// Identity and access on the embedded pair, every limit high and none off.
-async fn start(folder: &Path) -> Result<Arc<Auth>, Box<dyn Error>> {
+/// Identity and access on SQLite and this store, every limit high and none off.
+async fn start(folder: &Path, config: EphemeralConfig) -> Result<Arc<Auth>, Box<dyn Error>> {
     let clock = Clock::system();
     let durable = Durable::Sqlite { path: folder.join("modelgate.db") };
     Store::migrate(&durable).await?;
     let store = Store::connect(durable, clock.clone()).await?;
-    let ephemeral = Ephemeral::connect(EphemeralConfig::Memory { max_entries: 100_000 }, clock)?;
+    let ephemeral = Ephemeral::connect(config, clock)?;
     let key = EncryptionKey::parse(&EncryptionKey::generate()?).ok_or("a key of ours is not read")?;
     let audit_key = AuditKey::parse(&EncryptionKey::generate()?).ok_or("a key of ours is not read")?;
     let auth = Auth::start(

@@ -70,7 +70,7 @@ impl Roles<'_> {
         Ok(updated > 0)
     }
 
-    /// Removes a role with the grants that it has. False: there is no such role, the program brought it, or an account
+    /// Removes a role with the grants, quotas and limits that it has. False: there is no such role, the program brought it, or an account
     /// has it.
     pub async fn delete(&mut self, name: &str) -> Result<bool> {
         let deleted = query!(
@@ -87,6 +87,8 @@ impl Roles<'_> {
                 "DELETE FROM model_grants WHERE subject_kind = 'role' AND subject = $1",
                 name
             )?;
+            query!(self.tx, execute, "DELETE FROM quotas WHERE scope = 'role' AND subject = $1", name)?;
+            query!(self.tx, execute, "DELETE FROM rate_limits WHERE scope = 'role' AND subject = $1", name)?;
         }
         Ok(deleted > 0)
     }

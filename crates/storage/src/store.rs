@@ -68,6 +68,8 @@ pub enum Service {
     Feed,
     /// Writing usage. Background.
     Metering,
+    /// Reserving of quotas for callers.
+    Quota,
     /// Writing and linking audit events outside a request. Background.
     Audit,
     /// Looking up models.
@@ -88,6 +90,7 @@ impl Service {
             Self::Setup => "setup",
             Self::Feed => "feed",
             Self::Metering => "metering",
+            Self::Quota => "quota",
             Self::Audit => "audit",
             Self::Models => "models",
             Self::Sealing => "sealing",

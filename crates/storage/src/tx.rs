@@ -9,8 +9,9 @@ use uuid::Uuid;
 
 use crate::{
     Accounts, Alerts, ApiKeys, Audit, AuditChain, Changes, Error, Guessing, Identities, IpRules,
-    ModelSources, Models, Notices, OneTimeTokens, Outbox, PersonalData, Replicas, Result, Roles, Sealed,
-    SecondFactors, Secrets, ServiceAccounts, Sessions, Settings, SigningKeys, Usage, Users, query::query,
+    ModelSources, Models, Notices, OneTimeTokens, Outbox, PersonalData, Quotas, RateLimits, Replicas, Result,
+    Roles, Sealed, SecondFactors, Secrets, ServiceAccounts, Sessions, Settings, SigningKeys, Usage, Users,
+    query::query,
 };
 
 /// The engine a transaction belongs to.
@@ -126,6 +127,10 @@ repositories! {
     model_sources: ModelSources,
     /// What was used.
     usage: Usage,
+    /// How much may be used, and what was taken of it.
+    quotas: Quotas,
+    /// Limits said at run time.
+    rate_limits: RateLimits,
     /// What was done by whom.
     audit: Audit,
     /// The chain over that.

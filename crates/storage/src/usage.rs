@@ -1,6 +1,7 @@
 //! What was used, by account, key, model, version and day (UTC).
 
 use chrono::{DateTime, NaiveDate, Utc};
+use data_encoding::BASE64URL_NOPAD;
 use sqlx::FromRow;
 use uuid::Uuid;
 
@@ -62,6 +63,72 @@ pub struct UsageRow {
     pub failures: i64,
 }
 
+/// Whose usage, of what, and when; what is none is everyone's or everything.
+#[derive(Clone, Debug, Default)]
+pub struct UsageFilter {
+    /// One account's.
+    pub account: Option<Uuid>,
+    /// One key's; nil: with bearer tokens.
+    pub api_key: Option<Uuid>,
+    /// Of one model.
+    pub model: Option<String>,
+    /// The first day.
+    pub from: NaiveDate,
+    /// The last day.
+    pub to: NaiveDate,
+    /// Whether the days of a month are added up.
+    pub by_month: bool,
+}
+
+/// What an account used in a day or a month of one version of a model with one credential.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub struct UsageSlice {
+    /// The day (`2026-03-01`) or month (`2026-03`), in UTC.
+    pub period: String,
+    /// Who used it.
+    pub account_id: Uuid,
+    /// The key that was used; nil for a bearer token.
+    pub api_key_id: Uuid,
+    /// The model.
+    pub model: String,
+    /// Its version.
+    pub version: String,
+    /// Requests answered or failed.
+    pub requests: i64,
+    /// Rows inferred.
+    pub inferences: i64,
+    /// Images decoded.
+    pub images: i64,
+    /// Bytes of the request bodies.
+    pub bytes: i64,
+    /// Time in the model, in microseconds.
+    pub compute_microseconds: i64,
+    /// Requests that failed.
+    pub failures: i64,
+}
+
+/// A place behind a slice.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UsageCursor(String, Uuid, Uuid, String, String);
+
+impl UsageCursor {
+    /// Reads a cursor that an earlier page gave; none when it is not one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let bytes = BASE64URL_NOPAD.decode(text.as_bytes()).ok()?;
+        let text = String::from_utf8(bytes).ok().filter(|text| !text.contains('\0'))?;
+        let mut parts = text.splitn(5, ' ').map(str::to_owned);
+        let period = parts.next()?;
+        let (account, key) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        Some(Self(period, account, key, parts.next()?, parts.next()?))
+    }
+
+    /// The form in which clients get it. Names of models and periods have no spaces.
+    pub fn encode(&self) -> String {
+        let Self(period, account, key, model, version) = self;
+        BASE64URL_NOPAD.encode(format!("{period} {account} {key} {model} {version}").as_bytes())
+    }
+}
+
 /// Queries on usage.
 pub struct Usage<'tx> {
     pub(crate) tx: &'tx mut Tx,
@@ -109,6 +176,53 @@ impl Usage<'_> {
             to,
             MAX_ROWS
         )
+    }
+
+    /// What was used, added up by day or month, oldest first, `limit` rows at most; and where to go on, unless that is all.
+    pub async fn slices(
+        &mut self,
+        filter: &UsageFilter,
+        after: Option<&UsageCursor>,
+        limit: u32,
+    ) -> Result<(Vec<UsageSlice>, Option<UsageCursor>)> {
+        let start = UsageCursor::default();
+        let UsageCursor(period, account, key, model, version) = after.unwrap_or(&start);
+        let letters: i32 = if filter.by_month { 7 } else { 10 };
+        let mut slices = query!(
+            self.tx,
+            all UsageSlice,
+            "SELECT * FROM (SELECT substr(CAST(day AS TEXT), 1, $1) AS period, account_id, api_key_id, model, version, \
+             CAST(SUM(requests) AS BIGINT) AS requests, CAST(SUM(inferences) AS BIGINT) AS inferences, \
+             CAST(SUM(images) AS BIGINT) AS images, CAST(SUM(bytes) AS BIGINT) AS bytes, \
+             CAST(SUM(compute_microseconds) AS BIGINT) AS compute_microseconds, \
+             CAST(SUM(failures) AS BIGINT) AS failures FROM usage_daily WHERE day >= $2 AND day <= $3 \
+             AND (NOT $4 OR account_id = $5) AND (NOT $6 OR api_key_id = $7) AND (NOT $8 OR model = $9) \
+             GROUP BY 1, account_id, api_key_id, model, version) AS slices \
+             WHERE (period, account_id, api_key_id, model, version) > ($10, $11, $12, $13, $14) \
+             ORDER BY period, account_id, api_key_id, model, version LIMIT $15",
+            letters,
+            filter.from,
+            filter.to,
+            filter.account.is_some(),
+            filter.account.unwrap_or_default(),
+            filter.api_key.is_some(),
+            filter.api_key.unwrap_or_default(),
+            filter.model.is_some(),
+            filter.model.as_deref().unwrap_or_default(),
+            period,
+            account,
+            key,
+            model,
+            version,
+            i64::from(limit) + 1
+        )?;
+        let more = slices.len() > limit as usize;
+        slices.truncate(limit as usize);
+        let last = slices.last().filter(|_| more);
+        let next = last.cloned().map(|slice| {
+            UsageCursor(slice.period, slice.account_id, slice.api_key_id, slice.model, slice.version)
+        });
+        Ok((slices, next))
     }
 
     /// Forgets which batches were recorded before a moment; no retry may be that late. Answers how many.

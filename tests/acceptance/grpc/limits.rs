@@ -44,6 +44,27 @@ promise! {
         infer(&client).expect("a new window");
     }
 
+    fn a_quota_and_the_limit_of_a_model_are_one_for_both(pair) {
+        let server = Server::start(pair, &[ON]);
+        let (admin, ada) = (server.admin(), server.person("ada"));
+        let client = server.grpc_user(&ada.tokens.access);
+        let quota = format!("/api/v1/admin/quotas/account/{}/requests/day", ada.id);
+        admin.api.put(&quota, &json!({"limit": 3})).is(204);
+        ada.api.predict(&sample("1-1")).is(200);
+        let answer = infer(&client).expect("an answer");
+        assert_eq!(number(&answer, "x-ratelimit-remaining"), Some(1));
+        infer(&client).expect("an answer");
+        refused(infer(&client), Code::ResourceExhausted, "quota_exceeded");
+        ada.api.predict(&sample("1-1")).refused(429, "quota_exceeded");
+        admin.api.delete(&quota).is(204);
+        let limit = "/api/v1/admin/limits/model/digits";
+        admin.api.put(limit, &json!({"per_minute": 2})).is(204);
+        infer(&client).expect("an answer");
+        ada.api.predict(&sample("1-1")).is(200);
+        refused(infer(&client), Code::ResourceExhausted, "rate_limited");
+        ada.api.predict(&sample("1-1")).refused(429, "rate_limited");
+    }
+
     fn nobodys_calls_are_counted_by_address(pair) {
         let server = Server::start(pair, &[ON, ("RATE_LIMIT_PER_MINUTE", "3")]);
         refused(infer(&server.grpc()), Code::Unauthenticated, "authentication_required");

@@ -73,11 +73,18 @@ fn body(path: &str, reply: &Reply) {
     if json["code"] == "validation_failed" {
         expected.insert("errors");
     }
+    if json["code"] == "quota_exceeded" {
+        expected.insert("violated-policies");
+    }
     assert_eq!(members, expected, "{}: {json}", reply.request);
     assert_eq!(json["status"], reply.status, "{}: {json}", reply.request);
     assert_eq!(json["request_id"].as_str(), reply.header("x-request-id"), "{}: {json}", reply.request);
     let code = json["code"].as_str().unwrap_or_default();
-    assert_eq!(json["type"], format!("urn:modelgate:problem:{code}"), "{}: {json}", reply.request);
+    let kind = match code {
+        "quota_exceeded" => "https://iana.org/assignments/http-problem-types#quota-exceeded".to_owned(),
+        code => format!("urn:modelgate:problem:{code}"),
+    };
+    assert_eq!(json["type"], kind, "{}: {json}", reply.request);
     for member in ["title", "detail"] {
         assert!(json[member].as_str().is_some_and(|text| !text.is_empty()), "{}: {json}", reply.request);
     }

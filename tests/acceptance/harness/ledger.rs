@@ -10,7 +10,7 @@ use super::services::{client, psql};
 use super::world::World;
 
 /// Tables that grow or change without anybody's credential, account or right being touched.
-const RESTLESS: [&str; 11] = [
+const RESTLESS: [&str; 12] = [
     "_sqlx_migrations",
     "audit_events",
     "audit_links",
@@ -19,6 +19,7 @@ const RESTLESS: [&str; 11] = [
     "audit_subjects",
     "model_files",
     "outbox",
+    "quota_periods",
     "replicas",
     "usage_batches",
     "usage_daily",

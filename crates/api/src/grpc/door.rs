@@ -130,6 +130,7 @@ impl Door {
             class: method.class,
             changes: method.changes,
             address: context.address,
+            model: None,
             headers: &parts.headers,
             target: None,
         };

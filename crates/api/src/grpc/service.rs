@@ -57,6 +57,7 @@ impl Inference {
     ) -> ApiResult<of::ModelInferResponse> {
         let app = &self.app;
         let model = app.model_for(&caller.principal, &message.model_name, version(&message.model_version))?;
+        app.auth.admit_to_model(&caller.principal, model.name()).await?;
         let size = message.encoded_len();
         let ticket = sooner(app.ticket(&caller.principal, caller.arrived), deadline);
         let of = Arc::clone(&model);

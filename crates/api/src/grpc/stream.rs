@@ -105,6 +105,7 @@ impl Conversation {
             class: LimitClass::Infer,
             changes: false,
             address,
+            model: None,
             headers: &self.headers,
             target: None,
         };

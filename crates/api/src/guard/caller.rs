@@ -10,7 +10,8 @@ use std::time::Instant;
 
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
-use auth::{Origin, Permission, Principal};
+use auth::{Demand, Origin, Permission, Principal, QuotaLease};
+use chrono::{DateTime, Utc};
 
 use crate::error::ApiError;
 use crate::middleware::RequestContext;
@@ -87,7 +88,8 @@ pub mod permission {
     }
 
     types! {
-        KeysManage KeysRead ModelsRead ModelsInfer ModelsManage RolesManage SystemManage UsersRead UsersManage
+        KeysManage KeysRead LimitsManage ModelsRead ModelsInfer ModelsManage RolesManage SystemManage UsageRead
+        UsersRead UsersManage
     }
 }
 
@@ -98,6 +100,8 @@ pub struct Proof {
     pub principal: Arc<Principal>,
     /// What was required of them.
     pub requirement: Requirement,
+    /// What the request takes of quotas.
+    pub lease: Option<Arc<QuotaLease>>,
 }
 
 /// A caller who has what `A` asks for.
@@ -108,6 +112,8 @@ pub struct Caller<A: Access> {
     pub origin: Origin,
     /// When the request arrived.
     pub arrived: Instant,
+    /// What the request takes of quotas; none where there are none.
+    pub lease: Option<Arc<QuotaLease>>,
     access: PhantomData<A>,
 }
 
@@ -147,7 +153,18 @@ impl<A: Access> Caller<A> {
     pub fn proven(proof: Option<&Proof>, origin: Origin, arrived: Instant) -> Result<Self, ApiError> {
         let proof = proof.filter(|proof| proof.requirement == <Self as FirstArgument>::REQUIREMENT);
         let proof = proof.ok_or_else(|| ApiError::internal("a handler was reached without its guard"))?;
-        Ok(Self { principal: Arc::clone(&proof.principal), origin, arrived, access: PhantomData })
+        let (principal, lease) = (Arc::clone(&proof.principal), proof.lease.clone());
+        Ok(Self { principal, origin, arrived, lease, access: PhantomData })
+    }
+}
+
+impl<A: Access> Caller<A> {
+    /// Takes what the request turned out to need of the caller's quotas.
+    pub async fn demand(&self, demand: Demand, now: DateTime<Utc>) -> Result<(), ApiError> {
+        match &self.lease {
+            Some(lease) => Ok(lease.demand(demand, now).await?),
+            None => Ok(()),
+        }
     }
 }
 

@@ -13,6 +13,7 @@ mod signed_body;
 
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 
 use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -75,6 +76,7 @@ async fn let_in(requirement: Requirement, class: LimitClass, request: &ServiceRe
         class,
         changes: !request.method().is_safe(),
         address: RequestContext::of(request).address,
+        model: request.match_info().get("name"),
         headers: request.headers(),
         target: Some(Target {
             method: request.method().as_str(),
@@ -99,6 +101,8 @@ pub struct Asked<'a, Headers> {
     pub changes: bool,
     /// Where it comes from.
     pub address: IpAddr,
+    /// The model that it is about, where that is known before the body is read.
+    pub model: Option<&'a str>,
     /// Where its credential may stand.
     pub headers: &'a Headers,
     /// What a signature must be about; none where requests are not signed.
@@ -109,7 +113,7 @@ pub struct Asked<'a, Headers> {
 pub struct Admitted {
     /// Who goes on, for the handler; none on a public route.
     pub proof: Option<Proof>,
-    /// The windows that were counted.
+    /// The windows and quotas that were counted.
     pub windows: Vec<AllowanceState>,
     /// What the body of a signed request must be.
     pub digest: Option<[u8; 32]>,
@@ -119,7 +123,7 @@ pub struct Admitted {
 
 /// The three guards: who it is, whether they may, and how much is left.
 pub async fn admit<Headers: HeaderLines>(app: &App, asked: Asked<'_, Headers>) -> Result<Admitted> {
-    let Asked { requirement, class, changes, address, headers, target } = asked;
+    let Asked { requirement, class, changes, address, model, headers, target } = asked;
     let Requirement::Caller { permission, person, recent } = requirement else {
         let windows = app.auth.admit_visitor(address, class).await?;
         if requirement == Requirement::Nothing && class != LimitClass::Exempt {
@@ -138,10 +142,12 @@ pub async fn admit<Headers: HeaderLines>(app: &App, asked: Asked<'_, Headers>) -
     }
     let mut digest = None;
     let entered = match presented(headers, target, &mut digest) {
-        Ok(presented) => app.auth.enter(&presented, address, permission, class).await.map_err(ApiError::from),
+        Ok(presented) => {
+            app.auth.enter(&presented, address, permission, class, model).await.map_err(ApiError::from)
+        }
         Err(error) => Err(error),
     };
-    let Entered { principal, place, windows } = match entered {
+    let Entered { principal, place, windows, lease } = match entered {
         Ok(entered) => entered,
         Err(error) => return Err(refused(app, address, error).await),
     };
@@ -150,7 +156,8 @@ pub async fn admit<Headers: HeaderLines>(app: &App, asked: Asked<'_, Headers>) -
     if let Err(error) = proved {
         return Err(ApiError::from(error).with_windows(windows));
     }
-    Ok(Admitted { proof: Some(Proof { principal, requirement }), windows, digest, _place: Some(place) })
+    let proof = Proof { principal, requirement, lease: lease.map(Arc::new) };
+    Ok(Admitted { proof: Some(proof), windows, digest, _place: Some(place) })
 }
 
 /// What the caller proves with who they are; with a signature also what the body must be.

@@ -1,5 +1,6 @@
 //! Telling a caller what is left: `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers) and the
-//! older `X-RateLimit-*`, which speak of the window with the least left.
+//! older `X-RateLimit-*`, which speak of the window or quota with the least left. What was served though a soft quota is
+//! passed says so in `X-Quota-Exceeded`.
 
 use std::time::Duration;
 
@@ -12,7 +13,14 @@ pub fn write(windows: &[AllowanceState], mut put: impl FnMut(&'static str, Strin
     let list = |item: fn(&AllowanceState) -> String| windows.iter().map(item).collect::<Vec<_>>().join(", ");
     put(
         "ratelimit-policy",
-        list(|window| format!("\"{}\";q={};w={}", window.name, window.limit, window.period.as_secs())),
+        list(|window| {
+            let unit = match window.unit {
+                "requests" => String::new(),
+                "bytes" => ";qu=\"content-bytes\"".to_owned(),
+                unit => format!(";qu=\"{unit}\""),
+            };
+            format!("\"{}\";q={};w={}{unit}", window.name, window.limit, window.period.as_secs())
+        }),
     );
     put(
         "ratelimit",
@@ -23,6 +31,11 @@ pub fn write(windows: &[AllowanceState], mut put: impl FnMut(&'static str, Strin
     put("x-ratelimit-limit", tightest.limit.to_string());
     put("x-ratelimit-remaining", tightest.remaining.to_string());
     put("x-ratelimit-reset", whole_seconds(tightest.reset_after).to_string());
+    let passed: Vec<&str> =
+        windows.iter().filter(|window| window.is_over).map(|window| window.name).collect();
+    if !passed.is_empty() {
+        put("x-quota-exceeded", passed.join(", "));
+    }
 }
 
 /// Seconds, rounded up: one who waits as long as told is never too early.

@@ -38,7 +38,13 @@ pub struct Problem {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<std::collections::BTreeMap<String, Vec<String>>>)]
     errors: Option<Violations>,
+    /// The quotas that are used up, by their names in `RateLimit-Policy`.
+    #[serde(rename = "violated-policies", skip_serializing_if = "Vec::is_empty")]
+    violated_policies: Vec<&'static str>,
 }
+
+/// The kind of error that draft-ietf-httpapi-ratelimit-headers registers for a quota that is used up.
+const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
 
 /// Gives every error its documented body and headers, whether a handler, a guard or the framework made it.
 pub async fn write_errors<B: MessageBody + 'static>(
@@ -107,13 +113,17 @@ pub fn is_v2(path: &str) -> bool {
 
 fn problem(error: &ApiError, context: &RequestContext) -> String {
     let problem = Problem {
-        kind: format!("urn:modelgate:problem:{}", error.code.name()),
+        kind: match error.code {
+            Code::QuotaExceeded => QUOTA_EXCEEDED.to_owned(),
+            code => format!("urn:modelgate:problem:{}", code.name()),
+        },
         title: error.code.title(),
         status: error.code.status(),
         detail: error.detail.clone(),
         code: error.code.name(),
         request_id: context.id.clone(),
         errors: error.hints.violations.clone(),
+        violated_policies: error.hints.violated_policies.clone(),
     };
     serde_json::to_string(&problem).unwrap_or_default()
 }

@@ -18,7 +18,7 @@ use crate::error::{ApiError, Code, Result};
 use crate::extract::{InferBody, ModelVersion, Name};
 use crate::guard::Caller;
 use crate::guard::permission::ModelsInfer;
-use crate::metering::Work;
+use crate::metering::{User, Work};
 
 /// Says where in a body the JSON ends and the binary data begins.
 const JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
@@ -134,10 +134,11 @@ pub async fn perform(
     let wished = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let ticket = Ticket { priority: caller.principal.priority(priority), ..sooner(ticket, wished) };
     let outputs = wanted.iter().map(|output| output.name.clone()).collect();
+    let work = Work::tensors(rows, size);
+    caller.demand(work.demand(), app.auth.now()).await?;
     let answer = model.infer(InferRequest { inputs, outputs, ticket });
     let answer = App::in_time(ticket.deadline, departure::unless(departure, answer)).await;
-    let (asker, work) = ((&*caller.principal, caller.origin.address), Work::tensors(rows, size));
-    let answer = app.metering.settle(asker, model, work, answer, |answer| answer.timing)?;
+    let answer = app.metering.settle(&User::of(caller), model, work, answer, |answer| answer.timing)?;
     Ok(Performed { id, answer: answer.outputs, wanted })
 }
 

@@ -15,4 +15,5 @@ pub mod second_factors;
 pub mod second_step;
 pub mod sessions;
 pub mod tokens;
+pub mod usage;
 pub mod users;

@@ -13,6 +13,7 @@ use crate::error::{ApiError, Result};
 use crate::extract::{Name, Parameters, PredictBody};
 use crate::guard::Caller;
 use crate::guard::permission::{ModelsInfer, ModelsRead};
+use crate::metering::User;
 
 /// A model in a list.
 #[derive(Debug, Serialize, ToSchema)]
@@ -192,9 +193,10 @@ pub async fn predict(
     let model = app.model_for(&caller.principal, &to.1.0, version.as_deref())?;
     let ticket = app.ticket(&caller.principal, caller.arrived);
     let asked = Asked::read(&app, &model, body, ticket.deadline).await?;
+    caller.demand(asked.work.demand(), app.auth.now()).await?;
     let answer = model.predict(asked.input, top_k, ticket);
     let answer = App::in_time(ticket.deadline, departure::unless(departure::of(&to.0), answer)).await;
-    let who = (&*caller.principal, caller.origin.address);
-    let answer = app.metering.settle(who, &model, asked.work, answer, |answer| answer.timing)?;
+    let answer =
+        app.metering.settle(&User::of(&caller), &model, asked.work, answer, |answer| answer.timing)?;
     Predictions::of(&model, asked.filenames, answer.results).write(&app, ticket.deadline).await
 }

@@ -13,10 +13,10 @@ use uuid::Uuid;
 
 use super::api_keys::KeyView;
 use super::identities::IdentityView;
-use super::me::UsageItem;
 use super::notices::NoticeView;
 use super::second_factors::SecondFactorState;
 use super::sessions::SessionView;
+use super::usage::UsageItem;
 use super::users::UserView;
 use crate::app::App;
 use crate::bodies::SMALL;

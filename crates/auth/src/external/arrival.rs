@@ -17,7 +17,7 @@ use super::issuer::TrustedIssuer;
 use super::keys::Issuer;
 use crate::access::Permissions;
 use crate::audit::Entry;
-use crate::authentication::REVOKED;
+use crate::authentication::{Policy, REVOKED};
 use crate::directory::keep_an_administrator;
 use crate::events::Event;
 use crate::freshness::{CACHED_FOR, Watched};
@@ -99,7 +99,7 @@ impl Auth {
         if arrival.changes(&account) {
             return Err(OUTDATED);
         }
-        let grants = self.read_policy(&mut tx, seen, &account).await?;
+        let Policy { grants, quotas } = self.read_policy(&mut tx, seen, &account, None).await?;
         let token = ExternalToken {
             identity: identity.id,
             digest: arrival.digest,
@@ -121,6 +121,7 @@ impl Auth {
             networks: None,
             limits: None,
             signing: Vec::new(),
+            quotas,
             seen,
             good_until: said.expires_at.min(now + CACHED_FOR),
         }))

@@ -19,6 +19,7 @@ mod models;
 mod notices;
 mod one_time;
 mod outbox;
+mod quotas;
 mod row_security;
 mod sealed;
 mod second_factors;

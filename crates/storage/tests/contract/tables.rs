@@ -40,7 +40,7 @@ pub(crate) struct Owned {
     pub deleted_by: &'static [&'static str],
 }
 
-pub(crate) const OWNED: [Owned; 19] = [
+pub(crate) const OWNED: [Owned; 22] = [
     Owned {
         table: "accounts",
         row: "(id, kind, role, active, security_version, created_at, updated_at) \
@@ -89,7 +89,7 @@ pub(crate) const OWNED: [Owned; 19] = [
     Owned {
         table: "usage_daily",
         row: "VALUES ('$account', '$id', '', '', now(), 0, 0, 0, 0, 0, 0)",
-        read_by: &["administration", "metering"],
+        read_by: &["administration", "metering", "quota"],
         deleted_by: &[],
     },
     Owned {
@@ -161,10 +161,28 @@ pub(crate) const OWNED: [Owned; 19] = [
         read_by: &["administration", "feed", "audit"],
         deleted_by: &["administration"],
     },
+    Owned {
+        table: "quotas",
+        row: "VALUES ('$id', 'account', '$account', '$account', 'requests', 'day', 1, true, now())",
+        read_by: &["token", "api_key", "administration"],
+        deleted_by: &["administration"],
+    },
+    Owned {
+        table: "quota_periods",
+        row: "VALUES ('$account', '$account', 'requests', 'day', now(), 0, 0, NULL)",
+        read_by: &["quota", "metering", "administration", "feed"],
+        deleted_by: &["quota", "metering", "feed"],
+    },
+    Owned {
+        table: "rate_limits",
+        row: "VALUES ('account', '$account', '$account', 1, 1, now())",
+        read_by: &["administration", "feed", "setup"],
+        deleted_by: &["administration"],
+    },
 ];
 
 /// The parts of the program, by the names that the policies know.
-pub(crate) const SERVICES: [&str; 11] = [
+pub(crate) const SERVICES: [&str; 12] = [
     "login",
     "token",
     "api_key",
@@ -172,6 +190,7 @@ pub(crate) const SERVICES: [&str; 11] = [
     "setup",
     "feed",
     "metering",
+    "quota",
     "audit",
     "models",
     "sealing",

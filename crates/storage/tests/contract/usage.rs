@@ -1,5 +1,5 @@
 use chrono::NaiveDate;
-use storage::{Error, Scope, Service, UsageEntry};
+use storage::{Error, Scope, Service, UsageCursor, UsageEntry, UsageFilter};
 use uuid::Uuid;
 
 use crate::world::{next_id, on_both_stores};
@@ -37,6 +37,47 @@ on_both_stores! {
         assert!(tx.usage().summary(account, day(3), day(8)).await.unwrap().is_empty());
         let negative = [UsageEntry { failures: -1, ..entry(account, 20, 1) }];
         assert!(matches!(tx.usage().record(replica, 3, &negative).await, Err(Error::Refused(_))));
+    }
+
+    async fn slices_add_up_by_day_or_month_and_go_on_where_they_ended(world) {
+        let (ada, eve, key) = (next_id(), next_id(), next_id());
+        let mut tx = world.begin_as(Service::Metering).await;
+        let of = |account, key, model: &str, on| {
+            UsageEntry { api_key_id: key, model: model.into(), ..entry(account, on, 1) }
+        };
+        let batch = [
+            of(ada, Uuid::nil(), "digits", 1), of(ada, Uuid::nil(), "digits", 2), of(ada, key, "digits", 2),
+            of(eve, Uuid::nil(), "digits", 2), of(eve, Uuid::nil(), "other", 2), of(eve, Uuid::nil(), "other", 9),
+        ];
+        tx.usage().record(next_id(), 1, &batch).await.unwrap();
+        let all = UsageFilter { from: day(1), to: day(3), ..UsageFilter::default() };
+        let mut seen = Vec::new();
+        let mut after = None;
+        loop {
+            let (slices, next) = tx.usage().slices(&all, after.as_ref(), 2).await.unwrap();
+            seen.extend(slices.into_iter().map(|slice| (slice.period, slice.account_id, slice.api_key_id, slice.model)));
+            let Some(next) = next else { break };
+            after = Some(UsageCursor::parse(&next.encode()).unwrap());
+            assert_eq!(after, Some(next));
+        }
+        let mut sorted = seen.clone();
+        sorted.sort();
+        assert_eq!((seen.len(), &seen), (5, &sorted));
+        let months = UsageFilter { by_month: true, to: day(20), ..all.clone() };
+        let (slices, _) = tx.usage().slices(&months, None, 10).await.unwrap();
+        let found: Vec<_> = slices.iter().map(|slice| (&*slice.period, slice.account_id, slice.requests)).collect();
+        assert_eq!(found, [("2026-03", ada, 2), ("2026-03", ada, 1), ("2026-03", eve, 1), ("2026-03", eve, 2)]);
+        for (filter, rows) in [
+            (UsageFilter { account: Some(eve), ..months.clone() }, 2),
+            (UsageFilter { api_key: Some(key), ..months.clone() }, 1),
+            (UsageFilter { model: Some("other".into()), ..months.clone() }, 1),
+            (UsageFilter { model: Some("' OR 1=1".into()), ..months }, 0),
+        ] {
+            assert_eq!(tx.usage().slices(&filter, None, 10).await.unwrap().0.len(), rows, "{filter:?}");
+        }
+        for text in ["", "x", "AAAA", "MjAyNg"] {
+            assert_eq!(UsageCursor::parse(text), None, "{text:?}");
+        }
     }
 
     async fn a_retried_batch_never_charges_twice(world) {

@@ -3,11 +3,14 @@
 pub mod api_keys;
 pub mod invitations;
 pub mod ip_rules;
+pub mod limits;
 pub mod maintenance;
 pub mod model_lifecycle;
 pub mod model_versions;
 pub mod models;
+pub mod quotas;
 pub mod roles;
 pub mod service_accounts;
 pub mod service_keys;
+pub mod usage;
 pub mod users;

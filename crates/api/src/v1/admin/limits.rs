@@ -1,0 +1,137 @@
+//! Limits said while the program runs.
+
+use std::future::{Ready, ready};
+
+use actix_web::dev::Payload;
+use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
+use auth::{Allowance, LimitSubject};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+use validator::Validate;
+
+use crate::app::App;
+use crate::error::{ApiError, Code, Result};
+use crate::extract::Json;
+use crate::guard::Caller;
+use crate::guard::permission::LimitsManage;
+use crate::v1::lists::List;
+
+/// A limit that was said.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Limit)]
+pub struct LimitView {
+    /// `class`, `role`, `account`, `key` or `model`.
+    scope: String,
+    /// The name of the class, role or model, or the id of the account or key.
+    subject: String,
+    /// Whose it is; null where it is nobody's alone.
+    account_id: Option<Uuid>,
+    /// Requests a minute; 0: no limit; null: nothing is said.
+    per_minute: Option<i64>,
+    /// Requests an hour; 0: no limit; null: nothing is said.
+    per_hour: Option<i64>,
+    updated_at: DateTime<Utc>,
+}
+
+impl From<storage::RateLimit> for LimitView {
+    fn from(limit: storage::RateLimit) -> Self {
+        let storage::RateLimit { scope, subject, account_id, per_minute, per_hour, updated_at } = limit;
+        Self { scope, subject, account_id, per_minute, per_hour, updated_at }
+    }
+}
+
+/// What to say; 0 is no limit, and what is missing is not said.
+#[derive(Debug, Deserialize, ToSchema, Validate)]
+#[serde(deny_unknown_fields)]
+pub struct LimitNumbers {
+    /// Requests a minute.
+    #[schema(maximum = 1_000_000)]
+    per_minute: Option<u32>,
+    /// Requests an hour.
+    #[schema(maximum = 1_000_000)]
+    per_hour: Option<u32>,
+}
+
+/// Whose limit, as the path names it.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "documentation only: the path is read as it stands")]
+pub struct LimitParameters {
+    /// `class`, `role`, `account`, `key` or `model`.
+    scope: String,
+    /// `anonymous`, `login`, `register`, `mail`, `read`, `infer` or `hour`; the name of the role or model; or the id of the
+    /// account or key.
+    subject: String,
+}
+
+/// Whose limit.
+pub struct LimitPath(LimitSubject);
+
+impl LimitPath {
+    /// What is none of ours names nothing.
+    fn read(request: &HttpRequest) -> Option<Self> {
+        let segment = |name| request.match_info().get(name).unwrap_or_default();
+        let subject = segment("subject");
+        let id = || Uuid::parse_str(subject).ok();
+        let name = || (!subject.chars().any(char::is_control)).then(|| subject.to_owned());
+        Some(Self(match segment("scope") {
+            "class" => LimitSubject::Class(name()?),
+            "role" => LimitSubject::Role(name()?),
+            "model" => LimitSubject::Model(name()?),
+            "account" => LimitSubject::Account(id()?),
+            "key" => LimitSubject::Key(id()?),
+            _ => return None,
+        }))
+    }
+}
+
+impl FromRequest for LimitPath {
+    type Error = ApiError;
+    type Future = Ready<Result<Self>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let unknown =
+            "There is no such limit: name a class, role, account, key or model; docs/API.md lists them.";
+        ready(Self::read(request).ok_or_else(|| ApiError::new(Code::NotFound, unknown)))
+    }
+}
+
+/// The limits that were said; everything else is as the settings have it.
+#[utoipa::path(get, path = "/api/v1/admin/limits", tag = "admin", responses((status = 200, body = List<LimitView>)))]
+pub async fn list(_: Caller<LimitsManage>, app: web::Data<App>) -> Result<web::Json<List<LimitView>>> {
+    let items = app.auth.limits_said().await?.into_iter().map(Into::into).collect();
+    Ok(web::Json(List { items, next_cursor: None }))
+}
+
+/// Say a limit; it holds here from the next request, and within two seconds on every replica.
+#[utoipa::path(put, path = "/api/v1/admin/limits/{scope}/{subject}", tag = "admin", params(LimitParameters),
+    request_body = LimitNumbers,
+    responses((status = 204, description = "Said"), (status = 404, description = "No such class, role, account, key or model")))]
+pub async fn set(
+    caller: Caller<LimitsManage>,
+    app: web::Data<App>,
+    path: LimitPath,
+    body: Json<LimitNumbers>,
+) -> Result<HttpResponse> {
+    if let LimitSubject::Model(name) = &path.0 {
+        app.declared_access(name)?;
+    }
+    let LimitNumbers { per_minute, per_hour } = body.0;
+    let said = Allowance { per_minute, per_hour };
+    app.auth.set_limit(&caller.principal, &path.0, said, &caller.origin).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Take back what was said: what is less particular holds again.
+#[utoipa::path(delete, path = "/api/v1/admin/limits/{scope}/{subject}", tag = "admin", params(LimitParameters),
+    responses((status = 204, description = "Taken back"), (status = 404, description = "Nothing was said")))]
+pub async fn remove(
+    caller: Caller<LimitsManage>,
+    app: web::Data<App>,
+    path: LimitPath,
+) -> Result<HttpResponse> {
+    app.auth.remove_limit(&caller.principal, &path.0, &caller.origin).await?;
+    Ok(HttpResponse::NoContent().finish())
+}

@@ -1,0 +1,125 @@
+//! What everyone used.
+
+use actix_web::{HttpResponse, web};
+use chrono::NaiveDate;
+use serde::{Deserialize, Serialize};
+use storage::{Scope, Service, UsageCursor, UsageFilter};
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::error::{ApiError, Result};
+use crate::extract::{Parameters, page};
+use crate::guard::Caller;
+use crate::guard::permission::UsageRead;
+use crate::v1::usage::{Days, Format, QuotaStanding, Span, UsageEntry, export as write};
+
+const SCOPE: Scope = Scope::Service(Service::Administration);
+
+/// Whose usage of what, and when.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct UsageSearch {
+    /// First day (UTC); 30 days ago if none is given.
+    from: Option<NaiveDate>,
+    /// Last day (UTC); today if none is given.
+    to: Option<NaiveDate>,
+    /// `day` if none is given.
+    #[serde(default)]
+    #[param(inline)]
+    by: Span,
+    /// One account's.
+    account_id: Option<Uuid>,
+    /// One key's.
+    api_key_id: Option<Uuid>,
+    /// Of one model.
+    model: Option<String>,
+    /// Most items, 1 to 100; 50 if none is given.
+    #[param(minimum = 1, maximum = 100)]
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// Whose usage of what, when, and how it is written.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct UsageExport {
+    /// First day (UTC); 30 days ago if none is given.
+    from: Option<NaiveDate>,
+    /// Last day (UTC); today if none is given.
+    to: Option<NaiveDate>,
+    /// `day` if none is given.
+    #[serde(default)]
+    #[param(inline)]
+    by: Span,
+    /// One account's.
+    account_id: Option<Uuid>,
+    /// One key's.
+    api_key_id: Option<Uuid>,
+    /// Of one model.
+    model: Option<String>,
+    /// `json` if none is given.
+    #[serde(default)]
+    #[param(inline)]
+    format: Format,
+}
+
+/// A part of what was used, the oldest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct UsagePage {
+    items: Vec<UsageEntry>,
+    /// Send it as `cursor` to get the next part; null at the end.
+    next_cursor: Option<String>,
+    /// How the quotas of the account stand that was asked for; empty where none was.
+    quotas: Vec<QuotaStanding>,
+}
+
+/// What everyone used, by day or month, account, model and credential, the oldest first; and how one account's quotas stand.
+#[utoipa::path(get, path = "/api/v1/admin/usage", tag = "admin", params(UsageSearch),
+    responses((status = 200, body = UsagePage)))]
+pub async fn list(
+    _: Caller<UsageRead>,
+    app: web::Data<App>,
+    search: Parameters<UsageSearch>,
+) -> Result<web::Json<UsagePage>> {
+    let UsageSearch { from, to, by, account_id, api_key_id, model, limit, cursor } = search.0;
+    let (from, to) = Days { from, to }.read(app.auth.now().date_naive())?;
+    let after =
+        cursor.as_deref().map(|text| UsageCursor::parse(text).ok_or_else(wrong_cursor)).transpose()?;
+    let filter =
+        UsageFilter { account: account_id, api_key: api_key_id, model, from, to, by_month: by.is_month() };
+    let mut tx = app.store.read(SCOPE).await?;
+    let (slices, next) = tx.usage().slices(&filter, after.as_ref(), page(limit, None)?.limit()).await?;
+    drop(tx);
+    let quotas = match account_id {
+        Some(account) => app.auth.quotas_of_account(account).await?,
+        None => Vec::new(),
+    };
+    Ok(web::Json(UsagePage {
+        items: slices.into_iter().map(Into::into).collect(),
+        next_cursor: next.map(|cursor| cursor.encode()),
+        quotas: quotas.into_iter().map(Into::into).collect(),
+    }))
+}
+
+/// What everyone used, whole, as JSON or CSV, the oldest first.
+#[utoipa::path(get, path = "/api/v1/admin/usage/export", tag = "admin", params(UsageExport),
+    responses((status = 200, content((Vec<UsageEntry> = "application/json"), (String = "text/csv")))))]
+pub async fn export(
+    _: Caller<UsageRead>,
+    app: web::Data<App>,
+    wanted: Parameters<UsageExport>,
+) -> Result<HttpResponse> {
+    let UsageExport { from, to, by, account_id, api_key_id, model, format } = wanted.0;
+    let (from, to) = Days { from, to }.read(app.auth.now().date_naive())?;
+    let filter =
+        UsageFilter { account: account_id, api_key: api_key_id, model, from, to, by_month: by.is_month() };
+    write(app.store.clone(), SCOPE, filter, format).await
+}
+
+fn wrong_cursor() -> ApiError {
+    ApiError::field("cursor", "use next_cursor of the page before")
+}

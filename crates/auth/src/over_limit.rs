@@ -1,0 +1,106 @@
+//! Who was told a moment ago to come back later: whoever asks again meanwhile is told the same, without a trip.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use crate::Throttle;
+use crate::limits::{LimitClass, Window};
+
+/// How long a refusal is remembered: so often a flood costs a trip, and so late it is noticed that limits start anew.
+const REMEMBERED_FOR: chrono::Duration = chrono::Duration::seconds(1);
+/// Refused callers and addresses remembered at a time; others cost a trip each time.
+const CAPACITY: u64 = 20_000;
+
+/// Whose requests of which class were refused.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Asker {
+    /// An account with one of its credentials.
+    Caller(Uuid, Uuid, LimitClass),
+    /// An address, or what one customer holds.
+    Visitor(IpAddr, LimitClass),
+}
+
+#[derive(Clone)]
+struct Refused {
+    at: DateTime<Utc>,
+    throttle: Throttle,
+}
+
+/// Refusals of the last moment.
+pub(crate) struct OverLimit(moka::sync::Cache<Asker, Refused>);
+
+impl OverLimit {
+    pub fn new() -> Self {
+        let life = (REMEMBERED_FOR * 2).to_std().unwrap_or_default();
+        Self(moka::sync::Cache::builder().max_capacity(CAPACITY).time_to_live(life).build())
+    }
+
+    pub fn remember(&self, asker: Asker, throttle: &Throttle, at: DateTime<Utc>) {
+        self.0.insert(asker, Refused { at, throttle: throttle.clone() });
+    }
+
+    /// The refusal, told as of now, where these are the windows still that it is about.
+    pub fn find(&self, asker: &Asker, windows: &[Window], now: DateTime<Utc>) -> Option<Throttle> {
+        let Refused { at, mut throttle } = self.0.get(asker)?;
+        let since = (now - at).to_std().ok().filter(|_| now - at < REMEMBERED_FOR)?;
+        let is_same =
+            throttle.windows.len() == windows.len()
+                && throttle.windows.iter().zip(windows).all(|(state, window)| {
+                    (state.name, state.limit) == (window.name, u64::from(window.limit))
+                });
+        let left = |duration: Duration| duration.checked_sub(since).filter(|left| !left.is_zero());
+        throttle.retry_after = left(throttle.retry_after).filter(|_| is_same)?;
+        for state in &mut throttle.windows {
+            // One that has begun anew since would say something else.
+            state.reset_after =
+                if state.reset_after.is_zero() { Duration::ZERO } else { left(state.reset_after)? };
+        }
+        Some(throttle)
+    }
+
+    /// Forgets all: limits have changed.
+    pub fn forget(&self) {
+        self.0.invalidate_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::AllowanceState;
+
+    #[test]
+    fn a_refusal_is_told_again_for_a_moment_and_only_while_the_windows_are_the_same() {
+        let memory = OverLimit::new();
+        let minute = Duration::from_secs(60);
+        let window = |limit| Window { name: "read", key: String::new(), limit, period: minute };
+        let asker = Asker::Caller(Uuid::nil(), Uuid::nil(), LimitClass::Read);
+        let now = DateTime::UNIX_EPOCH;
+        let state = AllowanceState {
+            name: "read",
+            limit: 5,
+            period: minute,
+            remaining: 0,
+            reset_after: Duration::from_secs(30),
+            unit: "requests",
+            is_over: false,
+        };
+        let throttle = Throttle { policy: "read", retry_after: state.reset_after, windows: vec![state] };
+        memory.remember(asker.clone(), &throttle, now);
+        let later = now + chrono::Duration::milliseconds(400);
+        let told = memory.find(&asker, &[window(5)], later);
+        let wait = Duration::from_millis(29_600);
+        assert!(told.is_some_and(|told| told.retry_after == wait && told.windows[0].reset_after == wait));
+        assert!(memory.find(&asker, &[window(6)], later).is_none(), "another limit");
+        assert!(memory.find(&asker, &[], later).is_none());
+        assert!(memory.find(&asker, &[window(5)], now + REMEMBERED_FOR).is_none());
+        assert!(memory.find(&asker, &[window(5)], now - REMEMBERED_FOR).is_none(), "a clock set back");
+        let other = Asker::Caller(Uuid::nil(), Uuid::nil(), LimitClass::Infer);
+        assert!(memory.find(&other, &[window(5)], now).is_none());
+        memory.forget();
+        assert!(memory.find(&asker, &[window(5)], now).is_none());
+    }
+}

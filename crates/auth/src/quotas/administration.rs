@@ -1,0 +1,226 @@
+//! Saying quotas, and how they stand.
+
+use chrono::{DateTime, Utc};
+use serde_json::json;
+use storage::{Page, PageRequest, Scope, Service};
+use uuid::Uuid;
+
+use super::book::MetCap;
+use super::{Quota, QuotaPeriod, QuotaUnit};
+use crate::access::Permission;
+use crate::audit::Entry;
+use crate::events::Event;
+use crate::freshness::Watched;
+use crate::principal::Principal;
+use crate::service::Origin;
+use crate::{Auth, Error, Result};
+
+/// Whose quota it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum QuotaSubject {
+    /// Each account of a role, unless more is said of it.
+    Role(String),
+    /// An account, with all its keys.
+    Account(Uuid),
+    /// A key, besides its account.
+    Key(Uuid),
+}
+
+/// A quota to say.
+#[derive(Clone, Debug)]
+pub struct QuotaRequest {
+    /// What is counted.
+    pub unit: QuotaUnit,
+    /// For how long.
+    pub period: QuotaPeriod,
+    /// The most of it.
+    pub cap: i64,
+    /// Whether what is beyond is refused.
+    pub hard: bool,
+}
+
+/// How a quota of a caller stands.
+#[derive(Clone, Debug)]
+pub struct QuotaView {
+    /// The quota.
+    pub quota: Quota,
+    /// What was used, in the unit.
+    pub used: i64,
+    /// What may still be taken, in the unit.
+    pub remaining: i64,
+    /// When it begins anew.
+    pub resets_at: DateTime<Utc>,
+}
+
+impl QuotaSubject {
+    fn scope(&self) -> &'static str {
+        match self {
+            Self::Role(_) => "role",
+            Self::Account(_) => "account",
+            Self::Key(_) => "key",
+        }
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Self::Role(name) => name.clone(),
+            Self::Account(id) | Self::Key(id) => id.to_string(),
+        }
+    }
+
+    fn watched(&self) -> Watched {
+        match self {
+            Self::Role(_) => Watched::Policy,
+            Self::Account(id) => Watched::Account(*id),
+            Self::Key(id) => Watched::ApiKey(*id),
+        }
+    }
+
+    /// The account behind it; none for a role. [`Error::NotFound`]: there is no such thing.
+    async fn account(&self, tx: &mut storage::Tx) -> Result<Option<Uuid>> {
+        match self {
+            Self::Role(name) => {
+                tx.roles().find(name).await?.ok_or(Error::NotFound)?;
+                Ok(None)
+            }
+            Self::Account(id) => {
+                tx.accounts().standing(*id).await?.ok_or(Error::NotFound)?;
+                Ok(Some(*id))
+            }
+            Self::Key(id) => Ok(Some(tx.api_keys().owner(*id).await?.ok_or(Error::NotFound)?)),
+        }
+    }
+}
+
+impl Auth {
+    /// Quotas, the newest first; of one role, account or key where one is named.
+    pub async fn quotas(&self, subject: Option<&str>, page: &PageRequest) -> Result<Page<storage::Quota>> {
+        let mut tx = self.store.read(Scope::Service(Service::Administration)).await?;
+        Ok(tx.quotas().list(subject, page).await?)
+    }
+
+    /// Says a quota; it holds from the next request, for what was used in this period too.
+    pub async fn set_quota(
+        &self,
+        actor: &Principal,
+        subject: &QuotaSubject,
+        request: &QuotaRequest,
+        origin: &Origin,
+    ) -> Result<()> {
+        let (mut tx, _) = self.begin_administration(actor, Permission::LimitsManage).await?;
+        let account_id = subject.account(&mut tx).await?;
+        tx.quotas()
+            .set(&storage::Quota {
+                id: Uuid::now_v7(),
+                scope: subject.scope().to_owned(),
+                subject: subject.name(),
+                account_id,
+                unit: request.unit.name().to_owned(),
+                period: request.period.name().to_owned(),
+                cap: request.cap,
+                hard: request.hard,
+                updated_at: self.now(),
+            })
+            .await?;
+        let detail = json!({
+            subject.scope(): subject.name(), "unit": request.unit.name(), "period": request.period.name(),
+            "limit": request.cap, "hard": request.hard,
+        });
+        let entry = Entry::success(Event::QuotaChanged, origin).by(actor.account).with(detail);
+        self.record(&mut tx, entry).await?;
+        self.commit_change(tx, &[subject.watched()]).await
+    }
+
+    /// Takes a quota away.
+    pub async fn remove_quota(
+        &self,
+        actor: &Principal,
+        subject: &QuotaSubject,
+        unit: QuotaUnit,
+        period: QuotaPeriod,
+        origin: &Origin,
+    ) -> Result<()> {
+        let (mut tx, _) = self.begin_administration(actor, Permission::LimitsManage).await?;
+        let (scope, name) = (subject.scope(), subject.name());
+        tx.quotas().remove(scope, &name, unit.name(), period.name()).await?.ok_or(Error::NotFound)?;
+        let detail = json!({scope: name, "unit": unit.name(), "period": period.name(), "removed": true});
+        let entry = Entry::success(Event::QuotaChanged, origin).by(actor.account).with(detail);
+        self.record(&mut tx, entry).await?;
+        self.commit_change(tx, &[subject.watched()]).await
+    }
+
+    /// How the caller's quotas stand: what admission goes by. What replicas hold for the next seconds is not remaining.
+    pub async fn own_quotas(&self, principal: &Principal) -> Result<Vec<QuotaView>> {
+        let mut tx = self.store.read(Scope::Account(principal.account)).await?;
+        self.standing(&mut tx, principal.account, &principal.quotas).await
+    }
+
+    /// How an account's quotas stand, for administrators.
+    pub async fn quotas_of_account(&self, account: Uuid) -> Result<Vec<QuotaView>> {
+        let mut tx = self.store.read(Scope::Service(Service::Administration)).await?;
+        let Some(standing) = tx.accounts().standing(account).await? else { return Ok(Vec::new()) };
+        let rows = tx.quotas().of_caller(account, &standing.role, None).await?;
+        self.standing(&mut tx, account, &Quota::applying(account, None, &rows)).await
+    }
+
+    /// Gives back what this replica holds of quotas and nobody wants at present, or everything; and tells of caps that were
+    /// met. To be called every second.
+    pub async fn give_back_quota(&self, everything: bool) -> Result<()> {
+        let mut result = self.quota_book.give_back(everything).await;
+        for met in self.quota_book.take_met() {
+            let told = self.record_met(&met).await;
+            if told.is_err() {
+                self.quota_book.put_back_met(met);
+            }
+            result = result.and(told);
+        }
+        result
+    }
+
+    /// Records that a cap was met, once in its period.
+    async fn record_met(&self, MetCap { period, quota }: &MetCap) -> Result<()> {
+        let mut tx = self.store.begin(Scope::Service(Service::Quota)).await?;
+        if !tx.quotas().mark_exceeded(period).await? {
+            return Ok(());
+        }
+        let detail = json!({
+            "policy": quota.policy(), "limit": quota.cap, "hard": quota.hard, "period": period.starts_on,
+            "subject": period.subject,
+        });
+        let origin = Origin::default();
+        let entry = Entry::success(Event::QuotaExceeded, &origin).on("account", period.account_id);
+        self.record(&mut tx, entry.with(detail)).await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn standing(
+        &self,
+        tx: &mut storage::Tx,
+        account: Uuid,
+        quotas: &[Quota],
+    ) -> Result<Vec<QuotaView>> {
+        if quotas.is_empty() {
+            return Ok(Vec::new());
+        }
+        let today = self.now().date_naive();
+        let month = QuotaPeriod::Month.start(today);
+        let rows = tx.quotas().standing(account, today, month).await?;
+        let view = |quota: &Quota| {
+            let starts_on = quota.period.start(today);
+            let row = rows.iter().find(|row| {
+                row.subject == quota.subject
+                    && row.unit == quota.unit.name()
+                    && row.period == quota.period.name()
+            });
+            let (reserved, settled) = row.map_or((0, 0), |row| (row.reserved, row.settled));
+            let scale = quota.unit.scale();
+            QuotaView {
+                quota: *quota,
+                used: settled / scale,
+                remaining: ((quota.ledger_cap() - reserved) / scale).max(0),
+                resets_at: quota.period.end(starts_on).and_time(chrono::NaiveTime::MIN).and_utc(),
+            }
+        };
+        Ok(quotas.iter().map(view).collect())
+    }
+}

@@ -1,0 +1,133 @@
+//! What one request takes of its caller's quotas: before the body is read, before the work, and after it.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, NaiveDate, Utc};
+use storage::QuotaPeriod as Period;
+use uuid::Uuid;
+
+use super::block::{Block, Taken};
+use super::{Quota, QuotaBook, QuotaUnit};
+use crate::admission::AllowanceState;
+use crate::{Error, Result, Throttle};
+
+/// What a request turned out to need, known when its body was read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Demand {
+    /// Rows or pictures.
+    pub inferences: u64,
+    /// Pictures.
+    pub images: u64,
+    /// Bytes of the body.
+    pub bytes: u64,
+}
+
+/// What was used of which period, in the ledger's measure.
+pub type Charges = Vec<(Period, i64)>;
+
+/// What a request has taken of its caller's quotas. Dropped without being settled, all of it goes back.
+pub struct QuotaLease {
+    book: Arc<QuotaBook>,
+    account: Uuid,
+    day: NaiveDate,
+    quotas: Vec<Quota>,
+    taken: Mutex<Vec<Taken>>,
+}
+
+impl fmt::Debug for QuotaLease {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("QuotaLease").field("account", &self.account).finish_non_exhaustive()
+    }
+}
+
+impl QuotaLease {
+    /// Takes one request, and makes sure that something is left of everything else. Tells also how each quota stands.
+    /// [`Error::QuotaExceeded`]: one is used up.
+    pub(crate) async fn begin(
+        book: &Arc<QuotaBook>,
+        account: Uuid,
+        quotas: &[Quota],
+        now: DateTime<Utc>,
+    ) -> Result<(Self, Vec<AllowanceState>)> {
+        let lease = Self {
+            book: Arc::clone(book),
+            account,
+            day: now.date_naive(),
+            quotas: quotas.to_vec(),
+            taken: Mutex::default(),
+        };
+        let mut states = Vec::with_capacity(quotas.len());
+        for quota in quotas {
+            let state = match quota.unit {
+                QuotaUnit::Requests => lease.take(*quota, 1, now).await?,
+                // Whether there are pictures in the body nobody knows yet.
+                QuotaUnit::Images => state(quota, &*book.block(account, quota, lease.day)?, now),
+                _ => lease.take(*quota, 0, now).await?,
+            };
+            states.push(state);
+        }
+        Ok((lease, states))
+    }
+
+    /// The day whose quotas pay, in UTC.
+    pub fn day(&self) -> NaiveDate {
+        self.day
+    }
+
+    /// Takes what the request needs. [`Error::QuotaExceeded`]: there is not as much left.
+    pub async fn demand(&self, demand: Demand, now: DateTime<Utc>) -> Result<()> {
+        for quota in &self.quotas {
+            let cost = match quota.unit {
+                QuotaUnit::Inferences => demand.inferences,
+                QuotaUnit::Images => demand.images,
+                QuotaUnit::Bytes => demand.bytes,
+                QuotaUnit::Requests | QuotaUnit::ComputeMilliseconds => 0,
+            };
+            if cost > 0 {
+                self.take(*quota, i64::try_from(cost).unwrap_or(i64::MAX), now).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What was taken was used, and so much compute time. What it was, for the ledger.
+    pub fn settle(&self, compute: Duration) -> Charges {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let charge = |taken: &mut Taken| (taken.block.period.clone(), taken.settle(compute));
+        taken.iter_mut().map(charge).filter(|(_, amount)| *amount > 0).collect()
+    }
+
+    async fn take(&self, quota: Quota, cost: i64, now: DateTime<Utc>) -> Result<AllowanceState> {
+        let block = self.book.block(self.account, &quota, self.day)?;
+        let taken = self.book.take(&block, quota, cost).await?;
+        let state = state(&quota, &block, now);
+        let Some(taken) = taken else {
+            return Err(Error::QuotaExceeded(Throttle {
+                policy: state.name,
+                retry_after: state.reset_after,
+                windows: vec![state],
+            }));
+        };
+        // What only was looked at has nothing to give back, except that compute time is settled later.
+        if taken.amount > 0 || quota.unit == QuotaUnit::ComputeMilliseconds {
+            self.taken.lock().unwrap_or_else(PoisonError::into_inner).push(taken);
+        }
+        Ok(state)
+    }
+}
+
+fn state(quota: &Quota, block: &Block, now: DateTime<Utc>) -> AllowanceState {
+    let held = block.state();
+    let starts_on = block.period.starts_on;
+    AllowanceState {
+        name: quota.policy(),
+        limit: u64::try_from(quota.cap).unwrap_or(0),
+        period: quota.period.length(starts_on),
+        remaining: if held.over { 0 } else { quota.unit.told(held.known_left()) },
+        reset_after: quota.period.left(starts_on, now),
+        unit: quota.unit.name(),
+        is_over: held.over,
+    }
+}

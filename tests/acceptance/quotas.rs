@@ -1,0 +1,244 @@
+//! How much may be used in a day or a month: exactly as much, whoever asks at once and whatever breaks.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::harness::{
+    Client, Door, OwnRedis, Pair, Person, Reply, Server, World, at_once, eventually, promise, sample,
+};
+
+const USAGE: &str = "/api/v1/me/usage";
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+fn path(scope: &str, subject: &str, what: &str) -> String {
+    format!("/api/v1/admin/quotas/{scope}/{subject}/{what}")
+}
+
+/// Says a hard quota.
+#[track_caller]
+fn allow(admin: &Person, scope: &str, subject: &str, what: &str, limit: u64) {
+    admin.api.put(&path(scope, subject, what), &json!({"limit": limit})).is(204);
+}
+
+fn tensor(rows: usize) -> Value {
+    let data = vec![0.0; rows * 64];
+    json!({"inputs": [{"name": "x", "shape": [rows, 64], "datatype": "FP32", "data": data}]})
+}
+
+fn infer(client: &Client, rows: usize) -> Reply {
+    client.post("/v2/models/digits/infer", &tensor(rows))
+}
+
+/// What is told of one of the caller's quotas: used and remaining, once so much was used.
+#[track_caller]
+fn standing(person: &Person, policy: &str, used: i64) -> i64 {
+    eventually(&format!("{policy}: {used} used"), || {
+        let told = person.api.get(USAGE).is(200).json();
+        let quota = told["quotas"].as_array()?.iter().find(|quota| quota["name"] == policy)?.clone();
+        (quota["used"] == used).then(|| quota["remaining"].as_i64().expect("a number"))
+    })
+}
+
+/// How many of two hundred at once, spread over these clients, are served; the others are refused for the quota, or
+/// with `outage` because nothing can be decided.
+#[track_caller]
+fn served(clients: &[Client], outage: bool) -> usize {
+    let answers = at_once(200, |index| clients[index % clients.len()].predict(&sample("1-1")).status);
+    let expected = |status: &u16| [200, 429].contains(status) || (outage && *status == 503);
+    assert!(answers.iter().all(expected), "{answers:?}");
+    answers.iter().filter(|status| **status == 200).count()
+}
+
+promise! {
+    fn of_two_hundred_at_once_ten_are_served(pair) {
+        let server = Server::start(pair, &[("MAX_IN_FLIGHT_PER_CALLER", "0"), ("GUARD_PER_SECOND", "0")]);
+        let (admin, ada, grace) = (server.admin(), server.person("ada"), server.person("grace"));
+        let key = server.key(&ada.make_key(&["models:infer"]));
+        ada.api.predict(&sample("1-1")).is(200);
+        allow(&admin, "account", &ada.id, "requests/day", 10);
+        // What was used before it was said counts, once it is written.
+        eventually("usage is written", || (!ada.api.get(USAGE).is(200).items().is_empty()).then_some(()));
+        assert_eq!(served(&[ada.api.clone(), key.clone()], false), 9, "with a token and a key");
+        let refused = ada.api.predict(&sample("1-1")).refused(429, "quota_exceeded");
+        assert_eq!(refused.json()["violated-policies"], json!(["requests-day"]));
+        assert_eq!(refused.header("ratelimit-policy"), Some("\"requests-day\";q=10;w=86400"));
+        let wait = refused.number("retry-after");
+        let midnight = 86_400 - server.now().as_secs() % 86_400;
+        assert!(wait.abs_diff(midnight) <= 2, "{wait} s, midnight is in {midnight} s");
+        let refused = infer(&key, 1).is(429);
+        assert!(refused.json()["error"].as_str().is_some_and(|told| told.contains("requests-day")));
+        grace.api.predict(&sample("1-1")).is(200);
+        ada.api.get("/api/v1/me").is(200);
+        assert_eq!(standing(&ada, "requests-day", 10), 0);
+        eventually("it is told of", || (server.audited("quota.exceeded", "success") == 1).then_some(()));
+        // A cap is changed in the middle of a period, and a month has one of its own.
+        allow(&admin, "account", &ada.id, "requests/day", 1000);
+        allow(&admin, "account", &ada.id, "requests/month", 13);
+        assert_eq!(served(std::slice::from_ref(&ada.api), false), 3);
+        allow(&admin, "account", &ada.id, "requests/day", 12);
+        allow(&admin, "account", &ada.id, "requests/month", 1000);
+        assert_eq!(served(std::slice::from_ref(&ada.api), false), 0);
+        // Another day, another twelve; what was held of the last one is not of this.
+        server.advance(DAY);
+        let (ada, admin) =
+            (server.log_in(&ada.email, &ada.password), server.log_in(&admin.email, &admin.password));
+        assert_eq!(served(std::slice::from_ref(&ada.api), false), 12);
+        admin.api.delete(&path("account", &ada.id, "requests/day")).is(204);
+        assert!(ada.api.predict(&sample("1-1")).is(200).header("ratelimit").is_some(), "the month's is left");
+        admin.api.delete(&path("account", &ada.id, "requests/month")).is(204);
+        assert_eq!(ada.api.predict(&sample("1-1")).is(200).header("ratelimit"), None);
+    }
+
+    fn rows_pictures_and_bytes_are_taken_before_the_work_and_given_back_where_there_is_none(pair) {
+        let server = Server::start(pair, &[]);
+        let (admin, ada) = (server.admin(), server.person("ada"));
+        allow(&admin, "account", &ada.id, "inferences/day", 10);
+        infer(&ada.api, 11).is(429);
+        infer(&ada.api, 6).is(200);
+        infer(&ada.api, 5).is(429);
+        // Nothing of what fails is charged, before or in the model.
+        ada.api.predict(b"no picture").is(400);
+        ada.api.send("POST", "/api/v1/models/nothing/predict", Some("image/png"), &sample("1-1")).is(404);
+        ada.api.post("/v2/models/digits/infer", &json!({"inputs": []})).is(400);
+        let last = infer(&ada.api, 4).is(200);
+        assert_eq!(last.number("x-ratelimit-remaining"), 4, "as it stood when the call began");
+        infer(&ada.api, 1).is(429);
+        standing(&ada, "inferences-day", 10);
+        admin.api.delete(&path("account", &ada.id, "inferences/day")).is(204);
+        let picture = sample("1-1");
+        allow(&admin, "account", &ada.id, "bytes/day", 10_000_000);
+        allow(&admin, "account", &ada.id, "images/day", 1);
+        ada.api.predict(&picture).is(200);
+        ada.api.predict(&picture).refused(429, "quota_exceeded");
+        infer(&ada.api, 1).is(200);
+        admin.api.delete(&path("account", &ada.id, "images/day")).is(204);
+        allow(&admin, "account", &ada.id, "bytes/day", 1);
+        let told = ada.api.predict(&picture).refused(429, "quota_exceeded");
+        assert_eq!(told.header("ratelimit-policy"), Some("\"bytes-day\";q=1;w=86400;qu=\"content-bytes\""));
+        allow(&admin, "account", &ada.id, "bytes/day", 10_000_000);
+        // Compute time is known only afterwards: what is passed is passed once.
+        let grace = server.person("grace");
+        allow(&admin, "account", &grace.id, "compute_ms/day", 1);
+        let served = (0..200).take_while(|_| infer(&grace.api, 64).status == 200).count();
+        assert!((1..200).contains(&served), "{served}");
+    }
+
+    fn quotas_are_said_by_role_account_and_key(pair) {
+        let server = Server::start(pair, &[]);
+        let (admin, ada) = (server.admin(), server.person("ada"));
+        let (id, text) = ada.make_key_with(json!({"name": "a key", "scopes": ["models:infer"]}));
+        let key = server.key(&text);
+        let picture = sample("1-1");
+        allow(&admin, "role", "user", "requests/day", 2);
+        ada.api.predict(&picture).is(200);
+        key.predict(&picture).is(200);
+        ada.api.predict(&picture).refused(429, "quota_exceeded");
+        server.person("grace").api.predict(&picture).is(200);
+        // What is used is in a quota that is said later, once it is written.
+        standing(&ada, "requests-day", 2);
+        allow(&admin, "account", &ada.id, "requests/day", 100);
+        allow(&admin, "key", &id, "requests/month", 2);
+        key.predict(&picture).is(200);
+        let refused = key.predict(&picture).refused(429, "quota_exceeded");
+        assert_eq!(refused.json()["violated-policies"], json!(["key-requests-month"]));
+        ada.api.predict(&picture).is(200);
+        // A soft one is served, and says so.
+        admin.api.put(&path("account", &ada.id, "requests/day"), &json!({"limit": 1, "hard": false})).is(204);
+        let told = ada.api.predict(&picture).is(200);
+        assert_eq!(told.header("x-quota-exceeded"), Some("requests-day"));
+        for wrong in ["account/nobody/requests/day", "role/none/requests/day", "role/user/rows/day", "role/user/requests/week",
+            "team/user/requests/day"] {
+            admin.api.put(&format!("/api/v1/admin/quotas/{wrong}"), &json!({"limit": 1})).refused(404, "not_found");
+        }
+        admin.api.put(&path("role", "user", "requests/day"), &json!({"limit": -1})).invalid(&["limit"]);
+        admin.api.put(&path("role", "user", "requests/day"), &json!({"limit": 1, "hart": true})).is(400);
+        ada.api.put(&path("account", &ada.id, "requests/day"), &json!({"limit": 9})).is(403);
+        let listed = admin.api.get("/api/v1/admin/quotas").is(200).items();
+        assert_eq!(listed.len(), 3, "{listed:?}");
+        let own = admin.api.get(&format!("/api/v1/admin/quotas?subject={}", ada.id)).is(200).items();
+        assert_eq!((own.len(), &own[0]["limit"], &own[0]["hard"]), (1, &json!(1), &json!(false)));
+        assert_eq!(server.audited("quota.changed", "success"), 4);
+    }
+}
+
+/// Three servers on one Postgres and this Redis, each asked by the same account.
+fn three(redis: &OwnRedis) -> (Vec<Server>, Vec<Client>, Person) {
+    let world = World::new(Pair::Shared);
+    let url = redis.url();
+    let settings = [
+        ("REDIS_URL", &*url),
+        ("REDIS_TIMEOUT_MS", "100"),
+        ("MAX_IN_FLIGHT_PER_CALLER", "0"),
+        ("GUARD_PER_SECOND", "0"),
+        ("RATE_LIMIT_INFER_PER_MINUTE", "100000"),
+    ];
+    let servers: Vec<Server> = (0..3).map(|_| world.start(&settings)).collect();
+    let (admin, ada) = (servers[0].admin(), servers[0].person("ada"));
+    allow(&admin, "account", &ada.id, "requests/day", 10);
+    let clients: Vec<Client> = servers.iter().map(|server| server.user(&ada.tokens.access)).collect();
+    (servers, clients, ada)
+}
+
+#[test]
+fn of_two_hundred_at_once_on_three_replicas_ten_are_served() {
+    let (_servers, clients, ada) = three(&OwnRedis::start());
+    assert_eq!(served(&clients, false), 10);
+    assert_eq!(standing(&ada, "requests-day", 10), 0);
+}
+
+#[test]
+fn with_redis_paused_half_way_no_more_than_ten_are_served() {
+    let redis = OwnRedis::start();
+    let (_servers, clients, ada) = three(&redis);
+    for client in &clients {
+        client.predict(&sample("1-1")).is(200);
+    }
+    let answers = at_once(201, |index| {
+        if index == 200 {
+            redis.freeze(true);
+            return 0;
+        }
+        clients[index % 3].predict(&sample("1-1")).status
+    });
+    let served = answers.iter().filter(|status| **status == 200).count();
+    assert_eq!(served, 7, "what is reserved does not depend on Redis: {answers:?}");
+    redis.freeze(false);
+    assert_eq!(self::served(&clients, false), 0);
+    standing(&ada, "requests-day", 10);
+}
+
+#[test]
+fn with_redis_stopped_and_a_replica_killed_half_way_no_more_than_the_cap_is_served() {
+    let mut redis = OwnRedis::start();
+    let (mut servers, clients, ada) = three(&redis);
+    let admin = servers[1].admin_called("eve");
+    allow(&admin, "account", &ada.id, "requests/day", 100);
+    let mut total = (0..20).filter(|_| clients[0].predict(&sample("1-1")).status == 200).count();
+    redis.kill();
+    // What the killed one held counts as spent: at most a sixteenth of the rest, and what one had just asked for.
+    drop(servers.remove(0));
+    total += served(&clients[1..], false);
+    total += served(&clients[1..], false);
+    redis.resume();
+    assert!((90..=100).contains(&total), "{total}");
+    total += served(&clients[1..], false);
+    assert!(total <= 100, "{total}");
+}
+
+#[test]
+fn without_the_database_nothing_is_promised_that_is_not_held() {
+    let world = World::new(Pair::Shared);
+    let (door, url) = Door::in_front_of(world.database_url().expect("Postgres"));
+    let server = world.start(&[("DATABASE_URL", &url)]);
+    let (admin, ada, grace) = (server.admin(), server.person("ada"), server.person("grace"));
+    allow(&admin, "account", &ada.id, "requests/day", 10);
+    ada.api.predict(&sample("1-1")).is(200);
+    grace.api.predict(&sample("1-1")).is(200);
+    door.shut();
+    // Ten are so few that each is reserved for itself: nothing is held.
+    ada.api.predict(&sample("1-1")).refused(503, "unavailable");
+    grace.api.predict(&sample("1-1")).is(200);
+    door.open();
+    eventually("the database answers", || (ada.api.predict(&sample("1-1")).status == 200).then_some(()));
+}
