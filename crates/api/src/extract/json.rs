@@ -63,7 +63,7 @@ fn escapes_nul(bytes: &[u8]) -> bool {
 }
 
 /// The reader's own words name the member and the place; the values, which may be secrets, stay out.
-pub(super) fn unreadable(error: &serde_json::Error) -> ApiError {
+pub fn unreadable(error: &serde_json::Error) -> ApiError {
     let place = format!("line {}, column {}", error.line(), error.column());
     let detail = match error.classify() {
         serde_json::error::Category::Eof => "The JSON body ends too early".to_owned(),
@@ -79,9 +79,21 @@ fn without_values(text: &str) -> String {
     match text.split_once(": ") {
         Some((problem, rest)) => {
             let expected = rest.rsplit_once(", expected ").map_or("something else", |(_, expected)| expected);
-            format!("A member has the wrong type or value ({problem}): expected {expected}")
+            format!(
+                "A member has the wrong type or value ({problem}): expected {}",
+                without_our_names(expected)
+            )
         }
         None => format!("The body does not fit: {text}"),
+    }
+}
+
+/// The reader calls an object by the name of the type that it becomes here.
+fn without_our_names(expected: &str) -> &str {
+    match expected.split_once(' ') {
+        Some(("struct", _)) => "an object",
+        Some(("enum", _)) => "one of its values",
+        _ => expected,
     }
 }
 
@@ -100,4 +112,20 @@ fn messages(errors: &ValidationErrors) -> BTreeMap<String, Vec<String>> {
 
 fn message(error: &ValidationError) -> String {
     error.message.as_ref().map_or_else(|| format!("this is not valid ({})", error.code), ToString::to_string)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_values;
+
+    #[test]
+    fn neither_values_nor_names_of_types_are_told() {
+        let told =
+            without_values("invalid type: string \"secret\", expected struct Login at line 1 column 9");
+        assert_eq!(told, "A member has the wrong type or value (invalid type): expected an object");
+        assert_eq!(
+            without_values("missing field `x` at line 1 column 2"),
+            "The body does not fit: missing field `x`"
+        );
+    }
 }

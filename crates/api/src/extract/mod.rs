@@ -11,7 +11,7 @@ mod rows;
 pub use body::InferBody;
 pub use form::Form;
 pub use images::PredictBody;
-pub use json::Json;
+pub use json::{Json, unreadable};
 pub use model_body::ModelBody;
 pub use parameters::{Id, IdentityId, KeyId, ModelVersion, Name, PageParameters, Parameters, RoleName, page};
 pub use rows::{read_rows, read_texts};

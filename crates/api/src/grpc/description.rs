@@ -10,7 +10,7 @@ use super::proto::inference::repository_index_response::ModelIndex;
 use crate::oip::config::{InstanceGroup, ModelConfig, TensorConfig};
 use crate::oip::metadata::{ModelMetadata, TensorMetadata as Described};
 use crate::oip::repository::IndexEntry;
-use crate::oip::statistics::{BatchView, Duration, InferenceStatistics, VersionStatistics};
+use crate::oip::statistics::{BatchView, InferenceStatistics, StatisticDuration, VersionStatistics};
 
 impl From<&Model> for of::ModelMetadataResponse {
     fn from(model: &Model) -> Self {
@@ -123,8 +123,8 @@ impl From<BatchView> for of::InferBatchStatistics {
     }
 }
 
-impl From<Duration> for of::StatisticDuration {
-    fn from(Duration { count, ns }: Duration) -> Self {
+impl From<StatisticDuration> for of::StatisticDuration {
+    fn from(StatisticDuration { count, ns }: StatisticDuration) -> Self {
         Self { count, ns }
     }
 }

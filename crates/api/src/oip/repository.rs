@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::rest::V2Error;
 use crate::app::App;
 use crate::error::{ApiError, Code, Result};
-use crate::extract::{InferBody, Name};
+use crate::extract::{InferBody, Name, unreadable};
 use crate::guard::Caller;
 use crate::guard::permission::{ModelsManage, ModelsRead};
 use crate::lifecycle;
@@ -126,9 +126,7 @@ fn read<T: Default + serde::de::DeserializeOwned>(body: &InferBody) -> Result<T>
             Code::TooLarge,
             format!("The body is too large: at most {MAX_BODY} bytes are read here."),
         )),
-        bytes => serde_json::from_slice(bytes).map_err(|error| {
-            ApiError::new(Code::MalformedRequest, format!("The body is not valid: {error}."))
-        }),
+        bytes => serde_json::from_slice(bytes).map_err(|error| unreadable(&error)),
     }
 }
 

@@ -55,21 +55,21 @@ struct Nothing {}
 #[derive(Debug, Serialize, ToSchema)]
 pub struct InferenceStatistics {
     /// Answered well, cached answers included.
-    pub success: Duration,
+    pub success: StatisticDuration,
     /// Fitting the model, but refused by its queue, late, given up or failed.
-    pub fail: Duration,
+    pub fail: StatisticDuration,
     /// Waiting.
-    pub queue: Duration,
+    pub queue: StatisticDuration,
     /// Handing over inputs.
-    pub compute_input: Duration,
+    pub compute_input: StatisticDuration,
     /// Running.
-    pub compute_infer: Duration,
+    pub compute_infer: StatisticDuration,
     /// Taking outputs.
-    pub compute_output: Duration,
+    pub compute_output: StatisticDuration,
     /// Answered from a cache.
-    pub cache_hit: Duration,
+    pub cache_hit: StatisticDuration,
     /// Looked for in a cache in vain.
-    pub cache_miss: Duration,
+    pub cache_miss: StatisticDuration,
 }
 
 /// The runs of so many rows.
@@ -78,24 +78,23 @@ pub struct BatchView {
     /// Rows in each.
     pub batch_size: u64,
     /// Handing over inputs.
-    pub compute_input: Duration,
+    pub compute_input: StatisticDuration,
     /// Running.
-    pub compute_infer: Duration,
+    pub compute_infer: StatisticDuration,
     /// Taking outputs.
-    pub compute_output: Duration,
+    pub compute_output: StatisticDuration,
 }
 
 /// How often, and how long in all.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = StatisticDuration)]
-pub struct Duration {
+pub struct StatisticDuration {
     /// How often.
     pub count: u64,
     /// Nanoseconds.
     pub ns: u64,
 }
 
-impl From<Measure> for Duration {
+impl From<Measure> for StatisticDuration {
     fn from(Measure { count, time }: Measure) -> Self {
         Self { count, ns: u64::try_from(time.as_nanos()).unwrap_or(u64::MAX) }
     }
