@@ -64,12 +64,12 @@ promise! {
         let second = hook.wait("/webhook", 2);
         assert_eq!(checked(&first), checked(&second), "tried again, it is the same message");
         let told: Value = serde_json::from_str(&second.body).expect("JSON");
-        assert_eq!(told["type"], "modelgate.SUSPICIOUS_ACTIVITY");
-        assert_eq!((&told["data"]["severity"], &told["data"]["detail"]["detail"]["reason"]), (&"high".into(), &"login_failures".into()));
+        assert_eq!(told["type"], "modelgate.incident");
+        assert_eq!((&told["data"]["severity"], &told["data"]["detail"]["kind"]), (&"medium".into(), &"failed_logins".into()));
         let message = hook.wait("/slack", 2).body;
-        assert!(message.contains("*HIGH*") && message.contains("login_failures"), "{message}");
+        assert!(message.contains("*MEDIUM* Intrusion detected: failed_logins"), "{message}");
         let message = hook.wait("/sms", 2);
-        assert!(message.body.starts_with("to=%2B491700000000&message=HIGH%3A+"), "{}", message.body);
+        assert!(message.body.starts_with("to=%2B491700000000&message=MEDIUM%3A+Intrusion+detected"), "{}", message.body);
         assert_eq!(message.headers["authorization"], "Bearer of-the-gateway-0123456789");
 
         // The same again is no news for five minutes, and is afterwards.

@@ -33,6 +33,7 @@ mod holding;
 mod image_corpus;
 mod images;
 mod imports;
+mod incidents;
 mod invitations;
 mod ip_rules;
 mod key_limits;

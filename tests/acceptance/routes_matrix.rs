@@ -125,6 +125,16 @@ const ROUTES: &str = "\
     GET /api/v1/admin/ip-rules system:manage
     POST /api/v1/admin/ip-rules system:manage
     DELETE /api/v1/admin/ip-rules/{id} system:manage
+    GET /api/v1/admin/incidents incidents:manage
+    POST /api/v1/admin/incidents incidents:manage
+    GET /api/v1/admin/incidents/{id} incidents:manage
+    PUT /api/v1/admin/incidents/{id} incidents:manage
+    GET /api/v1/admin/incidents/{id}/timeline incidents:manage
+    POST /api/v1/admin/incidents/{id}/notes incidents:manage
+    POST /api/v1/admin/incidents/{id}/events incidents:manage
+    POST /api/v1/admin/incidents/{id}/answers incidents:manage
+    GET /api/v1/admin/incidents/{id}/answers/{entry_id} incidents:manage
+    DELETE /api/v1/admin/incidents/{id}/answers/{entry_id} incidents:manage
     GET /api/v1/admin/maintenance system:manage
     PUT /api/v1/admin/maintenance system:manage
     GET /api/v1/admin/usage usage:read

@@ -22,6 +22,8 @@ const FEED_INTERVAL: Duration = Duration::from_secs(1);
 const AUDIT_INTERVAL: Duration = Duration::from_millis(500);
 /// How often it is asked whether a mail is due.
 const MAIL_INTERVAL: Duration = Duration::from_secs(1);
+/// How often it is asked whether an answer to an incident waits.
+const ANSWER_INTERVAL: Duration = Duration::from_secs(1);
 /// How often it is asked whether an alert is due.
 const ALERT_INTERVAL: Duration = Duration::from_secs(1);
 /// How often it is asked whether the keys of other issuers are due.
@@ -121,6 +123,9 @@ pub fn spawn(app: &web::Data<App>) -> Tasks {
             }
         }));
     }
+    tasks.push(every(ANSWER_INTERVAL, app.clone(), |app| async move {
+        app.auth.run_planned_answers().await.map_err(|error| told(&error))
+    }));
     // One each: a receiver that is slow to answer holds up no other.
     tasks.extend(app.settings.alerts.channels().into_iter().map(|channel| {
         every(ALERT_INTERVAL, app.clone(), move |app| async move {

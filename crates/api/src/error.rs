@@ -81,6 +81,7 @@ codes! {
     VersionExists = 409 "version_exists" "There is such a version";
     VersionInUse = 409 "version_in_use" "The version is served";
     VersionNotUploaded = 409 "version_not_uploaded" "The version did not come by an upload";
+    IncidentClosed = 409 "incident_closed" "The incident is closed";
     ModelChanged = 409 "model_changed" "The model was changed meanwhile";
     TooLarge = 413 "too_large" "Too large";
     UnsupportedMediaType = 415 "unsupported_media_type" "Unsupported media type";
@@ -264,6 +265,7 @@ impl From<auth::Error> for ApiError {
             auth::Error::TooManyKeys => sentence(Code::TooManyKeys),
             auth::Error::LastAdministrator => sentence(Code::LastAdministrator),
             auth::Error::NoPreviousVersion => sentence(Code::NoPreviousVersion),
+            auth::Error::IncidentClosed => sentence(Code::IncidentClosed),
             auth::Error::ModelChanged => sentence(Code::ModelChanged),
             auth::Error::Invalid(violations) => {
                 let mut error = Self::new(Code::ValidationFailed, "Some fields are not valid; see errors.");

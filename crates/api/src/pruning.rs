@@ -20,6 +20,8 @@ const USAGE_BATCHES_KEPT: Duration = Duration::days(7);
 const QUOTA_PERIODS_KEPT: Duration = Duration::days(400);
 /// How long people can read what they were told.
 const NOTICES_KEPT: Duration = Duration::days(365);
+/// How long an incident is kept after it was closed, with its timeline and its evidence.
+const INCIDENTS_KEPT: Duration = Duration::days(365);
 /// How long an alert is kept, sent or not.
 const ALERTS_KEPT: Duration = Duration::days(90);
 /// How long a mail is kept that was not sent.
@@ -79,6 +81,9 @@ async fn prune(store: &Store, now: DateTime<Utc>) -> storage::Result<()> {
     let mut tx = begin().await?;
     let alerts = tx.alerts().prune(now - ALERTS_KEPT).await?;
     tx.commit().await?;
+    let mut tx = begin().await?;
+    let incidents = tx.incidents().prune(now - INCIDENTS_KEPT).await?;
+    tx.commit().await?;
     let removed = [
         sessions,
         changes,
@@ -91,6 +96,7 @@ async fn prune(store: &Store, now: DateTime<Utc>) -> storage::Result<()> {
         unsent_mails,
         ip_rules,
         alerts,
+        incidents,
     ];
     if removed.into_iter().any(|count| count > 0) {
         tracing::info!(
@@ -105,6 +111,7 @@ async fn prune(store: &Store, now: DateTime<Utc>) -> storage::Result<()> {
             unsent_mails,
             ip_rules,
             alerts,
+            incidents,
             "pruned"
         );
     }

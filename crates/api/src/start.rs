@@ -7,15 +7,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use auth::{
-    AlertSettings, AuditSettings, Auth, AuthSettings, Blocklist, Limits, PasswordHashing, PasswordPolicy,
+    AlertSettings, AuditSettings, Auth, AuthSettings, Blocklist, IncidentSettings, Limits, PasswordHashing,
+    PasswordPolicy,
 };
 use inference::TrialSettings;
 use storage::{Clock, Ephemeral, EphemeralConfig, Store};
 
 use crate::outgoing::Outgoing;
 use crate::settings::{
-    Finding, PasswordRules, PasswordSettings, Settings, SettingsError, Weight, audit_keys, encryption_keys,
-    excesses, findings, shared_secret, trusted_issuers,
+    Finding, PasswordRules, PasswordSettings, Settings, SettingsError, Switch, Weight, audit_keys,
+    encryption_keys, excesses, findings, shared_secret, trusted_issuers,
 };
 
 /// Windows and marks that the in-process store holds at most.
@@ -133,6 +134,7 @@ pub async fn auth(settings: &Settings, store: Store, ephemeral: Ephemeral) -> Re
             channels: settings.alerts.channels(),
             dedup: seconds(settings.alerts.alert_dedup_seconds),
         },
+        incidents: incidents(settings),
         limits: Limits {
             anonymous_per_minute: limits.rate_limit_per_minute,
             infer_per_minute: limits.rate_limit_infer_per_minute,
@@ -160,6 +162,18 @@ pub fn audit(settings: &Settings) -> Result<AuditSettings, String> {
         seal_every: settings.audit.audit_seal_events,
         seal_after: chrono::Duration::seconds(i64::from(settings.audit.audit_seal_seconds)),
     })
+}
+
+/// What happens by itself when something goes wrong.
+fn incidents(settings: &Settings) -> IncidentSettings {
+    let detection = &settings.detection;
+    let auto_block =
+        detection.auto_block.map_or(settings.program.is_production(), |switch| switch == Switch::On);
+    IncidentSettings {
+        answers: detection.answers(),
+        auto_block,
+        block_for: chrono::Duration::seconds(i64::from(detection.block_seconds)),
+    }
 }
 
 /// How passwords are judged and hashed.

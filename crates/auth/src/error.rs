@@ -108,6 +108,9 @@ pub enum Error {
     /// Somebody else changed the model in the meantime.
     #[error("somebody else changed this model meanwhile; look at it and try again")]
     ModelChanged,
+    /// Nothing is done about an incident any more.
+    #[error("this incident is closed; open another one")]
+    IncidentClosed,
     /// What was sent breaks a rule of the product.
     #[error("the request breaks a rule")]
     Invalid(Violations),

@@ -54,6 +54,10 @@ events! {
     ModelVersionAdded = "model.version_added";
     ModelVersionRemoved = "model.version_removed";
     ModelFileChanged = "model.file_changed";
+    IncidentOpened = "incident.opened";
+    IncidentChanged = "incident.changed";
+    IncidentAnswered = "incident.answered";
+    IncidentAnswerUndone = "incident.answer_undone";
     AlertTested = "alert.tested";
     OperationChanged = "operation.changed";
     SigningKeyChanged = "signing_key.changed";
@@ -76,12 +80,10 @@ events! {
 }
 
 impl Event {
-    /// How bad it is, where operators are told of it at once.
+    /// How bad it is, where operators are told of it at once; of what makes an incident, the incident tells.
     pub const fn alert(self) -> Option<Severity> {
         match self {
-            Self::SuspiciousActivity | Self::OperationChanged | Self::ModelFileChanged => {
-                Some(Severity::High)
-            }
+            Self::OperationChanged | Self::ModelFileChanged => Some(Severity::High),
             _ => None,
         }
     }

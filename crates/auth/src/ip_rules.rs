@@ -147,11 +147,25 @@ impl Auth {
     /// Refuses the address of somebody who misbehaves until a time, for every replica; an IPv6 /64 as one. False: it stays
     /// open, because it is this machine, administration may come from it, a rule lets it in, or there are too many blocks.
     pub async fn block(&self, address: IpAddr, until: DateTime<Utc>, reason: &str) -> Result<bool> {
+        let mut tx = self.store.begin(Scope::Service(Service::Audit)).await?;
+        let Some(rule) = self.block_within(&mut tx, address, until, reason).await? else { return Ok(false) };
+        self.tell_of_ip_rules(tx, rule.id).await?;
+        Ok(true)
+    }
+
+    /// The same inside a transaction that [`tell_of_ip_rules`](Self::tell_of_ip_rules) ends; none: it stays open.
+    pub(crate) async fn block_within(
+        &self,
+        tx: &mut Tx,
+        address: IpAddr,
+        until: DateTime<Utc>,
+        reason: &str,
+    ) -> Result<Option<IpRule>> {
         let now = self.now();
         let said = self.addresses.table().says(address, IpPlace::All, now);
         let kept_open = address.to_canonical().is_loopback() || self.addresses.is_home(address);
         if kept_open || until <= now || said == Some(IpEffect::Allow) {
-            return Ok(false);
+            return Ok(None);
         }
         let rule = IpRule {
             id: Uuid::now_v7(),
@@ -163,17 +177,15 @@ impl Auth {
             created_at: now,
             expires_at: Some(until),
         };
-        let mut tx = self.store.begin(Scope::Service(Service::Audit)).await?;
         if tx.ip_rules().count(true).await? >= i64::from(self.addresses.most) {
             tracing::warn!("an address is not blocked: there are MAX_IP_RULES blocks already");
-            return Ok(false);
+            return Ok(None);
         }
         tx.ip_rules().extend(&rule).await?;
         let origin = Origin { address: Some(address), ..Origin::default() };
         let detail = json!({"reason": reason, "until": until});
-        self.record(&mut tx, Entry::success(Event::AddressBlocked, &origin).with(detail)).await?;
-        self.tell_of_ip_rules(tx, rule.id).await?;
-        Ok(true)
+        self.record(tx, Entry::success(Event::AddressBlocked, &origin).with(detail)).await?;
+        Ok(Some(rule))
     }
 
     /// Reads the rules.
@@ -214,7 +226,7 @@ impl Auth {
     }
 
     /// Commits, tells the other replicas, and follows at once here.
-    async fn tell_of_ip_rules(&self, mut tx: Tx, id: Uuid) -> Result<()> {
+    pub(crate) async fn tell_of_ip_rules(&self, mut tx: Tx, id: Uuid) -> Result<()> {
         tx.changes().append(CHANGE, &id.to_string()).await?;
         tx.commit().await?;
         if let Err(error) = self.load_ip_rules().await {

@@ -27,6 +27,7 @@ mod guessing;
 mod holder;
 mod import;
 mod in_flight;
+mod incidents;
 mod invitations;
 mod ip_rules;
 mod ip_table;
@@ -86,6 +87,9 @@ pub use external::{DocumentSource, ExternalIdentity, Fetched, NoDocuments, RoleR
 pub use holder::CredentialStatus;
 pub use import::ImportedPerson;
 pub use in_flight::InFlight;
+pub use incidents::{
+    Answer, AnswerRequest, IncidentChange, IncidentKind, IncidentRequest, IncidentSettings, IncidentStatus,
+};
 pub use invitations::Invitation;
 pub use ip_rules::IpRuleRequest;
 pub use key_format::PREFIX as API_KEY_PREFIX;

@@ -18,6 +18,7 @@ use crate::events::EventCounts;
 use crate::external::{DocumentSource, External, TrustedIssuer};
 use crate::freshness::{Freshness, Watched};
 use crate::in_flight::InFlightCounter;
+use crate::incidents::IncidentSettings;
 use crate::ip_rules::{self, AddressRules};
 use crate::key_format::Environment;
 use crate::limit_rules;
@@ -73,6 +74,8 @@ pub struct AuthSettings {
     pub sends_mail: bool,
     /// Where alerts go, and how often.
     pub alerts: AlertSettings,
+    /// What happens by itself when something goes wrong.
+    pub incidents: IncidentSettings,
     /// Requests a window.
     pub limits: Limits,
     /// Bounds of password hashing.
@@ -125,6 +128,7 @@ pub struct Auth {
     pub(crate) external: External,
     pub(crate) sends_mail: bool,
     pub(crate) alerts: AlertSettings,
+    pub(crate) incidents: IncidentSettings,
     pub(crate) limits: LimitBook,
     pub(crate) over_limit: OverLimit,
     pub(crate) hashing: HashingPool,
@@ -171,6 +175,7 @@ impl Auth {
             external: External::new(settings.trusted_issuers, settings.documents),
             sends_mail: settings.sends_mail,
             alerts: settings.alerts,
+            incidents: settings.incidents,
             limits: LimitBook::new(settings.limits),
             over_limit: OverLimit::new(),
             hashing: HashingPool::start(&settings.hashing)?,

@@ -9,9 +9,9 @@ use std::time::Instant;
 
 use auth::{
     AlertSettings, AuditKey, AuditKeys, AuditSettings, Auth, AuthSettings, Credentials, EncryptionKey,
-    EncryptionKeys, KeyRequest, KeysOf, LimitClass, Limits, LoginStep, NewUserRequest, NoDocuments, Origin,
-    PasswordHashing, Permission, Presented, QuotaPeriod, QuotaRequest, QuotaSubject, QuotaUnit, Role,
-    SigningAlgorithm,
+    EncryptionKeys, IncidentSettings, KeyRequest, KeysOf, LimitClass, Limits, LoginStep, NewUserRequest,
+    NoDocuments, Origin, PasswordHashing, Permission, Presented, QuotaPeriod, QuotaRequest, QuotaSubject,
+    QuotaUnit, Role, SigningAlgorithm,
 };
 use chrono::Duration;
 use clap::Args;
@@ -171,6 +171,7 @@ async fn start(folder: &Path, config: EphemeralConfig) -> Result<Arc<Auth>, Box<
             documents: Arc::new(NoDocuments),
             sends_mail: false,
             alerts: AlertSettings::default(),
+            incidents: IncidentSettings::default(),
             limits: Limits {
                 anonymous_per_minute: HIGH,
                 infer_per_minute: HIGH,

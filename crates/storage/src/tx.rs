@@ -8,7 +8,7 @@ use sqlx::{Postgres, Sqlite, Transaction};
 use uuid::Uuid;
 
 use crate::{
-    Accounts, Alerts, ApiKeys, Audit, AuditChain, Changes, Error, Guessing, Identities, IpRules,
+    Accounts, Alerts, ApiKeys, Audit, AuditChain, Changes, Error, Guessing, Identities, Incidents, IpRules,
     ModelSources, Models, Notices, OneTimeTokens, Outbox, PersonalData, Quotas, RateLimits, Replicas, Result,
     Roles, Sealed, SecondFactors, Secrets, ServiceAccounts, Sessions, Settings, SigningKeys, Usage, Users,
     query::query,
@@ -153,6 +153,8 @@ repositories! {
     notices: Notices,
     /// Mails on their way.
     outbox: Outbox,
+    /// What went wrong.
+    incidents: Incidents,
     /// Alerts on their way.
     alerts: Alerts,
 }

@@ -7,6 +7,7 @@ mod calibrate;
 mod check;
 mod config;
 mod import;
+mod incident;
 mod ip_rules;
 mod keys;
 mod maintenance;
@@ -66,6 +67,9 @@ enum Command {
     /// Make and renew secrets.
     #[command(subcommand)]
     Keys(keys::Keys),
+    /// Open, look at and close incidents.
+    #[command(subcommand)]
+    Incident(incident::Incident),
     /// See to it that alerts arrive.
     #[command(subcommand)]
     Alert(alert::Alert),
@@ -104,6 +108,7 @@ impl Cli {
             Command::Model(model) => model.run(settings),
             Command::IpRules(rules) => block_on(rules.run(settings()?)),
             Command::Keys(keys) => block_on(keys.run(settings)),
+            Command::Incident(incident) => block_on(incident.run(settings()?)),
             Command::Alert(alert) => block_on(alert.run(settings()?)),
             Command::Maintenance(maintenance) => block_on(maintenance.run(settings()?)),
             Command::Audit(audit) => block_on(audit.run(settings)),

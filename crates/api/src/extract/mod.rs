@@ -13,5 +13,7 @@ pub use form::Form;
 pub use images::PredictBody;
 pub use json::{Json, unreadable};
 pub use model_body::ModelBody;
-pub use parameters::{Id, IdentityId, KeyId, ModelVersion, Name, PageParameters, Parameters, RoleName, page};
+pub use parameters::{
+    EntryId, Id, IdentityId, KeyId, ModelVersion, Name, PageParameters, Parameters, RoleName, page,
+};
 pub use rows::{read_rows, read_texts};

@@ -21,6 +21,9 @@ pub struct KeyId(pub Uuid);
 /// `{identity_id}` of the path.
 pub struct IdentityId(pub Uuid);
 
+/// `{entry_id}` of the path.
+pub struct EntryId(pub Uuid);
+
 /// `{name}` of the path, of a model or a role.
 pub struct Name(pub String);
 
@@ -86,6 +89,7 @@ ids! {
     Id = "id";
     KeyId = "key_id";
     IdentityId = "identity_id";
+    EntryId = "entry_id";
 }
 
 /// Nothing here has a control character in its name.

@@ -88,7 +88,7 @@ pub mod permission {
     }
 
     types! {
-        KeysManage KeysRead LimitsManage ModelsRead ModelsInfer ModelsManage RolesManage SystemManage UsageRead
+        IncidentsManage KeysManage KeysRead LimitsManage ModelsRead ModelsInfer ModelsManage RolesManage SystemManage UsageRead
         UsersRead UsersManage
     }
 }

@@ -5,6 +5,7 @@
 
 mod alerts;
 mod audit;
+mod detection;
 mod issuers;
 mod layers;
 mod limits;
@@ -25,10 +26,11 @@ use clap::Parser;
 
 pub use alerts::AlertsSettings;
 pub use audit::AuditTrailSettings;
+pub use detection::DetectionSettings;
 pub use issuers::trusted_issuers;
 pub use layers::{in_force, load};
 pub use limits::LimitSettings;
-pub use mail::{MailSettings, PublicUrl};
+pub use mail::{MailSettings, PublicUrl, Switch};
 pub use models::ModelSettings;
 pub use origins::{Network, Origins};
 pub use passwords::{PasswordRules, PasswordSettings};
@@ -68,6 +70,9 @@ pub struct Settings {
     /// Alerts to operators.
     #[command(flatten)]
     pub alerts: AlertsSettings,
+    /// What is noticed, and what happens by itself.
+    #[command(flatten)]
+    pub detection: DetectionSettings,
     /// Which passwords may be chosen, and what their hashes cost.
     #[command(flatten)]
     pub passwords: PasswordSettings,

@@ -15,6 +15,7 @@ use uuid::Uuid;
 use crate::alerts::Cause;
 use crate::events::Event;
 use crate::limits::network_of;
+use crate::principal::Principal;
 use crate::service::Origin;
 use crate::{Auth, Result};
 
@@ -55,8 +56,29 @@ impl<'a> Entry<'a> {
         Self { target: Some(subject(kind, id)), ..self }
     }
 
+    /// By whoever it was, if anybody.
+    pub fn by_some(self, actor: Option<&Principal>) -> Self {
+        actor.map(|actor| actor.account).into_iter().fold(self, Self::by)
+    }
+
     pub fn with(self, detail: Value) -> Self {
         Self { detail, ..self }
+    }
+}
+
+impl Entry<'_> {
+    pub fn detail(&self) -> &Value {
+        &self.detail
+    }
+
+    pub fn origin(&self) -> &Origin {
+        self.origin
+    }
+
+    /// The account that acted or was acted on.
+    pub fn account(&self) -> Option<Uuid> {
+        let target = self.target.as_deref().and_then(|target| target.strip_prefix("account:"));
+        self.actor.or_else(|| target?.parse().ok())
     }
 }
 
@@ -105,7 +127,7 @@ impl Auth {
             ("action", json!(entry.action.name())),
             ("actor", json!(entry.actor)),
             ("at", json!(occurred_at)),
-            ("detail", entry.detail),
+            ("detail", entry.detail.clone()),
             ("id", json!(id)),
             ("outcome", json!(outcome)),
             ("request_id", json!(entry.origin.request_id)),
@@ -120,7 +142,7 @@ impl Auth {
             action: entry.action.name().into(),
             outcome: outcome.into(),
             actor: entry.actor,
-            target: entry.target,
+            target: entry.target.clone(),
             request_id: entry.origin.request_id.clone(),
             canonical: Value::Object(canonical).to_string().into_bytes(),
             mac: None,
@@ -128,6 +150,9 @@ impl Auth {
         let mac = self.trail.keys().active().vouch(&event);
         let address = entry.origin.address.map(|address| address.to_string());
         tx.audit().append(&NewAuditEvent::of(event, mac, address)).await?;
+        if entry.action == Event::SuspiciousActivity {
+            self.open_detected(tx, id, &entry).await?;
+        }
         Ok(())
     }
 }

@@ -14,6 +14,7 @@ mod ephemeral_outage;
 mod ephemeral_twins;
 mod guessing;
 mod identities;
+mod incidents;
 mod ip_rules;
 mod models;
 mod notices;

@@ -1,6 +1,7 @@
 //! What administrators do, each route by its permission.
 
 pub mod api_keys;
+pub mod incidents;
 pub mod invitations;
 pub mod ip_rules;
 pub mod limits;

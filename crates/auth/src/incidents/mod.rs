@@ -1,0 +1,294 @@
+//! What went wrong: opened by detectors or people, worked on, answered and closed. Everything said and done stands in a
+//! timeline, and in the audit trail.
+
+mod answers;
+mod evidence;
+mod kinds;
+
+use std::net::IpAddr;
+
+use serde_json::{Value, json};
+use storage::{Incident, IncidentEntry, IncidentUpdate, NewIncident, Page, PageRequest, Scope, Service, Tx};
+use uuid::Uuid;
+
+pub use answers::{Answer, AnswerRequest};
+pub use kinds::{IncidentKind, IncidentStatus};
+
+use crate::access::{Permission, Permissions};
+use crate::alerts::{Cause, Severity};
+use crate::audit::Entry;
+use crate::events::Event;
+use crate::limits::network_of;
+use crate::principal::Principal;
+use crate::service::Origin;
+use crate::{Auth, Error, Result};
+
+/// Entries of one timeline; what detectors notice beyond is counted and not linked.
+const MOST_ENTRIES: i64 = 1_000;
+/// Accounts that one answer, or one incident, is about.
+pub(crate) const MOST_ACCOUNTS: usize = 100;
+
+/// What happens by itself when something goes wrong.
+#[derive(Clone, Debug, Default)]
+pub struct IncidentSettings {
+    /// The answers to each kind, in their order.
+    pub answers: Vec<(IncidentKind, Answer)>,
+    /// Whether detectors may block an address by themselves.
+    pub auto_block: bool,
+    /// How long an address stays blocked.
+    pub block_for: chrono::Duration,
+}
+
+/// An incident that somebody opens.
+#[derive(Clone, Debug)]
+pub struct IncidentRequest {
+    /// What kind of thing went wrong.
+    pub kind: IncidentKind,
+    /// How bad it is; none: as bad as its kind is as a rule.
+    pub severity: Option<Severity>,
+    /// What went wrong, in a line; none: as its kind says.
+    pub title: Option<String>,
+    /// The accounts that it is about, for the answers to it.
+    pub accounts: Vec<Uuid>,
+    /// The address that it is about.
+    pub address: Option<IpAddr>,
+}
+
+/// What to change about an incident; what is none stays.
+#[derive(Clone, Debug, Default)]
+pub struct IncidentChange {
+    /// How bad it is.
+    pub severity: Option<Severity>,
+    /// How far it is. To close one needs a resolution.
+    pub status: Option<IncidentStatus>,
+    /// What came out.
+    pub resolution: Option<String>,
+}
+
+/// Whom an incident is about.
+pub(crate) struct Affected {
+    pub accounts: Vec<Uuid>,
+    pub address: Option<IpAddr>,
+}
+
+impl Auth {
+    /// Opens an incident; what answers its kind has is run within a second. `actor` is none on the command line.
+    pub async fn open_incident(
+        &self,
+        actor: Option<&Principal>,
+        request: IncidentRequest,
+        origin: &Origin,
+    ) -> Result<Incident> {
+        let (mut tx, own) = self.begin_incident(actor).await?;
+        check_accounts(&request.accounts)?;
+        let IncidentRequest { kind, severity, title, accounts, address } = request;
+        let incident = tx
+            .incidents()
+            .open(&NewIncident {
+                id: Uuid::now_v7(),
+                kind: kind.name().into(),
+                severity: severity.unwrap_or(kind.severity()).name().into(),
+                title: title.unwrap_or_else(|| kind.title().into()),
+                subject: None,
+                opened_by: actor.map(|actor| actor.account),
+            })
+            .await?;
+        let affected = Affected { accounts, address };
+        self.plan_answers(&mut tx, &incident, kind, &affected, actor.zip(own)).await?;
+        let title = format!("Modelgate: incident: {}", incident.title);
+        self.announce(&mut tx, &incident, &title, actor, origin).await?;
+        tx.commit().await?;
+        Ok(incident)
+    }
+
+    /// Opens an incident for what a detector noticed, or notes it with the one that is open. `event` is what it wrote into
+    /// the audit trail, in the same transaction.
+    pub(crate) async fn open_detected(&self, tx: &mut Tx, event: Uuid, entry: &Entry<'_>) -> Result<()> {
+        let reason = entry.detail().get("reason").and_then(Value::as_str).unwrap_or_default();
+        let kind = IncidentKind::of_reason(reason);
+        let address = entry.origin().address.map(network_of);
+        let account = entry.account();
+        let subject = match (account, address) {
+            (Some(account), _) => format!("account:{account}"),
+            (None, Some(address)) => format!("address:{address}"),
+            (None, None) => "unknown".into(),
+        };
+        let new = NewIncident {
+            id: Uuid::now_v7(),
+            kind: kind.name().into(),
+            severity: kind.severity().name().into(),
+            title: kind.title().into(),
+            subject: Some(subject.clone()),
+            opened_by: None,
+        };
+        let incident = tx.incidents().open(&new).await?;
+        if incident.occurrences <= MOST_ENTRIES {
+            let told = json!({"event_id": event, "detail": entry.detail()});
+            tx.incidents().note(Uuid::now_v7(), incident.id, "event", None, &told).await?;
+        }
+        let title =
+            format!("Intrusion detected: {} from {subject} - {} events", incident.kind, incident.occurrences);
+        if incident.occurrences > 1 {
+            return self.alert_of_incident(tx, &incident, &title, entry.origin()).await;
+        }
+        let affected = Affected { accounts: account.into_iter().collect(), address };
+        self.plan_answers(tx, &incident, kind, &affected, None).await?;
+        // An event of its own: what opened is written down like what anybody opens.
+        Box::pin(self.announce(tx, &incident, &title, None, entry.origin())).await
+    }
+
+    /// Incidents, newest first.
+    pub async fn incidents(
+        &self,
+        page: &PageRequest,
+        status: Option<IncidentStatus>,
+        kind: Option<IncidentKind>,
+    ) -> Result<Page<Incident>> {
+        let mut tx = self.store.read(Scope::Service(Service::Administration)).await?;
+        let (status, kind) = (status.map(IncidentStatus::name), kind.map(IncidentKind::name));
+        Ok(tx.incidents().list(page, status, kind).await?)
+    }
+
+    /// One incident.
+    pub async fn incident(&self, id: Uuid) -> Result<Incident> {
+        let mut tx = self.store.read(Scope::Service(Service::Administration)).await?;
+        tx.incidents().find(id).await?.ok_or(Error::NotFound)
+    }
+
+    /// What was said and done, newest first.
+    pub async fn incident_entries(&self, id: Uuid, page: &PageRequest) -> Result<Page<IncidentEntry>> {
+        let mut tx = self.store.read(Scope::Service(Service::Administration)).await?;
+        tx.incidents().find(id).await?.ok_or(Error::NotFound)?;
+        Ok(tx.incidents().entries(id, page).await?)
+    }
+
+    /// Changes an incident that is not closed. `actor` is none on the command line.
+    pub async fn change_incident(
+        &self,
+        actor: Option<&Principal>,
+        id: Uuid,
+        change: IncidentChange,
+        origin: &Origin,
+    ) -> Result<Incident> {
+        let (mut tx, _) = self.begin_incident(actor).await?;
+        let before = tx.incidents().find(id).await?.ok_or(Error::NotFound)?;
+        let closes = change.status == Some(IncidentStatus::Closed);
+        if closes && change.resolution.is_none() && before.resolution.is_none() {
+            return Err(Error::invalid("resolution", "say what came out before it is closed"));
+        }
+        let update = IncidentUpdate {
+            severity: change.severity.map(|severity| severity.name().into()),
+            status: change.status.map(|status| status.name().into()),
+            resolution: change.resolution,
+        };
+        let changed = tx.incidents().update(id, &update).await?.ok_or(Error::IncidentClosed)?;
+        let detail = json!({"severity": update.severity, "status": update.status});
+        self.write_down(&mut tx, id, "changed", actor, &detail).await?;
+        let entry = Entry::success(Event::IncidentChanged, origin).on("incident", id).with(detail);
+        self.record(&mut tx, entry.by_some(actor)).await?;
+        tx.commit().await?;
+        Ok(changed)
+    }
+
+    /// Adds what somebody says to a timeline; to that of a closed incident, too.
+    pub async fn note_incident(&self, actor: &Principal, id: Uuid, text: &str) -> Result<IncidentEntry> {
+        let (mut tx, _) = self.begin_incident(Some(actor)).await?;
+        tx.incidents().find(id).await?.ok_or(Error::NotFound)?;
+        let entry = self.write_down(&mut tx, id, "note", Some(actor), &json!({"text": text})).await?;
+        tx.commit().await?;
+        Ok(entry)
+    }
+
+    /// Links an event of the audit trail.
+    pub async fn link_incident(&self, actor: &Principal, id: Uuid, event: Uuid) -> Result<IncidentEntry> {
+        let (mut tx, _) = self.begin_incident(Some(actor)).await?;
+        tx.incidents().find(id).await?.ok_or(Error::NotFound)?;
+        let unknown = || Error::invalid("event_id", "there is no event with this id");
+        let found = self.event_of_trail(&mut tx, event).await?.ok_or_else(unknown)?;
+        let told = json!({"event_id": event, "action": found.action, "occurred_at": found.occurred_at});
+        let entry = self.write_down(&mut tx, id, "event", Some(actor), &told).await?;
+        tx.commit().await?;
+        Ok(entry)
+    }
+
+    /// Answers also what the actor may do; none on the command line, which may do everything.
+    async fn begin_incident(&self, actor: Option<&Principal>) -> Result<(Tx, Option<Permissions>)> {
+        match actor {
+            Some(actor) => {
+                let (tx, own) = self.begin_administration(actor, Permission::IncidentsManage).await?;
+                Ok((tx, Some(own)))
+            }
+            None => Ok((self.begin_program().await?, None)),
+        }
+    }
+
+    /// Begins what the program does to accounts by itself; it waits for administrators as they wait for each other.
+    async fn begin_program(&self) -> Result<Tx> {
+        let mut tx = self.store.begin(Scope::Service(Service::Administration)).await?;
+        tx.users().lock_administrators().await?;
+        Ok(tx)
+    }
+
+    async fn write_down(
+        &self,
+        tx: &mut Tx,
+        incident: Uuid,
+        kind: &str,
+        actor: Option<&Principal>,
+        detail: &Value,
+    ) -> Result<IncidentEntry> {
+        if tx.incidents().count_entries(incident).await? >= MOST_ENTRIES {
+            return Err(Error::Refused("this timeline is full; open another incident"));
+        }
+        let actor = actor.map(|actor| actor.account);
+        Ok(tx.incidents().note(Uuid::now_v7(), incident, kind, actor, detail).await?)
+    }
+
+    /// Writes down that an incident was opened, and tells operators.
+    async fn announce(
+        &self,
+        tx: &mut Tx,
+        incident: &Incident,
+        title: &str,
+        actor: Option<&Principal>,
+        origin: &Origin,
+    ) -> Result<()> {
+        let detail = json!({"kind": incident.kind, "severity": incident.severity});
+        let entry = Entry::success(Event::IncidentOpened, origin).on("incident", incident.id).with(detail);
+        self.record(tx, entry.by_some(actor)).await?;
+        self.alert_of_incident(tx, incident, title, origin).await
+    }
+
+    /// Of one network's deeds of a kind, one alert tells for a while, however many incidents there are.
+    async fn alert_of_incident(
+        &self,
+        tx: &mut Tx,
+        incident: &Incident,
+        title: &str,
+        origin: &Origin,
+    ) -> Result<()> {
+        let network = origin.address.filter(|_| incident.opened_by.is_none()).map(network_of);
+        let whom = match (&incident.subject, network) {
+            (None, _) => incident.id.to_string(),
+            (Some(_), Some(network)) => network.to_string(),
+            (Some(subject), None) => subject.clone(),
+        };
+        let detail = json!({
+            "incident": incident.id,
+            "kind": incident.kind,
+            "subject": incident.subject,
+            "occurrences": incident.occurrences,
+            "opened_by": incident.opened_by,
+        });
+        let severity = Severity::parse(&incident.severity).unwrap_or(Severity::High);
+        let same = [incident.kind.as_str(), &whom];
+        self.raise_alert(tx, &Cause { same: &same, kind: "incident", severity, title, detail: &detail }).await
+    }
+}
+
+fn check_accounts(accounts: &[Uuid]) -> Result<()> {
+    if accounts.len() > MOST_ACCOUNTS {
+        return Err(Error::invalid("accounts", format!("name at most {MOST_ACCOUNTS}")));
+    }
+    Ok(())
+}

@@ -1,0 +1,171 @@
+//! What goes wrong is written down, told, answered and undone: by detectors and people, and by nobody beyond what they may.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Client, Hook, Person, Server, Tokens, eventually, promise};
+use crate::routes_matrix::NOBODY;
+
+const INCIDENTS: &str = "/api/v1/admin/incidents";
+const MAINTENANCE: &str = "/api/v1/admin/maintenance";
+const DAY: Duration = Duration::from_secs(86_400);
+
+#[track_caller]
+fn open(person: &Person, body: &Value) -> String {
+    person.api.post(INCIDENTS, body).is(201).member("id")
+}
+
+/// The entries of a kind in a timeline, oldest first.
+#[track_caller]
+fn entries(client: &Client, id: &str, kind: &str) -> Vec<Value> {
+    let items = client.get(&format!("{INCIDENTS}/{id}/timeline?limit=100")).is(200).items();
+    items.into_iter().rev().filter(|entry| entry["kind"] == kind).collect()
+}
+
+#[track_caller]
+fn answer(person: &Person, id: &str, body: &Value) -> Value {
+    person.api.post(&format!("{INCIDENTS}/{id}/answers"), body).is(201).json()
+}
+
+fn undo(person: &Person, id: &str, entry: &Value) -> crate::harness::Reply {
+    person.api.delete(&format!("{INCIDENTS}/{id}/answers/{}", entry["id"].as_str().expect("an id")))
+}
+
+fn of_kind(client: &Client, kind: &str) -> Vec<Value> {
+    client.get(&format!("{INCIDENTS}?kind={kind}")).is(200).items()
+}
+
+fn fail_logins(server: &Server, count: usize) {
+    for _ in 0..count {
+        server.try_log_in("ada@example.com", "Wrong-horse-9").is(401);
+    }
+}
+
+promise! {
+    fn an_incident_is_answered_and_undone_by_those_who_may_and_closed_for_good(pair) {
+        let hook = Hook::start();
+        let slack = hook.url("/slack");
+        let server = Server::start(pair, &[
+            ("ALERT_SLACK_URL", &slack),
+            ("ALERT_PRIVATE_TARGETS", "on"),
+            ("TRUSTED_PROXIES", "127.0.0.1"),
+            ("INCIDENT_ANSWERS", "data_breach:collect_evidence,data_breach:disable_accounts,data_breach:maintenance"),
+        ]);
+        let admin = server.admin();
+        let (mia, ada) = (server.person_with_role(&admin, "mia", "moderator"), server.person("ada"));
+        // What mia may not do herself, no incident does for her.
+        let id = open(&mia, &json!({"kind": "data_breach", "title": "Labels for sale", "accounts": [ada.id]}));
+        hook.wait("/slack", 1);
+        assert!(hook.posts("/slack")[0].body.contains("*CRITICAL* Modelgate: incident: Labels for sale"));
+        let collected = eventually("evidence", || entries(&mia.api, &id, "answer").pop());
+        assert_eq!(collected["detail"]["answer"], "collect_evidence");
+        assert_eq!(collected["detail"].get("bundle"), None, "it is long");
+        let path = format!("{INCIDENTS}/{id}/answers/{}", collected["id"].as_str().expect("an id"));
+        let bundle = mia.api.get(&path).is(200).json();
+        assert_eq!(bundle["accounts"][0]["account"], json!(ada.id));
+        assert!(bundle["accounts"][0]["sessions"].as_array().is_some_and(|sessions| sessions.len() == 1), "{bundle}");
+        assert!(bundle["latest_events"].as_array().is_some_and(|events| events.len() > 3), "{bundle}");
+        let refused = entries(&mia.api, &id, "failed");
+        assert_eq!(refused.len(), 2, "{refused:?}");
+        assert_eq!(refused[0]["detail"]["reason"], "whoever opened it lacks users:manage");
+        ada.api.get("/api/v1/me").is(200);
+        for wish in ["disable_accounts", "end_sessions", "block_address", "maintenance"] {
+            let body = json!({"answer": wish, "accounts": [ada.id], "address": "203.0.113.9"});
+            mia.api.post(&format!("{INCIDENTS}/{id}/answers"), &body).refused(403, "insufficient_permissions");
+        }
+
+        let all = json!({"answer": "disable_accounts", "accounts": [ada.id, admin.id, NOBODY]});
+        let done = answer(&admin, &id, &all);
+        assert_eq!(done["detail"]["accounts"], json!([ada.id]));
+        assert_eq!(done["detail"]["skipped"][0]["reason"], "it is the last administrator");
+        assert_eq!(done["detail"]["skipped"][1]["reason"], "there is no such account");
+        ada.api.get("/api/v1/me").refused(401, "invalid_token");
+        server.try_log_in(&ada.email, &ada.password).is(401);
+        undo(&mia, &id, &done).refused(403, "insufficient_permissions");
+        undo(&admin, &id, &done).is(204);
+        undo(&admin, &id, &done).refused(403, "forbidden");
+        let ada = server.log_in(&ada.email, &ada.password);
+
+        let done = answer(&admin, &id, &json!({"answer": "end_sessions", "accounts": [ada.id]}));
+        ada.api.get("/api/v1/me").refused(401, "invalid_token");
+        undo(&admin, &id, &done).refused(403, "forbidden");
+        let ada = server.log_in(&ada.email, &ada.password);
+
+        let from = |address: &str| {
+            server.user(&ada.tokens.access).with("X-Forwarded-Proto", "https").with("X-Forwarded-For", address)
+        };
+        let done = answer(&admin, &id, &json!({"answer": "block_address", "address": "203.0.113.9"}));
+        assert_eq!(from("203.0.113.9").get("/api/v1/me").status, 403);
+        from("203.0.113.8").get("/api/v1/me").is(200);
+        undo(&admin, &id, &done).is(204);
+        from("203.0.113.9").get("/api/v1/me").is(200);
+        let home = answer(&admin, &id, &json!({"answer": "block_address", "address": "127.0.0.1"}));
+        assert!(home["detail"]["skipped"].is_string(), "{home}");
+
+        let done = answer(&admin, &id, &json!({"answer": "maintenance"}));
+        ada.api.get("/api/v1/me").refused(503, "maintenance");
+        undo(&admin, &id, &done).is(204);
+        ada.api.get("/api/v1/me").is(200);
+        assert_eq!(admin.api.get(MAINTENANCE).is(200).member("mode"), "off");
+
+        let path = format!("{INCIDENTS}/{id}");
+        mia.api.post(&format!("{path}/notes"), &json!({"text": "Ada knows."})).is(201);
+        mia.api.post(&format!("{path}/events"), &json!({"event_id": NOBODY})).invalid(&["event_id"]);
+        mia.api.put(&path, &json!({"status": "contained", "severity": "low"})).is(200);
+        mia.api.put(&path, &json!({"status": "closed"})).invalid(&["resolution"]);
+        mia.api.put(&path, &json!({"status": "shut"})).invalid(&["status"]);
+        let closed = mia.api.put(&path, &json!({"status": "closed", "resolution": "They were ours."})).is(200).json();
+        assert!(closed["closed_at"].is_string(), "{closed}");
+        mia.api.put(&path, &json!({"status": "open"})).refused(409, "incident_closed");
+        let body = json!({"answer": "maintenance"});
+        admin.api.post(&format!("{path}/answers"), &body).refused(409, "incident_closed");
+        assert!(mia.api.get(&format!("{INCIDENTS}?status=open")).is(200).items().is_empty());
+        assert_eq!(mia.api.get(&format!("{INCIDENTS}?status=closed")).is(200).items().len(), 1);
+    }
+
+    fn detectors_open_one_incident_for_each_subject_and_answers_run_once(pair) {
+        let server = Server::start(pair, &[]);
+        let admin = server.admin();
+        let ada = server.person("ada");
+        fail_logins(&server, 12);
+        let found = eventually("incidents", || {
+            let found = of_kind(&admin.api, "failed_logins");
+            (found.len() == 2).then_some(found)
+        });
+        let subjects: Vec<&str> = found.iter().filter_map(|incident| incident["subject"].as_str()).collect();
+        assert!(subjects.contains(&format!("account:{}", ada.id).as_str()), "{subjects:?}");
+        assert!(subjects.contains(&"address:127.0.0.1"), "{subjects:?}");
+        let id = found[0]["id"].as_str().expect("an id").to_owned();
+        let event = entries(&admin.api, &id, "event").remove(0)["detail"]["event_id"].clone();
+        let next = Tokens::of(&server.refresh(&ada.tokens.refresh).is(200));
+        server.refresh(&next.refresh).is(200);
+        server.refresh(&ada.tokens.refresh).is(401);
+        let stolen = of_kind(&admin.api, "stolen_token").remove(0);
+        assert_eq!((&stolen["severity"], &stolen["occurrences"]), (&json!("high"), &json!(1)));
+        let stolen = stolen["id"].as_str().expect("an id");
+        admin.api.post(&format!("{INCIDENTS}/{stolen}/events"), &json!({"event_id": event})).is(201);
+        eventually("evidence", || (entries(&admin.api, stolen, "answer").len() == 1).then_some(()));
+
+        // The command line: what it opens is answered by the servers.
+        let victim = server.person("victim");
+        let cli = |arguments: &[&str]| {
+            let finished = server.cli(&[&["incident"], arguments].concat(), "");
+            assert_eq!(finished.code, Some(0), "{finished:?}");
+            finished.stdout
+        };
+        let opened = cli(&["open", "data_breach", "--account", &victim.id]);
+        let opened = opened.trim();
+        eventually("the account is off", || (victim.api.get("/api/v1/me").status == 401).then_some(()));
+        eventually("both answers", || (entries(&admin.api, opened, "answer").len() == 2).then_some(()));
+        assert!(cli(&["show", opened]).contains("disable_accounts"));
+        assert!(cli(&["list", "--status", "open"]).contains("stolen_token"));
+        cli(&["close", opened, "--resolution", "A drill."]);
+        assert_ne!(server.cli(&["incident", "close", opened, "--resolution", "Again."], "").code, Some(0));
+
+        // What is closed goes after a year, what is open stays.
+        server.advance(366 * DAY);
+        eventually("the closed one is gone", || (!cli(&["list"]).contains(opened)).then_some(()));
+        assert!(cli(&["list"]).contains("stolen_token"));
+    }
+}
