@@ -56,6 +56,7 @@ mod model_uploads;
 mod models_absent;
 mod notices;
 mod openapi;
+mod operations;
 mod outage;
 mod packaging;
 mod password_reset;

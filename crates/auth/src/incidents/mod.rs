@@ -1,6 +1,7 @@
 //! What went wrong: opened by detectors or people, worked on, answered and closed. Everything said and done stands in a
 //! timeline, and in the audit trail.
 
+mod acts;
 mod answers;
 mod evidence;
 mod kinds;
