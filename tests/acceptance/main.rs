@@ -58,6 +58,7 @@ mod notices;
 mod openapi;
 mod operations;
 mod outage;
+mod outage_matrix;
 mod packaging;
 mod password_reset;
 mod passwords;

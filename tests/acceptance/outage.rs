@@ -125,6 +125,53 @@ fn a_revocation_reaches_the_other_replica_without_redis_and_outlives_its_return(
 }
 
 #[test]
+fn replicas_share_a_limit_and_one_without_stores_changes_nothing() {
+    let mut redis = OwnRedis::start();
+    let world = World::new(Pair::Shared);
+    let (door, url) = Door::in_front_of(world.database_url().expect("Postgres"));
+    let settings = [
+        ("REDIS_URL", &*redis.url()),
+        ("DATABASE_URL", &*url),
+        ("RATE_LIMIT_INFER_PER_MINUTE", "6"),
+        ("EXPECTED_REPLICAS", "2"),
+        ("ISOLATION_SECONDS", "3"),
+    ];
+    let replicas = [
+        world.start(&settings),
+        world.start(&[&settings[..], &[("INFER_WHILE_ISOLATED", "false")]].concat()),
+    ];
+    let ada = replicas[0].person("ada");
+    let callers = replicas.each_ref().map(|server| server.user(&ada.tokens.access));
+    for caller in &callers {
+        caller.predict(&sample("1-1")).is(200);
+    }
+    redis.kill();
+    for caller in &callers {
+        let statuses: Vec<u16> = (0..6).map(|_| caller.predict(&sample("1-1")).status).collect();
+        assert_eq!(statuses, [200, 200, 200, 429, 429, 429], "half of the limit each");
+    }
+    world.advance(Duration::from_secs(61));
+    for caller in &callers {
+        caller.predict(&sample("1-1")).is(200);
+    }
+    door.shut();
+    eventually("isolated", || (replicas[1].anon().get("/health/ready").status == 503).then_some(()));
+    eventually("isolated", || (replicas[0].anon().get("/health/ready").status == 503).then_some(()));
+    callers[0].predict(&sample("1-1")).is(200);
+    callers[1].predict(&sample("1-1")).refused(503, "unavailable");
+    for caller in &callers {
+        caller.act("/api/v1/auth/logout").refused(503, "unavailable");
+    }
+    door.open();
+    redis.resume();
+    for (server, caller) in replicas.iter().zip(&callers) {
+        eventually("ready", || (server.anon().get("/health/ready").status == 200).then_some(()));
+        is_degraded(server, &[]);
+        caller.predict(&sample("1-1")).is(200);
+    }
+}
+
+#[test]
 fn what_an_operator_reads_names_the_cause_and_no_password() {
     const PASSWORD: &str = "Never-to-be-read-4711";
     let world = World::new(Pair::Shared);

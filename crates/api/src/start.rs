@@ -144,6 +144,7 @@ pub async fn auth(settings: &Settings, store: Store, ephemeral: Ephemeral) -> Re
             register_per_minute: limits.rate_limit_register_per_minute,
             mail_per_hour: limits.rate_limit_mail_per_hour,
         },
+        outage: settings.outages.policy(),
         hashing: hashing(&settings.passwords)?,
         max_in_flight: limits.max_in_flight_per_caller,
         max_sessions: limits.max_sessions_per_account,

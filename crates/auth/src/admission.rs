@@ -197,14 +197,7 @@ impl Auth {
     }
 
     async fn decide(&self, fresh: &[(String, i64)], windows: &[Window]) -> Result<Verdict> {
-        let fresh_checks = fresh.iter().map(|(key, seen)| Check::Unchanged { key, seen: *seen });
-        let window_checks = windows.iter().map(|window| Check::Window {
-            key: &window.key,
-            limit: window.limit,
-            period: window.period,
-            cost: 1,
-        });
-        let checks: Vec<Check<'_>> = fresh_checks.chain(window_checks).collect();
+        let checks = checks_of(fresh, windows);
         if checks.is_empty() {
             return Ok(Verdict::Admitted(Vec::new()));
         }
@@ -217,12 +210,28 @@ impl Auth {
             }
             // Counted in this process meanwhile; revocations are known here through the change feed.
             Err(error) if error.is_unavailable() && signed_requests::can_stand_in(windows) => {
-                self.stand_in.decide(&checks).await?
+                let shares: Vec<Window> = windows
+                    .iter()
+                    .map(|window| Window { limit: self.outage.share(window), ..window.clone() })
+                    .collect();
+                let outcome = self.stand_in.decide(&checks_of(fresh, &shares)).await?;
+                return Ok(read_outcome(&outcome, fresh.len(), &shares));
             }
             Err(error) => return Err(error.into()),
         };
         Ok(read_outcome(&outcome, fresh.len(), windows))
     }
+}
+
+fn checks_of<'a>(fresh: &'a [(String, i64)], windows: &'a [Window]) -> Vec<Check<'a>> {
+    let fresh_checks = fresh.iter().map(|(key, seen)| Check::Unchanged { key, seen: *seen });
+    let window_checks = windows.iter().map(|window| Check::Window {
+        key: &window.key,
+        limit: window.limit,
+        period: window.period,
+        cost: 1,
+    });
+    fresh_checks.chain(window_checks).collect()
 }
 
 impl Principal {

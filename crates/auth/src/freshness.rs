@@ -14,8 +14,6 @@ use uuid::Uuid;
 
 /// How long a principal is cached; older changes need not be remembered.
 pub(crate) const CACHED_FOR: Duration = Duration::seconds(60);
-/// A replica that has reached neither store for this long takes no requests.
-const STALENESS_BOUND: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// Something whose change makes cached principals stale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -74,11 +72,14 @@ pub(crate) struct Freshness {
     position: AtomicI64,
     /// Last contact with either store. Silence is real time: moving the clock must not cause it.
     contact: RwLock<Instant>,
+    /// A replica that has reached neither store for this long is isolated.
+    bound: std::time::Duration,
 }
 
 impl Freshness {
-    pub fn new(position: i64) -> Self {
+    pub fn new(position: i64, bound: std::time::Duration) -> Self {
         Self {
+            bound,
             changed: RwLock::default(),
             position: AtomicI64::new(position),
             contact: RwLock::new(Instant::now()),
@@ -121,7 +122,7 @@ impl Freshness {
 
     /// Whether neither store was reached within the bound.
     pub fn is_isolated(&self) -> bool {
-        self.contact.read().unwrap_or_else(PoisonError::into_inner).elapsed() > STALENESS_BOUND
+        self.contact.read().unwrap_or_else(PoisonError::into_inner).elapsed() > self.bound
     }
 }
 
@@ -129,10 +130,12 @@ impl Freshness {
 mod tests {
     use super::*;
 
+    const BOUND: std::time::Duration = std::time::Duration::from_secs(30);
+
     #[test]
     fn a_later_change_makes_stale_and_an_earlier_one_does_not() {
         let now = DateTime::<Utc>::UNIX_EPOCH;
-        let freshness = Freshness::new(0);
+        let freshness = Freshness::new(0, BOUND);
         let account = Watched::Account(Uuid::from_u128(1));
         freshness.note(account, 7, now);
         assert!(!freshness.is_current(&[account], 6));
@@ -144,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_number_that_does_not_follow_tells_of_missed_changes() {
-        let freshness = Freshness::new(7);
+        let freshness = Freshness::new(7, BOUND);
         assert!(!freshness.has_missed(8));
         assert!(freshness.has_missed(9));
         freshness.advance(8);
@@ -153,9 +156,9 @@ mod tests {
 
     #[test]
     fn a_replica_that_hears_from_neither_store_is_isolated_until_one_answers() {
-        let freshness = Freshness::new(0);
+        let freshness = Freshness::new(0, BOUND);
         assert!(!freshness.is_isolated());
-        let long_ago = Instant::now().checked_sub(STALENESS_BOUND + std::time::Duration::from_secs(1));
+        let long_ago = Instant::now().checked_sub(BOUND + std::time::Duration::from_secs(1));
         *freshness.contact.write().unwrap_or_else(PoisonError::into_inner) =
             long_ago.unwrap_or_else(Instant::now);
         assert!(freshness.is_isolated());
@@ -166,7 +169,7 @@ mod tests {
     #[test]
     fn what_is_remembered_is_bounded_by_time() {
         let start = DateTime::<Utc>::UNIX_EPOCH;
-        let freshness = Freshness::new(0);
+        let freshness = Freshness::new(0, BOUND);
         for number in 0..10_000 {
             let now = start + Duration::seconds(number);
             freshness.note(Watched::Account(Uuid::from_u128(number as u128)), number, now);

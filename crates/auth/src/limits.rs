@@ -48,6 +48,7 @@ pub enum LimitClass {
 }
 
 /// One window that a request is counted in.
+#[derive(Clone)]
 pub(crate) struct Window {
     pub name: &'static str,
     pub key: String,

@@ -26,6 +26,7 @@ use crate::limits::{LimitBook, Limits};
 use crate::model_access::ModelAccessCache;
 use crate::model_lifecycle;
 use crate::operation::{self, OperationSwitch};
+use crate::outage::OutagePolicy;
 use crate::over_limit::OverLimit;
 use crate::password::{HashingPool, PasswordHashing};
 use crate::quotas::QuotaBook;
@@ -78,6 +79,8 @@ pub struct AuthSettings {
     pub incidents: IncidentSettings,
     /// Requests a window.
     pub limits: Limits,
+    /// What holds while a store is out of reach.
+    pub outage: OutagePolicy,
     /// Bounds of password hashing.
     pub hashing: PasswordHashing,
     /// Requests of one account at a time, in this process; 0: no limit.
@@ -135,6 +138,7 @@ pub struct Auth {
     pub(crate) keyring: Keyring,
     pub(crate) principals: PrincipalCache,
     pub(crate) freshness: Freshness,
+    pub(crate) outage: OutagePolicy,
     pub(crate) in_flight: InFlightCounter,
     pub(crate) max_sessions: u32,
     pub(crate) max_keys: u32,
@@ -158,7 +162,8 @@ impl Auth {
                 EphemeralConfig::Memory { max_entries: STAND_IN_ENTRIES },
                 clock.clone(),
             )?,
-            freshness: Freshness::new(position),
+            freshness: Freshness::new(position, settings.outage.isolation),
+            outage: settings.outage,
             environment: if settings.production { Environment::Live } else { Environment::Test },
             algorithm: settings.algorithm,
             shared_secret: settings.shared_secret,
@@ -224,7 +229,7 @@ impl Auth {
         self.events.read()
     }
 
-    /// Whether neither store was reached for 30 s: this replica cannot learn of revocations.
+    /// Whether neither store was reached for too long (`ISOLATION_SECONDS`): this replica cannot learn of revocations.
     pub fn is_isolated(&self) -> bool {
         self.freshness.is_isolated()
     }

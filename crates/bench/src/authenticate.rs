@@ -181,6 +181,11 @@ async fn start(folder: &Path, config: EphemeralConfig) -> Result<Arc<Auth>, Box<
                 register_per_minute: HIGH,
                 mail_per_hour: HIGH,
             },
+            outage: auth::OutagePolicy {
+                replicas: 1,
+                isolation: std::time::Duration::from_secs(30),
+                infer_while_isolated: true,
+            },
             hashing: PasswordHashing::default(),
             max_in_flight: HIGH,
             max_sessions: 100,

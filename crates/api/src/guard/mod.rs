@@ -134,7 +134,7 @@ pub async fn admit<Headers: HeaderLines>(app: &App, asked: Asked<'_, Headers>) -
     if permission.is_some_and(auth::Permission::is_administrative) {
         app.auth.require_address(address, IpPlace::Admin)?;
     }
-    if app.auth.is_isolated() && class != LimitClass::Infer && changes {
+    if app.auth.refuses_in_isolation(class, changes) {
         return Err(ApiError::new(
             Code::Unavailable,
             "No store is in reach; nothing can be changed meanwhile.",

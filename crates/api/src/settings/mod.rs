@@ -12,6 +12,7 @@ mod limits;
 mod mail;
 mod models;
 mod origins;
+mod outages;
 mod passwords;
 mod program;
 pub mod reference;
@@ -33,6 +34,7 @@ pub use limits::LimitSettings;
 pub use mail::{MailSettings, PublicUrl, Switch};
 pub use models::ModelSettings;
 pub use origins::{Network, Origins};
+pub use outages::OutageSettings;
 pub use passwords::{PasswordRules, PasswordSettings};
 pub use program::ProgramSettings;
 pub use rules::{Finding, Weight, excesses, findings};
@@ -82,6 +84,9 @@ pub struct Settings {
     /// How often and how much at a time.
     #[command(flatten)]
     pub limits: LimitSettings,
+    /// What holds while a store is out of reach.
+    #[command(flatten)]
+    pub outages: OutageSettings,
 }
 
 /// Why the settings cannot be used; the text names the setting and says what to do.
