@@ -11,6 +11,8 @@ mod algorithms;
 mod api_keys;
 mod attacks;
 mod audit_chain;
+mod audit_reading;
+mod audit_retention;
 mod audit_trail;
 mod authorization;
 mod bad_content;

@@ -6,6 +6,8 @@ use crate::harness::{Client, Reply, Server};
 
 /// A well-formed id of nothing.
 pub const NOBODY: &str = "01890000-0000-7000-8000-000000000000";
+/// A stream that would end with its listener's right.
+const STREAM: (&str, &str) = ("/audit/stream", "/audit/stream?seconds=0");
 
 /// An operation of the document.
 pub struct Operation {
@@ -36,7 +38,8 @@ impl Operation {
     /// Sends what is well-formed as far as the path goes, and never good enough to change anything.
     #[track_caller]
     pub fn ask(&self, client: &Client) -> Reply {
-        let named = [("{id}", NOBODY), ("{key_id}", NOBODY), ("{name}", "digits"), ("{version}", "1")];
+        let named =
+            [("{id}", NOBODY), ("{key_id}", NOBODY), ("{name}", "digits"), ("{version}", "1"), STREAM];
         let limited =
             [("{scope}", "account"), ("{subject}", NOBODY), ("{unit}", "requests"), ("{period}", "day")];
         let said = named.into_iter().chain(limited);

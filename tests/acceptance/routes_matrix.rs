@@ -8,41 +8,13 @@ use crate::harness::{Pair, Person, Reply, Server, promise};
 pub use crate::operations::{NOBODY, Operation, document, operations};
 
 /// What each role has, as the contract lists it.
+#[rustfmt::skip]
 const ROLES: [(&str, &[&str]); 4] = [
     ("readonly", &["models:read"]),
     ("user", &["models:read", "models:infer", "files:write"]),
-    (
-        "moderator",
-        &[
-            "models:read",
-            "models:infer",
-            "files:write",
-            "users:read",
-            "keys:read",
-            "usage:read",
-            "audit:read",
-            "incidents:manage",
-        ],
-    ),
-    (
-        "admin",
-        &[
-            "models:read",
-            "models:infer",
-            "files:write",
-            "users:read",
-            "keys:read",
-            "usage:read",
-            "audit:read",
-            "incidents:manage",
-            "models:manage",
-            "users:manage",
-            "keys:manage",
-            "roles:manage",
-            "limits:manage",
-            "system:manage",
-        ],
-    ),
+    ("moderator", &["models:read", "models:infer", "files:write", "users:read", "keys:read", "usage:read", "audit:read", "incidents:manage"]),
+    ("admin", &["models:read", "models:infer", "files:write", "users:read", "keys:read", "usage:read", "audit:read", "incidents:manage",
+                "models:manage", "users:manage", "keys:manage", "roles:manage", "limits:manage", "system:manage"]),
 ];
 
 /// What the contract lists and this release carries.
@@ -106,6 +78,14 @@ const ROUTES: &str = "\
     DELETE /api/v1/admin/users/{id}/identities/{identity_id} users:manage
     GET /api/v1/admin/api-keys keys:read
     DELETE /api/v1/admin/api-keys/{id} keys:manage
+    GET /api/v1/admin/audit audit:read
+    GET /api/v1/admin/audit/{id} audit:read
+    GET /api/v1/admin/audit/chain audit:read
+    GET /api/v1/admin/audit/export audit:read
+    GET /api/v1/admin/audit/stream audit:read
+    GET /api/v1/admin/legal-holds users:manage
+    PUT /api/v1/admin/legal-holds/{id} users:manage
+    DELETE /api/v1/admin/legal-holds/{id} users:manage
     GET /api/v1/admin/service-accounts users:read
     POST /api/v1/admin/service-accounts users:manage
     GET /api/v1/admin/service-accounts/{id} users:read

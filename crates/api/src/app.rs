@@ -9,6 +9,7 @@ use auth::{Auth, Principal};
 use inference::{Access, Model, ModelStatus, Registry, State, Ticket};
 use metrics_exporter_prometheus::PrometheusHandle;
 use storage::{Ephemeral, ModelAccess, Store};
+use tokio::sync::Semaphore;
 
 use crate::alerts::Alerter;
 use crate::audit_seals::KeptSeals;
@@ -42,6 +43,8 @@ pub struct App {
     pub metering: Metering,
     /// The metrics of this process.
     pub metrics: PrometheusHandle,
+    /// Places for those who read the audit trail at length.
+    pub audit_readers: Arc<Semaphore>,
     /// Where seals of the audit trail are kept.
     pub seals: KeptSeals,
     /// Sends mail, where that is set up.

@@ -103,7 +103,13 @@ pub fn spawn(app: &web::Data<App>) -> Tasks {
     let pruning = Rc::new(Pruning::default());
     let pruning = every(FEED_INTERVAL, app.clone(), move |app| {
         let pruning = Rc::clone(&pruning);
-        async move { pruning.when_due(&app.store).await.map_err(|error| told(&error)) }
+        async move {
+            let due = pruning.when_due(&app.store).await.map_err(|error| told(&error))?;
+            match app.settings.audit.kept_for() {
+                Some(time) if due => app.auth.prune_audit(time).await.map_err(|error| told(&error)),
+                _ => Ok(()),
+            }
+        }
     });
     let models = every(FEED_INTERVAL, app.clone(), |app| async move { lifecycle::follow(&app).await });
     let verified = every(FEED_INTERVAL, app.clone(), |app| async move { lifecycle::verify(&app).await });

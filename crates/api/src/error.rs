@@ -75,6 +75,7 @@ codes! {
     TooManyIpRules = 409 "too_many_ip_rules" "As many rules as may be";
     WouldShutOut = 409 "would_shut_out" "This would shut you out";
     TooManyKeys = 409 "too_many_keys" "As many keys as may be";
+    LegalHold = 409 "legal_hold" "The account is under a legal hold";
     LastAdministrator = 409 "last_administrator" "The last administrator stays";
     ModelNotLoadable = 409 "model_not_loadable" "The model cannot be loaded";
     NoPreviousVersion = 409 "no_previous_version" "There is nothing to go back to";
@@ -263,6 +264,7 @@ impl From<auth::Error> for ApiError {
             auth::Error::RoleTaken => sentence(Code::RoleTaken),
             auth::Error::RoleInUse => sentence(Code::RoleInUse),
             auth::Error::TooManyKeys => sentence(Code::TooManyKeys),
+            auth::Error::LegalHold => sentence(Code::LegalHold),
             auth::Error::LastAdministrator => sentence(Code::LastAdministrator),
             auth::Error::NoPreviousVersion => sentence(Code::NoPreviousVersion),
             auth::Error::IncidentClosed => sentence(Code::IncidentClosed),

@@ -34,14 +34,16 @@ pub struct Pruning {
 }
 
 impl Pruning {
-    /// Removes what has been kept long enough, when the hour is over. After a failure the next hour tries again.
-    pub async fn when_due(&self, store: &Store) -> storage::Result<()> {
+    /// Removes what has been kept long enough, when the hour is over. After a failure the next hour tries again. Answers
+    /// whether it was time.
+    pub async fn when_due(&self, store: &Store) -> storage::Result<bool> {
         let now = store.clock().now();
         if self.last.get().is_some_and(|last| (now - last).abs() < INTERVAL) {
-            return Ok(());
+            return Ok(false);
         }
         self.last.set(Some(now));
-        prune(store, now).await
+        prune(store, now).await?;
+        Ok(true)
     }
 }
 

@@ -213,6 +213,8 @@ routes! {
     Infer     v1::models             => predict;
     Read      v1::admin::users       => list show change delete end_sessions unlock reset_second_factors;
     Read      v1::admin::api_keys    => list revoke;
+    Read      v1::admin::audit       => list show chain export stream;
+    Read      v1::admin::legal_holds => list place release;
     Read      v1::admin::service_accounts => list create show change delete;
     Read      v1::admin::service_keys => list create change rotate revoke;
     Read      v1::admin::invitations => invite reset_password;

@@ -13,7 +13,7 @@ use actix_web::{App as Application, HttpServer, web};
 use auth::Auth;
 use inference::Registry;
 use storage::{Ephemeral, Store};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
 use crate::alerts::Alerter;
@@ -168,6 +168,7 @@ async fn assemble(
         auth,
         metering: Metering::new(replica, store.clone()),
         metrics: metrics::install().map_err(|error| error.to_string())?,
+        audit_readers: Arc::new(Semaphore::new(settings.audit.audit_readers)),
         seals: KeptSeals::new(&settings)?,
         mailer: Mailer::new(&settings.mail)?,
         alerter: Alerter::new(&settings.alerts),

@@ -57,6 +57,18 @@ impl Auth {
         Ok(tx)
     }
 
+    /// Begins what changes nothing and is audited all the same: a look at what is everyone's.
+    pub(crate) async fn begin_reading(&self, principal: &Principal, permission: Permission) -> Result<Tx> {
+        let mut tx = self.store.begin(Scope::Service(Service::Administration)).await?;
+        let permissions = self.confirm(&mut tx, principal).await?;
+        if permissions.contains(permission) { Ok(tx) } else { Err(Error::Forbidden(permission)) }
+    }
+
+    /// Whether a caller who was let in may still read what is everyone's.
+    pub async fn may_still(&self, principal: &Principal, permission: Permission) -> bool {
+        self.begin_reading(principal, permission).await.is_ok()
+    }
+
     /// Begins the removal of the caller's own account. It waits for changes of other people's accounts, as those do for
     /// each other: administrators may be leaving at the same moment.
     pub(crate) async fn begin_leaving(&self, principal: &Principal) -> Result<Tx> {

@@ -9,6 +9,7 @@ use crate::audit::{Entry, subject};
 use crate::events::Event;
 use crate::external::remove_all;
 use crate::freshness::Watched;
+use crate::legal_holds::keep_held;
 use crate::people::Person;
 use crate::principal::Principal;
 use crate::service::Origin;
@@ -104,6 +105,7 @@ impl Auth {
 }
 
 async fn erase(tx: &mut storage::Tx, id: Uuid) -> Result<()> {
+    keep_held(tx, id).await?;
     keep_an_administrator(tx, id).await?;
     remove_all(tx, id).await?;
     if !tx.users().delete(id).await? {

@@ -99,6 +99,9 @@ pub enum Error {
     /// The account has as many live keys as it may.
     #[error("the account has as many live keys as it may; revoke one first")]
     TooManyKeys,
+    /// The account is under a legal hold.
+    #[error("this account is under a legal hold and stays until an administrator releases it")]
+    LegalHold,
     /// The act would leave nobody who can administer the installation.
     #[error("this is the last active administrator; make another one first")]
     LastAdministrator,

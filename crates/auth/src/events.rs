@@ -76,6 +76,9 @@ events! {
     ApiKeyChanged = "api_key.changed";
     ApiKeyRotated = "api_key.rotated";
     ApiKeyRevoked = "api_key.revoked";
+    AuditRead = "audit.read";
+    LegalHoldPlaced = "legal_hold.placed";
+    LegalHoldReleased = "legal_hold.released";
     AuditPruned = "audit.pruned";
 }
 

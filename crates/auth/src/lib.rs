@@ -32,6 +32,7 @@ mod invitations;
 mod ip_rules;
 mod ip_table;
 mod key_format;
+mod legal_holds;
 mod limit_rules;
 mod limits;
 mod links;
@@ -75,7 +76,7 @@ pub use admission::{AllowanceState, Entered, Refusal};
 pub use alerts::{Alert, AlertChannel, AlertSettings, Severity, sign_webhook};
 pub use api_keys::{IssuedKey, KeyChange, KeyRequest, KeysOf};
 pub use audit::{
-    AuditFinding, AuditKey, AuditKeys, AuditSettings, AuditStanding, AuditTrail, Verification,
+    AuditFinding, AuditKey, AuditKeys, AuditReading, AuditSettings, AuditStanding, AuditTrail, Verification,
     read_seal_lines, seal_line,
 };
 pub use crypto::{BodyDigest, same_secret};

@@ -12,6 +12,7 @@ use crate::audit::Entry;
 use crate::directory::{keep_to_equals, may_give};
 use crate::events::Event;
 use crate::freshness::Watched;
+use crate::legal_holds::keep_held;
 use crate::principal::Principal;
 use crate::service::Origin;
 use crate::{Auth, Error, Result};
@@ -73,6 +74,7 @@ impl Auth {
     /// Deletes one with its keys and grants; usage and the audit trail keep its id.
     pub async fn delete_service_account(&self, actor: &Principal, id: Uuid, origin: &Origin) -> Result<()> {
         let (mut tx, _) = self.begin_service_account(actor, id).await?;
+        keep_held(&mut tx, id).await?;
         tx.service_accounts().delete(id).await?;
         let entry = Entry::success(Event::AccountDeleted, origin).by(actor.account).on("account", id);
         self.record(&mut tx, entry).await?;

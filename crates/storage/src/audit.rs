@@ -45,6 +45,8 @@ impl NewAuditEvent {
 /// An event.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
 pub struct AuditEvent {
+    /// The number of its link; none while it waits for one.
+    pub seq: Option<i64>,
     /// Its id.
     pub id: Uuid,
     /// When it happened.
@@ -72,6 +74,52 @@ pub struct AuditFilter {
     pub action: Option<String>,
     /// Those of one actor.
     pub actor: Option<Uuid>,
+    /// Those done to one thing.
+    pub target: Option<String>,
+    /// Those that ended so.
+    pub outcome: Option<String>,
+    /// Those of one request.
+    pub request_id: Option<String>,
+    /// Those from this moment on.
+    pub from: Option<DateTime<Utc>>,
+    /// Those before this moment.
+    pub to: Option<DateTime<Utc>>,
+}
+
+/// An [`AuditEvent`] with its address and its link.
+macro_rules! event_rows {
+    () => {
+        "SELECT audit_links.seq, audit_events.id, occurred_at, action, outcome, actor, target, request_id, canonical, address \
+         FROM audit_events LEFT JOIN audit_subjects ON audit_subjects.event_id = audit_events.id \
+         LEFT JOIN audit_links ON audit_links.event_id = audit_events.id WHERE "
+    };
+}
+
+pub(crate) use event_rows;
+
+/// Events at a place (`$1`) that pass a filter.
+macro_rules! filtered {
+    ($tx:expr, $place:literal, $order:literal, $from:expr, $filter:expr, $limit:expr) => {
+        query!(
+            $tx,
+            all AuditEvent,
+            concat!(
+                event_rows!(), $place, " AND ($2 IS NULL OR action = $2) AND ($3 IS NULL OR actor = $3) \
+                 AND ($4 IS NULL OR target = $4) AND ($5 IS NULL OR outcome = $5) AND ($6 IS NULL OR request_id = $6) \
+                 AND ($7 IS NULL OR occurred_at >= $7) AND ($8 IS NULL OR occurred_at < $8) ORDER BY ", $order,
+                " LIMIT $9"
+            ),
+            $from,
+            $filter.action.as_deref(),
+            $filter.actor,
+            $filter.target.as_deref(),
+            $filter.outcome.as_deref(),
+            $filter.request_id.as_deref(),
+            $filter.from,
+            $filter.to,
+            $limit
+        )
+    };
 }
 
 /// Queries on audit events.
@@ -111,19 +159,35 @@ impl Audit<'_> {
 
     /// Events, newest first.
     pub async fn list(&mut self, page: &PageRequest, filter: &AuditFilter) -> Result<Page<AuditEvent>> {
-        let events = query!(
+        let events = filtered!(
             self.tx,
-            all AuditEvent,
-            "SELECT audit_events.id, occurred_at, action, outcome, actor, target, request_id, canonical, address \
-             FROM audit_events LEFT JOIN audit_subjects ON audit_subjects.event_id = audit_events.id \
-             WHERE audit_events.id < $1 AND ($2 IS NULL OR action = $2) AND ($3 IS NULL OR actor = $3) \
-             ORDER BY audit_events.id DESC LIMIT $4",
+            "audit_events.id < $1",
+            "audit_events.id DESC",
             page.below(),
-            filter.action.as_deref(),
-            filter.actor,
+            filter,
             page.rows()
         )?;
         Ok(page.page(events, |event| event.id))
+    }
+
+    /// One event.
+    pub async fn find(&mut self, id: Uuid) -> Result<Option<AuditEvent>> {
+        query!(self.tx, optional AuditEvent, concat!(event_rows!(), "audit_events.id = $1"), id)
+    }
+
+    /// Events behind an id, oldest first.
+    pub async fn after(&mut self, id: Uuid, filter: &AuditFilter, limit: u32) -> Result<Vec<AuditEvent>> {
+        filtered!(self.tx, "audit_events.id > $1", "audit_events.id", id, filter, i64::from(limit))
+    }
+
+    /// Events whose links come behind a number, in their order.
+    pub async fn linked_after(
+        &mut self,
+        seq: i64,
+        filter: &AuditFilter,
+        limit: u32,
+    ) -> Result<Vec<AuditEvent>> {
+        filtered!(self.tx, "audit_links.seq > $1", "audit_links.seq", seq, filter, i64::from(limit))
     }
 
     /// Erases the addresses from which an account acted, and those of nobody known in events that name it as their

@@ -304,4 +304,43 @@ impl AuditChain<'_> {
     pub async fn pruned_through(&mut self) -> Result<Option<i64>> {
         query!(self.tx, value i64, "SELECT through FROM audit_prunings ORDER BY through DESC LIMIT 1")
     }
+
+    /// The number of the first link whose event an account did, or that names it as its `target`.
+    pub async fn first_of(&mut self, account: Uuid, target: &str) -> Result<Option<i64>> {
+        query!(
+            self.tx,
+            one Option<i64>,
+            "SELECT min(seq) FROM audit_links JOIN audit_events ON audit_events.id = event_id \
+             WHERE actor = $1 OR target = $2",
+            account,
+            target
+        )
+    }
+
+    /// The last seal from before a moment and below a number, with at most so many links before it and one behind it.
+    pub async fn prunable(&mut self, before: DateTime<Utc>, below: i64, most: i64) -> Result<Option<i64>> {
+        query!(
+            self.tx,
+            value i64,
+            "SELECT seq FROM audit_seals WHERE sealed_at < $1 AND seq < $2 \
+             AND seq >= (SELECT min(seq) FROM audit_links) AND seq < (SELECT min(seq) FROM audit_links) + $3 \
+             AND seq < (SELECT max(seq) FROM audit_links) ORDER BY seq DESC LIMIT 1",
+            before,
+            below,
+            most
+        )
+    }
+
+    /// Removes what a seal and those before it vouch for; the seal stays.
+    pub async fn prune(&mut self, through: i64) -> Result<()> {
+        let now = self.tx.now();
+        query!(
+            self.tx,
+            execute,
+            "INSERT INTO audit_prunings (through, pruned_at) VALUES ($1, $2)",
+            through,
+            now
+        )?;
+        Ok(())
+    }
 }

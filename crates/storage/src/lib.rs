@@ -18,6 +18,7 @@ mod identities;
 mod incidents;
 mod ip_rules;
 mod key_secrets;
+mod legal_holds;
 mod model_sources;
 mod models;
 mod notices;
@@ -62,6 +63,7 @@ pub use identities::{Identities, Identity, IdentityStanding, IdentityState, NewI
 pub use incidents::{Incident, IncidentEntry, IncidentUpdate, Incidents, NewIncident};
 pub use ip_rules::{IpEffect, IpPlace, IpRule, IpRules};
 pub use key_secrets::{KeySecret, KeyStanding, KeyUse};
+pub use legal_holds::{LegalHold, LegalHolds};
 pub use model_sources::{ModelSource, ModelSources};
 pub use models::{DesiredModel, GrantSubject, Model, ModelAccess, ModelFile, Models};
 pub use notices::{Notice, Notices};

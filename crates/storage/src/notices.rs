@@ -66,6 +66,11 @@ impl Notices<'_> {
 
     /// Removes those of before a moment. Answers how many.
     pub async fn prune(&mut self, before: DateTime<Utc>) -> Result<u64> {
-        query!(self.tx, execute, "DELETE FROM notices WHERE created_at < $1", before)
+        query!(
+            self.tx,
+            execute,
+            "DELETE FROM notices WHERE created_at < $1 AND account_id NOT IN (SELECT account_id FROM legal_holds)",
+            before
+        )
     }
 }

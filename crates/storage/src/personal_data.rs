@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use crate::api_keys::key_columns;
+use crate::audit::event_rows;
 use crate::query::query;
 use crate::sessions::session_columns;
 use crate::{ApiKey, AuditEvent, Notice, Result, Session, Tx};
@@ -56,9 +57,7 @@ impl PersonalData<'_> {
         query!(
             self.tx,
             all AuditEvent,
-            "SELECT audit_events.id, occurred_at, action, outcome, actor, target, request_id, canonical, address \
-             FROM audit_events LEFT JOIN audit_subjects ON audit_subjects.event_id = audit_events.id \
-             WHERE actor = $1 OR target = $2 ORDER BY audit_events.id DESC LIMIT $3",
+            concat!(event_rows!(), "actor = $1 OR target = $2 ORDER BY audit_events.id DESC LIMIT $3"),
             self.account,
             target,
             self.most

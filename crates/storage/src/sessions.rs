@@ -326,7 +326,8 @@ impl Sessions<'_> {
         query!(
             self.tx,
             execute,
-            "DELETE FROM sessions WHERE id < $2 AND (expires_at < $1 OR idle_expires_at < $1 OR revoked_at < $1)",
+            "DELETE FROM sessions WHERE id < $2 AND (expires_at < $1 OR idle_expires_at < $1 OR revoked_at < $1) \
+             AND account_id NOT IN (SELECT account_id FROM legal_holds)",
             before,
             first_id(before)
         )

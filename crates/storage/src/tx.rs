@@ -9,9 +9,9 @@ use uuid::Uuid;
 
 use crate::{
     Accounts, Alerts, ApiKeys, Audit, AuditChain, Changes, Error, Guessing, Identities, Incidents, IpRules,
-    ModelSources, Models, Notices, OneTimeTokens, Outbox, PersonalData, Quotas, RateLimits, Replicas, Result,
-    Roles, Sealed, SecondFactors, Secrets, ServiceAccounts, Sessions, Settings, SigningKeys, Usage, Users,
-    query::query,
+    LegalHolds, ModelSources, Models, Notices, OneTimeTokens, Outbox, PersonalData, Quotas, RateLimits,
+    Replicas, Result, Roles, Sealed, SecondFactors, Secrets, ServiceAccounts, Sessions, Settings,
+    SigningKeys, Usage, Users, query::query,
 };
 
 /// The engine a transaction belongs to.
@@ -133,6 +133,8 @@ repositories! {
     rate_limits: RateLimits,
     /// What was done by whom.
     audit: Audit,
+    /// Accounts of which nothing may be removed.
+    legal_holds: LegalHolds,
     /// The chain over that.
     audit_chain: AuditChain,
     /// The feed that tells replicas what changed.

@@ -88,7 +88,7 @@ pub mod permission {
     }
 
     types! {
-        IncidentsManage KeysManage KeysRead LimitsManage ModelsRead ModelsInfer ModelsManage RolesManage SystemManage UsageRead
+        AuditRead IncidentsManage KeysManage KeysRead LimitsManage ModelsRead ModelsInfer ModelsManage RolesManage SystemManage UsageRead
         UsersRead UsersManage
     }
 }

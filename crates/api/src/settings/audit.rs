@@ -28,4 +28,21 @@ pub struct AuditTrailSettings {
     /// A file to which each seal is added as a line of JSON, to be kept where the database is not.
     #[arg(long = "AUDIT_SEAL_FILE")]
     pub audit_seal_file: Option<PathBuf>,
+    /// Days that the audit trail is kept; 0: for ever. What is older goes by whole sealed segments, once an hour.
+    #[arg(long = "AUDIT_RETENTION_DAYS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=36_500))]
+    pub audit_retention_days: u32,
+    /// Live streams and exports of the audit trail at a time, on each replica; one more is refused with 503.
+    #[arg(long = "AUDIT_READERS", default_value_t = 16, value_parser = readers)]
+    pub audit_readers: usize,
+}
+
+impl AuditTrailSettings {
+    /// How long the trail is kept; none: for ever.
+    pub fn kept_for(&self) -> Option<chrono::Duration> {
+        (self.audit_retention_days > 0).then(|| chrono::Duration::days(i64::from(self.audit_retention_days)))
+    }
+}
+
+fn readers(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|count| *count <= 1000).ok_or_else(|| "use 0 to 1000".into())
 }

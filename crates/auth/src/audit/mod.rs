@@ -4,6 +4,8 @@
 //! column carries the word of its writer (`keys`), is linked (`trail`), sealed (`seal`) and can be verified (`verify`).
 
 mod keys;
+mod reading;
+mod retention;
 mod seal;
 mod trail;
 mod verify;
@@ -20,6 +22,7 @@ use crate::service::Origin;
 use crate::{Auth, Result};
 
 pub use keys::{AuditKey, AuditKeys};
+pub use reading::AuditReading;
 pub use seal::{read_seal_lines, seal_line};
 pub use trail::{AuditSettings, AuditStanding, AuditTrail};
 pub use verify::{AuditFinding, Verification};

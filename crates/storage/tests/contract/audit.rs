@@ -54,7 +54,7 @@ on_both_stores! {
         assert_eq!((found.occurred_at, found.canonical.as_slice()), (world.now(), &[0, 255, 1][..]));
         assert_eq!((found.target.as_deref(), found.request_id.as_deref()), (Some("session"), None));
 
-        let by = |action: Option<&str>, actor| AuditFilter { action: action.map(str::to_owned), actor };
+        let by = |action: Option<&str>, actor| AuditFilter { action: action.map(str::to_owned), actor, ..AuditFilter::default() };
         for (filter, expected) in [
             (by(Some("login"), None), vec![refused, login]),
             (by(None, Some(ada)), vec![logout, login]),

@@ -1,9 +1,13 @@
 //! What administrators do, each route by its permission.
 
 pub mod api_keys;
+pub mod audit;
+mod audit_export;
+mod audit_stream;
 pub mod incidents;
 pub mod invitations;
 pub mod ip_rules;
+pub mod legal_holds;
 pub mod limits;
 pub mod maintenance;
 pub mod model_lifecycle;

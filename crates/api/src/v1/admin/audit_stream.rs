@@ -1,0 +1,146 @@
+//! Events of the audit trail as they come. The caller's right is looked at again before anything is sent.
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use actix_web::http::header::HeaderMap;
+use actix_web::web::{self, Bytes};
+use auth::{LimitClass, Permission, Presented, Principal};
+use futures_util::Stream;
+use futures_util::stream::unfold;
+use storage::{AuditEvent, AuditFilter, IpPlace, told};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::audit::AuditEventView;
+use crate::app::App;
+use crate::error::{ApiError, Code, Result};
+use crate::guard::permission::AuditRead;
+use crate::guard::{Caller, credential};
+
+/// How often it is asked whether there is something new.
+const INTERVAL: Duration = Duration::from_millis(500);
+/// How long nothing may be sent: a listener who has gone away is noticed by sending, and keeps a place until then.
+const SILENCE: Duration = Duration::from_secs(2);
+/// Events sent at a time.
+const BATCH: u32 = 100;
+
+/// One who reads the trail for longer than one answer takes.
+pub struct Listener {
+    pub(super) app: web::Data<App>,
+    pub(super) filter: AuditFilter,
+    address: IpAddr,
+    /// Where the credential stands.
+    headers: HeaderMap,
+    principal: Arc<Principal>,
+    /// Given back when nobody listens any more.
+    _place: OwnedSemaphorePermit,
+}
+
+/// Where a stream is.
+struct Place {
+    listener: Listener,
+    after: i64,
+    until: Option<Instant>,
+    last_sent: Instant,
+    is_first: bool,
+}
+
+impl Listener {
+    /// Takes a place; 503 where all are taken.
+    pub fn new(
+        app: &web::Data<App>,
+        caller: &Caller<AuditRead>,
+        headers: HeaderMap,
+        filter: AuditFilter,
+    ) -> Result<Self> {
+        let address =
+            caller.origin.address.ok_or_else(|| ApiError::internal("a request without an address"))?;
+        let place = Arc::clone(&app.audit_readers).try_acquire_owned();
+        let place = place.map_err(|_| {
+            ApiError::new(
+                Code::Overloaded,
+                "As many read the audit trail at length as AUDIT_READERS allows; try again later.",
+            )
+        })?;
+        let principal = Arc::clone(&caller.principal);
+        Ok(Self { app: app.clone(), filter, address, headers, principal, _place: place })
+    }
+
+    /// Whether the caller may go on reading.
+    pub(super) async fn may_go_on(&self) -> bool {
+        if self.app.standing.draining.load(Ordering::Relaxed) {
+            return false;
+        }
+        let auth = &self.app.auth;
+        if auth.require_address(self.address, IpPlace::Admin).is_err() {
+            return false;
+        }
+        match credential::read(&self.headers) {
+            Ok(text) => {
+                let (credential, permission) = (Presented::Whole(text), Some(Permission::AuditRead));
+                auth.enter(&credential, self.address, permission, LimitClass::Exempt, None).await.is_ok()
+            }
+            // A signature is good once.
+            Err(_) => auth.may_still(&self.principal, Permission::AuditRead).await,
+        }
+    }
+
+    /// The events behind a number, until the right or the time ends.
+    pub fn events(
+        self,
+        after: i64,
+        seconds: Option<u32>,
+    ) -> impl Stream<Item = std::result::Result<Bytes, Infallible>> {
+        let now = Instant::now();
+        let until = seconds.map(|seconds| now + Duration::from_secs(u64::from(seconds)));
+        let place = Place { listener: self, after, until, last_sent: now, is_first: true };
+        unfold(place, |mut place| async move {
+            let text = place.next().await?;
+            place.last_sent = Instant::now();
+            Some((Ok(Bytes::from(text)), place))
+        })
+    }
+}
+
+impl Place {
+    /// What to send next; none: no more.
+    async fn next(&mut self) -> Option<String> {
+        if std::mem::take(&mut self.is_first) {
+            return Some(": the audit trail\n\n".into());
+        }
+        loop {
+            if !self.listener.may_go_on().await {
+                return None;
+            }
+            let Listener { app, filter, .. } = &self.listener;
+            match app.auth.audit_events_linked_after(self.after, filter, BATCH).await {
+                Ok(events) if !events.is_empty() => return Some(self.said(events)),
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!(error = told(&error), "a stream of the audit trail ends early");
+                    return None;
+                }
+            }
+            if self.until.is_some_and(|until| until <= Instant::now()) {
+                return None;
+            }
+            if self.last_sent.elapsed() >= SILENCE {
+                return Some(": nothing new\n\n".into());
+            }
+            tokio::time::sleep(INTERVAL).await;
+        }
+    }
+
+    fn said(&mut self, events: Vec<AuditEvent>) -> String {
+        let mut text = String::new();
+        for event in events {
+            self.after = event.seq.unwrap_or(self.after);
+            let data = serde_json::to_string(&AuditEventView::from(event)).unwrap_or_default();
+            text.push_str(&format!("id: {}\ndata: {data}\n\n", self.after));
+        }
+        text
+    }
+}

@@ -1,0 +1,150 @@
+//! The audit trail is read by those with `audit:read`, in pages, as a file and as it grows; and each reading is in it.
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Server, promise, read_all};
+
+const AUDIT: &str = "/api/v1/admin/audit";
+
+/// Opens a stream; what the server says so far can be [`hear`]d.
+fn listen(server: &Server, token: &str, headers: &str) -> TcpStream {
+    let mut stream = server.connect();
+    let head = format!(
+        "GET {AUDIT}/stream HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n{headers}\r\n"
+    );
+    stream.write_all(head.as_bytes()).expect("it is sent");
+    stream
+}
+
+/// Reads until these words came, and gives all that came.
+#[track_caller]
+fn hear(stream: &mut TcpStream, words: &str) -> String {
+    let (mut heard, mut buffer) = (String::new(), [0; 4096]);
+    while !heard.contains(words) {
+        let count = stream.read(&mut buffer).unwrap_or_else(|error| panic!("{words:?}: {error}: {heard}"));
+        assert_ne!(count, 0, "the stream ended before {words:?}: {heard}");
+        heard.push_str(&String::from_utf8_lossy(&buffer[..count]));
+    }
+    heard
+}
+
+/// The numbers of the events that were heard.
+fn numbers(heard: &str) -> Vec<i64> {
+    heard.lines().filter_map(|line| line.strip_prefix("id: ")?.trim().parse().ok()).collect()
+}
+
+promise! {
+    fn the_trail_is_searched_read_and_exported_and_whoever_reads_is_in_it(pair) {
+        let server = Server::start(pair, &[]);
+        let admin = server.admin();
+        let ada = server.person_with_role(&admin, "ada", "moderator");
+        let grace = server.person("grace");
+        let failed = server.try_log_in(&grace.email, "Wrong-horse-battery-9").is(401);
+        let request = failed.header("x-request-id").expect("each answer has one").to_owned();
+        grace.api.get(AUDIT).refused(403, "insufficient_permissions");
+
+        let find = |query: &str| ada.api.get(&format!("{AUDIT}?{query}")).is(200).items();
+        let only = |query: &str, member: &str, value: Value| {
+            let items = find(query);
+            assert!(!items.is_empty() && items.iter().all(|event| event[member] == value), "{query}: {items:?}");
+            items
+        };
+        let event = only("action=LOGIN_FAILURE", "outcome", json!("failure"))[0].clone();
+        only(&format!("actor={}", grace.id), "actor", json!(grace.id));
+        only(&format!("target=account:{}", ada.id), "target", json!(format!("account:{}", ada.id)));
+        only("outcome=failure", "outcome", json!("failure"));
+        assert_eq!(only(&format!("request_id={request}"), "request_id", json!(request))[0]["id"], event["id"]);
+        assert_eq!(event["address"], "127.0.0.1");
+        assert!(event["detail"].is_object(), "{event}");
+        assert!(find("from=2100-01-01T00:00:00Z").is_empty() && find("to=2000-01-01T00:00:00Z").is_empty());
+        assert!(find("action=LOGIN_FAILURE&outcome=success").is_empty());
+        assert!(find("action=%27%20OR%201%3D1%20--").is_empty(), "a filter is a value");
+        for query in ["nonsense=1", "actor=me", "from=yesterday", "limit=0", "limit=101", "cursor=x"] {
+            ada.api.get(&format!("{AUDIT}?{query}")).is(400);
+        }
+
+        // Readings come while one pages: the rest stays what it was.
+        let (mut pages, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page = ada.api.get(&format!("{AUDIT}?limit=3{cursor}")).is(200).json();
+            pages.extend(page["items"].as_array().expect("a list").clone());
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => break,
+            }
+        }
+        let ids: BTreeSet<&str> = pages.iter().filter_map(|event| event["id"].as_str()).collect();
+        assert_eq!(ids.len(), pages.len(), "none twice");
+        assert!(ids.contains(event["id"].as_str().expect("an id")));
+
+        let before = server.audited("audit.read", "success");
+        let one = format!("{AUDIT}/{}", event["id"].as_str().expect("an id"));
+        let shown = ada.api.get(&one).is(200).json();
+        assert_eq!((&shown["id"], &shown["action"]), (&event["id"], &event["action"]));
+        ada.api.get(&format!("{AUDIT}/01890000-0000-7000-8000-000000000000")).refused(404, "not_found");
+        find("action=LOGIN_FAILURE");
+        assert_eq!(server.audited("audit.read", "success"), before + 2, "once for each request that reads something");
+        let reading = find("action=audit.read")[0].clone();
+        assert_eq!((&reading["actor"], &reading["detail"]["how"]), (&json!(ada.id), &json!("page")));
+
+        // A key with this scope alone reads too.
+        let key = server.key(&ada.make_key(&["audit:read"]));
+        key.get(AUDIT).is(200);
+        let chain = key.get(&format!("{AUDIT}/chain")).is(200).json();
+        assert!(chain["last_link"].as_i64() > Some(0), "{chain}");
+
+        let events = server.world.audit_events().len();
+        let file = ada.api.get(&format!("{AUDIT}/export")).is(200);
+        assert_eq!(file.header("content-disposition"), Some("attachment; filename=\"audit.jsonl\""));
+        let lines: Vec<Value> = file.text().lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        assert_eq!(lines.len(), events, "all there were when it was asked for");
+        let times: Vec<&str> = lines.iter().filter_map(|event| event["id"].as_str()).collect();
+        assert!(times.is_sorted(), "oldest first");
+        let table = ada.api.get(&format!("{AUDIT}/export?format=csv&action=LOGIN_FAILURE")).is(200).text();
+        let rows: Vec<&str> = table.lines().collect();
+        assert_eq!((rows[0], rows.len()), ("seq,id,at,action,outcome,actor,target,request_id,address,detail", 2), "{table}");
+        assert!(rows[1].contains(&request), "{table}");
+        ada.api.get(&format!("{AUDIT}/export?format=xml")).is(400);
+    }
+
+    fn a_stream_goes_on_where_it_was_and_ends_with_the_right(pair) {
+        let server = Server::start(pair, &[("AUDIT_READERS", "1")]);
+        let admin = server.admin();
+        let ada = server.person_with_role(&admin, "ada", "moderator");
+        let token = &ada.tokens.access;
+        let mut stream = listen(&server, token, "");
+        let head = hear(&mut stream, ": the audit trail");
+        assert!(head.contains("text/event-stream") && head.contains("no-store"), "{head}");
+        ada.api.get(&format!("{AUDIT}/export")).refused(503, "overloaded");
+        server.person("grace");
+        let heard = hear(&mut stream, "LOGIN_SUCCESS");
+        let first = numbers(&heard);
+        assert!(!first.is_empty() && first.is_sorted(), "{heard}");
+        drop(stream);
+
+        // What came meanwhile comes at once, nothing twice.
+        server.person("edsger");
+        let last = first.last().expect("there is one");
+        let mut stream = crate::harness::eventually("the place is free again", || {
+            let mut stream = listen(&server, token, &format!("Last-Event-ID: {last}\r\n"));
+            let mut begin = [0; 12];
+            stream.read_exact(&mut begin).ok()?;
+            (&begin == b"HTTP/1.1 200").then_some(stream)
+        });
+        let heard = hear(&mut stream, "LOGIN_SUCCESS");
+        assert_eq!(numbers(&heard).first(), Some(&(last + 1)), "{heard}");
+
+        // The right ends, and so does the stream.
+        admin.api.put(&format!("/api/v1/admin/users/{}", ada.id), &json!({"role": "user"})).is(200);
+        let rest = read_all(stream);
+        assert!(rest.ends_with("0\r\n\r\n"), "{rest}");
+        assert!(!rest.contains("account.changed"), "what comes after is not told: {rest}");
+        for wrong in ["-1", "x", "1.5"] {
+            admin.api.with("Last-Event-ID", wrong).get(&format!("{AUDIT}/stream?seconds=0")).invalid(&["Last-Event-ID"]);
+        }
+    }
+}
