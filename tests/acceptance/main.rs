@@ -17,6 +17,7 @@ mod audit_trail;
 mod authorization;
 mod bad_content;
 mod bad_requests;
+mod challenge;
 mod clients;
 mod conformance;
 mod damage;

@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use crate::alerts::Alerter;
 use crate::audit_seals::KeptSeals;
 use crate::bodies::Bodies;
+use crate::challenge::Challenge;
 use crate::error::{ApiError, Code, Result};
 use crate::lifecycle::Lifecycle;
 use crate::mail::Mailer;
@@ -51,6 +52,8 @@ pub struct App {
     pub mailer: Option<Mailer>,
     /// Sends alerts.
     pub alerter: Alerter,
+    /// Tells people from programs, where that is set up.
+    pub challenge: Option<Challenge>,
     /// What the background tasks found.
     pub standing: Standing,
 }

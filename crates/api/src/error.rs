@@ -60,6 +60,7 @@ codes! {
     EnrolmentRequired = 403 "mfa_enrolment_required" "A second factor is needed first";
     SecondFactorElsewhere = 403 "mfa_required_at_provider" "A second factor is needed at the provider";
     AddressRefused = 403 "address_refused" "This address is not let in";
+    ChallengeRequired = 403 "challenge_required" "Solve a challenge first";
     HttpsRequired = 403 "https_required" "HTTPS required";
     RegistrationClosed = 403 "registration_closed" "Registration is closed";
     NotFound = 404 "not_found" "Not found";
@@ -131,6 +132,8 @@ pub struct Hints {
     pub allow: Option<String>,
     /// The encodings of a body that are taken.
     pub accept_encoding: Option<&'static str>,
+    /// What a page shows the challenge with that is due.
+    pub site_key: Option<String>,
     /// What the log tells under the request's id; never for the client.
     pub cause: Option<String>,
 }

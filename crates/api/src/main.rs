@@ -6,6 +6,7 @@ mod app;
 mod audit_seals;
 mod background;
 mod bodies;
+mod challenge;
 mod cli;
 mod departure;
 mod documentation;

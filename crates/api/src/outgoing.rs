@@ -1,4 +1,5 @@
-//! The one place that sends requests: for documents of issuers, and with alerts, to nothing that a caller names.
+//! The one place that sends requests: for documents of issuers, verdicts on challenges, and with alerts; to nothing that a
+//! caller names.
 //!
 //! No redirect is followed, no cookie or credential sent, no connection kept; what comes back is bounded in size and time.
 //! Certificates are verified against the system's authorities (`SSL_CERT_FILE` names others).
@@ -11,7 +12,7 @@ use auth::{DocumentSource, Fetched};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 use reqwest::redirect::Policy;
-use reqwest::{Client, StatusCode, Url};
+use reqwest::{Client, RequestBuilder, StatusCode, Url};
 
 /// How long it may take to reach a host.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -44,21 +45,32 @@ impl Outgoing {
     }
 
     async fn get(&self, address: &str) -> Result<Vec<u8>, String> {
-        let request = self.client()?.get(address).header(ACCEPT, "application/json").header(USER_AGENT, NAME);
-        let told = |error: reqwest::Error| format!("{address}: {}", storage::told(&error));
-        let mut answer = request.send().await.map_err(told)?;
-        if answer.status() != StatusCode::OK {
-            return Err(format!("{address} answered {}", answer.status()));
-        }
-        let mut document = Vec::new();
-        while let Some(part) = answer.chunk().await.map_err(told)? {
-            if document.len() + part.len() > MAX_DOCUMENT {
-                return Err(format!("{address}: more than {MAX_DOCUMENT} bytes"));
-            }
-            document.extend_from_slice(&part);
-        }
-        Ok(document)
+        received(address, self.client()?.get(address)).await
     }
+
+    /// Posts a form, already encoded, and gives the answer.
+    pub async fn post_form(&self, address: &str, form: String) -> Result<Vec<u8>, String> {
+        let request = self.client()?.post(address).body(form);
+        received(address, request.header(CONTENT_TYPE, "application/x-www-form-urlencoded")).await
+    }
+}
+
+/// What is answered with 200, of bounded size.
+async fn received(address: &str, request: RequestBuilder) -> Result<Vec<u8>, String> {
+    let request = request.header(ACCEPT, "application/json").header(USER_AGENT, NAME);
+    let told = |error: reqwest::Error| format!("{address}: {}", storage::told(&error));
+    let mut answer = request.send().await.map_err(told)?;
+    if answer.status() != StatusCode::OK {
+        return Err(format!("{address} answered {}", answer.status()));
+    }
+    let mut document = Vec::new();
+    while let Some(part) = answer.chunk().await.map_err(told)? {
+        if document.len() + part.len() > MAX_DOCUMENT {
+            return Err(format!("{address}: more than {MAX_DOCUMENT} bytes"));
+        }
+        document.extend_from_slice(&part);
+    }
+    Ok(document)
 }
 
 impl DocumentSource for Outgoing {

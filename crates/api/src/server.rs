@@ -20,6 +20,7 @@ use crate::alerts::Alerter;
 use crate::app::{App, Standing};
 use crate::audit_seals::KeptSeals;
 use crate::bodies::Bodies;
+use crate::challenge::Challenge;
 use crate::lifecycle::{self, Lifecycle};
 use crate::mail::Mailer;
 use crate::metering::{FLUSH_INTERVAL, Metering};
@@ -172,6 +173,7 @@ async fn assemble(
         seals: KeptSeals::new(&settings)?,
         mailer: Mailer::new(&settings.mail)?,
         alerter: Alerter::new(&settings.alerts),
+        challenge: Challenge::new(&settings.challenge),
         standing: Standing::default(),
         bodies: Bodies::new(settings.sizes.max_bodies_in_memory_mb),
         sources: Sources::new(&settings),

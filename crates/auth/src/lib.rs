@@ -12,6 +12,7 @@ mod api_keys;
 mod audit;
 mod authentication;
 mod cache;
+mod challenges;
 mod confirmation;
 mod crypto;
 mod directory;

@@ -76,6 +76,9 @@ fn body(path: &str, reply: &Reply) {
     if json["code"] == "quota_exceeded" {
         expected.insert("violated-policies");
     }
+    if json["code"] == "challenge_required" {
+        expected.insert("site_key");
+    }
     assert_eq!(members, expected, "{}: {json}", reply.request);
     assert_eq!(json["status"], reply.status, "{}: {json}", reply.request);
     assert_eq!(json["request_id"].as_str(), reply.header("x-request-id"), "{}: {json}", reply.request);

@@ -34,6 +34,9 @@ pub struct Problem {
     code: &'static str,
     /// The id that finds this request in the log.
     request_id: String,
+    /// With `challenge_required`: what a page shows the challenge with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    site_key: Option<String>,
     /// Field → what is wrong with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<std::collections::BTreeMap<String, Vec<String>>>)]
@@ -122,6 +125,7 @@ fn problem(error: &ApiError, context: &RequestContext) -> String {
         detail: error.detail.clone(),
         code: error.code.name(),
         request_id: context.id.clone(),
+        site_key: error.hints.site_key.clone(),
         errors: error.hints.violations.clone(),
         violated_policies: error.hints.violated_policies.clone(),
     };

@@ -5,6 +5,7 @@
 
 mod alerts;
 mod audit;
+mod challenge;
 mod detection;
 mod issuers;
 mod layers;
@@ -27,6 +28,7 @@ use clap::Parser;
 
 pub use alerts::AlertsSettings;
 pub use audit::AuditTrailSettings;
+pub use challenge::ChallengeSettings;
 pub use detection::DetectionSettings;
 pub use issuers::trusted_issuers;
 pub use layers::{in_force, load};
@@ -75,6 +77,9 @@ pub struct Settings {
     /// What is noticed, and what happens by itself.
     #[command(flatten)]
     pub detection: DetectionSettings,
+    /// A challenge for people, after failures.
+    #[command(flatten)]
+    pub challenge: ChallengeSettings,
     /// Which passwords may be chosen, and what their hashes cost.
     #[command(flatten)]
     pub passwords: PasswordSettings,

@@ -54,6 +54,8 @@ pub fn findings(settings: &Settings) -> Vec<Finding> {
     findings.extend(mail(settings));
     findings.extend(alerts(settings));
     findings.extend(sources::findings(settings).into_iter().map(fatal));
+    findings
+        .extend(settings.challenge.problem(settings.program.is_production()).map(|text| fatal(text.into())));
     findings.extend(trusted_issuers(settings).err().map(fatal));
     if !settings.sizes.fit() {
         findings.push(fatal(

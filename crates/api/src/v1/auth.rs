@@ -10,6 +10,7 @@ use super::links::Posted;
 use super::second_step::LoginAnswer;
 use super::users::{UserView, check_email, check_name};
 use crate::app::App;
+use crate::challenge::{Attempt, Counts, MAX_TOKEN, after_challenge};
 use crate::error::{ApiError, Code, Result};
 use crate::extract::Json;
 use crate::guard::{Anytime, Caller, HeldToken, Person, Visitor};
@@ -30,6 +31,10 @@ pub struct Register {
     #[validate(custom(function = check_name))]
     #[schema(min_length = 2, max_length = 50)]
     name: String,
+    /// What the challenge gave, where one was asked for (`challenge_required`).
+    #[validate(length(min = 1, max = MAX_TOKEN, message = "use what the challenge gave, at most 4096 characters"))]
+    #[schema(min_length = 1, max_length = 4096)]
+    challenge_token: Option<String>,
 }
 
 /// What to log in with.
@@ -41,6 +46,10 @@ pub struct Login {
     email: String,
     #[schema(value_type = String, format = Password)]
     password: SecretString,
+    /// What the challenge gave, where one was asked for (`challenge_required`).
+    #[validate(length(min = 1, max = MAX_TOKEN, message = "use what the challenge gave, at most 4096 characters"))]
+    #[schema(min_length = 1, max_length = 4096)]
+    challenge_token: Option<String>,
 }
 
 /// The refresh token to spend.
@@ -89,34 +98,40 @@ impl From<auth::TokenPair> for Tokens {
 #[utoipa::path(post, path = "/api/v1/auth/register", tag = "auth", request_body = Register,
     responses((status = 201, body = UserView),
               (status = 202, body = Posted, description = "With e-mail verification, for free and taken addresses alike"),
-              (status = 403, description = "Registration is closed"),
+              (status = 403, description = "Registration is closed, or a challenge is due"),
               (status = 409, description = "The address has an account; without e-mail verification")))]
 pub async fn register(visitor: Visitor, app: web::Data<App>, body: Json<Register>) -> Result<HttpResponse> {
     if app.registration() == Registration::Closed {
         return Err(ApiError::new(Code::RegistrationClosed, "Ask an administrator for an account."));
     }
-    let Register { email, password, name } = body.0;
+    let Register { email, password, name, challenge_token } = body.0;
+    let (token, origin) = (challenge_token.as_deref(), &visitor.origin);
+    let attempt = Attempt { email: &email.clone(), token, origin, counts: Counts::Attempts };
     let request = auth::NewUserRequest { email, name, password };
     if app.settings.mail.verifies_addresses() {
-        app.auth.register(request).await?;
+        after_challenge(&app, attempt, app.auth.register(request)).await?;
         return Ok(Posted::answer());
     }
-    let user = app.auth.create_user(request, auth::Role::User, &visitor.origin).await?;
-    Ok(HttpResponse::Created().json(UserView::from(user)))
+    let made = app.auth.create_user(request, auth::Role::User, origin);
+    Ok(HttpResponse::Created().json(UserView::from(after_challenge(&app, attempt, made).await?)))
 }
 
 /// Open a session; with a second factor, the answer asks for a code and `/auth/mfa` opens it. A client that still has an
 /// access token of the account may send it along: then it is not held up by what others try.
 #[utoipa::path(post, path = "/api/v1/auth/login", tag = "auth", request_body = Login,
-    responses((status = 200, body = LoginAnswer), (status = 401, description = "Wrong address or password")))]
+    responses((status = 200, body = LoginAnswer), (status = 401, description = "Wrong address or password"),
+              (status = 403, description = "A challenge is due")))]
 pub async fn login(
     visitor: Anytime,
     app: web::Data<App>,
     held: HeldToken,
     body: Json<Login>,
 ) -> Result<web::Json<LoginAnswer>> {
-    let credentials = auth::Credentials { email: body.0.email, password: body.0.password, held: held.0 };
-    Ok(web::Json(app.auth.login(credentials, &visitor.origin).await?.into()))
+    let Login { email, password, challenge_token } = body.0;
+    let (token, origin) = (challenge_token.as_deref(), &visitor.origin);
+    let attempt = Attempt { email: &email.clone(), token, origin, counts: Counts::Failures };
+    let credentials = auth::Credentials { email, password, held: held.0 };
+    Ok(web::Json(after_challenge(&app, attempt, app.auth.login(credentials, origin)).await?.into()))
 }
 
 /// Spend a refresh token for a new pair. A retry within 10 s gets the same successor; any other second use ends the

@@ -9,6 +9,7 @@ use validator::Validate;
 
 use super::users::{UserView, check_email, check_name};
 use crate::app::App;
+use crate::challenge::{Attempt, Counts, MAX_TOKEN, after_challenge};
 use crate::error::Result;
 use crate::extract::Json;
 use crate::guard::{Caller, Fresh, Visitor};
@@ -21,6 +22,20 @@ pub struct Address {
     #[validate(custom(function = check_email))]
     #[schema(example = "ada@example.com", max_length = 120)]
     email: String,
+}
+
+/// An account whose password was forgotten.
+#[derive(Debug, Deserialize, ToSchema, Validate)]
+#[serde(deny_unknown_fields)]
+pub struct ForgotPassword {
+    /// An e-mail address of at most 120 characters.
+    #[validate(custom(function = check_email))]
+    #[schema(example = "ada@example.com", max_length = 120)]
+    email: String,
+    /// What the challenge gave, where one was asked for (`challenge_required`).
+    #[validate(length(min = 1, max = MAX_TOKEN, message = "use what the challenge gave, at most 4096 characters"))]
+    #[schema(min_length = 1, max_length = 4096)]
+    challenge_token: Option<String>,
 }
 
 /// A new password, by link.
@@ -75,10 +90,17 @@ impl Posted {
 }
 
 /// Ask for a link to a new password. The answer is the same for every address.
-#[utoipa::path(post, path = "/api/v1/auth/password/forgot", tag = "auth", request_body = Address,
-    responses((status = 202, body = Posted)))]
-pub async fn forgot_password(_: Visitor, app: web::Data<App>, body: Json<Address>) -> Result<HttpResponse> {
-    app.auth.forgot_password(body.0.email).await?;
+#[utoipa::path(post, path = "/api/v1/auth/password/forgot", tag = "auth", request_body = ForgotPassword,
+    responses((status = 202, body = Posted), (status = 403, description = "A challenge is due")))]
+pub async fn forgot_password(
+    visitor: Visitor,
+    app: web::Data<App>,
+    body: Json<ForgotPassword>,
+) -> Result<HttpResponse> {
+    let ForgotPassword { email, challenge_token } = body.0;
+    let (token, origin) = (challenge_token.as_deref(), &visitor.origin);
+    let attempt = Attempt { email: &email.clone(), token, origin, counts: Counts::Attempts };
+    after_challenge(&app, attempt, app.auth.forgot_password(email)).await?;
     Ok(Posted::answer())
 }
 
