@@ -82,6 +82,7 @@ mod shutdown;
 mod signed_requests;
 mod signing_keys;
 mod step_up;
+mod stored_files;
 mod tables;
 mod tensors;
 mod tensors_binary;

@@ -61,6 +61,10 @@ const ROUTES: &str = "\
     PUT /api/v1/api-keys/{id} person
     DELETE /api/v1/api-keys/{id} person
     POST /api/v1/api-keys/{id}/rotate person
+    GET /api/v1/files own
+    POST /api/v1/files files:write
+    GET /api/v1/files/{id} own
+    DELETE /api/v1/files/{id} own
     GET /api/v1/models models:read
     GET /api/v1/models/{name} models:read
     POST /api/v1/models/{name}/predict models:infer

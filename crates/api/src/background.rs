@@ -104,10 +104,13 @@ pub fn spawn(app: &web::Data<App>) -> Tasks {
     let pruning = every(FEED_INTERVAL, app.clone(), move |app| {
         let pruning = Rc::clone(&pruning);
         async move {
-            let due = pruning.when_due(&app.store).await.map_err(|error| told(&error))?;
+            if !pruning.when_due(&app.store).await.map_err(|error| told(&error))? {
+                return Ok(());
+            }
+            app.auth.sweep_files().await.map_err(|error| told(&error))?;
             match app.settings.audit.kept_for() {
-                Some(time) if due => app.auth.prune_audit(time).await.map_err(|error| told(&error)),
-                _ => Ok(()),
+                Some(time) => app.auth.prune_audit(time).await.map_err(|error| told(&error)),
+                None => Ok(()),
             }
         }
     });

@@ -75,6 +75,7 @@ codes! {
     IpRuleTaken = 409 "ip_rule_taken" "There is a rule about this network";
     TooManyIpRules = 409 "too_many_ip_rules" "As many rules as may be";
     WouldShutOut = 409 "would_shut_out" "This would shut you out";
+    TooManyFiles = 409 "too_many_files" "As many files as may be";
     TooManyKeys = 409 "too_many_keys" "As many keys as may be";
     LegalHold = 409 "legal_hold" "The account is under a legal hold";
     LastAdministrator = 409 "last_administrator" "The last administrator stays";
@@ -266,6 +267,7 @@ impl From<auth::Error> for ApiError {
             auth::Error::MailUnavailable => sentence(Code::MailUnavailable),
             auth::Error::RoleTaken => sentence(Code::RoleTaken),
             auth::Error::RoleInUse => sentence(Code::RoleInUse),
+            auth::Error::TooManyFiles => sentence(Code::TooManyFiles),
             auth::Error::TooManyKeys => sentence(Code::TooManyKeys),
             auth::Error::LegalHold => sentence(Code::LegalHold),
             auth::Error::LastAdministrator => sentence(Code::LastAdministrator),

@@ -13,6 +13,7 @@ mod documentation;
 mod encodings;
 mod error;
 mod extract;
+mod files;
 mod grpc;
 mod guard;
 mod header_lines;

@@ -209,6 +209,7 @@ routes! {
     Read      v1::notices            => list;
     Read      v1::identities         => own list link unlink;
     Read      v1::api_keys           => list create show change rotate revoke;
+    Read      v1::files              => create list download delete;
     Read      v1::models             => list show;
     Infer     v1::models             => predict;
     Read      v1::admin::users       => list show change delete end_sessions unlock reset_second_factors;

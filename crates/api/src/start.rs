@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use auth::{
-    AlertSettings, AuditSettings, Auth, AuthSettings, Blocklist, IncidentSettings, Limits, PasswordHashing,
-    PasswordPolicy,
+    AlertSettings, AuditSettings, Auth, AuthSettings, Blocklist, FileSettings, IncidentSettings, Limits,
+    PasswordHashing, PasswordPolicy,
 };
 use inference::TrialSettings;
-use storage::{Clock, Ephemeral, EphemeralConfig, Store};
+use storage::{Clock, Ephemeral, EphemeralConfig, Store, Vault};
 
 use crate::outgoing::Outgoing;
 use crate::settings::{
@@ -149,6 +149,7 @@ pub async fn auth(settings: &Settings, store: Store, ephemeral: Ephemeral) -> Re
         max_in_flight: limits.max_in_flight_per_caller,
         max_sessions: limits.max_sessions_per_account,
         max_keys: limits.max_api_keys_per_account,
+        files: files(settings),
         signature_max_age: Duration::from_secs(limits.signature_max_age_seconds.into()),
         admin_networks: settings.program.admin_allowed_ips.iter().map(|network| network.0).collect(),
         max_ip_rules: limits.max_ip_rules,
@@ -174,6 +175,19 @@ fn incidents(settings: &Settings) -> IncidentSettings {
         answers: detection.answers(),
         auto_block,
         block_for: chrono::Duration::seconds(i64::from(detection.block_seconds)),
+    }
+}
+
+/// What is kept of files.
+fn files(settings: &Settings) -> FileSettings {
+    let sizes = &settings.sizes;
+    let folder = sizes.file_dir.clone().unwrap_or_else(|| settings.program.data_dir.join("files"));
+    let days = i64::from(sizes.file_retention_days);
+    FileSettings {
+        vault: Vault::new(folder),
+        most: sizes.max_files_per_account,
+        most_bytes: sizes.max_file_storage_per_account_mb << 20,
+        retention: (days > 0).then(|| chrono::Duration::days(days)),
     }
 }
 

@@ -25,9 +25,16 @@ impl BodyDigest {
         self.0.update(bytes);
     }
 
+    /// The digest of all that passed.
+    pub fn finish(self) -> [u8; 32] {
+        let mut out = [0; 32];
+        out.copy_from_slice(self.0.finish().as_ref());
+        out
+    }
+
     /// Whether all that passed has this digest.
     pub fn is(self, expected: &[u8; 32]) -> bool {
-        same(self.0.finish().as_ref(), expected)
+        same(&self.finish(), expected)
     }
 }
 

@@ -89,7 +89,9 @@ impl Auth {
         erase(&mut tx, id).await?;
         let entry = Entry::success(Event::AccountDeleted, origin).by(actor.account).on("account", id);
         self.record(&mut tx, entry).await?;
-        self.commit_change(tx, &[Watched::Account(id)]).await
+        self.commit_change(tx, &[Watched::Account(id)]).await?;
+        self.forget_files(id);
+        Ok(())
     }
 
     /// Erases the caller in the same way.
@@ -100,7 +102,9 @@ impl Auth {
         let nowhere = Origin { address: None, ..origin.clone() };
         let entry = Entry::success(Event::AccountDeleted, &nowhere).by(id).on("account", id);
         self.record(&mut tx, entry).await?;
-        self.commit_change(tx, &[Watched::Account(id)]).await
+        self.commit_change(tx, &[Watched::Account(id)]).await?;
+        self.forget_files(id);
+        Ok(())
     }
 }
 

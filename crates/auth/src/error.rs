@@ -96,6 +96,9 @@ pub enum Error {
     /// The role cannot go while accounts have it.
     #[error("accounts have this role; give them another one first")]
     RoleInUse,
+    /// The account has as many files, or bytes in them, as it may.
+    #[error("the account has as many files, or as many bytes in them, as it may; delete some first")]
+    TooManyFiles,
     /// The account has as many live keys as it may.
     #[error("the account has as many live keys as it may; revoke one first")]
     TooManyKeys,

@@ -72,6 +72,8 @@ events! {
     IdentityUnlinked = "identity.unlinked";
     IdentityRefused = "identity.refused";
     SessionEnded = "session.ended";
+    FileStored = "file.stored";
+    FileDeleted = "file.deleted";
     ApiKeyCreated = "api_key.created";
     ApiKeyChanged = "api_key.changed";
     ApiKeyRotated = "api_key.rotated";

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::DateTime;
 use serde_json::Value;
-use storage::{ApiKey, AuditEvent, Notice, Scope, Service, Session, UsageRow};
+use storage::{ApiKey, AuditEvent, Notice, Scope, Service, Session, StoredFile, UsageRow};
 
 use crate::audit::{Entry, subject};
 use crate::events::Event;
@@ -37,6 +37,8 @@ pub struct Export {
     pub second_factor: SecondFactorState,
     /// Usage by day, model and credential.
     pub usage: Vec<UsageRow>,
+    /// Files, as they are described; each is had by its id.
+    pub files: Vec<StoredFile>,
     /// What they were told.
     pub notices: Vec<Notice>,
     /// What they did, and what was done to their account; of others, neither who they are nor where they were.
@@ -63,6 +65,7 @@ impl Auth {
         let person = self.open_person(tx.users().find(account).await?.ok_or(Error::NotFound)?)?;
         let sessions = tx.personal_data(account, MOST_ROWS).sessions().await?;
         let api_keys = tx.personal_data(account, MOST_ROWS).api_keys().await?;
+        let files = tx.personal_data(account, MOST_ROWS).files().await?;
         let identities = tx.identities().list(account, MOST_ROWS).await?;
         let granted_models = tx.models().granted_to(account, &person.role).await?;
         let usage =
@@ -84,6 +87,7 @@ impl Auth {
             granted_models,
             second_factor,
             usage,
+            files,
             notices,
             events,
         })

@@ -16,6 +16,7 @@ use crate::audit::{AuditSettings, AuditTrail};
 use crate::cache::PrincipalCache;
 use crate::events::EventCounts;
 use crate::external::{DocumentSource, External, TrustedIssuer};
+use crate::files::FileSettings;
 use crate::freshness::{Freshness, Watched};
 use crate::in_flight::InFlightCounter;
 use crate::incidents::IncidentSettings;
@@ -89,6 +90,8 @@ pub struct AuthSettings {
     pub max_sessions: u32,
     /// Live API keys of one account; one more is refused.
     pub max_keys: u32,
+    /// What is kept of files.
+    pub files: FileSettings,
     /// How old a signed request may be, and how far in the future.
     pub signature_max_age: std::time::Duration,
     /// Where administration comes from; nothing: from anywhere.
@@ -143,6 +146,7 @@ pub struct Auth {
     pub(crate) max_sessions: u32,
     pub(crate) max_keys: u32,
     pub(crate) addresses: AddressRules,
+    pub(crate) files: FileSettings,
     pub(crate) signature_max_age: std::time::Duration,
     pub(crate) model_access: ModelAccessCache,
     /// The number of the last change to what is wanted of a model, as far as the feed was read.
@@ -189,6 +193,7 @@ impl Auth {
             in_flight: InFlightCounter::new(settings.max_in_flight),
             max_sessions: settings.max_sessions,
             max_keys: settings.max_keys,
+            files: settings.files,
             signature_max_age: settings.signature_max_age,
             addresses: AddressRules::new(settings.admin_networks, settings.max_ip_rules),
             operation: OperationSwitch::default(),

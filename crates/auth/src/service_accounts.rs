@@ -78,7 +78,9 @@ impl Auth {
         tx.service_accounts().delete(id).await?;
         let entry = Entry::success(Event::AccountDeleted, origin).by(actor.account).on("account", id);
         self.record(&mut tx, entry).await?;
-        self.commit_change(tx, &[Watched::Account(id)]).await
+        self.commit_change(tx, &[Watched::Account(id)]).await?;
+        self.forget_files(id);
+        Ok(())
     }
 
     /// Begins a change of one that may do no more than the actor. Answers what the actor may do.

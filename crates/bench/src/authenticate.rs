@@ -190,6 +190,12 @@ async fn start(folder: &Path, config: EphemeralConfig) -> Result<Arc<Auth>, Box<
             max_in_flight: HIGH,
             max_sessions: 100,
             max_keys: 100,
+            files: auth::FileSettings {
+                vault: storage::Vault::new(folder.join("files")),
+                most: 1,
+                most_bytes: 0,
+                retention: None,
+            },
             signature_max_age: std::time::Duration::from_secs(300),
             admin_networks: Vec::new(),
             max_ip_rules: 100,

@@ -18,6 +18,7 @@ use crate::{
     decoding::Decoder,
     entry::{Entry, Life},
     error::Error,
+    image,
     incoming::{Admitted, Incoming, IncomingError, Origin},
     integrity::{self, Digests, Violation},
     loading::{Candidate, Examination, How, Loader},
@@ -168,6 +169,11 @@ impl Registry {
     /// Whether there is such a model, served or not.
     pub fn has(&self, name: &str) -> bool {
         self.read().contains_key(name) || self.shared.loader.has(name)
+    }
+
+    /// What a picture is, as its content says: `image/png`, …. Its header keeps the limits; no pixel is decoded.
+    pub fn picture_type(&self, bytes: &[u8]) -> Result<&'static str, Error> {
+        image::media_type(bytes, &image::Limits::from(&self.shared.loader.settings))
     }
 
     /// Looks at a file that need not be in the repository: what it says of itself, and whether it would be served. The

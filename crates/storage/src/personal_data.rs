@@ -4,9 +4,10 @@ use uuid::Uuid;
 
 use crate::api_keys::key_columns;
 use crate::audit::event_rows;
+use crate::files::file_columns;
 use crate::query::query;
 use crate::sessions::session_columns;
-use crate::{ApiKey, AuditEvent, Notice, Result, Session, Tx};
+use crate::{ApiKey, AuditEvent, Notice, Result, Session, StoredFile, Tx};
 
 /// Queries on everything about one account; each answers the newest, `most` at most.
 pub struct PersonalData<'tx> {
@@ -35,6 +36,17 @@ impl PersonalData<'_> {
             self.tx,
             all ApiKey,
             concat!("SELECT ", key_columns!(), " FROM api_keys WHERE account_id = $1 ORDER BY id DESC LIMIT $2"),
+            self.account,
+            self.most
+        )
+    }
+
+    /// Files, as they are described.
+    pub async fn files(&mut self) -> Result<Vec<StoredFile>> {
+        query!(
+            self.tx,
+            all StoredFile,
+            concat!("SELECT ", file_columns!(), " FROM files WHERE account_id = $1 ORDER BY id DESC LIMIT $2"),
             self.account,
             self.most
         )

@@ -91,6 +91,8 @@ sealed_columns! {
     SigningKey = "signing_keys" "private_key" by "kid": Name;
     /// The text of a key that signs.
     KeySecret = "api_key_secrets" "sealed" by "hash": Digest;
+    /// What a file's bytes are sealed with.
+    FileKey = "files" "data_key" by "id": Id;
     /// A person's address.
     PersonEmail = "people" "email" by "account_id": Id;
     /// A person's name.

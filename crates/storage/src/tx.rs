@@ -8,9 +8,9 @@ use sqlx::{Postgres, Sqlite, Transaction};
 use uuid::Uuid;
 
 use crate::{
-    Accounts, Alerts, ApiKeys, Audit, AuditChain, Changes, Error, Guessing, Identities, Incidents, IpRules,
-    LegalHolds, ModelSources, Models, Notices, OneTimeTokens, Outbox, PersonalData, Quotas, RateLimits,
-    Replicas, Result, Roles, Sealed, SecondFactors, Secrets, ServiceAccounts, Sessions, Settings,
+    Accounts, Alerts, ApiKeys, Audit, AuditChain, Changes, Error, Files, Guessing, Identities, Incidents,
+    IpRules, LegalHolds, ModelSources, Models, Notices, OneTimeTokens, Outbox, PersonalData, Quotas,
+    RateLimits, Replicas, Result, Roles, Sealed, SecondFactors, Secrets, ServiceAccounts, Sessions, Settings,
     SigningKeys, Usage, Users, query::query,
 };
 
@@ -113,6 +113,8 @@ repositories! {
     guessing: Guessing,
     /// People whom another issuer vouches for.
     identities: Identities,
+    /// Stored files.
+    files: Files,
     /// Which addresses are let in.
     ip_rules: IpRules,
     /// Sessions, each a family of refresh tokens.

@@ -27,6 +27,8 @@ pub enum PredictBody {
     Images(Vec<Picture>),
     /// JSON, unread: what it must hold depends on the model.
     Json(Bytes),
+    /// A stored file of the caller's, in place of a body.
+    Stored,
 }
 
 /// Longest file name kept, in characters.
@@ -40,6 +42,9 @@ impl FromRequest for PredictBody {
         let (request, mut payload) = (request.clone(), payload.take());
         Box::pin(async move {
             let app = App::of(&request)?;
+            if request.query_string().split('&').any(|pair| pair.starts_with("file=")) {
+                return nothing(&app, &request, &mut payload).await.map(|()| Self::Stored);
+            }
             match request.content_type().to_ascii_lowercase().as_str() {
                 "application/json" => {
                     let limit = app.settings.sizes.max_content_length;
@@ -60,6 +65,15 @@ impl FromRequest for PredictBody {
             }
         })
     }
+}
+
+/// A file that `?file=` names takes the place of a body.
+async fn nothing(app: &Data<App>, request: &HttpRequest, payload: &mut Payload) -> Result<()> {
+    let read = body::read(request, payload, 0, body::body_time(app)).await;
+    read.map(drop).map_err(|error| match error.code {
+        Code::TooLarge => ApiError::field("file", "send either a body or the id of a stored file"),
+        _ => error,
+    })
 }
 
 async fn read_single(

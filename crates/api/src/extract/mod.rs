@@ -1,6 +1,7 @@
 //! Handler arguments read from the request, each with the documented error when it is wrong.
 
 mod body;
+mod file;
 mod form;
 mod images;
 mod json;
@@ -9,8 +10,9 @@ mod parameters;
 mod rows;
 
 pub use body::InferBody;
+pub use file::FileBody;
 pub use form::Form;
-pub use images::PredictBody;
+pub use images::{Picture, PredictBody};
 pub use json::{Json, unreadable};
 pub use model_body::ModelBody;
 pub use parameters::{

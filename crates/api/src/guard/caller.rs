@@ -88,7 +88,8 @@ pub mod permission {
     }
 
     types! {
-        AuditRead IncidentsManage KeysManage KeysRead LimitsManage ModelsRead ModelsInfer ModelsManage RolesManage SystemManage UsageRead
+        AuditRead FilesWrite IncidentsManage KeysManage KeysRead LimitsManage ModelsRead ModelsInfer ModelsManage
+        RolesManage SystemManage UsageRead
         UsersRead UsersManage
     }
 }

@@ -1,5 +1,7 @@
 //! How large things may be.
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 /// How large things may be.
@@ -10,6 +12,21 @@ pub struct SizeSettings {
     /// An image to predict, in MiB.
     #[arg(long = "MAX_FILE_SIZE_MB", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1024))]
     pub max_file_size_mb: u64,
+    /// A stored file, in MiB.
+    #[arg(long = "MAX_UPLOAD_SIZE_MB", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1024))]
+    pub max_upload_size_mb: u64,
+    /// Stored files of one account; one more is refused with 409.
+    #[arg(long = "MAX_FILES_PER_ACCOUNT", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_files_per_account: u32,
+    /// All stored files of one account together, in MiB.
+    #[arg(long = "MAX_FILE_STORAGE_PER_ACCOUNT_MB", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
+    pub max_file_storage_per_account_mb: u64,
+    /// Days that a stored file is kept; 0: until it is deleted.
+    #[arg(long = "FILE_RETENTION_DAYS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=36_500))]
+    pub file_retention_days: u32,
+    /// Where stored files lie, sealed under ENCRYPTION_KEY; unset: files/ in DATA_DIR. Replicas share it.
+    #[arg(long = "FILE_DIR")]
+    pub file_dir: Option<PathBuf>,
     /// Any /api/v1 body, in bytes.
     #[arg(long = "MAX_CONTENT_LENGTH", default_value_t = 16_777_216)]
     pub max_content_length: usize,
@@ -39,6 +56,11 @@ impl SizeSettings {
     /// Largest image in bytes.
     pub fn image_bytes(&self) -> usize {
         bytes(self.max_file_size_mb).min(self.max_content_length)
+    }
+
+    /// Largest stored file in bytes.
+    pub fn upload_bytes(&self) -> usize {
+        bytes(self.max_upload_size_mb).min(self.max_content_length)
     }
 
     /// Largest inference body in bytes.

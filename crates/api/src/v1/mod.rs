@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod api_keys;
 pub mod auth;
+pub mod files;
 pub mod identities;
 pub mod links;
 pub mod lists;

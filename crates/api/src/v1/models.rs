@@ -11,6 +11,7 @@ use crate::app::App;
 use crate::departure;
 use crate::error::{ApiError, Result};
 use crate::extract::{Name, Parameters, PredictBody};
+use crate::files;
 use crate::guard::Caller;
 use crate::guard::permission::{ModelsInfer, ModelsRead};
 use crate::metering::User;
@@ -98,6 +99,9 @@ pub struct PredictParameters {
     /// How many classes to answer with; the model's own setting if none is given.
     #[param(minimum = 1, maximum = 1000)]
     top_k: Option<usize>,
+    /// The id of one of one's own stored files, a picture, in place of a body.
+    #[param(value_type = Option<Uuid>)]
+    file: Option<String>,
 }
 
 /// Most classes that may be asked for.
@@ -186,11 +190,12 @@ pub async fn predict(
     parameters: Parameters<PredictParameters>,
     body: PredictBody,
 ) -> Result<HttpResponse> {
-    let PredictParameters { version, top_k } = parameters.0;
+    let PredictParameters { version, top_k, file } = parameters.0;
     if top_k.is_some_and(|top_k| !(1..=MAX_TOP_K).contains(&top_k)) {
         return Err(ApiError::field("top_k", format!("use 1 to {MAX_TOP_K}")));
     }
     let model = app.model_for(&caller.principal, &to.1.0, version.as_deref())?;
+    let body = files::resolve(&app, &caller.principal, body, file.as_deref()).await?;
     let ticket = app.ticket(&caller.principal, caller.arrived);
     let asked = Asked::read(&app, &model, body, ticket.deadline).await?;
     caller.demand(asked.work.demand(), app.auth.now()).await?;

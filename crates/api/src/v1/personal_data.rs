@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::api_keys::KeyView;
+use super::files::FileView;
 use super::identities::IdentityView;
 use super::notices::NoticeView;
 use super::second_factors::SecondFactorState;
@@ -40,6 +41,8 @@ pub struct ExportView {
     granted_models: Vec<String>,
     second_factor: SecondFactorState,
     usage: Vec<UsageItem>,
+    /// What is known of one's files; each is had by its id.
+    files: Vec<FileView>,
     notices: Vec<NoticeView>,
     events: Vec<EventView>,
 }
@@ -84,6 +87,7 @@ impl From<Export> for ExportView {
             granted_models: export.granted_models,
             second_factor: export.second_factor.into(),
             usage: export.usage.into_iter().map(Into::into).collect(),
+            files: export.files.into_iter().map(Into::into).collect(),
             notices: export.notices.into_iter().map(Into::into).collect(),
             events: export.events.into_iter().map(event).collect(),
         }

@@ -88,6 +88,13 @@ pub(super) fn open<'a>(bytes: &'a [u8], limits: &Limits) -> Result<impl ImageDec
     Ok(decoder)
 }
 
+/// What a picture is, as its content says, where its header keeps the limits.
+pub(crate) fn media_type(bytes: &[u8], limits: &Limits) -> Result<&'static str, Error> {
+    open(bytes, limits)?;
+    let format = image::guess_format(bytes).map_err(|error| refusal(&error))?;
+    Ok(format.to_mime_type())
+}
+
 /// How many pixels a picture has.
 pub(super) fn count(decoder: &impl ImageDecoder) -> u64 {
     let (width, height) = decoder.dimensions();

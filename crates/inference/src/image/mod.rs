@@ -6,7 +6,7 @@ mod normalise;
 mod resize;
 mod room;
 
-pub(crate) use decode::Limits;
+pub(crate) use decode::{Limits, media_type};
 pub(crate) use normalise::{IMAGE_DATATYPES, write};
 pub(crate) use room::Room;
 

@@ -12,6 +12,7 @@ mod database_roles;
 mod ephemeral;
 mod ephemeral_outage;
 mod ephemeral_twins;
+mod files;
 mod guessing;
 mod identities;
 mod incidents;

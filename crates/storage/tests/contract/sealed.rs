@@ -129,6 +129,7 @@ on_both_stores! {
         tx.identities().create(&identity(ada.id)).await.unwrap();
         tx.second_factors().begin_totp(next_id(), ada.id, b"old").await.unwrap();
         assert!(tx.outbox().add(next_id(), None, b"old", 1).await.unwrap());
+        tx.files().add(&crate::files::file(world, ada.id)).await.unwrap();
         tx.api_keys().create(&signing_key(ada.id)).await.unwrap();
         tx.secrets().keep("index", b"first").await.unwrap();
         tx.secrets().keep("index", b"second").await.unwrap();

@@ -40,7 +40,7 @@ pub(crate) struct Owned {
     pub deleted_by: &'static [&'static str],
 }
 
-pub(crate) const OWNED: [Owned; 22] = [
+pub(crate) const OWNED: [Owned; 23] = [
     Owned {
         table: "accounts",
         row: "(id, kind, role, active, security_version, created_at, updated_at) \
@@ -148,6 +148,12 @@ pub(crate) const OWNED: [Owned; 22] = [
         row: "VALUES ('$id', '$account', now(), now())",
         read_by: &["login", "token", "administration", "feed"],
         deleted_by: &["login", "administration", "feed"],
+    },
+    Owned {
+        table: "files",
+        row: "VALUES ('$id', '$account', '', 'image/png', 0, '', '', now())",
+        read_by: &["administration", "feed", "sealing"],
+        deleted_by: &["administration", "feed"],
     },
     Owned {
         table: "one_time_tokens",

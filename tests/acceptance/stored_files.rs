@@ -1,0 +1,147 @@
+//! Stored files: what they are is told from their content, whose they are by nobody else, and nothing is left of them.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::harness::{Client, Reply, World, at_once, eventually, promise, sample};
+
+const FILES: &str = "/api/v1/files";
+const DAY: Duration = Duration::from_secs(86_400);
+
+fn store(client: &Client, name: &str, bytes: &[u8]) -> Reply {
+    client.send("POST", &format!("{FILES}?name={name}"), Some("application/octet-stream"), bytes)
+}
+
+/// Every file below a folder.
+fn below(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .flat_map(|entry| if entry.path().is_dir() { below(&entry.path()) } else { vec![entry.path()] })
+        .collect()
+}
+
+fn kept(world: &World) -> Vec<PathBuf> {
+    below(&world.folder().join("data/files"))
+}
+
+promise! {
+    fn a_stored_picture_is_ones_own_sealed_and_predicted_from(pair) {
+        let world = World::new(pair);
+        let server = world.start(&[]);
+        let (ada, eve, admin) = (server.person("ada"), server.person("eve"), server.admin());
+        let seven = sample("7-1");
+        let stored = store(&ada.api, "..%2F..%2Fetc%2Fseven%0d%0a.png", &seven).is(201).json();
+        assert_eq!((&stored["media_type"], &stored["size"], &stored["name"]), (&json!("image/png"), &json!(seven.len()), &json!("seven.png")));
+        let path = format!("{FILES}/{}", stored["id"].as_str().expect("an id"));
+        let got = ada.api.get(&path).is(200);
+        assert_eq!(got.body, seven);
+        assert_eq!(got.header("content-type"), Some("image/png"));
+        assert!(got.header("content-disposition").is_some_and(|value| value.starts_with("attachment; filename=\"seven.png\"")));
+        let key = ada.make_key(&["models:infer"]);
+        let predict = format!("/api/v1/models/digits/predict?file={}", stored["id"].as_str().expect("an id"));
+        for client in [ada.api.clone(), server.key(&key)] {
+            let answer = client.act(&predict).is(200).json();
+            assert_eq!(answer["results"][0]["predictions"][0]["label"], "7");
+            assert_eq!(answer["results"][0]["filename"], "seven.png");
+        }
+        ada.api.send("POST", &predict, Some("image/png"), &seven).invalid(&["file"]);
+        server.key(&key).send("POST", FILES, Some("image/png"), &seven).refused(403, "insufficient_permissions");
+
+        // Nobody else's, an administrator's neither.
+        for other in [&eve.api, &admin.api] {
+            other.get(&path).refused(404, "not_found");
+            other.delete(&path).refused(404, "not_found");
+            other.act(&predict).refused(404, "not_found");
+            assert!(other.get(FILES).is(200).items().is_empty());
+        }
+        ada.api.act("/api/v1/models/digits/predict?file=nonsense").is(404);
+        server.anon().get(&path).is(401);
+
+        // On disk: one sealed file that only this user reads.
+        let [file] = &kept(&world)[..] else { panic!("{:?}", kept(&world)) };
+        let bytes = fs::read(file).expect("the file");
+        assert!(!bytes.windows(4).any(|part| part == b"IHDR"), "in the clear");
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(fs::metadata(file).expect("the file").permissions().mode() & 0o777, 0o600);
+        assert_eq!(ada.api.get("/api/v1/me/export").is(200).json()["files"][0]["id"], stored["id"]);
+        assert_eq!(server.cli(&["keys", "rotate-encryption"], "").code, Some(0));
+
+        ada.api.delete(&path).is(204);
+        ada.api.get(&path).is(404);
+        assert!(kept(&world).is_empty());
+        store(&eve.api, "a", &seven).is(201);
+        store(&ada.api, "a", &seven).is(201);
+        ada.api.delete("/api/v1/me").is(204);
+        admin.api.delete(&format!("/api/v1/admin/users/{}", eve.id)).is(204);
+        assert!(kept(&world).is_empty(), "{:?}", kept(&world));
+    }
+
+    fn what_is_no_picture_or_too_much_is_refused_and_leaves_nothing(pair) {
+        let world = World::new(pair);
+        let settings = [("MAX_UPLOAD_SIZE_MB", "1"), ("MAX_FILES_PER_ACCOUNT", "3"), ("FILE_RETENTION_DAYS", "2")];
+        let server = world.start(&settings);
+        let ada = server.person("ada");
+        let seven = sample("7-1");
+        // A picture's header that says 60000 by 60000 pixels; a page that calls itself one; an archive.
+        let mut bomb = seven.clone();
+        bomb[16..24].copy_from_slice(&[0, 0, 0xea, 0x60, 0, 0, 0xea, 0x60]);
+        let crc = crc32fast::hash(&bomb[12..29]).to_be_bytes();
+        bomb[29..33].copy_from_slice(&crc);
+        store(&ada.api, "bomb.png", &bomb).refused(413, "too_large");
+        for wrong in [&b"<html><script>alert(1)</script>"[..], b"PK\x03\x04zip", b"GIF89a", b"\xff\xd8\xff", b"", &seven[..20], b"MZ"] {
+            store(&ada.api, "a.png", wrong).refused(400, "invalid_image");
+        }
+        for kind in ["text/html", "multipart/form-data; boundary=x", "application/json"] {
+            ada.api.send("POST", FILES, Some(kind), &seven).refused(415, "unsupported_media_type");
+        }
+        store(&ada.api, "a", &vec![0; (1 << 20) + 1]).refused(413, "too_large");
+        assert!(kept(&world).is_empty(), "{:?}", kept(&world));
+
+        // A picture with a page behind it is that picture, to be saved and never shown.
+        let polyglot = [&seven[..], b"<script>alert(1)</script>"].concat();
+        let id = store(&ada.api, "x.html", &polyglot).is(201).member("id");
+        let got = ada.api.get(&format!("{FILES}/{id}")).is(200);
+        assert_eq!((got.header("content-type"), got.header("x-content-type-options")), (Some("image/png"), Some("nosniff")));
+
+        // At the edge of the bound as many as fit, and no more.
+        let answers = at_once(8, |_| store(&ada.api, "a", &seven).status);
+        assert_eq!(answers.iter().filter(|status| **status == 201).count(), 2, "{answers:?}");
+        store(&ada.api, "a", &seven).refused(409, "too_many_files");
+        assert_eq!(kept(&world).len(), 3);
+        world.advance(DAY * 3);
+        eventually("old files are gone", || kept(&world).is_empty().then_some(()));
+        let ada = server.log_in(&ada.email, &ada.password);
+        assert!(ada.api.get(FILES).is(200).items().is_empty());
+
+        // Killed in the middle of an upload: the next start finds nothing of it, and loses nothing else.
+        store(&ada.api, "a", &seven).is(201);
+        let mut stream = server.connect();
+        let head = format!(
+            "POST {FILES} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Type: image/png\r\nContent-Length: 900000\r\n\r\n",
+            ada.tokens.access
+        );
+        stream.write_all(head.as_bytes()).expect("a head");
+        stream.write_all(&vec![1; 300_000]).expect("a part");
+        eventually("the quarantine has it", || (kept(&world).len() == 2).then_some(()));
+        drop(server);
+        assert_eq!(kept(&world).len(), 2, "it was killed");
+        let server = world.start(&settings);
+        eventually("the quarantine is swept", || (kept(&world).len() == 1).then_some(()));
+        let again = server.log_in(&ada.email, &ada.password);
+        let id = again.api.get(FILES).is(200).items()[0]["id"].clone();
+        assert_eq!(again.api.get(&format!("{FILES}/{}", id.as_str().expect("an id"))).is(200).body, seven);
+
+        // One that breaks off, without a kill.
+        let mut stream = server.connect();
+        let head = head.replace(&ada.tokens.access, &again.tokens.access);
+        stream.write_all(head.as_bytes()).expect("a head");
+        stream.write_all(&vec![1; 300_000]).expect("a part");
+        eventually("the quarantine has it", || (kept(&world).len() == 2).then_some(()));
+        drop(stream);
+        eventually("it is gone", || (kept(&world).len() == 1).then_some(()));
+    }
+}
