@@ -23,6 +23,7 @@ mod conformance;
 mod damage;
 mod database_roles;
 mod database_tls;
+mod detection;
 mod edge;
 mod encodings;
 mod encryption_rotation;

@@ -24,6 +24,8 @@ const AUDIT_INTERVAL: Duration = Duration::from_millis(500);
 const MAIL_INTERVAL: Duration = Duration::from_secs(1);
 /// How often it is asked whether an answer to an incident waits.
 const ANSWER_INTERVAL: Duration = Duration::from_secs(1);
+/// How often what looked wrong is written down.
+const SUSPICION_INTERVAL: Duration = Duration::from_secs(1);
 /// How often it is asked whether an alert is due.
 const ALERT_INTERVAL: Duration = Duration::from_secs(1);
 /// How often it is asked whether the keys of other issuers are due.
@@ -134,6 +136,9 @@ pub fn spawn(app: &web::Data<App>) -> Tasks {
     }
     tasks.push(every(ANSWER_INTERVAL, app.clone(), |app| async move {
         app.auth.run_planned_answers().await.map_err(|error| told(&error))
+    }));
+    tasks.push(every(SUSPICION_INTERVAL, app.clone(), |app| async move {
+        app.auth.report_suspicions().await.map_err(|error| told(&error))
     }));
     // One each: a receiver that is slow to answer holds up no other.
     tasks.extend(app.settings.alerts.channels().into_iter().map(|channel| {

@@ -135,6 +135,7 @@ pub async fn auth(settings: &Settings, store: Store, ephemeral: Ephemeral) -> Re
             dedup: seconds(settings.alerts.alert_dedup_seconds),
         },
         incidents: incidents(settings),
+        detection: settings.detection.thresholds(),
         limits: Limits {
             anonymous_per_minute: limits.rate_limit_per_minute,
             infer_per_minute: limits.rate_limit_infer_per_minute,

@@ -113,6 +113,7 @@ impl Auth {
                     // Told only now: a refusal counts like any request, and was not decided on stale knowledge.
                     let allowed = allowed.inspect_err(|_| self.events.count(Event::PermissionDenied));
                     let allowed = self.require_open_to_caller(&principal).and(allowed);
+                    self.detector.place(&principal, address, self.now());
                     return match allowed.and_then(|()| self.in_flight(&principal)) {
                         Ok(place) => Ok(Entered { principal, place, windows, lease }),
                         Err(error) => Err(Refusal { error, windows }),

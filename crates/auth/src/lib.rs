@@ -15,6 +15,7 @@ mod cache;
 mod challenges;
 mod confirmation;
 mod crypto;
+mod detection;
 mod directory;
 mod encryption_rotation;
 mod enrolment;
@@ -83,6 +84,7 @@ pub use audit::{
     read_seal_lines, seal_line,
 };
 pub use crypto::{BodyDigest, same_secret};
+pub use detection::{AttackPattern, Deed, DetectionSettings, Threshold, in_header, in_target, in_text};
 pub use directory::UserChange;
 pub use encryption_rotation::Resealed;
 pub use errands::LetterContent;

@@ -14,6 +14,7 @@ use crate::address::EmailIndex;
 use crate::alerts::AlertSettings;
 use crate::audit::{AuditSettings, AuditTrail};
 use crate::cache::PrincipalCache;
+use crate::detection::{DetectionSettings, Detector};
 use crate::events::EventCounts;
 use crate::external::{DocumentSource, External, TrustedIssuer};
 use crate::files::FileSettings;
@@ -78,6 +79,8 @@ pub struct AuthSettings {
     pub alerts: AlertSettings,
     /// What happens by itself when something goes wrong.
     pub incidents: IncidentSettings,
+    /// What is too many.
+    pub detection: DetectionSettings,
     /// Requests a window.
     pub limits: Limits,
     /// What holds while a store is out of reach.
@@ -135,6 +138,7 @@ pub struct Auth {
     pub(crate) sends_mail: bool,
     pub(crate) alerts: AlertSettings,
     pub(crate) incidents: IncidentSettings,
+    pub(crate) detector: Detector,
     pub(crate) limits: LimitBook,
     pub(crate) over_limit: OverLimit,
     pub(crate) hashing: HashingPool,
@@ -185,6 +189,7 @@ impl Auth {
             sends_mail: settings.sends_mail,
             alerts: settings.alerts,
             incidents: settings.incidents,
+            detector: Detector::new(settings.detection),
             limits: LimitBook::new(settings.limits),
             over_limit: OverLimit::new(),
             hashing: HashingPool::start(&settings.hashing)?,

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use auth::{
-    AlertSettings, AuditKey, AuditKeys, AuditSettings, Auth, AuthSettings, Credentials, EncryptionKey,
-    EncryptionKeys, IncidentSettings, KeyRequest, KeysOf, LimitClass, Limits, LoginStep, NewUserRequest,
-    NoDocuments, Origin, PasswordHashing, Permission, Presented, QuotaPeriod, QuotaRequest, QuotaSubject,
-    QuotaUnit, Role, SigningAlgorithm,
+    AlertSettings, AuditKey, AuditKeys, AuditSettings, Auth, AuthSettings, Credentials, DetectionSettings,
+    EncryptionKey, EncryptionKeys, IncidentSettings, KeyRequest, KeysOf, LimitClass, Limits, LoginStep,
+    NewUserRequest, NoDocuments, Origin, PasswordHashing, Permission, Presented, QuotaPeriod, QuotaRequest,
+    QuotaSubject, QuotaUnit, Role, SigningAlgorithm,
 };
 use chrono::Duration;
 use clap::Args;
@@ -172,6 +172,7 @@ async fn start(folder: &Path, config: EphemeralConfig) -> Result<Arc<Auth>, Box<
             sends_mail: false,
             alerts: AlertSettings::default(),
             incidents: IncidentSettings::default(),
+            detection: DetectionSettings::default(),
             limits: Limits {
                 anonymous_per_minute: HIGH,
                 infer_per_minute: HIGH,

@@ -21,8 +21,8 @@ pub enum Pair {
     Shared,
 }
 
-/// Limits are off unless a test asks for them.
-const SETTINGS: [(&str, &str); 15] = [
+/// Limits and detectors are off unless a test asks for them.
+const SETTINGS: [(&str, &str); 21] = [
     ("APP_ENV", "development"),
     ("PORT", "0"),
     ("LOG_LEVEL", "info"),
@@ -39,6 +39,12 @@ const SETTINGS: [(&str, &str); 15] = [
     ("RATE_LIMIT_LOGIN_PER_MINUTE", "0"),
     ("RATE_LIMIT_REGISTER_PER_MINUTE", "0"),
     ("RATE_LIMIT_MAIL_PER_HOUR", "0"),
+    ("DETECT_REQUESTS", "0"),
+    ("DETECT_UPLOADS", "0"),
+    ("DETECT_ATTACKS", "0"),
+    ("DETECT_SLOW", "0"),
+    ("DETECT_KEY_NETWORKS", "0"),
+    ("DETECT_SESSION_MOVES", "0"),
 ];
 
 /// Where the tests remember which models passed their trial.

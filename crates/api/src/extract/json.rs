@@ -6,11 +6,20 @@ use std::pin::Pin;
 
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
+use auth::AttackPattern;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use validator::{Validate, ValidationError, ValidationErrors, ValidationErrorsKind};
 
 use super::body;
+use crate::app::App;
 use crate::error::{ApiError, Code, Result};
+use crate::middleware::{RequestContext, report};
+
+/// Longest body that is looked through for what looks like an attack, in bytes.
+const MOST_LOOKED_AT: usize = 64 << 10;
+/// Parts of names of members that may hold anything: a good password looks like an attack.
+const SECRETS: [&str; 4] = ["password", "secret", "token", "code"];
 
 /// A checked body.
 pub struct Json<T>(pub T);
@@ -22,14 +31,41 @@ impl<T: DeserializeOwned + Validate + 'static> FromRequest for Json<T> {
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         // Media types are the same in either case (RFC 9110, section 8.3.1).
         let is_json = request.content_type().eq_ignore_ascii_case("application/json");
+        let asked = request.clone();
         let whole = body::whole(request, payload, |sizes| sizes.max_json_length);
         Box::pin(async move {
             let bytes = whole.await?;
+            look_through(&asked, &bytes);
             let refusal = || {
                 ApiError::new(Code::UnsupportedMediaType, "Send JSON, with Content-Type: application/json.")
             };
             if is_json { parse(&bytes).map(Self) } else { Err(refusal()) }
         })
+    }
+}
+
+/// Counts a body that looks like an attack. It is taken or refused for what it is all the same.
+fn look_through(request: &HttpRequest, bytes: &[u8]) {
+    let is_plain = || !bytes.iter().any(|byte| b"'<$;|./".contains(byte));
+    if bytes.len() > MOST_LOOKED_AT || is_plain() {
+        return;
+    }
+    let Ok(value) = serde_json::from_slice::<Value>(bytes) else { return };
+    let origin = RequestContext::origin(request, &request.extensions());
+    if let (Some(pattern), Ok(app), Some(address)) = (in_value(&value), App::of(request), origin.address) {
+        report(&app, pattern, address, &origin.request_id.unwrap_or_default());
+    }
+}
+
+fn in_value(value: &Value) -> Option<AttackPattern> {
+    match value {
+        Value::String(text) => auth::in_text(text),
+        Value::Array(items) => items.iter().find_map(in_value),
+        Value::Object(members) => {
+            let told = members.iter().filter(|(name, _)| !SECRETS.iter().any(|secret| name.contains(secret)));
+            told.map(|(_, value)| value).find_map(in_value)
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => None,
     }
 }
 

@@ -77,7 +77,8 @@ impl Door {
         let deadline = timeout(request.headers());
         let until =
             deadline.as_ref().ok().copied().flatten().and_then(|time| context.arrived.checked_add(time));
-        let mut record = Record::new(Arc::clone(&context), method.map(|method| method.path), until);
+        let mut record =
+            Record::new(self.app.clone(), Arc::clone(&context), method.map(|method| method.path), until);
         let through = match deadline {
             Ok(_) => self.through(request, method, &context, until, &mut record).await,
             Err(error) => Err(error),

@@ -3,18 +3,21 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use actix_web::web;
 use tonic::Code as GrpcCode;
 use uuid::Uuid;
 
 use super::status::grpc_code;
+use crate::app::App;
 use crate::error::Code;
-use crate::middleware::RequestContext;
+use crate::middleware::{RequestContext, count};
 
 /// The status of a call that was given up by its client; HTTP has none, and logs agree on this one.
 const GIVEN_UP: u16 = 499;
 
 /// Written when it is dropped.
 pub struct Record {
+    app: web::Data<App>,
     context: Arc<RequestContext>,
     /// As the table has it: a metric must not grow with what clients make up.
     endpoint: &'static str,
@@ -27,11 +30,13 @@ pub struct Record {
 impl Record {
     /// Of a call that just arrived.
     pub fn new(
+        app: web::Data<App>,
         context: Arc<RequestContext>,
         endpoint: Option<&'static str>,
         deadline: Option<Instant>,
     ) -> Self {
         Self {
+            app,
             context,
             endpoint: endpoint.unwrap_or("unknown"),
             account: None,
@@ -70,6 +75,8 @@ impl Drop for Record {
         };
         metrics::counter!("api_requests_total", "endpoint" => self.endpoint, "method" => "gRPC", "status" => status.to_string())
             .increment(1);
+        let took = self.context.arrived.elapsed();
+        count(&self.app, self.context.address, self.endpoint, took, &self.context.id);
         tracing::info!(
             target: "access",
             request_id = self.context.id,

@@ -56,7 +56,8 @@ impl Conversation {
         };
         let id = message.id.clone();
         let context = RequestContext { arrived: Instant::now(), ..RequestContext::clone(&self.call.context) };
-        let mut record = Record::new(Arc::new(context), Some(PATH), self.call.deadline);
+        let mut record =
+            Record::new(self.inference.app.clone(), Arc::new(context), Some(PATH), self.call.deadline);
         let answer = self.answer(message, &mut record).await;
         record.ended(answer.as_ref().map(drop).map_err(|error| error.code));
         self.call.held.next();

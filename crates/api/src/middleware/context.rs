@@ -14,6 +14,7 @@ use auth::Origin;
 use metrics::SharedString;
 use uuid::Uuid;
 
+use super::detection::observe;
 use crate::app::App;
 use crate::header_lines::HeaderLines;
 use crate::settings::Network;
@@ -117,6 +118,9 @@ pub async fn accompany(
         response.headers_mut().insert(HeaderName::from_static(REQUEST_ID), value);
     }
     record(&response, &context);
+    if let Some(app) = response.request().app_data::<web::Data<App>>() {
+        observe(app, &response, &context, &endpoint(response.request()));
+    }
     Ok(response)
 }
 

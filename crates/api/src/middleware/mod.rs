@@ -5,6 +5,7 @@
 
 mod context;
 mod cors;
+mod detection;
 mod errors;
 mod guard;
 mod headers;
@@ -12,6 +13,7 @@ mod transport;
 
 pub use context::{Endpoint, REQUEST_ID, RequestContext, accompany};
 pub use cors::cors;
+pub use detection::{count, report};
 pub use errors::{Problem, is_v2, tell, write_errors};
 pub use guard::{FORGET_INTERVAL, Guard};
 pub use headers::secure;

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use auth::{Answer, IncidentKind};
+use auth::{Answer, IncidentKind, Threshold};
 use clap::Args;
 
 use super::mail::Switch;
@@ -24,6 +24,27 @@ pub struct DetectionSettings {
     /// Whether detectors may block an address by themselves; unset: on in production.
     #[arg(long = "AUTO_BLOCK", value_enum)]
     pub auto_block: Option<Switch>,
+    /// Requests from an address that are a flood, as count/seconds from the first on; 0: never.
+    #[arg(long = "DETECT_REQUESTS", default_value = "6000/60", value_parser = threshold)]
+    pub detect_requests: Threshold,
+    /// Uploads of files and models from an address that are a flood.
+    #[arg(long = "DETECT_UPLOADS", default_value = "100/3600", value_parser = threshold)]
+    pub detect_uploads: Threshold,
+    /// Requests from an address that look like attacks, in path, query, headers or JSON, before an incident is opened.
+    #[arg(long = "DETECT_ATTACKS", default_value = "10/300", value_parser = threshold)]
+    pub detect_attacks: Threshold,
+    /// Slow requests from an address before an incident is opened.
+    #[arg(long = "DETECT_SLOW", default_value = "100/300", value_parser = threshold)]
+    pub detect_slow: Threshold,
+    /// Networks that one API key is used from before an incident is opened.
+    #[arg(long = "DETECT_KEY_NETWORKS", default_value = "20/60", value_parser = threshold)]
+    pub detect_key_networks: Threshold,
+    /// Moves of one session from a network to another before an incident is opened.
+    #[arg(long = "DETECT_SESSION_MOVES", default_value = "10/60", value_parser = threshold)]
+    pub detect_session_moves: Threshold,
+    /// Milliseconds from which on a request is logged and counted as slow; 0: never.
+    #[arg(long = "SLOW_REQUEST_MS", default_value_t = 1000)]
+    pub slow_request_ms: u64,
     /// Seconds that an address stays blocked.
     #[arg(long = "BLOCK_SECONDS", default_value_t = 3600, value_parser = clap::value_parser!(u32).range(1..=2_592_000))]
     pub block_seconds: u32,
@@ -34,6 +55,18 @@ pub struct DetectionSettings {
 pub struct KindAnswer(Option<(IncidentKind, Answer)>);
 
 impl DetectionSettings {
+    /// What is too many.
+    pub fn thresholds(&self) -> auth::DetectionSettings {
+        auth::DetectionSettings {
+            requests: self.detect_requests,
+            uploads: self.detect_uploads,
+            attacks: self.detect_attacks,
+            slow: self.detect_slow,
+            key_networks: self.detect_key_networks,
+            session_moves: self.detect_session_moves,
+        }
+    }
+
     /// What is done by itself.
     pub fn answers(&self) -> Vec<(IncidentKind, Answer)> {
         self.incident_answers.iter().filter_map(|answer| answer.0).collect()
@@ -54,4 +87,17 @@ impl FromStr for KindAnswer {
         let wrong = || format!("{text:?} is no kind:answer, such as data_breach:disable_accounts");
         read().map(|answer| Self(Some(answer))).ok_or_else(wrong)
     }
+}
+
+/// Reads `count/seconds`; `0` is never.
+fn threshold(text: &str) -> Result<Threshold, String> {
+    if text == "0" {
+        return Ok(Threshold { count: 0, seconds: 1 });
+    }
+    let read = || {
+        let (count, seconds) = text.split_once('/')?;
+        let (count, seconds) = (count.parse().ok()?, seconds.parse().ok()?);
+        (1..=86_400).contains(&seconds).then_some(Threshold { count, seconds })
+    };
+    read().ok_or_else(|| format!("{text:?} is not count/seconds, such as 10/300, with at most a day"))
 }

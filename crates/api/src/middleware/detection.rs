@@ -1,0 +1,63 @@
+//! What is counted of every request that was answered: how many, how slow, what it looks like. Bodies of tensors and pictures
+//! are not looked at, nor are credentials.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use actix_web::body::MessageBody;
+use actix_web::dev::ServiceResponse;
+use actix_web::http::Method;
+use actix_web::http::header::{AUTHORIZATION, COOKIE, HeaderMap};
+use auth::{AttackPattern, Deed};
+
+use super::RequestContext;
+use crate::app::App;
+
+/// Where files are brought.
+const UPLOADS: [&str; 2] = ["/api/v1/files", "/api/v1/admin/models/{name}/versions/{version}"];
+/// The header of API keys.
+const API_KEY: &str = "x-api-key";
+
+/// Counts a request.
+pub fn observe<B: MessageBody>(
+    app: &App,
+    response: &ServiceResponse<B>,
+    context: &RequestContext,
+    endpoint: &str,
+) {
+    let request = response.request();
+    count(app, context.address, endpoint, context.arrived.elapsed(), &context.id);
+    if matches!(*request.method(), Method::POST | Method::PUT) && UPLOADS.contains(&endpoint) {
+        app.auth.notice(Deed::Upload, context.address);
+    }
+    let target = auth::in_target(request.path(), request.query_string());
+    if let Some(pattern) = target.or_else(|| of_headers(request.headers())) {
+        report(app, pattern, context.address, &context.id);
+    }
+}
+
+/// Counts a call that came over HTTP or gRPC.
+pub fn count(app: &App, address: IpAddr, endpoint: &str, took: Duration, id: &str) {
+    app.auth.notice(Deed::Request, address);
+    let limit = app.settings.detection.slow_request_ms;
+    if limit > 0 && took >= Duration::from_millis(limit) {
+        metrics::counter!("slow_requests_total", "endpoint" => endpoint.to_owned()).increment(1);
+        let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        tracing::warn!(request_id = id, endpoint, milliseconds, "slow_request");
+        app.auth.notice(Deed::Slow, address);
+    }
+}
+
+/// Counts something that looks like an attack, wherever it stood; what stood there is not repeated.
+pub fn report(app: &App, pattern: AttackPattern, address: IpAddr, id: &str) {
+    metrics::counter!("attack_patterns_total", "rule" => pattern.name()).increment(1);
+    tracing::warn!(request_id = id, rule = pattern.name(), client = %address, "this looks like an attack");
+    app.auth.notice(Deed::Attack(pattern), address);
+}
+
+fn of_headers(headers: &HeaderMap) -> Option<AttackPattern> {
+    headers
+        .iter()
+        .filter(|(name, _)| **name != AUTHORIZATION && **name != COOKIE && name.as_str() != API_KEY)
+        .find_map(|(name, value)| auth::in_header(name.as_str(), value.to_str().ok()?))
+}

