@@ -54,6 +54,11 @@ impl Operation {
     pub fn is_an_end(&self) -> bool {
         self.path.contains("/logout") || self.name() == "DELETE /api/v1/me"
     }
+
+    /// Whether its answer has no end.
+    pub fn is_endless(&self) -> bool {
+        self.path.ends_with("/stream")
+    }
 }
 
 /// The document that the server serves.

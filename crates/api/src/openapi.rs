@@ -113,3 +113,19 @@ fn error_body(path: &str) -> (&'static str, Content) {
 fn operation_id(place: &str) -> String {
     place.trim_start_matches("v1_").replacen("oip_rest_", "v2_", 1)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use crate::routes;
+
+    #[test]
+    fn no_two_types_have_one_name() {
+        let mut known = HashMap::new();
+        for (name, schema) in &routes::table().schemas {
+            let first = known.entry(name).or_insert(schema);
+            assert!(*first == schema, "two types are documented as {name}");
+        }
+    }
+}

@@ -10,13 +10,17 @@ use super::services::{client, psql};
 use super::world::World;
 
 /// Tables that grow or change without anybody's credential, account or right being touched.
-const RESTLESS: [&str; 12] = [
+const RESTLESS: [&str; 16] = [
     "_sqlx_migrations",
+    "alerts",
     "audit_events",
     "audit_links",
     "audit_pending",
     "audit_seals",
     "audit_subjects",
+    "incident_entries",
+    "incidents",
+    "locks",
     "model_files",
     "outbox",
     "quota_periods",

@@ -225,7 +225,7 @@ mod tests {
             ("/api/v1/models/%252e%252e%252f%252e%252e%252f", "", Traversal),
             ("/api/v1/models", "limit=' OR 1=1--", Sql),
             ("/api/v1/models", "q=%27%20or%20%27a%27=%27a", Sql),
-            ("/api/v1/models", "q=%27+UNION+ALL+SELECT+NULL", Sql),
+            ("/api/v1/models", "q=%27+UNION+ALL+Select+NULL", Sql),
             ("/api/v1/models", "q='; DROP TABLE users", Sql),
             ("/api/v1/models", "q=\" or sleep(5)", Sql),
             ("/api/v1/models", "q=%3Cscript%3Ealert(1)%3C/script%3E", Script),

@@ -173,7 +173,7 @@ pub struct Note {
 /// An event of the audit trail.
 #[derive(Debug, Deserialize, ToSchema, Validate)]
 #[serde(deny_unknown_fields)]
-pub struct Link {
+pub struct EventLink {
     event_id: Uuid,
 }
 
@@ -284,13 +284,13 @@ pub async fn note(
 
 /// Link an event of the audit trail.
 #[utoipa::path(post, path = "/api/v1/admin/incidents/{id}/events", tag = "admin", params(("id" = Uuid, Path)),
-    request_body = Link,
+    request_body = EventLink,
     responses((status = 201, body = EntryView), (status = 404, description = "No such incident")))]
 pub async fn link(
     caller: Caller<IncidentsManage>,
     app: web::Data<App>,
     id: Id,
-    body: Json<Link>,
+    body: Json<EventLink>,
 ) -> Result<impl Responder> {
     let entry = app.auth.link_incident(&caller.principal, id.0, body.0.event_id).await?;
     Ok((web::Json(EntryView::from(entry)), StatusCode::CREATED))
