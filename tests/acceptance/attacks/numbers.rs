@@ -21,10 +21,9 @@ fn numbers() -> Vec<String> {
         let (name, value) = line.strip_prefix('#')?.split_once('=')?;
         (!value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit())).then(|| name.to_owned())
     };
-    // One is compose's, the other a version's name.
-    let others = ["PUBLISHED_PORT", "MODEL_URL_VERSION"];
-    let names: Vec<String> =
-        example.lines().filter_map(name).filter(|name| !others.contains(&&**name)).collect();
+    // Compose's own, and a version's name.
+    let other = |name: &String| name.starts_with("PUBLISHED_") || name == "MODEL_URL_VERSION";
+    let names: Vec<String> = example.lines().filter_map(name).filter(|name| !other(name)).collect();
     assert!(names.len() > 20, "{names:?}");
     names
 }
