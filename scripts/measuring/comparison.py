@@ -122,6 +122,7 @@ def ours(_, workload, model, made):
             names = tensor_names(made / "resnet50.onnx")
             (models / "model/model.toml").write_text(IMAGE_SETTINGS.format(input=names[0], output=names[1]))
         with Server(folder, stores_of("embedded"), models, core=pinned.SERVER_CORE) as server:
+            server.set_quotas()
             token = server.credentials()["token"]
             path, (body, media) = {
                 "tiny": lambda: ("/v2/models/model/infer", tiny.json_request()),

@@ -24,6 +24,7 @@ def measure_limit(pair):
     rounds = []
     with tempfile.TemporaryDirectory() as folder, pinned.kept_awake(), front(pair) as (bare, bare_pid):
         with Server(folder, stores_of(pair), core=pinned.SERVER_CORE) as server:
+            server.set_quotas()
             credentials = server.credentials()
             for _ in range(ROUNDS):
                 rounds.append(one_round(pair, bare, bare_pid, server, credentials))

@@ -14,6 +14,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BUILD = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
 BINARY = pathlib.Path(os.environ.get("MODELGATE_BINARY", BUILD / "modelgate"))
 METRICS_TOKEN = "bench-" + "m" * 40
+HIGH_QUOTA = 10**12
 PERSON = {"email": "bench@example.com", "password": "Correct-horse-9"}
 
 
@@ -72,6 +73,18 @@ class Server:
         token = {"Authorization": "Bearer " + self.post_json("/api/v1/auth/login", PERSON)["access_token"]}
         key = self.post_json("/api/v1/api-keys", {"name": "bench", "scopes": ["models:infer"]}, token)["key"]
         return {"token": token, "key": {"X-API-Key": key}}
+
+    def set_quotas(self):
+        """A day's and a month's quota for everyone, high enough to be never reached."""
+        person = {"email": "bench-admin@example.com"}
+        made = subprocess.run([BINARY, "admin", "create", "--email", person["email"], "--generate"], env=self.environment,
+                              check=True, capture_output=True, text=True)
+        person["password"] = made.stdout.strip()
+        admin = {"Authorization": "Bearer " + self.post_json("/api/v1/auth/login", person)["access_token"]}
+        for unit, period in [("inferences", "day"), ("requests", "month")]:
+            path = f"/api/v1/admin/quotas/role/user/{unit}/{period}"
+            headers = {**admin, "Content-Type": "application/json"}
+            assert self.call("PUT", path, json.dumps({"limit": HIGH_QUOTA}), headers)[0] == 204
 
     def counters(self):
         text = self.get("/metrics", {"Authorization": f"Bearer {METRICS_TOKEN}"})[1].decode()
