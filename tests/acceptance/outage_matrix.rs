@@ -95,12 +95,13 @@ impl Scene {
     fn set_read_only(&self, on: bool) {
         let name = psql(self.database(), "SELECT current_database()").trim().to_owned();
         let value = if on { "on" } else { "off" };
+        // By way of another database: from inside, one that is read-only cannot be opened again.
+        let elsewhere = self.database().replacen(&format!("/{name}?"), "/postgres?", 1);
+        let change = format!("ALTER DATABASE \"{name}\" SET default_transaction_read_only = {value}");
+        psql(&elsewhere, &change);
         psql(
-            self.database(),
-            &format!(
-                "SET default_transaction_read_only = off; ALTER DATABASE \"{name}\" SET default_transaction_read_only = {value}; \
-                 SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}' AND pid <> pg_backend_pid()"
-            ),
+            &elsewhere,
+            &format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"),
         );
     }
 
