@@ -46,14 +46,14 @@ def token_of(url, admin, role):
 
 def run(program, url, document, token, examples):
     left_out = "|".join(re.escape(end) + "$" for end in LEFT_OUT)
-    with tempfile.NamedTemporaryFile("w", suffix=".toml") as configuration:
-        configuration.write(CONFIGURATION)
-        configuration.flush()
-        command = [program, "--config-file", configuration.name, "run", document, "--url", url, "--workers", "1", "--checks", "all",
+    with tempfile.TemporaryDirectory() as folder:
+        configuration = pathlib.Path(folder, "schemathesis.toml")
+        configuration.write_text(CONFIGURATION)
+        command = [program, "--config-file", configuration, "run", document, "--url", url, "--workers", "1", "--checks", "all",
                    "--max-examples", str(examples), "--seed", "1", "--continue-on-failure", "--suppress-health-check", "all",
                    "--warnings", "off", "--generation-with-security-parameters", "false", "--generation-database", "none",
                    "--exclude-path-regex", left_out, *(["--header", f"Authorization: Bearer {token}"] if token else [])]
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(command, capture_output=True, text=True, cwd=folder)  # it leaves its notes there
     return done.returncode, done.stdout + done.stderr
 
 
