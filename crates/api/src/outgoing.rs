@@ -125,7 +125,9 @@ impl Messenger {
     /// Posts a message. The error tells nothing of its address, which may be a secret.
     pub async fn post(&self, message: Message<'_>) -> Result<(), String> {
         let url: Url = message.url.parse().map_err(|_| "its address cannot be read".to_owned())?;
-        if !self.allows_private && literal_address(&url).is_some_and(|address| !is_public(address)) {
+        if !self.allows_private
+            && literal_address(&url).is_some_and(|address| !storage::is_public_address(address))
+        {
             return Err(INSIDE.into());
         }
         let request = self.client()?.post(url).header(USER_AGENT, NAME).header(CONTENT_TYPE, message.kind);
@@ -164,7 +166,8 @@ impl Resolve for PublicOnly {
     fn resolve(&self, name: Name) -> Resolving {
         Box::pin(async move {
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let public: Vec<SocketAddr> = found.filter(|address| is_public(address.ip())).collect();
+            let public: Vec<SocketAddr> =
+                found.filter(|address| storage::is_public_address(address.ip())).collect();
             if public.is_empty() { Err(INSIDE.into()) } else { Ok(Box::new(public.into_iter()) as Addrs) }
         })
     }
@@ -172,32 +175,6 @@ impl Resolve for PublicOnly {
 
 fn literal_address(url: &Url) -> Option<IpAddr> {
     url.host_str()?.trim_matches(['[', ']']).parse().ok()
-}
-
-/// Whether an address is one of the public net (the special-purpose registries of RFC 6890).
-fn is_public(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(address) => {
-            let [first, second, third, _] = address.octets();
-            let is_special = address.is_private()
-                || address.is_loopback()
-                || address.is_link_local()
-                || address.is_documentation()
-                || matches!(
-                    (first, second, third),
-                    (0, ..) | (100, 64..=127, _) | (192, 0, 0) | (198, 18..=19, _)
-                )
-                || first >= 224;
-            !is_special
-        }
-        // Global unicast is 2000::/3; of it, what leads to IPv4 in disguise or nowhere.
-        IpAddr::V6(address) => {
-            let [first, second, ..] = address.segments();
-            let is_special =
-                matches!((first, second), (0x2001, 0..=0x1ff | 0xdb8) | (0x2002, _) | (0x3fff, _));
-            first & 0xe000 == 0x2000 && !is_special
-        }
-    }
 }
 
 #[cfg(test)]
@@ -235,11 +212,14 @@ mod tests {
             "[ff02::1]",
         ] {
             let url: Url = format!("https://{inside}/hook").parse().unwrap();
-            assert!(literal_address(&url).is_some_and(|address| !is_public(address)), "{inside}");
+            assert!(
+                literal_address(&url).is_some_and(|address| !storage::is_public_address(address)),
+                "{inside}"
+            );
         }
         for outside in ["1.1.1.1", "172.32.0.1", "100.128.0.1", "[2606:4700::1111]", "[2a00:1450::1]"] {
             let url: Url = format!("https://{outside}/hook").parse().unwrap();
-            assert!(literal_address(&url).is_some_and(is_public), "{outside}");
+            assert!(literal_address(&url).is_some_and(storage::is_public_address), "{outside}");
         }
     }
 

@@ -15,7 +15,6 @@ const CHANGES_KEPT: Duration = Duration::days(1);
 const REPLICAS_KEPT: Duration = Duration::days(1);
 /// How late a batch of usage may be sent again without being counted twice.
 const USAGE_BATCHES_KEPT: Duration = Duration::days(7);
-
 /// How long it is known what was taken of a quota.
 const QUOTA_PERIODS_KEPT: Duration = Duration::days(400);
 /// How long people can read what they were told.
@@ -47,75 +46,34 @@ impl Pruning {
     }
 }
 
-/// One table, one transaction: SQLite has one writer, and requests wait for it.
+/// One table, one transaction: SQLite has one writer, and requests wait for it. Tells how much of each was removed.
+macro_rules! in_turn {
+    ($store:ident, $tx:ident: $($table:ident => $prune:expr;)+) => {
+        $(
+            let mut $tx = $store.begin(Scope::Service(Service::Feed)).await?;
+            let $table = $prune.await?;
+            $tx.commit().await?;
+        )+
+        if [$($table),+].into_iter().any(|count| count > 0) {
+            tracing::info!($($table,)+ "pruned");
+        }
+    };
+}
+
 async fn prune(store: &Store, now: DateTime<Utc>) -> storage::Result<()> {
-    let begin = || store.begin(Scope::Service(Service::Feed));
-    let mut tx = begin().await?;
-    let sessions = tx.sessions().prune(now - SESSIONS_KEPT).await?;
-    tx.commit().await?;
-    let mut tx = begin().await?;
-    let changes = tx.changes().prune(now - CHANGES_KEPT).await?;
-    tx.commit().await?;
-    let mut tx = begin().await?;
-    let replicas = tx.replicas().prune(now - REPLICAS_KEPT).await?;
-    tx.commit().await?;
-    let mut tx = begin().await?;
-    let usage_batches = tx.usage().prune_batches(now - USAGE_BATCHES_KEPT).await?;
-    tx.commit().await?;
-    let mut tx = begin().await?;
-    let quota_periods = tx.quotas().prune((now - QUOTA_PERIODS_KEPT).date_naive()).await?;
-    tx.commit().await?;
-    let mut tx = begin().await?;
-    let one_time_tokens = tx.one_time_tokens().prune(now).await?;
-    tx.commit().await?;
-    let mut tx = begin().await?;
-    let ended_tokens = tx.identities().prune(now).await?;
-    tx.commit().await?;
-    let mut tx = begin().await?;
-    let notices = tx.notices().prune(now - NOTICES_KEPT).await?;
-    tx.commit().await?;
-    let mut tx = begin().await?;
-    let unsent_mails = tx.outbox().prune(now - UNSENT_MAILS_KEPT).await?;
-    tx.commit().await?;
-    let mut tx = begin().await?;
-    let ip_rules = tx.ip_rules().prune(now).await?;
-    tx.commit().await?;
-    let mut tx = begin().await?;
-    let alerts = tx.alerts().prune(now - ALERTS_KEPT).await?;
-    tx.commit().await?;
-    let mut tx = begin().await?;
-    let incidents = tx.incidents().prune(now - INCIDENTS_KEPT).await?;
-    tx.commit().await?;
-    let removed = [
-        sessions,
-        changes,
-        replicas,
-        usage_batches,
-        quota_periods,
-        one_time_tokens,
-        ended_tokens,
-        notices,
-        unsent_mails,
-        ip_rules,
-        alerts,
-        incidents,
-    ];
-    if removed.into_iter().any(|count| count > 0) {
-        tracing::info!(
-            sessions,
-            changes,
-            replicas,
-            usage_batches,
-            quota_periods,
-            one_time_tokens,
-            ended_tokens,
-            notices,
-            unsent_mails,
-            ip_rules,
-            alerts,
-            incidents,
-            "pruned"
-        );
+    in_turn! { store, tx:
+        sessions => tx.sessions().prune(now - SESSIONS_KEPT);
+        changes => tx.changes().prune(now - CHANGES_KEPT);
+        replicas => tx.replicas().prune(now - REPLICAS_KEPT);
+        usage_batches => tx.usage().prune_batches(now - USAGE_BATCHES_KEPT);
+        quota_periods => tx.quotas().prune((now - QUOTA_PERIODS_KEPT).date_naive());
+        one_time_tokens => tx.one_time_tokens().prune(now);
+        ended_tokens => tx.identities().prune(now);
+        notices => tx.notices().prune(now - NOTICES_KEPT);
+        unsent_mails => tx.outbox().prune(now - UNSENT_MAILS_KEPT);
+        ip_rules => tx.ip_rules().prune(now);
+        alerts => tx.alerts().prune(now - ALERTS_KEPT);
+        incidents => tx.incidents().prune(now - INCIDENTS_KEPT);
     }
     Ok(())
 }

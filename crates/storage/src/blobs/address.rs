@@ -54,8 +54,8 @@ fn is_local_link(address: IpAddr) -> bool {
     }
 }
 
-/// Reachable from everywhere, as the registries of special-purpose addresses say (RFC 6890).
-fn is_public(address: IpAddr) -> bool {
+/// Whether an address is reachable from everywhere, as the registries of special-purpose addresses say (RFC 6890).
+pub fn is_public(address: IpAddr) -> bool {
     match unmapped(address) {
         IpAddr::V4(v4) => is_public_v4(v4),
         IpAddr::V6(v6) => is_public_v6(v6),
@@ -83,7 +83,8 @@ fn is_public_v4(v4: Ipv4Addr) -> bool {
 fn is_public_v6(v6: Ipv6Addr) -> bool {
     // Only what is given out to networks at all, less what is for documentation or carries IPv4 addresses inside.
     let [first, second, ..] = v6.segments();
-    first & 0xe000 == 0x2000 && !(first == 0x2001 && (second < 0x200 || second == 0xdb8)) && first != 0x2002
+    let special = matches!((first, second), (0x2001, 0..=0x1ff | 0xdb8) | (0x2002, _) | (0x3fff, 0..=0xfff));
+    first & 0xe000 == 0x2000 && !special
 }
 
 fn unmapped(address: IpAddr) -> IpAddr {
@@ -126,6 +127,7 @@ mod tests {
             "2002:7f00:1::",
             "2001::1",
             "2001:db8::1",
+            "3fff::1",
         ] {
             assert!(!Reach::Public.covers(hidden.parse().unwrap()), "{hidden}");
         }

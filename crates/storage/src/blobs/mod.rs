@@ -15,6 +15,7 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use url::Url;
 
+pub use address::is_public as is_public_address;
 use receiving::Receiving;
 pub use s3::S3Settings;
 use web::Web;

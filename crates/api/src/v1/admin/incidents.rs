@@ -51,33 +51,19 @@ pub struct IncidentView {
 
 impl From<Incident> for IncidentView {
     fn from(incident: Incident) -> Self {
-        let Incident {
-            id,
-            kind,
-            severity,
-            status,
-            title,
-            subject,
-            opened_by,
-            occurrences,
-            opened_at,
-            updated_at,
-            closed_at,
-            resolution,
-        } = incident;
         Self {
-            id,
-            kind,
-            severity,
-            status,
-            title,
-            subject,
-            opened_by,
-            occurrences,
-            opened_at,
-            updated_at,
-            closed_at,
-            resolution,
+            id: incident.id,
+            kind: incident.kind,
+            severity: incident.severity,
+            status: incident.status,
+            title: incident.title,
+            subject: incident.subject,
+            opened_by: incident.opened_by,
+            occurrences: incident.occurrences,
+            opened_at: incident.opened_at,
+            updated_at: incident.updated_at,
+            closed_at: incident.closed_at,
+            resolution: incident.resolution,
         }
     }
 }
