@@ -20,6 +20,8 @@ const PIECE: usize = 1 << 10;
 /// The room for large bodies, and the hands that work on them.
 pub struct Bodies {
     room: Arc<Semaphore>,
+    /// Pieces of the room, taken and free.
+    pieces: usize,
     hands: Arc<Semaphore>,
 }
 
@@ -27,9 +29,11 @@ impl Bodies {
     /// Room for this many MiB, and one hand less than there are cores: one core is left to the web workers.
     pub fn new(mebibytes: u64) -> Self {
         let pieces = usize::try_from(mebibytes << 20).unwrap_or(usize::MAX) / PIECE;
+        let pieces = pieces.min(Semaphore::MAX_PERMITS);
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         Self {
-            room: Arc::new(Semaphore::new(pieces.min(Semaphore::MAX_PERMITS))),
+            room: Arc::new(Semaphore::new(pieces)),
+            pieces,
             hands: Arc::new(Semaphore::new(cores.saturating_sub(1).max(1))),
         }
     }
@@ -43,7 +47,7 @@ impl Bodies {
 
     /// No room yet, for a body that is kept elsewhere.
     pub fn room(&self) -> Room {
-        Room { taken: None, all: Arc::clone(&self.room) }
+        Room { taken: None, all: Arc::clone(&self.room), pieces: self.pieces }
     }
 
     /// Does work that grows with `size` bytes: small work at once, large work off the web workers, or not at all when
@@ -77,6 +81,7 @@ pub struct Arriving {
 pub struct Room {
     taken: Option<OwnedSemaphorePermit>,
     all: Arc<Semaphore>,
+    pieces: usize,
 }
 
 impl Arriving {
@@ -108,11 +113,15 @@ impl Room {
         self.taken = None;
     }
 
-    /// Makes it large enough for this many bytes in all. Refuses when there is no room for them.
+    /// Makes it large enough for this many bytes in all. Refuses when there is no room for them now, and in other words when
+    /// there never is.
     pub fn make(&mut self, length: usize) -> Result<()> {
         let taken = self.taken.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         if length <= SMALL || length <= taken * PIECE {
             return Ok(());
+        }
+        if length.div_ceil(PIECE) > self.pieces {
+            return Err(never(length));
         }
         let more = u32::try_from(length.div_ceil(PIECE) - taken).unwrap_or(u32::MAX);
         let more = Arc::clone(&self.all).try_acquire_many_owned(more).map_err(|_| full())?;
@@ -126,6 +135,14 @@ impl Room {
 
 fn full() -> ApiError {
     ApiError::new(Code::Overloaded, "Too many large bodies are being worked on; try again shortly.")
+}
+
+fn never(length: usize) -> ApiError {
+    let told = format!(
+        "This takes {length} bytes of memory, more than there is for all large bodies together; send less at a time, or \
+         tensors as binary data."
+    );
+    ApiError::new(Code::TooLarge, told)
 }
 
 /// Bytes and the room that they take.

@@ -20,6 +20,14 @@ fn infer() -> String {
     method("ModelInfer")
 }
 
+/// A call whose elements stand in `contents`.
+fn contents(contents: of::InferTensorContents) -> of::ModelInferRequest {
+    let mut call = digits(&[]);
+    call.raw_input_contents.clear();
+    call.inputs[0].contents = Some(contents);
+    call
+}
+
 /// The metadata with this token.
 fn bearer(token: &str) -> String {
     format!("Bearer {token}")
@@ -81,9 +89,40 @@ promise! {
         for mut call in held {
             call.body.send_reset(h2::Reason::CANCEL);
         }
-        eventually("the room is free again", || {
-            server.grpc_user(&ada.tokens.access).infer(digits(&vec![0.0; 64 * 1000])).ok()
+        let client = server.grpc_user(&ada.tokens.access);
+        eventually("the room is free again", || client.infer(digits(&vec![0.0; 64 * 1000])).ok());
+        // What grows when it is decoded counts by what it grows to: 0.9 MB on the wire are 8.1 MB here, and never more than fit.
+        let grows = || contents(of::InferTensorContents { int64_contents: vec![0; 900_000], ..Default::default() });
+        refused(client.infer(grows()), Code::InvalidArgument, "invalid_input");
+        let (_connection, held) = eventually("half of the room is taken", || {
+            let (connection, held) = wait(async {
+                let mut connection = Connection::open(&server, WINDOW).await;
+                let mut held = Vec::new();
+                for _ in 0..10 {
+                    held.push(hold(&mut connection).await);
+                }
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                (connection, held)
+            });
+            client.infer(grows()).is_err_and(|status| status.code() == Code::Unavailable).then_some((connection, held))
         });
+        refused(client.infer(grows()), Code::Unavailable, "overloaded");
+        client.infer(digits(&vec![0.0; 64 * 3000])).expect("as many bytes that do not grow");
+        for mut call in held {
+            call.body.send_reset(h2::Reason::CANCEL);
+        }
+        eventually("the room is free again", || (client.infer(grows()).err()?.code() == Code::InvalidArgument).then_some(()));
+        let method = infer();
+        let calls = (0..12).map(|_| client.ask::<_, of::ModelInferResponse>(&method, grows()));
+        let at_once = wait(futures_util::future::join_all(calls));
+        for answer in at_once {
+            let code = answer.expect_err("a refusal").code();
+            assert!(matches!(code, Code::InvalidArgument | Code::Unavailable), "{code:?}");
+        }
+        // What never has room is told so.
+        let texts = contents(of::InferTensorContents { bytes_contents: vec![vec![]; 400_000], ..Default::default() });
+        let told = refused(client.infer(texts), Code::ResourceExhausted, "too_large");
+        assert!(told.contains("as binary data"), "{told}");
     }
 
     fn a_message_of_many_parts_is_not_decoded(pair) {

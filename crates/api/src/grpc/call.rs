@@ -1,5 +1,6 @@
 //! What the door found out about a call, for the method that answers it.
 
+use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -8,7 +9,7 @@ use tonic::{Request, Status};
 
 use super::status::refuse;
 use crate::bodies::Room;
-use crate::error::ApiError;
+use crate::error::{ApiError, Result as ApiResult};
 use crate::guard::{Access, Caller, Proof};
 use crate::middleware::RequestContext;
 
@@ -40,6 +41,11 @@ impl Call {
     }
 }
 
+tokio::task_local! {
+    /// What the call holds that is being answered: the generated services make their decoders themselves.
+    static ANSWERED: Held;
+}
+
 /// The place among its account's running requests, and the room among the large bodies: given back when the last clone is
 /// dropped, which is when the answer is made.
 #[derive(Clone)]
@@ -65,6 +71,16 @@ impl Held {
             messages: Arc::new(Mutex::new(Messages { room, done: true, broke_off: false })),
             _place: Arc::new(place),
         }
+    }
+
+    /// Answers the call, so that [`Held::of_this_call`] finds this.
+    pub async fn during<Answer>(self, answer: impl Future<Output = Answer>) -> Answer {
+        ANSWERED.scope(self, answer).await
+    }
+
+    /// What the call holds that is being answered here; an error outside of one.
+    pub fn of_this_call() -> ApiResult<Self> {
+        ANSWERED.try_with(Self::clone).map_err(ApiError::internal)
     }
 
     /// What its messages take.

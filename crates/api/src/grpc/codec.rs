@@ -1,4 +1,4 @@
-//! Messages to bytes and back: prost's, after a look at what a message holds.
+//! Messages to bytes and back: prost's, after a look at what a message holds and will take.
 
 use std::marker::PhantomData;
 
@@ -7,12 +7,13 @@ use prost::Message;
 use tonic::Status;
 use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
+use super::call::Held;
 use super::proto::health::HealthCheckRequest;
 use super::proto::inference as of;
 use super::status::refuse;
 use super::wire::{self, Bounded};
 use crate::bodies::SMALL;
-use crate::error::{ApiError, Code};
+use crate::error::{ApiError, Code, Result as ApiResult};
 
 macro_rules! without_bounds_of_their_own {
     ($($message:ty)*) => { $(impl Bounded for $message {})* };
@@ -33,7 +34,7 @@ without_bounds_of_their_own! {
 }
 
 impl Bounded for of::ModelInferRequest {
-    fn check(message: &[u8]) -> Result<(), String> {
+    fn grown(message: &[u8]) -> Result<usize, String> {
         wire::check_infer_request(message)
     }
 }
@@ -55,14 +56,14 @@ where
     type Encode = Encode;
     type Decode = Decode;
     type Encoder = Self;
-    type Decoder = Self;
+    type Decoder = BoundedDecoder<Decode>;
 
     fn encoder(&mut self) -> Self {
         Self::default()
     }
 
-    fn decoder(&mut self) -> Self {
-        Self::default()
+    fn decoder(&mut self) -> BoundedDecoder<Decode> {
+        BoundedDecoder { held: Held::of_this_call(), message: PhantomData }
     }
 }
 
@@ -80,7 +81,20 @@ impl<Encode: Message, Decode> Encoder for BoundedCodec<Encode, Decode> {
     }
 }
 
-impl<Encode, Decode: Message + Default + Bounded> Decoder for BoundedCodec<Encode, Decode> {
+/// Reads the messages of one call.
+pub struct BoundedDecoder<Decode> {
+    held: ApiResult<Held>,
+    message: PhantomData<fn() -> Decode>,
+}
+
+impl<Decode> BoundedDecoder<Decode> {
+    /// Makes room for a message and what it becomes, before it does.
+    fn make_room(&self, length: usize) -> ApiResult<()> {
+        self.held.as_ref().map_err(Clone::clone)?.messages().room.make(length)
+    }
+}
+
+impl<Decode: Message + Default + Bounded> Decoder for BoundedDecoder<Decode> {
     type Item = Decode;
     type Error = Status;
 
@@ -88,9 +102,11 @@ impl<Encode, Decode: Message + Default + Bounded> Decoder for BoundedCodec<Encod
         let malformed = |reason: String| {
             refuse(ApiError::new(Code::MalformedRequest, format!("The message is not valid: {reason}.")))
         };
-        aside(buffer.remaining(), || {
+        let length = buffer.remaining();
+        aside(length, || {
             // A message lies in one piece.
-            Decode::check(buffer.chunk()).map_err(malformed)?;
+            let grown = Decode::grown(buffer.chunk()).map_err(malformed)?;
+            self.make_room(length.saturating_add(grown)).map_err(refuse)?;
             Decode::decode(buffer).map(Some).map_err(|error| malformed(error.to_string()))
         })
     }

@@ -99,7 +99,7 @@ impl Door {
     ) -> Result<(Response<Body>, Vec<AllowanceState>)> {
         let LetIn { request, windows, held } =
             self.let_in(request, method, context, deadline, record).await?;
-        let response = self.ask(request, deadline).await;
+        let response = held.clone().during(self.ask(request, deadline)).await;
         if held.messages().broke_off {
             record.given_up();
         }

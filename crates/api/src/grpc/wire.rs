@@ -1,5 +1,5 @@
-//! The bounds of a message before it is decoded: how many parts it may have, whatever its size. A part that takes two bytes on
-//! the wire takes a hundred in memory, and the decoder knows no bound.
+//! The bounds of a message before it is decoded: how many parts it may have, whatever its size, and what its elements will take.
+//! A part that takes two bytes on the wire takes a hundred in memory, and the decoder knows no bound.
 
 /// Most inputs of a call, and most outputs that it may ask for.
 const MAX_TENSORS: usize = 1024;
@@ -14,18 +14,21 @@ const MAX_TEXTS: usize = crate::oip::binary::MAX_TEXTS;
 /// memory, so these are 64 MiB at most. More go as `raw_input_contents`.
 const MAX_NUMBERS: usize = 8 << 20;
 
+/// Bytes that an element of type BYTES takes in memory beside its content: where it lies, and what the allocator adds.
+const TEXT: usize = 64;
+
 /// A message with bounds of its own.
 pub trait Bounded {
-    /// Why the message is not decoded, if it is not.
-    fn check(_message: &[u8]) -> Result<(), String> {
-        Ok(())
+    /// How many bytes it takes when it is decoded, beside those that it came in; or why it is not decoded.
+    fn grown(_message: &[u8]) -> Result<usize, String> {
+        Ok(0)
     }
 }
 
 /// A value on the wire.
 enum Value<'a> {
-    /// A number, of any kind.
-    Number,
+    /// A number, of any kind; how many bytes it took.
+    Number(usize),
     /// A text, bytes, a message, or packed numbers.
     Bytes(&'a [u8]),
 }
@@ -39,13 +42,17 @@ impl<'a> Fields<'a> {
     fn field(&mut self) -> Option<(u64, Value<'a>)> {
         let tag = self.varint()?;
         let value = match tag & 7 {
-            0 => self.varint().map(|_| Value::Number)?,
-            1 => self.take(8).map(|_| Value::Number)?,
+            0 => {
+                let before = self.0.len();
+                self.varint()?;
+                Value::Number(before - self.0.len())
+            }
+            1 => Value::Number(self.take(8)?.len()),
             2 => {
                 let length = self.varint()?;
                 Value::Bytes(self.take(usize::try_from(length).ok()?)?)
             }
-            5 => self.take(4).map(|_| Value::Number)?,
+            5 => Value::Number(self.take(4)?.len()),
             // Groups: none of our messages has any, and they could be nested without end.
             _ => return None,
         };
@@ -108,60 +115,98 @@ impl Count {
     }
 }
 
-/// Counts the parts of a `ModelInferRequest`.
-pub fn check_infer_request(message: &[u8]) -> Result<(), String> {
+/// What is counted in all inputs of a call together.
+struct Elements {
+    parameters: Count,
+    texts: Count,
+    numbers: Count,
+    /// Bytes that they take when they are decoded.
+    bytes: usize,
+}
+
+/// Counts the parts of a `ModelInferRequest`, and what the elements in its `contents` take when they are decoded.
+pub fn check_infer_request(message: &[u8]) -> Result<usize, String> {
     let mut tensors = Count::new(MAX_TENSORS, "inputs and outputs");
     let mut raw = Count::new(MAX_TENSORS, "entries in \"raw_input_contents\"");
-    let mut parameters = Count::new(MAX_PARAMETERS, "parameters");
-    let mut texts = Count::new(MAX_TEXTS, "elements of type BYTES");
-    let mut numbers = Count::new(MAX_NUMBERS, "numbers in \"contents\"; send \"raw_input_contents\"");
+    let mut elements = Elements {
+        parameters: Count::new(MAX_PARAMETERS, "parameters"),
+        texts: Count::new(MAX_TEXTS, "elements of type BYTES"),
+        numbers: Count::new(MAX_NUMBERS, "numbers in \"contents\"; send \"raw_input_contents\""),
+        bytes: 0,
+    };
     for field in Fields(message) {
         match field? {
-            (4, _) => parameters.add(1)?,
+            (4, _) => elements.parameters.add(1)?,
             (5, Value::Bytes(input)) => {
                 tensors.add(1)?;
-                check_input(input, &mut parameters, &mut texts, &mut numbers)?;
+                check_input(input, &mut elements)?;
             }
             (6, Value::Bytes(output)) => {
                 tensors.add(1)?;
                 for field in Fields(output) {
-                    parameters.add(usize::from(field?.0 == 2))?;
+                    elements.parameters.add(usize::from(field?.0 == 2))?;
                 }
             }
             (7, _) => raw.add(1)?,
             _ => {}
         }
     }
-    Ok(())
+    Ok(elements.bytes)
 }
 
-fn check_input(
-    input: &[u8],
-    parameters: &mut Count,
-    texts: &mut Count,
-    numbers: &mut Count,
-) -> Result<(), String> {
+fn check_input(input: &[u8], elements: &mut Elements) -> Result<(), String> {
     let mut dimensions = Count::new(MAX_RANK, "dimensions in \"shape\"");
     for field in Fields(input) {
         match field? {
-            (3, Value::Number) => dimensions.add(1)?,
+            (3, Value::Number(_)) => dimensions.add(1)?,
             (3, Value::Bytes(packed)) => dimensions.add(packed_numbers(packed))?,
-            (4, _) => parameters.add(1)?,
+            (4, _) => elements.parameters.add(1)?,
             (5, Value::Bytes(contents)) => {
                 for field in Fields(contents) {
-                    match field? {
-                        // The members of booleans and whole numbers; those of floats have one length.
-                        (1..=5, Value::Number) => numbers.add(1)?,
-                        (1..=5, Value::Bytes(packed)) => numbers.add(packed_numbers(packed))?,
-                        (8, _) => texts.add(1)?,
-                        _ => {}
-                    }
+                    let (member, value) = field?;
+                    elements.add(member, &value)?;
                 }
             }
             _ => {}
         }
     }
     Ok(())
+}
+
+impl Elements {
+    /// Counts a field of `InferTensorContents`.
+    fn add(&mut self, member: u64, value: &Value<'_>) -> Result<(), String> {
+        let bytes = match (member, value) {
+            // Booleans and whole numbers, as long on the wire as they are large.
+            (1..=5, value) => {
+                let count = match value {
+                    Value::Number(_) => 1,
+                    Value::Bytes(packed) => packed_numbers(packed),
+                };
+                self.numbers.add(count)?;
+                count * size_of_number(member)
+            }
+            // Floats have one length, here and there.
+            (6 | 7, Value::Number(bytes)) => *bytes,
+            (6 | 7, Value::Bytes(packed)) => packed.len(),
+            (8, value) => {
+                self.texts.add(1)?;
+                TEXT + if let Value::Bytes(text) = value { text.len() } else { 0 }
+            }
+            _ => 0,
+        };
+        self.bytes = self.bytes.saturating_add(bytes);
+        Ok(())
+    }
+}
+
+/// Bytes in memory of a number of `bool_contents`, `int_contents`, `int64_contents`, `uint_contents`, `uint64_contents`.
+const fn size_of_number(member: u64) -> usize {
+    match member {
+        1 => size_of::<bool>(),
+        2 | 4 => size_of::<u32>(),
+        _ => size_of::<u64>(),
+    }
 }
 
 /// How many numbers are packed here: the last byte of each has no continuation bit.
@@ -192,7 +237,7 @@ mod tests {
     #[test]
     fn numbers_that_grow_in_memory_are_counted_before_they_are_decoded() {
         let many = vec![0; MAX_NUMBERS];
-        assert_eq!(check_infer_request(&call(3, &many)), Ok(()));
+        assert_eq!(check_infer_request(&call(3, &many)), Ok(8 * MAX_NUMBERS));
         let one_more = [many.as_slice(), &[0]].concat();
         for member in 1..=5 {
             assert!(check_infer_request(&call(member, &one_more)).is_err(), "{member}");
@@ -200,6 +245,21 @@ mod tests {
         let twice = [call(3, &many), call(5, &[1])].concat();
         assert!(check_infer_request(&twice).is_err(), "all inputs count together");
         // Floats take on the wire what they take in memory.
-        assert_eq!(check_infer_request(&call(6, &one_more)), Ok(()));
+        assert_eq!(check_infer_request(&call(6, &one_more)), Ok(one_more.len()));
+    }
+
+    #[test]
+    fn elements_are_counted_by_what_they_take_when_they_are_decoded() {
+        for (member, packed, bytes) in
+            [(1, [1; 8], 8), (2, [0xff, 1, 0, 0, 0, 0, 0, 0], 28), (4, [0; 8], 32), (5, [0; 8], 64)]
+        {
+            assert_eq!(check_infer_request(&call(member, &packed)), Ok(bytes), "{member}");
+        }
+        // One by one they are as large: a tag and a number in two bytes.
+        assert_eq!(check_infer_request(&bytes(5, &bytes(5, &[3 << 3, 0, 3 << 3, 0]))), Ok(16));
+        assert_eq!(check_infer_request(&bytes(5, &bytes(5, &[6 << 3 | 5, 0, 0, 0, 0]))), Ok(4));
+        assert_eq!(check_infer_request(&call(8, b"text")), Ok(TEXT + 4));
+        let raw = bytes(7, &[0; 1000]);
+        assert_eq!(check_infer_request(&[call(3, &[0; 4]), raw, call(8, b"")].concat()), Ok(32 + TEXT));
     }
 }
