@@ -109,11 +109,13 @@ pub fn spawn(app: &web::Data<App>) -> Tasks {
             if !pruning.when_due(&app.store).await.map_err(|error| told(&error))? {
                 return Ok(());
             }
-            app.auth.sweep_files().await.map_err(|error| told(&error))?;
-            match app.settings.audit.kept_for() {
-                Some(time) => app.auth.prune_audit(time).await.map_err(|error| told(&error)),
+            // A bucket that is out of order keeps nothing else from being done.
+            let swept = app.auth.sweep_files().await;
+            let pruned = match app.settings.audit.kept_for() {
+                Some(time) => app.auth.prune_audit(time).await,
                 None => Ok(()),
-            }
+            };
+            swept.and(pruned).map_err(|error| told(&error))
         }
     });
     let models = every(FEED_INTERVAL, app.clone(), |app| async move { lifecycle::follow(&app).await });

@@ -1,5 +1,6 @@
 //! Stored files on their way in and out: received in pieces, looked at whole, each on threads that may wait.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::web::{self, Bytes};
@@ -37,8 +38,9 @@ pub async fn receive(
     };
     let room = app.bodies.expect(limit)?;
     let (received, media_type) = app.bodies.work(limit, Instant::now() + PATIENCE, look).await??;
+    let stored = app.auth.store_file(&caller.principal, received, name, media_type, &caller.origin).await?;
     drop(room);
-    Ok(app.auth.store_file(&caller.principal, received, name, media_type, &caller.origin).await?)
+    Ok(stored)
 }
 
 async fn save(mut upload: auth::Upload, mut body: FileBody, limit: usize) -> Result<auth::Received> {
@@ -61,8 +63,8 @@ async fn save(mut upload: auth::Upload, mut body: FileBody, limit: usize) -> Res
 pub async fn read(app: &App, principal: &Principal, id: Uuid) -> Result<(StoredFile, Bytes)> {
     let file = app.auth.stored_file(principal, id).await?;
     let mut arriving = app.bodies.expect(usize::try_from(file.size).unwrap_or(usize::MAX))?;
-    let auth = std::sync::Arc::clone(&app.auth);
-    let (file, bytes) = blocking(move || auth.file_bytes(&file).map(|bytes| (file, bytes))).await?;
+    let (auth, sealed) = (Arc::clone(&app.auth), app.auth.sealed_file(&file).await?);
+    let (file, bytes) = blocking(move || auth.open_file(&file, &sealed).map(|bytes| (file, bytes))).await?;
     arriving.push(&bytes)?;
     Ok((file, arriving.whole()))
 }

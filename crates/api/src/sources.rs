@@ -37,8 +37,13 @@ struct State {
 
 /// How files from elsewhere are fetched.
 pub fn blobs(settings: &Settings) -> Blobs {
+    Blobs::new(blob_settings(settings))
+}
+
+/// How `s3://` is spoken to.
+pub fn blob_settings(settings: &Settings) -> BlobSettings {
     let sources = &settings.sources;
-    Blobs::new(BlobSettings {
+    BlobSettings {
         s3: S3Settings {
             endpoint: sources.aws_endpoint_url.clone(),
             region: sources.aws_region.clone(),
@@ -47,7 +52,7 @@ pub fn blobs(settings: &Settings) -> Blobs {
             token: sources.aws_session_token.clone(),
         },
         plain_http: sources.allows_plain_http(),
-    })
+    }
 }
 
 impl Sources {

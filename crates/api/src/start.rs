@@ -15,9 +15,10 @@ use storage::{Clock, Ephemeral, EphemeralConfig, Store, Vault};
 
 use crate::outgoing::Outgoing;
 use crate::settings::{
-    Finding, PasswordRules, PasswordSettings, Settings, SettingsError, Switch, Weight, audit_keys,
+    FilePlace, Finding, PasswordRules, PasswordSettings, Settings, SettingsError, Switch, Weight, audit_keys,
     encryption_keys, excesses, findings, shared_secret, trusted_issuers,
 };
+use crate::sources;
 
 /// Windows and marks that the in-process store holds at most.
 const MEMORY_ENTRIES: usize = 500_000;
@@ -150,7 +151,7 @@ pub async fn auth(settings: &Settings, store: Store, ephemeral: Ephemeral) -> Re
         max_in_flight: limits.max_in_flight_per_caller,
         max_sessions: limits.max_sessions_per_account,
         max_keys: limits.max_api_keys_per_account,
-        files: files(settings),
+        files: files(settings)?,
         signature_max_age: Duration::from_secs(limits.signature_max_age_seconds.into()),
         admin_networks: settings.program.admin_allowed_ips.iter().map(|network| network.0).collect(),
         max_ip_rules: limits.max_ip_rules,
@@ -180,16 +181,22 @@ fn incidents(settings: &Settings) -> IncidentSettings {
 }
 
 /// What is kept of files.
-fn files(settings: &Settings) -> FileSettings {
+fn files(settings: &Settings) -> Result<FileSettings, String> {
     let sizes = &settings.sizes;
-    let folder = sizes.file_dir.clone().unwrap_or_else(|| settings.program.data_dir.join("files"));
     let days = i64::from(sizes.file_retention_days);
-    FileSettings {
-        vault: Vault::new(folder),
+    let own = settings.program.data_dir.join("files");
+    let vault = match &sizes.file_dir {
+        None => Vault::in_folder(own),
+        Some(FilePlace::Folder(folder)) => Vault::in_folder(folder.clone()),
+        Some(FilePlace::Bucket(url)) => Vault::in_bucket(&own, url, &sources::blob_settings(settings))
+            .map_err(|error| format!("FILE_DIR: {}", storage::told(&error)))?,
+    };
+    Ok(FileSettings {
+        vault,
         most: sizes.max_files_per_account,
         most_bytes: sizes.max_file_storage_per_account_mb << 20,
         retention: (days > 0).then(|| chrono::Duration::days(days)),
-    }
+    })
 }
 
 /// How passwords are judged and hashed.

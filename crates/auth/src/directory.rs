@@ -90,7 +90,7 @@ impl Auth {
         let entry = Entry::success(Event::AccountDeleted, origin).by(actor.account).on("account", id);
         self.record(&mut tx, entry).await?;
         self.commit_change(tx, &[Watched::Account(id)]).await?;
-        self.forget_files(id);
+        self.forget_files(id).await;
         Ok(())
     }
 
@@ -103,7 +103,7 @@ impl Auth {
         let entry = Entry::success(Event::AccountDeleted, &nowhere).by(id).on("account", id);
         self.record(&mut tx, entry).await?;
         self.commit_change(tx, &[Watched::Account(id)]).await?;
-        self.forget_files(id);
+        self.forget_files(id).await;
         Ok(())
     }
 }

@@ -1,23 +1,27 @@
 //! Files of one's own: received sealed, looked at, then stored with their row or not at all.
 
-use std::io;
-use std::time::Duration;
+use std::collections::HashSet;
 
+use chrono::Duration;
 use data_encoding::HEXLOWER;
 use serde_json::json;
-use storage::{IncomingFile, Page, PageRequest, Scope, SealedColumn, Service, StoredFile, Vault};
+use storage::{IncomingFile, Page, PageRequest, Scope, SealedColumn, Service, StoredFile, Tx, Vault};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::audit::Entry;
 use crate::events::Event;
 use crate::principal::Principal;
-use crate::sealed_stream::{FileKey, PieceSealer};
+use crate::sealed_stream::{FileKey, PieceSealer, sealed_length};
 use crate::service::Origin;
 use crate::{Auth, Error, Result, crypto};
 
 /// How long bytes without a row are left alone: their row may be about to be written.
-const ORPHANS_KEPT: Duration = Duration::from_secs(3600);
+const ORPHANS_KEPT: Duration = Duration::hours(1);
+
+/// How often bytes without a row are looked for, by one replica.
+const SEARCHED_EVERY: std::time::Duration = std::time::Duration::from_secs(3600);
+const SEARCHED: &str = "files:searched";
 
 /// Rows that are removed in one transaction.
 const PRUNED_AT_ONCE: i64 = 500;
@@ -32,7 +36,7 @@ pub struct FileSettings {
     /// The most bytes of one account, all files together.
     pub most_bytes: u64,
     /// How long they are kept; none: until they are deleted.
-    pub retention: Option<chrono::Duration>,
+    pub retention: Option<Duration>,
 }
 
 /// A file on its way. Dropped, it leaves nothing behind.
@@ -61,13 +65,13 @@ impl Upload {
         self.digest.update(bytes);
         self.size += bytes.len() as u64;
         let sealed = self.sealer.push(bytes)?;
-        self.incoming.write(&sealed).map_err(failed)
+        Ok(self.incoming.write(&sealed)?)
     }
 
     /// The end of it.
     pub fn finish(mut self) -> Result<Received> {
         let (last, key) = self.sealer.finish()?;
-        self.incoming.write(&last).map_err(failed)?;
+        self.incoming.write(&last)?;
         let sha256 = HEXLOWER.encode(&self.digest.finish());
         Ok(Received {
             id: self.id,
@@ -83,7 +87,7 @@ impl Upload {
 impl Received {
     /// Its bytes, read back from where they lie.
     pub fn bytes(&self) -> Result<Vec<u8>> {
-        self.key.open(&self.incoming.read().map_err(failed)?)
+        self.key.open(&self.incoming.written()?)
     }
 }
 
@@ -95,12 +99,13 @@ impl Auth {
         self.check_room(tx.files().total(principal.account).await?, 0)?;
         let id = Uuid::now_v7();
         let (key, data_key) = FileKey::generate(id)?;
-        let incoming = self.files.vault.receive(principal.account, id).map_err(failed)?;
+        let incoming = self.files.vault.receive(principal.account, id)?;
         let (sealer, digest) = (PieceSealer::new(key), crypto::BodyDigest::new());
         Ok(Upload { id, sealer, data_key, digest, size: 0, incoming })
     }
 
-    /// Stores a file that was looked at.
+    /// Stores a file that was looked at: first the bytes, then the row, for a row without its bytes would be a promise that
+    /// cannot be kept. Bytes without a row, left by whoever is killed in between, are swept.
     pub async fn store_file(
         &self,
         principal: &Principal,
@@ -109,9 +114,7 @@ impl Auth {
         media_type: &str,
         origin: &Origin,
     ) -> Result<StoredFile> {
-        let Received { id, data_key, sha256, size, mut incoming, .. } = received;
-        let mut tx = self.begin_own(principal).await?;
-        self.check_room(tx.files().total(principal.account).await?, size)?;
+        let Received { id, data_key, sha256, size, incoming, .. } = received;
         let file = StoredFile {
             id,
             account_id: principal.account,
@@ -122,18 +125,42 @@ impl Auth {
             data_key: self.encryption.seal(&SealedColumn::FileKey.place(id), &*data_key)?,
             created_at: self.now(),
         };
-        tx.files().add(&file).await?;
-        let entry = Entry::success(Event::FileStored, origin).by(principal.account).on("file", id);
-        let entry = entry.with(json!({"media_type": media_type, "size": size, "sha256": file.sha256}));
-        self.record(&mut tx, entry).await?;
-        // First the bytes, then the row: a row without its bytes would be a promise that cannot be kept.
-        let incoming = tokio::task::spawn_blocking(move || incoming.settle().map(|()| incoming)).await;
-        let incoming = incoming.map_err(|error| Error::Internal(error.to_string()))?.map_err(failed)?;
-        if let Err(error) = tx.commit().await {
-            incoming.withdraw();
-            return Err(error.into());
+        let stored = match self.files.vault.settle(incoming).await {
+            Ok(()) => self.add_file(principal, &file, size, origin).await,
+            // It may have got there nevertheless.
+            Err(error) => Err(error.into()),
+        };
+        match stored {
+            Ok(tx) => tx.commit().await?,
+            Err(error) => {
+                self.forget_file(&file).await;
+                return Err(error);
+            }
         }
         Ok(file)
+    }
+
+    /// The row of a file, to be committed. Whether a commit that failed was done nobody knows: then the bytes stay, for the sweep to judge.
+    async fn add_file(
+        &self,
+        principal: &Principal,
+        file: &StoredFile,
+        size: u64,
+        origin: &Origin,
+    ) -> Result<Tx> {
+        let mut tx = self.begin_own(principal).await?;
+        self.check_room(tx.files().total(principal.account).await?, size)?;
+        tx.files().add(file).await?;
+        let entry = Entry::success(Event::FileStored, origin).by(principal.account).on("file", file.id);
+        let detail = json!({"media_type": file.media_type, "size": size, "sha256": file.sha256});
+        self.record(&mut tx, entry.with(detail)).await?;
+        Ok(tx)
+    }
+
+    async fn forget_file(&self, file: &StoredFile) {
+        if let Err(error) = self.files.vault.remove(file.account_id, file.id).await {
+            tracing::warn!(%error, file = %file.id, "the bytes of a file could not be removed; a later sweep does it");
+        }
     }
 
     /// The caller's files, newest first.
@@ -148,42 +175,46 @@ impl Auth {
         tx.files().find(principal.account, id).await?.ok_or(Error::NotFound)
     }
 
-    /// The bytes of a file, as they were stored. It waits for the disk.
-    pub fn file_bytes(&self, file: &StoredFile) -> Result<Vec<u8>> {
+    /// The bytes of a file as they lie there; [`Auth::open_file`] opens them.
+    pub async fn sealed_file(&self, file: &StoredFile) -> Result<Vec<u8>> {
+        let most = sealed_length(u64::try_from(file.size).unwrap_or(0));
+        let sealed = self.files.vault.read(file.account_id, file.id, most).await?;
+        // Deleted between the look at its row and this one.
+        sealed.ok_or(Error::NotFound)
+    }
+
+    /// The bytes of a file, as they were stored. It takes a while: not for the threads that answer.
+    pub fn open_file(&self, file: &StoredFile, sealed: &[u8]) -> Result<Vec<u8>> {
         let key = self.encryption.open(&SealedColumn::FileKey.place(file.id), &file.data_key)?;
-        let sealed = self.files.vault.read(file.account_id, file.id);
-        let sealed = sealed.map_err(|error| match error.kind() {
-            // Deleted between the look at its row and this one.
-            io::ErrorKind::NotFound => Error::NotFound,
-            _ => failed(error),
-        })?;
-        FileKey::from_bytes(&key, file.id)?.open(&sealed)
+        let opened = FileKey::from_bytes(&key, file.id)?.open(sealed);
+        // What gives other bytes than were put there is out of order.
+        opened.map_err(|error| Error::Unavailable(storage::Error::Inconsistent { detail: error.to_string() }))
     }
 
     /// Deletes one of the caller's files, its bytes at once.
     pub async fn delete_file(&self, principal: &Principal, id: Uuid, origin: &Origin) -> Result<()> {
         let mut tx = self.begin_own(principal).await?;
+        let file = tx.files().find(principal.account, id).await?.ok_or(Error::NotFound)?;
         if !tx.files().remove(principal.account, id).await? {
             return Err(Error::NotFound);
         }
         let entry = Entry::success(Event::FileDeleted, origin).by(principal.account).on("file", id);
         self.record(&mut tx, entry).await?;
         tx.commit().await?;
-        if let Err(error) = self.files.vault.remove(principal.account, id) {
-            tracing::warn!(%error, "the bytes of a deleted file could not be removed; the next sweep does it");
-        }
+        self.forget_file(&file).await;
         Ok(())
     }
 
     /// Removes the bytes of an account that is gone.
-    pub(crate) fn forget_files(&self, account: Uuid) {
-        if let Err(error) = self.files.vault.remove_account(account) {
-            tracing::warn!(%error, "the files of a deleted account could not be removed; the next sweep does it");
+    pub(crate) async fn forget_files(&self, account: Uuid) {
+        if let Err(error) = self.files.vault.remove_account(account).await {
+            tracing::warn!(%error, %account, "the files of a deleted account could not be removed; a later sweep does it");
         }
     }
 
     /// Removes rows that were kept long enough, what was left in quarantine, and bytes that no row tells of.
     pub async fn sweep_files(&self) -> Result<()> {
+        self.files.vault.sweep().await?;
         while let Some(retention) = self.files.retention {
             let mut tx = self.store.begin(Scope::Service(Service::Feed)).await?;
             let old = tx.files().prune(self.now() - retention, PRUNED_AT_ONCE).await?;
@@ -191,20 +222,29 @@ impl Auth {
             if old.is_empty() {
                 break;
             }
-            let vault = self.files.vault.clone();
-            blocking(move || old.iter().try_for_each(|(account, id)| vault.remove(*account, *id))).await?;
+            for (account, id) in old {
+                self.files.vault.remove(account, id).await?;
+            }
         }
-        let vault = self.files.vault.clone();
-        let accounts = blocking(move || vault.sweep().and_then(|_| vault.accounts())).await?;
-        for account in accounts {
-            let vault = self.files.vault.clone();
-            let settled = blocking(move || vault.settled(account, ORPHANS_KEPT)).await?;
+        if self.ephemeral.put_if_absent(SEARCHED, "", SEARCHED_EVERY).await? {
+            self.remove_orphans().await?;
+        }
+        Ok(())
+    }
+
+    async fn remove_orphans(&self) -> Result<()> {
+        let before = self.now() - ORPHANS_KEPT;
+        for account in self.files.vault.accounts().await? {
+            let settled = self.files.vault.settled(account, before).await?;
+            if settled.is_empty() {
+                continue;
+            }
             let mut tx = self.store.read(Scope::Service(Service::Feed)).await?;
-            let known = tx.files().ids(account).await?;
+            let known: HashSet<Uuid> = tx.files().ids(account).await?.into_iter().collect();
             drop(tx);
-            let vault = self.files.vault.clone();
-            let nobodys: Vec<Uuid> = settled.into_iter().filter(|id| !known.contains(id)).collect();
-            blocking(move || nobodys.iter().try_for_each(|id| vault.remove(account, *id))).await?;
+            for id in settled.into_iter().filter(|id| !known.contains(id)) {
+                self.files.vault.remove(account, id).await?;
+            }
         }
         Ok(())
     }
@@ -214,13 +254,4 @@ impl Auth {
         let full = count >= i64::from(self.files.most) || bytes > self.files.most_bytes;
         if full { Err(Error::TooManyFiles) } else { Ok(()) }
     }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| Error::Internal(error.to_string()))?.map_err(failed)
-}
-
-fn failed(error: io::Error) -> Error {
-    Error::Internal(format!("FILE_DIR: {error}"))
 }

@@ -12,6 +12,12 @@ use crate::{Error, Result, random};
 pub const PIECE: usize = 64 << 10;
 const TAG: usize = 16;
 
+/// The bytes of a file of so many bytes, sealed.
+pub(crate) const fn sealed_length(plain: u64) -> u64 {
+    let pieces = plain.div_ceil(PIECE as u64);
+    plain.saturating_add((if pieces == 0 { 1 } else { pieces }).saturating_mul(TAG as u64))
+}
+
 /// The key of one file.
 pub(crate) struct FileKey {
     cipher: LessSafeKey,
@@ -125,6 +131,7 @@ mod tests {
             let plain: Vec<u8> = (0..length).map(|index| (index % 251) as u8).collect();
             for step in [1000, PIECE, 3 * PIECE] {
                 let (all, key) = sealed(&plain, step);
+                assert_eq!(all.len() as u64, sealed_length(length as u64));
                 assert_eq!(key.open(&all).unwrap(), plain, "{length} by {step}");
             }
         }

@@ -192,7 +192,7 @@ async fn start(folder: &Path, config: EphemeralConfig) -> Result<Arc<Auth>, Box<
             max_sessions: 100,
             max_keys: 100,
             files: auth::FileSettings {
-                vault: storage::Vault::new(folder.join("files")),
+                vault: storage::Vault::in_folder(folder.join("files")),
                 most: 1,
                 most_bytes: 0,
                 retention: None,

@@ -41,7 +41,7 @@ pub use passwords::{PasswordRules, PasswordSettings};
 pub use program::ProgramSettings;
 pub use rules::{Finding, Weight, excesses, findings};
 pub use secrets::{audit_keys, encryption_keys, shared_secret};
-pub use sizes::SizeSettings;
+pub use sizes::{FilePlace, SizeSettings};
 pub use sources::SourceSettings;
 pub use stores::{DatabaseTls, StoreSettings};
 pub use tokens::{Registration, TokenSettings};

@@ -24,9 +24,9 @@ pub struct SizeSettings {
     /// Days that a stored file is kept; 0: until it is deleted.
     #[arg(long = "FILE_RETENTION_DAYS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=36_500))]
     pub file_retention_days: u32,
-    /// Where stored files lie, sealed under ENCRYPTION_KEY; unset: files/ in DATA_DIR. Replicas share it.
-    #[arg(long = "FILE_DIR")]
-    pub file_dir: Option<PathBuf>,
+    /// Where stored files lie, sealed under ENCRYPTION_KEY: a folder, or s3://bucket/prefix, spoken to as AWS_… says; unset: files/ in DATA_DIR. Replicas share it, and nobody else.
+    #[arg(long = "FILE_DIR", value_parser = file_place)]
+    pub file_dir: Option<FilePlace>,
     /// Any /api/v1 body, in bytes.
     #[arg(long = "MAX_CONTENT_LENGTH", default_value_t = 16_777_216)]
     pub max_content_length: usize,
@@ -49,6 +49,23 @@ pub struct SizeSettings {
     /// Seconds that a body may take to arrive.
     #[arg(long = "BODY_TIMEOUT_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub body_timeout_seconds: u64,
+}
+
+/// Where stored files lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FilePlace {
+    /// A folder.
+    Folder(PathBuf),
+    /// A bucket, by its address.
+    Bucket(String),
+}
+
+fn file_place(text: &str) -> Result<FilePlace, &'static str> {
+    match text.contains("://") {
+        true if storage::Vault::is_bucket(text) => Ok(FilePlace::Bucket(text.to_owned())),
+        true => Err("name a folder, or a bucket as s3://bucket/prefix"),
+        false => Ok(FilePlace::Folder(text.into())),
+    }
 }
 
 const MIB: u64 = 1 << 20;

@@ -13,6 +13,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
+use object_store::RetryConfig;
+use object_store::aws::AmazonS3;
 use url::Url;
 
 pub use address::is_public as is_public_address;
@@ -161,6 +163,11 @@ impl Blobs {
             _ => Ok(()),
         }
     }
+}
+
+/// A bucket to keep files in, reached as those are that files come from.
+pub(crate) fn bucket(settings: &BlobSettings, name: &str, retry: RetryConfig) -> Result<AmazonS3> {
+    s3::store(&settings.s3, &Web::new(settings.plain_http), name, retry)
 }
 
 /// An address that may be asked at all.

@@ -1,7 +1,7 @@
 //! `s3://bucket/key`, at Amazon or at whoever speaks the same.
 
 use futures_util::{StreamExt, TryStreamExt};
-use object_store::aws::AmazonS3Builder;
+use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::client::{HttpClient, HttpConnector};
 use object_store::path::Path;
 use object_store::{ClientOptions, Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt, RetryConfig};
@@ -50,8 +50,9 @@ pub(super) async fn open(
         Ok(key) if url.query().is_none() && !key.is_root() => key,
         _ => return refused("write it as s3://bucket/key"),
     };
-    let store = builder(settings, bucket, web.client(Reach::Named)?.clone()).build();
-    let store = store.or_else(|error| refused(format!("s3 is not set up: {}", told(&error))))?;
+    // What broke off is asked for again by who calls this.
+    let once = RetryConfig { max_retries: 0, ..RetryConfig::default() };
+    let store = store(settings, web, bucket, once)?;
     let rest = from.map(|(offset, tag)| GetOptions {
         range: Some(GetRange::Offset(offset)),
         if_match: Some(tag),
@@ -68,13 +69,18 @@ pub(super) async fn open(
     Ok(Opened { offset, length, tag, parts: answer.into_stream().map_err(problem).boxed() })
 }
 
+/// A bucket, reached with our own client.
+pub(super) fn store(settings: &S3Settings, web: &Web, bucket: &str, retry: RetryConfig) -> Result<AmazonS3> {
+    let store = builder(settings, bucket, web.client(Reach::Named)?.clone()).with_retry(retry).build();
+    store.or_else(|error| refused(format!("s3 is not set up: {}", told(&error))))
+}
+
 fn builder(settings: &S3Settings, bucket: &str, client: Client) -> AmazonS3Builder {
-    // What broke off is asked for again by who calls this.
-    let once = RetryConfig { max_retries: 0, ..RetryConfig::default() };
     let mut builder = AmazonS3Builder::new()
         .with_bucket_name(bucket)
         .with_region(&settings.region)
-        .with_retry(once)
+        // Not every service knows the request that removes many.
+        .with_disable_bulk_delete(true)
         .with_http_connector(Ours(client));
     if let Some(endpoint) = &settings.endpoint {
         // The client itself refuses what is not TLS where it should be.

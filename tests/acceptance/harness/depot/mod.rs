@@ -1,0 +1,225 @@
+//! A server of files from elsewhere, plain, over TLS, or as a bucket that looks at the signature of every request (AWS
+//! Signature Version 4). It knows ranges, takes, removes and lists files as S3 does, breaks off when told to, and lasts as long
+//! as the test process.
+
+mod listing;
+mod owner;
+mod request;
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::SystemTime;
+
+use aws_lc_rs::digest;
+use chrono::{DateTime, Utc};
+use data_encoding::HEXLOWER;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+use owner::Owner;
+use request::Request;
+
+/// Files from elsewhere.
+#[derive(Clone, Debug)]
+pub struct Depot {
+    scheme: &'static str,
+    address: SocketAddr,
+    state: Arc<Mutex<State>>,
+}
+
+/// A file, and since when it lies there.
+#[derive(Clone, Debug)]
+struct Stored {
+    content: Vec<u8>,
+    since: DateTime<Utc>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    files: BTreeMap<String, Stored>,
+    /// Where paths send the visitor on to.
+    elsewhere: BTreeMap<String, String>,
+    /// Answers that break off: those with a file halfway, others before they begin.
+    cuts: usize,
+    down: bool,
+    owner: Option<Owner>,
+    /// Paths that were asked for, with the first byte.
+    asked: Vec<String>,
+}
+
+/// SHA-256 in lower-case hexadecimal.
+pub fn sha256(content: &[u8]) -> String {
+    HEXLOWER.encode(digest::digest(&digest::SHA256, content).as_ref())
+}
+
+impl Depot {
+    /// One without TLS.
+    pub fn plain() -> Self {
+        Self::open("http", None)
+    }
+
+    /// One with the certificate of `localhost` in TEST_TLS_DIR.
+    pub fn over_tls() -> Self {
+        let folder = std::env::var("TEST_TLS_DIR").expect("run ./scripts/test, which makes certificates");
+        let chain = CertificateDer::pem_file_iter(format!("{folder}/server.crt")).expect("a certificate");
+        let chain = chain.map(|each| each.expect("a certificate")).collect();
+        let key = PrivateKeyDer::from_pem_file(format!("{folder}/server.key")).expect("a key");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let config = config.expect("TLS").with_no_client_auth().with_single_cert(chain, key).expect("a pair");
+        Self::open("https", Some(Arc::new(config)))
+    }
+
+    fn open(scheme: &'static str, tls: Option<Arc<ServerConfig>>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let depot =
+            Self { scheme, address: listener.local_addr().expect("an address"), state: Arc::default() };
+        let host = depot.clone();
+        thread::spawn(move || {
+            for visitor in listener.incoming().map_while(Result::ok) {
+                let (host, tls) = (host.clone(), tls.clone());
+                thread::spawn(move || match tls {
+                    Some(config) => {
+                        let connection = ServerConnection::new(config).expect("a connection");
+                        host.answer(StreamOwned::new(connection, visitor));
+                    }
+                    None => host.answer(visitor),
+                });
+            }
+        });
+        depot
+    }
+
+    /// Lets in only this key from now on; paths begin with the bucket's name.
+    pub fn owned_by(self, id: &str, secret: &str) -> Self {
+        self.state().owner = Some(Owner::new(id, secret));
+        self
+    }
+
+    /// Lays a file there.
+    pub fn put(&self, path: &str, content: &[u8]) {
+        self.state().files.insert(path.to_owned(), Stored::now(content));
+    }
+
+    /// What lies there, by path.
+    pub fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        self.state().files.iter().map(|(path, stored)| (path.clone(), stored.content.clone())).collect()
+    }
+
+    /// Sends whoever asks for a path on.
+    pub fn send_on(&self, path: &str, to: &str) {
+        self.state().elsewhere.insert(path.to_owned(), to.to_owned());
+    }
+
+    /// Lets so many of the next answers break off; what was asked for is done.
+    pub fn cut(&self, answers: usize) {
+        self.state().cuts = answers;
+    }
+
+    /// Answers nothing but 503, or files again.
+    pub fn is_down(&self, down: bool) {
+        self.state().down = down;
+    }
+
+    /// What was asked for so far: the path, and the byte from which on.
+    pub fn asked(&self) -> Vec<String> {
+        self.state().asked.clone()
+    }
+
+    /// The address of a path; the name is `localhost`, as in the certificate.
+    pub fn url(&self, path: &str) -> String {
+        format!("{}://localhost:{}{path}", self.scheme, self.address.port())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn answer(&self, mut stream: impl Read + Write) {
+        let Some(request) = Request::read(&mut stream) else { return };
+        let Some((head, body)) = self.reply(&request) else { return };
+        let _ = stream.write_all(format!("HTTP/1.1 {head}Connection: close\r\n\r\n").as_bytes());
+        let _ = stream.write_all(&body);
+        let _ = stream.flush();
+    }
+
+    fn reply(&self, request: &Request) -> Option<(String, Vec<u8>)> {
+        let mut state = self.state();
+        let path = &request.path;
+        state.asked.push(match &*request.method {
+            "GET" if request.query.is_empty() => format!("{path} {}", request.from()),
+            method => format!("{method} {path}"),
+        });
+        if state.down {
+            return Some(nothing("503 Service Unavailable"));
+        }
+        if state.owner.as_ref().is_some_and(|owner| !owner.signed(request)) {
+            return Some(nothing("403 Forbidden"));
+        }
+        let answer = match &*request.method {
+            "PUT" => {
+                state.files.insert(path.clone(), Stored::now(&request.body));
+                (
+                    format!("200 OK\r\nETag: \"{}\"\r\nContent-Length: 0\r\n", sha256(&request.body)),
+                    Vec::new(),
+                )
+            }
+            "DELETE" => {
+                state.files.remove(path);
+                nothing("204 No Content")
+            }
+            "GET" if request.query.contains("list-type=2") => listing::of(&state.files, request),
+            "GET" => return Some(state.file(request)),
+            _ => nothing("405 Method Not Allowed"),
+        };
+        if state.cuts > 0 {
+            state.cuts -= 1;
+            return None;
+        }
+        Some(answer)
+    }
+}
+
+impl Stored {
+    #[expect(clippy::disallowed_methods, reason = "a bucket has a clock of its own")]
+    fn now(content: &[u8]) -> Self {
+        Self { content: content.to_owned(), since: SystemTime::now().into() }
+    }
+}
+
+impl State {
+    fn file(&mut self, request: &Request) -> (String, Vec<u8>) {
+        if let Some(to) = self.elsewhere.get(&request.path) {
+            return (format!("302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n"), Vec::new());
+        }
+        let Some(content) = self.files.get(&request.path).map(|stored| stored.content.clone()) else {
+            return nothing("404 Not Found");
+        };
+        let tag = format!("\"{}\"", sha256(&content));
+        let condition = request.headers.get("if-range").or(request.headers.get("if-match"));
+        let from = if condition == Some(&tag) { request.from() } else { 0 };
+        let mut body = content[from..].to_owned();
+        let mut head = match from {
+            0 => "200 OK\r\n".to_owned(),
+            _ => {
+                let (last, length) = (content.len() - 1, content.len());
+                format!("206 Partial Content\r\nContent-Range: bytes {from}-{last}/{length}\r\n")
+            }
+        };
+        let modified = "Last-Modified: Mon, 05 Jan 2026 10:00:00 GMT";
+        head.push_str(&format!("Content-Length: {}\r\nETag: {tag}\r\n{modified}\r\n", body.len()));
+        if self.cuts > 0 {
+            self.cuts -= 1;
+            body.truncate(body.len() / 2);
+        }
+        (head, body)
+    }
+}
+
+fn nothing(status: &str) -> (String, Vec<u8>) {
+    (format!("{status}\r\nContent-Length: 0\r\n"), Vec::new())
+}
