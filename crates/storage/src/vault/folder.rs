@@ -29,10 +29,10 @@ impl Folder {
         };
         let mut bytes = Vec::new();
         file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
-        match bytes.len() as u64 > most {
-            true => Err(io::Error::other(format!("file {id} is longer than what was stored"))),
-            false => Ok(Some(bytes)),
+        if bytes.len() as u64 > most {
+            return Err(io::Error::other(format!("file {id} is longer than what was stored")));
         }
+        Ok(Some(bytes))
     }
 
     pub fn remove(&self, account: Uuid, id: Uuid) -> io::Result<()> {

@@ -78,7 +78,11 @@ impl Vault {
                 let read = move || incoming.read().map(|bytes| (incoming, bytes));
                 let (incoming, bytes) = blocking(read).await?;
                 in_time(bucket.put(incoming.account(), incoming.id(), bytes)).await?;
-                blocking(move || Ok(drop(incoming))).await
+                blocking(move || {
+                    drop(incoming);
+                    Ok(())
+                })
+                .await
             }
         }
     }
