@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Door, OwnRedis, Pair, Server, World, at_once, eventually, sample};
+use crate::harness::{Door, OwnRedis, Pair, Person, Server, World, at_once, eventually, sample};
 
 const ME: &str = "/api/v1/me";
 const MODELS: &str = "/api/v1/models";
+const DEADLINE: Duration = Duration::from_secs(6);
 
 /// Waits until the server says that exactly this is missing; it takes requests all the while.
 #[track_caller]
@@ -203,11 +204,51 @@ fn what_an_operator_reads_names_the_cause_and_no_password() {
     }
 }
 
+/// Two seconds late with every answer: what needs it is given up in time, whole, and says what that leaves open.
+#[track_caller]
+fn a_slow_database_holds_nobody_beyond_the_deadline(server: &Server, door: &Door, ada: &Person) {
+    let admin = server.admin();
+    let role = json!({"name": "auditor", "permissions": ["audit:read"]});
+    door.hold(Duration::from_secs(2));
+    let answers = at_once(4, |number| {
+        let asked = Instant::now();
+        let reply = match number {
+            0 => server.try_log_in(&ada.email, &ada.password),
+            1 => admin.api.post("/api/v1/admin/roles", &role),
+            2 => server.refresh(&ada.tokens.refresh),
+            _ => ada.api.predict(&sample("1-1")),
+        };
+        (reply, asked.elapsed())
+    });
+    for (reply, took) in &answers {
+        assert!(*took < DEADLINE + Duration::from_secs(2), "{took:?}");
+        assert!(matches!(reply.status, 200 | 503 | 504), "{}", reply.status);
+        assert_eq!(reply.status == 200, reply.header("retry-after").is_none(), "{}", reply.status);
+    }
+    assert_eq!(answers[3].0.status, 200, "who needs no database is not held up");
+    let late = answers.into_iter().find(|(reply, _)| reply.status == 504).expect("one that was given up").0;
+    assert!(late.refused(504, "deadline_exceeded").member("detail").contains("is not known"));
+
+    door.open();
+    // Not half: the role is there with its permission, or it is not there and can be made.
+    let again = eventually("the database answers", || {
+        let reply = admin.api.post("/api/v1/admin/roles", &role);
+        matches!(reply.status, 201 | 409).then_some(reply.status)
+    });
+    let roles = admin.api.get("/api/v1/admin/roles").is(200).items();
+    let made: Vec<_> = roles.iter().filter(|role| role["name"] == "auditor").collect();
+    assert!(made.len() == 1 && made[0]["permissions"] == json!(["audit:read"]), "{again}: {made:?}");
+    for status in at_once(20, |_| ada.api.get(ME).status) {
+        assert_eq!(status, 200, "no connection was left in the middle of something");
+    }
+}
+
 #[test]
 fn without_the_database_known_callers_are_served_and_others_told_to_wait() {
     let world = World::new(Pair::Shared);
     let (door, url) = Door::in_front_of(world.database_url().expect("Postgres"));
-    let server = world.start(&[("DATABASE_URL", &url)]);
+    let deadline = DEADLINE.as_secs().to_string();
+    let server = world.start(&[("DATABASE_URL", &url), ("REQUEST_TIMEOUT_SECONDS", &deadline)]);
     let ada = server.person("ada");
     let unseen = server.try_log_in(&ada.email, &ada.password).is(200).member("access_token");
     ada.api.predict(&sample("1-1")).is(200);
@@ -240,6 +281,7 @@ fn without_the_database_known_callers_are_served_and_others_told_to_wait() {
         (requests >= 7).then_some(requests)
     });
     assert_eq!(usage, 7, "once");
+    a_slow_database_holds_nobody_beyond_the_deadline(&server, &door, &ada);
     ada.api.act("/api/v1/auth/logout").is(204);
     ada.api.get(ME).is(401);
 }

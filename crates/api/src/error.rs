@@ -142,7 +142,7 @@ pub struct Hints {
 impl ApiError {
     /// An error with a detail for the client.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        let retry_after = (code.status() == 503).then_some(DEFAULT_RETRY);
+        let retry_after = matches!(code.status(), 503 | 504).then_some(DEFAULT_RETRY);
         Self { code, detail: detail.into(), hints: Box::new(Hints { retry_after, ..Hints::default() }) }
     }
 

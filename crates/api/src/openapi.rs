@@ -78,6 +78,7 @@ fn described(entry: &Entry) -> Operation {
             .extend([("413", "The body is too large"), ("415", "The body's type or encoding is not taken")]);
     }
     refusals.push(("503", "Busy, draining, or a dependency is down"));
+    refusals.push(("504", "It took too long and was given up; a change may have happened"));
     let responses = &mut operation.responses.responses;
     for (status, description) in refusals {
         let refusal = || ResponseBuilder::new().description(description).build().into();

@@ -1,6 +1,6 @@
 //! The route table: each route stands here once, and its guard, its limits and its OpenAPI entry come from that line.
 //!
-//! A line names the limit class and the handler. Method, path and documentation are the handler's `#[utoipa::path]`;
+//! A line names the limit class, the pace where it is not the class's, and the handlers. Method, path and documentation are the handler's `#[utoipa::path]`;
 //! what its caller must have is the type of the handler's first argument.
 
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use utoipa::openapi::HttpMethod;
 use utoipa::openapi::path::Operation;
 
 use crate::error::ApiError;
-use crate::guard::{FirstArgument, Requirement, stand_before};
+use crate::guard::{FirstArgument, Pace, Requirement, stand_before};
 use crate::middleware::Endpoint;
 use crate::{health, metrics, oip, v1, well_known};
 
@@ -73,6 +73,7 @@ impl RouteTable {
     fn add<Document, Function, Arguments>(
         &mut self,
         class: LimitClass,
+        pace: Pace,
         place: &'static str,
         handler: Function,
     ) where
@@ -92,7 +93,7 @@ impl RouteTable {
                 let endpoint = endpoint.clone();
                 let guard = move |request: ServiceRequest, next| {
                     request.extensions_mut().insert(endpoint.clone());
-                    stand_before(Arguments::REQUIREMENT, class, request, next)
+                    stand_before(Arguments::REQUIREMENT, class, pace, request, next)
                 };
                 route(&accepted).to(handler.clone()).wrap(from_fn(guard))
             });
@@ -161,23 +162,29 @@ fn actix_method(method: &HttpMethod) -> Method {
 }
 
 macro_rules! routes {
-    ($($class:ident $($module:ident)::+ => $($handler:ident)+;)*) => {
+    ($($class:ident $(/ $pace:ident)? $($module:ident)::+ => $($handler:ident)+;)*) => {
         /// Every route of the program.
         pub fn table() -> Arc<RouteTable> {
             let mut table = RouteTable::default();
-            $(routes!(@module table $class [$($module)::+] $($handler)+);)*
+            $({
+                let (class, pace) = (LimitClass::$class, routes!(@pace $class $($pace)?));
+                routes!(@module table class pace [$($module)::+] $($handler)+);
+            })*
             Arc::new(table)
         }
     };
-    (@module $table:ident $class:ident [$($module:ident)::+] $first:ident $($handler:ident)*) => {
-        routes!(@one $table $class [$($module)::+] $first);
-        routes!(@module $table $class [$($module)::+] $($handler)*);
+    (@pace $class:ident) => { Pace::of(LimitClass::$class) };
+    (@pace $class:ident $pace:ident) => { Pace::$pace };
+    (@module $table:ident $class:ident $pace:ident [$($module:ident)::+] $first:ident $($handler:ident)*) => {
+        routes!(@one $table $class $pace [$($module)::+] $first);
+        routes!(@module $table $class $pace [$($module)::+] $($handler)*);
     };
-    (@module $table:ident $class:ident [$($module:ident)::+]) => {};
-    (@one $table:ident $class:ident [$($module:ident)::+] $handler:ident) => {
+    (@module $table:ident $class:ident $pace:ident [$($module:ident)::+]) => {};
+    (@one $table:ident $class:ident $pace:ident [$($module:ident)::+] $handler:ident) => {
         pastey::paste! {
             $table.add::<$($module)::+::[<__path_ $handler>], _, _>(
-                LimitClass::$class,
+                $class,
+                $pace,
                 concat!($(stringify!($module), "_",)+ stringify!($handler)),
                 $($module)::+::$handler,
             );
@@ -209,7 +216,8 @@ routes! {
     Read      v1::notices            => list;
     Read      v1::identities         => own list link unlink;
     Read      v1::api_keys           => list create show change rotate revoke;
-    Read      v1::files              => create list download delete;
+    Read      v1::files              => list download delete;
+    Read / Upload v1::files          => create;
     Read      v1::models             => list show;
     Infer     v1::models             => predict;
     Read      v1::admin::users       => list show change delete end_sessions unlock reset_second_factors;
@@ -224,14 +232,17 @@ routes! {
     Read      v1::admin::usage       => list export;
     Read      v1::admin::limits      => list set remove;
     Read      v1::admin::quotas      => list set remove;
-    Read      v1::admin::model_lifecycle => list load unload activate roll_back;
-    Read      v1::admin::model_versions => upload remove;
+    Read      v1::admin::model_lifecycle => list;
+    Read / Long v1::admin::model_lifecycle => load unload activate roll_back;
+    Read / Long v1::admin::model_versions => upload;
+    Read      v1::admin::model_versions => remove;
     Read      v1::admin::maintenance => show change;
     Read      v1::admin::incidents   => list open show change timeline note link answer undo evidence;
     Read      v1::admin::models      => policy set_access grant revoke_from_account revoke_from_role;
     Exempt    oip::rest              => live ready;
     Read      oip::rest              => server server_with_slash model model_version model_ready model_version_ready;
-    Read      oip::repository        => index load unload;
+    Read      oip::repository        => index;
+    Read / Long oip::repository      => load unload;
     Read      oip::config            => config version_config;
     Read      oip::statistics        => all of_model of_version;
     Infer     oip::infer             => infer infer_version;

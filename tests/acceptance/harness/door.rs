@@ -1,4 +1,4 @@
-//! A door between a server and a store, to be shut or held: connections break, or whatever comes through comes late.
+//! A door between a server and a store, to be shut or held: connections break, or whatever the store answers comes late.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -17,7 +17,7 @@ pub struct Door {
 #[derive(Debug, Default)]
 struct State {
     shut: AtomicBool,
-    /// How long each piece takes to come through, in milliseconds.
+    /// How long each piece of an answer takes to come through, in milliseconds.
     delay: AtomicU64,
     connections: Mutex<Vec<TcpStream>>,
 }
@@ -56,7 +56,7 @@ impl Door {
         }
     }
 
-    /// Lets everything through, and each piece only after so long.
+    /// Lets everything through, and each piece of an answer only after so long.
     pub fn hold(&self, delay: Duration) {
         let delay = u64::try_from(delay.as_millis()).expect("a short while");
         self.state.delay.store(delay, Ordering::SeqCst);
@@ -80,8 +80,8 @@ impl State {
         let (Ok(from_visitor), Ok(to_store), Ok(kept), Ok(kept_too)) = both else { return };
         self.connections().extend([kept, kept_too]);
         let (here, there) = (Arc::clone(self), Arc::clone(self));
-        thread::spawn(move || here.carry(from_visitor, to_store));
-        thread::spawn(move || there.carry(store, visitor));
+        thread::spawn(move || here.carry(from_visitor, to_store, false));
+        thread::spawn(move || there.carry(store, visitor, true));
     }
 
     /// Takes as long as the delay is, also where that changes meanwhile.
@@ -93,10 +93,12 @@ impl State {
     }
 
     /// Carries bytes one way until one side ends.
-    fn carry(&self, mut from: TcpStream, mut to: TcpStream) {
+    fn carry(&self, mut from: TcpStream, mut to: TcpStream, is_answer: bool) {
         let mut buffer = [0; 16 << 10];
         while let Ok(length @ 1..) = from.read(&mut buffer) {
-            self.wait();
+            if is_answer {
+                self.wait();
+            }
             if to.write_all(&buffer[..length]).is_err() {
                 break;
             }

@@ -29,7 +29,7 @@ use super::service::Inference;
 use super::status;
 use crate::app::App;
 use crate::error::{ApiError, Code, Result};
-use crate::guard::{self, Asked, write_rate_headers};
+use crate::guard::{self, Asked, Pace, write_rate_headers};
 use crate::header_lines::HeaderLines;
 use crate::middleware::{Guard, REQUEST_ID, RequestContext, refuse, tell};
 
@@ -99,7 +99,11 @@ impl Door {
     ) -> Result<(Response<Body>, Vec<AllowanceState>)> {
         let LetIn { request, windows, held } =
             self.let_in(request, method, context, deadline, record).await?;
-        let response = held.clone().during(self.ask(request, deadline)).await;
+        let (pace, changes) = method.map_or((Pace::Prompt, false), |method| (method.pace, method.changes));
+        let until = pace.until(&self.app, context.arrived);
+        let asked = held.clone().during(self.ask(request, deadline));
+        let response = guard::in_time(until, changes, asked).await;
+        let response = response.unwrap_or_else(|late| status::refuse(late).into_http());
         if held.messages().broke_off {
             record.given_up();
         }

@@ -4,7 +4,7 @@
 use auth::LimitClass;
 
 use crate::guard::permission::{ModelsInfer, ModelsManage, ModelsRead};
-use crate::guard::{Caller, FirstArgument, Requirement, Visitor};
+use crate::guard::{Caller, FirstArgument, Pace, Requirement, Visitor};
 use crate::settings::SizeSettings;
 
 /// What is known of a method before its message is read.
@@ -17,6 +17,8 @@ pub struct Method {
     pub class: LimitClass,
     /// Whether it may change something.
     pub changes: bool,
+    /// How long it may take.
+    pub pace: Pace,
     /// Whether it takes one message after the other, rather than one.
     pub streams: bool,
     /// Most bytes of a message that it takes.
@@ -31,6 +33,11 @@ macro_rules! methods {
             requirement: <$argument as FirstArgument>::REQUIREMENT,
             class: LimitClass::$class,
             changes: matches!(Kind::$kind, Kind::Changes),
+            pace: match Kind::$kind {
+                Kind::Reads => Pace::of(LimitClass::$class),
+                Kind::Changes => Pace::Long,
+                Kind::Streams => Pace::Inference,
+            },
             streams: matches!(Kind::$kind, Kind::Streams),
             size: SizeSettings::$size,
         },)*)*];

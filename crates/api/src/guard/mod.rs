@@ -7,6 +7,7 @@
 
 mod caller;
 pub mod credential;
+mod pace;
 mod rate_headers;
 mod signature;
 mod signed_body;
@@ -14,6 +15,7 @@ mod signed_body;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Instant;
 
 use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -28,6 +30,7 @@ pub use caller::{
     Access, Anytime, Caller, FirstArgument, Fresh, Own, Person, Proof, Requirement, Visitor, permission,
 };
 pub use credential::HeldToken;
+pub use pace::{Pace, in_time};
 pub use rate_headers::{put_into, whole_seconds, write as write_rate_headers};
 pub use signature::Target;
 pub use signed_body::broken;
@@ -41,6 +44,7 @@ use crate::middleware::RequestContext;
 pub async fn stand_before(
     requirement: Requirement,
     class: LimitClass,
+    pace: Pace,
     mut request: ServiceRequest,
     next: Next<BoxBody>,
 ) -> std::result::Result<ServiceResponse, actix_web::Error> {
@@ -51,9 +55,22 @@ pub async fn stand_before(
     if let Some(digest) = admitted.digest {
         signed_body::hold(&mut request, digest);
     }
-    let mut response = contained(request, next).await?;
+    let mut response = answered(pace, request, next).await?;
     rate_headers::write(&admitted.windows, put_into(response.headers_mut()));
     Ok(response)
+}
+
+/// Has the handler answer in its time.
+async fn answered(
+    pace: Pace,
+    request: ServiceRequest,
+    next: Next<BoxBody>,
+) -> std::result::Result<ServiceResponse, actix_web::Error> {
+    let Some(app) = request.app_data::<web::Data<App>>() else { return contained(request, next).await };
+    let until = pace.until(app, RequestContext::arrival(&request.extensions()));
+    let (subject, changes) = (request.request().clone(), !request.method().is_safe());
+    let answered = in_time(until, changes, contained(request, next)).await;
+    answered.unwrap_or_else(|late| Ok(ServiceResponse::new(subject, late.error_response())))
 }
 
 /// A fault in one handler must cost one answer, not a connection or a worker.
@@ -121,8 +138,13 @@ pub struct Admitted {
     pub _place: Option<InFlight>,
 }
 
-/// The three guards: who it is, whether they may, and how much is left.
+/// The three guards: who it is, whether they may, and how much is left; in the time of any request.
 pub async fn admit<Headers: HeaderLines>(app: &App, asked: Asked<'_, Headers>) -> Result<Admitted> {
+    let until = Instant::now() + app.settings.program.request_timeout();
+    in_time(until, false, judge(app, asked)).await?
+}
+
+async fn judge<Headers: HeaderLines>(app: &App, asked: Asked<'_, Headers>) -> Result<Admitted> {
     let Asked { requirement, class, changes, address, model, headers, target } = asked;
     let Requirement::Caller { permission, person, recent } = requirement else {
         let windows = app.auth.admit_visitor(address, class).await?;
@@ -189,7 +211,7 @@ pub async fn refused(app: &App, address: IpAddr, error: ApiError) -> ApiError {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::panic, reason = "what is tested is a panic")]
+    #![expect(clippy::panic, clippy::unwrap_used, reason = "what is tested is a panic; a failed test may")]
     use actix_web::middleware::from_fn;
     use actix_web::test::{TestRequest, call_service, init_service};
     use actix_web::{HttpResponse, web};
@@ -198,6 +220,17 @@ mod tests {
 
     async fn panics() -> HttpResponse {
         panic!("a fault")
+    }
+
+    #[actix_web::test]
+    async fn what_is_late_is_given_up_and_claims_nothing() {
+        let (over, never) = (Instant::now(), std::future::pending::<()>);
+        let told = |error: ApiError| (error.code, error.hints.retry_after.is_some(), error.detail);
+        let (code, retries, detail) = told(in_time(over, true, never()).await.unwrap_err());
+        assert!(code == Code::DeadlineExceeded && retries && detail.contains("not known"), "{detail}");
+        let (code, retries, detail) = told(in_time(over, false, never()).await.unwrap_err());
+        assert!(code == Code::DeadlineExceeded && retries && detail.contains("try again"), "{detail}");
+        assert!(in_time(over, true, std::future::ready(())).await.is_ok(), "what is done is done");
     }
 
     #[actix_web::test]

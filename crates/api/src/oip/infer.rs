@@ -28,8 +28,8 @@ const BINARY: &str = "application/octet-stream";
 
 /// Run a model on tensors.
 #[utoipa::path(post, path = "/v2/models/{name}/infer", tag = "v2", params(("name" = String, Path), JsonLength),
-    request_body(description = "An inference request of the Open Inference Protocol, its tensors in the JSON or after it",
-        content((serde_json::Value = "application/json"), (TensorBytes = "application/octet-stream"))),
+    request_body(description = "An inference request of the Open Inference Protocol, its tensors in the JSON or after it; where all of it is binary data, nothing is a tensor of no rows",
+        content((Option<serde_json::Value> = "application/json"), (ref("#/components/schemas/TensorBytes") = "application/octet-stream"))),
     responses((status = 200, description = "Its answer", content((serde_json::Value = "application/json"), (TensorBytes = "application/octet-stream"))),
               (status = 404, body = V2Error, description = "No such model"),
               (status = 413, body = V2Error, description = "Too large"),
@@ -49,8 +49,8 @@ pub async fn infer(
 /// Run a version of a model on tensors.
 #[utoipa::path(post, path = "/v2/models/{name}/versions/{version}/infer", tag = "v2",
     params(("name" = String, Path), ("version" = String, Path), JsonLength),
-    request_body(description = "An inference request of the Open Inference Protocol, its tensors in the JSON or after it",
-        content((serde_json::Value = "application/json"), (TensorBytes = "application/octet-stream"))),
+    request_body(description = "An inference request of the Open Inference Protocol, its tensors in the JSON or after it; where all of it is binary data, nothing is a tensor of no rows",
+        content((Option<serde_json::Value> = "application/json"), (ref("#/components/schemas/TensorBytes") = "application/octet-stream"))),
     responses((status = 200, description = "Its answer", content((serde_json::Value = "application/json"), (TensorBytes = "application/octet-stream"))),
               (status = 404, body = V2Error, description = "No such version"),
               (status = 413, body = V2Error, description = "Too large"),

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use secrecy::SecretString;
@@ -62,6 +63,11 @@ pub struct ProgramSettings {
     /// Threads that answer requests; unset: one per core.
     #[arg(long = "WORKERS")]
     pub workers: Option<std::num::NonZeroUsize>,
+    /// Seconds from its arrival after which a request is given up with 504; longer than BODY_TIMEOUT_SECONDS, so that a slow
+    /// body is told as one. What runs a model or changes one, and what receives a file, has bounds of its own; what an
+    /// answer streams is not counted.
+    #[arg(long = "REQUEST_TIMEOUT_SECONDS", default_value_t = 40, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub request_timeout_seconds: u64,
     /// Seconds between the signal to stop and closing the door: readiness says 503 meanwhile, so that a load balancer
     /// looks elsewhere first.
     #[arg(long = "DRAIN_SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=3600))]
@@ -81,6 +87,11 @@ impl ProgramSettings {
     /// Whether this is a production installation.
     pub fn is_production(&self) -> bool {
         self.app_env == Environment::Production
+    }
+
+    /// How long a request may take.
+    pub fn request_timeout(&self) -> Duration {
+        Duration::from_secs(self.request_timeout_seconds)
     }
 
     /// Whether the API's documentation is served.

@@ -27,6 +27,24 @@ on_both_stores! {
         assert_eq!(world.read().await.users().count().await.unwrap(), 20);
     }
 
+    async fn who_gives_up_in_the_middle_leaves_nothing_done_and_nothing_open(world) {
+        for microseconds in (0..4000).step_by(40) {
+            let made = async {
+                let mut tx = world.begin().await;
+                for number in 0..3 {
+                    tx.users().create(&new_user(&format!("ada{number}"), "user")).await.unwrap();
+                }
+                std::future::pending::<()>().await;
+            };
+            let _ = tokio::time::timeout(std::time::Duration::from_micros(microseconds), made).await;
+        }
+        assert_eq!(world.read().await.users().count().await.unwrap(), 0);
+        let mut tx = world.begin().await;
+        tx.users().create(&new_user("ada0", "user")).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(world.read().await.users().count().await.unwrap(), 1);
+    }
+
     async fn a_reader_waits_for_no_writer_and_cannot_write(world) {
         let mut writer = world.begin().await;
         writer.users().create(&new_user("ada", "user")).await.unwrap();

@@ -1,0 +1,65 @@
+//! How long a request may take, whatever it waits for: no store and no model makes one hang.
+
+use std::time::{Duration, Instant};
+
+use auth::LimitClass;
+
+use crate::app::App;
+use crate::error::{ApiError, Code, Result};
+
+/// How long anything may take that no setting bounds: a model may be large, and its trial long.
+const LONGEST: Duration = Duration::from_secs(2 * 3600);
+
+/// How long a handler may take until its answer begins. What an answer streams from then on is not counted, and neither
+/// is a caller who is slow to take it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// `REQUEST_TIMEOUT_SECONDS` from the request's arrival, what its guards took included.
+    Prompt,
+    /// As long as its file may take to arrive, and `REQUEST_TIMEOUT_SECONDS` for the rest.
+    Upload,
+    /// As long as its body may take to arrive, and `INFER_TIMEOUT_SECONDS`. It has a finer deadline of its own, which is
+    /// over before.
+    Inference,
+    /// Models are received, tried and loaded: [`LONGEST`].
+    Long,
+}
+
+impl Pace {
+    /// That of a route about which nothing else is said.
+    pub const fn of(class: LimitClass) -> Self {
+        match class {
+            LimitClass::Infer => Self::Inference,
+            _ => Self::Prompt,
+        }
+    }
+
+    /// Until when a request may take that arrived then and was let in now.
+    pub fn until(self, app: &App, arrived: Instant) -> Instant {
+        let settings = &app.settings;
+        let body = Duration::from_secs(settings.sizes.body_timeout_seconds);
+        match self {
+            Self::Prompt => arrived + settings.program.request_timeout(),
+            Self::Upload => Instant::now() + body + settings.program.request_timeout(),
+            Self::Inference => {
+                Instant::now() + body + Duration::from_secs(settings.models.infer_timeout_seconds)
+            }
+            Self::Long => Instant::now() + LONGEST,
+        }
+    }
+}
+
+/// Does something for a request until its time is over. Given up, a transaction is rolled back unless the word to commit
+/// it is on its way, so that a change may have happened or not; the answer says so.
+pub async fn in_time<T>(until: Instant, changes: bool, work: impl Future<Output = T>) -> Result<T> {
+    tokio::time::timeout_at(until.into(), work).await.map_err(|_| late(changes))
+}
+
+fn late(changes: bool) -> ApiError {
+    let told = if changes {
+        "This took too long and was given up. Whether anything was changed is not known: look before you send it again."
+    } else {
+        "This took too long and was given up; try again shortly."
+    };
+    ApiError::new(Code::DeadlineExceeded, told)
+}
