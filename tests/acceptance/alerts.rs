@@ -7,8 +7,11 @@ use data_encoding::{BASE64, BASE64URL_NOPAD};
 use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::Value;
 
-use crate::harness::{Hook, MailServer, Pair, Post, Server, World, promise};
+use crate::harness::{Client, Hook, MailServer, Pair, Post, Server, World, eventually, promise};
 use crate::openapi::PRODUCTION;
+use crate::routes_matrix::NOBODY;
+
+const ALERTS: &str = "/api/v1/admin/alerts";
 
 const SECRET: &str = "hG7p2kLw9sXqVt5YbN8rEzD3mCuJ6aFq";
 
@@ -82,6 +85,35 @@ promise! {
         assert_eq!(posts.len(), 3, "{posts:?}");
         assert_eq!(posts.iter().map(checked).collect::<BTreeSet<_>>().len(), 2);
         assert!(hook.posts("/elsewhere").is_empty(), "a redirect is followed by nobody");
+
+        // What became of them is told to those who look after incidents, and one that was given up is sent at their word.
+        let admin = server.admin();
+        let (mia, ada) = (server.person_with_role(&admin, "mia", "moderator"), server.person("bob"));
+        let listed = mia.api.get(ALERTS).is(200);
+        assert!(!listed.text().contains("127.0.0.1:") && !listed.text().contains("whsec"), "{}", listed.text());
+        let of = |state: &str| mia.api.get(&format!("{ALERTS}?state={state}")).is(200).items();
+        let sent = of("sent");
+        assert_eq!((sent.len(), listed.items().len()), (6, 6), "two causes, three channels: {sent:?}");
+        assert!(sent.iter().all(|alert| alert["sent_at"].is_string() && alert["next_attempt_at"].is_null()), "{sent:?}");
+        assert_eq!(mia.api.get(&format!("{ALERTS}?limit=1")).is(200).items().len(), 1);
+        world.sql("UPDATE alerts SET sent_at = NULL, failed_at = created_at, attempts = 15 WHERE channel = 'webhook'");
+        let given_up = of("given_up");
+        assert_eq!((given_up.len(), given_up[0]["attempts"].as_i64()), (2, Some(15)), "{given_up:?}");
+        let retry = |client: &Client, alert: &Value| {
+            client.act(&format!("{ALERTS}/{}/retry", alert["id"].as_str().expect("an id")))
+        };
+        for nobody in [&ada.api, &server.key(&mia.make_key(&["models:read"]))] {
+            nobody.get(ALERTS).refused(403, "insufficient_permissions");
+            retry(nobody, &given_up[0]).refused(403, "insufficient_permissions");
+        }
+        retry(&mia.api, &given_up[0]).is(204);
+        let again = hook.wait("/webhook", 4);
+        assert!(posts.iter().any(|post| checked(post) == checked(&again)), "it is the same message");
+        eventually("it was sent", || (of("sent").len() == 5).then_some(()));
+        retry(&mia.api, &given_up[0]).refused(409, "alert_not_given_up");
+        mia.api.act(&format!("{ALERTS}/{NOBODY}/retry")).refused(404, "not_found");
+        mia.api.get(&format!("{ALERTS}?state=lost")).invalid(&["state"]);
+        assert_eq!(server.audited("alert.retried", "success"), 1);
     }
 }
 

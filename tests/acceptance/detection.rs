@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use tonic::Code;
+
+use crate::harness::grpc::{digits, refused};
 use crate::harness::{Client, Server, eventually, promise};
 
 const INCIDENTS: &str = "/api/v1/admin/incidents";
@@ -19,6 +22,7 @@ promise! {
     fn attacks_and_floods_are_noticed_and_their_address_is_blocked_for_a_while(pair) {
         let server = Server::start(pair, &[
             ("TRUSTED_PROXIES", "127.0.0.1"),
+            ("GRPC_PORT", "0"),
             ("AUTO_BLOCK", "on"),
             ("DETECT_ATTACKS", "5/300"),
             ("DETECT_REQUESTS", "300/60"),
@@ -28,6 +32,8 @@ promise! {
             server.anon().with("X-Forwarded-Proto", "https").with("X-Forwarded-For", address)
         };
         let admin = server.admin();
+        let grpc = server.grpc_user(&admin.tokens.access).with("x-forwarded-proto", "https");
+        let grpc = grpc.with("x-forwarded-for", "203.0.113.66");
         let admin = admin.api.with("X-Forwarded-Proto", "https").with("X-Forwarded-For", "192.0.2.10");
         // People have such names, and passwords that look like anything.
         let honest = from("203.0.113.7");
@@ -48,6 +54,21 @@ promise! {
         assert_eq!(incident["subject"], "address:203.0.113.66");
         eventually("the block", || (attacker.get("/api/v1/models").status == 403).then_some(()));
         from("203.0.113.67").get("/api/v1/models").is(401);
+        refused(grpc.infer(digits(&[0.0; 64])), Code::PermissionDenied, "address_refused");
+        assert_eq!(server.audited("address.blocked", "success"), 1);
+
+        // An administrator takes it back; what is done anew is blocked anew.
+        let timeline = format!("{INCIDENTS}/{}/timeline", incident["id"].as_str().expect("an id"));
+        let entries = admin.get(&timeline).is(200).items();
+        let block = entries.iter().find(|entry| entry["kind"] == "answer").expect("an answer");
+        assert_eq!(block["detail"]["network"], "203.0.113.66/32");
+        let answers = timeline.replace("timeline", "answers");
+        admin.delete(&format!("{answers}/{}", block["id"].as_str().expect("an id"))).is(204);
+        attacker.get("/api/v1/models").is(401);
+        let answered = grpc.infer(digits(&[0.0; 64]));
+        assert!(answered.is_ok(), "{answered:?}");
+        admin.post(&answers, &json!({"answer": "block_address", "address": "203.0.113.66"})).is(201);
+        attacker.get("/api/v1/models").refused(403, "address_refused");
 
         let flood = from("198.51.100.5");
         for _ in 0..300 {

@@ -62,7 +62,7 @@ promise! {
         assert_eq!(collected["detail"]["answer"], "collect_evidence");
         assert_eq!(collected["detail"].get("bundle"), None, "it is long");
         let path = format!("{INCIDENTS}/{id}/answers/{}", collected["id"].as_str().expect("an id"));
-        let bundle = mia.api.get(&path).is(200).json();
+        let (evidence, bundle) = (path.clone(), mia.api.get(&path).is(200).json());
         assert_eq!(bundle["accounts"][0]["account"], json!(ada.id));
         assert!(bundle["accounts"][0]["sessions"].as_array().is_some_and(|sessions| sessions.len() == 1), "{bundle}");
         assert!(bundle["latest_events"].as_array().is_some_and(|events| events.len() > 3), "{bundle}");
@@ -122,6 +122,21 @@ promise! {
         admin.api.post(&format!("{path}/answers"), &body).refused(409, "incident_closed");
         assert!(mia.api.get(&format!("{INCIDENTS}?status=open")).is(200).items().is_empty());
         assert_eq!(mia.api.get(&format!("{INCIDENTS}?status=closed")).is(200).items().len(), 1);
+
+        // Where an erased person was goes with their account; what happened stays, and so does where others were.
+        let before = mia.api.get(&evidence).is(200).text();
+        assert!(before.contains(&ada.id) && before.contains("\"user_agent\":\""), "{before}");
+        admin.api.delete(&format!("/api/v1/admin/users/{}", ada.id)).is(204);
+        let bundle = mia.api.get(&evidence).is(200).json();
+        let theirs = &bundle["accounts"][0];
+        assert_eq!(theirs["account"], json!(ada.id));
+        assert_eq!((&theirs["sessions"][0]["address"], &theirs["sessions"][0]["user_agent"]), (&Value::Null, &Value::Null));
+        let events = theirs["events"].as_array().into_iter().chain(bundle["latest_events"].as_array()).flatten();
+        for told in events {
+            let is_hers = told["event"]["actor"] == json!(ada.id);
+            assert!(!is_hers || told["address"].is_null(), "{told}");
+        }
+        assert!(bundle["latest_events"].to_string().contains("127.0.0.1"), "{bundle}");
     }
 
     fn detectors_open_one_incident_for_each_subject_and_answers_run_once(pair) {
@@ -163,9 +178,18 @@ promise! {
         cli(&["close", opened, "--resolution", "A drill."]);
         assert_ne!(server.cli(&["incident", "close", opened, "--resolution", "Again."], "").code, Some(0));
 
-        // What is closed goes after a year, what is open stays.
+        // What is closed goes after a year, what is open stays, and so does what is about somebody who is held.
+        admin.api.put(&format!("/api/v1/admin/legal-holds/{}", victim.id), &json!({"reason": "case 7"})).is(204);
+        let other = cli(&["open", "other"]).trim().to_owned();
+        cli(&["close", &other, "--resolution", "Nothing."]);
         server.advance(366 * DAY);
-        eventually("the closed one is gone", || (!cli(&["list"]).contains(opened)).then_some(()));
-        assert!(cli(&["list"]).contains("stolen_token"));
+        let gone = |id: &str| eventually("the closed one is gone", || (!cli(&["list"]).contains(id)).then_some(()));
+        gone(&other);
+        assert!(cli(&["list"]).contains("stolen_token") && cli(&["list"]).contains(opened));
+        let admin = server.log_in(&admin.email, &admin.password);
+        admin.api.delete(&format!("/api/v1/admin/legal-holds/{}", victim.id)).is(204);
+        server.advance(Duration::from_secs(3601));
+        gone(opened);
+        assert!(server.audited("incident.pruned", "success") >= 2);
     }
 }

@@ -117,6 +117,8 @@ const ROUTES: &str = "\
     POST /api/v1/admin/incidents/{id}/answers incidents:manage
     GET /api/v1/admin/incidents/{id}/answers/{entry_id} incidents:manage
     DELETE /api/v1/admin/incidents/{id}/answers/{entry_id} incidents:manage
+    GET /api/v1/admin/alerts incidents:manage
+    POST /api/v1/admin/alerts/{id}/retry incidents:manage
     GET /api/v1/admin/maintenance system:manage
     PUT /api/v1/admin/maintenance system:manage
     GET /api/v1/admin/usage usage:read

@@ -110,7 +110,7 @@ pub fn spawn(app: &web::Data<App>) -> Tasks {
                 return Ok(());
             }
             // A bucket that is out of order keeps nothing else from being done.
-            let swept = app.auth.sweep_files().await;
+            let swept = app.auth.sweep_files().await.and(app.auth.prune_incidents().await);
             let pruned = match app.settings.audit.kept_for() {
                 Some(time) => app.auth.prune_audit(time).await,
                 None => Ok(()),

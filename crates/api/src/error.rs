@@ -84,6 +84,7 @@ codes! {
     VersionExists = 409 "version_exists" "There is such a version";
     VersionInUse = 409 "version_in_use" "The version is served";
     VersionNotUploaded = 409 "version_not_uploaded" "The version did not come by an upload";
+    AlertNotGivenUp = 409 "alert_not_given_up" "The alert was not given up";
     IncidentClosed = 409 "incident_closed" "The incident is closed";
     ModelChanged = 409 "model_changed" "The model was changed meanwhile";
     TooLarge = 413 "too_large" "Too large";
@@ -272,6 +273,7 @@ impl From<auth::Error> for ApiError {
             auth::Error::LegalHold => sentence(Code::LegalHold),
             auth::Error::LastAdministrator => sentence(Code::LastAdministrator),
             auth::Error::NoPreviousVersion => sentence(Code::NoPreviousVersion),
+            auth::Error::AlertNotGivenUp => sentence(Code::AlertNotGivenUp),
             auth::Error::IncidentClosed => sentence(Code::IncidentClosed),
             auth::Error::ModelChanged => sentence(Code::ModelChanged),
             auth::Error::Invalid(violations) => {

@@ -19,10 +19,6 @@ const USAGE_BATCHES_KEPT: Duration = Duration::days(7);
 const QUOTA_PERIODS_KEPT: Duration = Duration::days(400);
 /// How long people can read what they were told.
 const NOTICES_KEPT: Duration = Duration::days(365);
-/// How long an incident is kept after it was closed, with its timeline and its evidence.
-const INCIDENTS_KEPT: Duration = Duration::days(365);
-/// How long an alert is kept, sent or not.
-const ALERTS_KEPT: Duration = Duration::days(90);
 /// How long a mail is kept that was not sent.
 const UNSENT_MAILS_KEPT: Duration = Duration::days(30);
 
@@ -72,8 +68,6 @@ async fn prune(store: &Store, now: DateTime<Utc>) -> storage::Result<()> {
         notices => tx.notices().prune(now - NOTICES_KEPT);
         unsent_mails => tx.outbox().prune(now - UNSENT_MAILS_KEPT);
         ip_rules => tx.ip_rules().prune(now);
-        alerts => tx.alerts().prune(now - ALERTS_KEPT);
-        incidents => tx.incidents().prune(now - INCIDENTS_KEPT);
     }
     Ok(())
 }

@@ -238,6 +238,7 @@ routes! {
     Read      v1::admin::model_versions => remove;
     Read      v1::admin::maintenance => show change;
     Read      v1::admin::incidents   => list open show change timeline note link answer undo evidence;
+    Read      v1::admin::alerts      => list retry;
     Read      v1::admin::models      => policy set_access grant revoke_from_account revoke_from_role;
     Exempt    oip::rest              => live ready;
     Read      oip::rest              => server server_with_slash model model_version model_ready model_version_ready;

@@ -9,6 +9,7 @@ use crate::audit::{Entry, subject};
 use crate::events::Event;
 use crate::external::remove_all;
 use crate::freshness::Watched;
+use crate::incidents::forget_whereabouts;
 use crate::legal_holds::keep_held;
 use crate::people::Person;
 use crate::principal::Principal;
@@ -116,7 +117,7 @@ async fn erase(tx: &mut storage::Tx, id: Uuid) -> Result<()> {
         return Err(Error::NotFound);
     }
     tx.audit().erase_subject(id, &subject("account", id)).await?;
-    Ok(())
+    forget_whereabouts(tx, id).await
 }
 
 /// Refuses to touch an account that may do more than the actor: or managing users would be a way to every permission.

@@ -114,6 +114,9 @@ pub enum Error {
     /// Somebody else changed the model in the meantime.
     #[error("somebody else changed this model meanwhile; look at it and try again")]
     ModelChanged,
+    /// An alert that waits, or was sent, is not sent again.
+    #[error("this alert was not given up: it was sent, or waits to be")]
+    AlertNotGivenUp,
     /// Nothing is done about an incident any more.
     #[error("this incident is closed; open another one")]
     IncidentClosed,

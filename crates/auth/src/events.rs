@@ -58,7 +58,9 @@ events! {
     IncidentChanged = "incident.changed";
     IncidentAnswered = "incident.answered";
     IncidentAnswerUndone = "incident.answer_undone";
+    IncidentsPruned = "incident.pruned";
     AlertTested = "alert.tested";
+    AlertRetried = "alert.retried";
     OperationChanged = "operation.changed";
     SigningKeyChanged = "signing_key.changed";
     EncryptionKeyRotated = "encryption_key.rotated";

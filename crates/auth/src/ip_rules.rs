@@ -144,16 +144,9 @@ impl Auth {
         self.commit_ip_rule(tx, Event::IpRuleRemoved, actor, &rule, origin).await
     }
 
-    /// Refuses the address of somebody who misbehaves until a time, for every replica; an IPv6 /64 as one. False: it stays
+    /// Refuses the address of somebody who misbehaves until a time, for every replica; an IPv6 /64 as one. None: it stays
     /// open, because it is this machine, administration may come from it, a rule lets it in, or there are too many blocks.
-    pub async fn block(&self, address: IpAddr, until: DateTime<Utc>, reason: &str) -> Result<bool> {
-        let mut tx = self.store.begin(Scope::Service(Service::Audit)).await?;
-        let Some(rule) = self.block_within(&mut tx, address, until, reason).await? else { return Ok(false) };
-        self.tell_of_ip_rules(tx, rule.id).await?;
-        Ok(true)
-    }
-
-    /// The same inside a transaction that [`tell_of_ip_rules`](Self::tell_of_ip_rules) ends; none: it stays open.
+    /// [`tell_of_ip_rules`](Self::tell_of_ip_rules) ends the transaction.
     pub(crate) async fn block_within(
         &self,
         tx: &mut Tx,

@@ -7,6 +7,7 @@ pub mod access;
 mod acting;
 mod address;
 mod admission;
+mod alert_log;
 mod alerts;
 mod api_keys;
 mod audit;
@@ -77,6 +78,7 @@ mod totp;
 pub use access::{Permission, Permissions, Role};
 pub use address::is_visible;
 pub use admission::{AllowanceState, Entered, Refusal};
+pub use alert_log::AlertState;
 pub use alerts::{Alert, AlertChannel, AlertSettings, Severity, sign_webhook};
 pub use api_keys::{IssuedKey, KeyChange, KeyRequest, KeysOf};
 pub use audit::{

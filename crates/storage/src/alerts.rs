@@ -6,7 +6,7 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::query::query;
-use crate::{Result, Tx};
+use crate::{Page, PageRequest, Result, Tx};
 
 /// An alert to be.
 #[derive(Clone, Debug)]
@@ -51,6 +51,40 @@ pub struct Alert {
     pub attempts: i64,
     /// When it was raised.
     pub created_at: DateTime<Utc>,
+}
+
+/// What became of an alert. What it tells is not in it.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub struct AlertRecord {
+    /// Its id.
+    pub id: Uuid,
+    /// Which way it takes.
+    pub channel: String,
+    /// What it is about, in a word.
+    pub kind: String,
+    /// How bad it is.
+    pub severity: String,
+    /// What it is about, in a line.
+    pub title: String,
+    /// `waiting`, `sent` or `given_up`.
+    pub state: String,
+    /// How often it was tried.
+    pub attempts: i64,
+    /// When it was raised.
+    pub created_at: DateTime<Utc>,
+    /// When it is tried next, while it waits.
+    pub next_attempt_at: DateTime<Utc>,
+    /// When its receiver took it.
+    pub sent_at: Option<DateTime<Utc>>,
+    /// When it was given up.
+    pub failed_at: Option<DateTime<Utc>>,
+}
+
+/// How far an alert is, in a word.
+macro_rules! state {
+    () => {
+        "CASE WHEN sent_at IS NOT NULL THEN 'sent' WHEN failed_at IS NOT NULL THEN 'given_up' ELSE 'waiting' END"
+    };
 }
 
 /// Queries on alerts.
@@ -127,6 +161,41 @@ impl Alerts<'_> {
         let now = self.tx.now();
         query!(self.tx, execute, "UPDATE alerts SET failed_at = $2 WHERE id = $1", id, now)?;
         Ok(())
+    }
+
+    /// Alerts, newest first; those of one state where it is given.
+    pub async fn list(&mut self, page: &PageRequest, state: Option<&str>) -> Result<Page<AlertRecord>> {
+        let alerts = query!(
+            self.tx,
+            all AlertRecord,
+            concat!(
+                "SELECT id, channel, kind, severity, title, ", state!(), " AS state, attempts, created_at, next_attempt_at, \
+                 sent_at, failed_at FROM alerts WHERE id < $1 AND ($2 IS NULL OR ", state!(), " = $2) \
+                 ORDER BY id DESC LIMIT $3"
+            ),
+            page.below(),
+            state,
+            page.rows()
+        )?;
+        Ok(page.page(alerts, |alert| alert.id))
+    }
+
+    /// Lets one that was given up be tried again, at once and as if for the first time. None: there is no such alert; false:
+    /// it was not given up.
+    pub async fn revive(&mut self, id: Uuid) -> Result<Option<bool>> {
+        let now = self.tx.now();
+        let known = query!(self.tx, value Uuid, "SELECT id FROM alerts WHERE id = $1", id)?;
+        if known.is_none() {
+            return Ok(None);
+        }
+        let revived = query!(
+            self.tx,
+            execute,
+            "UPDATE alerts SET failed_at = NULL, attempts = 0, next_attempt_at = $2 WHERE id = $1 AND failed_at IS NOT NULL",
+            id,
+            now
+        )?;
+        Ok(Some(revived > 0))
     }
 
     /// Removes those that were raised before a moment, sent or not. Answers how many.

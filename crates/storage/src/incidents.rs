@@ -286,8 +286,40 @@ impl Incidents<'_> {
         Ok(undone > 0)
     }
 
-    /// Removes those that were closed before a moment, with their timelines. Answers how many.
-    pub async fn prune(&mut self, before: DateTime<Utc>) -> Result<u64> {
-        query!(self.tx, execute, "DELETE FROM incidents WHERE closed_at < $1", before)
+    /// Entries that name something anywhere in what they tell, from behind an id on. It reads every entry.
+    pub async fn entries_naming(&mut self, text: &str, after: Uuid, most: i64) -> Result<Vec<IncidentEntry>> {
+        query!(
+            self.tx,
+            all IncidentEntry,
+            concat!(
+                "SELECT ", entry_columns!(), " FROM incident_entries WHERE id > $1 \
+                 AND CAST(detail AS TEXT) LIKE '%' || $2 || '%' ORDER BY id LIMIT $3"
+            ),
+            after,
+            text,
+            most
+        )
+    }
+
+    /// Those that were closed before a moment, from behind an id on.
+    pub async fn closed_before(
+        &mut self,
+        before: DateTime<Utc>,
+        after: Uuid,
+        most: i64,
+    ) -> Result<Vec<Uuid>> {
+        query!(
+            self.tx,
+            values Uuid,
+            "SELECT id FROM incidents WHERE closed_at < $1 AND id > $2 ORDER BY id LIMIT $3",
+            before,
+            after,
+            most
+        )
+    }
+
+    /// Removes an incident with its timeline. False: there is none.
+    pub async fn remove(&mut self, id: Uuid) -> Result<bool> {
+        Ok(query!(self.tx, execute, "DELETE FROM incidents WHERE id = $1", id)? > 0)
     }
 }

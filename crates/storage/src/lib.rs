@@ -49,7 +49,7 @@ mod users;
 mod vault;
 
 pub use accounts::{AccountStanding, Accounts};
-pub use alerts::{Alert, AlertBounds, Alerts, NewAlert};
+pub use alerts::{Alert, AlertBounds, AlertRecord, Alerts, NewAlert};
 pub use api_keys::{ApiKey, ApiKeyUpdate, ApiKeys, KeyLimits, NewApiKey};
 pub use audit::{Audit, AuditEvent, AuditFilter, NewAuditEvent};
 pub use audit_chain::{

@@ -5,6 +5,7 @@ mod acts;
 mod answers;
 mod evidence;
 mod kinds;
+mod retention;
 
 use std::net::IpAddr;
 
@@ -14,6 +15,7 @@ use uuid::Uuid;
 
 pub use answers::{Answer, AnswerRequest};
 pub use kinds::{IncidentKind, IncidentStatus};
+pub(crate) use retention::forget_whereabouts;
 
 use crate::access::{Permission, Permissions};
 use crate::alerts::{Cause, Severity};

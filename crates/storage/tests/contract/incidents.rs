@@ -1,5 +1,6 @@
 use serde_json::json;
 use storage::{IncidentUpdate, NewIncident, PageRequest};
+use uuid::Uuid;
 
 use crate::world::{next_id, on_both_stores};
 
@@ -40,7 +41,12 @@ on_both_stores! {
         let page = PageRequest::default();
         assert_eq!(tx.incidents().list(&page, Some("closed"), Some("test")).await.unwrap().items.len(), 1);
         assert_eq!(tx.incidents().list(&page, Some("open"), None).await.unwrap().items.len(), 4);
-        assert_eq!(tx.incidents().prune(world.in_hours(1)).await.unwrap(), 1);
+        let nil = Uuid::nil();
+        assert_eq!(tx.incidents().closed_before(world.in_hours(1), nil, 9).await.unwrap(), [one.id]);
+        assert!(tx.incidents().closed_before(world.in_hours(1), one.id, 9).await.unwrap().is_empty());
+        assert!(tx.incidents().closed_before(world.in_hours(-1), nil, 9).await.unwrap().is_empty());
+        assert!(tx.incidents().remove(one.id).await.unwrap());
+        assert!(!tx.incidents().remove(one.id).await.unwrap());
     }
 
     async fn what_is_planned_is_settled_once_and_undone_once(world) {
@@ -66,6 +72,12 @@ on_both_stores! {
         assert_eq!(tx.incidents().entry(next_id(), entry.id).await.unwrap(), None, "of another incident");
         assert!(tx.incidents().undo(entry.id).await.unwrap());
         assert!(!tx.incidents().undo(entry.id).await.unwrap());
-        assert_eq!(tx.incidents().count_entries(opened.id).await.unwrap(), 1);
+        let named = next_id();
+        let told = json!({"bundle": [{"account": named}]});
+        let naming = tx.incidents().note(next_id(), opened.id, "answer", None, &told).await.unwrap();
+        let found = tx.incidents().entries_naming(&named.to_string(), Uuid::nil(), 9).await.unwrap();
+        assert_eq!((found.len(), found[0].id), (1, naming.id));
+        assert!(tx.incidents().entries_naming(&named.to_string(), naming.id, 9).await.unwrap().is_empty());
+        assert_eq!(tx.incidents().count_entries(opened.id).await.unwrap(), 2);
     }
 }

@@ -1,5 +1,6 @@
 //! What administrators do, each route by its permission.
 
+pub mod alerts;
 pub mod api_keys;
 pub mod audit;
 mod audit_export;
