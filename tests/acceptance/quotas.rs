@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Client, Door, OwnRedis, Pair, Person, Reply, Server, World, at_once, eventually, promise, sample,
+    Client, Door, OwnRedis, Pair, Person, Reply, Repository, Server, World, at_once, configure, eventually,
+    promise, sample,
 };
 
 const USAGE: &str = "/api/v1/me/usage";
@@ -88,6 +89,46 @@ promise! {
         assert!(ada.api.predict(&sample("1-1")).is(200).header("ratelimit").is_some(), "the month's is left");
         admin.api.delete(&path("account", &ada.id, "requests/month")).is(204);
         assert_eq!(ada.api.predict(&sample("1-1")).is(200).header("ratelimit"), None);
+    }
+
+    fn a_model_with_a_price_takes_that_of_quotas_and_one_without_takes_one(pair) {
+        let repository = Repository::new(pair);
+        configure(&repository.add("dear"), "price = 5");
+        repository.add("plain");
+        let (server, _) = repository.start(&[("MAX_IN_FLIGHT_PER_CALLER", "0"), ("GUARD_PER_SECOND", "0")]);
+        let ada = server.log_in("ada@example.com", "Correct-horse-battery-9");
+        let (admin, picture) = (server.admin(), sample("1-1"));
+        let ask = |client: &Client, model: &str| client.send("POST", &format!("/api/v1/models/{model}/predict"), Some("image/png"), &picture);
+        let tensors = |model: &str, rows: usize| ada.api.post(&format!("/v2/models/{model}/infer"), &tensor(rows));
+        ask(&ada.api, "dear").is(200);
+        ask(&ada.api, "plain").is(200);
+        let prices = ["dear", "plain"].map(|model| ada.api.get(&format!("/api/v1/models/{model}")).is(200).json()["price"].clone());
+        assert_eq!(prices, [json!(5), json!(1)]);
+        eventually("usage is written", || (ada.api.get(USAGE).is(200).items().len() == 2).then_some(()));
+        // Said later, with what was used before; then as many as are left, and not one more.
+        allow(&admin, "account", &ada.id, "credits/day", 60);
+        let key = server.key(&ada.make_key(&["models:infer"]));
+        let answers = at_once(200, |index| ask(if index % 2 == 0 { &ada.api } else { &key }, "dear").status);
+        assert!(answers.iter().all(|status| [200, 429].contains(status)), "{answers:?}");
+        assert_eq!(answers.iter().filter(|status| **status == 200).count(), 10, "54 credits are left, a picture costs 5");
+        let refused = ask(&ada.api, "dear").refused(429, "quota_exceeded").json();
+        assert_eq!(refused["violated-policies"], json!(["credits-day"]));
+        // Four are left for what costs less; what fails gives back what it took, and nobody pays in pieces.
+        tensors("plain", 5).is(429);
+        tensors("dear", 1).is(429);
+        ada.api.send("POST", "/api/v1/models/plain/predict", Some("image/png"), b"no picture").is(400);
+        tensors("plain", 4).is(200);
+        ask(&key, "plain").is(429);
+        assert_eq!(standing(&ada, "credits-day", 60), 0);
+        // The same everywhere: what is metered, what is enforced, what is exported.
+        let sum = |items: &[Value]| items.iter().map(|item| item["credits"].as_i64().expect("a number")).sum::<i64>();
+        assert_eq!(sum(&ada.api.get(USAGE).is(200).items()), 60);
+        let told = admin.api.get(&format!("/api/v1/admin/usage?account_id={}&by=month", ada.id)).is(200);
+        assert_eq!((sum(&told.items()), &told.json()["quotas"][0]["used"]), (60, &json!(60)));
+        assert_eq!(sum(ada.api.get("/api/v1/me/usage/export").is(200).json().as_array().expect("a list")), 60);
+        let csv = admin.api.get("/api/v1/admin/usage/export?format=csv&model=dear").is(200).text();
+        let credits: i64 = csv.lines().skip(1).filter_map(|line| line.rsplit(',').next()?.parse::<i64>().ok()).sum();
+        assert!(csv.lines().next().is_some_and(|head| head.ends_with(",failures,credits")) && credits == 55, "{csv}");
     }
 
     fn rows_pictures_and_bytes_are_taken_before_the_work_and_given_back_where_there_is_none(pair) {

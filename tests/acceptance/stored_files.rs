@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{Client, Depot, Reply, World, at_once, eventually, promise, sample};
 
@@ -49,6 +49,27 @@ promise! {
             assert_eq!(answer["results"][0]["filename"], "seven.png");
         }
         ada.api.send("POST", &predict, Some("image/png"), &seven).invalid(&["file"]);
+        // By JSON: one, or several as a batch, within the bounds of pictures that are sent.
+        let by_json = |client: &Client, body: Value| client.post("/api/v1/models/digits/predict", &body);
+        let one = store(&ada.api, "one.png", &sample("1-1")).is(201).json()["id"].clone();
+        let answer = by_json(&server.key(&key), json!({"file": one})).is(200).json();
+        assert_eq!((&answer["results"][0]["predictions"][0]["label"], &answer["results"][0]["filename"]), (&json!("1"), &json!("one.png")));
+        let answer = by_json(&ada.api, json!({"files": [stored["id"], one, one]})).is(200).json();
+        let labels: Vec<&Value> = (0..3).map(|index| &answer["results"][index]["predictions"][0]["label"]).collect();
+        assert_eq!(labels, ["7", "1", "1"]);
+        let foreign = store(&eve.api, "x", &seven).is(201).json()["id"].clone();
+        by_json(&ada.api, json!({"files": [one, foreign]})).refused(404, "not_found");
+        by_json(&ada.api, json!({"files": vec![&one; 17]})).refused(413, "too_large");
+        for wrong in [json!({"files": []}), json!({"file": one, "files": [one]}), json!({})] {
+            by_json(&ada.api, wrong).invalid(&["file"]);
+        }
+        by_json(&ada.api, json!({"file": "../../etc/passwd"})).refused(400, "malformed_request");
+        for wrong in [json!({"rows": []}), json!({"file": one, "url": "http://169.254.169.254/"})] {
+            by_json(&ada.api, wrong).refused(415, "unsupported_media_type");
+        }
+        for (client, id) in [(&ada.api, &one), (&eve.api, &foreign)] {
+            client.delete(&format!("{FILES}/{}", id.as_str().expect("an id"))).is(204);
+        }
         server.key(&key).send("POST", FILES, Some("image/png"), &seven).refused(403, "insufficient_permissions");
 
         // Nobody else's, an administrator's neither.

@@ -6,12 +6,15 @@ use std::time::{Duration, Instant};
 use actix_web::web::{self, Bytes};
 use auth::Principal;
 use futures_util::StreamExt;
+use inference::{Model, Takes};
+use serde::Deserialize;
 use storage::StoredFile;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::error::{ApiError, Code, Result};
-use crate::extract::{FileBody, Picture, PredictBody};
+use crate::extract::{FileBody, Picture, PredictBody, unreadable};
 use crate::guard::permission::FilesWrite;
 use crate::guard::{Caller, broken};
 
@@ -49,10 +52,7 @@ async fn save(mut upload: auth::Upload, mut body: FileBody, limit: usize) -> Res
         let chunk = chunk.map_err(|error| broken(&error))?;
         size += chunk.len();
         if size > limit {
-            return Err(ApiError::new(
-                Code::TooLarge,
-                format!("File too large: the limit is {limit} bytes."),
-            ));
+            return Err(too_large(limit));
         }
         upload = blocking(move || upload.push(&chunk).map(|()| upload)).await?;
     }
@@ -61,7 +61,10 @@ async fn save(mut upload: auth::Upload, mut body: FileBody, limit: usize) -> Res
 
 /// One of the caller's files, with its bytes.
 pub async fn read(app: &App, principal: &Principal, id: Uuid) -> Result<(StoredFile, Bytes)> {
-    let file = app.auth.stored_file(principal, id).await?;
+    bytes_of(app, app.auth.stored_file(principal, id).await?).await
+}
+
+async fn bytes_of(app: &App, file: StoredFile) -> Result<(StoredFile, Bytes)> {
     let mut arriving = app.bodies.expect(usize::try_from(file.size).unwrap_or(usize::MAX))?;
     let (auth, sealed) = (Arc::clone(&app.auth), app.auth.sealed_file(&file).await?);
     let (file, bytes) = blocking(move || auth.open_file(&file, &sealed).map(|bytes| (file, bytes))).await?;
@@ -69,19 +72,78 @@ pub async fn read(app: &App, principal: &Principal, id: Uuid) -> Result<(StoredF
     Ok((file, arriving.whole()))
 }
 
-/// What to predict from: a stored file becomes the picture that it is.
+/// Stored files to predict from: one, or several at a time.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StoredPictures {
+    /// The id of one of one's own stored files.
+    file: Option<Uuid>,
+    /// The ids of several; at most MAX_IMAGES_PER_REQUEST.
+    files: Option<Vec<Uuid>>,
+}
+
+/// What to predict from: stored files become the pictures that they are, within the bounds of pictures that are sent.
 pub async fn resolve(
     app: &App,
     principal: &Principal,
+    model: &Model,
     body: PredictBody,
     file: Option<&str>,
 ) -> Result<PredictBody> {
-    if !matches!(body, PredictBody::Stored) {
-        return Ok(body);
+    let ids = match &body {
+        PredictBody::Stored => {
+            vec![file.and_then(|id| Uuid::parse_str(id).ok()).ok_or(auth::Error::NotFound)?]
+        }
+        PredictBody::Json(bytes) if model.takes() == Some(Takes::Images) => match named(app, bytes).await? {
+            Some(ids) => ids,
+            None => return Ok(body),
+        },
+        _ => return Ok(body),
+    };
+    let mut room = app.settings.sizes.max_content_length;
+    let mut pictures = Vec::with_capacity(ids.len());
+    for id in ids {
+        let (file, limit) =
+            (app.auth.stored_file(principal, id).await?, app.settings.sizes.image_bytes().min(room));
+        if usize::try_from(file.size).map_or(true, |size| size > limit) {
+            return Err(too_large(limit));
+        }
+        let (file, bytes) = bytes_of(app, file).await?;
+        room -= bytes.len();
+        pictures.push(Picture { filename: Some(file.name), bytes });
     }
-    let id = file.and_then(|id| Uuid::parse_str(id).ok()).ok_or(auth::Error::NotFound)?;
-    let (file, bytes) = read(app, principal, id).await?;
-    Ok(PredictBody::Images(vec![Picture { filename: Some(file.name), bytes }]))
+    Ok(PredictBody::Images(pictures))
+}
+
+/// The ids that a body names; none where it is about something else.
+async fn named(app: &App, body: &Bytes) -> Result<Option<Vec<Uuid>>> {
+    let (most_bytes, most) = (app.settings.sizes.json_bytes(), app.settings.sizes.max_images_per_request);
+    if body.len() > most_bytes {
+        return Err(too_large(most_bytes));
+    }
+    let (length, body) = (body.len(), body.clone());
+    let read = move || serde_json::from_slice::<StoredPictures>(&body);
+    let ids = match app.bodies.work(length, Instant::now() + PATIENCE, read).await? {
+        Ok(StoredPictures { file: Some(id), files: None }) => vec![id],
+        Ok(StoredPictures { file: None, files: Some(ids) }) if !ids.is_empty() => ids,
+        Ok(_) => {
+            return Err(ApiError::field(
+                "file",
+                "send file, the id of one stored file, or files, a list of ids",
+            ));
+        }
+        // Of another model's kind: whoever reads the body tells what to send instead.
+        Err(error) if error.to_string().starts_with("unknown field") => return Ok(None),
+        Err(error) => return Err(unreadable(&error)),
+    };
+    if ids.len() > most {
+        return Err(ApiError::new(Code::TooLarge, format!("Send at most {most} pictures at a time.")));
+    }
+    Ok(Some(ids))
+}
+
+fn too_large(limit: usize) -> ApiError {
+    ApiError::new(Code::TooLarge, format!("File too large: the limit is {limit} bytes."))
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> auth::Result<T> + Send + 'static) -> Result<T> {

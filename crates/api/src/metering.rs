@@ -35,8 +35,14 @@ impl Work {
     }
 
     /// What it takes of quotas.
-    pub fn demand(self) -> Demand {
-        Demand { inferences: self.inferences, images: self.images, bytes: self.bytes }
+    pub fn demand(self, model: &Model) -> Demand {
+        let Self { inferences, images, bytes } = self;
+        Demand { inferences, images, bytes, credits: self.credits(model) }
+    }
+
+    /// What it costs, each row or picture the model's price.
+    fn credits(self, model: &Model) -> u64 {
+        self.inferences.saturating_mul(model.manifest().price.get().into())
     }
 
     /// Tensors of `rows` rows in a body of `bytes` bytes.
@@ -63,6 +69,7 @@ struct Counts {
     bytes: u64,
     compute_microseconds: u64,
     failures: u64,
+    credits: u64,
 }
 
 #[derive(Default)]
@@ -159,6 +166,7 @@ impl Metering {
                 counts.inferences += work.inferences;
                 counts.images += work.images;
                 counts.bytes += work.bytes;
+                counts.credits += work.credits(model);
                 counts.compute_microseconds += u64::try_from(compute.as_micros()).unwrap_or(u64::MAX);
             }
             None => counts.failures += 1,
@@ -211,6 +219,7 @@ fn batch(number: i64, ledger: Ledger) -> Batch {
         bytes: signed(counts.bytes),
         compute_microseconds: signed(counts.compute_microseconds),
         failures: signed(counts.failures),
+        credits: signed(counts.credits),
     });
     let keys = ledger.keys.into_iter().map(|(key, (at, network))| (key, at, network));
     // One order for everyone, so that two replicas cannot wait for each other.

@@ -47,7 +47,7 @@ pub use integrity::{Digests, Violation};
 pub use loading::Examination;
 pub use manifest::{
     Access, Activation, Batching, Cache, Classification, Color, Column, ColumnKind, Encoding, Filter,
-    ImageInput, Layout, Manifest, Regression, Resize, Runtime, Serve, Source, SourceFile, SourceFiles,
+    ImageInput, Layout, Manifest, Price, Regression, Resize, Runtime, Serve, Source, SourceFile, SourceFiles,
     TableInput, TextInput, WarmUp, WarmUpInput,
 };
 pub use model::{InferRequest, InferResponse, Model, Ticket, Timing};

@@ -20,7 +20,7 @@ pub struct Quota {
     pub subject: String,
     /// Whose it is; none for a role's.
     pub account_id: Option<Uuid>,
-    /// What is counted: `requests`, `inferences`, `images`, `bytes` or `compute_ms`.
+    /// What is counted: `requests`, `inferences`, `images`, `bytes`, `compute_ms` or `credits`.
     pub unit: String,
     /// `day` or `month`.
     pub period: String,
@@ -149,7 +149,7 @@ impl Quotas<'_> {
             "INSERT INTO quota_periods (account_id, subject, unit, period, starts_on, reserved, settled) \
              SELECT $1, $2, $3, $4, $5, used, used FROM (SELECT CAST(COALESCE(SUM(CASE CAST($3 AS TEXT) \
              WHEN 'requests' THEN requests - failures WHEN 'inferences' THEN inferences WHEN 'images' THEN images \
-             WHEN 'bytes' THEN bytes ELSE compute_microseconds END), 0) AS BIGINT) AS used FROM usage_daily \
+             WHEN 'bytes' THEN bytes WHEN 'credits' THEN credits ELSE compute_microseconds END), 0) AS BIGINT) AS used FROM usage_daily \
              WHERE account_id = $1 AND ($2 = $1 OR api_key_id = $2) AND day >= $5 \
              AND (CAST($4 AS TEXT) = 'month' OR day = $5)) AS prior \
              WHERE TRUE ON CONFLICT (subject, unit, period, starts_on) DO UPDATE \

@@ -36,6 +36,8 @@ pub struct UsageEntry {
     pub compute_microseconds: i64,
     /// Requests that failed.
     pub failures: i64,
+    /// What the rows cost, each the price of its model.
+    pub credits: i64,
 }
 
 /// One counter row of an account.
@@ -61,6 +63,8 @@ pub struct UsageRow {
     pub compute_microseconds: i64,
     /// Requests that failed.
     pub failures: i64,
+    /// What the rows cost, each the price of its model.
+    pub credits: i64,
 }
 
 /// Whose usage, of what, and when; what is none is everyone's or everything.
@@ -105,6 +109,8 @@ pub struct UsageSlice {
     pub compute_microseconds: i64,
     /// Requests that failed.
     pub failures: i64,
+    /// What the rows cost, each the price of its model.
+    pub credits: i64,
 }
 
 /// A place behind a slice.
@@ -169,7 +175,7 @@ impl Usage<'_> {
             self.tx,
             all UsageRow,
             "SELECT day, api_key_id, model, version, requests, inferences, images, bytes, compute_microseconds, \
-             failures FROM usage_daily WHERE account_id = $1 AND day >= $2 AND day <= $3 \
+             failures, credits FROM usage_daily WHERE account_id = $1 AND day >= $2 AND day <= $3 \
              ORDER BY day DESC, model, version, api_key_id LIMIT $4",
             account,
             from,
@@ -195,7 +201,7 @@ impl Usage<'_> {
              CAST(SUM(requests) AS BIGINT) AS requests, CAST(SUM(inferences) AS BIGINT) AS inferences, \
              CAST(SUM(images) AS BIGINT) AS images, CAST(SUM(bytes) AS BIGINT) AS bytes, \
              CAST(SUM(compute_microseconds) AS BIGINT) AS compute_microseconds, \
-             CAST(SUM(failures) AS BIGINT) AS failures FROM usage_daily WHERE day >= $2 AND day <= $3 \
+             CAST(SUM(failures) AS BIGINT) AS failures, CAST(SUM(credits) AS BIGINT) AS credits FROM usage_daily WHERE day >= $2 AND day <= $3 \
              AND (NOT $4 OR account_id = $5) AND (NOT $6 OR api_key_id = $7) AND (NOT $8 OR model = $9) \
              GROUP BY 1, account_id, api_key_id, model, version) AS slices \
              WHERE (period, account_id, api_key_id, model, version) > ($10, $11, $12, $13, $14) \
@@ -235,14 +241,16 @@ impl Usage<'_> {
             self.tx,
             execute,
             "INSERT INTO usage_daily (account_id, api_key_id, model, version, day, requests, inferences, images, \
-             bytes, compute_microseconds, failures) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
+             bytes, compute_microseconds, failures, credits) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
              ON CONFLICT (account_id, api_key_id, model, version, day) DO UPDATE SET \
              requests = usage_daily.requests + excluded.requests, \
              inferences = usage_daily.inferences + excluded.inferences, \
              images = usage_daily.images + excluded.images, \
              bytes = usage_daily.bytes + excluded.bytes, \
              compute_microseconds = usage_daily.compute_microseconds + excluded.compute_microseconds, \
-             failures = usage_daily.failures + excluded.failures",
+             failures = usage_daily.failures + excluded.failures, \
+             credits = usage_daily.credits + excluded.credits",
             entry.account_id,
             entry.api_key_id,
             &entry.model,
@@ -253,7 +261,8 @@ impl Usage<'_> {
             entry.images,
             entry.bytes,
             entry.compute_microseconds,
-            entry.failures
+            entry.failures,
+            entry.credits
         )?;
         Ok(())
     }

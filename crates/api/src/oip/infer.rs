@@ -135,7 +135,7 @@ pub async fn perform(
     let ticket = Ticket { priority: caller.principal.priority(priority), ..sooner(ticket, wished) };
     let outputs = wanted.iter().map(|output| output.name.clone()).collect();
     let work = Work::tensors(rows, size);
-    caller.demand(work.demand(), app.auth.now()).await?;
+    caller.demand(work.demand(model), app.auth.now()).await?;
     let answer = model.infer(InferRequest { inputs, outputs, ticket });
     let answer = App::in_time(ticket.deadline, departure::unless(departure, answer)).await;
     let answer = app.metering.settle(&User::of(caller), model, work, answer, |answer| answer.timing)?;

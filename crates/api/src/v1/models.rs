@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::lists::List;
-use super::predictions::{Asked, PictureBytes, PictureForm, Predictions, RowsOrTexts};
+use super::predictions::{Asked, PictureBytes, PictureForm, PredictJson, Predictions};
 use crate::app::App;
 use crate::departure;
 use crate::error::{ApiError, Result};
@@ -48,6 +48,8 @@ pub struct ModelDetails {
     /// The columns of its rows.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     columns: Vec<ColumnView>,
+    /// What each row or picture takes of quotas of credits.
+    price: u32,
     /// What computes it: `cpu`, or an accelerator.
     execution_provider: &'static str,
     /// Why what was asked for first does not compute it.
@@ -164,6 +166,7 @@ pub async fn show(
         takes_images: model.takes() == Some(Takes::Images),
         takes: model.takes().map(Takes::name),
         columns: model.manifest().table.iter().flat_map(|table| &table.columns).map(Into::into).collect(),
+        price: model.manifest().price.get(),
         execution_provider: model.execution().provider.name(),
         execution_fallback: model.execution().fallback(),
         inputs: model.inputs().iter().map(Into::into).collect(),
@@ -171,14 +174,14 @@ pub async fn show(
     }))
 }
 
-/// Predict from pictures (one as the body, or several as parts named `file` of a form), from rows of named columns, or
-/// from texts; which of them, the model's `takes` says.
+/// Predict from pictures (one as the body, several as parts named `file` of a form, or stored ones by their ids), from rows of
+/// named columns, or from texts; which of them, the model's `takes` says.
 #[utoipa::path(post, path = "/api/v1/models/{name}/predict", tag = "models",
     params(("name" = String, Path), PredictParameters),
     request_body(content(
         (PictureBytes = "image/png"), (PictureBytes = "image/jpeg"), (PictureBytes = "image/gif"), (PictureBytes = "image/bmp"),
         (PictureBytes = "image/webp"), (PictureBytes = "application/octet-stream"), (PictureForm = "multipart/form-data"),
-        (RowsOrTexts = "application/json"))),
+        (PredictJson = "application/json"))),
     responses((status = 200, body = Predictions), (status = 404, description = "No such model for the caller"),
               (status = 413, description = "A picture is too large, or there are too many pictures, rows or texts"),
               (status = 415, description = "Not what the model takes: a picture, a form or JSON"),
@@ -195,10 +198,10 @@ pub async fn predict(
         return Err(ApiError::field("top_k", format!("use 1 to {MAX_TOP_K}")));
     }
     let model = app.model_for(&caller.principal, &to.1.0, version.as_deref())?;
-    let body = files::resolve(&app, &caller.principal, body, file.as_deref()).await?;
+    let body = files::resolve(&app, &caller.principal, &model, body, file.as_deref()).await?;
     let ticket = app.ticket(&caller.principal, caller.arrived);
     let asked = Asked::read(&app, &model, body, ticket.deadline).await?;
-    caller.demand(asked.work.demand(), app.auth.now()).await?;
+    caller.demand(asked.work.demand(&model), app.auth.now()).await?;
     let answer = model.predict(asked.input, top_k, ticket);
     let answer = App::in_time(ticket.deadline, departure::unless(departure::of(&to.0), answer)).await;
     let answer =

@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 use crate::app::App;
 use crate::error::{ApiError, Code, Result};
 use crate::extract::{PredictBody, read_rows, read_texts};
+use crate::files::StoredPictures;
 use crate::metering::Work;
 
 /// What a request asks of a model.
@@ -64,9 +65,10 @@ fn parse(model: &Model, bytes: &[u8], most: usize) -> Result<(PredictInput, usiz
 fn elsewhere(name: &str, takes: Option<Takes>) -> ApiError {
     let other = |what| ApiError::new(Code::UnsupportedMediaType, format!("The model {name} takes {what}."));
     match takes {
-        Some(Takes::Images) => {
-            other("pictures: send one with an image/… Content-Type, or several as multipart/form-data")
-        }
+        Some(Takes::Images) => other(
+            "pictures: send one with an image/… Content-Type, several as multipart/form-data, or stored ones as \
+                 {\"file\": id} or {\"files\": [id, …]}",
+        ),
         Some(Takes::Rows) => other("rows: send {\"rows\": [{column: value, …}, …]} as application/json"),
         Some(Takes::Texts) => other("texts: send {\"texts\": [\"…\", …]} as application/json"),
         None => ApiError::new(
@@ -167,15 +169,17 @@ pub struct PictureForm {
     file: Vec<Vec<u8>>,
 }
 
-/// Rows for a model that takes rows, texts for one that takes texts.
+/// Rows for a model that takes rows, texts for one that takes texts, stored files for one that takes pictures.
 #[derive(Deserialize, ToSchema)]
 #[serde(untagged)]
 #[expect(dead_code, reason = "documentation only: the body is read as the model's columns say")]
-pub enum RowsOrTexts {
+pub enum PredictJson {
     /// Rows of named columns.
     Rows(Rows),
     /// Texts.
     Texts(Texts),
+    /// Stored files.
+    Stored(StoredPictures),
 }
 
 /// Rows of named columns; which, and what they may hold, the model's `columns` say.

@@ -22,7 +22,7 @@ const DEFAULT_DAYS: u64 = 30;
 const EXPORT_ROWS: u32 = 1000;
 
 /// The first line of an export as CSV.
-const CSV_HEAD: &str = "period,account_id,api_key_id,model,version,requests,inferences,images,bytes,compute_microseconds,failures\n";
+const CSV_HEAD: &str = "period,account_id,api_key_id,model,version,requests,inferences,images,bytes,compute_microseconds,failures,credits\n";
 
 /// Which days.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -110,6 +110,8 @@ pub struct UsageItem {
     /// Time that the model ran, in microseconds.
     compute_microseconds: i64,
     failures: i64,
+    /// What the inferences cost, each the price of its model.
+    credits: i64,
 }
 
 impl From<storage::UsageRow> for UsageItem {
@@ -125,6 +127,7 @@ impl From<storage::UsageRow> for UsageItem {
             bytes: row.bytes,
             compute_microseconds: row.compute_microseconds,
             failures: row.failures,
+            credits: row.credits,
         }
     }
 }
@@ -148,6 +151,8 @@ pub struct UsageEntry {
     /// Time that the model ran, in microseconds.
     compute_microseconds: i64,
     failures: i64,
+    /// What the inferences cost, each the price of its model.
+    credits: i64,
 }
 
 impl From<UsageSlice> for UsageEntry {
@@ -164,6 +169,7 @@ impl From<UsageSlice> for UsageEntry {
             bytes: slice.bytes,
             compute_microseconds: slice.compute_microseconds,
             failures: slice.failures,
+            credits: slice.credits,
         }
     }
 }
@@ -173,7 +179,7 @@ impl UsageEntry {
     fn line(&self) -> String {
         let key = self.api_key_id.map(|key| key.to_string()).unwrap_or_default();
         format!(
-            "{},{},{key},{},{},{},{},{},{},{},{}\n",
+            "{},{},{key},{},{},{},{},{},{},{},{},{}\n",
             self.period,
             self.account_id,
             self.model,
@@ -183,7 +189,8 @@ impl UsageEntry {
             self.images,
             self.bytes,
             self.compute_microseconds,
-            self.failures
+            self.failures,
+            self.credits
         )
     }
 }
@@ -195,7 +202,7 @@ pub struct QuotaStanding {
     name: &'static str,
     /// The key that it is of; null: the account's.
     api_key_id: Option<Uuid>,
-    /// `requests`, `inferences`, `images`, `bytes` or `compute_ms`.
+    /// `requests`, `inferences`, `images`, `bytes`, `compute_ms` or `credits`.
     unit: &'static str,
     /// `day` or `month`, in UTC.
     period: &'static str,

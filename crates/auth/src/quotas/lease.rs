@@ -22,6 +22,8 @@ pub struct Demand {
     pub images: u64,
     /// Bytes of the body.
     pub bytes: u64,
+    /// What the rows or pictures cost.
+    pub credits: u64,
 }
 
 /// What was used of which period, in the ledger's measure.
@@ -83,6 +85,7 @@ impl QuotaLease {
                 QuotaUnit::Inferences => demand.inferences,
                 QuotaUnit::Images => demand.images,
                 QuotaUnit::Bytes => demand.bytes,
+                QuotaUnit::Credits => demand.credits,
                 QuotaUnit::Requests | QuotaUnit::ComputeMilliseconds => 0,
             };
             if cost > 0 {

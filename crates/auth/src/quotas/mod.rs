@@ -34,12 +34,20 @@ pub enum QuotaUnit {
     Bytes,
     /// Milliseconds that models ran.
     ComputeMilliseconds,
+    /// What rows or pictures cost, each the price of its model.
+    Credits,
 }
 
 impl QuotaUnit {
     /// Every unit.
-    pub const ALL: [Self; 5] =
-        [Self::Requests, Self::Inferences, Self::Images, Self::Bytes, Self::ComputeMilliseconds];
+    pub const ALL: [Self; 6] = [
+        Self::Requests,
+        Self::Inferences,
+        Self::Images,
+        Self::Bytes,
+        Self::ComputeMilliseconds,
+        Self::Credits,
+    ];
 
     /// Its name in paths and answers.
     pub const fn name(self) -> &'static str {
@@ -49,6 +57,7 @@ impl QuotaUnit {
             Self::Images => "images",
             Self::Bytes => "bytes",
             Self::ComputeMilliseconds => "compute_ms",
+            Self::Credits => "credits",
         }
     }
 
@@ -172,7 +181,7 @@ impl Quota {
     /// Its name in `RateLimit-Policy`.
     pub const fn policy(&self) -> &'static str {
         use QuotaPeriod::{Day, Month};
-        use QuotaUnit::{Bytes, ComputeMilliseconds, Images, Inferences, Requests};
+        use QuotaUnit::{Bytes, ComputeMilliseconds, Credits, Images, Inferences, Requests};
         match (self.is_key, self.unit, self.period) {
             (false, Requests, Day) => "requests-day",
             (false, Requests, Month) => "requests-month",
@@ -184,6 +193,8 @@ impl Quota {
             (false, Bytes, Month) => "bytes-month",
             (false, ComputeMilliseconds, Day) => "compute_ms-day",
             (false, ComputeMilliseconds, Month) => "compute_ms-month",
+            (false, Credits, Day) => "credits-day",
+            (false, Credits, Month) => "credits-month",
             (true, Requests, Day) => "key-requests-day",
             (true, Requests, Month) => "key-requests-month",
             (true, Inferences, Day) => "key-inferences-day",
@@ -194,6 +205,8 @@ impl Quota {
             (true, Bytes, Month) => "key-bytes-month",
             (true, ComputeMilliseconds, Day) => "key-compute_ms-day",
             (true, ComputeMilliseconds, Month) => "key-compute_ms-month",
+            (true, Credits, Day) => "key-credits-day",
+            (true, Credits, Month) => "key-credits-month",
         }
     }
 }

@@ -5,6 +5,7 @@ mod batching;
 mod cache;
 mod classification;
 mod image;
+mod price;
 mod runtime;
 mod source;
 mod table;
@@ -20,6 +21,7 @@ pub use batching::Batching;
 pub use cache::Cache;
 pub use classification::{Activation, Classification, Regression};
 pub use image::{Color, Filter, ImageInput, Layout, Resize};
+pub use price::Price;
 pub use runtime::Runtime;
 pub(crate) use source::digests;
 pub use source::{Source, SourceFile, SourceFiles};
@@ -49,6 +51,8 @@ pub struct Manifest {
     pub required: bool,
     /// Who may use it.
     pub access: Access,
+    /// What a row or picture takes of quotas of credits; default 1, so that no model is free because nobody thought of it.
+    pub price: Price,
     /// Which of its versions are served.
     pub versions: Versions,
     /// How a picture becomes the input; absent where the model takes no pictures.
@@ -156,6 +160,9 @@ mod tests {
         assert!(refused(&format!("{image}mean = [0.1, 0.2]")).contains("mean"));
         assert!(refused(&format!("{image}std = [0.0]")).contains("std"));
         assert!(refused(&format!("{image}background = 300")).contains("line 5"));
+        assert!(refused("price = 0").contains("price") && refused("price = 1000001").contains("price"));
+        assert!(refused("price = -1").contains("line 1") && refused("price = 1.5").contains("line 1"));
+        assert_eq!(Manifest::parse("price = 3").map(|manifest| manifest.price.get()), Ok(3));
         assert!(refused("[runtime]\ninstances = 0").contains("instances"));
         assert!(refused("[batching]\nmax_rows = 1").contains("max_rows"));
         assert!(refused("[batching]\nmax_delay_us = 1000001").contains("max_delay_us"));

@@ -59,7 +59,7 @@ on_both_stores! {
         let (ada, key, replica) = (next_id(), next_id(), next_id());
         let usage = |key, on, requests, failures| UsageEntry {
             account_id: ada, api_key_id: key, model: "digits".into(), version: "1".into(), day: day(on),
-            requests, inferences: 2, images: 3, bytes: 4, compute_microseconds: 5, failures,
+            requests, inferences: 2, images: 3, bytes: 4, compute_microseconds: 5, failures, credits: 7,
         };
         let mut tx = world.begin_as(Service::Metering).await;
         let batch = [usage(Uuid::nil(), 1, 10, 1), usage(key, 1, 5, 0), usage(key, 2, 1, 0)];
@@ -72,6 +72,7 @@ on_both_stores! {
             (ada, "requests", "month", 1, 15),
             (key, "compute_ms", "month", 1, 10),
             (ada, "bytes", "day", 3, 0),
+            (ada, "credits", "month", 1, 21),
         ] {
             let period = period(ada, subject, unit, name, on);
             tx.quotas().open(&period).await.unwrap();
@@ -101,7 +102,7 @@ on_both_stores! {
         assert!(tx.quotas().reserve(&today, -27).await.is_err());
         drop(tx);
         let mut tx = world.begin_as(Service::Feed).await;
-        assert_eq!(tx.quotas().prune(day(3)).await.unwrap(), 4);
+        assert_eq!(tx.quotas().prune(day(3)).await.unwrap(), 5);
     }
 
     async fn replicas_that_reserve_at_once_wait_for_each_other(world) {

@@ -21,6 +21,7 @@ fn entry(account: Uuid, on: u32, requests: i64) -> UsageEntry {
         bytes: 1 << 40,
         compute_microseconds: 5,
         failures: 0,
+        credits: 6 * requests,
     }
 }
 
@@ -32,8 +33,8 @@ on_both_stores! {
         assert!(tx.usage().record(replica, 1, &batch).await.unwrap());
         assert!(tx.usage().record(replica, 2, &[entry(account, 9, 7)]).await.unwrap());
         let rows = tx.usage().summary(account, day(1), day(2)).await.unwrap();
-        let seen: Vec<_> = rows.iter().map(|row| (row.day, row.requests, row.inferences, row.bytes)).collect();
-        assert_eq!(seen, [(day(2), 101, 202, 2 << 40), (day(1), 10, 20, 1 << 40)]);
+        let seen: Vec<_> = rows.iter().map(|row| (row.day, row.requests, row.inferences, row.bytes, row.credits)).collect();
+        assert_eq!(seen, [(day(2), 101, 202, 2 << 40, 606), (day(1), 10, 20, 1 << 40, 60)]);
         assert!(tx.usage().summary(account, day(3), day(8)).await.unwrap().is_empty());
         let negative = [UsageEntry { failures: -1, ..entry(account, 20, 1) }];
         assert!(matches!(tx.usage().record(replica, 3, &negative).await, Err(Error::Refused(_))));

@@ -31,7 +31,7 @@ pub struct QuotaView {
     subject: String,
     /// Whose it is; null for a role's.
     account_id: Option<Uuid>,
-    /// `requests`, `inferences`, `images`, `bytes` or `compute_ms`.
+    /// `requests`, `inferences`, `images`, `bytes`, `compute_ms` or `credits`.
     unit: String,
     /// `day` or `month`, in UTC.
     period: String,
@@ -89,7 +89,7 @@ pub struct QuotaParameters {
     scope: String,
     /// The name of the role, or the id of the account or key.
     subject: String,
-    /// `requests`, `inferences`, `images`, `bytes` or `compute_ms`.
+    /// `requests`, `inferences`, `images`, `bytes`, `compute_ms` or `credits`.
     unit: String,
     /// `day` or `month`.
     period: String,
