@@ -267,6 +267,13 @@ promise! {
         assert_eq!((&json["outputs"][0]["shape"], json.get("id")), (&json!([2, 2]), None));
         assert_eq!(outputs[0].1, b"12345678");
         refuses(raw("/v2/models/INT16/infer", b"123456"), "no whole number");
+        // An answer in pieces of their own, and one more on the same connection.
+        let large: Vec<u8> = (0..20_000_u32).flat_map(|number| f64::from(number).to_le_bytes()).collect();
+        for _ in 0..2 {
+            let answer = raw("/v2/models/FP64/infer", &large).is(200);
+            assert_eq!(answer.header("content-length"), Some(answer.body.len().to_string().as_str()));
+            assert_eq!(parts(&answer).1[0].1, large);
+        }
         let (_, outputs) = parts(&raw("/v2/models/one-text/infer", b"a text").is(200));
         assert_eq!(outputs[0].1, b"\x06\0\0\0a text");
         refuses(raw("/v2/models/BYTES/infer", b"a text"), "one element");

@@ -24,7 +24,7 @@ import numpy as np
 import onnx
 import onnx.backend.test.loader as loader
 import onnxruntime
-from onnx import TensorProto, numpy_helper
+from onnx import SequenceProto, TensorProto, numpy_helper
 
 MODELGATE, PAGE = sys.argv[1:3]
 MODELS_AT_A_TIME = 250
@@ -85,6 +85,21 @@ def array(value, info):
     if given.dtype in NAMES or given.dtype.kind in "OUS":
         return given
     raise NotServed(f"elements of type {given.dtype}")
+
+
+def expected_array(value, info):
+    """An expected output; a sequence of tensors of one shape is answered as one tensor, which holds them one after the other."""
+    if not info.type.HasField("sequence_type") or not info.type.sequence_type.elem_type.HasField("tensor_type"):
+        return array(value, info)
+    if isinstance(value, bytes):
+        value = SequenceProto.FromString(value)
+    parts = numpy_helper.to_list(value) if isinstance(value, SequenceProto) else [np.asarray(part) for part in value]
+    if len({part.shape for part in parts}) != 1:
+        raise NotServed("a sequence of tensors of different shapes, or of none")
+    stacked = np.stack(parts)
+    if stacked.dtype in NAMES or stacked.dtype.kind in "OUS":
+        return stacked
+    raise NotServed(f"elements of type {stacked.dtype}")
 
 
 def datatype(given):
@@ -270,7 +285,7 @@ def main():
             sets = []
             for given, expected in case.sets:
                 inputs = [(info.name, array(value, info)) for value, info in zip(given, infos)]
-                outputs = [(info.name, array(value, info)) for value, info in zip(expected, case.model.graph.output)]
+                outputs = [(info.name, expected_array(value, info)) for value, info in zip(expected, case.model.graph.output)]
                 sets.append((inputs, outputs))
             todo.append((case, sets))
         except NotServed as reason:
@@ -324,7 +339,8 @@ def report(everything, tally, reasons, troubles):
         "sent as JSON and as binary data, and the answers compared with the expected outputs within the tolerances of the test.",
         f"onnx {onnx.__version__}, ONNX Runtime {onnxruntime.__version__}.", "",
         "*The runtime's* are answers other than expected that ONNX Runtime gives by itself as well, without a server; *random* those of",
-        "operators that draw random numbers. What JSON cannot carry is FP16, BF16, NaN and infinity.", "",
+        "operators that draw random numbers. What JSON cannot carry is FP16, BF16, NaN and infinity. An output that is a sequence of",
+        "tensors is expected as one tensor that holds them one after the other.", "",
         "| kind | tests | " + " | ".join(columns) + " |", "|---" * (len(columns) + 2) + "|",
     ]
     rows = [(kind, [case for case in everything if case.kind == kind]) for kind in kinds]

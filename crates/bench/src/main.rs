@@ -4,10 +4,12 @@
 #![expect(clippy::print_stdout, reason = "a program for the terminal")]
 
 mod authenticate;
+mod copies;
 mod figures;
 mod front;
 mod limit;
 mod load;
+mod pictures;
 
 use clap::Parser;
 
@@ -21,6 +23,10 @@ enum Command {
     Authenticate(authenticate::Options),
     /// The runtime in process: what nothing can be faster than.
     Limit(limit::Options),
+    /// What copies of tensors around a run cost.
+    Copies(copies::Options),
+    /// From pictures to tensors, with and without the product's decoding.
+    Pictures(pictures::Options),
     /// Servers of the same framework without the product; prints nothing.
     Front(front::Options),
 }
@@ -31,6 +37,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         Command::Load(options) => load::measure(options).await?,
         Command::Authenticate(options) => authenticate::measure(options).await?,
         Command::Limit(options) => limit::measure(&options)?,
+        Command::Copies(options) => copies::measure(&options)?,
+        Command::Pictures(options) => pictures::measure(options).await?,
         Command::Front(options) => return front::serve(options).await,
     };
     println!("{figures}");

@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use bytemuck::{NoUninit, cast_slice};
 use bytes::Bytes;
 use inference::{DataType, NamedTensor, Tensor, TensorData, TensorSpec};
 use serde_json::Value;
@@ -170,38 +169,7 @@ pub fn write(output: NamedTensor) -> Result<(InferOutputTensor, Bytes), String> 
         shape: shape.into_iter().map(|size| i64::try_from(size).unwrap_or(i64::MAX)).collect(),
         ..InferOutputTensor::default()
     };
-    let bytes = match data {
-        TensorData::Bool(elements) => lend(elements),
-        TensorData::Uint8(elements) => elements.into(),
-        TensorData::Uint16(elements) => lend(elements),
-        TensorData::Uint32(elements) => lend(elements),
-        TensorData::Uint64(elements) => lend(elements),
-        TensorData::Int8(elements) => lend(elements),
-        TensorData::Int16(elements) => lend(elements),
-        TensorData::Int32(elements) => lend(elements),
-        TensorData::Int64(elements) => lend(elements),
-        TensorData::Fp32(elements) => lend(elements),
-        TensorData::Fp64(elements) => lend(elements),
-        other => {
-            let mut bytes = Vec::with_capacity(binary::written_size(&other));
-            binary::write(&other, &mut bytes)?;
-            bytes.into()
-        }
-    };
-    Ok((described, bytes))
-}
-
-/// Elements as the bytes that they are in memory (`oip::binary` sees to it that these are the protocol's).
-fn lend<T: NoUninit + Send + 'static>(elements: Vec<T>) -> Bytes {
-    struct Lent<T>(Vec<T>);
-
-    impl<T: NoUninit> AsRef<[u8]> for Lent<T> {
-        fn as_ref(&self) -> &[u8] {
-            cast_slice(&self.0)
-        }
-    }
-
-    Bytes::from_owner(Lent(elements))
+    Ok((described, binary::lend(data)?))
 }
 
 #[cfg(test)]

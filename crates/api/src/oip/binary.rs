@@ -2,8 +2,9 @@
 //! elements. An element of type BOOL is one byte, 0 or 1; one of type BYTES is its length in four bytes, then itself.
 
 use bytemuck::{NoUninit, Pod, cast_slice, cast_slice_mut};
+use bytes::Bytes;
 use half::slice::HalfFloatSliceExt;
-use half::vec::HalfBitsVecExt;
+use half::vec::{HalfBitsVecExt, HalfFloatVecExt};
 use inference::{DataType, TensorData};
 
 #[cfg(not(target_endian = "little"))]
@@ -129,6 +130,42 @@ pub fn write(data: &TensorData, body: &mut Vec<u8>) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// A tensor as bytes. Numbers are lent as they lie in memory, not copied. Fails as [`write`] does.
+pub fn lend(data: TensorData) -> Result<Bytes, String> {
+    Ok(match data {
+        TensorData::Bool(elements) => lent(elements),
+        TensorData::Uint8(elements) => elements.into(),
+        TensorData::Uint16(elements) => lent(elements),
+        TensorData::Uint32(elements) => lent(elements),
+        TensorData::Uint64(elements) => lent(elements),
+        TensorData::Int8(elements) => lent(elements),
+        TensorData::Int16(elements) => lent(elements),
+        TensorData::Int32(elements) => lent(elements),
+        TensorData::Int64(elements) => lent(elements),
+        TensorData::Fp16(elements) => lent(elements.reinterpret_into()),
+        TensorData::Bf16(elements) => lent(elements.reinterpret_into()),
+        TensorData::Fp32(elements) => lent(elements),
+        TensorData::Fp64(elements) => lent(elements),
+        TensorData::Bytes(_) => {
+            let mut bytes = Vec::with_capacity(written_size(&data));
+            write(&data, &mut bytes)?;
+            bytes.into()
+        }
+    })
+}
+
+fn lent<T: NoUninit + Send + 'static>(elements: Vec<T>) -> Bytes {
+    struct Lent<T>(Vec<T>);
+
+    impl<T: NoUninit> AsRef<[u8]> for Lent<T> {
+        fn as_ref(&self) -> &[u8] {
+            cast_slice(&self.0)
+        }
+    }
+
+    Bytes::from_owner(Lent(elements))
 }
 
 fn append<T: NoUninit>(elements: &[T], body: &mut Vec<u8>) {

@@ -8,8 +8,9 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use inference::{InferRequest, Model, NamedTensor, Ticket};
 
 use super::classification::classify;
+use super::parts::Parts;
 use super::request::{self, Layout, ParsedInfer, Signature, WantedOutput};
-use super::response::{self, Rendered, Said};
+use super::response::{Rendered, Said, render, written_size};
 use super::rest::V2Error;
 use crate::app::App;
 use crate::departure;
@@ -85,16 +86,16 @@ async fn run(
     let parsed = app.bodies.work(body.0.len(), ticket.deadline, parse).await?.map_err(invalid)?;
     let Performed { id, answer, wanted: outputs } =
         perform(app, caller, model, ticket, parsed, body.0.len(), departure::of(request)).await?;
-    let size = response::written_size(&said(&answer, &outputs));
+    let sizes = answer.iter().zip(&outputs).map(|(output, wanted)| written_size(output, wanted.binary));
+    let size = sizes.sum();
     let of = Arc::clone(model);
     let write = move || {
-        let outputs_said = classified(answer, &outputs, &of)?;
-        let rendered =
-            response::render(of.name(), of.version(), id.as_deref(), &said(&outputs_said, &outputs))?;
-        let packed = encoding.and_then(|encoding| encoding.encode(&rendered.body));
+        let outputs = said(classified(answer, &outputs, &of)?, &outputs);
+        let rendered = render(of.name(), of.version(), id.as_deref(), outputs)?;
+        let packed = encoding.and_then(|encoding| encoding.encode(&rendered.whole()));
         Ok::<_, String>((rendered, packed))
     };
-    let (Rendered { body, json_length }, packed) =
+    let (Rendered { body, lent, json_length }, packed) =
         app.bodies.work(size, ticket.deadline, write).await?.map_err(invalid)?;
     let mut response = HttpResponse::Ok();
     response.insert_header((VARY, "accept-encoding"));
@@ -104,7 +105,8 @@ async fn run(
     };
     Ok(match encoding.zip(packed) {
         Some((encoding, packed)) => response.insert_header((CONTENT_ENCODING, encoding.name())).body(packed),
-        None => response.body(body),
+        None if lent.is_empty() => response.body(body),
+        None => response.body(Parts::new(body, lent)),
     })
 }
 
@@ -163,8 +165,8 @@ pub fn classified(
 }
 
 /// The model gives the outputs in the order in which they were wanted.
-fn said<'a>(outputs: &'a [NamedTensor], wanted: &[WantedOutput]) -> Vec<Said<'a>> {
-    outputs.iter().zip(wanted).map(|(output, wanted)| Said { output, binary: wanted.binary }).collect()
+fn said(outputs: Vec<NamedTensor>, wanted: &[WantedOutput]) -> Vec<Said> {
+    outputs.into_iter().zip(wanted).map(|(output, wanted)| Said { output, binary: wanted.binary }).collect()
 }
 
 /// Where the body's parts are, by its headers.

@@ -7,6 +7,7 @@ pub mod infer;
 mod json_data;
 pub mod metadata;
 pub mod parameters;
+mod parts;
 pub mod repository;
 pub mod request;
 mod response;

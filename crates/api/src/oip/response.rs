@@ -1,27 +1,44 @@
 //! The answer to an inference call (Open Inference Protocol 2, REST): tensors to bytes, no HTTP.
 
+use std::borrow::Cow;
+
+use bytes::Bytes;
 use inference::{DataType, NamedTensor, TensorData};
 use serde::{Serialize, Serializer, ser};
 
 use super::binary;
 use super::request::ASK_FOR_BINARY;
+use crate::bodies::SMALL;
 
 /// An output and whether it is said as binary data.
 #[derive(Debug)]
-pub struct Said<'a> {
+pub struct Said {
     /// The output.
-    pub output: &'a NamedTensor,
+    pub output: NamedTensor,
     /// Whether as binary data, after the JSON.
     pub binary: bool,
 }
 
-/// An answer as it is sent.
+/// An answer as it is sent: JSON, then the outputs that are said as binary data, in their order.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Rendered {
-    /// JSON, then the outputs that are said as binary data, in their order.
+    /// The JSON; of a small answer the binary data, too.
     pub body: Vec<u8>,
+    /// The binary data of a large answer, which is sent as it lies in memory.
+    pub lent: Vec<Bytes>,
     /// The length of the JSON; none where nothing follows it.
     pub json_length: Option<usize>,
+}
+
+impl Rendered {
+    /// All of it in one piece; what is lent is copied.
+    pub fn whole(&self) -> Cow<'_, [u8]> {
+        if self.lent.is_empty() {
+            return Cow::Borrowed(&self.body);
+        }
+        let parts = self.lent.iter().map(|part| &part[..]);
+        Cow::Owned([&self.body[..]].into_iter().chain(parts).collect::<Vec<_>>().concat())
+    }
 }
 
 #[derive(Serialize)]
@@ -49,9 +66,9 @@ struct BinaryParameters {
     binary_data_size: usize,
 }
 
-impl<'a> From<&Said<'a>> for ResponseOutput<'a> {
-    fn from(said: &Said<'a>) -> Self {
-        let NamedTensor { name, tensor } = said.output;
+impl<'a> From<&'a Said> for ResponseOutput<'a> {
+    fn from(said: &'a Said) -> Self {
+        let NamedTensor { name, tensor } = &said.output;
         let data = tensor.data();
         let size = || BinaryParameters { binary_data_size: binary::written_size(data) };
         Self {
@@ -98,7 +115,7 @@ pub fn render(
     model_name: &str,
     model_version: &str,
     id: Option<&str>,
-    outputs: &[Said<'_>],
+    outputs: Vec<Said>,
 ) -> Result<Rendered, String> {
     let response = Response {
         model_name,
@@ -106,31 +123,36 @@ pub fn render(
         id,
         outputs: outputs.iter().map(ResponseOutput::from).collect(),
     };
-    let mut body = Vec::with_capacity(written_size(outputs));
+    let size = |said: &Said| written_size(&said.output, said.binary);
+    let is_small = outputs.iter().map(size).sum::<usize>() <= SMALL;
+    let copied = outputs.iter().filter(|said| is_small || !said.binary);
+    let mut body = Vec::with_capacity(copied.map(size).sum());
     serde_json::to_writer(&mut body, &response)
         .map_err(|error| format!("an output holds {error}, which JSON cannot carry; {ASK_FOR_BINARY}"))?;
     let json_length = outputs.iter().any(|said| said.binary).then_some(body.len());
-    for said in outputs.iter().filter(|said| said.binary) {
-        binary::write(said.output.tensor.data(), &mut body)?;
+    let mut lent = Vec::new();
+    for Said { output, .. } in outputs.into_iter().filter(|said| said.binary) {
+        if is_small {
+            binary::write(output.tensor.data(), &mut body)?;
+        } else {
+            lent.push(binary::lend(output.tensor.into_parts().1)?);
+        }
     }
-    Ok(Rendered { body, json_length })
+    Ok(Rendered { body, lent, json_length })
 }
 
-/// How long an answer becomes, about.
-pub fn written_size(outputs: &[Said<'_>]) -> usize {
-    /// Of a number or a text's quotation marks, with a comma.
-    const CHARACTERS: usize = 8;
+/// How long an output becomes in an answer, about.
+pub fn written_size(output: &NamedTensor, binary: bool) -> usize {
     /// Of an output's name, shape and what else stands around its data.
     const FRAME: usize = 256;
+    /// Of a number or a text's quotation marks, with a comma.
+    const CHARACTERS: usize = 8;
     let texts = |data: &TensorData| match data {
         TensorData::Bytes(texts) => texts.iter().map(Vec::len).sum(),
         _ => 0,
     };
-    let size = |Said { output, binary }: &Said<'_>| {
-        let data = output.tensor.data();
-        FRAME + if *binary { binary::written_size(data) } else { data.len() * CHARACTERS + texts(data) }
-    };
-    outputs.iter().map(size).sum()
+    let data = output.tensor.data();
+    FRAME + if binary { binary::written_size(data) } else { data.len() * CHARACTERS + texts(data) }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::oip::json_data;
 fn rendered(data: TensorData) -> Result<Value, String> {
     let tensor = Tensor::new(vec![data.len()], data).unwrap();
     let output = NamedTensor { name: "y".to_owned(), tensor };
-    let rendered = render("m", "3", Some("i"), &[Said { output: &output, binary: false }])?;
+    let rendered = render("m", "3", Some("i"), vec![Said { output, binary: false }])?;
     assert_eq!(rendered.json_length, None);
     Ok(serde_json::from_slice(&rendered.body).unwrap())
 }
@@ -25,7 +25,7 @@ fn answers_say_what_the_model_said() {
     assert_eq!(answer, expected);
     let words = rendered(TensorData::Bytes(vec![b"a\"b".to_vec()])).unwrap();
     assert_eq!(words["outputs"][0]["data"], serde_json::json!(["a\"b"]));
-    let anonymous = render("m", "1", None, &[]).unwrap();
+    let anonymous = render("m", "1", None, vec![]).unwrap();
     assert_eq!(anonymous.body, br#"{"model_name":"m","model_version":"1","outputs":[]}"#);
 }
 
@@ -55,10 +55,12 @@ fn binary_data_follows_the_json_in_its_order() {
         named("c", TensorData::Bytes(vec![vec![0xff]])),
         named("d", TensorData::Fp32(vec![])),
     ];
-    let said = |binary: [bool; 4]| -> Vec<Said<'_>> {
-        outputs.iter().zip(binary).map(|(output, binary)| Said { output, binary }).collect()
+    let said = |binary: [bool; 4]| -> Vec<Said> {
+        outputs.iter().cloned().zip(binary).map(|(output, binary)| Said { output, binary }).collect()
     };
-    let Rendered { body, json_length } = render("m", "1", None, &said([true, false, true, true])).unwrap();
+    let Rendered { body, lent, json_length } =
+        render("m", "1", None, said([true, false, true, true])).unwrap();
+    assert!(lent.is_empty());
     let (json, bytes) = body.split_at(json_length.unwrap());
     assert_eq!(bytes, b"\x01\0\x03\x02\x01\0\0\0\xff");
     let json: Value = serde_json::from_slice(json).unwrap();
@@ -67,5 +69,20 @@ fn binary_data_follows_the_json_in_its_order() {
     assert_eq!((member(0, "data"), member(1, "parameters")), (None, None));
     assert_eq!(member(1, "data"), Some(serde_json::json!([-1])));
     assert_eq!(member(3, "parameters"), Some(serde_json::json!({"binary_data_size": 0})));
-    assert!(render("m", "1", None, &said([true, true, false, true])).unwrap_err().contains("UTF-8"));
+    assert!(render("m", "1", None, said([true, true, false, true])).unwrap_err().contains("UTF-8"));
+}
+
+#[test]
+fn the_binary_data_of_a_large_answer_is_not_copied() {
+    let numbers = vec![1.5_f32; SMALL];
+    let place = numbers.as_ptr().cast::<u8>();
+    let named = |name: &str, data: TensorData| Said {
+        output: NamedTensor { name: name.to_owned(), tensor: Tensor::new(vec![data.len()], data).unwrap() },
+        binary: true,
+    };
+    let outputs = vec![named("a", TensorData::Fp32(numbers)), named("b", TensorData::Int8(vec![7]))];
+    let rendered = render("m", "1", None, outputs).unwrap();
+    assert_eq!(rendered.json_length, Some(rendered.body.len()));
+    assert_eq!((rendered.lent[0].as_ptr(), rendered.lent[1].as_ref()), (place, &[7][..]));
+    assert_eq!(rendered.whole().len(), rendered.body.len() + 4 * SMALL + 1);
 }
