@@ -242,6 +242,40 @@ promise! {
         }
     }
 
+    fn a_tail_that_is_cut_before_its_seal_is_told_by_who_saw_it_and_a_stop_seals(pair) {
+        let mut server = Server::start(pair, &[("AUDIT_SEAL_SECONDS", "3600")]);
+        let ada = server.person("ada");
+        let world = Arc::clone(&server.world);
+        let linked = || eventually("all is linked", || (world.sql("SELECT count(*) FROM audit_pending").trim() == "0").then_some(()));
+        linked();
+        prepare(&world);
+        let last = || world.sql("SELECT max(seq) FROM audit_links").trim().parse::<i64>().expect("a number");
+        // Two looks of the linker: it has seen the end.
+        std::thread::sleep(std::time::Duration::from_millis(1500));
+        let seen = last();
+        tamper(&world, &format!("DELETE FROM audit_events WHERE id = (SELECT event_id FROM audit_links WHERE seq = {seen}); \
+            DELETE FROM audit_links WHERE seq = {seen}"));
+        // Others take its place at once.
+        for _ in 0..3 {
+            server.try_log_in(&ada.email, "Wrong-horse-battery-9").is(401);
+        }
+        eventually("it is told", || (server.audited("audit.cut_off", "failure") == 1).then_some(()));
+        let told = world.audit_events().into_iter().find(|event| event["action"] == "audit.cut_off").expect("it");
+        assert_eq!(told["detail"]["link"], json!(seen));
+        linked();
+        std::thread::sleep(std::time::Duration::from_millis(1500));
+        assert_eq!(server.audited("audit.cut_off", "failure"), 1, "once");
+
+        let sealed = || world.sql("SELECT max(seq) FROM audit_seals").trim().parse::<i64>().expect("a number");
+        assert!(sealed() < last(), "nothing is due");
+        assert_eq!(server.stop(), Some(0));
+        assert_eq!(sealed(), last());
+        let end = last();
+        tamper(&world, &format!("DELETE FROM audit_events WHERE id = (SELECT event_id FROM audit_links WHERE seq = {end}); \
+            DELETE FROM audit_links WHERE seq = {end}; DELETE FROM audit_seals WHERE seq = {end}"));
+        found_out(&server.cli(&VERIFY, ""), &["its tail was cut off"], "what was sealed at the stop");
+    }
+
     fn nobody_else_writes_events_and_old_ones_are_taken_over(pair) {
         let world = World::new(pair);
         assert_eq!(world.run(&["migrate"], &[], "").code, Some(0));

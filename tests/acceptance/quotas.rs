@@ -1,5 +1,6 @@
 //! How much may be used in a day or a month: exactly as much, whoever asks at once and whatever breaks.
 
+use std::io::Write;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -163,6 +164,19 @@ promise! {
         allow(&admin, "account", &grace.id, "compute_ms/day", 1);
         let served = (0..200).take_while(|_| infer(&grace.api, 64).status == 200).count();
         assert!((1..200).contains(&served), "{served}");
+        // Whoever hangs up before the work gets back what was taken, however often.
+        let eve = server.person("eve");
+        allow(&admin, "account", &eve.id, "requests/day", 2);
+        for _ in 0..5 {
+            let mut stream = server.connect();
+            let head = format!("Host: x\r\nAuthorization: Bearer {}\r\nContent-Length: 1000\r\n\r\n{{", eve.tokens.access);
+            write!(stream, "POST /v2/models/digits/infer HTTP/1.1\r\n{head}").expect("the server reads");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        for _ in 0..2 {
+            eventually("it is given back", || (infer(&eve.api, 1).status == 200).then_some(()));
+        }
+        infer(&eve.api, 1).is(429);
     }
 
     fn quotas_are_said_by_role_account_and_key(pair) {

@@ -120,8 +120,10 @@ pub fn spawn(app: &web::Data<App>) -> Tasks {
     });
     let models = every(FEED_INTERVAL, app.clone(), |app| async move { lifecycle::follow(&app).await });
     let verified = every(FEED_INTERVAL, app.clone(), |app| async move { lifecycle::verify(&app).await });
-    let audit =
-        every(AUDIT_INTERVAL, app.clone(), |app| async move { app.seals.advance(app.auth.trail()).await });
+    let audit = every(AUDIT_INTERVAL, app.clone(), |app| async move {
+        let watched = app.auth.watch_trail().await.map_err(|error| told(&error));
+        app.seals.advance(app.auth.trail(), false).await.and(watched)
+    });
     let fetched = every(FEED_INTERVAL, app.clone(), |app| async move { sources::follow(&app).await });
     let mut tasks = vec![audit, feed, usage, heartbeat, pruning, models, verified, fetched];
     if app.settings.models.model_poll_seconds > 0 {

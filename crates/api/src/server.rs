@@ -218,7 +218,7 @@ fn stop_on_signal(
     Ok(())
 }
 
-/// After the last answer: usage is written, quotas go back, the models' threads end.
+/// After the last answer: usage is written, quotas go back, the audit trail is sealed, the models' threads end.
 async fn finish(app: &web::Data<App>) {
     if tokio::time::timeout(FLUSH_INTERVAL * 5, app.metering.flush()).await.is_err() {
         tracing::error!("the last usage could not be written in time");
@@ -227,6 +227,11 @@ async fn finish(app: &web::Data<App>) {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::error!(error = storage::told(&error), "quotas could not be given back"),
         Err(_) => tracing::error!("quotas could not be given back in time"),
+    }
+    match tokio::time::timeout(FLUSH_INTERVAL * 5, app.seals.advance(app.auth.trail(), true)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(error, "the end of the audit trail could not be sealed"),
+        Err(_) => tracing::error!("the end of the audit trail could not be sealed in time"),
     }
     say_goodbye(&app.store, app.metering.replica()).await;
     // Their connections are given back while the runtime still lives.

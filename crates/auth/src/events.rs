@@ -84,6 +84,7 @@ events! {
     LegalHoldPlaced = "legal_hold.placed";
     LegalHoldReleased = "legal_hold.released";
     AuditPruned = "audit.pruned";
+    AuditCutOff = "audit.cut_off";
 }
 
 impl Event {
@@ -91,6 +92,7 @@ impl Event {
     pub const fn alert(self) -> Option<Severity> {
         match self {
             Self::OperationChanged | Self::ModelFileChanged => Some(Severity::High),
+            Self::AuditCutOff => Some(Severity::Critical),
             _ => None,
         }
     }

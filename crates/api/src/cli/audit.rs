@@ -54,7 +54,7 @@ async fn head(settings: &Settings) -> CommandResult {
     // Due or not: whoever takes a head away wants all that there is below it.
     let store = start::store(settings).await?;
     let trail = AuditTrail::new(store, AuditSettings { seal_every: 1, ..start::audit(settings)? });
-    trail.advance().await.map_err(|error| told(&error))?;
+    trail.advance(false).await.map_err(|error| told(&error))?;
     let seal = trail.standing().await.map_err(|error| told(&error))?.last_seal;
     print(&seal_line(&seal.ok_or("nothing has been sealed yet")?));
     Ok(())

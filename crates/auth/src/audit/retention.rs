@@ -27,6 +27,18 @@ impl Auth {
         Ok(())
     }
 
+    /// Writes down, and tells operators, where the end of the trail was cut off under a process that had seen it, or the
+    /// database was put back; to be called several times a second.
+    pub async fn watch_trail(&self) -> Result<()> {
+        let Some(link) = self.trail().lost_end().await? else { return Ok(()) };
+        tracing::error!(link, "the audit trail was cut off or put back; run modelgate audit verify");
+        let origin = Origin::default();
+        let mut tx = self.store.begin(Scope::Service(Service::Audit)).await?;
+        let entry = Entry::failure(Event::AuditCutOff, &origin).with(json!({"link": link}));
+        self.record(&mut tx, entry).await?;
+        Ok(tx.commit().await?)
+    }
+
     async fn prune_segments(&self, keep: Duration) -> Result<bool> {
         let mut tx = self.store.begin(Scope::Service(Service::Audit)).await?;
         tx.audit_chain().lock().await?;

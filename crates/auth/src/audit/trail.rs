@@ -2,6 +2,8 @@
 //! first, under a lock of the database.
 
 use chrono::{DateTime, Duration, Utc};
+use std::sync::{Mutex, PoisonError};
+
 use storage::{AuditLink, AuditRecord, AuditSeal, Scope, Service, Store, Tx};
 
 use super::keys::{AuditKeys, BEFORE_FIRST, LinkMac, Word};
@@ -27,6 +29,8 @@ pub struct AuditSettings {
 pub struct AuditTrail {
     pub(super) store: Store,
     pub(super) settings: AuditSettings,
+    /// The last link that this process saw.
+    seen: Mutex<Option<AuditLink>>,
 }
 
 /// How far the chain is.
@@ -51,7 +55,7 @@ struct End {
 impl AuditTrail {
     /// The trail in this store.
     pub fn new(store: Store, settings: AuditSettings) -> Self {
-        Self { store, settings }
+        Self { store, settings, seen: Mutex::default() }
     }
 
     /// What it is written with.
@@ -80,16 +84,31 @@ impl AuditTrail {
         Ok(tx.commit().await?)
     }
 
-    /// Links what waits and seals what is due; to be called several times a second. Answers the last seal.
-    pub async fn advance(&self) -> Result<Option<AuditSeal>> {
+    /// Links what waits and seals what is due; to be called several times a second. `is_last`: nobody may call for a while,
+    /// so that the end is sealed, due or not. Answers the last seal.
+    pub async fn advance(&self, is_last: bool) -> Result<Option<AuditSeal>> {
         for _ in 0..BATCHES {
-            let (due, seal) = self.is_due().await?;
+            let (due, seal) = self.is_due(is_last).await?;
             if !due {
                 return Ok(seal);
             }
-            self.link_batch().await?;
+            self.link_batch(is_last).await?;
         }
         Ok(None)
+    }
+
+    /// Whether the chain goes on from where this process last saw it end. If not, the number of the link that is gone or is
+    /// another one now; told once.
+    pub(crate) async fn lost_end(&self) -> Result<Option<i64>> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut tx = self.read().await?;
+        let last = tx.audit_chain().last_link().await?;
+        let lost = match seen.filter(|seen| last.as_ref() != Some(seen)) {
+            Some(seen) => (!goes_on_from(&mut tx, &seen).await?).then_some(seen.seq),
+            None => None,
+        };
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = last;
+        Ok(lost)
     }
 
     /// Whether the chain agrees with a seal that was kept elsewhere, as far as it is not pruned.
@@ -101,23 +120,23 @@ impl AuditTrail {
         Ok(tx.audit_chain().seal_at(kept.seq).await?.is_some_and(|seal| seal == *kept))
     }
 
-    async fn is_due(&self) -> Result<(bool, Option<AuditSeal>)> {
+    async fn is_due(&self, is_last: bool) -> Result<(bool, Option<AuditSeal>)> {
         let mut tx = self.read().await?;
         let seal = tx.audit_chain().last_seal().await?;
         if tx.audit_chain().has_pending().await? {
             return Ok((true, seal));
         }
         let last = tx.audit_chain().last_link().await?.map_or(0, |link| link.seq);
-        Ok((self.is_seal_due(last, seal.as_ref(), tx.now()), seal))
+        Ok((self.is_seal_due(last, seal.as_ref(), tx.now(), is_last), seal))
     }
 
-    fn is_seal_due(&self, last: i64, seal: Option<&AuditSeal>, now: DateTime<Utc>) -> bool {
+    fn is_seal_due(&self, last: i64, seal: Option<&AuditSeal>, now: DateTime<Utc>, is_last: bool) -> bool {
         let unsealed = last - seal.map_or(0, |seal| seal.seq);
         let old = seal.is_none_or(|seal| (now - seal.sealed_at).abs() >= self.settings.seal_after);
-        unsealed >= i64::from(self.settings.seal_every) || (unsealed > 0 && old)
+        unsealed >= i64::from(self.settings.seal_every) || (unsealed > 0 && (old || is_last))
     }
 
-    async fn link_batch(&self) -> Result<()> {
+    async fn link_batch(&self, is_last: bool) -> Result<()> {
         let mut tx = self.store.begin(Scope::Service(Service::Audit)).await?;
         tx.audit_chain().lock().await?;
         let mut end = self.end(&mut tx).await?;
@@ -126,7 +145,7 @@ impl AuditTrail {
         }
         let now = tx.now();
         let seal = tx.audit_chain().last_seal().await?;
-        if self.is_seal_due(end.seq, seal.as_ref(), now) {
+        if self.is_seal_due(end.seq, seal.as_ref(), now, is_last) {
             let seal = seal::make(self.keys(), end.seq, &end.mac, seal.as_ref(), now)?;
             tx.audit_chain().seal(&seal).await?;
         }
@@ -171,4 +190,13 @@ impl AuditTrail {
     pub(super) async fn read(&self) -> Result<Tx> {
         Ok(self.store.read(Scope::Service(Service::Audit)).await?)
     }
+}
+
+/// Whether a link is still there as it was, or was pruned.
+async fn goes_on_from(tx: &mut Tx, seen: &AuditLink) -> Result<bool> {
+    let there = tx.audit_chain().links(seen.seq - 1, 1).await?.pop();
+    if there.is_some_and(|linked| linked.link == *seen) {
+        return Ok(true);
+    }
+    Ok(tx.audit_chain().pruned_through().await?.is_some_and(|through| seen.seq <= through))
 }
