@@ -1,13 +1,14 @@
 //! Models that nobody vouches for, and files that change: neither reaches the server's process, and both are told.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::harness::onnx_file::{Dimension, FLOAT, external, graph, identity, model, node, value};
-use crate::harness::{Client, Repository, Server, eventually, promise, sample};
+use crate::harness::{Client, Pair, Repository, Server, eventually, promise, sample, sha256, workspace};
 
 const ADMIN: &str = "/api/v1/admin/models";
 
@@ -87,6 +88,91 @@ fn works(client: &Client) {
 fn change(file: &Path) {
     let content = fs::read(file).expect("a file");
     fs::write(file, [content, bytes(3, "another")].concat()).expect("a file");
+}
+
+/// A library of operators, compiled from tests/operators/twice.c.
+fn library(folder: &Path, name: &str, options: &[&str]) -> PathBuf {
+    let path = folder.join(name);
+    let mut compiler = Command::new("cc");
+    compiler.args(["-shared", "-fPIC"]).args(options).arg("-o").arg(&path);
+    let made = compiler.arg(workspace().join("tests/operators/twice.c")).status().expect("a C compiler");
+    assert!(made.success(), "{made}");
+    path
+}
+
+#[test]
+fn a_library_of_operators_is_loaded_only_where_the_settings_name_its_file() {
+    let repository = Repository::new(Pair::Embedded);
+    let folder = repository.world.folder();
+    let (twice, empty) = (library(&folder, "twice.so", &[]), library(&folder, "empty.so", &["-DNOTHING"]));
+    let set = bytes(8, [bytes(1, "test.ops"), number(2, 1)].concat());
+    let double = of("test.ops", node("Twice", &["x"], &["y"], &[]));
+    let unknown = of("test.ops", node("Thrice", &["x"], &["y"], &[]));
+    let [doubled, tripled] = [double, unknown].map(|node| [one_node(node, &[]), set.clone()].concat());
+    for (name, content, asks) in [
+        ("twice", &doubled, "custom_operators = [\"twice.so\"]"),
+        ("silent", &doubled, ""),
+        ("other", &doubled, "custom_operators = [\"twice.so\", \"other.so\"]"),
+        ("path", &doubled, "custom_operators = [\"/lib/twice.so\"]"),
+        ("changed", &doubled, "custom_operators = [\"changed.so\"]"),
+        ("empty", &doubled, "custom_operators = [\"empty.so\"]"),
+        ("lacking", &tripled, "custom_operators = [\"twice.so\"]"),
+    ] {
+        put(&repository, name, content);
+        fs::write(repository.folder.join(name).join("model.toml"), asks).expect("a file");
+    }
+    let digest = sha256(&fs::read(&twice).expect("a library"));
+    let changed = library(&folder, "changed.so", &[]);
+    let allowed =
+        format!("{}={digest},{}={},{}", twice.display(), changed.display(), "0".repeat(64), empty.display());
+    let (server, client) = repository.start(&[("CUSTOM_OPERATORS", &allowed)]);
+    let admin = server.admin().api;
+    let input = json!({"inputs": [{"name": "x", "datatype": "FP32", "shape": [2], "data": [1.5, -2.0]}]});
+    let doubles = |name: &str| {
+        let answer = client.post(&format!("/v2/models/{name}/infer"), &input).is(200).json();
+        assert_eq!(answer["outputs"][0]["data"], json!([3.0, -4.0]));
+    };
+    doubles("twice");
+    for (name, told) in [
+        ("silent", "names no library of operators"),
+        ("other", "which CUSTOM_OPERATORS does not allow"),
+        ("changed", "is not the file that CUSTOM_OPERATORS allows"),
+        ("empty", "ONNX Runtime refused"),
+        ("lacking", ""),
+        ("path", "names of files"),
+    ] {
+        let seen = status(&admin, name).to_string();
+        assert!(seen.contains("unavailable") && seen.contains(told), "{name}: {seen}");
+        assert!(!seen.contains(&folder.display().to_string()), "{name} tells a path: {seen}");
+        // Of one whose model.toml cannot be read nobody knows who may see it.
+        let expected = if name == "path" { 404 } else { 503 };
+        client.post(&format!("/v2/models/{name}/infer"), &input).is(expected);
+    }
+    // An upload gets what the model's folder asks for, and asks for nothing itself.
+    let upload = |name: &str| {
+        let path = format!("{ADMIN}/{name}/versions/2?sha256={}", sha256(&doubled));
+        admin.send("PUT", &path, Some("application/octet-stream"), &doubled)
+    };
+    upload("twice").is(201);
+    let refused = upload("fresh").refused(400, "invalid_model").text();
+    assert!(refused.contains("test.ops"), "{refused}");
+    // Another file in its place: what was loaded goes on, and nothing of the new one is run.
+    fs::remove_file(&twice).and_then(|()| fs::copy(&empty, &twice).map(drop)).expect("a file");
+    let refused = admin.act(&format!("{ADMIN}/twice/load")).refused(409, "model_not_loadable").text();
+    assert!(refused.contains("is not the file"), "{refused}");
+    doubles("twice");
+
+    let two = format!("{},/elsewhere/empty.so", empty.display());
+    for (wrong, told) in
+        [("twice.so", "absolute"), ("/opt/twice.so=12", "64 hexadecimal"), (&two, "two files")]
+    {
+        let refused = repository.world.run(&["serve"], &[("CUSTOM_OPERATORS", wrong)], "");
+        let stderr = &refused.stderr;
+        assert!(
+            refused.code == Some(1) && stderr.contains("CUSTOM_OPERATORS") && stderr.contains(told),
+            "{refused:?}"
+        );
+    }
 }
 
 promise! {

@@ -244,6 +244,7 @@ pub fn inference(settings: &Settings) -> inference::Settings {
         model_dir: models.model_dir.clone(),
         trial: Some(trial(settings)),
         signing_keys: models.model_signing_keys.clone(),
+        custom_operators: models.custom_operators.clone(),
         runtime_library: models.ort_dylib_path.clone(),
         queue_capacity: models.model_queue_capacity,
         providers: models.execution_providers.clone(),

@@ -190,7 +190,9 @@ impl Loader {
         if let Some((file, _)) = files.iter().find(differs) {
             return refused(format!("{file} does not have the SHA-256 that was announced"));
         }
-        let looked = self.inspect(&incoming.folder.join(MODEL_FILE)).map_err(IncomingError::Refused)?;
+        let looked = self
+            .inspect(&incoming.folder.join(MODEL_FILE), Some(&incoming.name))
+            .map_err(IncomingError::Refused)?;
         let Examination { said, files: known, size, outcome } = looked;
         if let Some(file) = said.external.iter().find(|file| !files.contains_key(*file)) {
             return refused(format!("it refers to {file:?}, which did not come with it"));

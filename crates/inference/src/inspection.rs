@@ -8,6 +8,8 @@ use std::{
     path::{Component, Path},
 };
 
+use crate::operators::Libraries;
+
 /// Messages inside of messages; a graph inside of a graph is three.
 const MAX_DEPTH: usize = 100;
 /// Fields of the whole file: about what ten million operators have.
@@ -68,14 +70,15 @@ impl Inspection {
     }
 
     /// Refuses a model that wants files from outside of its version's folder, or operators that the runtime does not
-    /// have by itself: those come in libraries, and a library is a program.
-    pub fn check(&self, folder: &Path) -> Result<(), String> {
+    /// have by itself: those come in libraries, and a library is a program. Where it has one, the runtime says what is missing.
+    pub(crate) fn check(&self, folder: &Path, libraries: &Libraries) -> Result<(), String> {
         let foreign = |(domain, _): &&(String, String)| {
             !DOMAINS.contains(&domain.as_str()) && !self.functions.contains(domain)
         };
-        if let Some((domain, operator)) = self.operators.keys().find(foreign) {
+        if let Some((domain, operator)) = self.operators.keys().find(foreign).filter(|_| libraries.is_empty())
+        {
             return Err(format!(
-                "it needs the operator {operator:?} of {domain:?}, and no library of operators is loaded here"
+                "it needs the operator {operator:?} of {domain:?}, and its model.toml names no library of operators"
             ));
         }
         self.external.iter().try_for_each(|location| check_location(folder, location))

@@ -66,7 +66,8 @@ fn files_outside_of_the_folder_are_refused() {
     std::os::unix::fs::symlink("../secret", folder.path().join("1/link")).unwrap();
     std::os::unix::fs::symlink("..", folder.path().join("1/up")).unwrap();
     let version = folder.path().join("1");
-    let check = |location: &str| inspect(&model("", location)).unwrap().check(&version);
+    let check =
+        |location: &str| inspect(&model("", location)).unwrap().check(&version, &Libraries::default());
     assert_eq!(check("weights.bin"), Ok(()));
     for location in ["../secret", "/etc/passwd", "link", "up/secret", "./../secret", "..\\secret", "", "."] {
         assert!(check(location).unwrap_err().contains("not a file in"), "{location}");
@@ -76,7 +77,7 @@ fn files_outside_of_the_folder_are_refused() {
 
 #[test]
 fn operators_of_libraries_are_refused_and_functions_of_the_file_are_not() {
-    let check = |bytes: &[u8]| inspect(bytes).unwrap().check(Path::new("."));
+    let check = |bytes: &[u8]| inspect(bytes).unwrap().check(Path::new("."), &Libraries::default());
     let own = |domain| field(7, &field(1, &[field(4, b"Add"), field(7, domain)].concat()));
     assert_eq!(check(&own(b"com.microsoft")), Ok(()));
     assert!(check(&own(b"com.example")).unwrap_err().contains("com.example"));

@@ -23,6 +23,7 @@ mod manifest;
 mod memory;
 mod model;
 mod onnx;
+mod operators;
 mod predict;
 mod provider;
 mod queue;
@@ -51,6 +52,7 @@ pub use manifest::{
     TableInput, TextInput, WarmUp, WarmUpInput,
 };
 pub use model::{InferRequest, InferResponse, Model, Ticket, Timing};
+pub use operators::OperatorLibrary;
 pub use predict::{
     Cell, Outcome, PredictInput, PredictResponse, Prediction, RowReader, Rows, Table, Takes, TextBatch,
     Texts, Values,

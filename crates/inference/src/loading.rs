@@ -17,6 +17,7 @@ use crate::{
     memory,
     model::Model,
     onnx::{Library, Options},
+    operators::Libraries,
     predict::Predictor,
     queue::Queue,
     registry::KnownFiles,
@@ -168,9 +169,12 @@ impl Loader {
             }
             let _loading = life.loading(version);
             let mut files = Digests::new();
-            let model = self
-                .examine((name, folder, manifest), version, how, &mut files)
-                .and_then(|()| self.model(name, folder, manifest, version, life))
+            let libraries = Libraries::of(&self.settings.custom_operators, &manifest.custom_operators);
+            let model = libraries
+                .and_then(|libraries| {
+                    self.examine((name, folder, manifest), version, how, &libraries, &mut files)?;
+                    self.model((name, folder, manifest), version, life, libraries)
+                })
                 .map(Arc::new);
             match &model {
                 Ok(_) => tracing::info!(model = name, version, "a model is ready"),
@@ -188,6 +192,7 @@ impl Loader {
         (name, folder, manifest): (&str, &Path, &Manifest),
         version: &str,
         how: How,
+        libraries: &Libraries,
         files: &mut Digests,
     ) -> Result<(), String> {
         let (own, most) = (folder.join(version), self.settings.max_model_bytes);
@@ -196,7 +201,7 @@ impl Loader {
         let size = integrity::digest(&own, [MODEL_FILE], most, files)?;
         integrity::verify(folder, manifest, version, files, |part| names_version(folder, part))?;
         let said = Inspection::read(&file)?;
-        said.check(&own)?;
+        said.check(&own, libraries)?;
         let more = integrity::digest(&own, said.external.iter().map(String::as_str), most, files)?;
         let named = manifest.source.digests(version);
         if let Some(file) =
@@ -213,14 +218,16 @@ impl Loader {
         signature::check(&self.settings.signing_keys, &own, files)?;
         if let (Some(trial), Ok(library)) = (&self.settings.trial, &self.library) {
             let runtime = library.version().unwrap_or_default();
-            let of = trial::Candidate { file: &file, digests: files, size: size.saturating_add(more) };
+            let size = size.saturating_add(more);
+            let of = trial::Candidate { file: &file, digests: files, size, operators: libraries };
             trial::pass(trial, runtime, library.file(), of, how.again)?;
         }
         Ok(())
     }
 
-    /// Looks at a file that need not be in the repository, as [`Self::examine`] does, and says what it is.
-    pub(crate) fn inspect(&self, file: &Path) -> Result<Examination, String> {
+    /// Looks at a file that need not be in the repository, as [`Self::examine`] does, and says what it is. It gets the
+    /// libraries of operators that the `model.toml` of the model asks for that it is to be a version of.
+    pub(crate) fn inspect(&self, file: &Path, of: Option<&str>) -> Result<Examination, String> {
         let most = self.settings.max_model_bytes;
         check_file(file, most)?;
         let (Some(own), Some(name)) = (file.parent(), file.file_name().and_then(|name| name.to_str())) else {
@@ -230,29 +237,35 @@ impl Loader {
         let mut files = Digests::new();
         let mut size = integrity::digest(own, [name], most, &mut files)?;
         let said = Inspection::read(file)?;
-        let outcome = said.check(own).and_then(|()| {
+        let libraries = self.libraries(of)?;
+        let outcome = said.check(own, &libraries).and_then(|()| {
             size += integrity::digest(own, said.external.iter().map(String::as_str), most, &mut files)?;
             signature::check(&self.settings.signing_keys, own, &files)?;
             let library = self.library.as_ref().map_err(String::clone)?;
             if let Some(trial) = &self.settings.trial {
                 let runtime = library.version().unwrap_or_default();
-                let of = trial::Candidate { file, digests: &files, size };
+                let of = trial::Candidate { file, digests: &files, size, operators: &libraries };
                 trial::pass(trial, runtime, library.file(), of, true)?;
             }
-            let (sessions, _) = library.open(file, &trial::modest())?;
+            let (sessions, _) = library.open(file, &trial::modest(libraries.paths()))?;
             let session = sessions.first().ok_or("no session")?;
             Ok((session.inputs().to_vec(), session.outputs().to_vec()))
         });
         Ok(Examination { said, files, size, outcome })
     }
 
+    fn libraries(&self, model: Option<&str>) -> Result<Libraries, String> {
+        let folder = model.and_then(|name| model_folder(&self.settings.model_dir, name));
+        let manifest = folder.map_or(Ok(Manifest::default()), |folder| read_manifest(&folder))?;
+        Libraries::of(&self.settings.custom_operators, &manifest.custom_operators)
+    }
+
     fn model(
         &self,
-        name: &str,
-        folder: &Path,
-        manifest: &Arc<Manifest>,
+        (name, folder, manifest): (&str, &Path, &Arc<Manifest>),
         version: &str,
         life: &Life,
+        libraries: Libraries,
     ) -> Result<Model, String> {
         let library = self.library.as_ref().map_err(String::clone)?;
         let file = folder.join(version).join(MODEL_FILE);
@@ -260,7 +273,8 @@ impl Loader {
         let instances = manifest.runtime.instances.unwrap_or(self.settings.instances).max(1);
         let pack_weights = manifest.runtime.pack_weights;
         let providers = manifest.runtime.providers.clone().unwrap_or_else(|| self.settings.providers.clone());
-        let options = Options { instances, intra_threads: threads, pack_weights, providers };
+        let operators = libraries.paths();
+        let options = Options { instances, intra_threads: threads, pack_weights, providers, operators };
         let (sessions, execution) = library.open(&file, &options)?;
         if let Some(fallback) = execution.fallback() {
             tracing::warn!(model = name, version, provider = %execution.provider, fallback, "a model is computed by its fallback");

@@ -179,7 +179,7 @@ impl Registry {
     /// Looks at a file that need not be in the repository: what it says of itself, and whether it would be served. The
     /// error says why it cannot be read at all.
     pub fn examine(&self, file: &Path) -> Result<Examination, String> {
-        self.shared.loader.inspect(file)
+        self.shared.loader.inspect(file, None)
     }
 
     /// What is wanted of a model as far as this registry knows; none where there is no such model.

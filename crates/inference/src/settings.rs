@@ -2,7 +2,7 @@
 
 use std::{num::NonZero, path::PathBuf, thread, time::Duration};
 
-use crate::{provider::Provider, signature::SigningKey, trial::TrialSettings};
+use crate::{operators::OperatorLibrary, provider::Provider, signature::SigningKey, trial::TrialSettings};
 
 /// Where models come from and how much they may take.
 #[derive(Debug, Clone)]
@@ -29,6 +29,8 @@ pub struct Settings {
     pub trial: Option<TrialSettings>,
     /// Who may vouch for versions; others are not served. Empty: nobody has to. Default empty.
     pub signing_keys: Vec<SigningKey>,
+    /// Libraries of operators that models may ask for. Default none.
+    pub custom_operators: Vec<OperatorLibrary>,
     /// Threads that decode pictures. Default: one per core, at most 4.
     pub decode_threads: usize,
     /// Size of a `model.onnx` in bytes. Default 2 GiB, which is also the limit of its format.
@@ -59,6 +61,7 @@ impl Default for Settings {
             warm_up_time: Duration::from_secs(10),
             trial: None,
             signing_keys: Vec::new(),
+            custom_operators: Vec::new(),
             decode_threads: cores.min(4),
             max_model_bytes: 2 << 30,
             max_image_bytes: 10 << 20,

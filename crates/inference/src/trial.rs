@@ -26,6 +26,7 @@ use crate::{
     engine::Engine,
     integrity::Digests,
     onnx::{Library, Options},
+    operators::Libraries,
     provider::Provider,
     warm_up::warm_up,
 };
@@ -43,7 +44,8 @@ const FIRST_RUN: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub struct TrialSettings {
     /// The program that tries it, with [`try_model`], and the arguments that tell it to. It is given `--memory BYTES`,
-    /// `--seconds N`, `--library PATH` where that is known, and the path of the file.
+    /// `--seconds N`, `--library PATH` where that is known, `--operators PATH` for each library of operators, and the
+    /// path of the file.
     pub program: PathBuf,
     /// See there.
     pub arguments: Vec<OsString>,
@@ -56,17 +58,17 @@ pub struct TrialSettings {
 }
 
 /// Loads a model and runs it once on zeros, in the process that calls it. The reason names no path.
-pub fn try_model(file: &Path, library: Option<&Path>) -> Result<(), String> {
+pub fn try_model(file: &Path, library: Option<&Path>, operators: Vec<PathBuf>) -> Result<(), String> {
     let library = Library::load(library)?;
-    let (sessions, _) = library.open(file, &modest())?;
+    let (sessions, _) = library.open(file, &modest(operators))?;
     let mut engines: Vec<Box<dyn Engine>> =
         sessions.into_iter().map(|session| Box::new(session) as Box<dyn Engine>).collect();
     warm_up("trial", &mut engines, None, None, FIRST_RUN)
 }
 
 /// One session on the processor.
-pub(crate) fn modest() -> Options {
-    Options { instances: 1, intra_threads: 1, pack_weights: None, providers: vec![Provider::Cpu] }
+pub(crate) fn modest(operators: Vec<PathBuf>) -> Options {
+    Options { instances: 1, intra_threads: 1, pack_weights: None, providers: vec![Provider::Cpu], operators }
 }
 
 /// What is tried.
@@ -77,6 +79,8 @@ pub(crate) struct Candidate<'a> {
     pub(crate) digests: &'a Digests,
     /// Of all of them together, in bytes.
     pub(crate) size: u64,
+    /// What it has operators from.
+    pub(crate) operators: &'a Libraries,
 }
 
 /// Tries a version unless it passed before, or failed within the same bounds; `again`: in this case, too.
@@ -87,7 +91,7 @@ pub(crate) fn pass(
     of: Candidate<'_>,
     again: bool,
 ) -> Result<(), String> {
-    let mark = settings.folder.join(identity(runtime, of.digests));
+    let mark = settings.folder.join(identity(runtime, of.digests, of.operators));
     match remembered(&mark, settings) {
         Some(Err(reason)) if !again => {
             return Err(format!("{reason} (tried before; load it to have it tried again)"));
@@ -103,7 +107,7 @@ pub(crate) fn pass(
     let empty = EmptyFolder::make(&settings.folder).map_err(failed)?;
     let started = Instant::now();
     let model = std::path::absolute(of.file).map_err(failed)?;
-    let child = spawn(settings, library, &model, &empty.0, of.size).map_err(failed)?;
+    let child = spawn(settings, library, &model, &empty.0, of).map_err(failed)?;
     let outcome = judge(child, settings.time);
     let milliseconds = started.elapsed().as_millis();
     match &outcome {
@@ -121,14 +125,17 @@ fn spawn(
     library: Option<&Path>,
     model: &Path,
     folder: &Path,
-    size: u64,
+    of: Candidate<'_>,
 ) -> std::io::Result<Child> {
-    let memory = settings.memory.saturating_add(size.saturating_mul(3));
+    let memory = settings.memory.saturating_add(of.size.saturating_mul(3));
     let mut command = Command::new(&settings.program);
     command.args(&settings.arguments).arg("--memory").arg(memory.to_string());
     command.arg("--seconds").arg(settings.time.as_secs().max(1).to_string());
     if let Some(library) = library {
         command.arg("--library").arg(std::path::absolute(library)?);
+    }
+    for library in of.operators.paths() {
+        command.arg("--operators").arg(library);
     }
     command.arg("--").arg(model).current_dir(folder).env_clear();
     // Where the system's loader looks for libraries is the operator's word.
@@ -175,7 +182,7 @@ fn reason(child: &mut Child) -> String {
     if line.is_empty() { "ONNX Runtime refused model.onnx".to_owned() } else { line }
 }
 
-fn identity(runtime: &str, digests: &Digests) -> String {
+fn identity(runtime: &str, digests: &Digests, operators: &Libraries) -> String {
     let mut context = Context::new(&SHA256);
     let mut add = |text: &str| {
         context.update(&(text.len() as u64).to_le_bytes());
@@ -186,6 +193,7 @@ fn identity(runtime: &str, digests: &Digests) -> String {
         add(file);
         add(sha256);
     }
+    operators.digests().for_each(&mut add);
     HEXLOWER.encode(context.finish().as_ref())
 }
 
@@ -255,7 +263,12 @@ mod tests {
 
     fn attempt_in(folder: &Path, script: &str, again: bool) -> Result<(), String> {
         let digests = [("model.onnx".to_owned(), "00".to_owned())].into();
-        let of = Candidate { file: Path::new("model.onnx"), digests: &digests, size: 0 };
+        let of = Candidate {
+            file: Path::new("model.onnx"),
+            digests: &digests,
+            size: 0,
+            operators: &Libraries::default(),
+        };
         pass(&settings(script, folder), "1.0", None, of, again)
     }
 
@@ -283,7 +296,12 @@ mod tests {
         assert!(attempt("exit 0", false).unwrap_err().starts_with("blue (tried before"));
         let wider = TrialSettings { memory: 2 << 30, ..settings("echo green; exit 3", folder.path()) };
         let digests = [("model.onnx".to_owned(), "00".to_owned())].into();
-        let of = Candidate { file: Path::new("model.onnx"), digests: &digests, size: 0 };
+        let of = Candidate {
+            file: Path::new("model.onnx"),
+            digests: &digests,
+            size: 0,
+            operators: &Libraries::default(),
+        };
         assert_eq!(pass(&wider, "1.0", None, of, false).unwrap_err(), "green");
         assert_eq!(attempt("exit 0", true), Ok(()));
         assert_eq!(attempt("exit 3", true), Ok(()), "what passed is not tried again");
@@ -307,9 +325,9 @@ mod tests {
     #[test]
     fn another_file_or_runtime_is_another_model() {
         let digests = |sha256: &str| [("model.onnx".to_owned(), sha256.to_owned())].into();
-        let one = identity("1.0", &digests("00"));
-        assert_ne!(one, identity("1.1", &digests("00")));
-        assert_ne!(one, identity("1.0", &digests("01")));
-        assert_eq!(one, identity("1.0", &digests("00")));
+        let one = identity("1.0", &digests("00"), &Libraries::default());
+        assert_ne!(one, identity("1.1", &digests("00"), &Libraries::default()));
+        assert_ne!(one, identity("1.0", &digests("01"), &Libraries::default()));
+        assert_eq!(one, identity("1.0", &digests("00"), &Libraries::default()));
     }
 }

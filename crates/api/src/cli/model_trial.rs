@@ -22,6 +22,9 @@ pub struct Trial {
     /// The ONNX Runtime library.
     #[arg(long)]
     library: Option<PathBuf>,
+    /// Libraries of operators that it asks for.
+    #[arg(long)]
+    operators: Vec<PathBuf>,
     /// The model.
     file: PathBuf,
 }
@@ -34,7 +37,7 @@ impl Trial {
     )]
     pub fn run(self) -> CommandResult {
         self.confine().map_err(|error| format!("the bounds of the trial: {error}"))?;
-        match inference::try_model(&self.file, self.library.as_deref()) {
+        match inference::try_model(&self.file, self.library.as_deref(), self.operators) {
             Ok(()) => Ok(()),
             Err(reason) => {
                 print(&reason);

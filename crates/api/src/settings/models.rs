@@ -41,6 +41,10 @@ pub struct ModelSettings {
     /// files (docs/MODELS.md). Unset: versions need no signature.
     #[arg(long = "MODEL_SIGNING_KEYS", value_delimiter = ',', value_parser = signing_key)]
     pub model_signing_keys: Vec<inference::SigningKey>,
+    /// Libraries of operators that models may ask for by name (custom_operators in model.toml): absolute paths, separated by commas, each
+    /// alone or as PATH=SHA256. A library is a program within this one. Unset: none.
+    #[arg(long = "CUSTOM_OPERATORS", value_delimiter = ',', value_parser = inference::OperatorLibrary::parse)]
+    pub custom_operators: Vec<inference::OperatorLibrary>,
     /// Requests that may wait for one model; one more is answered with 503.
     #[arg(long = "MODEL_QUEUE_CAPACITY", default_value_t = 256)]
     pub model_queue_capacity: usize,

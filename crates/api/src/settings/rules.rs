@@ -57,6 +57,7 @@ pub fn findings(settings: &Settings) -> Vec<Finding> {
     findings
         .extend(settings.challenge.problem(settings.program.is_production()).map(|text| fatal(text.into())));
     findings.extend(trusted_issuers(settings).err().map(fatal));
+    findings.extend(operators(settings).map(fatal));
     if !settings.sizes.fit() {
         findings.push(fatal(
             "MAX_BODIES_IN_MEMORY_MB must be no less than MAX_INFER_BODY_MB, MAX_CONTENT_LENGTH and MAX_JSON_LENGTH".into(),
@@ -68,6 +69,15 @@ pub fn findings(settings: &Settings) -> Vec<Finding> {
         );
     }
     findings
+}
+
+/// Models know libraries of operators by the names of their files.
+fn operators(settings: &Settings) -> Option<String> {
+    let mut names: Vec<&str> =
+        settings.models.custom_operators.iter().map(inference::OperatorLibrary::name).collect();
+    names.sort_unstable();
+    let twice = names.windows(2).find(|pair| pair[0] == pair[1])?;
+    Some(format!("CUSTOM_OPERATORS names two files called {}; models know them by these names", twice[0]))
 }
 
 /// Whoever has one secret must not have the other by it.

@@ -17,6 +17,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use crate::operators;
+
 pub use batching::Batching;
 pub use cache::Cache;
 pub use classification::{Activation, Classification, Regression};
@@ -53,6 +55,8 @@ pub struct Manifest {
     pub access: Access,
     /// What a row or picture takes of quotas of credits; default 1, so that no model is free because nobody thought of it.
     pub price: Price,
+    /// Libraries of operators that it needs, by the names of files that the settings allow.
+    pub custom_operators: Vec<String>,
     /// Which of its versions are served.
     pub versions: Versions,
     /// How a picture becomes the input; absent where the model takes no pictures.
@@ -91,6 +95,7 @@ impl Manifest {
         self.image.iter().try_for_each(ImageInput::check)?;
         self.table.iter().try_for_each(TableInput::check)?;
         self.text.iter().try_for_each(TextInput::check)?;
+        operators::check_names(&self.custom_operators)?;
         self.versions.check()?;
         self.source.check()?;
         self.classification.iter().try_for_each(Classification::check)?;
@@ -163,6 +168,7 @@ mod tests {
         assert!(refused("price = 0").contains("price") && refused("price = 1000001").contains("price"));
         assert!(refused("price = -1").contains("line 1") && refused("price = 1.5").contains("line 1"));
         assert_eq!(Manifest::parse("price = 3").map(|manifest| manifest.price.get()), Ok(3));
+        assert!(refused("custom_operators = [\"/opt/my.so\"]").contains("names of files"));
         assert!(refused("[runtime]\ninstances = 0").contains("instances"));
         assert!(refused("[batching]\nmax_rows = 1").contains("max_rows"));
         assert!(refused("[batching]\nmax_delay_us = 1000001").contains("max_delay_us"));

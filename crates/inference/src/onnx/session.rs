@@ -2,7 +2,7 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Instant,
 };
@@ -38,6 +38,8 @@ pub(crate) struct Options {
     pub(crate) pack_weights: Option<bool>,
     /// What computes it, best first.
     pub(crate) providers: Vec<Provider>,
+    /// Libraries of operators to load for it.
+    pub(crate) operators: Vec<PathBuf>,
 }
 
 impl Library {
@@ -104,6 +106,9 @@ impl Library {
             Some(weights) => weights.lend(builder, options.pack_weights)?,
             None => builder,
         };
+        for library in &options.operators {
+            builder = builder.with_operator_library(library)?;
+        }
         builder.commit_from_file(model)
     }
 }
