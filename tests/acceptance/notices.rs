@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, MailServer, Pair, Person, Server, Tokens, World, eventually, promise};
+use crate::harness::{
+    Client, MailServer, Pair, Person, Server, Tokens, World, eventually, promise, tls_file,
+};
 
 const NOTICES: &str = "/api/v1/me/notices";
 const PASSWORD: &str = "/api/v1/auth/password";
@@ -27,6 +29,41 @@ fn replay(server: &Server, person: &Person) {
     let next = Tokens::of(&server.refresh(&person.tokens.refresh).is(200));
     server.refresh(&next.refresh).is(200);
     server.refresh(&person.tokens.refresh).refused(401, "invalid_token");
+}
+
+/// What is mailed goes encrypted, to whom the certificate says, or not at all.
+#[test]
+fn mail_is_encrypted_or_stays_here() {
+    let mail = MailServer::start();
+    let world = World::new(Pair::Embedded);
+    let (secret, authority, stranger) =
+        ("Never-to-be-read-smtp-4713", tls_file("authority.crt"), tls_file("stranger.crt"));
+    world.remember(secret);
+    let url = mail.url("postman", secret);
+    let start = |authority: &str| mail.join(&world, &[("SMTP_URL", &url), ("SSL_CERT_FILE", authority)]);
+    let refused = |server: &Server, times: usize| {
+        eventually("it is told", || {
+            (server.log().matches("a mail could not be sent").count() == times).then_some(())
+        });
+        assert!(mail.mails().is_empty());
+    };
+    let mut server = start(&stranger);
+    let admin = server.admin();
+    let invite = |client: &Client, email: &str| {
+        client.post("/api/v1/admin/users", &json!({"email": email, "role": "user"})).is(201);
+    };
+    // Somebody on the way takes the offer out, or encrypts as somebody else: no sender, no password, no mail in the clear.
+    invite(&admin.api, "ada@example.com");
+    refused(&server, 1);
+    mail.offer_tls(true);
+    server.advance(Duration::from_secs(3600));
+    refused(&server, 2);
+    assert_eq!(server.stop(), Some(0));
+    let server = start(&authority);
+    server.advance(Duration::from_secs(6 * 3600));
+    mail.take("ada@example.com", "#token=");
+    let told: Vec<String> = mail.in_the_clear();
+    assert!(told.iter().all(|command| ["EHLO", "STARTTLS", "QUIT"].contains(&&**command)), "{told:?}");
 }
 
 promise! {

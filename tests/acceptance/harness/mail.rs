@@ -1,12 +1,14 @@
 //! A mail server that keeps what it is given.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use super::{Pair, Server, World, eventually};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+use super::{Pair, Server, World, eventually, tls};
 
 /// Takes mail over SMTP. It lasts as long as the test process.
 #[derive(Debug)]
@@ -20,6 +22,17 @@ struct State {
     mails: Mutex<Vec<Mail>>,
     /// The answer to every recipient; 0: welcome.
     refusal: AtomicU16,
+    /// Whether it offers STARTTLS.
+    offers_tls: AtomicBool,
+    /// What it was told before a connection was encrypted.
+    in_the_clear: Mutex<Vec<String>>,
+}
+
+/// How a conversation ended.
+#[derive(PartialEq)]
+enum End {
+    Over,
+    Encrypt,
 }
 
 /// A mail as it came.
@@ -40,7 +53,7 @@ impl MailServer {
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 let state = Arc::clone(&state);
-                thread::spawn(move || state.serve(&client));
+                thread::spawn(move || state.serve(client));
             }
         });
         server
@@ -74,6 +87,21 @@ impl MailServer {
         self.state.refusal.store(code, Ordering::SeqCst);
     }
 
+    /// Offers STARTTLS (RFC 3207), with the certificate of `localhost`, or does not any more.
+    pub fn offer_tls(&self, offers: bool) {
+        self.state.offers_tls.store(offers, Ordering::SeqCst);
+    }
+
+    /// Where it is reached by the name in its certificate, by these who may send.
+    pub fn url(&self, user: &str, password: &str) -> String {
+        format!("smtp://{user}:{password}@localhost:{}?tls=required", self.address.port())
+    }
+
+    /// The commands that came before a connection was encrypted.
+    pub fn in_the_clear(&self) -> Vec<String> {
+        self.state.in_the_clear.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// What came so far.
     pub fn mails(&self) -> Vec<Mail> {
         self.state.mails.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -100,21 +128,42 @@ impl Mail {
 }
 
 impl State {
-    fn serve(&self, stream: &TcpStream) -> Option<()> {
-        let (mut answers, mut lines) = (stream, BufReader::new(stream).lines().map_while(Result::ok));
-        write!(answers, "220 ready\r\n").ok()?;
+    fn serve(&self, mut client: TcpStream) -> Option<()> {
+        write!(client, "220 ready\r\n").ok()?;
+        if self.talk(&mut client, false)? == End::Encrypt {
+            let config: Arc<ServerConfig> = tls::certified();
+            let connection = ServerConnection::new(config).expect("a connection");
+            self.talk(&mut StreamOwned::new(connection, client), true)?;
+        }
+        Some(())
+    }
+
+    fn talk(&self, stream: &mut (impl Read + Write), is_encrypted: bool) -> Option<End> {
+        let mut stream = BufReader::new(stream);
         let mut to = String::new();
-        while let Some(line) = lines.next() {
+        while let Some(line) = read_line(&mut stream) {
+            let command = line.split([' ', ':']).next().unwrap_or_default();
+            if !is_encrypted {
+                self.in_the_clear.lock().unwrap_or_else(PoisonError::into_inner).push(command.to_owned());
+            }
             let refusal = self.refusal.load(Ordering::SeqCst);
-            let answer = match line.split([' ', ':']).next().unwrap_or_default() {
+            let answer = match command {
+                "EHLO" if is_encrypted => "250-localhost\r\n250 AUTH PLAIN".into(),
+                "EHLO" if self.offers_tls.load(Ordering::SeqCst) => "250-localhost\r\n250 STARTTLS".into(),
+                "STARTTLS" => {
+                    write!(stream.get_mut(), "220 go on\r\n").ok()?;
+                    return Some(End::Encrypt);
+                }
+                "AUTH" => "235 welcome".into(),
                 "RCPT" if refusal > 0 => format!("{refusal} not now"),
                 "RCPT" => {
                     to = line.split(['<', '>']).nth(1)?.to_owned();
                     "250 welcome".into()
                 }
                 "DATA" => {
-                    write!(answers, "354 go on\r\n").ok()?;
-                    let text: Vec<String> = lines.by_ref().take_while(|line| line != ".").collect();
+                    write!(stream.get_mut(), "354 go on\r\n").ok()?;
+                    let text = std::iter::from_fn(|| read_line(&mut stream).filter(|line| line != "."));
+                    let text: Vec<String> = text.collect();
                     let mail = Mail { to: to.clone(), text: unquoted(&text.join("\r\n")) };
                     self.mails.lock().unwrap_or_else(PoisonError::into_inner).push(mail);
                     "250 taken".into()
@@ -122,10 +171,17 @@ impl State {
                 "QUIT" => "221 bye".into(),
                 _ => "250 fine".into(),
             };
-            write!(answers, "{answer}\r\n").ok()?;
+            write!(stream.get_mut(), "{answer}\r\n").ok()?;
         }
-        Some(())
+        Some(End::Over)
     }
+}
+
+/// The next line, without its end.
+fn read_line(stream: &mut impl BufRead) -> Option<String> {
+    let mut line = String::new();
+    let length = stream.read_line(&mut line).ok()?;
+    (length > 0).then(|| line.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 /// Undoes quoted-printable (RFC 2045, section 6.7), which leaves plain text as it is.

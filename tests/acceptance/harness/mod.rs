@@ -25,6 +25,7 @@ mod secrets;
 mod server;
 mod services;
 mod stored;
+mod tls;
 mod world;
 
 pub use authenticator::Authenticator;
@@ -40,6 +41,7 @@ pub use raw::read_all;
 pub use repository::{Repository, configure};
 pub use server::Server;
 pub use services::{OwnRedis, psql, psql_file};
+pub use tls::tls_file;
 pub use world::{Pair, World};
 
 use std::path::{Path, PathBuf};

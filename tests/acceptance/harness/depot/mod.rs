@@ -16,8 +16,6 @@ use std::time::SystemTime;
 use aws_lc_rs::digest;
 use chrono::{DateTime, Utc};
 use data_encoding::HEXLOWER;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use owner::Owner;
@@ -64,14 +62,7 @@ impl Depot {
 
     /// One with the certificate of `localhost` in TEST_TLS_DIR.
     pub fn over_tls() -> Self {
-        let folder = std::env::var("TEST_TLS_DIR").expect("run ./scripts/test, which makes certificates");
-        let chain = CertificateDer::pem_file_iter(format!("{folder}/server.crt")).expect("a certificate");
-        let chain = chain.map(|each| each.expect("a certificate")).collect();
-        let key = PrivateKeyDer::from_pem_file(format!("{folder}/server.key")).expect("a key");
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let config = config.expect("TLS").with_no_client_auth().with_single_cert(chain, key).expect("a pair");
-        Self::open("https", Some(Arc::new(config)))
+        Self::open("https", Some(super::tls::certified()))
     }
 
     fn open(scheme: &'static str, tls: Option<Arc<ServerConfig>>) -> Self {
