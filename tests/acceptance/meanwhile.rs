@@ -47,6 +47,43 @@ fn user_path(person: &Person) -> String {
 }
 
 promise! {
+    fn a_demoted_administrator_finishes_nothing_that_was_begun(pair) {
+        let server = Server::start(pair, &[]);
+        let (admin, rogue, ada) = (server.admin(), server.admin_called("rogue"), server.person("ada"));
+        let incident = admin.api.post("/api/v1/admin/incidents", &json!({"kind": "other"})).is(201).member("id");
+        let admins = "/api/v1/admin";
+        let begun = [
+            (format!("POST {admins}/incidents"), json!({"kind": "system_compromise"})),
+            (format!("POST {admins}/incidents/{incident}/notes"), json!({"text": "It was nothing."})),
+            (format!("POST {admins}/incidents/{incident}/answers"), json!({"answer": "disable_accounts", "accounts": [ada.id]})),
+            (format!("PUT {admins}/incidents/{incident}"), json!({"status": "closed", "resolution": "Nothing."})),
+            (format!("PUT {admins}/maintenance"), json!({"mode": "emergency_stop"})),
+            (format!("POST {admins}/ip-rules"), json!({"cidr": "203.0.113.0/24", "effect": "deny"})),
+            (format!("PUT {admins}/legal-holds/{}", ada.id), json!({"reason": "none"})),
+            (format!("PUT {admins}/quotas/account/{}/requests/day", ada.id), json!({"limit": 1})),
+            (format!("POST {admins}/roles"), json!({"name": "own", "permissions": ["audit:read"]})),
+            (format!("POST {admins}/service-accounts"), json!({"name": "robot", "role": "admin"})),
+        ];
+        let halves: Vec<Half> =
+            begun.iter().map(|(line, body)| Half::send(&server, &rogue.tokens.access, line, body)).collect();
+        admin.api.put(&user_path(&rogue), &json!({"role": "readonly"})).is(200);
+        let before = server.world.state();
+        for (half, (line, _)) in halves.into_iter().zip(&begun) {
+            let answer = half.finish();
+            assert!(answer.contains(" 403 "), "{line}: {answer}");
+        }
+        server.world.is_unchanged_since(&before);
+        let incidents = admin.api.get(&format!("{admins}/incidents")).is(200).items();
+        assert!(incidents.len() == 1 && incidents[0]["status"] == "open", "{incidents:?}");
+        ada.api.get("/api/v1/me").is(200);
+        // What somebody says of an incident is in the trail, too.
+        let note = format!("{admins}/incidents/{incident}/notes");
+        rogue.api.post(&note, &json!({"text": "Late."})).refused(403, "insufficient_permissions");
+        assert_eq!(server.audited("incident.changed", "success"), 0);
+        admin.api.post(&note, &json!({"text": "Seen."})).is(201);
+        assert_eq!(server.audited("incident.changed", "success"), 1);
+    }
+
     fn a_demoted_administrator_cannot_finish_promoting_themselves(pair) {
         let server = Server::start(pair, &[]);
         let (admin, rogue) = (server.admin(), server.admin_called("rogue"));

@@ -194,24 +194,50 @@ impl Auth {
     }
 
     /// Adds what somebody says to a timeline; to that of a closed incident, too.
-    pub async fn note_incident(&self, actor: &Principal, id: Uuid, text: &str) -> Result<IncidentEntry> {
+    pub async fn note_incident(
+        &self,
+        actor: &Principal,
+        id: Uuid,
+        text: &str,
+        origin: &Origin,
+    ) -> Result<IncidentEntry> {
         let (mut tx, _) = self.begin_incident(Some(actor)).await?;
         tx.incidents().find(id).await?.ok_or(Error::NotFound)?;
-        let entry = self.write_down(&mut tx, id, "note", Some(actor), &json!({"text": text})).await?;
-        tx.commit().await?;
-        Ok(entry)
+        self.add_entry(tx, id, "note", actor, &json!({"text": text}), origin).await
     }
 
     /// Links an event of the audit trail.
-    pub async fn link_incident(&self, actor: &Principal, id: Uuid, event: Uuid) -> Result<IncidentEntry> {
+    pub async fn link_incident(
+        &self,
+        actor: &Principal,
+        id: Uuid,
+        event: Uuid,
+        origin: &Origin,
+    ) -> Result<IncidentEntry> {
         let (mut tx, _) = self.begin_incident(Some(actor)).await?;
         tx.incidents().find(id).await?.ok_or(Error::NotFound)?;
         let unknown = || Error::invalid("event_id", "there is no event with this id");
         let found = self.event_of_trail(&mut tx, event).await?.ok_or_else(unknown)?;
         let told = json!({"event_id": event, "action": found.action, "occurred_at": found.occurred_at});
-        let entry = self.write_down(&mut tx, id, "event", Some(actor), &told).await?;
+        self.add_entry(tx, id, "event", actor, &told, origin).await
+    }
+
+    /// Adds what somebody says or links. The audit trail tells that it was; what was said stands in the timeline alone.
+    async fn add_entry(
+        &self,
+        mut tx: Tx,
+        id: Uuid,
+        kind: &str,
+        actor: &Principal,
+        detail: &Value,
+        origin: &Origin,
+    ) -> Result<IncidentEntry> {
+        let added = self.write_down(&mut tx, id, kind, Some(actor), detail).await?;
+        let entry = Entry::success(Event::IncidentChanged, origin).on("incident", id);
+        let entry = entry.by(actor.account).with(json!({"added": kind, "entry": added.id}));
+        self.record(&mut tx, entry).await?;
         tx.commit().await?;
-        Ok(entry)
+        Ok(added)
     }
 
     /// Answers also what the actor may do; none on the command line, which may do everything.

@@ -264,7 +264,7 @@ pub async fn note(
     id: Id,
     body: Json<Note>,
 ) -> Result<impl Responder> {
-    let entry = app.auth.note_incident(&caller.principal, id.0, &body.0.text).await?;
+    let entry = app.auth.note_incident(&caller.principal, id.0, &body.0.text, &caller.origin).await?;
     Ok((web::Json(EntryView::from(entry)), StatusCode::CREATED))
 }
 
@@ -278,7 +278,7 @@ pub async fn link(
     id: Id,
     body: Json<EventLink>,
 ) -> Result<impl Responder> {
-    let entry = app.auth.link_incident(&caller.principal, id.0, body.0.event_id).await?;
+    let entry = app.auth.link_incident(&caller.principal, id.0, body.0.event_id, &caller.origin).await?;
     Ok((web::Json(EntryView::from(entry)), StatusCode::CREATED))
 }
 
