@@ -234,20 +234,43 @@ promise! {
         eventually("what no row tells of is gone", || (!lies_there(&other_place) && !lies_there(&orphan)).then_some(()));
         assert_eq!(depot.files().len(), 3, "{:?}", depot.files().keys());
 
+        // Who goes away while the bucket takes its time leaves a file that counts, or nothing.
+        let puts = || depot.asked().iter().filter(|asked| asked.starts_with("PUT ")).count();
+        let before = puts();
+        depot.hold(true);
+        let mut stream = server.connect();
+        let head = format!(
+            "POST {FILES} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Type: image/png\r\nContent-Length: {}\r\n\r\n",
+            server.log_in(&ada.email, &ada.password).tokens.access, seven.len()
+        );
+        stream.write_all(&[head.as_bytes(), &seven].concat()).expect("a file");
+        eventually("the bucket is asked", || (puts() > before).then_some(()));
+        drop(stream);
+        depot.hold(false);
+        eventually("it is taken", || kept(&world).is_empty().then_some(()));
+        let ada = server.log_in(&ada.email, &ada.password);
+        eventually("what lies there is counted", || {
+            let counted = ada.api.get(FILES).is(200).items().len();
+            (depot.files().len() == 3 + counted - 1).then_some(())
+        });
+
         // With their account, and by age.
+        let before = depot.files().len();
         let eve = server.log_in(&eve.email, &eve.password);
         let admin = server.log_in(&admin.email, &admin.password);
         for name in ["a", "b", "c"] {
             store(&eve.api, name, &seven).is(201);
         }
-        assert_eq!(depot.files().len(), 6);
+        assert_eq!(depot.files().len(), before + 3);
         admin.api.delete(&format!("/api/v1/admin/users/{}", eve.id)).is(204);
-        assert_eq!(depot.files().len(), 3);
+        assert_eq!(depot.files().len(), before);
         world.advance(DAY * 3);
         eventually("old files are gone", || (depot.files().len() == 2).then_some(()));
         assert!(lies_there(stranger) && lies_there("/pictures/of/people/readme"));
 
         let wrong = world.run(&["serve"], &[("FILE_DIR", "s3://keeper:hush@pictures/of")], "");
         assert!(wrong.code == Some(1) && wrong.stderr.contains("FILE_DIR") && wrong.stderr.contains("s3://bucket/prefix"), "{wrong:?}");
+        let wrong = world.run(&["serve"], &[("FILE_DIR", "s3://pictures/of")], "");
+        assert!(wrong.code == Some(1) && wrong.stderr.contains("AWS_ACCESS_KEY_ID"), "{wrong:?}");
     }
 }

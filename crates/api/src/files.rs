@@ -41,9 +41,15 @@ pub async fn receive(
     };
     let room = app.bodies.expect(limit)?;
     let (received, media_type) = app.bodies.work(limit, Instant::now() + PATIENCE, look).await??;
-    let stored = app.auth.store_file(&caller.principal, received, name, media_type, &caller.origin).await?;
-    drop(room);
-    Ok(stored)
+    let (auth, principal, origin) =
+        (Arc::clone(&app.auth), Arc::clone(&caller.principal), caller.origin.clone());
+    // By itself, so that a caller who goes away meanwhile leaves no bytes that nobody counts.
+    let storing = actix_web::rt::spawn(async move {
+        let stored = auth.store_file(&principal, received, name, media_type, &origin).await;
+        drop(room);
+        stored
+    });
+    Ok(storing.await.map_err(ApiError::internal)??)
 }
 
 async fn save(mut upload: auth::Upload, mut body: FileBody, limit: usize) -> Result<auth::Received> {

@@ -23,6 +23,9 @@ const ORPHANS_KEPT: Duration = Duration::hours(1);
 const SEARCHED_EVERY: std::time::Duration = std::time::Duration::from_secs(3600);
 const SEARCHED: &str = "files:searched";
 
+/// How long a request waits for bytes to be removed; then a later sweep does it.
+const REMOVED_WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// Rows that are removed in one transaction.
 const PRUNED_AT_ONCE: i64 = 500;
 
@@ -158,9 +161,7 @@ impl Auth {
     }
 
     async fn forget_file(&self, file: &StoredFile) {
-        if let Err(error) = self.files.vault.remove(file.account_id, file.id).await {
-            tracing::warn!(%error, file = %file.id, "the bytes of a file could not be removed; a later sweep does it");
-        }
+        removed(self.files.vault.remove(file.account_id, file.id)).await;
     }
 
     /// The caller's files, newest first.
@@ -207,9 +208,7 @@ impl Auth {
 
     /// Removes the bytes of an account that is gone.
     pub(crate) async fn forget_files(&self, account: Uuid) {
-        if let Err(error) = self.files.vault.remove_account(account).await {
-            tracing::warn!(%error, %account, "the files of a deleted account could not be removed; a later sweep does it");
-        }
+        removed(self.files.vault.remove_account(account)).await;
     }
 
     /// Removes rows that were kept long enough, what was left in quarantine, and bytes that no row tells of.
@@ -254,4 +253,14 @@ impl Auth {
         let full = count >= i64::from(self.files.most) || bytes > self.files.most_bytes;
         if full { Err(Error::TooManyFiles) } else { Ok(()) }
     }
+}
+
+/// Waits for bytes to be removed, whose row is gone already.
+async fn removed(removing: impl Future<Output = storage::Result<()>>) {
+    let reason = match tokio::time::timeout(REMOVED_WITHIN, removing).await {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("it took more than {} s", REMOVED_WITHIN.as_secs()),
+    };
+    tracing::warn!(reason, "bytes of deleted files could not be removed; a later sweep does it");
 }

@@ -3,7 +3,7 @@
 use clap::Args;
 use secrecy::SecretString;
 
-use super::{Settings, is_loopback, secret};
+use super::{FilePlace, Settings, is_loopback, secret};
 
 /// Models that come from elsewhere.
 #[derive(Args, Clone, Debug)]
@@ -96,6 +96,10 @@ pub(super) fn findings(settings: &Settings) -> Vec<String> {
     }
     if sources.aws_access_key_id.is_some() != sources.aws_secret_access_key.is_some() {
         wrong.push("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY go together; set both or neither".into());
+    }
+    let keeps_files = matches!(settings.sizes.file_dir, Some(FilePlace::Bucket(_)));
+    if keeps_files && sources.aws_access_key_id.is_none() {
+        wrong.push("FILE_DIR=s3://… needs AWS_ACCESS_KEY_ID: nobody writes to a bucket unnamed".into());
     }
     wrong
 }

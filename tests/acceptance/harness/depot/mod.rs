@@ -11,7 +11,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::digest;
 use chrono::{DateTime, Utc};
@@ -44,6 +44,8 @@ struct State {
     /// Answers that break off: those with a file halfway, others before they begin.
     cuts: usize,
     down: bool,
+    /// Whether what is put there waits.
+    holds: bool,
     owner: Option<Owner>,
     /// Paths that were asked for, with the first byte.
     asked: Vec<String>,
@@ -116,6 +118,11 @@ impl Depot {
         self.state().down = down;
     }
 
+    /// Lets whoever puts a file there wait, or go on.
+    pub fn hold(&self, holds: bool) {
+        self.state().holds = holds;
+    }
+
     /// What was asked for so far: the path, and the byte from which on.
     pub fn asked(&self) -> Vec<String> {
         self.state().asked.clone()
@@ -132,6 +139,13 @@ impl Depot {
 
     fn answer(&self, mut stream: impl Read + Write) {
         let Some(request) = Request::read(&mut stream) else { return };
+        self.state().asked.push(match &*request.method {
+            "GET" if request.query.is_empty() => format!("{} {}", request.path, request.from()),
+            method => format!("{method} {}", request.path),
+        });
+        while request.method == "PUT" && self.state().holds {
+            thread::sleep(Duration::from_millis(10));
+        }
         let Some((head, body)) = self.reply(&request) else { return };
         let _ = stream.write_all(format!("HTTP/1.1 {head}Connection: close\r\n\r\n").as_bytes());
         let _ = stream.write_all(&body);
@@ -141,10 +155,6 @@ impl Depot {
     fn reply(&self, request: &Request) -> Option<(String, Vec<u8>)> {
         let mut state = self.state();
         let path = &request.path;
-        state.asked.push(match &*request.method {
-            "GET" if request.query.is_empty() => format!("{path} {}", request.from()),
-            method => format!("{method} {path}"),
-        });
         if state.down {
             return Some(nothing("503 Service Unavailable"));
         }
