@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 use crate::harness::{Client, Pair, Repository, configure, eventually, promise, sample};
 
 const ADMIN: &str = "/api/v1/admin/models";
+/// The demo model's.
+const SHA256: &str = "98078db761259dfe598a69ddd5ffc38d1c943e9cfb0f433fbcdef62d86cea1e2";
 
 /// Gives a model one more version, a copy of the first.
 fn copy_version(model: &Path, version: &str) {
@@ -175,6 +177,53 @@ promise! {
         run(&["load", "digits"], 0);
         eventually("loaded", || (client.predict(&sample("7-1")).status == 200).then_some(()));
         assert_eq!(version(&client), "2");
+    }
+
+    fn what_many_ask_at_once_ends_in_what_is_asked_last(pair) {
+        let repository = two_versions(pair);
+        let model = repository.folder.join("digits");
+        let free = ["GUARD_PER_SECOND", "RATE_LIMIT_PER_MINUTE", "RATE_LIMIT_INFER_PER_MINUTE", "RATE_LIMIT_PER_HOUR"].map(|name| (name, "0"));
+        let (server, client) = repository.start(&[&free[..], &[("MODEL_POLL_SECONDS", "1")]].concat());
+        let admin = server.admin().api;
+        let content = fs::read(model.join("1/model.onnx")).expect("the model");
+        let act = |number: usize, round: usize| match (number + round) % 6 {
+            0 => ("load", admin.act(&format!("{ADMIN}/digits/load"))),
+            1 => ("unload", admin.act(&format!("{ADMIN}/digits/unload"))),
+            2 => ("rollback", admin.act(&format!("{ADMIN}/digits/rollback"))),
+            3 => ("upload", admin.send("PUT", &format!("{ADMIN}/digits/versions/{}?sha256={SHA256}", 3 + round % 3), Some("application/octet-stream"), &content)),
+            _ => ("activate", admin.post(&format!("{ADMIN}/digits/activate"), &json!({"version": (1 + (number + round) % 5).to_string()}))),
+        };
+        let done = std::thread::scope(|scope| {
+            let acts = (0..4).map(|number| scope.spawn(move || (0..12).map(|round| act(number, round)).collect::<Vec<_>>()));
+            let acts: Vec<_> = acts.collect();
+            for round in 0..12 {
+                // What lies there changes meanwhile: half a file, a link, a model.toml that is none.
+                let hostile = model.join("9");
+                fs::create_dir_all(&hostile).expect("a folder");
+                fs::write(hostile.join("model.onnx"), &content[..content.len() * (round % 3) / 2]).expect("a file");
+                let status = client.predict(&sample("7-1")).status;
+                assert!(matches!(status, 200 | 503), "a call was answered {status}");
+                fs::remove_dir_all(&hostile).expect("no folder");
+            }
+            acts.into_iter().flat_map(|acts| acts.join().expect("a thread")).collect::<Vec<_>>()
+        });
+        for (what, reply) in &done {
+            assert!(matches!(reply.status, 200 | 201 | 204 | 404 | 409), "{what}: {} {}", reply.status, reply.text());
+        }
+        assert!(done.iter().filter(|(_, reply)| reply.status < 300).count() > 12);
+        admin.act(&format!("{ADMIN}/digits/load")).is(204);
+        for wanted in ["2", "1"] {
+            activate(&admin, wanted);
+            assert_eq!(version(&client), wanted);
+        }
+        let seen = managed(&admin);
+        assert_eq!((&seen["active_version"], &seen["unloaded"]), (&json!("1"), &json!(false)), "{seen}");
+        assert!(!repository.folder.join(".incoming").exists() || fs::read_dir(repository.folder.join(".incoming")).expect("a folder").next().is_none());
+        for (action, what) in [("model.activated", "activate"), ("model.rolled_back", "rollback")] {
+            let told = server.world.audit_events().iter().filter(|event| event["action"] == action).count();
+            let succeeded = done.iter().filter(|(name, reply)| *name == what && reply.status == 204).count();
+            assert_eq!(told, succeeded + if what == "activate" { 2 } else { 0 }, "{action}");
+        }
     }
 
     fn no_call_fails_while_versions_come_and_go(pair) {

@@ -8,6 +8,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::harness::workspace;
+use crate::workspace::sources;
 
 /// Parts of names whose values are secrets.
 const SECRET_WORDS: [&str; 4] = ["PASSWORD", "SECRET", "TOKEN", "KEY"];
@@ -235,6 +236,24 @@ fn the_image_takes_no_secret_along() {
             |line: &str| matches!(line.trim_matches('/'), "*" | "**") || line.trim_matches('/') == name;
         assert!(ignored.lines().map(str::trim).any(covers), "{name} goes into the image's context");
     }
+}
+
+/// Crates read files beside them while they are built, such as `../../migrations/sqlite`.
+#[test]
+fn the_image_is_built_from_all_that_the_build_reads() {
+    let context = read(".dockerignore");
+    let taken: BTreeSet<&str> = context.lines().filter_map(|line| line.strip_prefix('!')).collect();
+    let mut wanted = BTreeSet::from(["Cargo.toml", "Cargo.lock", "crates", "tests"].map(str::to_owned));
+    for (path, text) in sources().into_iter().filter(|(path, _)| path.starts_with("crates")) {
+        let in_tests = path.components().any(|part| part.as_os_str() == "tests");
+        let beside = ["\"../../", "=../../"].into_iter().flat_map(|mark| text.split(mark).skip(1));
+        let names = beside.filter_map(|rest| rest.split(['/', '"', '\n']).next());
+        let ours = names.filter(|name| !in_tests && !name.is_empty() && workspace().join(name).exists());
+        wanted.extend(ours.map(str::to_owned));
+    }
+    assert!(wanted.contains("migrations") && wanted.contains("proto"), "{wanted:?}");
+    let missing: Vec<_> = wanted.iter().filter(|name| !taken.contains(name.as_str())).collect();
+    assert!(missing.is_empty(), ".dockerignore keeps {missing:?} from the build");
 }
 
 #[test]

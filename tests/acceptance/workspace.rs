@@ -34,7 +34,7 @@ fn all_dependencies() -> BTreeMap<&'static str, BTreeSet<String>> {
 }
 
 /// Every source file of the program's crates and of the tests.
-fn sources() -> Vec<(PathBuf, String)> {
+pub fn sources() -> Vec<(PathBuf, String)> {
     let mut folders = vec![workspace().join("crates"), workspace().join("tests")];
     let mut files = Vec::new();
     while let Some(folder) = folders.pop() {

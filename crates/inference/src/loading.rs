@@ -173,7 +173,9 @@ impl Loader {
             let model = libraries
                 .and_then(|libraries| {
                     self.examine((name, folder, manifest), version, how, &libraries, &mut files)?;
-                    self.model((name, folder, manifest), version, life, libraries)
+                    let model = self.model((name, folder, manifest), version, life, libraries)?;
+                    self.unchanged(&folder.join(version), &files)?;
+                    Ok(model)
                 })
                 .map(Arc::new);
             match &model {
@@ -223,6 +225,16 @@ impl Loader {
             trial::pass(trial, runtime, library.file(), of, how.again)?;
         }
         Ok(())
+    }
+
+    /// Looks again at what was examined: what took its place meanwhile may be what was loaded.
+    fn unchanged(&self, own: &Path, files: &Digests) -> Result<(), String> {
+        let mut now = Digests::new();
+        integrity::digest(own, files.keys().map(String::as_str), self.settings.max_model_bytes, &mut now)?;
+        if now == *files {
+            return Ok(());
+        }
+        Err("its files changed while they were loaded; load it again when all of them are there".to_owned())
     }
 
     /// Looks at a file that need not be in the repository, as [`Self::examine`] does, and says what it is. It gets the

@@ -13,7 +13,7 @@ use crate::{
     tensor::{DataType, NamedTensor, Tensor, TensorData, TensorSpec, check_inputs, element_count},
 };
 
-/// Elements of one input of a first run.
+/// Elements of one input of a first run; texts count by their bytes.
 const MAX_ELEMENTS: usize = 64 << 20;
 
 /// Runs each engine: on what `[warm_up]` says, and then a failure is the reason why the model cannot be served; or
@@ -97,7 +97,11 @@ fn stated(table: &WarmUp, size: usize, specs: &[TensorSpec]) -> Result<Vec<Tenso
                 usize::try_from(dimension).unwrap_or(if place == 0 { size } else { 1 })
             })
             .collect();
-        let count = element_count(&shape).filter(|&count| count <= MAX_ELEMENTS);
+        let each = match spec.datatype {
+            DataType::Bytes => size_of::<Vec<u8>>() + input.text.len(),
+            _ => 1,
+        };
+        let count = element_count(&shape).filter(|&count| count <= MAX_ELEMENTS / each);
         let count = count.ok_or_else(|| format!("[warm_up] input \"{}\" is too large", spec.name))?;
         let tensor = Tensor::new(shape, filled(spec.datatype, count, input));
         Ok(NamedTensor { name: spec.name.clone(), tensor: tensor.map_err(|error| error.to_string())? })

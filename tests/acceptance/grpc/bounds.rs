@@ -1,6 +1,6 @@
 //! Bounds: what is too much, too slow or too intricate costs its sender the call or the connection, and nobody else anything.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -31,6 +31,25 @@ fn contents(contents: of::InferTensorContents) -> of::ModelInferRequest {
 /// The metadata with this token.
 fn bearer(token: &str) -> String {
     format!("Bearer {token}")
+}
+
+/// A frame of HTTP/2 (RFC 9113, section 4.1).
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("a length").to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// Sends frames as fast as they are taken and reads nothing until then; whether the server ends the connection.
+fn pour(server: &Server, frames: &[u8]) -> bool {
+    let mut stream = TcpStream::connect(server.grpc_address()).expect("a connection");
+    stream.set_write_timeout(Some(Duration::from_secs(2))).expect("a time-out");
+    stream.set_read_timeout(Some(Duration::from_secs(2))).expect("a time-out");
+    let begin = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(4, 0, 0, &[])].concat();
+    stream.write_all(&begin).expect("some words");
+    let _ = stream.write_all(frames);
+    // A reset is an end, too; only silence is none.
+    let heard = stream.read_to_end(&mut Vec::new());
+    heard.map_or_else(|error| !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), |_| true)
 }
 
 promise! {
@@ -298,6 +317,54 @@ promise! {
         });
         client.infer(digits(&[0.0; 64])).expect("an answer");
         assert!(!survived || server.log().matches("\"Cancelled\"").count() < 20_000);
+    }
+
+    fn frames_that_no_client_sends_cost_their_connection_only(pair) {
+        let server = Server::start(pair, &[ON, ("BODY_TIMEOUT_SECONDS", "1")]);
+        let token = server.person("ada").tokens.access;
+        let client = server.grpc_user(&token);
+        client.infer(digits(&[0.0; 64])).expect("an answer");
+        let before = server.metric("process_resident_memory_bytes");
+        // A field of 4000 bytes that is kept in the table, and then named by one byte each time.
+        let field = [&[0x40, 1, b'a', 0x7f, 0xa1, 0x1e][..], &[b'x'; 4000]].concat();
+        let bomb = [field, vec![0xbe; 12_000]].concat();
+        let literal = [&[0x10, 1, b'a', 0x7f, 0x81, 6][..], &[b'x'; 896]].concat();
+        let floods: [(&str, bool, Vec<u8>, Vec<u8>); 8] = [
+            ("a head without an end (CVE-2024-27316)", true, frame(1, 0, 1, &literal), frame(9, 0, 1, &literal).repeat(4000)),
+            ("a head that unpacks to 48 MB", false, frame(1, 4, 1, &bomb), frame(1, 4, 3, &bomb)),
+            ("settings (CVE-2019-9515)", false, vec![], frame(4, 0, 0, &[]).repeat(100_000)),
+            ("pings (CVE-2019-9512)", false, vec![], frame(6, 0, 0, &[0; 8]).repeat(100_000)),
+            ("a window that is too large", true, vec![], frame(8, 0, 0, &[0x7f, 0xff, 0xff, 0xff]).repeat(2)),
+            ("a message on no call", true, vec![], frame(0, 0, 1, &[0; 100])),
+            ("a frame that is too long", true, vec![], frame(0, 0, 1, &vec![0; 100_000])),
+            ("frames of no known kind", false, vec![], frame(0xf0, 0xff, 7, &[0; 1000]).repeat(1000)),
+        ];
+        for (what, is_ended, first, then) in floods {
+            let ended = pour(&server, &[first, then].concat());
+            assert!(ended || !is_ended, "{what}: the connection outlives it");
+            client.infer(digits(&[0.0; 64])).unwrap_or_else(|status| panic!("after {what}: {status:?}"));
+        }
+        let bearer = bearer(&token);
+        let metadata = [("authorization", bearer.as_str())];
+        let (long, next, nothing) = wait(async {
+            let mut connection = Connection::open(&server, WINDOW).await;
+            let long = "x".repeat(20_000);
+            let call = connection.begin(&infer(), &[metadata[0], ("x-long", &long)]).await.expect("a call");
+            let long = call.status().await;
+            let mut call = connection.begin(&infer(), &metadata).await.expect("a call");
+            call.send(framed(&digits(&[0.0; 64])), true);
+            let next = call.status().await;
+            // A message in very many pieces of nothing (CVE-2019-9518).
+            let mut call = connection.begin(&infer(), &metadata).await.expect("a call");
+            let sent = (0..20_000).take_while(|_| call.body.send_data(bytes::Bytes::new(), false).is_ok()).count();
+            (long, next, (sent, call.status().await))
+        });
+        assert!(long.as_ref().is_ok_and(|status| status.code() != Code::Ok), "a head of 20 KB is taken: {long:?}");
+        assert!(next.is_ok_and(|status| status.code() == Code::Ok), "the other calls of the connection go on");
+        assert!(nothing.1.as_ref().map_or(true, |status| status.code() == Code::InvalidArgument), "{nothing:?}");
+        client.infer(digits(&[0.0; 64])).expect("an answer");
+        assert!(server.metric("process_resident_memory_bytes") - before < 60e6);
+        assert!(!server.log().contains("panicked"));
     }
 
     fn http_1_is_not_spoken(pair) {

@@ -113,13 +113,17 @@ impl Manifest {
     }
 }
 
+/// Characters of a message and of a line that are shown: both may be as long as the file.
+const MAX_SHOWN: usize = 300;
+
 fn describe(text: &str, error: &toml::de::Error) -> String {
-    let message = error.message();
+    let shown = |text: &str| text.chars().take(MAX_SHOWN).collect::<String>();
+    let message = shown(error.message());
     let Some(before) = error.span().and_then(|span| text.get(..span.start)) else {
-        return message.to_owned();
+        return message;
     };
     let number = before.matches('\n').count();
-    let line = text.lines().nth(number).unwrap_or_default().trim();
+    let line = shown(text.lines().nth(number).unwrap_or_default().trim());
     format!("line {}: {message} (at `{line}`)", number + 1)
 }
 

@@ -1,10 +1,14 @@
 //! What is found on disk, what is served of it, and what is said about the rest.
 
+use std::collections::HashMap;
+
 use inference::{Access, Error, State};
 
 use crate::{
     fixture::{Repository, floats, request},
-    onnx_file::{COMPLEX64, Dimension, FLOAT, external, graph, identity, model, node, of_sequence, value},
+    onnx_file::{
+        COMPLEX64, Dimension, FLOAT, STRING, external, graph, identity, model, node, of_sequence, value,
+    },
 };
 
 #[test]
@@ -132,6 +136,129 @@ fn links_are_not_followed() {
     assert_eq!(registry.access("alias"), None);
     assert!(repository.reason("linked").contains("links are not followed"));
     assert!(repository.reason("half").contains("no version"));
+}
+
+/// What `model.toml` claims of a model with an input `x` and an output `y`, both `[n, 2]` floats, and what is wrong with it.
+#[test]
+fn a_model_toml_that_lies_costs_its_model_and_nothing_else() {
+    /// What is true of it.
+    macro_rules! fits {
+        () => {
+            "[image]\ninput = \"x\"\nwidth = 2\nheight = 1\ncolor = \"gray\"\nlayout = \"flat\"\n"
+        };
+    }
+    let lies = [
+        ("[versions]\nlatest = 0", "latest"),
+        ("[versions]\nserve = [\"../m\"]", "cannot be a version"),
+        ("[versions]\nserve = [\"..\"]", "cannot be a version"),
+        ("[versions]\nserve = [\"1/../1\"]", "cannot be a version"),
+        ("[versions]\nserve = []", "version"),
+        ("[image]\ninput = \"x\"\nwidth = 8\nheight = 8", "pictures of shape"),
+        ("[image]\ninput = \"z\"\nwidth = 8\nheight = 8", "no input \"z\""),
+        ("[image]\ninput = \"x\"\nwidth = 4096\nheight = 4294967296", "line 4"),
+        ("[text]\ninput = \"x\"", "does not fit"),
+        (concat!(fits!(), "[classification]\noutput = \"z\""), "which the model does not have"),
+        (concat!(fits!(), "[regression]\noutput = \"x\""), "which the model does not have"),
+        (concat!(fits!(), "[classification]\noutput = \"y\"\nlabels = \"missing.txt\""), "missing"),
+        (concat!(fits!(), "[classification]\noutput = \"y\"\nlabels = \"../secret.txt\""), "labels"),
+        (concat!(fits!(), "[classification]\noutput = \"y\"\nlabels = \"/etc/passwd\""), "labels"),
+        (concat!(fits!(), "[classification]\noutput = \"y\"\nlabels = \"1\""), "labels"),
+        ("[checksums]\n\"/dev/zero\" = \"00\"", "not a file in the model's folder"),
+        ("[checksums]\n\"../../etc/passwd\" = \"00\"", "not a file in the model's folder"),
+        ("[checksums]\n\"1/../1/model.onnx\" = \"00\"", "not a file in the model's folder"),
+        ("[runtime]\ninstances = 65", "instances"),
+        ("[runtime]\ninstances = -1", "line 2"),
+        ("[runtime]\nintra_threads = 1e9", "line 2"),
+        ("[warm_up]\nbatch_sizes = [4097]", "batch_sizes"),
+        ("[warm_up.inputs.x]\nshape = [9223372036854775807]", "too large"),
+        ("[warm_up.inputs.x]\nshape = [4, 4]", "x"),
+        ("[warm_up.inputs.z]\nvalue = 1.0", "no input \"z\""),
+        ("[warm_up.inputs.x]\nvalue = nan", "finite"),
+        ("description = \"\\ud800\"", "line 1"),
+        ("\0", "line 1"),
+    ];
+    let deep = [("[", "]"), ("{a=", "}")]
+        .map(|(open, close)| format!("description = {}{}", open.repeat(100_000), close.repeat(100_000)));
+    let dotted = format!("{} = 1", vec!["a"; 200_000].join("."));
+    let lies = lies.into_iter().chain([(&*deep[0], "line 1"), (&deep[1], "line 1"), (&dotted, "model.toml")]);
+    let lies: Vec<(&str, &str)> = lies.collect();
+    let mut repository = Repository::new()
+        .with("good/1/model.onnx", identity(FLOAT))
+        .with("texts/1/model.onnx", identity(STRING))
+        .with(
+            "texts/model.toml",
+            format!("[warm_up.inputs.x]\nshape = [67108864]\ntext = \"{}\"", "a".repeat(1000)),
+        )
+        .with("nothing/1/model.onnx", "")
+        .with("secret.txt", "secret")
+        .with("labelled/model.toml", "#".repeat((1 << 20) + 1))
+        .with("..hidden/1/model.onnx", identity(FLOAT))
+        .with("a..b/1.0/model.onnx", identity(FLOAT))
+        .with("-x/1/model.onnx", identity(FLOAT));
+    for (number, (toml, _)) in lies.iter().enumerate() {
+        let folder = format!("lie-{number}");
+        repository = repository
+            .with(&format!("{folder}/1/model.onnx"), identity(FLOAT))
+            .with(&format!("{folder}/model.toml"), toml);
+    }
+    let registry = repository.open();
+    let reasons: HashMap<_, _> =
+        registry.models().into_iter().map(|model| (model.name, model.reason)).collect();
+    for (number, (toml, told)) in lies.iter().enumerate() {
+        let reason =
+            reasons[&format!("lie-{number}")].clone().unwrap_or_else(|| panic!("{toml} is believed"));
+        let toml: String = toml.chars().take(100).collect();
+        assert!(reason.contains(told) && reason.len() < 1000, "{toml}: {}", reason.len());
+        assert!(!reason.contains(repository.path().to_str().unwrap()), "{toml}: {reason}");
+    }
+    assert!(reasons["texts"].as_ref().is_some_and(|reason| reason.contains("too large")));
+    assert!(
+        reasons["nothing"].is_some()
+            && reasons["labelled"].as_ref().is_some_and(|reason| reason.contains("1 MiB"))
+    );
+    assert_eq!(
+        (&reasons["good"], &reasons["a..b"]),
+        (&None, &None),
+        "dots are letters of a name, but the first"
+    );
+    assert!(!reasons.contains_key("..hidden") && !reasons.contains_key("-x"));
+    assert_eq!(registry.find("a..b", Some("1.0")).unwrap().version(), "1.0");
+}
+
+/// A model is another one as soon as its file is: what answers is what the digest says, however the two meet.
+#[tokio::test]
+async fn a_file_that_is_replaced_while_it_is_loaded_is_not_taken_for_the_other() {
+    let negated = || {
+        let vector = |name| value(name, FLOAT, &[Dimension::Named("n"), Dimension::Fixed(2)]);
+        model(&graph(&[node("Neg", &["x"], &["y"], &[])], &[], &[vector("x")], &[vector("y")]))
+    };
+    let repository = Repository::new().with("m/1/model.onnx", identity(FLOAT));
+    let same = repository.open().models()[0].sha256.clone();
+    let (file, other) = (repository.path().join("m/1/model.onnx"), repository.path().join("other"));
+    let mut refused = 0;
+    for delay in 0..60_u64 {
+        std::fs::write(&file, identity(FLOAT)).unwrap();
+        std::fs::write(&other, negated()).unwrap();
+        let (from, to) = (other.clone(), file.clone());
+        let replace = std::thread::spawn(move || {
+            std::thread::sleep(std::time::Duration::from_micros(delay * 150));
+            std::fs::rename(from, to).unwrap();
+        });
+        let registry = repository.open();
+        replace.join().unwrap();
+        let sha256 = registry.models()[0].sha256.clone();
+        match registry.find("m", None) {
+            Ok(model) => {
+                let answer = model.infer(request(vec![floats("x", &[1, 2], &[2.0, 2.0])])).await.unwrap();
+                let expected = if sha256 == same { 2.0 } else { -2.0 };
+                assert_eq!(answer.outputs, [floats("y", &[1, 2], &[expected, expected])], "after {delay}");
+            }
+            Err(Error::Unavailable(_)) => refused += 1,
+            Err(other) => panic!("{other:?}"),
+        }
+        registry.shutdown();
+    }
+    assert!(refused < 60, "it is always refused");
 }
 
 #[tokio::test]
