@@ -10,8 +10,11 @@ use crate::error::{ApiError, Code, Result};
 /// How long anything may take that no setting bounds: a model may be large, and its trial long.
 const LONGEST: Duration = Duration::from_secs(2 * 3600);
 
-/// How long a handler may take until its answer begins. What an answer streams from then on is not counted, and neither
-/// is a caller who is slow to take it.
+/// How long an export may be on its way: one whose reader dawdles breaks off then.
+pub const EXPORT_TIME: Duration = Duration::from_secs(3600);
+
+/// How long a handler may take until its answer begins. What an answer streams from then on has bounds
+/// of its own, such as [`EXPORT_TIME`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
     /// `REQUEST_TIMEOUT_SECONDS` from the request's arrival, what its guards took included.

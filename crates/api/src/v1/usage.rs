@@ -1,5 +1,7 @@
 //! What was used, and how quotas stand: one's own, and in the shape in which administrators see everyone's.
 
+use std::time::Instant;
+
 use actix_web::HttpResponse;
 use actix_web::web::{self, Bytes};
 use chrono::{DateTime, Datelike, NaiveDate, Utc};
@@ -12,7 +14,7 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::error::{ApiError, Result};
 use crate::extract::Parameters;
-use crate::guard::{Caller, Own};
+use crate::guard::{Caller, EXPORT_TIME, Own};
 
 /// The longest time that is told of at once.
 const MAX_DAYS: i64 = 366;
@@ -293,13 +295,23 @@ struct Rest {
     page: Vec<UsageSlice>,
     next: Option<UsageCursor>,
     is_first: bool,
+    until: Instant,
 }
 
 /// Writes an export page by page, so that its length costs no memory. What fails later breaks it off, which a client of
 /// HTTP notices.
 pub async fn export(store: Store, scope: Scope, filter: UsageFilter, format: Format) -> Result<HttpResponse> {
     let (page, next) = read(&store, scope, &filter, None).await?;
-    let rest = Rest { store, scope, filter, format, page, next, is_first: true };
+    let rest = Rest {
+        store,
+        scope,
+        filter,
+        format,
+        page,
+        next,
+        is_first: true,
+        until: Instant::now() + EXPORT_TIME,
+    };
     let kind = match format {
         Format::Json => "application/json",
         Format::Csv => "text/csv; charset=utf-8; header=present",
@@ -322,6 +334,9 @@ fn pieces(rest: Rest) -> impl Stream<Item = std::result::Result<Bytes, storage::
         let Some(mut rest) = rest else { return Ok(None) };
         let piece = rest.write();
         let Some(next) = rest.next.take() else { return Ok(Some((piece, None))) };
+        if rest.until <= Instant::now() {
+            return Err(storage::Error::Refused("the export took too long"));
+        }
         (rest.page, rest.next) = read(&rest.store, rest.scope, &rest.filter, Some(&next)).await?;
         Ok(Some((piece, Some(rest))))
     })

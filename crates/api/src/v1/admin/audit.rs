@@ -79,7 +79,7 @@ pub struct AuditListening {
     action: Option<String>,
     /// The account that did it.
     actor: Option<Uuid>,
-    /// Seconds after which the stream ends; none: with the caller's right.
+    /// Seconds after which the stream ends; none: with the caller's right, after a day at the latest.
     #[param(maximum = 86400)]
     seconds: Option<u32>,
 }

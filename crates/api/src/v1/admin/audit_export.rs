@@ -1,5 +1,7 @@
 //! The audit trail as a file, page by page: as much is in memory as is on its way.
 
+use std::time::Instant;
+
 use actix_web::web::Bytes;
 use futures_util::Stream;
 use futures_util::stream::unfold;
@@ -10,6 +12,7 @@ use uuid::Uuid;
 
 use super::audit::AuditEventView;
 use super::audit_stream::Listener;
+use crate::guard::EXPORT_TIME;
 
 /// Events of one page.
 const PAGE: u32 = 500;
@@ -84,12 +87,20 @@ pub struct Export {
     after: Uuid,
     is_first: bool,
     is_over: bool,
+    until: Instant,
 }
 
 impl Export {
     /// One of all that its reader wants.
     pub fn new(listener: Listener, format: Format) -> Self {
-        Self { listener, format, after: Uuid::nil(), is_first: true, is_over: false }
+        Self {
+            listener,
+            format,
+            after: Uuid::nil(),
+            is_first: true,
+            is_over: false,
+            until: Instant::now() + EXPORT_TIME,
+        }
     }
 
     /// Its pages. One that ends early ends with an error, which breaks the connection off.
@@ -106,6 +117,9 @@ impl Export {
 
     async fn page(&mut self) -> Result<String, std::io::Error> {
         let Listener { app, filter, .. } = &self.listener;
+        if self.until <= Instant::now() {
+            return Err(std::io::Error::other("the export took too long"));
+        }
         if !self.listener.may_go_on().await {
             return Err(std::io::Error::other("the right to read the audit trail has ended"));
         }

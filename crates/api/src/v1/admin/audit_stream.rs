@@ -24,6 +24,8 @@ use crate::guard::{Caller, credential};
 const INTERVAL: Duration = Duration::from_millis(500);
 /// How long nothing may be sent: a listener who has gone away is noticed by sending, and keeps a place until then.
 const SILENCE: Duration = Duration::from_secs(2);
+/// How long a stream may last; whoever listens on asks again from where they were.
+const LONGEST: Duration = Duration::from_secs(86_400);
 /// Events sent at a time.
 const BATCH: u32 = 100;
 
@@ -43,7 +45,7 @@ pub struct Listener {
 struct Place {
     listener: Listener,
     after: i64,
-    until: Option<Instant>,
+    until: Instant,
     last_sent: Instant,
     is_first: bool,
 }
@@ -95,7 +97,8 @@ impl Listener {
         seconds: Option<u32>,
     ) -> impl Stream<Item = std::result::Result<Bytes, Infallible>> {
         let now = Instant::now();
-        let until = seconds.map(|seconds| now + Duration::from_secs(u64::from(seconds)));
+        let wished = seconds.map_or(LONGEST, |seconds| Duration::from_secs(u64::from(seconds)));
+        let until = now + wished.min(LONGEST);
         let place = Place { listener: self, after, until, last_sent: now, is_first: true };
         unfold(place, |mut place| async move {
             let text = place.next().await?;
@@ -124,7 +127,7 @@ impl Place {
                     return None;
                 }
             }
-            if self.until.is_some_and(|until| until <= Instant::now()) {
+            if self.until <= Instant::now() {
                 return None;
             }
             if self.last_sent.elapsed() >= SILENCE {
