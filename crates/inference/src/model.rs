@@ -110,6 +110,17 @@ impl Model {
         &self.outputs
     }
 
+    /// Rows of a call, which it is counted by: the most of any input whose first dimension the model leaves open, in whatever
+    /// order a caller sends them; where it leaves none open, those of its first input.
+    pub fn rows(&self, inputs: &[NamedTensor]) -> usize {
+        let of = |spec: &TensorSpec| {
+            let input = inputs.iter().find(|input| input.name == spec.name);
+            input.and_then(|input| input.tensor.shape().first().copied())
+        };
+        let open = self.inputs.iter().filter(|spec| spec.shape.first() == Some(&-1));
+        open.filter_map(of).max().or_else(|| self.inputs.first().and_then(of)).unwrap_or(1)
+    }
+
     /// What [`predict`](Self::predict) takes; none where `model.toml` says nothing of it.
     pub fn takes(&self) -> Option<Takes> {
         self.predictor.as_ref().map(Predictor::takes)

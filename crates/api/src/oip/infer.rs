@@ -132,7 +132,7 @@ pub async fn perform(
     departure: impl Future<Output = ()>,
 ) -> Result<Performed> {
     let ParsedInfer { id, inputs, outputs: wanted, timeout, priority } = call;
-    let rows = inputs.first().and_then(|input| input.tensor.shape().first().copied()).unwrap_or(1);
+    let rows = model.rows(&inputs);
     let wished = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let ticket = Ticket { priority: caller.principal.priority(priority), ..sooner(ticket, wished) };
     let outputs = wanted.iter().map(|output| output.name.clone()).collect();
