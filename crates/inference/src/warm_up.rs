@@ -13,7 +13,7 @@ use crate::{
     tensor::{DataType, NamedTensor, Tensor, TensorData, TensorSpec, check_inputs, element_count},
 };
 
-/// Elements of one input of a first run; texts count by their bytes.
+/// Elements of all inputs of a first run together; texts count by their bytes.
 const MAX_ELEMENTS: usize = 64 << 20;
 
 /// Runs each engine: on what `[warm_up]` says, and then a failure is the reason why the model cannot be served; or
@@ -32,7 +32,7 @@ pub(crate) fn warm_up(
                 Some(predictor) => {
                     predictor.sample().and_then(|sample| check_inputs(engine.inputs(), sample))
                 }
-                None => engine.inputs().iter().map(zeros).collect(),
+                None => zeros(engine.inputs()),
             };
             let run = |inputs: Vec<Tensor>| run_within(time, engine.as_mut(), &inputs, &outputs);
             if let Err(failure) = inputs.map_err(Failure::from).and_then(run) {
@@ -75,12 +75,24 @@ fn run_within(
     result.map(drop)
 }
 
-fn zeros(spec: &TensorSpec) -> Result<Tensor, Error> {
-    let shape: Vec<usize> =
-        spec.shape.iter().map(|&dimension| usize::try_from(dimension).unwrap_or(1)).collect();
-    let count = element_count(&shape).filter(|&count| count <= MAX_ELEMENTS);
-    let count = count.ok_or_else(|| Error::InvalidInput(format!("input \"{}\" is too large", spec.name)))?;
-    Tensor::new(shape, TensorData::zeros(spec.datatype, count))
+fn zeros(specs: &[TensorSpec]) -> Result<Vec<Tensor>, Error> {
+    let mut left = MAX_ELEMENTS;
+    let zeros = |spec: &TensorSpec| {
+        let shape = spec.shape.iter().map(|&dimension| usize::try_from(dimension).unwrap_or(1));
+        let shape: Vec<usize> = shape.collect();
+        let count = take(&mut left, &shape, 1);
+        let count =
+            count.ok_or_else(|| Error::InvalidInput(format!("input \"{}\" is too large", spec.name)))?;
+        Tensor::new(shape, TensorData::zeros(spec.datatype, count))
+    };
+    specs.iter().map(zeros).collect()
+}
+
+/// How many elements an input of this shape has, each of which counts as `each`; none where that is more than is left.
+fn take(left: &mut usize, shape: &[usize], each: usize) -> Option<usize> {
+    let count = element_count(shape)?;
+    *left = left.checked_sub(count.checked_mul(each)?)?;
+    Some(count)
 }
 
 /// The inputs that the table states for a batch of `size` rows.
@@ -89,6 +101,7 @@ fn stated(table: &WarmUp, size: usize, specs: &[TensorSpec]) -> Result<Vec<Tenso
         return Err(format!("[warm_up] the model has no input \"{name}\""));
     }
     let default = WarmUpInput::default();
+    let mut left = MAX_ELEMENTS;
     let inputs = specs.iter().map(|spec| {
         let input = table.inputs.get(&spec.name).unwrap_or(&default);
         let dimensions = input.shape.as_ref().unwrap_or(&spec.shape).iter().enumerate();
@@ -101,7 +114,7 @@ fn stated(table: &WarmUp, size: usize, specs: &[TensorSpec]) -> Result<Vec<Tenso
             DataType::Bytes => size_of::<Vec<u8>>() + input.text.len(),
             _ => 1,
         };
-        let count = element_count(&shape).filter(|&count| count <= MAX_ELEMENTS / each);
+        let count = take(&mut left, &shape, each);
         let count = count.ok_or_else(|| format!("[warm_up] input \"{}\" is too large", spec.name))?;
         let tensor = Tensor::new(shape, filled(spec.datatype, count, input));
         Ok(NamedTensor { name: spec.name.clone(), tensor: tensor.map_err(|error| error.to_string())? })

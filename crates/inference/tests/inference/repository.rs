@@ -138,6 +138,13 @@ fn links_are_not_followed() {
     assert!(repository.reason("half").contains("no version"));
 }
 
+/// `y = x + w`, all of them vectors.
+fn sum() -> Vec<u8> {
+    let vector = |name| value(name, FLOAT, &[Dimension::Named("n")]);
+    let add = node("Add", &["x", "w"], &["y"], &[]);
+    model(&graph(&[add], &[], &[vector("x"), vector("w")], &[vector("y")]))
+}
+
 /// What `model.toml` claims of a model with an input `x` and an output `y`, both `[n, 2]` floats, and what is wrong with it.
 #[test]
 fn a_model_toml_that_lies_costs_its_model_and_nothing_else() {
@@ -189,6 +196,11 @@ fn a_model_toml_that_lies_costs_its_model_and_nothing_else() {
             "texts/model.toml",
             format!("[warm_up.inputs.x]\nshape = [67108864]\ntext = \"{}\"", "a".repeat(1000)),
         )
+        .with("two/1/model.onnx", sum())
+        .with(
+            "two/model.toml",
+            "[warm_up.inputs.x]\nshape = [50000000]\n[warm_up.inputs.w]\nshape = [50000000]",
+        )
         .with("nothing/1/model.onnx", "")
         .with("secret.txt", "secret")
         .with("labelled/model.toml", "#".repeat((1 << 20) + 1))
@@ -211,6 +223,8 @@ fn a_model_toml_that_lies_costs_its_model_and_nothing_else() {
         assert!(reason.contains(told) && reason.len() < 1000, "{toml}: {}", reason.len());
         assert!(!reason.contains(repository.path().to_str().unwrap()), "{toml}: {reason}");
     }
+    let two = reasons["two"].as_ref();
+    assert!(two.is_some_and(|reason| reason.contains("too large")), "{two:?}");
     assert!(reasons["texts"].as_ref().is_some_and(|reason| reason.contains("too large")));
     assert!(
         reasons["nothing"].is_some()
