@@ -268,6 +268,11 @@ promise! {
         eventually("old files are gone", || (depot.files().len() == 2).then_some(()));
         assert!(lies_there(stranger) && lies_there("/pictures/of/people/readme"));
 
+        drop(server);
+        assert_eq!(world.run(&["check"], &settings, "").code, Some(0));
+        depot.is_down(true);
+        let told = world.run(&["check"], &settings, "");
+        assert!(told.code == Some(1) && told.stderr.contains("FILE_DIR") && !told.stderr.contains(SECRET), "{told:?}");
         let wrong = world.run(&["serve"], &[("FILE_DIR", "s3://keeper:hush@pictures/of")], "");
         assert!(wrong.code == Some(1) && wrong.stderr.contains("FILE_DIR") && wrong.stderr.contains("s3://bucket/prefix"), "{wrong:?}");
         let wrong = world.run(&["serve"], &[("FILE_DIR", "s3://pictures/of")], "");

@@ -181,7 +181,7 @@ fn incidents(settings: &Settings) -> IncidentSettings {
 }
 
 /// What is kept of files.
-fn files(settings: &Settings) -> Result<FileSettings, String> {
+pub fn files(settings: &Settings) -> Result<FileSettings, String> {
     let sizes = &settings.sizes;
     let days = i64::from(sizes.file_retention_days);
     let own = settings.program.data_dir.join("files");

@@ -41,6 +41,8 @@ async fn inspect(settings: &Settings) -> CommandResult {
     let ephemeral =
         start::ephemeral(settings).map_err(|error| format!("redis: {}", storage::told(&error)))?;
     ephemeral.ping().await.map_err(|error| format!("redis: {}", storage::told(&error)))?;
+    let vault = start::files(settings)?.vault;
+    vault.ping().await.map_err(|error| format!("FILE_DIR: {}", storage::told(&error)))?;
     print("The settings are good and the stores answer.");
     Ok(())
 }

@@ -48,6 +48,10 @@ impl Bucket {
         Ok(Self { store, prefix })
     }
 
+    pub async fn ping(&self) -> Result<()> {
+        self.store.list(Some(&self.prefix)).try_next().await.map(drop)
+    }
+
     pub async fn put(&self, account: Uuid, id: Uuid, bytes: Vec<u8>) -> Result<()> {
         self.store.put(&self.place(account, id), bytes.into()).await.map(drop)
     }

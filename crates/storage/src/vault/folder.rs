@@ -15,6 +15,11 @@ use super::IncomingFile;
 pub(super) struct Folder(pub PathBuf);
 
 impl Folder {
+    pub fn ping(&self) -> io::Result<()> {
+        private(&self.0)?;
+        entries(&self.0).map(drop)
+    }
+
     pub fn take(&self, mut incoming: IncomingFile) -> io::Result<()> {
         let folder = self.of(incoming.account());
         private(&folder)?;

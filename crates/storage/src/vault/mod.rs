@@ -62,6 +62,17 @@ impl Vault {
         bucket::parts(url).is_some()
     }
 
+    /// Whether the place answers, and would take what is put there as far as that can be told without putting anything there.
+    pub async fn ping(&self) -> Result<()> {
+        match &self.place {
+            Place::Folder(folder) => {
+                let folder = folder.clone();
+                blocking(move || folder.ping()).await
+            }
+            Place::Bucket(bucket) => in_time(bucket.ping()).await,
+        }
+    }
+
     /// Begins to receive a file of an account. It waits for the disk.
     pub fn receive(&self, account: Uuid, id: Uuid) -> Result<IncomingFile> {
         self.quarantine.receive(account, id).map_err(out_of_order)
