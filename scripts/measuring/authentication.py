@@ -1,10 +1,8 @@
 """What it costs to know a caller again, without HTTP (`bench authenticate`)."""
 
-import json
 import os
-import subprocess
 
-from .server import BUILD
+from . import pinned
 
 MAX_US = 3.0
 # Admission, by a trip to a Redis on the same machine.
@@ -12,8 +10,8 @@ MAX_REDIS_US = 100.0
 
 
 def measure_authentication():
-    command = [BUILD / "bench", "authenticate", "--redis", os.environ["TEST_REDIS_URL"]]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    with pinned.kept_awake():
+        return pinned.bench("authenticate", "--redis", os.environ["TEST_REDIS_URL"], core=pinned.SERVER_CORE)
 
 
 def wanted_of(name):

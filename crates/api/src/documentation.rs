@@ -1,5 +1,6 @@
 //! The OpenAPI document and Swagger UI, where they are served.
 
+use actix_web::web::Bytes;
 use actix_web::{HttpResponse, ResponseError, web};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
@@ -9,12 +10,14 @@ use crate::routes::RouteTable;
 
 const DOCUMENT_PATH: &str = "/openapi.json";
 
-/// Adds `/openapi.json` and `/docs`; elsewhere both are 404 like any unknown path.
-pub fn configure(config: &mut web::ServiceConfig, table: &RouteTable, served: bool) {
-    if !served {
-        return;
-    }
-    let document = openapi::document(table).to_json().unwrap_or_default();
+/// The document as every worker answers with it.
+pub fn document(table: &RouteTable) -> Bytes {
+    openapi::document(table).to_json().unwrap_or_default().into()
+}
+
+/// Adds `/openapi.json` and `/docs`; without a document both are 404 like any unknown path.
+pub fn configure(config: &mut web::ServiceConfig, document: Option<Bytes>) {
+    let Some(document) = document else { return };
     let answer = move || {
         let document = document.clone();
         async move { HttpResponse::Ok().content_type("application/json").body(document) }

@@ -1,5 +1,6 @@
 //! Modelgate: ONNX models behind a door with a lock.
 
+mod access_log;
 mod alerts;
 mod allocation;
 mod app;
@@ -29,6 +30,7 @@ mod outgoing;
 mod pruning;
 mod qr;
 mod routes;
+mod series;
 mod server;
 mod settings;
 mod sources;

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use crate::error::Result;
 use crate::guard::{Access, Caller};
+use crate::series;
 
 /// How often usage is written: what a crash can lose.
 pub const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
@@ -130,9 +131,9 @@ impl Metering {
         answer: std::result::Result<Answer, inference::Error>,
         timing: impl FnOnce(&Answer) -> Timing,
     ) -> Result<Answer> {
-        let timing = answer.as_ref().ok().map(timing);
-        report(model, timing.as_ref(), answer.as_ref().err());
-        self.note(user, model, work, timing.map(|timing| timing.compute));
+        let timing = answer.as_ref().map(timing);
+        series::count_inference(model.name(), model.version(), timing.as_ref().map_err(|error| *error));
+        self.note(user, model, work, timing.ok().map(|timing| timing.compute));
         Ok(answer?)
     }
 
@@ -238,27 +239,6 @@ fn truncated(address: IpAddr) -> String {
         IpAddr::V6(address) => {
             let [a, b, c, ..] = address.segments();
             format!("{a:x}:{b:x}:{c:x}::/48")
-        }
-    }
-}
-
-fn report(model: &Model, timing: Option<&Timing>, error: Option<&inference::Error>) {
-    let outcome = match error {
-        None => "success",
-        Some(inference::Error::Overloaded) => "overloaded",
-        Some(inference::Error::Deadline) => "deadline",
-        Some(inference::Error::Runtime) => "error",
-        Some(_) => "invalid",
-    };
-    let (name, version) = (model.name().to_owned(), model.version().to_owned());
-    metrics::counter!("inference_requests_total", "model" => name.clone(), "version" => version, "outcome" => outcome)
-        .increment(1);
-    if let Some(timing) = timing {
-        let stages =
-            [("preprocess", timing.preprocess), ("queue", timing.queue), ("compute", timing.compute)];
-        for (stage, duration) in stages {
-            metrics::histogram!("inference_stage_seconds", "model" => name.clone(), "stage" => stage)
-                .record(duration);
         }
     }
 }

@@ -13,7 +13,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use crate::guard::Requirement;
 use crate::middleware::{self, Problem};
-use crate::routes::{Entry, RouteTable};
+use crate::routes::{Entry, RouteTable, Schemas};
 
 /// The document.
 pub fn document(table: &RouteTable) -> OpenApi {
@@ -40,9 +40,7 @@ pub fn document(table: &RouteTable) -> OpenApi {
 
 fn components(table: &RouteTable) -> Components {
     let mut components = Components::new();
-    for (name, schema) in &table.schemas {
-        components.schemas.insert(name.clone(), schema.clone());
-    }
+    components.schemas.extend(schemas(table));
     components.schemas.insert(Problem::name().into_owned(), Problem::schema());
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
     components.security_schemes.insert("bearer".into(), SecurityScheme::Http(bearer).into());
@@ -51,9 +49,15 @@ fn components(table: &RouteTable) -> Components {
     components
 }
 
+fn schemas(table: &RouteTable) -> Schemas {
+    let mut schemas = Schemas::new();
+    table.entries.iter().for_each(|entry| (entry.schemas)(&mut schemas));
+    schemas
+}
+
 /// The handler's own description, with what its guards add: credentials, and the errors that any guarded route gives.
 fn described(entry: &Entry) -> Operation {
-    let mut operation = entry.operation.clone();
+    let mut operation = (entry.operation)();
     let mut refusals =
         vec![("400", "The request cannot be read or breaks a rule"), ("429", "A limit is reached")];
     match entry.requirement {
@@ -119,13 +123,14 @@ fn operation_id(place: &str) -> String {
 mod tests {
     use std::collections::HashMap;
 
+    use super::*;
     use crate::routes;
 
     #[test]
     fn no_two_types_have_one_name() {
         let mut known = HashMap::new();
-        for (name, schema) in &routes::table().schemas {
-            let first = known.entry(name).or_insert(schema);
+        for (name, schema) in schemas(&routes::table()) {
+            let first = known.entry(name.clone()).or_insert_with(|| schema.clone());
             assert!(*first == schema, "two types are documented as {name}");
         }
     }

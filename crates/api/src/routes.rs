@@ -21,7 +21,7 @@ use crate::middleware::Endpoint;
 use crate::{health, metrics, oip, v1, well_known};
 
 /// A schema by name, as utoipa collects them.
-type Schemas = Vec<(String, utoipa::openapi::RefOr<utoipa::openapi::schema::Schema>)>;
+pub type Schemas = Vec<(String, utoipa::openapi::RefOr<utoipa::openapi::schema::Schema>)>;
 
 /// One route.
 pub struct Entry {
@@ -33,8 +33,10 @@ pub struct Entry {
     pub requirement: Requirement,
     /// Which limits it falls under.
     pub class: LimitClass,
-    /// Its documentation.
-    pub operation: Operation,
+    /// Its documentation, made when it is asked for: that of all routes takes megabytes.
+    pub operation: fn() -> Operation,
+    /// Adds the schemas that its documentation refers to.
+    pub schemas: fn(&mut Schemas),
     /// Where its handler stands, such as `v1_auth_login`.
     pub place: &'static str,
     build: Box<dyn Fn() -> Route + Send + Sync>,
@@ -45,8 +47,6 @@ pub struct Entry {
 pub struct RouteTable {
     /// In the order in which they are declared.
     pub entries: Vec<Entry>,
-    /// The schemas that their documentation refers to.
-    pub schemas: Schemas,
 }
 
 /// Arguments of a handler, the first of which says what the caller must have.
@@ -82,9 +82,6 @@ impl RouteTable {
         Function::Output: Responder + 'static,
         Arguments: Guarded,
     {
-        Document::schemas(&mut self.schemas);
-        let mut operation = Document::operation();
-        operation.tags = Some(Document::tags().into_iter().map(str::to_owned).collect());
         for method in Document::methods() {
             let method = actix_method(&method);
             let (handler, accepted) = (handler.clone(), method.clone());
@@ -102,7 +99,8 @@ impl RouteTable {
                 method,
                 requirement: Arguments::REQUIREMENT,
                 class,
-                operation: operation.clone(),
+                operation: operation::<Document>,
+                schemas: Document::schemas,
                 place,
                 build,
             });
@@ -128,6 +126,12 @@ impl RouteTable {
             config.service(resource.default_service(web::to(refuse)));
         }
     }
+}
+
+fn operation<Document: utoipa::Path + for<'tag> utoipa::__dev::Tags<'tag>>() -> Operation {
+    let mut operation = Document::operation();
+    operation.tags = Some(Document::tags().into_iter().map(str::to_owned).collect());
+    operation
 }
 
 /// What is read with GET may be asked about with HEAD (RFC 9110, section 9.3.2).

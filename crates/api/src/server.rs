@@ -16,6 +16,7 @@ use storage::{Ephemeral, Store};
 use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
+use crate::access_log;
 use crate::alerts::Alerter;
 use crate::app::{App, Standing};
 use crate::audit_seals::KeptSeals;
@@ -88,6 +89,7 @@ impl Server {
         let (served, runtime) = tokio::join!(serve(listener, doors, app.clone(), guard), answered);
         tasks.stop().await;
         finish(&app).await;
+        access_log::flush();
         if let Some(runtime) = runtime {
             runtime.shutdown_background();
         }
@@ -109,10 +111,13 @@ async fn serve(
     let table = routes::table();
     let address = listener.local_addr()?;
     let program = app.settings.program.clone();
+    let document = program.serves_docs().then(|| documentation::document(&table));
+    // The document is a hundredth of what making it takes.
+    inference::give_memory_back();
     let state = app.clone();
     let server = HttpServer::new(move || {
         let program = &state.settings.program;
-        let table = Arc::clone(&table);
+        let (table, document) = (Arc::clone(&table), document.clone());
         // The last one wrapped runs first.
         Application::new()
             .app_data(state.clone())
@@ -126,7 +131,7 @@ async fn serve(
             .wrap(from_fn(middleware::secure))
             .wrap(from_fn(middleware::accompany))
             .configure(|config| table.configure(config))
-            .configure(|config| documentation::configure(config, &table, program.serves_docs()))
+            .configure(|config| documentation::configure(config, document))
     })
     .on_connect(departure::watch)
     .client_request_timeout(HEAD_TIMEOUT)

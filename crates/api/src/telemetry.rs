@@ -1,9 +1,9 @@
 //! The log: one JSON object a line on standard output; for people on a terminal, plain lines.
 
-use std::io::{IsTerminal, stdout};
-
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::Subscriber;
+
+use crate::access_log;
 
 /// Starts logging at `level`, a level or directives.
 pub fn start(level: &str) -> Result<(), String> {
@@ -14,6 +14,6 @@ pub fn start(level: &str) -> Result<(), String> {
     let filter = filter.map_err(|error| format!("LOG_LEVEL: {error}"))?;
     let log = Subscriber::builder().with_env_filter(filter).with_target(true);
     let started =
-        if stdout().is_terminal() { log.try_init() } else { log.json().flatten_event(true).try_init() };
+        if access_log::is_plain() { log.try_init() } else { log.json().flatten_event(true).try_init() };
     started.map_err(|error| error.to_string())
 }

@@ -61,7 +61,7 @@ impl Watched {
 
     /// The key of its latest change in the ephemeral store.
     pub fn ephemeral_key(self) -> String {
-        format!("change:{}:{}", self.kind(), self.id().simple())
+        ["change:", self.kind(), ":", self.id().simple().encode_lower(&mut Uuid::encode_buffer())].concat()
     }
 }
 

@@ -120,7 +120,7 @@ pub use principal::{Credential, ExternalToken, Principal};
 pub use quotas::{
     Charges, Demand, Quota, QuotaLease, QuotaPeriod, QuotaRequest, QuotaSubject, QuotaUnit, QuotaView,
 };
-pub use random::password as random_password;
+pub use random::{bytes as random_bytes, password as random_password};
 pub use registration::{NewUserRequest, Profile};
 pub use sealing::{EncryptionKey, EncryptionKeys};
 pub use second_factors::{SecondFactorState, TotpEnrolment};

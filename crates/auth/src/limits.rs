@@ -81,7 +81,8 @@ impl LimitBook {
     /// model for which there are any.
     pub fn of_caller(&self, principal: &Principal, class: LimitClass, model: Option<&str>) -> Vec<Window> {
         let rules = self.rules.now();
-        let account = principal.account.simple().to_string();
+        let mut buffer = Uuid::encode_buffer();
+        let account: &str = principal.account.simple().encode_lower(&mut buffer);
         let said = rules.of_account(principal.account, &principal.role);
         let hour = rules.of_class("hour", self.settings.per_hour);
         let minute = self.minute(&rules, class).map(|limited| match class {
@@ -89,10 +90,10 @@ impl LimitBook {
             _ => limited,
         });
         let mut windows: Vec<Window> =
-            minute.into_iter().flat_map(|limited| limited.window(&account)).collect();
+            minute.into_iter().flat_map(|limited| limited.window(account)).collect();
         if class != LimitClass::Exempt {
             windows.extend(
-                Limited { name: "hour", limit: hour, period: HOUR }.or(said.per_hour).window(&account),
+                Limited { name: "hour", limit: hour, period: HOUR }.or(said.per_hour).window(account),
             );
         }
         if let Credential::ApiKey { id } = principal.credential {
@@ -102,7 +103,7 @@ impl LimitBook {
             windows.extend(narrower("key-hour", HOUR, own.requests_per_hour, said.per_hour, &key));
         }
         if let Some(model) = model.filter(|_| class == LimitClass::Infer) {
-            windows.extend(Self::at_model(&rules, &account, model));
+            windows.extend(Self::at_model(&rules, account, model));
         }
         windows
     }
@@ -114,6 +115,9 @@ impl LimitBook {
 
     fn at_model(rules: &Rules, account: &str, model: &str) -> Vec<Window> {
         let said = rules.of_model(model);
+        if said.per_minute.or(said.per_hour).is_none() {
+            return Vec::new();
+        }
         let key = format!("{account}:{model}");
         let minute = narrower("model", MINUTE, None, said.per_minute, &key);
         minute.into_iter().chain(narrower("model-hour", HOUR, None, said.per_hour, &key)).collect()
@@ -161,7 +165,7 @@ impl Limited {
 
     fn window(self, subject: &str) -> Option<Window> {
         let Self { name, limit, period } = self;
-        (limit > 0).then(|| Window { name, key: format!("window:{name}:{subject}"), limit, period })
+        (limit > 0).then(|| Window { name, key: key_of(name, subject), limit, period })
     }
 }
 
@@ -175,7 +179,11 @@ fn narrower(
 ) -> Option<Window> {
     let said = said.filter(|limit| *limit > 0);
     let limit = own.into_iter().chain(said).min()?;
-    Some(Window { name, key: format!("window:{name}:{subject}"), limit, period })
+    Some(Window { name, key: key_of(name, subject), limit, period })
+}
+
+fn key_of(name: &str, subject: &str) -> String {
+    ["window:", name, ":", subject].concat()
 }
 
 /// What one customer holds: an IPv4 address, also where it is written as IPv6, or an IPv6 /64.

@@ -8,7 +8,7 @@ use crate::{Error, Result};
 pub(crate) const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// `N` bytes from the operating system's generator.
-pub(crate) fn bytes<const N: usize>() -> Result<[u8; N]> {
+pub fn bytes<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
     SystemRandom::new().fill(&mut bytes).map_err(|_| Error::Internal("no random bytes".into()))?;
     Ok(bytes)

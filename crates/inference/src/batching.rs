@@ -9,7 +9,7 @@ use crate::{
     manifest,
     queue::Together,
     tensor::{Tensor, TensorSpec},
-    worker::Job,
+    worker::{Job, bytes},
 };
 
 /// Bytes of inputs that run together; what would exceed it runs by itself.
@@ -72,7 +72,7 @@ impl Together<Job> for Batching {
     fn fits(&self, taken: &[Job], candidate: &Job) -> bool {
         let Some(first) = taken.first() else { return false };
         let room = self.max_rows().unwrap_or(1).saturating_sub(rows(taken));
-        let size = |job: &Job| job.inputs.iter().map(|input| input.data().size()).sum::<usize>();
+        let size = |job: &Job| bytes(&job.inputs);
         has_rows(&candidate.inputs)
             && candidate.rows <= room
             && candidate.outputs == first.outputs

@@ -31,6 +31,7 @@ mod registry;
 mod repository;
 mod settings;
 mod share;
+mod short_runs;
 mod signature;
 mod sources;
 mod statistics;
@@ -51,6 +52,7 @@ pub use manifest::{
     ImageInput, Layout, Manifest, Price, Regression, Resize, Runtime, Serve, Source, SourceFile, SourceFiles,
     TableInput, TextInput, WarmUp, WarmUpInput,
 };
+pub use memory::give_back as give_memory_back;
 pub use model::{InferRequest, InferResponse, Model, Ticket, Timing};
 pub use operators::OperatorLibrary;
 pub use predict::{

@@ -19,11 +19,13 @@ use crate::{
     onnx::{Library, Options},
     operators::Libraries,
     predict::Predictor,
+    provider::Provider,
     queue::Queue,
     registry::KnownFiles,
     repository::{MODEL_FILE, check_file, chosen, folders, model_folder, names_version, read_manifest},
     settings::Settings,
     share::Share,
+    short_runs::{ShortRuns, is_even},
     signature,
     statistics::Recorder,
     tensor::TensorSpec,
@@ -172,8 +174,9 @@ impl Loader {
             let libraries = Libraries::of(&self.settings.custom_operators, &manifest.custom_operators);
             let model = libraries
                 .and_then(|libraries| {
-                    self.examine((name, folder, manifest), version, how, &libraries, &mut files)?;
-                    let model = self.model((name, folder, manifest), version, life, libraries)?;
+                    let said =
+                        self.examine((name, folder, manifest), version, how, &libraries, &mut files)?;
+                    let model = self.model((name, folder, manifest), version, &said, life, libraries)?;
                     self.unchanged(&folder.join(version), &files)?;
                     Ok(model)
                 })
@@ -188,7 +191,7 @@ impl Loader {
     }
 
     /// Looks at a version's files before the runtime does: whether they are there, are what they should be, ask for
-    /// nothing that they may not have, and passed a trial. Leaves their digests in `files`.
+    /// nothing that they may not have, and passed a trial. Leaves their digests in `files`, and tells what the model says.
     fn examine(
         &self,
         (name, folder, manifest): (&str, &Path, &Manifest),
@@ -196,7 +199,7 @@ impl Loader {
         how: How,
         libraries: &Libraries,
         files: &mut Digests,
-    ) -> Result<(), String> {
+    ) -> Result<Inspection, String> {
         let (own, most) = (folder.join(version), self.settings.max_model_bytes);
         let file = own.join(MODEL_FILE);
         check_file(&file, most)?;
@@ -224,7 +227,7 @@ impl Loader {
             let of = trial::Candidate { file: &file, digests: files, size, operators: libraries };
             trial::pass(trial, runtime, library.file(), of, how.again)?;
         }
-        Ok(())
+        Ok(said)
     }
 
     /// Looks again at what was examined: what took its place meanwhile may be what was loaded.
@@ -276,6 +279,7 @@ impl Loader {
         &self,
         (name, folder, manifest): (&str, &Path, &Arc<Manifest>),
         version: &str,
+        said: &Inspection,
         life: &Life,
         libraries: Libraries,
     ) -> Result<Model, String> {
@@ -302,13 +306,16 @@ impl Loader {
         }
         let batching = Batching::new(manifest.batching.as_ref(), name, &inputs, &outputs);
         let by_rows = inputs.iter().all(|spec| spec.shape.first() == Some(&-1));
+        let short_runs = ShortRuns::new(
+            is_even(&said.operators) && execution.provider == Provider::Cpu && batching.max_rows().is_none(),
+        );
         // What loading took beside the sessions themselves.
         memory::give_back();
         let share =
             manifest.runtime.instances_per_caller.map_or(Share::LeaveOne(engines.len()), Share::Fixed);
         let queue = Queue::with_share(self.settings.queue_capacity, share);
         let recorder = Arc::new(Recorder::new());
-        let pool = Pool::start(name, engines, queue, batching, Arc::clone(&recorder))
+        let pool = Pool::start(name, engines, queue, batching, short_runs, Arc::clone(&recorder))
             .map_err(|error| format!("the threads of the model did not start: {}", error.kind()))?;
         Ok(Model {
             name: name.to_owned(),

@@ -1,8 +1,8 @@
 //! Giving memory back.
 
 /// Gives what was freed back to the system: the C library keeps it otherwise, and with it the size of the largest
-/// model that was ever loaded. Takes milliseconds; only after loading or ending a model.
-pub(crate) fn give_back() {
+/// model that was ever loaded. Takes milliseconds; only after loading or ending a model, or when a server has started.
+pub fn give_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
         #[expect(unsafe_code, reason = "glibc alone can do this, and no crate in the tree wraps it")]

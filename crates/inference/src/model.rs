@@ -233,7 +233,7 @@ impl Model {
         // Dropped after the channel, so that whoever is told sees that nobody waits.
         let mut leaving = Leaving { pool: &self.pool, waits: true };
         let (job, answer) = Job::new(inputs, outputs, rows, arrived, ticket);
-        self.pool.submit(ticket, job)?;
+        self.pool.submit(ticket, job).await?;
         // A worker that went away without answering has been told to stop.
         let answer = answer.await.unwrap_or_else(|_| Err(Error::shutting_down()));
         leaving.waits = false;

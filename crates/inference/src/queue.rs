@@ -120,6 +120,22 @@ impl<T> Queue<T> {
         Ok(displaced)
     }
 
+    /// Lets a caller work without an item: nothing waits, and their share is not used up. They say
+    /// [`done`](Self::done) when they are through.
+    pub(crate) fn pass(&self, caller: u64) -> bool {
+        let mut state = self.lock();
+        if state.closed || state.length > 0 {
+            return false;
+        }
+        let now = Instant::now();
+        state.shares.note(caller, now);
+        let passes = !state.shares.exhausted(now).contains(&caller);
+        if passes {
+            state.shares.start(caller);
+        }
+        passes
+    }
+
     /// The oldest item of the caller whose turn it is, and what goes together with it; waits for it. Empty once the
     /// queue is closed and empty.
     pub(crate) fn take(&self, together: &impl Together<T>) -> Vec<T> {

@@ -21,6 +21,7 @@ use crate::{
     memory,
     model::{Ticket, Timing},
     queue::Queue,
+    short_runs::ShortRuns,
     statistics::Recorder,
     tensor::Tensor,
 };
@@ -102,6 +103,7 @@ struct Shared {
     recorder: Arc<Recorder>,
     queue: Queue<Job>,
     batching: Batching,
+    short_runs: ShortRuns,
     /// What each worker does now, and how to stop it.
     runs: Vec<Run>,
     /// Workers that have not ended.
@@ -111,6 +113,8 @@ struct Shared {
 }
 
 struct Run {
+    /// Held by whoever runs; none once the worker has ended.
+    engine: Mutex<Option<Box<dyn Engine>>>,
     interrupt: Arc<dyn Interrupt>,
     /// Those who wait for the run; none between runs.
     waiting: Mutex<Vec<Waiting>>,
@@ -123,34 +127,44 @@ impl Pool {
         engines: Vec<Box<dyn Engine>>,
         queue: Queue<Job>,
         batching: Batching,
+        short_runs: ShortRuns,
         recorder: Arc<Recorder>,
     ) -> std::io::Result<Self> {
-        let run = |engine: &dyn Engine| Run { interrupt: engine.interrupt(), waiting: Mutex::default() };
+        let run = |engine: Box<dyn Engine>| {
+            let interrupt = engine.interrupt();
+            Run { engine: Mutex::new(Some(engine)), interrupt, waiting: Mutex::default() }
+        };
+        let sessions = engines.len();
         let shared = Arc::new(Shared {
             name: name.to_owned(),
             recorder,
             queue,
             batching,
-            runs: engines.iter().map(|engine| run(engine.as_ref())).collect(),
-            working: AtomicUsize::new(engines.len()),
+            short_runs,
+            runs: engines.into_iter().map(run).collect(),
+            working: AtomicUsize::new(sessions),
             watch_sleeps: AtomicBool::new(false),
             closed: AtomicBool::new(false),
         });
         let watched = Arc::clone(&shared);
         let watch = thread::Builder::new().name(format!("watch {name}")).spawn(move || watched.watch())?;
         let mut pool = Self { shared, workers: Mutex::new(Vec::new()), watch: watch.thread().clone() };
-        for (number, engine) in engines.into_iter().enumerate() {
+        for number in 0..sessions {
             let shared = Arc::clone(&pool.shared);
-            let work = move || shared.work(number, engine);
+            let work = move || shared.work(&shared.runs[number]);
             let worker = thread::Builder::new().name(format!("model {name} {number}")).spawn(work)?;
             pool.workers.get_mut().unwrap_or_else(PoisonError::into_inner).push(worker);
         }
         Ok(pool)
     }
 
-    /// Queues a job, or refuses it at once.
-    pub(crate) fn submit(&self, ticket: Ticket, job: Job) -> Result<(), Error> {
-        if let Some(mut displaced) = self.shared.queue.push(ticket.caller, ticket.priority, job)? {
+    /// Runs a short job that is alone at once, queues any other, or refuses it.
+    pub(crate) async fn submit(&self, ticket: Ticket, job: Job) -> Result<(), Error> {
+        let is_for_now = self.shared.short_runs.is_for_now(bytes(&job.inputs)).await;
+        let left = if is_for_now { self.shared.run_at_once(job) } else { Some(job) };
+        if let Some(job) = left
+            && let Some(mut displaced) = self.shared.queue.push(ticket.caller, ticket.priority, job)?
+        {
             displaced.waiting.answer(Err(Error::Overloaded));
         }
         if self.shared.watch_sleeps.load(Ordering::SeqCst) {
@@ -224,17 +238,38 @@ fn wait(workers: &[JoinHandle<()>], until: Instant) -> bool {
 }
 
 impl Shared {
-    fn work(&self, number: usize, mut engine: Box<dyn Engine>) {
+    fn work(&self, run: &Run) {
         loop {
             let jobs = self.queue.take(&self.batching);
             let Some(caller) = jobs.first().map(|job| job.caller) else { break };
-            self.serve(&self.runs[number], engine.as_mut(), jobs);
+            if let Some(engine) = lock(&run.engine).as_deref_mut() {
+                self.serve(run, engine, jobs);
+            }
             self.queue.done(caller);
         }
-        drop(engine);
+        drop(lock(&run.engine).take());
         if self.working.fetch_sub(1, Ordering::SeqCst) == 1 {
             memory::give_back();
         }
+    }
+
+    /// Runs a job on this thread if nobody waits and a session is free; gives it back if not.
+    fn run_at_once(&self, job: Job) -> Option<Job> {
+        let caller = job.caller;
+        if !self.queue.pass(caller) {
+            return Some(job);
+        }
+        let mut job = Some(job);
+        for run in &self.runs {
+            if let Ok(mut held) = run.engine.try_lock()
+                && let Some(engine) = held.as_deref_mut()
+            {
+                self.serve(run, engine, job.take().into_iter().collect());
+                break;
+            }
+        }
+        self.queue.done(caller);
+        job
     }
 
     /// Answers jobs that go together.
@@ -257,7 +292,12 @@ impl Shared {
         }
         let (waiting, result) = self.run(run, engine, &calls, &wanted, waiting);
         match result {
-            Ok(ran) => self.answer(waiting, ran, rows, started),
+            Ok(ran) => {
+                if let [inputs] = calls.as_slice() {
+                    self.short_runs.note(bytes(inputs), ran.stages.total());
+                }
+                self.answer(waiting, ran, rows, started);
+            }
             // One call may have spoilt it for the others.
             Err(failure) if waiting.len() > 1 => {
                 if let Failure::NotByRows(output) = failure {
@@ -389,6 +429,11 @@ impl Shared {
         }
         busy
     }
+}
+
+/// What the inputs of a call take.
+pub(crate) fn bytes(inputs: &[Tensor]) -> usize {
+    inputs.iter().map(|input| input.data().size()).sum()
 }
 
 /// None of the values behind these locks can be left half changed.

@@ -209,7 +209,7 @@ fn finish(
     record.ended(Ok(()));
     let (mut parts, body) = response.into_parts();
     let mut metadata = MetadataMap::from_headers(std::mem::take(&mut parts.headers));
-    write_rate_headers(windows, status::put_into(&mut metadata));
+    write_rate_headers(windows, |header, value| status::put_into(&mut metadata)(header.name(), value));
     status::put_into(&mut metadata)(REQUEST_ID, context.id.clone());
     parts.headers = metadata.into_headers();
     let body = match answers {

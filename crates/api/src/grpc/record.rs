@@ -8,9 +8,11 @@ use tonic::Code as GrpcCode;
 use uuid::Uuid;
 
 use super::status::grpc_code;
+use crate::access_log::{self, Entry};
 use crate::app::App;
 use crate::error::Code;
 use crate::middleware::{RequestContext, count};
+use crate::series;
 
 /// The status of a call that was given up by its client; HTTP has none, and logs agree on this one.
 const GIVEN_UP: u16 = 499;
@@ -73,20 +75,19 @@ impl Drop for Record {
             None if is_late => (504, GrpcCode::DeadlineExceeded),
             None => (GIVEN_UP, GrpcCode::Cancelled),
         };
-        metrics::counter!("api_requests_total", "endpoint" => self.endpoint, "method" => "gRPC", "status" => status.to_string())
-            .increment(1);
+        series::count_answer(self.endpoint, "gRPC", status);
         let took = self.context.arrived.elapsed();
         count(&self.app, self.context.address, self.endpoint, took, &self.context.id);
-        tracing::info!(
-            target: "access",
-            request_id = self.context.id,
-            method = "gRPC",
-            path = self.endpoint,
+        access_log::write(&Entry {
+            at: self.app.auth.now(),
+            request_id: &self.context.id,
+            method: "gRPC",
+            path: self.endpoint,
             status,
-            grpc_status = ?code,
-            duration_us = u64::try_from(self.context.arrived.elapsed().as_micros()).unwrap_or(u64::MAX),
-            client = %self.context.address,
-            account = self.account.map(tracing::field::display),
-        );
+            grpc_status: Some(&format!("{code:?}")),
+            took,
+            client: self.context.address,
+            account: self.account,
+        });
     }
 }

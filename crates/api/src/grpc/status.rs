@@ -76,7 +76,7 @@ pub fn write(error: &ApiError, context: &RequestContext) -> Status {
             details.add_bad_request_violation(field, message);
         }
     }
-    write_rate_headers(&error.hints.windows, put_into(&mut metadata));
+    write_rate_headers(&error.hints.windows, |header, value| put_into(&mut metadata)(header.name(), value));
     put_into(&mut metadata)(REQUEST_ID, context.id.clone());
     let message: String = error.detail.chars().take(MAX_MESSAGE).collect();
     Status::with_error_details_and_metadata(grpc_code(error.code), message, details, metadata)

@@ -11,16 +11,18 @@ use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{HttpMessage, HttpRequest, web};
 use auth::Origin;
-use metrics::SharedString;
-use uuid::Uuid;
 
 use super::detection::observe;
+use super::request_ids;
+use crate::access_log::{self, Entry};
 use crate::app::App;
 use crate::header_lines::HeaderLines;
+use crate::series;
 use crate::settings::Network;
 
 /// The header of the request's id.
 pub const REQUEST_ID: &str = "x-request-id";
+const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static(REQUEST_ID);
 const FORWARDED_FOR: &str = "x-forwarded-for";
 const FORWARDED_PROTO: &str = "x-forwarded-proto";
 /// Longest request id taken from a client, in bytes.
@@ -94,7 +96,7 @@ impl RequestContext {
         let client = if by_proxy { client_behind(headers, trusted, peer) } else { Some(peer) };
         let address = client.unwrap_or(peer);
         Self {
-            id: request_id(headers).unwrap_or_else(|| Uuid::now_v7().to_string()),
+            id: request_id(headers).unwrap_or_else(request_ids::next),
             address,
             hidden: client.is_none(),
             arrived: Instant::now(),
@@ -115,40 +117,38 @@ pub async fn accompany(
     request.extensions_mut().insert(Rc::clone(&context));
     let mut response = next.call(request).await?;
     if let Ok(value) = HeaderValue::from_str(&context.id) {
-        response.headers_mut().insert(HeaderName::from_static(REQUEST_ID), value);
+        response.headers_mut().insert(REQUEST_ID_HEADER, value);
     }
     record(&response, &context);
-    if let Some(app) = response.request().app_data::<web::Data<App>>() {
-        observe(app, &response, &context, &endpoint(response.request()));
-    }
     Ok(response)
 }
 
-fn record<B>(response: &ServiceResponse<B>, context: &RequestContext) {
+fn record<B: MessageBody>(response: &ServiceResponse<B>, context: &RequestContext) {
     let request = response.request();
     let status = response.status().as_u16();
     let endpoint = endpoint(request);
-    let method = known_method(request.method().as_str());
-    metrics::counter!("api_requests_total", "endpoint" => endpoint, "method" => method, "status" => status.to_string())
-        .increment(1);
-    tracing::info!(
-        target: "access",
-        request_id = context.id,
-        method = request.method().as_str(),
-        path = request.path(),
+    series::count_answer(&endpoint, known_method(request.method().as_str()), status);
+    let Some(app) = request.app_data::<web::Data<App>>() else { return };
+    access_log::write(&Entry {
+        at: app.auth.now(),
+        request_id: &context.id,
+        method: request.method().as_str(),
+        path: request.path(),
         status,
-        duration_us = u64::try_from(context.arrived.elapsed().as_micros()).unwrap_or(u64::MAX),
-        client = %context.address,
-        account = crate::guard::account(request).map(tracing::field::display),
-    );
+        grpc_status: None,
+        took: context.arrived.elapsed(),
+        client: context.address,
+        account: crate::guard::account(request),
+    });
+    observe(app, response, context, &endpoint);
 }
 
 /// The pattern, not the path: a metric must not grow with what clients make up.
-fn endpoint(request: &HttpRequest) -> SharedString {
+fn endpoint(request: &HttpRequest) -> Arc<str> {
     if let Some(Endpoint(pattern)) = request.extensions().get() {
-        return Arc::clone(pattern).into();
+        return Arc::clone(pattern);
     }
-    request.match_pattern().map_or("unknown".into(), Into::into)
+    request.match_pattern().map_or_else(|| "unknown".into(), Into::into)
 }
 
 fn known_method(method: &str) -> &'static str {

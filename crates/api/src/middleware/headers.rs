@@ -2,24 +2,29 @@
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::header::{CONTENT_SECURITY_POLICY, HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 
 /// Nothing of the API is a page: nothing may be loaded, framed or sniffed.
-const ALWAYS: [(&str, &str); 8] = [
-    ("x-content-type-options", "nosniff"),
-    ("x-frame-options", "DENY"),
-    ("x-xss-protection", "1; mode=block"),
-    ("referrer-policy", "strict-origin-when-cross-origin"),
-    ("permissions-policy", "geolocation=(), microphone=(), camera=()"),
-    ("cross-origin-resource-policy", "same-origin"),
-    ("x-permitted-cross-domain-policies", "none"),
-    ("strict-transport-security", "max-age=31536000; includeSubDomains"),
+static ALWAYS: [(HeaderName, HeaderValue); 9] = [
+    header("x-content-type-options", "nosniff"),
+    header("x-frame-options", "DENY"),
+    header("x-xss-protection", "1; mode=block"),
+    header("referrer-policy", "strict-origin-when-cross-origin"),
+    header("permissions-policy", "geolocation=(), microphone=(), camera=()"),
+    header("cross-origin-resource-policy", "same-origin"),
+    header("x-permitted-cross-domain-policies", "none"),
+    header("strict-transport-security", "max-age=31536000; includeSubDomains"),
+    header("cache-control", "no-store"),
 ];
-const API_POLICY: &str = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+const API_POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+);
 /// Swagger UI is a page with scripts and styles of its own.
-const DOCS_POLICY: &str = "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
-    img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'self'; form-action 'self'";
+const DOCS_POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
+    img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'self'; form-action 'self'",
+);
 
 /// Adds the headers; what a handler set itself, such as `Cache-Control` on public keys, stays.
 pub async fn secure<B: MessageBody>(
@@ -29,16 +34,20 @@ pub async fn secure<B: MessageBody>(
     let policy = if request.path().starts_with("/docs") { DOCS_POLICY } else { API_POLICY };
     let mut response = next.call(request).await?;
     let headers = response.headers_mut();
-    for (name, value) in ALWAYS {
-        put(headers, HeaderName::from_static(name), value);
+    for (name, value) in &ALWAYS {
+        put(headers, name, value);
     }
-    put(headers, HeaderName::from_static("content-security-policy"), policy);
-    put(headers, CACHE_CONTROL, "no-store");
+    put(headers, &CONTENT_SECURITY_POLICY, &policy);
     Ok(response)
 }
 
-fn put(headers: &mut HeaderMap, name: HeaderName, value: &'static str) {
-    if !headers.contains_key(&name) {
-        headers.insert(name, HeaderValue::from_static(value));
+/// Made when the program is built: they are put into every answer.
+const fn header(name: &'static str, value: &'static str) -> (HeaderName, HeaderValue) {
+    (HeaderName::from_static(name), HeaderValue::from_static(value))
+}
+
+fn put(headers: &mut HeaderMap, name: &HeaderName, value: &HeaderValue) {
+    if !headers.contains_key(name) {
+        headers.insert(name.clone(), value.clone());
     }
 }

@@ -9,6 +9,7 @@ mod detection;
 mod errors;
 mod guard;
 mod headers;
+mod request_ids;
 mod transport;
 
 pub use context::{Endpoint, REQUEST_ID, RequestContext, accompany};

@@ -34,7 +34,7 @@ pub struct QuotaLease {
     book: Arc<QuotaBook>,
     account: Uuid,
     day: NaiveDate,
-    quotas: Vec<Quota>,
+    quotas: Vec<(Quota, Arc<Block>)>,
     taken: Mutex<Vec<Taken>>,
 }
 
@@ -53,20 +53,18 @@ impl QuotaLease {
         quotas: &[Quota],
         now: DateTime<Utc>,
     ) -> Result<(Self, Vec<AllowanceState>)> {
-        let lease = Self {
-            book: Arc::clone(book),
-            account,
-            day: now.date_naive(),
-            quotas: quotas.to_vec(),
-            taken: Mutex::default(),
-        };
-        let mut states = Vec::with_capacity(quotas.len());
-        for quota in quotas {
+        let day = now.date_naive();
+        let block = |quota: &Quota| Ok((*quota, book.block(account, quota, day)?));
+        let quotas = quotas.iter().map(block).collect::<Result<Vec<_>>>()?;
+        let taken = Mutex::new(Vec::with_capacity(2 * quotas.len()));
+        let lease = Self { book: Arc::clone(book), account, day, quotas, taken };
+        let mut states = Vec::with_capacity(lease.quotas.len());
+        for (quota, block) in &lease.quotas {
             let state = match quota.unit {
-                QuotaUnit::Requests => lease.take(*quota, 1, now).await?,
+                QuotaUnit::Requests => lease.take(*quota, block, 1, now).await?,
                 // Whether there are pictures in the body nobody knows yet.
-                QuotaUnit::Images => state(quota, &*book.block(account, quota, lease.day)?, now),
-                _ => lease.take(*quota, 0, now).await?,
+                QuotaUnit::Images => state(quota, block, now),
+                _ => lease.take(*quota, block, 0, now).await?,
             };
             states.push(state);
         }
@@ -80,7 +78,7 @@ impl QuotaLease {
 
     /// Takes what the request needs. [`Error::QuotaExceeded`]: there is not as much left.
     pub async fn demand(&self, demand: Demand, now: DateTime<Utc>) -> Result<()> {
-        for quota in &self.quotas {
+        for (quota, block) in &self.quotas {
             let cost = match quota.unit {
                 QuotaUnit::Inferences => demand.inferences,
                 QuotaUnit::Images => demand.images,
@@ -89,7 +87,7 @@ impl QuotaLease {
                 QuotaUnit::Requests | QuotaUnit::ComputeMilliseconds => 0,
             };
             if cost > 0 {
-                self.take(*quota, i64::try_from(cost).unwrap_or(i64::MAX), now).await?;
+                self.take(*quota, block, i64::try_from(cost).unwrap_or(i64::MAX), now).await?;
             }
         }
         Ok(())
@@ -102,10 +100,15 @@ impl QuotaLease {
         taken.iter_mut().map(charge).filter(|(_, amount)| *amount > 0).collect()
     }
 
-    async fn take(&self, quota: Quota, cost: i64, now: DateTime<Utc>) -> Result<AllowanceState> {
-        let block = self.book.block(self.account, &quota, self.day)?;
-        let taken = self.book.take(&block, quota, cost).await?;
-        let state = state(&quota, &block, now);
+    async fn take(
+        &self,
+        quota: Quota,
+        block: &Arc<Block>,
+        cost: i64,
+        now: DateTime<Utc>,
+    ) -> Result<AllowanceState> {
+        let taken = self.book.take(block, quota, cost).await?;
+        let state = state(&quota, block, now);
         let Some(taken) = taken else {
             return Err(Error::QuotaExceeded(Throttle {
                 policy: state.name,

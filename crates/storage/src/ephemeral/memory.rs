@@ -23,16 +23,34 @@ struct Entries {
 /// A value and the moment (in microseconds) from which it is absent.
 #[derive(Clone, Debug)]
 struct Entry {
-    value: String,
+    value: Value,
     expires: i64,
+}
+
+/// As it was given: counts are not made text and read again with each request.
+#[derive(Clone, Debug)]
+enum Value {
+    Number(i64),
+    Text(String),
 }
 
 impl Entry {
     /// The value as a number. What is none counts as the highest: a key of the wrong kind must refuse.
     fn number(&self) -> i64 {
-        let digits = self.value.strip_prefix('-').unwrap_or(&self.value);
+        let text = match &self.value {
+            Value::Number(number) => return *number,
+            Value::Text(text) => text,
+        };
+        let digits = text.strip_prefix('-').unwrap_or(text);
         let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
-        self.value.parse().ok().filter(|_| is_number).unwrap_or(i64::MAX)
+        text.parse().ok().filter(|_| is_number).unwrap_or(i64::MAX)
+    }
+
+    fn text(&self) -> String {
+        match &self.value {
+            Value::Number(number) => number.to_string(),
+            Value::Text(text) => text.clone(),
+        }
     }
 }
 
@@ -43,7 +61,12 @@ impl Memory {
 
     pub(super) fn decide(&self, checks: &[Check<'_>], now: i64) -> Outcome {
         let mut entries = self.lock();
-        let mut decision = Decision { entries: &entries, now, pending: HashMap::new(), windows: Vec::new() };
+        let mut decision = Decision {
+            entries: &entries,
+            now,
+            pending: Vec::with_capacity(checks.len()),
+            windows: Vec::with_capacity(checks.len()),
+        };
         let mut refused = None;
         for (index, check) in checks.iter().enumerate() {
             if !decision.passes(check) {
@@ -64,7 +87,7 @@ impl Memory {
 
     pub(super) fn raise(&self, key: &str, value: i64, now: i64, life: i64) {
         let mut entries = self.lock();
-        let mut entry = Entry { value: value.to_string(), expires: now + life };
+        let mut entry = Entry { value: Value::Number(value), expires: now + life };
         if let Some(old) = entries.live(key, now) {
             entry.expires = entry.expires.max(old.expires);
             if old.number() > value {
@@ -79,12 +102,16 @@ impl Memory {
         if entries.live(key, now).is_some() {
             return false;
         }
-        entries.put(key, Entry { value: value.to_owned(), expires: now + life }, self.max_entries);
+        entries.put(
+            key,
+            Entry { value: Value::Text(value.to_owned()), expires: now + life },
+            self.max_entries,
+        );
         true
     }
 
     pub(super) fn get(&self, key: &str, now: i64) -> Option<String> {
-        self.lock().live(key, now).map(|entry| entry.value.clone())
+        self.lock().live(key, now).map(Entry::text)
     }
 
     pub(super) fn forget(&self, key: &str, now: i64) -> bool {
@@ -106,6 +133,11 @@ impl Entries {
     }
 
     fn put(&mut self, key: &str, entry: Entry, max_entries: usize) {
+        // A window keeps its end, so that counting in it changes nothing but the count.
+        if let Some(old) = self.values.get_mut(key).filter(|old| old.expires == entry.expires) {
+            old.value = entry.value;
+            return;
+        }
         self.remove(key);
         // Whatever has expired is first in line, and after it what will soonest.
         while self.values.len() >= max_entries {
@@ -128,7 +160,8 @@ impl Entries {
 struct Decision<'entries, 'keys> {
     entries: &'entries Entries,
     now: i64,
-    pending: HashMap<&'keys str, Entry>,
+    /// At most one for each window check.
+    pending: Vec<(&'keys str, Entry)>,
     windows: Vec<(WindowState, WindowState)>,
 }
 
@@ -144,7 +177,11 @@ impl<'keys> Decision<'_, 'keys> {
     }
 
     fn window(&mut self, key: &'keys str, limit: u32, period: Duration, cost: u32) -> bool {
-        let old = self.pending.get(key).or_else(|| self.entries.live(key, self.now));
+        let place = self.pending.iter().position(|(pending, _)| *pending == key);
+        let old = match place {
+            Some(place) => Some(&self.pending[place].1),
+            None => self.entries.live(key, self.now),
+        };
         let count = old.map_or(0, Entry::number);
         let total = count.saturating_add(i64::from(cost));
         let expires = old.map_or(self.now + micros(period), |old| old.expires);
@@ -154,7 +191,11 @@ impl<'keys> Decision<'_, 'keys> {
             self.state(limit, total, (started || cost > 0).then_some(expires)),
         ));
         if cost > 0 {
-            self.pending.insert(key, Entry { value: total.to_string(), expires });
+            let entry = Entry { value: Value::Number(total), expires };
+            match place {
+                Some(place) => self.pending[place].1 = entry,
+                None => self.pending.push((key, entry)),
+            }
         }
         total <= i64::from(limit)
     }
