@@ -6,10 +6,10 @@ use std::{
 };
 
 use crate::{
+    job::Job,
     manifest,
     queue::Together,
     tensor::{Tensor, TensorSpec},
-    worker::{Job, bytes},
 };
 
 /// Bytes of inputs that run together; what would exceed it runs by itself.
@@ -72,12 +72,11 @@ impl Together<Job> for Batching {
     fn fits(&self, taken: &[Job], candidate: &Job) -> bool {
         let Some(first) = taken.first() else { return false };
         let room = self.max_rows().unwrap_or(1).saturating_sub(rows(taken));
-        let size = |job: &Job| bytes(&job.inputs);
         has_rows(&candidate.inputs)
             && candidate.rows <= room
             && candidate.outputs == first.outputs
             && candidate.inputs.iter().map(Tensor::row_shape).eq(first.inputs.iter().map(Tensor::row_shape))
-            && taken.iter().map(size).sum::<usize>().saturating_add(size(candidate)) <= MAX_BATCH_BYTES
+            && taken.iter().map(Job::size).sum::<usize>().saturating_add(candidate.size()) <= MAX_BATCH_BYTES
     }
 
     fn wait_until(&self, taken: &[Job]) -> Option<Instant> {

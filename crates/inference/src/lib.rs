@@ -18,6 +18,7 @@ mod image;
 mod incoming;
 mod inspection;
 mod integrity;
+mod job;
 mod loading;
 mod manifest;
 mod memory;

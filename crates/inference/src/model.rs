@@ -10,12 +10,13 @@ use crate::{
     decoding::Decoder,
     entry::Served,
     error::Error,
+    job::Job,
     manifest::Manifest,
     predict::{Input, PredictInput, PredictResponse, Predictor, Table, Takes, Texts},
     provider::Execution,
     statistics::{Counted, Recorder, Statistics},
     tensor::{NamedTensor, Tensor, TensorSpec, check_inputs, check_outputs},
-    worker::{Job, Pool},
+    worker::Pool,
 };
 
 /// Who waits, and until when.

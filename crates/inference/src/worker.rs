@@ -12,12 +12,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::oneshot;
-
 use crate::{
     batching::Batching,
     engine::{Engine, Failure, Interrupt, Ran},
     error::Error,
+    job::{Job, Waiting, size},
     memory,
     model::{Ticket, Timing},
     queue::Queue,
@@ -32,64 +31,6 @@ const TICK: Duration = Duration::from_millis(20);
 const IDLE_TICKS: u32 = 50;
 /// How long an interrupted run may take to notice it.
 const INTERRUPTED: Duration = Duration::from_secs(2);
-
-/// The outputs of one call, in the order in which it wants them.
-pub(crate) type Answer = Result<(Vec<Tensor>, Timing), Error>;
-
-/// One checked call on its way to a session.
-pub(crate) struct Job {
-    /// In the model's order.
-    pub(crate) inputs: Vec<Tensor>,
-    /// The places of the wanted outputs, in the wanted order.
-    pub(crate) outputs: Vec<usize>,
-    pub(crate) rows: usize,
-    caller: u64,
-    waiting: Waiting,
-}
-
-/// Who waits for an answer, and until when.
-struct Waiting {
-    deadline: Instant,
-    arrived: Instant,
-    /// None once it was answered.
-    reply: Option<oneshot::Sender<Answer>>,
-}
-
-impl Job {
-    /// A call, and where its answer will come.
-    pub(crate) fn new(
-        inputs: Vec<Tensor>,
-        outputs: Vec<usize>,
-        rows: usize,
-        arrived: Instant,
-        ticket: Ticket,
-    ) -> (Self, oneshot::Receiver<Answer>) {
-        let (reply, answer) = oneshot::channel();
-        let waiting = Waiting { deadline: ticket.deadline, arrived, reply: Some(reply) };
-        (Self { inputs, outputs, rows, caller: ticket.caller, waiting }, answer)
-    }
-
-    pub(crate) fn arrived(&self) -> Instant {
-        self.waiting.arrived
-    }
-
-    pub(crate) fn deadline(&self) -> Instant {
-        self.waiting.deadline
-    }
-}
-
-impl Waiting {
-    fn answer(&mut self, answer: Answer) {
-        if let Some(reply) = self.reply.take() {
-            // Nobody waits any more where this fails.
-            let _ = reply.send(answer);
-        }
-    }
-
-    fn is_over(&self, now: Instant) -> bool {
-        now >= self.deadline || self.reply.as_ref().is_none_or(oneshot::Sender::is_closed)
-    }
-}
 
 /// The sessions of one version of a model.
 pub(crate) struct Pool {
@@ -160,7 +101,7 @@ impl Pool {
 
     /// Runs a short job that is alone at once, queues any other, or refuses it.
     pub(crate) async fn submit(&self, ticket: Ticket, job: Job) -> Result<(), Error> {
-        let is_for_now = self.shared.short_runs.is_for_now(bytes(&job.inputs)).await;
+        let is_for_now = self.shared.short_runs.is_for_now(job.size()).await;
         let left = if is_for_now { self.shared.run_at_once(job) } else { Some(job) };
         if let Some(job) = left
             && let Some(mut displaced) = self.shared.queue.push(ticket.caller, ticket.priority, job)?
@@ -294,7 +235,7 @@ impl Shared {
         match result {
             Ok(ran) => {
                 if let [inputs] = calls.as_slice() {
-                    self.short_runs.note(bytes(inputs), ran.stages.total());
+                    self.short_runs.note(size(inputs), ran.stages.total());
                 }
                 self.answer(waiting, ran, rows, started);
             }
@@ -429,11 +370,6 @@ impl Shared {
         }
         busy
     }
-}
-
-/// What the inputs of a call take.
-pub(crate) fn bytes(inputs: &[Tensor]) -> usize {
-    inputs.iter().map(|input| input.data().size()).sum()
 }
 
 /// None of the values behind these locks can be left half changed.

@@ -1,0 +1,79 @@
+//! One call on its way through the queue and a session, and who waits for it.
+
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+
+use crate::{
+    error::Error,
+    model::{Ticket, Timing},
+    tensor::Tensor,
+};
+
+/// The outputs of one call, in the order in which it wants them.
+pub(crate) type Answer = Result<(Vec<Tensor>, Timing), Error>;
+
+/// One checked call on its way to a session.
+pub(crate) struct Job {
+    /// In the model's order.
+    pub(crate) inputs: Vec<Tensor>,
+    /// The places of the wanted outputs, in the wanted order.
+    pub(crate) outputs: Vec<usize>,
+    pub(crate) rows: usize,
+    pub(crate) caller: u64,
+    pub(crate) waiting: Waiting,
+}
+
+/// Who waits for an answer, and until when.
+pub(crate) struct Waiting {
+    pub(crate) deadline: Instant,
+    pub(crate) arrived: Instant,
+    /// None once it was answered.
+    reply: Option<oneshot::Sender<Answer>>,
+}
+
+impl Job {
+    /// A call, and where its answer will come.
+    pub(crate) fn new(
+        inputs: Vec<Tensor>,
+        outputs: Vec<usize>,
+        rows: usize,
+        arrived: Instant,
+        ticket: Ticket,
+    ) -> (Self, oneshot::Receiver<Answer>) {
+        let (reply, answer) = oneshot::channel();
+        let waiting = Waiting { deadline: ticket.deadline, arrived, reply: Some(reply) };
+        (Self { inputs, outputs, rows, caller: ticket.caller, waiting }, answer)
+    }
+
+    /// What its inputs take, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        size(&self.inputs)
+    }
+
+    pub(crate) fn arrived(&self) -> Instant {
+        self.waiting.arrived
+    }
+
+    pub(crate) fn deadline(&self) -> Instant {
+        self.waiting.deadline
+    }
+}
+
+impl Waiting {
+    pub(crate) fn answer(&mut self, answer: Answer) {
+        if let Some(reply) = self.reply.take() {
+            // Nobody waits any more where this fails.
+            let _ = reply.send(answer);
+        }
+    }
+
+    pub(crate) fn is_over(&self, now: Instant) -> bool {
+        now >= self.deadline || self.reply.as_ref().is_none_or(oneshot::Sender::is_closed)
+    }
+}
+
+/// What the inputs of a call take, in bytes.
+pub(crate) fn size(inputs: &[Tensor]) -> usize {
+    inputs.iter().map(|input| input.data().size()).sum()
+}
