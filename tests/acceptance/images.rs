@@ -216,13 +216,14 @@ promise! {
         send_form(&client, &[("file", "a.gif", "image/gif", &png)]).refused(400, "invalid_image");
         for kind in [
             "text/plain",
-            "application/json",
             "application/x-www-form-urlencoded",
             "video/mp4",
             "multipart/mixed",
         ] {
             send(&client, kind, &png).refused(415, "unsupported_media_type");
         }
+        // JSON names stored files.
+        send(&client, "application/json", &png).refused(400, "malformed_request");
         client.with("Content-Encoding", "gzip").predict(&png).refused(415, "unsupported_media_type");
     }
 
