@@ -2,18 +2,16 @@
 
 use std::error::Error;
 use std::hint::black_box;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use ort::environment::Environment;
 use ort::memory::Allocator;
-use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{OutputSelector, RunOptions, Session};
 use ort::value::{DynValue, Tensor, TensorRef};
 use serde_json::{Value, json};
 
 use crate::figures::quantile;
+use crate::subject::Subject;
 
 /// Runs that are not counted.
 const WARM_UP: usize = 50;
@@ -21,18 +19,11 @@ const WARM_UP: usize = 50;
 /// Which model, and how often.
 #[derive(Args)]
 pub struct Options {
-    /// The ONNX file; it has one input of 32-bit floats and one output of the same shape.
-    #[arg(long)]
-    model: PathBuf,
-    /// The dimensions, such as 1,256.
-    #[arg(long, value_delimiter = ',')]
-    shape: Vec<usize>,
+    #[command(flatten)]
+    subject: Subject,
     /// How often each way is gone; the ways take turns.
     #[arg(long, default_value_t = 2000)]
     runs: usize,
-    /// The library.
-    #[arg(long)]
-    library: PathBuf,
 }
 
 /// A run, and what becomes of its output.
@@ -72,14 +63,14 @@ const WAYS: [Way; 4] = [
 
 /// The medians of each way and of a copy by itself, in microseconds.
 pub fn measure(options: &Options) -> Result<Value, Box<dyn Error>> {
-    let environment = ort::init_from(&options.library)?.with_telemetry(false).build()?;
-    let mut session = open(&environment, options)?;
-    let data = vec![0.5_f32; options.shape.iter().product()];
+    let environment = ort::init_from(&options.subject.library)?.with_telemetry(false).build()?;
+    let mut session = options.subject.open(&environment)?;
+    let data = vec![0.5_f32; options.subject.shape.iter().product()];
     let bytes: Vec<u8> = data.iter().flat_map(|number| number.to_le_bytes()).collect();
     let mut times = vec![Vec::with_capacity(options.runs); WAYS.len() + 1];
     for round in 0..WARM_UP + options.runs {
         for (place, (_, way)) in WAYS.iter().enumerate() {
-            let took = way(&mut session, &options.shape, &data)?;
+            let took = way(&mut session, &options.subject.shape, &data)?;
             times[place].extend((round >= WARM_UP).then_some(took));
         }
         let begun = Instant::now();
@@ -105,15 +96,4 @@ fn run(session: &mut Session, shape: &[usize], data: &[f32]) -> ort::Result<DynV
     let value = TensorRef::from_array_view((shape, data))?;
     let mut outputs = session.run(ort::inputs![value])?;
     Ok(outputs.remove(output).expect("the output that the session has"))
-}
-
-/// As the product opens them.
-fn open(environment: &Environment, options: &Options) -> ort::Result<Session> {
-    Session::builder(environment)?
-        .with_optimization_level(GraphOptimizationLevel::All)?
-        .with_intra_threads(1)?
-        .with_inter_threads(1)?
-        .with_intra_op_spinning(false)?
-        .with_memory_pattern(false)?
-        .commit_from_file(&options.model)
 }

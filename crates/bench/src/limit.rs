@@ -1,43 +1,33 @@
 //! The limit: the runtime in process, one session, nothing around it.
 
 use std::error::Error;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use ort::environment::Environment;
-use ort::session::Session;
-use ort::session::builder::GraphOptimizationLevel;
 use ort::value::TensorRef;
 use serde_json::{Value, json};
 
 use crate::figures::quantile;
+use crate::subject::Subject;
 
 /// Which model, and for how long.
 #[derive(Args)]
 pub struct Options {
-    /// The ONNX file; it has one input of 32-bit floats.
-    #[arg(long)]
-    model: PathBuf,
-    /// The input's dimensions, such as 1,64.
-    #[arg(long, value_delimiter = ',')]
-    shape: Vec<usize>,
+    #[command(flatten)]
+    subject: Subject,
     /// How long, in seconds.
     #[arg(long, default_value_t = 3.0)]
     seconds: f64,
-    /// The library.
-    #[arg(long)]
-    library: PathBuf,
 }
 
 /// Runs a second, and the quantiles of their times.
 pub fn measure(options: &Options) -> Result<Value, Box<dyn Error>> {
-    let environment = ort::init_from(&options.library)?.with_telemetry(false).build()?;
-    let mut session = open(&environment, options)?;
-    let data = vec![0.5_f32; options.shape.iter().product()];
+    let environment = ort::init_from(&options.subject.library)?.with_telemetry(false).build()?;
+    let mut session = options.subject.open(&environment)?;
+    let data = vec![0.5_f32; options.subject.shape.iter().product()];
     let input = session.inputs()[0].name().to_owned();
     let mut run = || {
-        let value = TensorRef::from_array_view((options.shape.as_slice(), data.as_slice()))?;
+        let value = TensorRef::from_array_view((options.subject.shape.as_slice(), data.as_slice()))?;
         session.run(ort::inputs![input.as_str() => value]).map(drop)
     };
     let begun = Instant::now();
@@ -62,14 +52,4 @@ pub fn measure(options: &Options) -> Result<Value, Box<dyn Error>> {
         "p50 us": quantile(&times, 0.5),
         "p99 us": quantile(&times, 0.99),
     }))
-}
-
-fn open(environment: &Environment, options: &Options) -> ort::Result<Session> {
-    Session::builder(environment)?
-        .with_optimization_level(GraphOptimizationLevel::All)?
-        .with_intra_threads(1)?
-        .with_inter_threads(1)?
-        .with_intra_op_spinning(false)?
-        .with_memory_pattern(false)?
-        .commit_from_file(&options.model)
 }

@@ -10,6 +10,7 @@ mod front;
 mod limit;
 mod load;
 mod pictures;
+mod subject;
 
 use clap::Parser;
 

@@ -5,13 +5,19 @@
 //!
 //! A run keeps a web worker from everything else, so nothing is run there that could take long. The model is of operators
 //! whose work the shapes of the inputs decide and not their values, it is computed by the processor, its calls are not
-//! gathered into batches, and a call brings no more bytes than others did whose runs were short.
+//! gathered into batches, and no input of a call is longer in any dimension, or has more bytes, than those of others were whose
+//! runs were short: as many bytes in another shape may be much more work.
 
 use std::{
     collections::BTreeMap,
-    sync::atomic::{AtomicU32, AtomicUsize, Ordering},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
+
+use crate::{job::size, tensor::Tensor};
 
 /// What a short run takes at most; waking a thread and being woken by it takes a tenth of that.
 const SHORT: Duration = Duration::from_micros(100);
@@ -52,33 +58,63 @@ pub(crate) fn is_even(operators: &BTreeMap<(String, String), u64>) -> bool {
 /// What is known of how long the runs of a model take.
 pub(crate) struct ShortRuns {
     possible: bool,
-    /// Calls of up to so many bytes are short; 0 where nothing is known yet.
-    proven: AtomicUsize,
-    /// Short runs of larger calls in a row, and how many it takes.
-    seen: AtomicU32,
-    needed: AtomicU32,
+    known: Mutex<Known>,
     /// Calls that came, and those of them that look whether they are alone.
     came: AtomicUsize,
     looking: AtomicUsize,
 }
 
+struct Known {
+    /// Calls that are no larger than this are short.
+    proven: Option<Extent>,
+    /// The smallest of several calls in a row that were short, and how many they are.
+    candidate: Option<(Extent, u32)>,
+    /// How many it takes.
+    needed: u32,
+}
+
+/// How large the inputs of a call are: the shape of each, and their bytes together.
+struct Extent {
+    shapes: Vec<Vec<usize>>,
+    bytes: usize,
+}
+
+impl Extent {
+    fn of(inputs: &[Tensor]) -> Self {
+        Self { shapes: inputs.iter().map(|input| input.shape().to_vec()).collect(), bytes: size(inputs) }
+    }
+
+    /// Whether the inputs are larger in nothing.
+    fn covers(&self, inputs: &[Tensor]) -> bool {
+        self.compares(inputs, |own, theirs| theirs <= own)
+    }
+
+    /// Whether the inputs are smaller in nothing.
+    fn is_covered_by(&self, inputs: &[Tensor]) -> bool {
+        self.compares(inputs, |own, theirs| theirs >= own)
+    }
+
+    fn compares(&self, inputs: &[Tensor], holds: fn(usize, usize) -> bool) -> bool {
+        let each = |(own, input): (&Vec<usize>, &Tensor)| {
+            let theirs = input.shape();
+            own.len() == theirs.len() && own.iter().zip(theirs).all(|(own, theirs)| holds(*own, *theirs))
+        };
+        self.shapes.len() == inputs.len()
+            && self.shapes.iter().zip(inputs).all(each)
+            && holds(self.bytes, size(inputs))
+    }
+}
+
 impl ShortRuns {
     /// Of a model that has none, or may have.
     pub(crate) fn new(possible: bool) -> Self {
-        Self {
-            possible,
-            proven: AtomicUsize::new(0),
-            seen: AtomicU32::new(0),
-            needed: AtomicU32::new(TRIALS),
-            came: AtomicUsize::new(0),
-            looking: AtomicUsize::new(0),
-        }
+        let known = Mutex::new(Known { proven: None, candidate: None, needed: TRIALS });
+        Self { possible, known, came: AtomicUsize::new(0), looking: AtomicUsize::new(0) }
     }
 
-    /// Whether a call of so many bytes is sure to be short and no other comes with it: those that have arrived already
-    /// are read first.
-    pub(crate) async fn is_for_now(&self, bytes: usize) -> bool {
-        if !self.is_sure(bytes) {
+    /// Whether a call is sure to be short and no other comes with it: those that have arrived already are read first.
+    pub(crate) async fn is_for_now(&self, inputs: &[Tensor]) -> bool {
+        if !self.is_sure(inputs) {
             return false;
         }
         let number = self.came.fetch_add(1, Ordering::Relaxed) + 1;
@@ -90,26 +126,45 @@ impl ShortRuns {
         self.came.load(Ordering::Relaxed) == number
     }
 
-    /// Whether a call of so many bytes is sure to be short.
-    fn is_sure(&self, bytes: usize) -> bool {
-        self.possible && bytes <= self.proven.load(Ordering::Relaxed)
+    fn is_sure(&self, inputs: &[Tensor]) -> bool {
+        self.possible && self.known().proven.as_ref().is_some_and(|proven| proven.covers(inputs))
     }
 
-    /// A call of so many bytes took so long. Counts are not exact between threads, which only delays what follows.
-    pub(crate) fn note(&self, bytes: usize, took: Duration) {
-        if !self.possible || (took <= SHORT && bytes <= self.proven.load(Ordering::Relaxed)) {
+    /// A call took so long.
+    pub(crate) fn note(&self, inputs: &[Tensor], took: Duration) {
+        if self.possible {
+            self.known().note(inputs, took);
+        }
+    }
+
+    /// Nothing can panic while this is held.
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn note(&mut self, inputs: &[Tensor], took: Duration) {
+        if took > SHORT {
+            (self.proven, self.candidate) = (None, None);
+            if took > LONG {
+                self.needed = self.needed.saturating_mul(2).min(MOST_TRIALS);
+            }
             return;
         }
-        let needed = self.needed.load(Ordering::Relaxed);
-        if took > SHORT {
-            self.proven.store(0, Ordering::Relaxed);
-            self.seen.store(0, Ordering::Relaxed);
-            if took > LONG {
-                self.needed.store(needed.saturating_mul(2).min(MOST_TRIALS), Ordering::Relaxed);
-            }
-        } else if self.seen.fetch_add(1, Ordering::Relaxed) + 1 >= needed {
-            self.proven.fetch_max(bytes, Ordering::Relaxed);
-            self.seen.store(0, Ordering::Relaxed);
+        if self.proven.as_ref().is_some_and(|proven| proven.covers(inputs)) {
+            return;
+        }
+        let candidate = match self.candidate.take() {
+            Some((least, seen)) if least.is_covered_by(inputs) => (least, seen + 1),
+            // Those before were larger, which shows it of this one all the more.
+            Some((least, seen)) if least.covers(inputs) => (Extent::of(inputs), seen + 1),
+            _ => (Extent::of(inputs), 1),
+        };
+        if candidate.1 >= self.needed {
+            self.proven = Some(candidate.0);
+        } else {
+            self.candidate = Some(candidate);
         }
     }
 }
@@ -125,55 +180,75 @@ impl Drop for Looking<'_> {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use crate::tensor::TensorData;
 
     const QUICK: Duration = Duration::from_micros(10);
 
-    fn note(runs: &ShortRuns, times: u32, bytes: usize) {
-        (0..times).for_each(|_| runs.note(bytes, QUICK));
+    fn call(shape: &[usize]) -> Vec<Tensor> {
+        let elements = vec![0.0; shape.iter().product()];
+        vec![Tensor::new(shape.to_vec(), TensorData::Fp32(elements)).unwrap()]
+    }
+
+    fn note(runs: &ShortRuns, times: u32, shape: &[usize]) {
+        (0..times).for_each(|_| runs.note(&call(shape), QUICK));
+    }
+
+    fn is_sure(runs: &ShortRuns, shape: &[usize]) -> bool {
+        runs.is_sure(&call(shape))
     }
 
     #[test]
     fn a_call_is_sure_to_be_short_when_as_large_ones_were_again_and_again() {
         let runs = ShortRuns::new(true);
-        note(&runs, TRIALS - 1, 64);
-        assert!(!runs.is_sure(64), "not yet");
-        runs.note(64, QUICK);
-        assert!(runs.is_sure(64) && !runs.is_sure(65), "more may take longer");
-        note(&runs, TRIALS, 128);
-        assert!(runs.is_sure(128));
-        runs.note(64, SHORT * 2);
-        assert!(!runs.is_sure(1), "one was not");
-        note(&runs, TRIALS, 64);
-        assert!(runs.is_sure(64));
+        note(&runs, TRIALS - 1, &[2, 64]);
+        assert!(!is_sure(&runs, &[2, 64]), "not yet");
+        note(&runs, 1, &[2, 64]);
+        assert!(is_sure(&runs, &[2, 64]) && is_sure(&runs, &[1, 64]) && !is_sure(&runs, &[3, 64]));
+        assert!(!is_sure(&runs, &[64, 2]) && !is_sure(&runs, &[128]), "as many bytes may be more work");
+        assert!(!runs.is_sure(&[call(&[1, 1]), call(&[1, 1])].concat()), "and so may another input");
+        note(&runs, TRIALS, &[128, 1]);
+        assert!(is_sure(&runs, &[128, 1]) && !is_sure(&runs, &[128, 64]), "nobody saw both at once");
+        runs.note(&call(&[1, 1]), SHORT * 2);
+        assert!(!is_sure(&runs, &[1, 1]), "one was not");
+    }
+
+    #[test]
+    fn calls_of_many_sizes_show_it_of_the_smallest_of_them() {
+        let runs = ShortRuns::new(true);
+        for rows in 0..TRIALS as usize {
+            note(&runs, 1, &[4 + rows * 7 % 16, 64]);
+        }
+        assert!(is_sure(&runs, &[4, 64]) && !is_sure(&runs, &[5, 64]));
     }
 
     #[tokio::test]
     async fn of_calls_that_come_together_none_but_the_last_may_be_alone() {
-        let runs = ShortRuns::new(true);
-        assert!(!runs.is_for_now(64).await, "nothing is known yet");
-        note(&runs, TRIALS, 64);
-        assert!(runs.is_for_now(64).await && runs.is_for_now(64).await, "one after the other");
+        let (runs, call) = (ShortRuns::new(true), call(&[1, 64]));
+        assert!(!runs.is_for_now(&call).await, "nothing is known yet");
+        note(&runs, TRIALS, &[1, 64]);
+        assert!(runs.is_for_now(&call).await && runs.is_for_now(&call).await, "one after the other");
         let (first, second, third) =
-            tokio::join!(runs.is_for_now(64), runs.is_for_now(64), runs.is_for_now(64));
+            tokio::join!(runs.is_for_now(&call), runs.is_for_now(&call), runs.is_for_now(&call));
         assert!(!first && !second && !third);
-        drop(runs.is_for_now(64));
-        assert!(runs.is_for_now(64).await, "one that was dropped looks no more");
+        drop(runs.is_for_now(&call));
+        assert!(runs.is_for_now(&call).await, "one that was dropped looks no more");
     }
 
     #[test]
     fn a_long_run_takes_twice_as_many_to_be_forgotten() {
         let runs = ShortRuns::new(true);
         for round in 1..4 {
-            runs.note(64, LONG * 2);
-            note(&runs, (TRIALS << round) - 1, 64);
-            assert!(!runs.is_sure(64));
-            runs.note(64, QUICK);
-            assert!(runs.is_sure(64));
+            runs.note(&call(&[1, 64]), LONG * 2);
+            note(&runs, (TRIALS << round) - 1, &[1, 64]);
+            assert!(!is_sure(&runs, &[1, 64]));
+            note(&runs, 1, &[1, 64]);
+            assert!(is_sure(&runs, &[1, 64]));
         }
         let never = ShortRuns::new(false);
-        note(&never, TRIALS, 64);
-        assert!(!never.is_sure(1));
+        note(&never, TRIALS, &[1, 64]);
+        assert!(!is_sure(&never, &[1, 1]));
     }
 
     #[test]

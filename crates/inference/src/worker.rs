@@ -16,7 +16,7 @@ use crate::{
     batching::Batching,
     engine::{Engine, Failure, Interrupt, Ran},
     error::Error,
-    job::{Job, Waiting, size},
+    job::{Job, Waiting},
     memory,
     model::{Ticket, Timing},
     queue::Queue,
@@ -101,7 +101,7 @@ impl Pool {
 
     /// Runs a short job that is alone at once, queues any other, or refuses it.
     pub(crate) async fn submit(&self, ticket: Ticket, job: Job) -> Result<(), Error> {
-        let is_for_now = self.shared.short_runs.is_for_now(job.size()).await;
+        let is_for_now = self.shared.short_runs.is_for_now(&job.inputs).await;
         let left = if is_for_now { self.shared.run_at_once(job) } else { Some(job) };
         if let Some(job) = left
             && let Some(mut displaced) = self.shared.queue.push(ticket.caller, ticket.priority, job)?
@@ -235,7 +235,7 @@ impl Shared {
         match result {
             Ok(ran) => {
                 if let [inputs] = calls.as_slice() {
-                    self.short_runs.note(size(inputs), ran.stages.total());
+                    self.short_runs.note(inputs, ran.stages.total());
                 }
                 self.answer(waiting, ran, rows, started);
             }
