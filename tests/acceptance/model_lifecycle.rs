@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Pair, Repository, configure, eventually, promise, sample};
+use crate::harness::{Client, Pair, Reply, Repository, configure, eventually, promise, sample};
 
 const ADMIN: &str = "/api/v1/admin/models";
 /// The demo model's.
@@ -219,10 +219,13 @@ promise! {
         let seen = managed(&admin);
         assert_eq!((&seen["active_version"], &seen["unloaded"]), (&json!("1"), &json!(false)), "{seen}");
         assert!(!repository.folder.join(".incoming").exists() || fs::read_dir(repository.folder.join(".incoming")).expect("a folder").next().is_none());
-        for (action, what) in [("model.activated", "activate"), ("model.rolled_back", "rollback")] {
-            let told = server.world.audit_events().iter().filter(|event| event["action"] == action).count();
-            let succeeded = done.iter().filter(|(name, reply)| *name == what && reply.status == 204).count();
-            assert_eq!(told, succeeded + if what == "activate" { 2 } else { 0 }, "{action}");
+        // Each change is told once as what it was: made, or refused because the version does not load.
+        let events = server.world.audit_events();
+        for (action, what, more) in [("model.activated", "activate", 2), ("model.rolled_back", "rollback", 0)] {
+            let told = |outcome| events.iter().filter(|event| event["action"] == action && event["outcome"] == outcome).count();
+            let answered = |is: fn(&Reply) -> bool| done.iter().filter(|(name, reply)| *name == what && is(reply)).count();
+            assert_eq!(told("success"), answered(|reply| reply.status == 204) + more, "{action}");
+            assert_eq!(told("failure"), answered(|reply| reply.text().contains("model_not_loadable")), "{action}");
         }
     }
 

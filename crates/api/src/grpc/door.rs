@@ -35,6 +35,8 @@ use crate::middleware::{Guard, REQUEST_ID, RequestContext, refuse, tell};
 
 /// How long the caller waits (gRPC over HTTP/2, "Timeout").
 const TIMEOUT: &str = "grpc-timeout";
+/// The transport below ends calls by the same header, with a status that blames the caller: ours is over before.
+const TRANSPORT_MARGIN: Duration = Duration::from_millis(5);
 /// Most digits of a time-out.
 const MAX_TIMEOUT_DIGITS: usize = 8;
 
@@ -68,15 +70,15 @@ impl Door {
         Self { app, guard, inference, health }
     }
 
-    async fn answer(mut self, request: Request<Body>) -> Response<Body> {
+    async fn answer(mut self, request: Request<Body>, arrived: Instant) -> Response<Body> {
         let peer = request.extensions().get::<Peer>().cloned();
         let trusted = &self.app.settings.program.trusted_proxies;
         let address = peer.as_ref().map(|peer| peer.address);
         let context = Arc::new(RequestContext::read(address, request.headers(), trusted));
         let method = methods::find(request.uri().path());
         let deadline = timeout(request.headers());
-        let until =
-            deadline.as_ref().ok().copied().flatten().and_then(|time| context.arrived.checked_add(time));
+        let time = deadline.as_ref().ok().copied().flatten();
+        let until = time.and_then(|time| arrived.checked_add(time.saturating_sub(TRANSPORT_MARGIN)));
         let mut record =
             Record::new(self.app.clone(), Arc::clone(&context), method.map(|method| method.path), until);
         let through = match deadline {
@@ -97,8 +99,8 @@ impl Door {
         deadline: Option<Instant>,
         record: &mut Record,
     ) -> Result<(Response<Body>, Vec<AllowanceState>)> {
-        let LetIn { request, windows, held } =
-            self.let_in(request, method, context, deadline, record).await?;
+        let let_in = self.let_in(request, method, context, deadline, record);
+        let LetIn { request, windows, held } = before(deadline, let_in).await??;
         let (pace, changes) = method.map_or((Pace::Prompt, false), |method| (method.pace, method.changes));
         let until = pace.until(&self.app, context.arrived);
         let asked = held.clone().during(self.ask(request, deadline));
@@ -164,16 +166,22 @@ impl Door {
         let is_health = request.uri().path().starts_with("/grpc.health.");
         let call = if is_health { self.health.call(request) } else { self.inference.call(request) };
         let call = AssertUnwindSafe(call).catch_unwind();
-        let answered = match deadline {
-            Some(deadline) => tokio::time::timeout_at(deadline.into(), call).await,
-            None => Ok(call.await),
-        };
-        match answered {
+        match before(deadline, call).await {
             Ok(Ok(Ok(response))) => response,
             Ok(Ok(Err(never))) => match never {},
             Ok(Err(_)) => status::refuse(ApiError::internal("a method panicked")).into_http(),
-            Err(_) => status::refuse(inference::Error::Deadline).into_http(),
+            Err(late) => status::refuse(late).into_http(),
         }
+    }
+}
+
+/// Waits as long as the caller does.
+async fn before<T>(deadline: Option<Instant>, work: impl Future<Output = T>) -> Result<T> {
+    match deadline {
+        Some(deadline) => Ok(tokio::time::timeout_at(deadline.into(), work)
+            .await
+            .map_err(|_| inference::Error::Deadline)?),
+        None => Ok(work.await),
     }
 }
 
@@ -187,8 +195,9 @@ impl Service<Request<Body>> for Door {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let door = self.clone();
-        Box::pin(async { Ok(door.answer(request).await) })
+        // The transport counts from now on, not from when there is time to look at the call.
+        let (door, arrived) = (self.clone(), Instant::now());
+        Box::pin(async move { Ok(door.answer(request, arrived).await) })
     }
 }
 
