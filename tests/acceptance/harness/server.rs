@@ -18,7 +18,7 @@ use super::world::{Pair, World};
 /// Lets a test read /metrics.
 pub const METRICS_TOKEN: &str = "of-these-tests-0123456789-abcdefghij";
 /// How long a server may take to listen, on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How long the metrics may take at the end.
 const LAST_WORD: Duration = Duration::from_secs(1);
 /// Lines of the log that a failed test shows.
