@@ -130,7 +130,8 @@ fn a_test_says_which_channels_work_and_none_leads_inside_unless_allowed() {
         ("ALERT_WEBHOOK_URL", webhook.as_str()),
         ("ALERT_WEBHOOK_SECRET", SECRET),
         ("ALERT_SLACK_URL", &slack),
-        ("ALERT_EMAIL_TO", "Watch <watch@example.com>"),
+        // One who cannot be mailed keeps nothing from the others.
+        ("ALERT_EMAIL_TO", "moved-away@example.com, Watch <watch@example.com>"),
     ]);
     let inside = world.run(&["alert", "test"], &settings, "");
     assert_eq!(inside.code, Some(1), "{inside:?}");

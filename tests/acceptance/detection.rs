@@ -79,6 +79,11 @@ promise! {
         server.advance(Duration::from_secs(3601));
         attacker.get("/api/v1/models").is(401);
         flood.get("/api/v1/models").is(401);
+        // The block is over, the incident is not: what is done anew is blocked anew.
+        for _ in 0..5 {
+            attacker.get("/wp-login.php").is(404);
+        }
+        eventually("another block", || (attacker.get("/api/v1/models").status == 403).then_some(()));
         assert!(server.metric("slow_requests_total") > 0.0);
         server.wait_for_log("a slow request", |entry| entry["message"] == "slow_request");
     }

@@ -105,6 +105,9 @@ promise! {
 
         let done = answer(&admin, &id, &json!({"answer": "maintenance"}));
         ada.api.get("/api/v1/me").refused(503, "maintenance");
+        let again = answer(&admin, &id, &json!({"answer": "maintenance"}));
+        assert_eq!(again["detail"]["skipped"], "the service is closed already");
+        undo(&admin, &id, &again).refused(403, "forbidden");
         undo(&admin, &id, &done).is(204);
         ada.api.get("/api/v1/me").is(200);
         assert_eq!(admin.api.get(MAINTENANCE).is(200).member("mode"), "off");
@@ -114,6 +117,8 @@ promise! {
         mia.api.post(&format!("{path}/events"), &json!({"event_id": NOBODY})).invalid(&["event_id"]);
         mia.api.put(&path, &json!({"status": "contained", "severity": "low"})).is(200);
         mia.api.put(&path, &json!({"status": "closed"})).invalid(&["resolution"]);
+        mia.api.put(&path, &json!({"status": "closed", "resolution": " \n"})).invalid(&["resolution"]);
+        mia.api.post(INCIDENTS, &json!({"kind": "other", "title": "two\nlines"})).invalid(&["title"]);
         mia.api.put(&path, &json!({"status": "shut"})).invalid(&["status"]);
         let closed = mia.api.put(&path, &json!({"status": "closed", "resolution": "They were ours."})).is(200).json();
         assert!(closed["closed_at"].is_string(), "{closed}");

@@ -268,8 +268,10 @@ promise! {
         );
         let statuses = at_once(30, |_| server.anon().get(ME).status);
         assert!(statuses.contains(&429) && statuses.contains(&401), "{statuses:?}");
-        let flood = at_once(10, |_| server.anon().get("/v2/models/digits").status);
-        assert!(flood.contains(&429), "{flood:?}");
+        let flood = at_once(10, |_| server.anon().get("/v2/models/digits"));
+        let refused = flood.iter().find(|reply| reply.status == 429).expect("too many");
+        assert_eq!(refused.header("ratelimit-policy"), Some("\"guard\";q=5;w=1"));
+        assert_eq!((refused.number("x-ratelimit-remaining"), refused.number("retry-after")), (0, 1));
         from(&server.anon(), "192.0.2.1").get(ME).is(401);
         for exempt in ["/health", "/health/ready", "/.well-known/jwks.json"] {
             server.anon().get(exempt).is(200);

@@ -6,7 +6,7 @@ use serde_json::json;
 use tonic::Code;
 
 use crate::harness::grpc::{digits, refused};
-use crate::harness::{Pair, Person, Reply, Server, World, promise, sample};
+use crate::harness::{Pair, Person, Reply, Server, World, eventually, promise, sample};
 
 const MAINTENANCE: &str = "/api/v1/admin/maintenance";
 const INFER: &str = "/v2/models/digits/infer";
@@ -126,6 +126,18 @@ promise! {
         // The way back: somebody with a password and system:manage, or the command line.
         let back = server.log_in(&admin.email, &admin.password);
         back.api.predict(&sample("1-1")).is(200);
+        // An incident that closes the service opens nothing that was stopped.
+        let opened = server.cli(&["incident", "open", "system_compromise"], "");
+        let timeline = format!("/api/v1/admin/incidents/{}/timeline", opened.stdout.trim());
+        let answer = eventually("the answer", || {
+            let entries = back.api.get(&timeline).is(200).items();
+            entries.into_iter().find(|entry| entry["kind"] == "answer" && entry["detail"]["answer"] == "maintenance")
+        });
+        assert_eq!(answer["detail"]["skipped"], "the service is closed already");
+        assert_eq!(back.api.get(MAINTENANCE).is(200).member("mode"), "emergency_stop");
+        let undo = timeline.replace("timeline", &format!("answers/{}", answer["id"].as_str().expect("an id")));
+        back.api.delete(&undo).refused(403, "forbidden");
+        server.key(&master).get(MAINTENANCE).refused(503, "emergency_stop");
         set(&back, "off").is(200);
         server.key(&key).predict(&sample("1-1")).is(200);
         ada.api.get("/api/v1/me").refused(401, "invalid_token");

@@ -145,23 +145,37 @@ promise! {
         let (admin, ada) = (server.admin(), server.person("ada"));
         allow(&admin, "account", &ada.id, "inferences/day", 10);
         infer(&ada.api, 11).is(429);
-        infer(&ada.api, 6).is(200);
+        assert_eq!(infer(&ada.api, 6).is(200).number("x-ratelimit-remaining"), 4);
         infer(&ada.api, 5).is(429);
         // Nothing of what fails is charged, before or in the model.
         ada.api.predict(b"no picture").is(400);
         ada.api.send("POST", "/api/v1/models/nothing/predict", Some("image/png"), &sample("1-1")).is(404);
         ada.api.post("/v2/models/digits/infer", &json!({"inputs": []})).is(400);
         let last = infer(&ada.api, 4).is(200);
-        assert_eq!(last.number("x-ratelimit-remaining"), 4, "as it stood when the call began");
+        assert_eq!(last.number("x-ratelimit-remaining"), 0, "with what this call took");
         infer(&ada.api, 1).is(429);
         standing(&ada, "inferences-day", 10);
         admin.api.delete(&path("account", &ada.id, "inferences/day")).is(204);
         let picture = sample("1-1");
         allow(&admin, "account", &ada.id, "bytes/day", 10_000_000);
-        allow(&admin, "account", &ada.id, "images/day", 1);
-        ada.api.predict(&picture).is(200);
-        ada.api.predict(&picture).refused(429, "quota_exceeded");
-        infer(&ada.api, 1).is(200);
+        allow(&admin, "account", &ada.id, "images/day", 2);
+        let left = |reply: Reply| reply.header("ratelimit").and_then(|told| told.split("\"images-day\";r=").nth(1)?.chars().next());
+        // From the first answer on, also where there is no picture, and with what goes back.
+        assert_eq!(left(infer(&ada.api, 1).is(200)), Some('2'));
+        assert_eq!(left(ada.api.predict(&picture).is(200)), Some('1'));
+        assert_eq!(left(ada.api.predict(b"no picture").is(400)), Some('1'));
+        assert_eq!(left(ada.api.predict(&picture).is(200)), Some('0'));
+        // What a hard quota refuses passes no soft one.
+        let credits = |items: &[Value]| items.iter().filter_map(|item| item["credits"].as_i64()).sum::<i64>();
+        eventually("usage is written", || (credits(&ada.api.get(USAGE).is(200).items()) == 13).then_some(()));
+        admin.api.put(&path("account", &ada.id, "credits/day"), &json!({"limit": 14, "hard": false})).is(204);
+        for _ in 0..2 {
+            let refused = ada.api.predict(&picture).refused(429, "quota_exceeded");
+            assert_eq!(refused.header("x-quota-exceeded"), None);
+        }
+        assert_eq!(infer(&ada.api, 1).is(200).header("x-quota-exceeded"), None);
+        assert_eq!(infer(&ada.api, 1).is(200).header("x-quota-exceeded"), Some("credits-day"));
+        admin.api.delete(&path("account", &ada.id, "credits/day")).is(204);
         admin.api.delete(&path("account", &ada.id, "images/day")).is(204);
         allow(&admin, "account", &ada.id, "bytes/day", 1);
         let told = ada.api.predict(&picture).refused(429, "quota_exceeded");

@@ -63,10 +63,7 @@ impl Alerter {
             }
             AlertChannel::Email => {
                 let mailer = mailer.ok_or_else(missing)?;
-                for to in &self.settings.alert_email_to {
-                    mailer.send_alert(to, alert, auth.now()).await?;
-                }
-                Ok(())
+                self.mail(mailer, alert, auth).await
             }
             AlertChannel::Sms => {
                 let url = self.settings.alert_sms_url.as_ref().ok_or_else(missing)?;
@@ -79,6 +76,21 @@ impl Alerter {
                     .await
             }
         }
+    }
+
+    /// Sends it to each. Whoever took it must not get it again because somebody else's server did not.
+    async fn mail(&self, mailer: &Mailer, alert: &Alert, auth: &Auth) -> Result<(), String> {
+        let (mut taken, mut refusal) = (false, None);
+        for to in &self.settings.alert_email_to {
+            match mailer.send_alert(to, alert, auth.now()).await {
+                Ok(()) => taken = true,
+                Err(reason) => {
+                    tracing::warn!(reason, alert = %alert.id, "somebody who is told of alerts could not be mailed");
+                    refusal = Some(reason);
+                }
+            }
+        }
+        refusal.filter(|_| !taken).map_or(Ok(()), Err)
     }
 
     /// As Standard Webhooks 1.0 says; what is signed is what is sent.

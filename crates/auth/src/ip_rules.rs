@@ -156,8 +156,7 @@ impl Auth {
     ) -> Result<Option<IpRule>> {
         let now = self.now();
         let said = self.addresses.table().says(address, IpPlace::All, now);
-        let kept_open = address.to_canonical().is_loopback() || self.addresses.is_home(address);
-        if kept_open || until <= now || said == Some(IpEffect::Allow) {
+        if self.is_kept_open(address) || until <= now || said == Some(IpEffect::Allow) {
             return Ok(None);
         }
         let rule = IpRule {
@@ -179,6 +178,17 @@ impl Auth {
         let detail = json!({"reason": reason, "until": until});
         self.record(tx, Entry::success(Event::AddressBlocked, &origin).with(detail)).await?;
         Ok(Some(rule))
+    }
+
+    /// Whether a block would change anything: no rule speaks of the address, and nothing keeps it open.
+    pub(crate) fn can_be_blocked(&self, address: IpAddr) -> bool {
+        let said = self.addresses.table().says(address, IpPlace::All, self.now());
+        said.is_none() && !self.is_kept_open(address)
+    }
+
+    /// This machine, and where administration comes from.
+    fn is_kept_open(&self, address: IpAddr) -> bool {
+        address.to_canonical().is_loopback() || self.addresses.is_home(address)
     }
 
     /// Reads the rules.

@@ -80,6 +80,17 @@ impl Default for Operation {
     }
 }
 
+impl Operation {
+    /// Whether nobody set another one between that one and this.
+    pub(crate) fn is_next_of(&self, before: &Self) -> bool {
+        self.number == before.number + 1
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        matches!(self.mode, OperatingMode::Maintenance | OperatingMode::EmergencyStop)
+    }
+}
+
 /// A mode to set.
 #[derive(Clone, Debug)]
 pub struct OperationChange {
@@ -177,8 +188,7 @@ impl Auth {
         change: OperationChange,
         origin: &Origin,
     ) -> Result<Operation> {
-        tx.settings().lock(KEY).await?;
-        let (before, now) = (read(tx).await?, tx.now());
+        let (before, now) = (hold(tx).await?, tx.now());
         let operation = Operation {
             mode: change.mode,
             message: change.message.filter(|_| change.mode != OperatingMode::Off),
@@ -217,6 +227,12 @@ impl Auth {
         self.operation.remember(read(&mut tx).await?);
         Ok(())
     }
+}
+
+/// The mode, which nobody else sets until the end of the transaction.
+pub(crate) async fn hold(tx: &mut Tx) -> Result<Operation> {
+    tx.settings().lock(KEY).await?;
+    read(tx).await
 }
 
 async fn read(tx: &mut Tx) -> Result<Operation> {

@@ -156,6 +156,7 @@ impl State {
                 }
                 "AUTH" => "235 welcome".into(),
                 "RCPT" if refusal > 0 => format!("{refusal} not now"),
+                "RCPT" if line.contains("<moved-away@") => "550 no such mailbox".into(),
                 "RCPT" => {
                     to = line.split(['<', '>']).nth(1)?.to_owned();
                     "250 welcome".into()

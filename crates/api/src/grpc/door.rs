@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use actix_web::web;
-use auth::{AllowanceState, LimitClass};
+use auth::{AllowanceState, LimitClass, QuotaLease};
 use futures_util::FutureExt;
 use http::{HeaderMap, Method as HttpMethod, Request, Response};
 use tokio::sync::watch;
@@ -53,6 +53,7 @@ pub struct Door {
 struct LetIn {
     request: Request<Body>,
     windows: Vec<AllowanceState>,
+    lease: Option<Arc<QuotaLease>>,
     /// Kept until the answer is made.
     held: Held,
 }
@@ -100,7 +101,7 @@ impl Door {
         record: &mut Record,
     ) -> Result<(Response<Body>, Vec<AllowanceState>)> {
         let let_in = self.let_in(request, method, context, deadline, record);
-        let LetIn { request, windows, held } = before(deadline, let_in).await??;
+        let LetIn { request, mut windows, lease, held } = before(deadline, let_in).await??;
         let (pace, changes) = method.map_or((Pace::Prompt, false), |method| (method.pace, method.changes));
         let until = pace.until(&self.app, context.arrived);
         let asked = held.clone().during(self.ask(request, deadline));
@@ -108,6 +109,9 @@ impl Door {
         let response = response.unwrap_or_else(|late| status::refuse(late).into_http());
         if held.messages().broke_off {
             record.given_up();
+        }
+        if let Some(lease) = lease {
+            lease.tell_again(&mut windows);
         }
         Ok((response, windows))
     }
@@ -158,7 +162,7 @@ impl Door {
             held: held.clone(),
         });
         let request = Request::from_parts(parts, body);
-        Ok(LetIn { request, windows: admitted.windows, held })
+        Ok(LetIn { request, windows: admitted.windows, lease: admitted.lease, held })
     }
 
     /// Has the method answer, within the time that the caller waits. A fault costs one answer.

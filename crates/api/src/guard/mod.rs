@@ -21,7 +21,7 @@ use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::middleware::Next;
 use actix_web::{HttpMessage, ResponseError, web};
-use auth::{AllowanceState, Entered, InFlight, LimitClass, Presented};
+use auth::{AllowanceState, Entered, InFlight, LimitClass, Presented, QuotaLease};
 use futures_util::FutureExt;
 use storage::IpPlace;
 
@@ -48,7 +48,7 @@ pub async fn stand_before(
     mut request: ServiceRequest,
     next: Next<BoxBody>,
 ) -> std::result::Result<ServiceResponse, actix_web::Error> {
-    let admitted = match let_in(requirement, class, &request).await {
+    let mut admitted = match let_in(requirement, class, &request).await {
         Ok(admitted) => admitted,
         Err(error) => return Ok(request.into_response(error.error_response())),
     };
@@ -56,6 +56,7 @@ pub async fn stand_before(
         signed_body::hold(&mut request, digest);
     }
     let mut response = answered(pace, request, next).await?;
+    admitted.tell_again();
     rate_headers::write(&admitted.windows, put_into(response.headers_mut()));
     Ok(response)
 }
@@ -134,8 +135,19 @@ pub struct Admitted {
     pub windows: Vec<AllowanceState>,
     /// What the body of a signed request must be.
     pub digest: Option<[u8; 32]>,
+    /// What the request takes of quotas.
+    pub lease: Option<Arc<QuotaLease>>,
     /// Held until the answer is made.
     pub _place: Option<InFlight>,
+}
+
+impl Admitted {
+    /// Takes over how the quotas stand when the answer is made.
+    fn tell_again(&mut self) {
+        if let Some(lease) = &self.lease {
+            lease.tell_again(&mut self.windows);
+        }
+    }
 }
 
 /// The three guards: who it is, whether they may, and how much is left; in the time of any request.
@@ -151,7 +163,7 @@ async fn judge<Headers: HeaderLines>(app: &App, asked: Asked<'_, Headers>) -> Re
         if requirement == Requirement::Nothing && class != LimitClass::Exempt {
             app.auth.require_open().map_err(|closed| ApiError::from(closed).with_windows(windows.clone()))?;
         }
-        return Ok(Admitted { proof: None, windows, digest: None, _place: None });
+        return Ok(Admitted { proof: None, windows, digest: None, lease: None, _place: None });
     };
     if permission.is_some_and(auth::Permission::is_administrative) {
         app.auth.require_address(address, IpPlace::Admin)?;
@@ -178,8 +190,9 @@ async fn judge<Headers: HeaderLines>(app: &App, asked: Asked<'_, Headers>) -> Re
     if let Err(error) = proved {
         return Err(ApiError::from(error).with_windows(windows));
     }
-    let proof = Proof { principal, requirement, lease: lease.map(Arc::new) };
-    Ok(Admitted { proof: Some(proof), windows, digest, _place: Some(place) })
+    let lease = lease.map(Arc::new);
+    let proof = Proof { principal, requirement, lease: lease.clone() };
+    Ok(Admitted { proof: Some(proof), windows, digest, lease, _place: Some(place) })
 }
 
 /// What the caller proves with who they are; with a signature also what the body must be.

@@ -11,6 +11,7 @@ use actix_governor::{Governor, GovernorConfig, GovernorConfigBuilder, KeyExtract
 use actix_web::dev::ServiceRequest;
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
+use auth::AllowanceState;
 
 use super::RequestContext;
 use crate::error::ApiError;
@@ -19,23 +20,28 @@ use crate::{health, well_known};
 /// How often addresses that have long been quiet are forgotten.
 pub const FORGET_INTERVAL: Duration = Duration::from_secs(30);
 
+/// The guard's window in the headers of limits.
+const WINDOW: &str = "guard";
+/// Its length.
+const PERIOD: Duration = Duration::from_secs(1);
+
 /// The guard's configuration and counters; every worker counts in the same place.
 #[derive(Clone, Debug)]
 pub struct Guard {
     config: GovernorConfig<Peer, NoOpMiddleware<QuantaInstant>>,
-    counts: bool,
+    per_second: u32,
 }
 
 impl Guard {
     /// For `per_second` requests of one address, with as many at once; 0 switches it off.
     pub fn new(per_second: u32) -> Option<Self> {
-        let (rate, counts) = (per_second.max(1), per_second > 0);
+        let rate = per_second.max(1);
         GovernorConfigBuilder::default()
             .nanoseconds_per_request(1_000_000_000 / u64::from(rate))
             .burst_size(rate)
-            .key_extractor(Peer { counts })
+            .key_extractor(Peer { per_second })
             .finish()
-            .map(|config| Self { config, counts })
+            .map(|config| Self { config, per_second })
     }
 
     /// The middleware.
@@ -45,11 +51,11 @@ impl Guard {
 
     /// Counts a request that came another way than through the middleware. Refuses it past the limit.
     pub fn count(&self, address: IpAddr) -> Result<(), ApiError> {
-        if !self.counts {
+        if self.per_second == 0 {
             return Ok(());
         }
         let key = Some(auth::network_of(address));
-        self.config.limiter().check_key(&key).map_err(|until| exceeded(&until))
+        self.config.limiter().check_key(&key).map_err(|until| exceeded(self.per_second, &until))
     }
 
     /// Forgets addresses that have their whole allowance again, so that memory does not grow with visitors.
@@ -61,7 +67,8 @@ impl Guard {
 /// Counts by client address, IPv6 by /64; what must always answer is not counted.
 #[derive(Clone, Debug)]
 pub struct Peer {
-    counts: bool,
+    /// 0: nobody is counted.
+    per_second: u32,
 }
 
 impl KeyExtractor for Peer {
@@ -72,7 +79,7 @@ impl KeyExtractor for Peer {
         let exempt = request.method() == Method::OPTIONS
             || health::PATHS.contains(&request.path())
             || request.path() == well_known::JWKS_PATH;
-        Ok((self.counts && !exempt).then(|| auth::network_of(RequestContext::of(request).address)))
+        Ok((self.per_second > 0 && !exempt).then(|| auth::network_of(RequestContext::of(request).address)))
     }
 
     fn whitelisted_keys(&self) -> Vec<Self::Key> {
@@ -84,14 +91,23 @@ impl KeyExtractor for Peer {
         until: &NotUntil<QuantaInstant>,
         _: HttpResponseBuilder,
     ) -> HttpResponse {
-        exceeded(until).error_response()
+        exceeded(self.per_second, until).error_response()
     }
 }
 
-fn exceeded(until: &NotUntil<QuantaInstant>) -> ApiError {
+fn exceeded(per_second: u32, until: &NotUntil<QuantaInstant>) -> ApiError {
     let wait = until.wait_time_from(DefaultClock::default().now());
     let detail = "Too many requests from this address; wait as long as Retry-After says.";
-    ApiError::rate_limited(detail, wait, Vec::new())
+    let window = AllowanceState {
+        name: WINDOW,
+        limit: per_second.into(),
+        period: PERIOD,
+        remaining: 0,
+        reset_after: wait,
+        unit: "requests",
+        is_over: false,
+    };
+    ApiError::rate_limited(detail, wait, vec![window])
 }
 
 /// The address of a request is always known.

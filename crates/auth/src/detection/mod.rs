@@ -24,7 +24,7 @@ use crate::events::Event;
 use crate::limits::network_of;
 use crate::principal::{Credential, Principal};
 use crate::service::Origin;
-use crate::{Auth, Result};
+use crate::{Auth, Error, Result};
 
 /// Suspicions that wait to be written down; more are counted and forgotten.
 const MOST_WAITING: usize = 256;
@@ -121,6 +121,10 @@ impl Detector {
         }
     }
 
+    fn take_waiting(&self) -> Vec<Suspicion> {
+        std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     fn notice(&self, deed: Deed, address: IpAddr, now: DateTime<Utc>) {
         let (windows, threshold, reason) = match deed {
             Deed::Request => (&self.requests, self.settings.requests, "request_flood"),
@@ -157,18 +161,26 @@ impl Auth {
         self.detector.notice(deed, address, self.now());
     }
 
-    /// Writes down what crossed a threshold since the last call; to be called every second.
+    /// Writes down what crossed a threshold since the last call; to be called every second. What could not be written
+    /// because the store is away waits for the next call.
     pub async fn report_suspicions(&self) -> Result<()> {
-        let waiting =
-            std::mem::take(&mut *self.detector.waiting.lock().unwrap_or_else(PoisonError::into_inner));
-        for Suspicion { address, account, detail } in waiting {
-            let origin = Origin { address: Some(address), ..Origin::default() };
-            let mut tx = self.store.begin(Scope::Service(Service::Audit)).await?;
-            let entry = Entry::failure(Event::SuspiciousActivity, &origin).with(detail);
-            let entry = account.into_iter().fold(entry, |entry, account| entry.on("account", account));
-            self.record(&mut tx, entry).await?;
-            tx.commit().await?;
+        let mut waiting = self.detector.take_waiting().into_iter();
+        while let Some(suspicion) = waiting.next() {
+            if let Err(error) = self.report(&suspicion).await {
+                let comes_again = matches!(error, Error::Unavailable(_)).then_some(suspicion);
+                comes_again.into_iter().chain(waiting).for_each(|kept| self.detector.suspect(kept));
+                return Err(error);
+            }
         }
         Ok(())
+    }
+
+    async fn report(&self, Suspicion { address, account, detail }: &Suspicion) -> Result<()> {
+        let origin = Origin { address: Some(*address), ..Origin::default() };
+        let mut tx = self.store.begin(Scope::Service(Service::Audit)).await?;
+        let entry = Entry::failure(Event::SuspiciousActivity, &origin).with(detail.clone());
+        let entry = account.iter().fold(entry, |entry, account| entry.on("account", *account));
+        self.record(&mut tx, entry).await?;
+        Ok(tx.commit().await?)
     }
 }

@@ -11,7 +11,7 @@ use crate::audit::Entry;
 use crate::directory::keep_an_administrator;
 use crate::events::Event;
 use crate::freshness::Watched;
-use crate::operation::{OperatingMode, Operation, OperationChange};
+use crate::operation::{self, OperatingMode, Operation, OperationChange};
 use crate::principal::Principal;
 use crate::service::Origin;
 use crate::{Auth, Error, Result};
@@ -35,14 +35,7 @@ impl Auth {
                 self.act_on_accounts(tx, actor, answer, affected, origin, &mut effects).await?
             }
             Answer::BlockAddress => self.block_affected(tx, affected, &mut effects).await?,
-            Answer::Maintenance => {
-                let before = self.operation();
-                let change =
-                    OperationChange { mode: OperatingMode::Maintenance, message: None, retry_after: None };
-                let by = actor.map(|(actor, _)| actor);
-                effects.operation = Some(self.operate(tx, by, change, origin).await?);
-                json!({"before": before})
-            }
+            Answer::Maintenance => self.close(tx, actor, origin, &mut effects).await?,
             Answer::CollectEvidence => json!({"bundle": self.evidence(tx, affected).await?}),
         };
         detail["answer"] = json!(answer.name());
@@ -137,6 +130,25 @@ impl Auth {
         Ok(effects)
     }
 
+    /// Closes the service to everyone but those who run it. Where it is closed already, an emergency stop above all, it
+    /// stays as it was said.
+    async fn close(
+        &self,
+        tx: &mut Tx,
+        actor: Actor<'_>,
+        origin: &Origin,
+        effects: &mut Effects,
+    ) -> Result<Value> {
+        let before = operation::hold(tx).await?;
+        if before.is_closed() {
+            return Ok(json!({"skipped": "the service is closed already"}));
+        }
+        let change = OperationChange { mode: OperatingMode::Maintenance, message: None, retry_after: None };
+        let by = actor.map(|(actor, _)| actor);
+        effects.operation = Some(self.operate(tx, by, change, origin).await?);
+        Ok(json!({"before": before}))
+    }
+
     /// Goes back to the mode before, unless somebody set another one since.
     pub(super) async fn reopen(
         &self,
@@ -145,13 +157,16 @@ impl Auth {
         detail: &Value,
         origin: &Origin,
     ) -> Result<Effects> {
-        if self.operation().mode != OperatingMode::Maintenance {
+        if detail["before"].is_null() {
+            return Err(Error::Refused("the service was closed before; this changed nothing"));
+        }
+        let before: Operation = serde_json::from_value(detail["before"].clone())
+            .map_err(|error| Error::Internal(format!("an answer's memory: {error}")))?;
+        if !operation::hold(tx).await?.is_next_of(&before) {
             return Err(Error::Refused(
                 "the mode was changed since; set it with PUT /api/v1/admin/maintenance",
             ));
         }
-        let before: Operation = serde_json::from_value(detail["before"].clone())
-            .map_err(|error| Error::Internal(format!("an answer's memory: {error}")))?;
         let change = OperationChange {
             mode: before.mode,
             message: before.message,

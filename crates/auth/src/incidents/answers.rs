@@ -108,12 +108,7 @@ impl Auth {
         let opened = json!({"accounts": affected.accounts, "address": affected.address});
         let by = opener.map(|(actor, _)| actor.account);
         tx.incidents().note(Uuid::now_v7(), incident.id, "opened", by, &opened).await?;
-        let by_detector = incident.subject.is_some();
-        for (_, answer) in self.incidents.answers.iter().filter(|(of, _)| *of == kind) {
-            let blocks = *answer == Answer::BlockAddress;
-            if blocks && (affected.address.is_none() || (by_detector && !self.incidents.auto_block)) {
-                continue;
-            }
+        for answer in self.answers_to(incident, kind, affected) {
             let may = opener.is_none_or(|(_, own)| own.contains(answer.permission()));
             let mut detail = opened.clone();
             detail["answer"] = json!(answer.name());
@@ -124,6 +119,36 @@ impl Auth {
             tx.incidents().note(Uuid::now_v7(), incident.id, entry, None, &detail).await?;
         }
         Ok(())
+    }
+
+    /// Notes once more that the address is to be blocked, where that answers this kind.
+    pub(super) async fn plan_block(
+        &self,
+        tx: &mut Tx,
+        incident: &Incident,
+        kind: IncidentKind,
+        affected: &Affected,
+    ) -> Result<()> {
+        if self.answers_to(incident, kind, affected).any(|answer| answer == Answer::BlockAddress) {
+            let detail = json!({"accounts": affected.accounts, "address": affected.address,
+                "answer": Answer::BlockAddress.name()});
+            tx.incidents().note(Uuid::now_v7(), incident.id, "planned", None, &detail).await?;
+        }
+        Ok(())
+    }
+
+    /// The answers to a kind that can be given; a block by itself only where detectors may block.
+    fn answers_to(
+        &self,
+        incident: &Incident,
+        kind: IncidentKind,
+        affected: &Affected,
+    ) -> impl Iterator<Item = Answer> {
+        let may_block =
+            affected.address.is_some() && (incident.subject.is_none() || self.incidents.auto_block);
+        let answers =
+            self.incidents.answers.iter().filter(move |(of, _)| *of == kind).map(|(_, answer)| *answer);
+        answers.filter(move |answer| *answer != Answer::BlockAddress || may_block)
     }
 
     /// Runs the answers that wait; to be called every second. Of several replicas one runs each.

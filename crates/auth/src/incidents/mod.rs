@@ -131,10 +131,14 @@ impl Auth {
         }
         let title =
             format!("Intrusion detected: {} from {subject} - {} events", incident.kind, incident.occurrences);
+        let affected = Affected { accounts: account.into_iter().collect(), address };
         if incident.occurrences > 1 {
+            // The block that answered it may be over, or taken back: what is done anew is blocked anew.
+            if address.is_some_and(|address| self.can_be_blocked(address)) {
+                self.plan_block(tx, &incident, kind, &affected).await?;
+            }
             return self.alert_of_incident(tx, &incident, &title, entry.origin()).await;
         }
-        let affected = Affected { accounts: account.into_iter().collect(), address };
         self.plan_answers(tx, &incident, kind, &affected, None).await?;
         // An event of its own: what opened is written down like what anybody opens.
         Box::pin(self.announce(tx, &incident, &title, None, entry.origin())).await

@@ -36,8 +36,6 @@ pub(super) struct State {
     pub given: i64,
     /// Whether the period's row is there.
     pub open: bool,
-    /// Whether a soft cap is passed.
-    pub over: bool,
     /// Whether it is known already that the cap was met.
     pub told: bool,
     /// So much was refused, and until then is again.
@@ -83,7 +81,7 @@ impl State {
             let kept = self.remaining.max(0);
             self.surplus += kept;
             self.remaining -= kept;
-            (self.cap, self.refused, self.over, self.told) = (said, None, false, false);
+            (self.cap, self.refused, self.told) = (said, None, false);
         }
     }
 
@@ -105,6 +103,11 @@ impl State {
         }
     }
 
+    /// Whether the database was asked how this quota stands.
+    pub fn knows(&self, quota: &Quota) -> bool {
+        self.open && self.cap == Some((quota.ledger_cap(), quota.hard))
+    }
+
     /// Takes out what serves a wish, and what has to be made good with the database.
     pub fn claim(&mut self, need: i64) -> Claim {
         let held = self.remaining.clamp(0, need);
@@ -123,9 +126,9 @@ impl State {
         self.refused = Some((need, now + EXHAUSTED_FOR));
     }
 
-    /// What is left for callers, as far as this replica knows.
+    /// What is left for callers, as far as this replica knows; below nothing: so much was used beyond the cap.
     pub fn known_left(&self) -> i64 {
-        (self.remaining + self.left).max(0)
+        self.remaining + self.left
     }
 
     /// Takes out all that nobody has touched since the last look: what is to be given back.
@@ -155,6 +158,11 @@ impl Taken {
         Self { block, quota, amount, used: 0 }
     }
 
+    /// What goes back; below nothing where more was used.
+    pub fn unused(&self) -> i64 {
+        self.amount - self.used
+    }
+
     /// It was used, all of it, or so much compute time.
     pub fn settle(&mut self, compute: std::time::Duration) -> i64 {
         self.used = match self.quota.unit {
@@ -169,7 +177,7 @@ impl Taken {
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        self.block.state().remaining += self.amount - self.used;
+        self.block.state().remaining += self.unused();
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 use storage::{QuotaPeriod as Period, Scope, Service, Store};
 use tokio::sync::OwnedMutexGuard;
 use uuid::Uuid;
@@ -44,6 +44,10 @@ struct Given {
 impl QuotaBook {
     pub fn new(store: Store) -> Self {
         Self { store, blocks: Mutex::default(), met: Mutex::default() }
+    }
+
+    pub(super) fn now(&self) -> DateTime<Utc> {
+        self.store.clock().now()
     }
 
     /// The caps that were met since the last time; each once for as long as its block is kept.
@@ -148,7 +152,7 @@ impl QuotaBook {
     fn from_memory(self: &Arc<Self>, block: &Arc<Block>, quota: Quota, cost: i64) -> Option<Option<Taken>> {
         let (word, runs_low) = {
             let mut state = block.state();
-            (state.take(&quota, cost, self.store.clock().now()), state.runs_low())
+            (state.take(&quota, cost, self.now()), state.runs_low())
         };
         match word {
             Word::Unknown => None,
@@ -182,14 +186,13 @@ impl QuotaBook {
         match answer {
             Ok(given) => {
                 (state.open, state.left) = (true, given.left);
-                state.over = given.is_met && !quota.hard;
                 if given.is_met && !std::mem::replace(&mut state.told, true) {
                     self.put_back_met(MetCap { period: block.period.clone(), quota });
                 }
                 state.given = given.amount;
                 state.remaining += given.amount;
                 if given.amount < missing {
-                    state.refuse(need, self.store.clock().now());
+                    state.refuse(need, self.now());
                     return Ok(None);
                 }
                 state.remaining -= cost;

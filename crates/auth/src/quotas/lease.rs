@@ -62,8 +62,13 @@ impl QuotaLease {
         for (quota, block) in &lease.quotas {
             let state = match quota.unit {
                 QuotaUnit::Requests => lease.take(*quota, block, 1, now).await?,
-                // Whether there are pictures in the body nobody knows yet.
-                QuotaUnit::Images => state(quota, block, now),
+                // Whether there are pictures in the body nobody knows yet: it is only asked how it stands.
+                QuotaUnit::Images => {
+                    if !block.state().knows(quota) {
+                        drop(lease.book.take(block, *quota, 0).await?);
+                    }
+                    state(quota, block, 0, now)
+                }
                 _ => lease.take(*quota, block, 0, now).await?,
             };
             states.push(state);
@@ -93,6 +98,19 @@ impl QuotaLease {
         Ok(())
     }
 
+    /// Tells anew how the quotas stand, once the answer is made: with all that it took, and without what goes back.
+    pub fn tell_again(&self, states: &mut [AllowanceState]) {
+        let now = self.book.now();
+        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        for (quota, block) in &self.quotas {
+            let of_block = taken.iter().filter(|taken| Arc::ptr_eq(&taken.block, block));
+            let unused = of_block.map(Taken::unused).sum();
+            if let Some(told) = states.iter_mut().find(|told| told.name == quota.policy()) {
+                *told = state(quota, block, unused, now);
+            }
+        }
+    }
+
     /// What was taken was used, and so much compute time. What it was, for the ledger.
     pub fn settle(&self, compute: Duration) -> Charges {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
@@ -108,7 +126,7 @@ impl QuotaLease {
         now: DateTime<Utc>,
     ) -> Result<AllowanceState> {
         let taken = self.book.take(block, quota, cost).await?;
-        let state = state(&quota, block, now);
+        let state = state(&quota, block, 0, now);
         let Some(taken) = taken else {
             return Err(Error::QuotaExceeded(Throttle {
                 policy: state.name,
@@ -124,16 +142,17 @@ impl QuotaLease {
     }
 }
 
-fn state(quota: &Quota, block: &Block, now: DateTime<Utc>) -> AllowanceState {
-    let held = block.state();
+/// `unused` was taken and goes back.
+fn state(quota: &Quota, block: &Block, unused: i64, now: DateTime<Utc>) -> AllowanceState {
+    let left = block.state().known_left() + unused;
     let starts_on = block.period.starts_on;
     AllowanceState {
         name: quota.policy(),
         limit: u64::try_from(quota.cap).unwrap_or(0),
         period: quota.period.length(starts_on),
-        remaining: if held.over { 0 } else { quota.unit.told(held.known_left()) },
+        remaining: quota.unit.told(left),
         reset_after: quota.period.left(starts_on, now),
         unit: quota.unit.name(),
-        is_over: held.over,
+        is_over: !quota.hard && left < 0,
     }
 }

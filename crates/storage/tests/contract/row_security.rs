@@ -5,8 +5,13 @@ use sqlx::{AssertSqlSafe, PgConnection, Row};
 use storage::{Durable, GrantSubject, Scope, Service, Store};
 use uuid::Uuid;
 
-use crate::tables::{NOBODYS, OWNED, SERVICES};
+use crate::tables::{NOBODYS, OWNED, Owned, PROGRAMS, SERVICES, TELLING};
 use crate::world::{World, next_id};
+
+/// Every table under policies.
+fn guarded() -> impl Iterator<Item = &'static Owned> {
+    OWNED.iter().chain(&PROGRAMS)
+}
 
 /// Two people with one row in each table, and a connection that has the program's role and no scope.
 struct Scene {
@@ -29,7 +34,7 @@ impl Scene {
         let mut parents = Vec::new();
         for account in [ada, eve] {
             parents = vec![account];
-            for (owned, number) in OWNED.iter().zip(0..) {
+            for (owned, number) in guarded().zip(0..) {
                 let id = next_id();
                 run(&mut connection, &owned.insert(account, id, parents[number])).await.unwrap();
                 parents.push(id);
@@ -76,31 +81,36 @@ async fn run(connection: &mut PgConnection, sql: &str) -> Result<u64, String> {
 }
 
 #[tokio::test]
-async fn every_table_is_under_forced_row_level_security_or_nobodys() {
+async fn every_table_that_tells_of_people_is_under_forced_row_level_security() {
     let mut scene = Scene::new().await;
-    let sql = "SELECT relname::text, relrowsecurity AND relforcerowsecurity FROM pg_class \
+    let sql = "SELECT relname::text, relrowsecurity AND relforcerowsecurity \
+               AND EXISTS (SELECT FROM pg_policy WHERE polrelid = pg_class.oid), \
+               array(SELECT attname::text FROM pg_attribute WHERE attrelid = pg_class.oid AND attnum > 0) FROM pg_class \
                WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') ORDER BY relname";
-    let tables: Vec<(String, bool)> = sqlx::query_as(sql).fetch_all(&mut scene.connection).await.unwrap();
-    for (table, forced) in &tables {
-        let owned = OWNED.iter().any(|owned| owned.table == table);
+    let tables: Vec<(String, bool, Vec<String>)> =
+        sqlx::query_as(sql).fetch_all(&mut scene.connection).await.unwrap();
+    for (table, forced, columns) in &tables {
+        let listed = guarded().any(|guarded| guarded.table == table);
         assert_eq!(
-            *forced, owned,
-            "{table}: policies in its migration and a line in OWNED, if it holds what is a person's"
+            *forced, listed,
+            "{table}: policies in its migration and a line in OWNED or PROGRAMS, or neither"
         );
-        assert!(owned || NOBODYS.contains(&table.as_str()), "{table} is neither in OWNED nor in NOBODYS");
+        assert!(listed || NOBODYS.contains(&table.as_str()), "{table} is in no list of tables.rs");
+        let tells = columns.iter().find(|column| TELLING.contains(&column.as_str()));
+        assert!(listed || tells.is_none(), "{table} has no policies and a column {tells:?}");
     }
-    assert_eq!(tables.len(), OWNED.len() + NOBODYS.len());
+    assert_eq!(tables.len(), OWNED.len() + PROGRAMS.len() + NOBODYS.len());
     scene.world.end().await;
 }
 
 #[tokio::test]
 async fn without_a_scope_there_is_nothing_and_no_error() {
     let mut scene = Scene::new().await;
-    for owned in &OWNED {
+    for owned in guarded() {
         assert_eq!(scene.count(owned.table).await, 0, "{}: nothing was ever set", owned.table);
     }
     scene.scope("", "").await;
-    for owned in &OWNED {
+    for owned in guarded() {
         assert_eq!(scene.count(owned.table).await, 0, "{}", owned.table);
         let delete = format!("DELETE FROM {}", owned.table);
         assert!(scene.reached(&delete).await.is_none_or(|rows| rows == 0), "{delete}");
@@ -122,6 +132,10 @@ async fn a_forgotten_condition_stays_with_the_account() {
         assert!(scene.reached(&delete).await.is_none_or(|rows| rows <= 1), "{delete}");
         let foreign = owned.insert(eve, next_id(), parent);
         assert_eq!(scene.reached(&foreign).await, None, "{foreign}");
+    }
+    for table in PROGRAMS.map(|programs| programs.table) {
+        assert_eq!(scene.count(table).await, 0, "{table}");
+        assert_eq!(scene.reached(&format!("DELETE FROM {table}")).await, Some(0), "{table}");
     }
     for (change, rows) in [
         ("UPDATE accounts SET active = false", Some(1)),
@@ -165,7 +179,7 @@ async fn each_part_of_the_program_sees_what_it_needs() {
     let mut scene = Scene::new().await;
     for service in SERVICES {
         scene.scope("", service).await;
-        for owned in &OWNED {
+        for owned in guarded() {
             let rows = |services: &[&str]| if services.contains(&service) { 2 } else { 0 };
             assert_eq!(
                 scene.count(owned.table).await,

@@ -2,10 +2,9 @@
 
 use uuid::Uuid;
 
-/// Tables of which no row is a person's.
-pub(crate) const NOBODYS: [&str; 22] = [
+/// Tables of which no row tells of a person.
+pub(crate) const NOBODYS: [&str; 18] = [
     "_sqlx_migrations",
-    "alerts",
     "audit_links",
     "audit_pending",
     "audit_prunings",
@@ -13,9 +12,6 @@ pub(crate) const NOBODYS: [&str; 22] = [
     "change_head",
     "changes",
     "desired_models",
-    "incident_entries",
-    "incidents",
-    "ip_rules",
     "locks",
     "model_files",
     "model_sources",
@@ -186,6 +182,41 @@ pub(crate) const OWNED: [Owned; 23] = [
         deleted_by: &["administration"],
     },
 ];
+
+/// Tables that tell of people and belong to none: accounts reach no row. The `$account` of a row is that of another one,
+/// its `$parent` is the id of the row in the table before.
+pub(crate) const PROGRAMS: [Owned; 4] = [
+    Owned {
+        table: "alerts",
+        row: "(id, channel, dedup_key, kind, severity, title, body, attempts, created_at, next_attempt_at) \
+              VALUES ('$id', 'slack', '', '', 'low', '', '', 0, now(), now())",
+        read_by: &["login", "token", "administration", "audit", "mail"],
+        deleted_by: &["login", "token", "administration", "audit", "mail"],
+    },
+    Owned {
+        table: "incidents",
+        row: "(id, kind, severity, status, title, opened_by, occurrences, opened_at, updated_at) \
+              VALUES ('$id', 'other', 'low', 'open', '', '$account', 1, now(), now())",
+        read_by: &["login", "token", "administration", "audit"],
+        deleted_by: &["login", "token", "administration", "audit"],
+    },
+    Owned {
+        table: "incident_entries",
+        row: "VALUES ('$id', '$parent', now(), 'note', '$account', '{}', NULL)",
+        read_by: &["login", "token", "administration", "audit", "feed"],
+        deleted_by: &["login", "token", "administration", "audit"],
+    },
+    Owned {
+        table: "ip_rules",
+        row: "VALUES ('$id', '203.0.113.$account', 'deny', 'all', true, '', now(), NULL)",
+        read_by: &["administration", "feed"],
+        deleted_by: &["administration"],
+    },
+];
+
+/// Columns that tell of a person: a table that has one is under policies.
+pub(crate) const TELLING: [&str; 8] =
+    ["account_id", "actor", "address", "detail", "email", "network", "opened_by", "user_agent"];
 
 /// The parts of the program, by the names that the policies know.
 pub(crate) const SERVICES: [&str; 12] = [

@@ -22,6 +22,8 @@ use crate::v1::lists::List;
 
 /// Longest title, note or resolution, in characters.
 const MAX_TEXT: usize = 2_000;
+/// Longest title, in characters.
+const MAX_LINE: usize = 200;
 /// The part of an answer's detail that only its own address tells: it is long.
 const BUNDLE: &str = "bundle";
 
@@ -119,9 +121,9 @@ pub struct NewIncident {
     kind: String,
     /// `low`, `medium`, `high` or `critical`; what its kind has as a rule if none is given.
     severity: Option<String>,
-    /// What went wrong: 1 to 2000 characters; as its kind says if none is given.
-    #[validate(custom(function = check_text))]
-    #[schema(min_length = 1, max_length = 2000)]
+    /// What went wrong, in a line of 1 to 200 characters; as its kind says if none is given.
+    #[validate(custom(function = check_line))]
+    #[schema(min_length = 1, max_length = 200)]
     title: Option<String>,
     /// The accounts that it is about, 100 at most: those that answers are about.
     #[serde(default)]
@@ -337,8 +339,21 @@ fn required<T>(field: &str, text: &str, parse: impl Fn(&str) -> Option<T>) -> Re
 }
 
 fn check_text(text: &str) -> std::result::Result<(), ValidationError> {
-    let harmless = !text.chars().any(|character| character.is_control() && character != '\n');
-    let fits = (1..=MAX_TEXT).contains(&text.chars().count()) && harmless;
-    let told = "use 1 to 2000 characters, without control characters but line breaks";
+    let told = "use 1 to 2000 characters that say something, without control characters but line breaks";
+    check(text, MAX_TEXT, |character| character != '\n' && character.is_control(), told)
+}
+
+/// A line, for it becomes the subject of a mail.
+fn check_line(text: &str) -> std::result::Result<(), ValidationError> {
+    check(text, MAX_LINE, char::is_control, "use 1 to 200 characters that say something, in one line")
+}
+
+fn check(
+    text: &str,
+    most: usize,
+    harms: impl Fn(char) -> bool,
+    told: &'static str,
+) -> std::result::Result<(), ValidationError> {
+    let fits = text.chars().count() <= most && !text.trim().is_empty() && !text.chars().any(harms);
     if fits { Ok(()) } else { Err(ValidationError::new("text").with_message(told.into())) }
 }
