@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use data_encoding::BASE64;
 use serde_json::{Value, json};
 
+use crate::harness::onnx_file::{self, Dimension, FLOAT, INT64, graph, model, node, number_attribute, value};
 use crate::harness::{Client, Pair, Server, World, at_once, eventually, promise, workspace};
 
 const INFER: &str = "/v2/models/digits/infer";
@@ -43,6 +44,43 @@ fn call(seed: usize, rows: usize) -> Value {
 
 fn outputs(client: &Client, call: &Value) -> Value {
     client.post(INFER, call).is(200).json()["outputs"].clone()
+}
+
+const ANY: Dimension = Dimension::Named("n");
+
+/// `quotient = a / b` and `remainder`, all of whole numbers.
+fn division() -> Vec<u8> {
+    let vector = |name| value(name, INT64, &[ANY]);
+    let nodes = [node("Div", &["a", "b"], &["quotient"], &[]), node("Mod", &["a", "b"], &["remainder"], &[])];
+    let outputs = [vector("quotient"), vector("remainder")];
+    model(&graph(&nodes, &[], &[vector("a"), vector("b")], &outputs))
+}
+
+/// What an LSTM of one cell says to `x`, of shape `[steps, rows, 1]`.
+fn memory() -> Vec<u8> {
+    let weights = |name| onnx_file::constant(name, FLOAT, &[1, 4, 1], &[0; 16]);
+    let cell = node("LSTM", &["x", "w", "r"], &["y"], &[number_attribute("hidden_size", 1)]);
+    let (steps, one) = (|| Dimension::Named("steps"), || Dimension::Fixed(1));
+    let input = value("x", FLOAT, &[steps(), ANY, one()]);
+    let output = value("y", FLOAT, &[steps(), one(), ANY, one()]);
+    model(&graph(&[cell], &[weights("w"), weights("r")], &[input], &[output]))
+}
+
+/// The product of `a` and `b`, multiplied by itself again and again: a number where they are a row and a column, a large table
+/// where they are a column and a row.
+fn products() -> Vec<u8> {
+    let matrix = |name| value(name, FLOAT, &[Dimension::Named("rows"), Dimension::Named("columns")]);
+    let names = ["p0", "p1", "p2", "p3", "p4", "p5", "p6", "p7"];
+    let squares = names.windows(2).map(|two| node("MatMul", &[two[0], two[0]], &[two[1]], &[]));
+    let sum = node("ReduceSum", &["p7"], &["y"], &[number_attribute("keepdims", 0)]);
+    let nodes: Vec<Vec<u8>> =
+        [node("MatMul", &["a", "b"], &["p0"], &[])].into_iter().chain(squares).chain([sum]).collect();
+    let other = value("b", FLOAT, &[Dimension::Named("columns"), Dimension::Named("rows")]);
+    model(&graph(&nodes, &[], &[matrix("a"), other], &[value("y", FLOAT, &[])]))
+}
+
+fn tensor(name: &str, datatype: &str, shape: &[usize], data: &Value) -> Value {
+    json!({"name": name, "datatype": datatype, "shape": shape, "data": data})
 }
 
 promise! {
@@ -139,5 +177,48 @@ promise! {
             assert_eq!(waiting.join().expect("an answer").is(200).json()["outputs"][0]["data"], json!([3]));
         });
         assert!(started.elapsed() < Duration::from_secs(60), "the run went on");
+    }
+
+    fn nothing_that_is_sent_ends_the_server_or_keeps_it_from_others(pair) {
+        let world = World::new(pair);
+        let folder = world.folder().join("repository");
+        for (name, model) in [("division", division()), ("memory", memory()), ("products", products())] {
+            fs::create_dir_all(folder.join(name).join("1")).expect("a folder");
+            fs::write(folder.join(name).join("1/model.onnx"), model).expect("a model");
+        }
+        let folder = folder.display().to_string();
+        let server = world.start(&[("MODEL_DIR", folder.as_str()), ("WORKERS", "1"), ("INFER_TIMEOUT_SECONDS", "300")]);
+        let ada = server.person("ada").api;
+        let ask = |model: &str, inputs: Value| ada.post(&format!("/v2/models/{model}/infer"), &json!({"inputs": inputs}));
+
+        // The smallest number has no opposite.
+        let (a, b) = (json!([i64::MIN, 7, i64::MIN]), json!([-1, -2, 3]));
+        let divided = ask("division", json!([tensor("a", "INT64", &[3], &a), tensor("b", "INT64", &[3], &b)]));
+        let divided = divided.is(200).json()["outputs"].clone();
+        assert_eq!(divided[0]["data"], json!([i64::MIN, -3, i64::MIN / 3]));
+        assert_eq!(divided[1]["data"], json!([0, -1, 1]));
+        let (one, none) = (json!([1]), json!([0]));
+        ask("division", json!([tensor("a", "INT64", &[1], &one), tensor("b", "INT64", &[1], &none)])).is(400);
+
+        // Operators that the runtime ends with when they are given nothing.
+        for (shape, data, status) in [([2, 1, 1], json!([1, 2]), 200), ([2, 0, 1], json!([]), 400), ([0, 1, 1], json!([]), 400)] {
+            ask("memory", json!([tensor("x", "FP32", &shape, &data)])).is(status);
+        }
+
+        // Rows and columns exchanged: as many bytes, and a long run; short ones before it do not bring it to where it is in the way.
+        const SIDE: usize = 1400;
+        let numbers = json!(vec![0; SIDE]);
+        let multiply = |a: [usize; 2], b: [usize; 2]| {
+            ask("products", json!([tensor("a", "FP32", &a, &numbers), tensor("b", "FP32", &b, &numbers)])).is(200);
+        };
+        (0..40).for_each(|_| multiply([1, SIDE], [SIDE, 1]));
+        std::thread::scope(|scope| {
+            let long = scope.spawn(|| multiply([SIDE, 1], [1, SIDE]));
+            let answered = (0..).take_while(|_| {
+                server.anon().get("/health/live").is(200);
+                !long.is_finished()
+            });
+            assert!(answered.count() >= 3, "nobody was answered meanwhile");
+        });
     }
 }

@@ -197,7 +197,7 @@ promise! {
         refused(&client, &call(&[input("x", "FP32", &json!([1, 1, 64]), &data)]), "shape");
         refused(&client, &call(&[input("x", "FP32", &json!([]), &json!([1]))]), "shape");
         refused(&client, &call(&[input("x", "FP32", &json!([-1, 64]), &data)]), "-1");
-        refused(&client, &call(&[input("x", "FP32", &json!([1.5, 64]), &data)]), "inference request");
+        refused(&client, &call(&[input("x", "FP32", &json!([1.5, 64]), &data)]), "dimension 1.5");
         refused(&client, &call(&[input("x", "FP32", &json!("1,64"), &data)]), "sequence");
         refused(&client, &call(&[input("x", "FP32", &json!(vec![1; 40]), &json!([1]))]), "dimensions");
     }

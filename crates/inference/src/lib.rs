@@ -11,6 +11,7 @@
 mod batching;
 mod cache;
 mod decoding;
+mod empty;
 mod engine;
 mod entry;
 mod error;

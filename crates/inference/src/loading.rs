@@ -9,6 +9,7 @@ use crate::{
     batching::Batching,
     cache::Cache,
     decoding::Decoder,
+    empty::NeedsElements,
     engine::Engine,
     entry::{Entry, Life, Version, again},
     inspection::Inspection,
@@ -251,7 +252,7 @@ impl Loader {
         let own = if own.as_os_str().is_empty() { Path::new(".") } else { own };
         let mut files = Digests::new();
         let mut size = integrity::digest(own, [name], most, &mut files)?;
-        let said = Inspection::read(file)?;
+        let said = Inspection::read(file).map_err(|reason| reason.replacen(MODEL_FILE, name, 1))?;
         let libraries = self.libraries(of)?;
         let outcome = said.check(own, &libraries).and_then(|()| {
             size += integrity::digest(own, said.external.iter().map(String::as_str), most, &mut files)?;
@@ -328,6 +329,7 @@ impl Loader {
             decoder: Arc::clone(&self.decoder),
             pool,
             by_rows,
+            needs_elements: NeedsElements::of(&said.operators),
             execution,
             cache: Cache::new(manifest.cache.as_ref(), self.settings.cache_bytes),
             recorder,

@@ -8,6 +8,7 @@ use std::{
 use crate::{
     cache::Cache,
     decoding::Decoder,
+    empty::NeedsElements,
     entry::Served,
     error::Error,
     job::Job,
@@ -75,6 +76,7 @@ pub struct Model {
     pub(crate) pool: Pool,
     /// Whether the first dimension of every input counts rows.
     pub(crate) by_rows: bool,
+    pub(crate) needs_elements: NeedsElements,
     pub(crate) execution: Execution,
     pub(crate) cache: Option<Cache>,
     pub(crate) recorder: Arc<Recorder>,
@@ -189,6 +191,7 @@ impl Model {
         let InferRequest { inputs, outputs, ticket } = request;
         let inputs = check_inputs(&self.inputs, inputs)?;
         let outputs = check_outputs(&self.outputs, &outputs)?;
+        self.needs_elements.check(&self.inputs, &inputs)?;
         let arrived = Instant::now();
         let counted = Counted::new(&self.recorder, arrived);
         let (tensors, timing) = self.answer(inputs, &outputs, arrived, ticket).await?;

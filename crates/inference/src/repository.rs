@@ -125,13 +125,14 @@ pub(crate) fn check_file(file: &Path, max_bytes: u64) -> Result<(), String> {
     if folder_is_plain.is_some_and(|metadata| metadata.is_symlink()) {
         return Err("the version's folder is a link, which is not followed".to_owned());
     }
+    let name = file.file_name().unwrap_or(file.as_os_str()).display();
     match fs::symlink_metadata(file) {
-        Err(_) => Err(format!("{MODEL_FILE} is missing")),
+        Err(_) => Err(format!("{name} is missing")),
         Ok(metadata) if !metadata.is_file() => {
-            Err(format!("{MODEL_FILE} is not a plain file; links are not followed"))
+            Err(format!("{name} is not a plain file; folders and links are not read"))
         }
         Ok(metadata) if metadata.len() > max_bytes => {
-            Err(format!("{MODEL_FILE} is {} bytes large; at most {max_bytes} are accepted", metadata.len()))
+            Err(format!("{name} is {} bytes large; at most {max_bytes} are accepted", metadata.len()))
         }
         Ok(_) => Ok(()),
     }

@@ -51,7 +51,7 @@ fn input(tensor: InferInputTensor, raw: Option<Bytes>, specs: &[TensorSpec]) -> 
     let wrong = |reason: String| format!("input \"{name}\": {reason}");
     parameters(given).map_err(wrong)?;
     let datatype = datatype.parse::<DataType>().map_err(|error| wrong(error.to_string()))?;
-    let shape = shape_of(&shape).map_err(wrong)?;
+    let shape = shape_of(&shape, |&size| size.try_into().ok()).map_err(wrong)?;
     let spec = TensorSpec::input(specs, &name).map_err(|error| error.to_string())?;
     spec.accept(datatype, &shape).map_err(|error| error.to_string())?;
     let count = inference::element_count(&shape).ok_or_else(|| wrong("\"shape\" is too large".to_owned()))?;

@@ -6,6 +6,7 @@ pub mod config;
 pub mod infer;
 mod json_data;
 pub mod metadata;
+mod object;
 pub mod parameters;
 mod parts;
 pub mod repository;

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 /// Names that the protocol or its extensions keep for what is not offered here.
@@ -13,9 +13,16 @@ const RESERVED: [&str; 4] = ["sequence_id", "sequence_start", "sequence_end", "h
 const RESERVED_PREFIXES: [&str; 2] = ["triton_", "shared_memory_"];
 
 /// Parameters by name.
-#[derive(Debug, Default, Deserialize)]
-#[serde(transparent)]
+#[derive(Debug, Default)]
 pub struct Parameters(BTreeMap<String, Value>);
+
+impl<'de> Deserialize<'de> for Parameters {
+    /// What is null is not given.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let given = Option::<BTreeMap<String, Value>>::deserialize(deserializer)?.unwrap_or_default();
+        Ok(given.into_iter().filter(|(_, value)| !value.is_null()).collect())
+    }
+}
 
 impl FromIterator<(String, Value)> for Parameters {
     fn from_iter<I: IntoIterator<Item = (String, Value)>>(parameters: I) -> Self {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use super::object::Object;
 use super::rest::V2Error;
 use crate::app::App;
 use crate::error::{ApiError, Code, Result};
@@ -52,7 +53,7 @@ pub struct RepositoryRequest {
     /// `config` and files are refused: what a model is, is in the repository only.
     #[serde(default)]
     #[schema(value_type = Object)]
-    parameters: Map<String, Value>,
+    parameters: Option<Map<String, Value>>,
 }
 
 /// The answer to a load.
@@ -126,7 +127,10 @@ fn read<T: Default + serde::de::DeserializeOwned>(body: &InferBody) -> Result<T>
             Code::TooLarge,
             format!("The body is too large: at most {MAX_BODY} bytes are read here."),
         )),
-        bytes => serde_json::from_slice(bytes).map_err(|error| unreadable(&error)),
+        bytes => {
+            let read: Object<T> = serde_json::from_slice(bytes).map_err(|error| unreadable(&error))?;
+            Ok(read.0)
+        }
     }
 }
 
@@ -134,7 +138,7 @@ fn read<T: Default + serde::de::DeserializeOwned>(body: &InferBody) -> Result<T>
 /// the place of a model, past its checksums; models come by way of the repository only.
 fn check(body: &InferBody) -> Result<()> {
     let request: RepositoryRequest = read(body)?;
-    refuse_files(request.parameters.keys())
+    refuse_files(request.parameters.unwrap_or_default().keys())
 }
 
 /// Refuses parameters of a load or unload that bring what is to be loaded.

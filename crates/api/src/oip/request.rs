@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use inference::{DataType, NamedTensor, Tensor, TensorSpec};
 use serde::Deserialize;
+use serde_json::Number;
 use serde_json::value::RawValue;
 
+use super::object::Object;
 use super::parameters::Parameters;
 use super::{binary, json_data};
 
@@ -70,16 +72,17 @@ struct Request<'a> {
     #[serde(default)]
     parameters: Parameters,
     #[serde(borrow)]
-    inputs: Vec<Input<'a>>,
+    inputs: Vec<Object<Input<'a>>>,
+    /// Clients write what they leave out as null, here and wherever something may be left out.
     #[serde(default)]
-    outputs: Vec<Output>,
+    outputs: Option<Vec<Object<Output>>>,
 }
 
 #[derive(Deserialize)]
 struct Input<'a> {
     name: String,
-    /// Wide enough for any number that might be sent, so that the refusal can name it.
-    shape: Vec<i128>,
+    /// Any numbers, so that the refusal can name them.
+    shape: Vec<Number>,
     datatype: String,
     #[serde(default)]
     parameters: Parameters,
@@ -107,17 +110,13 @@ pub fn parse(body: &[u8], layout: Layout, model: Signature<'_>) -> Result<Parsed
         }
         Layout::Raw => return raw(body, model),
     };
-    // The reader would take a list for an object, its items for members in the order of their declaration.
-    if json.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
-        return Err("the body is not an inference request: it must be a JSON object".to_owned());
-    }
-    let request: Request<'_> = serde_json::from_slice(json)
+    let Object(request): Object<Request<'_>> = serde_json::from_slice(json)
         .map_err(|error| format!("the body is not an inference request: {error}"))?;
     request.parameters.check()?;
     let inputs = request
         .inputs
         .into_iter()
-        .map(|given| input(given, &mut tensors, model.inputs))
+        .map(|Object(given)| input(given, &mut tensors, model.inputs))
         .collect::<Result<_, _>>()?;
     if let Some(left) = tensors.filter(|left| !left.is_empty()) {
         return Err(format!(
@@ -129,7 +128,7 @@ pub fn parse(body: &[u8], layout: Layout, model: Signature<'_>) -> Result<Parsed
     Ok(ParsedInfer {
         id: request.id,
         inputs,
-        outputs: outputs(request.outputs, &request.parameters, model.outputs)?,
+        outputs: outputs(request.outputs.unwrap_or_default(), &request.parameters, model.outputs)?,
         timeout: timeout.map(Duration::from_micros),
         priority: request.parameters.whole_number("priority")?.unwrap_or_default(),
     })
@@ -142,7 +141,8 @@ fn input(input: Input<'_>, tensors: &mut Option<&[u8]>, specs: &[TensorSpec]) ->
     input.parameters.check().map_err(wrong)?;
     let binary_size = input.parameters.size("binary_data_size").map_err(wrong)?;
     let datatype = input.datatype.parse::<DataType>().map_err(|error| wrong(error.to_string()))?;
-    let shape = shape(&input.shape).map_err(wrong)?;
+    let size = |dimension: &Number| dimension.as_u64()?.try_into().ok();
+    let shape = shape(&input.shape, size).map_err(wrong)?;
     let spec = TensorSpec::input(specs, &name).map_err(|error| error.to_string())?;
     spec.accept(datatype, &shape).map_err(|error| error.to_string())?;
     let count = inference::element_count(&shape).ok_or_else(|| wrong("\"shape\" is too large".to_owned()))?;
@@ -169,27 +169,24 @@ fn take<'a>(tensors: &mut Option<&'a [u8]>, size: usize) -> Result<&'a [u8], Str
     Ok(taken)
 }
 
-/// The dimensions of a tensor as sizes.
-pub fn shape<D: Copy + Display + TryInto<usize>>(dimensions: &[D]) -> Result<Vec<usize>, String> {
+/// The dimensions of a tensor as sizes; `size` is none of those that are no size.
+pub fn shape<D: Display>(dimensions: &[D], size: impl Fn(&D) -> Option<usize>) -> Result<Vec<usize>, String> {
     if dimensions.len() > MAX_RANK {
         return Err(format!("\"shape\" has more than {MAX_RANK} dimensions"));
     }
-    let size = |&dimension: &D| {
-        dimension
-            .try_into()
-            .map_err(|_| format!("dimension {dimension} in \"shape\" is not a size; give the actual number"))
-    };
-    dimensions.iter().map(size).collect()
+    let wrong =
+        |dimension| format!("dimension {dimension} in \"shape\" is not a size; give the actual number");
+    dimensions.iter().map(|dimension| size(dimension).ok_or_else(|| wrong(dimension))).collect()
 }
 
 /// The outputs as the call wants them; all of them where it names none.
 fn outputs(
-    listed: Vec<Output>,
+    listed: Vec<Object<Output>>,
     call: &Parameters,
     specs: &[TensorSpec],
 ) -> Result<Vec<WantedOutput>, String> {
     let binary = call.flag("binary_data_output")?.unwrap_or(false);
-    let listed = listed.into_iter().map(|output| wanted(output.name, &output.parameters, binary));
+    let listed = listed.into_iter().map(|Object(output)| wanted(output.name, &output.parameters, binary));
     all_or(listed.collect::<Result<_, _>>()?, binary, specs)
 }
 

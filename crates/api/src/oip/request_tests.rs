@@ -66,6 +66,35 @@ fn a_whole_call_in_any_order_of_its_members() {
 }
 
 #[test]
+fn what_is_null_is_left_out() {
+    let input = r#"{"name": "x", "shape": [1], "datatype": "FP32", "parameters": null, "data": [1]}"#;
+    let body = |rest: &str| format!(r#"{{"id": null, "inputs": [{input}], {rest}}}"#);
+    let specs = [spec(DataType::Fp32, 1)];
+    let nulls = r#""outputs": null, "parameters": {"content_type": null, "headers": null, "timeout": null}"#;
+    let written = parsed(body(nulls).as_bytes(), &specs).unwrap();
+    assert_eq!(written, parsed(body(r#""parameters": null"#).as_bytes(), &specs).unwrap());
+    assert_eq!((written.id, written.outputs), (None, vec![wanted("y", false)]));
+    refused(parsed(br#"{"inputs": null}"#, &specs), "sequence");
+}
+
+#[test]
+fn a_list_is_no_object() {
+    let specs = [spec(DataType::Fp32, 1)];
+    let input = r#"{"name": "x", "shape": [1], "datatype": "FP32", "data": [1]}"#;
+    for body in [
+        "[]".to_owned(),
+        "null".to_owned(),
+        r#"{"inputs": [["x", [1], "FP32", {}, [1]]]}"#.to_owned(),
+        format!(r#"{{"inputs": [{input}], "outputs": [["y", {{}}]]}}"#),
+        format!(r#"{{"inputs": [{input}], "outputs": ["y"]}}"#),
+    ] {
+        refused(parsed(body.as_bytes(), &specs), "expected a JSON object");
+    }
+    refused(call(r#"["1"]"#, "FP32", "[1]"), "expected a JSON number");
+    refused(call("[1.0]", "FP32", "[1]"), "dimension 1.0 in \"shape\" is not a size");
+}
+
+#[test]
 fn each_datatype_takes_its_own_values() {
     assert_eq!(data("[2]", "BOOL", "[true, false]"), TensorData::Bool(vec![true, false]));
     assert_eq!(data("[1]", "UINT64", "[18446744073709551615]"), TensorData::Uint64(vec![u64::MAX]));
@@ -104,7 +133,7 @@ fn the_count_is_that_of_the_shape() {
     refused(call("[4294967296, 4294967296]", "FP32", "[1]"), "too large");
     refused(call("[99999999999999999999999]", "FP32", "[1]"), "not a size");
     refused(call("[1000000000000]", "FP32", "[1]"), "needs 1000000000000");
-    refused(call("[1.5]", "FP32", "[1]"), "not an inference request");
+    refused(call("[1.5]", "FP32", "[1]"), "dimension 1.5");
     let deep = format!("{}1{}", "[".repeat(500), "]".repeat(500));
     refused(call("[1]", "FP32", &deep), "recursion");
     refused(call(&format!("[{}1]", "1,".repeat(40)), "FP32", "[1]"), "more than 32 dimensions");

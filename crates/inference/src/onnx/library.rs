@@ -11,6 +11,8 @@ use std::{
 
 use ort::environment::Environment;
 
+use super::division;
+
 /// What to do where the library is missing.
 const HINT: &str = "run ./scripts/fetch-onnxruntime or set ORT_DYLIB_PATH";
 
@@ -64,6 +66,7 @@ fn open(place: &Path) -> Result<Library, String> {
     // On by default in the vendor's builds, and it reports the names of models.
     let environment = builder.with_name("modelgate").with_telemetry(false).build();
     let environment = environment.map_err(|error| error.to_string())?;
+    division::wrap_around();
     environment.set_log_level(ort::logging::LogLevel::Warning);
     Ok(Library { environment, version: version(place), place: place.to_owned() })
 }

@@ -1,0 +1,63 @@
+//! Tensors without elements, and operators that do not bear them.
+//!
+//! Most operators take nothing and give nothing. Those listed here end the process, or read where nothing lies (ONNX Runtime
+//! 1.31, found by giving the example of each operator in ONNX's own test data empty inputs): a model that has one of them is
+//! given inputs with elements only.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    error::Error,
+    tensor::{Tensor, TensorSpec},
+};
+
+/// In whichever domain they are.
+const FRAGILE: [&str; 6] = ["Attention", "ConvTranspose", "GRU", "LSTM", "RoiAlign", "STFT"];
+
+/// The operator for which every input of a model must have elements, if there is one.
+#[derive(Debug)]
+pub(crate) struct NeedsElements(Option<&'static str>);
+
+impl NeedsElements {
+    /// `operators` by domain and name, as the model's file counts them.
+    pub(crate) fn of(operators: &BTreeMap<(String, String), u64>) -> Self {
+        let has = |fragile: &&str| operators.keys().any(|(_, operator)| operator == fragile);
+        Self(FRAGILE.into_iter().find(has))
+    }
+
+    /// Refuses inputs without elements where the model does not bear them.
+    pub(crate) fn check(&self, specs: &[TensorSpec], inputs: &[Tensor]) -> Result<(), Error> {
+        let Some(operator) = self.0 else { return Ok(()) };
+        match inputs.iter().zip(specs).find(|(input, _)| input.data().is_empty()) {
+            Some((_, spec)) => Err(Error::InvalidInput(format!(
+                "input \"{}\" has no elements, which the model's operator {operator} cannot work with",
+                spec.name
+            ))),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed test may panic")]
+    use super::*;
+    use crate::tensor::{DataType, TensorData};
+
+    #[test]
+    fn a_fragile_operator_is_given_nothing_empty() {
+        let of = |operator: &str| NeedsElements::of(&[((String::new(), operator.to_owned()), 1)].into());
+        let spec = TensorSpec {
+            name: "x".to_owned(),
+            datatype: DataType::Fp32,
+            shape: vec![-1],
+            symbols: Vec::new(),
+        };
+        let of_size = |size| Tensor::new(vec![size], TensorData::Fp32(vec![0.0; size])).unwrap();
+        let check = |operator, size| of(operator).check(std::slice::from_ref(&spec), &[of_size(size)]);
+        assert_eq!(check("Relu", 0), Ok(()));
+        assert_eq!(check("LSTM", 1), Ok(()));
+        let told = check("LSTM", 0).unwrap_err().to_string();
+        assert!(told.contains("input \"x\"") && told.contains("LSTM"), "{told}");
+    }
+}
