@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Server, eventually, promise};
+use crate::harness::{Person, Server, eventually, promise, sample};
 
 const DAY: Duration = Duration::from_secs(86_400);
 const HOLDS: &str = "/api/v1/admin/legal-holds";
@@ -40,7 +40,7 @@ fn pruned(server: &Server, times: usize) {
 
 promise! {
     fn what_is_old_is_pruned_and_what_is_held_stays(pair) {
-        let server = Server::start(pair, &[("AUDIT_SEAL_EVENTS", "1"), ("AUDIT_RETENTION_DAYS", "30")]);
+        let server = Server::start(pair, &[("AUDIT_SEAL_EVENTS", "1"), ("AUDIT_RETENTION_DAYS", "30"), ("FILE_RETENTION_DAYS", "2")]);
         let admin = server.admin();
         server.person("ada").api.act("/api/v1/auth/logout").is(204);
         all_linked(&server);
@@ -77,6 +77,12 @@ promise! {
         assert_eq!((holds.len(), &holds[0]["account_id"], &holds[0]["reason"]), (1, &json!(grace.id), &json!("case 7")));
         admin.api.delete(&format!("/api/v1/admin/users/{}", grace.id)).refused(409, "legal_hold");
         grace.api.delete("/api/v1/me").refused(409, "legal_hold");
+        let stored = |person: &Person| {
+            let answer = person.api.send("POST", "/api/v1/files?name=one.png", Some("image/png"), &sample("1-1"));
+            format!("/api/v1/files/{}", answer.is(201).member("id"))
+        };
+        let (held, free) = (stored(&grace), stored(&admin));
+        grace.api.delete(&held).refused(409, "legal_hold");
         grace.api.act("/api/v1/auth/logout").is(204);
         let robot = admin.api.post("/api/v1/admin/service-accounts", &json!({"name": "robot", "role": "user"})).is(201).member("id");
         admin.api.put(&format!("{HOLDS}/{robot}"), &json!({"reason": "case 7"})).is(204);
@@ -93,6 +99,9 @@ promise! {
         let created: Vec<Value> = server.world.audit_events().into_iter().filter(|event| event["target"] == format!("account:{}", grace.id)).collect();
         assert!(created.iter().any(|event| event["action"] == "account.created"), "{created:?}");
         assert_eq!(number(&server, "SELECT count(*) FROM sessions WHERE revoked_at IS NOT NULL"), 1, "her session, not Ada's");
+        let grace = server.log_in(&grace.email, &grace.password);
+        eventually("what nobody holds is gone", || (admin.api.get(&free).status == 404).then_some(()));
+        grace.api.get(&held).is(200);
         verified(&server, &[]);
 
         admin.api.delete(&path).is(204);

@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::audit::Entry;
 use crate::events::Event;
+use crate::legal_holds::keep_held;
 use crate::principal::Principal;
 use crate::sealed_stream::{FileKey, PieceSealer, sealed_length};
 use crate::service::Origin;
@@ -196,6 +197,7 @@ impl Auth {
     pub async fn delete_file(&self, principal: &Principal, id: Uuid, origin: &Origin) -> Result<()> {
         let mut tx = self.begin_own(principal).await?;
         let file = tx.files().find(principal.account, id).await?.ok_or(Error::NotFound)?;
+        keep_held(&mut tx, principal.account).await?;
         if !tx.files().remove(principal.account, id).await? {
             return Err(Error::NotFound);
         }

@@ -115,12 +115,13 @@ impl Files<'_> {
         Ok(removed > 0)
     }
 
-    /// Removes those stored before a moment, `most` at a time. Answers whose each was, and its id.
+    /// Removes those stored before a moment, `most` at a time, but none of an account that is held. Answers whose each was, and its id.
     pub async fn prune(&mut self, before: DateTime<Utc>, most: i64) -> Result<Vec<(Uuid, Uuid)>> {
         query!(
             self.tx,
             all(Uuid, Uuid),
-            "DELETE FROM files WHERE id IN (SELECT id FROM files WHERE created_at < $1 ORDER BY created_at LIMIT $2) \
+            "DELETE FROM files WHERE id IN (SELECT id FROM files WHERE created_at < $1 \
+             AND account_id NOT IN (SELECT account_id FROM legal_holds) ORDER BY created_at LIMIT $2) \
              RETURNING account_id, id",
             before,
             most

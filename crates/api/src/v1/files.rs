@@ -103,7 +103,8 @@ pub async fn download(caller: Caller<Own>, app: web::Data<App>, id: Id) -> Resul
 
 /// Delete one of one's own files; its bytes go at once.
 #[utoipa::path(delete, path = "/api/v1/files/{id}", tag = "files", params(("id" = Uuid, Path)),
-    responses((status = 204, description = "Deleted"), (status = 404, description = "No file of yours")))]
+    responses((status = 204, description = "Deleted"), (status = 404, description = "No file of yours"),
+              (status = 409, description = "Your account is under a legal hold")))]
 pub async fn delete(caller: Caller<Own>, app: web::Data<App>, id: Id) -> Result<HttpResponse> {
     app.auth.delete_file(&caller.principal, id.0, &caller.origin).await?;
     Ok(HttpResponse::NoContent().finish())
