@@ -187,8 +187,10 @@ promise! {
         }
         from("192.0.2.5, nonsense").get(MODELS).refused(400, "malformed_request");
         server.key(&text).get(MODELS).refused(403, "forbidden");
-        ada.api.put(&path(&id), &json!({"allowed_ips": ["127.0.0.1"]})).is(200);
-        server.key(&text).get(MODELS).is(200);
+        for here in ["127.0.0.1", "::ffff:127.0.0.1", "::ffff:127.0.0.0/104"] {
+            ada.api.put(&path(&id), &json!({"allowed_ips": [here]})).is(200);
+            server.key(&text).get(MODELS).is(200);
+        }
         from("192.0.2.77").get(MODELS).refused(403, "forbidden");
         ada.api.put(&path(&id), &json!({"allowed_ips": ["300.1.1.1"]})).invalid(&["allowed_ips"]);
         ada.api.put(&path(&id), &json!({"allowed_ips": null})).is(200);

@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::harness::{Server, promise, read_all};
 
 const AUDIT: &str = "/api/v1/admin/audit";
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// Opens a stream; what the server says so far can be [`hear`]d.
 fn listen(server: &Server, token: &str, headers: &str) -> TcpStream {
@@ -116,6 +118,11 @@ promise! {
         let admin = server.admin();
         let ada = server.person_with_role(&admin, "ada", "moderator");
         let token = &ada.tokens.access;
+        let key = ada.make_key(&["audit:read"]);
+        for what in ["stream", "export"] {
+            // Who asks for headers alone listens to nothing, and takes nobody's place.
+            assert!(ada.api.send("HEAD", &format!("{AUDIT}/{what}"), None, b"").is(200).body.is_empty());
+        }
         let mut stream = listen(&server, token, "");
         let head = hear(&mut stream, ": the audit trail");
         assert!(head.contains("text/event-stream") && head.contains("no-store"), "{head}");
@@ -137,6 +144,23 @@ promise! {
         });
         let heard = hear(&mut stream, "LOGIN_SUCCESS");
         assert_eq!(numbers(&heard).first(), Some(&(last + 1)), "{heard}");
+
+        // A day is the longest, also for a key that is good for longer.
+        drop(stream);
+        ada.api.get(&format!("{AUDIT}/stream?seconds=86401")).invalid(&["seconds"]);
+        let mut stream = crate::harness::eventually("the place is free again", || {
+            let mut stream = listen(&server, &key, "");
+            let mut begin = [0; 12];
+            stream.read_exact(&mut begin).ok()?;
+            (&begin == b"HTTP/1.1 200").then_some(stream)
+        });
+        hear(&mut stream, ": the audit trail");
+        server.advance(DAY);
+        assert!(read_all(stream).ends_with("0\r\n\r\n"));
+        server.key(&key).get(AUDIT).is(200);
+        let (admin, ada) = (server.log_in(&admin.email, &admin.password), server.log_in(&ada.email, &ada.password));
+        let mut stream = listen(&server, &ada.tokens.access, "");
+        hear(&mut stream, ": the audit trail");
 
         // The right ends, and so does the stream.
         admin.api.put(&format!("/api/v1/admin/users/{}", ada.id), &json!({"role": "user"})).is(200);

@@ -75,7 +75,7 @@ promise! {
             assert_eq!(allowed_origin(&reply), Some(origin));
             assert!(reply.header("vary").is_some_and(|vary| vary.contains("Origin")));
             let exposed = reply.header("access-control-expose-headers").unwrap_or_default();
-            for name in ["retry-after", "x-request-id", "ratelimit", "x-ratelimit-remaining", "x-ratelimit-reset"] {
+            for name in ["retry-after", "www-authenticate", "content-disposition", "x-request-id", "ratelimit", "x-ratelimit-remaining", "x-ratelimit-reset"] {
                 assert!(exposed.split(',').any(|exposed| exposed.trim() == name), "{name}: {exposed}");
             }
             let refused = server.anon().with("Origin", origin).get("/api/v1/me").is(401);
@@ -110,7 +110,7 @@ promise! {
             assert_eq!(allowed_origin(&reply), Some(APP));
             let methods = reply.header("access-control-allow-methods").unwrap_or_default().to_owned();
             assert!(
-                ["GET", "POST", "PUT", "DELETE"].iter().all(|method| methods.contains(method)),
+                ["GET", "HEAD", "POST", "PUT", "DELETE"].iter().all(|method| methods.contains(method)),
                 "{methods}"
             );
             let headers = reply.header("access-control-allow-headers").unwrap_or_default().to_lowercase();
@@ -152,7 +152,6 @@ promise! {
             "evil.example:80",
             "localhost",
             "[::1]",
-            "api.example.com@evil.example",
         ] {
             anon.with("Host", host).get("/api/v1/me").refused(400, "unknown_host");
             anon.with("Host", host).get("/v2").is(400);
@@ -160,6 +159,14 @@ promise! {
                 anon.with("Host", host).get(probe).is(200);
             }
         }
+        // What is no host at all is no request (RFC 9112, section 3.2); a target with a host stands above the header.
+        for host in ["api.example.com@evil.example", "api.example.com evil", "api.example.com/", "api.example.com:x"] {
+            anon.with("Host", host).get("/api/v1/me").refused(400, "malformed_request");
+            anon.with("Host", host).get("/health").is(400);
+        }
+        let ask = |target| server.raw(format!("GET {target} HTTP/1.1\r\nHost: api.example.com\r\nConnection: close\r\n\r\n").as_bytes());
+        assert!(ask("http://evil.example/api/v1/me").contains("unknown_host"));
+        assert!(ask("http://api.example.com/api/v1/me").contains("authentication_required"));
         let anyone = Server::start(pair, &[]);
         anyone.anon().with("Host", "evil.example").get("/api/v1/me").is(401);
     }

@@ -56,6 +56,26 @@ promise! {
         server.advance(MINUTE);
         assert_eq!(served(&ada.api, 10), 9, "the setting");
         assert_eq!(server.audited("limits.changed", "success"), 10);
+
+        // Of an account, beside what else is changed about it.
+        let change = |limits: Value| admin.api.put(&format!("/api/v1/admin/users/{}", ada.id), &json!({"name": "Ada L", "limits": limits}));
+        server.advance(MINUTE);
+        change(json!({"requests_per_minute": 3})).is(200);
+        assert_eq!(served(&ada.api, 4), 3);
+        assert_eq!(admin.api.get("/api/v1/admin/limits").is(200).items()[0]["per_minute"], 3);
+        for wrong in [json!({}), json!({"requests_per_minute": 0}), json!({"requests_per_hour": 1_000_001})] {
+            change(wrong).invalid(&["limits"]);
+        }
+        change(Value::Null).is(200);
+        change(Value::Null).is(200);
+        assert_eq!(ada.api.predict(&sample("1-1")).is(200).number("x-ratelimit-limit"), 9);
+        admin.api.post("/api/v1/admin/roles", &json!({"name": "staff", "permissions": ["models:read", "models:infer", "files:write", "users:read", "users:manage"]})).is(201);
+        admin.api.put(&format!("/api/v1/admin/users/{}", grace.id), &json!({"role": "staff"})).is(200);
+        let grace = server.log_in(&grace.email, &grace.password);
+        let other = format!("/api/v1/admin/users/{}", ada.id);
+        grace.api.put(&other, &json!({"name": "Ada B", "limits": {"requests_per_minute": 1}})).refused(403, "insufficient_permissions");
+        assert_eq!(grace.api.get(&other).is(200).json()["name"], "Ada L", "all of it or nothing");
+        grace.api.put(&other, &json!({"name": "Ada B"})).is(200);
     }
 
     fn nobody_opens_the_door_to_guessing_or_changes_limits_without_leave(pair) {

@@ -140,6 +140,10 @@ promise! {
         let statuses: Vec<&str> =
             answer.match_indices("HTTP/1.1 ").map(|(at, _)| &answer[at + 9..at + 12]).collect();
         assert_eq!(statuses, ["200", "401", "200", "404"], "{answer}");
+        // An answer to HEAD has no body, whatever came right behind it: one would be read as the next answer.
+        let head = one.replace("GET", "HEAD");
+        let answer = server.raw(format!("{head}{one}{last}").as_bytes());
+        assert!(!answer.split("HTTP/1.1 ").nth(1).is_some_and(|first| first.contains("timestamp")), "{answer}");
     }
 
     fn strange_methods_and_targets_do_nothing(pair) {
@@ -163,7 +167,8 @@ promise! {
             ("Origin", "https://app.example.com%0d%0aSet-Cookie: b"),
             ("Host", "x%0d%0aSet-Cookie: b"),
         ] {
-            let reply = server.anon().with(name, value).get("/api/v1/me").is(401);
+            let reply = server.anon().with(name, value).get("/api/v1/me");
+            assert_eq!(reply.status, if name == "Host" { 400 } else { 401 });
             assert_eq!(reply.header("set-cookie"), None);
             assert!(!format!("{:?}", reply.headers).contains("%0d"), "{:?}", reply.headers);
         }

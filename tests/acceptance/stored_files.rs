@@ -16,6 +16,18 @@ fn store(client: &Client, name: &str, bytes: &[u8]) -> Reply {
     client.send("POST", &format!("{FILES}?name={name}"), Some("application/octet-stream"), bytes)
 }
 
+/// Stores it as a form's file, as a page or `curl -F` sends one.
+fn store_form(client: &Client, query: &str, parts: &[(&str, &str, &[u8])]) -> Reply {
+    let mut form = Vec::new();
+    for (disposition, kind, bytes) in parts {
+        let head =
+            format!("--b\r\nContent-Disposition: form-data; {disposition}\r\nContent-Type: {kind}\r\n\r\n");
+        form.extend([head.as_bytes(), bytes, b"\r\n"].concat());
+    }
+    form.extend(b"--b--\r\n");
+    client.send("POST", &format!("{FILES}{query}"), Some("multipart/form-data; boundary=b"), &form)
+}
+
 /// Every file below a folder.
 fn below(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
@@ -64,7 +76,7 @@ promise! {
             by_json(&ada.api, wrong).invalid(&["file"]);
         }
         by_json(&ada.api, json!({"file": "../../etc/passwd"})).refused(400, "malformed_request");
-        for wrong in [json!({"rows": []}), json!({"file": one, "url": "http://169.254.169.254/"})] {
+        for wrong in [json!({"rows": []}), json!({"file": 5, "rows": []}), json!({"file": one, "url": "http://169.254.169.254/"})] {
             by_json(&ada.api, wrong).refused(415, "unsupported_media_type");
         }
         for (client, id) in [(&ada.api, &one), (&eve.api, &foreign)] {
@@ -81,6 +93,16 @@ promise! {
         }
         ada.api.act("/api/v1/models/digits/predict?file=nonsense").is(404);
         server.anon().get(&path).is(401);
+
+        // A form's file is stored as the body itself is, under the name that the form gives it.
+        let part = "name=\"file\"; filename=\"../a/seven.png\"";
+        for (query, name) in [("", "seven.png"), ("?name=other.png", "other.png")] {
+            let stored = store_form(&eve.api, query, &[(part, "image/png", &seven)]).is(201).json();
+            assert_eq!((&stored["name"], &stored["size"]), (&json!(name), &json!(seven.len())));
+            let path = format!("{FILES}/{}", stored["id"].as_str().expect("an id"));
+            assert_eq!(eve.api.get(&path).is(200).body, seven);
+            eve.api.delete(&path).is(204);
+        }
 
         // On disk: one sealed file that only this user reads.
         let [file] = &kept(&world)[..] else { panic!("{:?}", kept(&world)) };
@@ -116,9 +138,18 @@ promise! {
         for wrong in [&b"<html><script>alert(1)</script>"[..], b"PK\x03\x04zip", b"GIF89a", b"\xff\xd8\xff", b"", &seven[..20], b"MZ"] {
             store(&ada.api, "a.png", wrong).refused(400, "invalid_image");
         }
-        for kind in ["text/html", "multipart/form-data; boundary=x", "application/json"] {
+        for kind in ["text/html", "multipart/mixed; boundary=b", "application/json"] {
             ada.api.send("POST", FILES, Some(kind), &seven).refused(415, "unsupported_media_type");
         }
+        let (file, other) = ("name=\"file\"; filename=\"a\"", "name=\"other\"");
+        for parts in [&[(other, "text/plain", &b"x"[..])][..], &[(file, "image/png", &seven), (file, "image/png", &seven)], &[(file, "image/png", &seven), (other, "text/plain", b"x")]] {
+            store_form(&ada.api, "", parts).refused(400, "malformed_request");
+        }
+        store_form(&ada.api, "", &[]).refused(400, "invalid_image");
+        store_form(&ada.api, "", &[(file, "image/jpeg", &seven)]).refused(400, "invalid_image");
+        store_form(&ada.api, "", &[(file, "image/png", &vec![0; (1 << 20) + 1])]).refused(413, "too_large");
+        ada.api.send("POST", FILES, Some("multipart/form-data; boundary=b"), b"--b\r\nContent-Disp").refused(400, "malformed_request");
+        ada.api.send("POST", FILES, Some("image/jpeg"), &seven).refused(400, "invalid_image");
         store(&ada.api, "a", &vec![0; (1 << 20) + 1]).refused(413, "too_large");
         assert!(kept(&world).is_empty(), "{:?}", kept(&world));
 

@@ -261,7 +261,7 @@ impl From<auth::Error> for ApiError {
             auth::Error::IpRuleTaken => sentence(Code::IpRuleTaken),
             auth::Error::TooManyIpRules => sentence(Code::TooManyIpRules),
             auth::Error::WouldShutOut => sentence(Code::WouldShutOut),
-            auth::Error::NotFound => Self::new(Code::NotFound, "There is nothing of yours with this id."),
+            auth::Error::NotFound => Self::new(Code::NotFound, "There is no such thing, or it is not yours."),
             auth::Error::EmailTaken => sentence(Code::EmailTaken),
             auth::Error::SecondFactorPresent => sentence(Code::SecondFactorPresent),
             auth::Error::InvalidLink => sentence(Code::InvalidLink),

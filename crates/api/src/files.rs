@@ -1,42 +1,46 @@
 //! Stored files on their way in and out: received in pieces, looked at whole, each on threads that may wait.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::web::{self, Bytes};
 use auth::Principal;
-use futures_util::StreamExt;
 use inference::{Model, Takes};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use storage::StoredFile;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::error::{ApiError, Code, Result};
-use crate::extract::{FileBody, Picture, PredictBody, unreadable};
+use crate::extract::{FileBody, Picture, PredictBody, require_type, unreadable};
+use crate::guard::Caller;
 use crate::guard::permission::FilesWrite;
-use crate::guard::{Caller, broken};
 
 /// How long a look at a picture may wait for its turn.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Receives a file: into quarantine as it comes, sealed; looked at; stored.
+/// Receives a file: into quarantine as it comes, sealed; looked at; stored under what `name` makes of the name that its
+/// form gives it.
 pub async fn receive(
     app: &App,
     caller: &Caller<FilesWrite>,
-    body: FileBody,
-    name: String,
+    mut body: FileBody,
+    name: impl FnOnce(Option<String>) -> String,
 ) -> Result<StoredFile> {
     let limit = app.settings.sizes.upload_bytes();
     let time = Duration::from_secs(app.settings.sizes.body_timeout_seconds);
     let upload = app.auth.begin_upload(&caller.principal).await?;
-    let received = tokio::time::timeout(time, save(upload, body, limit)).await;
+    let received = tokio::time::timeout(time, save(upload, &mut body, limit)).await;
     let received = received
         .map_err(|_| ApiError::new(Code::MalformedRequest, "The body took too long to arrive."))??;
-    let registry = app.registry.clone();
+    let FileBody { declared, filename, .. } = body;
+    let (registry, name) = (app.registry.clone(), name(filename));
     let look = move || -> Result<_> {
         let media_type = registry.picture_type(&received.bytes()?)?;
+        require_type(&declared, media_type.trim_start_matches("image/"))?;
         Ok((received, media_type))
     };
     let room = app.bodies.expect(limit)?;
@@ -52,10 +56,9 @@ pub async fn receive(
     Ok(storing.await.map_err(ApiError::internal)??)
 }
 
-async fn save(mut upload: auth::Upload, mut body: FileBody, limit: usize) -> Result<auth::Received> {
+async fn save(mut upload: auth::Upload, body: &mut FileBody, limit: usize) -> Result<auth::Received> {
     let mut size = 0;
-    while let Some(chunk) = body.payload.next().await {
-        let chunk = chunk.map_err(|error| broken(&error))?;
+    while let Some(chunk) = body.next().await? {
         size += chunk.len();
         if size > limit {
             return Err(too_large(limit));
@@ -121,31 +124,37 @@ pub async fn resolve(
     Ok(PredictBody::Images(pictures))
 }
 
-/// The ids that a body names; none where it is about something else.
+/// The ids that a body names; none where it has members of another model's kind: whoever reads it then tells what to send
+/// instead.
 async fn named(app: &App, body: &Bytes) -> Result<Option<Vec<Uuid>>> {
     let (most_bytes, most) = (app.settings.sizes.json_bytes(), app.settings.sizes.max_images_per_request);
     if body.len() > most_bytes {
         return Err(too_large(most_bytes));
     }
     let (length, body) = (body.len(), body.clone());
-    let read = move || serde_json::from_slice::<StoredPictures>(&body);
-    let ids = match app.bodies.work(length, Instant::now() + PATIENCE, read).await? {
-        Ok(StoredPictures { file: Some(id), files: None }) => vec![id],
-        Ok(StoredPictures { file: None, files: Some(ids) }) if !ids.is_empty() => ids,
-        Ok(_) => {
+    let read = move || stored_pictures(&body);
+    let read = app.bodies.work(length, Instant::now() + PATIENCE, read).await?;
+    let Some(read) = read.map_err(|error| unreadable(&error))? else { return Ok(None) };
+    let ids = match read {
+        StoredPictures { file: Some(id), files: None } => vec![id],
+        StoredPictures { file: None, files: Some(ids) } if !ids.is_empty() => ids,
+        _ => {
             return Err(ApiError::field(
                 "file",
                 "send file, the id of one stored file, or files, a list of ids",
             ));
         }
-        // Of another model's kind: whoever reads the body tells what to send instead.
-        Err(error) if error.to_string().starts_with("unknown field") => return Ok(None),
-        Err(error) => return Err(unreadable(&error)),
     };
     if ids.len() > most {
         return Err(ApiError::new(Code::TooLarge, format!("Send at most {most} pictures at a time.")));
     }
     Ok(Some(ids))
+}
+
+fn stored_pictures(body: &[u8]) -> serde_json::Result<Option<StoredPictures>> {
+    let members: BTreeMap<String, IgnoredAny> = serde_json::from_slice(body)?;
+    let is_ours = members.keys().all(|name| ["file", "files"].contains(&name.as_str()));
+    if is_ours { serde_json::from_slice(body).map(Some) } else { Ok(None) }
 }
 
 fn too_large(limit: usize) -> ApiError {

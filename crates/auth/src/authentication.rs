@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use storage::{AccountStanding, KeyStanding, Scope, Service, Tx};
 use uuid::Uuid;
 
@@ -177,7 +177,13 @@ impl Auth {
     }
 }
 
-/// Reads an address or a CIDR block.
-pub(crate) fn network(text: &str) -> Option<IpNet> {
-    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+/// Reads an address or a CIDR block. One of IPv4 that is written as IPv6 (RFC 4291, section 2.5.5.2) is the one of IPv4, as
+/// clients' addresses are.
+pub fn network(text: &str) -> Option<IpNet> {
+    let read = text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))?;
+    let mapped = match read {
+        IpNet::V6(network) => network.addr().to_ipv4_mapped().zip(network.prefix_len().checked_sub(96)),
+        IpNet::V4(_) => None,
+    };
+    Some(mapped.map_or(read, |(address, length)| Ipv4Net::new_assert(address, length).into()))
 }

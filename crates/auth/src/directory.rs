@@ -11,6 +11,7 @@ use crate::external::remove_all;
 use crate::freshness::Watched;
 use crate::incidents::forget_whereabouts;
 use crate::legal_holds::keep_held;
+use crate::limit_rules::Allowance;
 use crate::people::Person;
 use crate::principal::Principal;
 use crate::service::Origin;
@@ -25,6 +26,8 @@ pub struct UserChange {
     pub active: Option<bool>,
     /// The name to show.
     pub name: Option<String>,
+    /// What it is held to; none inside: what was said is taken back.
+    pub limits: Option<Option<Allowance>>,
 }
 
 impl Auth {
@@ -78,7 +81,13 @@ impl Auth {
         }
         let entry = Entry::success(Event::AccountChanged, origin).by(actor.account).on("account", id);
         self.record(&mut tx, entry.with(detail)).await?;
+        if let Some(limits) = change.limits {
+            self.change_limit_of(&mut tx, (actor, own), id, limits, origin).await?;
+        }
         self.commit_change(tx, &[Watched::Account(id)]).await?;
+        if change.limits.is_some() {
+            self.read_limits().await?;
+        }
         self.open_person(user)
     }
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use chrono::{DateTime, Utc};
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 use serde_json::json;
 use storage::{IpEffect, IpPlace, IpRule, Page, PageRequest, Scope, Service, Tx};
 use uuid::Uuid;
@@ -255,11 +255,7 @@ fn network(text: &str) -> std::result::Result<IpNet, String> {
         let (whole, alone) = (read.trunc(), read.addr());
         return Err(format!("{text:?} has bits behind its prefix: write {whole}, or {alone} for it alone"));
     }
-    let mapped = match read {
-        IpNet::V6(network) => network.addr().to_ipv4_mapped().zip(network.prefix_len().checked_sub(96)),
-        IpNet::V4(_) => None,
-    };
-    Ok(mapped.map_or(read, |(address, length)| Ipv4Net::new_assert(address, length).into()))
+    Ok(read)
 }
 
 #[cfg(test)]
@@ -280,9 +276,16 @@ mod tests {
         ] {
             assert_eq!(network(text).unwrap().to_string(), expected, "{text}");
         }
-        for wrong in
-            ["", "nonsense", "192.0.2.0/33", "192.0.2.1/24", "2001:db8::1/64", "10.0.0.0/-1", "1.2.3"]
-        {
+        for wrong in [
+            "",
+            "nonsense",
+            "192.0.2.0/33",
+            "192.0.2.1/24",
+            "::ffff:192.0.2.1/120",
+            "2001:db8::1/64",
+            "10.0.0.0/-1",
+            "1.2.3",
+        ] {
             assert!(network(wrong).is_err(), "{wrong}");
         }
     }

@@ -85,6 +85,7 @@ pub use audit::{
     AuditFinding, AuditKey, AuditKeys, AuditReading, AuditSettings, AuditStanding, AuditTrail, Verification,
     read_seal_lines, seal_line,
 };
+pub use authentication::network;
 pub use crypto::{BodyDigest, same_secret};
 pub use detection::{AttackPattern, Deed, DetectionSettings, Threshold, in_header, in_target, in_text};
 pub use directory::UserChange;

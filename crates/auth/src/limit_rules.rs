@@ -11,7 +11,7 @@ use serde_json::json;
 use storage::{RateLimit, Scope, Service};
 use uuid::Uuid;
 
-use crate::access::Permission;
+use crate::access::{Permission, Permissions};
 use crate::audit::Entry;
 use crate::events::Event;
 use crate::principal::Principal;
@@ -211,7 +211,35 @@ impl Auth {
         origin: &Origin,
     ) -> Result<()> {
         let (mut tx, _) = self.begin_administration(actor, Permission::LimitsManage).await?;
-        let account_id = subject.owner(&mut tx).await?;
+        self.write_limit(&mut tx, subject, said).await?;
+        self.tell_of_limits(&mut tx, actor, subject, Some(said), origin).await?;
+        tx.commit().await?;
+        self.read_limits().await
+    }
+
+    /// Says what an account is held to, or takes it back, together with what else is changed about it. Once that is
+    /// committed the limits are to be read.
+    pub(crate) async fn change_limit_of(
+        &self,
+        tx: &mut storage::Tx,
+        (actor, own): (&Principal, Permissions),
+        account: Uuid,
+        said: Option<Allowance>,
+        origin: &Origin,
+    ) -> Result<()> {
+        if !own.contains(Permission::LimitsManage) {
+            return Err(Error::Forbidden(Permission::LimitsManage));
+        }
+        let subject = LimitSubject::Account(account);
+        match said {
+            Some(said) => self.write_limit(tx, &subject, said).await?,
+            None => drop(tx.rate_limits().remove(subject.scope(), &subject.name()).await?),
+        }
+        self.tell_of_limits(tx, actor, &subject, said, origin).await
+    }
+
+    async fn write_limit(&self, tx: &mut storage::Tx, subject: &LimitSubject, said: Allowance) -> Result<()> {
+        let account_id = subject.owner(tx).await?;
         subject.check(said)?;
         if tx.rate_limits().count().await? >= i64::from(MOST_RULES) {
             return Err(Error::Refused("limits are said of too many already; take some back first"));
@@ -226,10 +254,7 @@ impl Auth {
                 updated_at: self.now(),
             })
             .await?;
-        let detail = json!({
-            subject.scope(): subject.name(), "per_minute": said.per_minute, "per_hour": said.per_hour,
-        });
-        self.commit_limits(tx, actor, detail, origin).await
+        Ok(())
     }
 
     /// Takes back what was said.
@@ -243,8 +268,9 @@ impl Auth {
         if !tx.rate_limits().remove(subject.scope(), &subject.name()).await? {
             return Err(Error::NotFound);
         }
-        let detail = json!({subject.scope(): subject.name(), "removed": true});
-        self.commit_limits(tx, actor, detail, origin).await
+        self.tell_of_limits(&mut tx, actor, subject, None, origin).await?;
+        tx.commit().await?;
+        self.read_limits().await
     }
 
     /// Reads what was said.
@@ -255,18 +281,25 @@ impl Auth {
         Ok(())
     }
 
-    async fn commit_limits(
+    /// Tells the trail and the other replicas.
+    async fn tell_of_limits(
         &self,
-        mut tx: storage::Tx,
+        tx: &mut storage::Tx,
         actor: &Principal,
-        detail: serde_json::Value,
+        subject: &LimitSubject,
+        said: Option<Allowance>,
         origin: &Origin,
     ) -> Result<()> {
+        let detail = match said {
+            Some(said) => json!({
+                subject.scope(): subject.name(), "per_minute": said.per_minute, "per_hour": said.per_hour,
+            }),
+            None => json!({subject.scope(): subject.name(), "removed": true}),
+        };
         let entry = Entry::success(Event::LimitsChanged, origin).by(actor.account).with(detail);
-        self.record(&mut tx, entry).await?;
+        self.record(tx, entry).await?;
         tx.changes().append(CHANGE, "").await?;
-        tx.commit().await?;
-        self.read_limits().await
+        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use actix_web::dev::Payload;
-use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderValue};
 use actix_web::web::{Bytes, Data};
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use futures_util::StreamExt;
@@ -24,10 +24,18 @@ pub async fn read(
     limit: usize,
     time: Duration,
 ) -> Result<Bytes> {
-    if request.headers().get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
-        return Err(encodings::unsupported("identity"));
-    }
+    require_plain(request.headers())?;
     as_sent(request, payload, limit, time).await
+}
+
+/// Refuses a body that is encoded. Names of encodings are the same in either case (RFC 9110, section 8.4.1).
+pub(super) fn require_plain(headers: &HeaderMap) -> Result<()> {
+    let is_plain = |encoding: &HeaderValue| encoding.as_bytes().eq_ignore_ascii_case(b"identity");
+    if headers.get_all(CONTENT_ENCODING).all(is_plain) {
+        Ok(())
+    } else {
+        Err(encodings::unsupported("identity"))
+    }
 }
 
 async fn as_sent(

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use actix_multipart::{Multipart, MultipartError};
+use actix_multipart::{Field, Multipart, MultipartError};
 use actix_web::dev::Payload;
 use actix_web::web::{Bytes, Data};
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
@@ -101,7 +101,7 @@ async fn read_parts(app: &Data<App>, mut form: Multipart) -> Result<Vec<Picture>
     let mut pictures = Vec::new();
     let mut room = sizes.max_content_length;
     while let Some(part) = form.next().await {
-        let mut part = part.map_err(broken)?;
+        let mut part = part.map_err(broken_form)?;
         if part.name() != Some("file") {
             return Err(ApiError::new(Code::MalformedRequest, "The form may have parts named file only."));
         }
@@ -109,14 +109,11 @@ async fn read_parts(app: &Data<App>, mut form: Multipart) -> Result<Vec<Picture>
             let most = sizes.max_images_per_request;
             return Err(ApiError::new(Code::TooLarge, format!("Send at most {most} pictures at a time.")));
         }
-        let filename = part.content_disposition().and_then(|disposition| disposition.get_filename());
-        let filename =
-            filename.map(|name| name.chars().filter(|c| !c.is_control()).take(MAX_FILENAME).collect());
-        let kind = part.content_type().map(|kind| kind.to_string().to_ascii_lowercase()).unwrap_or_default();
+        let (filename, kind) = (filename(&part), media_type(&part));
         let limit = sizes.image_bytes().min(room);
         let mut bytes = app.bodies.expect(0)?;
         while let Some(chunk) = part.next().await {
-            let chunk = chunk.map_err(broken)?;
+            let chunk = chunk.map_err(broken_form)?;
             if bytes.len() + chunk.len() > limit {
                 return Err(ApiError::new(
                     Code::TooLarge,
@@ -134,23 +131,50 @@ async fn read_parts(app: &Data<App>, mut form: Multipart) -> Result<Vec<Picture>
     Ok(pictures)
 }
 
-fn broken(error: MultipartError) -> ApiError {
+/// The name that a part gives its file.
+pub(super) fn filename(part: &Field) -> Option<String> {
+    let name = part.content_disposition()?.get_filename()?;
+    Some(name.chars().filter(|c| !c.is_control()).take(MAX_FILENAME).collect())
+}
+
+/// The media type that a part says it has, without its parameters; empty where it says none.
+pub(super) fn media_type(part: &Field) -> String {
+    part.content_type().map(|kind| kind.essence_str().to_ascii_lowercase()).unwrap_or_default()
+}
+
+pub(super) fn broken_form(error: MultipartError) -> ApiError {
     ApiError::new(Code::MalformedRequest, format!("The form cannot be read: {error}."))
 }
 
-/// A picture whose header says another format than its bytes is refused: one of the two is a mistake or a lie.
 fn checked(picture: Picture, declared: &str) -> Result<Picture> {
     if picture.bytes.is_empty() {
         return Err(ApiError::new(Code::InvalidImage, "No file selected: the picture is empty."));
     }
-    match (signature(&picture.bytes), declared.strip_prefix("image/")) {
-        (Some(found), Some(said)) if said != found && said != "*" && !(said == "jpg" && found == "jpeg") => {
-            Err(ApiError::new(
-                Code::InvalidImage,
-                format!("Invalid file type: Content-Type says image/{said}, the bytes are image/{found}."),
-            ))
-        }
-        _ => Ok(picture),
+    if let Some(found) = signature(&picture.bytes) {
+        require_type(declared, found)?;
+    }
+    Ok(picture)
+}
+
+/// A picture whose header says another format than its bytes is refused: one of the two is a mistake or a lie. `found` is
+/// what `image/` is followed by.
+pub fn require_type(declared: &str, found: &str) -> Result<()> {
+    match declared.strip_prefix("image/") {
+        Some(said) if said != "*" && usual_name(said) != found => Err(ApiError::new(
+            Code::InvalidImage,
+            format!("Invalid file type: Content-Type says image/{said}, the bytes are image/{found}."),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Older names that clients still use.
+fn usual_name(said: &str) -> &str {
+    match said {
+        "jpg" | "pjpeg" => "jpeg",
+        "x-png" => "png",
+        "x-ms-bmp" | "x-bmp" => "bmp",
+        said => said,
     }
 }
 

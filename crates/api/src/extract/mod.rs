@@ -12,7 +12,7 @@ mod rows;
 pub use body::InferBody;
 pub use file::FileBody;
 pub use form::Form;
-pub use images::{Picture, PredictBody};
+pub use images::{Picture, PredictBody, require_type};
 pub use json::{Json, unreadable};
 pub use model_body::ModelBody;
 pub use parameters::{

@@ -131,7 +131,10 @@ impl<T: DeserializeOwned> FromRequest for Parameters<T> {
         }
         let parameters = web::Query::<T>::from_query(request.query_string());
         ready(parameters.map(|parameters| Self(parameters.into_inner())).map_err(|error| {
-            ApiError::new(Code::MalformedRequest, format!("The query is not valid: {error}."))
+            // The framework's own words come before the reader's.
+            let told = error.to_string();
+            let told = told.trim_start_matches("Query deserialize error: ");
+            ApiError::new(Code::MalformedRequest, format!("The query is not valid: {told}."))
         }))
     }
 }

@@ -2,7 +2,9 @@
 
 use actix_cors::Cors;
 use actix_web::http::Method;
-use actix_web::http::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
+use actix_web::http::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, WWW_AUTHENTICATE,
+};
 
 use crate::settings::Origins;
 
@@ -13,7 +15,7 @@ const MAX_AGE: usize = 3600;
 pub fn cors(origins: &Origins) -> Cors {
     let header = HeaderName::from_static;
     let cors = origins.0.iter().fold(Cors::default(), |cors, origin| cors.allowed_origin(origin));
-    cors.allowed_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
+    cors.allowed_methods([Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE])
         .allowed_headers([
             ACCEPT,
             AUTHORIZATION,
@@ -32,7 +34,7 @@ pub fn cors(origins: &Origins) -> Cors {
             header("x-ratelimit-remaining"),
             header("x-ratelimit-reset"),
         ])
-        .expose_headers([header("inference-header-content-length")])
+        .expose_headers([header("inference-header-content-length"), CONTENT_DISPOSITION, WWW_AUTHENTICATE])
         .block_on_origin_mismatch(false)
         .max_age(MAX_AGE)
 }

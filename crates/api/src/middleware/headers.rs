@@ -1,9 +1,15 @@
-//! Security headers, on every answer: errors and preflights too.
+//! Security headers, on every answer: errors and preflights too. And nothing but headers where only they are asked for.
 
-use actix_web::body::MessageBody;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use actix_web::body::{BodySize, EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
 use actix_web::http::header::{CONTENT_SECURITY_POLICY, HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
+use actix_web::web::Bytes;
 
 /// Nothing of the API is a page: nothing may be loaded, framed or sniffed.
 static ALWAYS: [(HeaderName, HeaderValue); 9] = [
@@ -26,11 +32,38 @@ const DOCS_POLICY: HeaderValue = HeaderValue::from_static(
     img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'self'; form-action 'self'",
 );
 
+/// The body of an answer to HEAD: as long as the one to GET, and never sent. The framework would go on making the real one,
+/// which for a stream takes as long as the stream lasts, and nothing that is sent would tell that nobody listens.
+pub struct Unsent(BodySize);
+
+impl Unsent {
+    /// Of a stream not even the end is sent.
+    fn instead_of(body: &impl MessageBody) -> Self {
+        Self(match body.size() {
+            BodySize::Stream => BodySize::None,
+            size => size,
+        })
+    }
+}
+
+impl MessageBody for Unsent {
+    type Error = Infallible;
+
+    fn size(&self) -> BodySize {
+        self.0
+    }
+
+    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
+        Poll::Ready(None)
+    }
+}
+
 /// Adds the headers; what a handler set itself, such as `Cache-Control` on public keys, stays.
 pub async fn secure<B: MessageBody>(
     request: ServiceRequest,
     next: Next<B>,
-) -> Result<ServiceResponse<B>, actix_web::Error> {
+) -> Result<ServiceResponse<EitherBody<B, Unsent>>, actix_web::Error> {
+    let is_head = request.method() == Method::HEAD;
     let policy = if request.path().starts_with("/docs") { DOCS_POLICY } else { API_POLICY };
     let mut response = next.call(request).await?;
     let headers = response.headers_mut();
@@ -38,7 +71,10 @@ pub async fn secure<B: MessageBody>(
         put(headers, name, value);
     }
     put(headers, &CONTENT_SECURITY_POLICY, &policy);
-    Ok(response)
+    Ok(response.map_body(|_, body| match is_head {
+        true => EitherBody::right(Unsent::instead_of(&body)),
+        false => EitherBody::left(body),
+    }))
 }
 
 /// Made when the program is built: they are put into every answer.

@@ -1,5 +1,7 @@
 //! Hidden clients, plain HTTP, foreign host names and addresses that rules shut out are refused before anything is read.
 
+use std::net::Ipv6Addr;
+
 use actix_web::ResponseError;
 use actix_web::body::{BoxBody, EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -12,6 +14,9 @@ use crate::app::App;
 use crate::error::{ApiError, Code};
 use crate::header_lines::HeaderLines;
 use crate::health;
+
+/// What a host's name may hold besides letters and digits (RFC 3986, section 3.2.2).
+const OF_NAMES: &[u8] = b"-._~%!$&'()*+,;=";
 
 /// Lets through what came over loopback, over a trusted proxy that says https, or to a health probe.
 ///
@@ -30,8 +35,29 @@ fn refusal(request: &ServiceRequest) -> Option<ApiError> {
     let Some(app) = request.app_data::<web::Data<App>>() else {
         return Some(ApiError::internal("the app has no state"));
     };
+    // The host of a target stands above the header (RFC 9112, section 3.2.2).
+    let of_target = request.uri().authority().map(|authority| authority.as_str().as_bytes());
+    let host = of_target.or_else(|| request.headers().lines("host").next());
+    let Ok(host) = host.map(read_host).transpose() else {
+        return Some(ApiError::new(Code::MalformedRequest, "The Host header is no host's name."));
+    };
     let is_probe = health::PATHS.contains(&request.path());
-    refuse(app, &RequestContext::of(request), is_probe, request.headers().text("host"))
+    refuse(app, &RequestContext::of(request), is_probe, host)
+}
+
+/// A host as the header may name it (RFC 9112, section 3.2): nothing, or a name or an address, with or without a port.
+fn read_host(bytes: &[u8]) -> Result<&str, ()> {
+    let host = std::str::from_utf8(bytes).map_err(|_| ())?;
+    let (name_is_right, port) = match host.strip_prefix('[').and_then(|host| host.split_once(']')) {
+        Some((address, port)) => (address.parse::<Ipv6Addr>().is_ok(), port),
+        None => {
+            let (name, port) = host.split_at(host.find(':').unwrap_or(host.len()));
+            (name.bytes().all(|byte| byte.is_ascii_alphanumeric() || OF_NAMES.contains(&byte)), port)
+        }
+    };
+    let port = port.strip_prefix(':').unwrap_or(port);
+    let is_right = name_is_right && port.bytes().all(|byte| byte.is_ascii_digit());
+    is_right.then_some(host).ok_or(())
 }
 
 /// Why a request to this host is refused, if it is.
@@ -62,4 +88,32 @@ fn names(host: Option<&str>, allowed: &str) -> bool {
     let host = host.unwrap_or_default();
     let host = if host.starts_with('[') { host.split_inclusive(']').next() } else { host.split(':').next() };
     host.is_some_and(|host| host.eq_ignore_ascii_case(allowed.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::read_host;
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_with_or_without_a_port() {
+        for host in [
+            "",
+            "x",
+            "api.example.com",
+            "api.example.com:8080",
+            "a_b:",
+            "127.0.0.1:80",
+            "[::1]",
+            "[::1]:8080",
+        ] {
+            assert_eq!(read_host(host.as_bytes()), Ok(host));
+        }
+        for host in [
+            "a b", "a@b", "a/b", "a:b", "a:-1", "a:1:2", "::1", "[::1", "[::1]x", "[x]", "http://a", "a\\b",
+            "a?b", "ü",
+        ] {
+            assert_eq!(read_host(host.as_bytes()), Err(()), "{host}");
+        }
+        assert_eq!(read_host(b"\xff"), Err(()));
+    }
 }

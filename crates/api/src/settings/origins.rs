@@ -1,6 +1,5 @@
 //! Values that are more than text: networks and web origins.
 
-use std::net::IpAddr;
 use std::str::FromStr;
 
 use ipnet::IpNet;
@@ -14,10 +13,9 @@ impl FromStr for Network {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let text = text.trim();
-        text.parse::<IpNet>()
-            .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+        auth::network(text)
             .map(Self)
-            .map_err(|_| format!("{text:?} is neither an address nor a CIDR block such as 10.0.0.0/8"))
+            .ok_or_else(|| format!("{text:?} is neither an address nor a CIDR block such as 10.0.0.0/8"))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, Responder, web};
-use auth::KeysOf;
+use auth::{Allowance, KeysOf};
 use chrono::{DateTime, Utc};
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -23,7 +23,7 @@ const MAX_ENTRIES: u64 = 100;
 /// The highest limit of a key's own.
 const MAX_REQUESTS: u32 = 1_000_000;
 
-/// Requests that a key is held to. They count besides its account's limits and never widen them.
+/// Requests that a key or an account is held to. A key's count besides its account's and never widen them.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KeyLimits {
@@ -37,6 +37,12 @@ impl From<storage::KeyLimits> for KeyLimits {
     fn from(limits: storage::KeyLimits) -> Self {
         let storage::KeyLimits { requests_per_minute, requests_per_hour } = limits;
         Self { requests_per_minute, requests_per_hour }
+    }
+}
+
+impl From<KeyLimits> for Allowance {
+    fn from(limits: KeyLimits) -> Self {
+        Self { per_minute: limits.requests_per_minute, per_hour: limits.requests_per_hour }
     }
 }
 
@@ -288,7 +294,8 @@ fn check_model_names(names: &[String]) -> std::result::Result<(), ValidationErro
     }
 }
 
-fn check_limits(limits: &KeyLimits) -> std::result::Result<(), ValidationError> {
+/// At least one number, and none that means something else.
+pub fn check_limits(limits: &KeyLimits) -> std::result::Result<(), ValidationError> {
     let mut named = [limits.requests_per_minute, limits.requests_per_hour].into_iter().flatten().peekable();
     let message = "name requests_per_minute, requests_per_hour or both, each from 1 to 1000000";
     if named.peek().is_some() && named.all(|limit| (1..=MAX_REQUESTS).contains(&limit)) {
@@ -299,7 +306,7 @@ fn check_limits(limits: &KeyLimits) -> std::result::Result<(), ValidationError> 
 }
 
 /// Tells a null from a missing member.
-fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+pub fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> std::result::Result<Option<Option<T>>, D::Error> {
     Option::deserialize(deserializer).map(Some)

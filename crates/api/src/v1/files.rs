@@ -49,7 +49,7 @@ impl From<StoredFile> for FileView {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct FileParameters {
-    /// What to call it; only what is harmless in a name stays of it, at most 200 characters.
+    /// What to call it, whatever a form calls it; only what is harmless in a name stays of it, at most 200 characters.
     name: Option<String>,
 }
 
@@ -59,20 +59,28 @@ pub struct FileParameters {
 #[expect(dead_code, reason = "documentation only: the body is written to a file as it streams in")]
 pub struct FileBytes(Vec<u8>);
 
+/// A form with one picture.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "documentation only: the form is read as it streams in")]
+pub struct FileForm {
+    #[schema(value_type = String, format = Binary)]
+    file: Vec<u8>,
+}
+
 /// Store a picture (JPEG, PNG, GIF, BMP or WebP, told from its content). It is kept until it is deleted, its account is, or
 /// FILE_RETENTION_DAYS are over.
 #[utoipa::path(post, path = "/api/v1/files", tag = "files", params(FileParameters),
-    request_body(content((FileBytes = "application/octet-stream"), (FileBytes = "image/*"))),
-    responses((status = 201, body = FileView), (status = 400, description = "No picture"),
+    request_body(content((FileBytes = "application/octet-stream"), (FileBytes = "image/*"), (FileForm = "multipart/form-data"))),
+    responses((status = 201, body = FileView), (status = 400, description = "No picture, or not the one that its Content-Type says"),
               (status = 409, description = "As many files, or bytes, as may be"), (status = 413, description = "Too large"),
-              (status = 415, description = "Neither an octet stream nor an image")))]
+              (status = 415, description = "Neither an octet stream nor an image nor a form")))]
 pub async fn create(
     caller: Caller<FilesWrite>,
     app: web::Data<App>,
     parameters: Parameters<FileParameters>,
     body: FileBody,
 ) -> Result<impl Responder> {
-    let name = harmless(parameters.0.name.as_deref().unwrap_or_default());
+    let name = |form: Option<String>| harmless(&parameters.0.name.or(form).unwrap_or_default());
     let file = files::receive(&app, &caller, body, name).await?;
     Ok((web::Json(FileView::from(file)), StatusCode::CREATED))
 }

@@ -63,7 +63,9 @@ pub fn check_email(email: &str) -> Result<(), ValidationError> {
     if email.chars().count() > MAX_EMAIL {
         return Err(ValidationError::new("length").with_message("use at most 120 characters".into()));
     }
-    if !email.validate_email() || !auth::is_visible(email) {
+    // A stranger does not choose which machine mail is sent to (RFC 5321, section 4.1.3).
+    let names_machine = email.ends_with(']');
+    if !email.validate_email() || names_machine || !auth::is_visible(email) {
         return Err(ValidationError::new("email").with_message("this is not an e-mail address".into()));
     }
     Ok(())

@@ -11,7 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::audit_export::{Export, Format};
-use super::audit_stream::Listener;
+use super::audit_stream::{LONGEST, Listener};
 use crate::app::App;
 use crate::error::{ApiError, Result};
 use crate::extract::{Id, Parameters, page};
@@ -212,6 +212,10 @@ pub async fn stream(
     request: HttpRequest,
 ) -> Result<HttpResponse> {
     let AuditListening { action, actor, seconds } = listening.0;
+    let longest = LONGEST.as_secs();
+    if seconds.is_some_and(|seconds| u64::from(seconds) > longest) {
+        return Err(ApiError::field("seconds", format!("use at most {longest}")));
+    }
     let after = match last_event(request.headers())? {
         Some(seq) => seq,
         None => app.auth.audit_standing().await?.last_link,

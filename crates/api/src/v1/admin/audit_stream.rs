@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use actix_web::http::header::HeaderMap;
 use actix_web::web::{self, Bytes};
 use auth::{LimitClass, Permission, Presented, Principal};
+use chrono::{DateTime, Utc};
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use storage::{AuditEvent, AuditFilter, IpPlace, told};
@@ -25,7 +26,7 @@ const INTERVAL: Duration = Duration::from_millis(500);
 /// How long nothing may be sent: a listener who has gone away is noticed by sending, and keeps a place until then.
 const SILENCE: Duration = Duration::from_secs(2);
 /// How long a stream may last; whoever listens on asks again from where they were.
-const LONGEST: Duration = Duration::from_secs(86_400);
+pub const LONGEST: Duration = Duration::from_secs(86_400);
 /// Events sent at a time.
 const BATCH: u32 = 100;
 
@@ -45,7 +46,7 @@ pub struct Listener {
 struct Place {
     listener: Listener,
     after: i64,
-    until: Instant,
+    until: DateTime<Utc>,
     last_sent: Instant,
     is_first: bool,
 }
@@ -90,16 +91,15 @@ impl Listener {
         }
     }
 
-    /// The events behind a number, until the right or the time ends.
+    /// The events behind a number, until the right or the time ends; [`LONGEST`] where no time is given.
     pub fn events(
         self,
         after: i64,
         seconds: Option<u32>,
     ) -> impl Stream<Item = std::result::Result<Bytes, Infallible>> {
-        let now = Instant::now();
         let wished = seconds.map_or(LONGEST, |seconds| Duration::from_secs(u64::from(seconds)));
-        let until = now + wished.min(LONGEST);
-        let place = Place { listener: self, after, until, last_sent: now, is_first: true };
+        let until = self.app.auth.now() + wished;
+        let place = Place { listener: self, after, until, last_sent: Instant::now(), is_first: true };
         unfold(place, |mut place| async move {
             let text = place.next().await?;
             place.last_sent = Instant::now();
@@ -127,7 +127,7 @@ impl Place {
                     return None;
                 }
             }
-            if self.until <= Instant::now() {
+            if self.until <= app.auth.now() {
                 return None;
             }
             if self.last_sent.elapsed() >= SILENCE {

@@ -10,6 +10,7 @@ use crate::error::{ApiError, Result};
 use crate::extract::{Id, Json, Parameters, page};
 use crate::guard::permission::{UsersManage, UsersRead};
 use crate::guard::{Caller, Fresh};
+use crate::v1::api_keys::{KeyLimits, check_limits, present};
 use crate::v1::lists::List;
 use crate::v1::users::{UserView, check_name};
 
@@ -44,6 +45,11 @@ pub struct UserChanges {
     #[validate(custom(function = check_name))]
     #[schema(min_length = 2, max_length = 50)]
     name: Option<String>,
+    /// What it is held to instead of its role's or everyone's limits; null takes that back. It needs `limits:manage`, too.
+    #[validate(custom(function = check_limits))]
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<KeyLimits>)]
+    limits: Option<Option<KeyLimits>>,
 }
 
 /// People's accounts, newest first. A page of a search may be shorter than its limit and still not be the last:
@@ -80,8 +86,9 @@ pub async fn change(
     id: Id,
     body: Json<UserChanges>,
 ) -> Result<web::Json<UserView>> {
-    let UserChanges { role, active, name } = body.0;
-    let change = auth::UserChange { role, active, name };
+    let UserChanges { role, active, name, limits } = body.0;
+    let limits = limits.map(|limits| limits.map(Into::into));
+    let change = auth::UserChange { role, active, name, limits };
     Ok(web::Json(app.auth.change_user(&caller.principal, id.0, change, &caller.origin).await?.into()))
 }
 
