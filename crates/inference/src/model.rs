@@ -126,7 +126,7 @@ impl Model {
 
     /// What [`predict`](Self::predict) takes; none where `model.toml` says nothing of it.
     pub fn takes(&self) -> Option<Takes> {
-        self.predictor.as_ref().map(Predictor::takes)
+        self.predictor.as_ref().and_then(Predictor::takes)
     }
 
     /// Whether [`predict`](Self::predict) answers with labelled probabilities.
@@ -137,16 +137,16 @@ impl Model {
     /// Reads rows, where the model takes them.
     pub fn table(&self) -> Option<&Table> {
         match &self.predictor.as_ref()?.input {
-            Input::Rows(table) => Some(table),
-            Input::Images(_) | Input::Texts(_) => None,
+            Some(Input::Rows(table)) => Some(table),
+            Some(Input::Images(_) | Input::Texts(_)) | None => None,
         }
     }
 
     /// Checks texts, where the model takes them.
     pub fn texts(&self) -> Option<&Texts> {
         match &self.predictor.as_ref()?.input {
-            Input::Texts(texts) => Some(texts),
-            Input::Images(_) | Input::Rows(_) => None,
+            Some(Input::Texts(texts)) => Some(texts),
+            Some(Input::Images(_) | Input::Rows(_)) | None => None,
         }
     }
 

@@ -100,6 +100,9 @@ pub(crate) fn chosen(
         let earlier = chosen.len().saturating_sub(versions.latest.map_or(1, NonZeroUsize::get));
         chosen.drain(..earlier);
     }
+    if chosen.is_empty() && matches!(versions.serve, Serve::Only(_)) {
+        return Err("model.toml: [versions] serve names no version".to_owned());
+    }
     if chosen.is_empty() {
         return Err(format!("there is no version: no folder such as 1/ with a {MODEL_FILE}"));
     }
@@ -129,7 +132,7 @@ pub(crate) fn check_file(file: &Path, max_bytes: u64) -> Result<(), String> {
     match fs::symlink_metadata(file) {
         Err(_) => Err(format!("{name} is missing")),
         Ok(metadata) if !metadata.is_file() => {
-            Err(format!("{name} is not a plain file; folders and links are not read"))
+            Err(format!("{name} is not a plain file; links are not followed"))
         }
         Ok(metadata) if metadata.len() > max_bytes => {
             Err(format!("{name} is {} bytes large; at most {max_bytes} are accepted", metadata.len()))

@@ -28,10 +28,8 @@ pub(crate) fn warm_up(
     for engine in engines {
         let outputs: Vec<usize> = (0..engine.outputs().len()).collect();
         let Some(table) = table else {
-            let inputs = match predictor {
-                Some(predictor) => {
-                    predictor.sample().and_then(|sample| check_inputs(engine.inputs(), sample))
-                }
+            let inputs = match predictor.and_then(Predictor::sample) {
+                Some(sample) => sample.and_then(|sample| check_inputs(engine.inputs(), sample)),
                 None => zeros(engine.inputs()),
             };
             let run = |inputs: Vec<Tensor>| run_within(time, engine.as_mut(), &inputs, &outputs);

@@ -99,7 +99,8 @@ pub struct PredictResponse {
 
 /// How one model predicts.
 pub(crate) struct Predictor {
-    pub(crate) input: Input,
+    /// None where `model.toml` says only what an output means.
+    pub(crate) input: Option<Input>,
     answer: Answer,
 }
 
@@ -111,7 +112,7 @@ pub(crate) enum Input {
 }
 
 impl Predictor {
-    /// None where `model.toml` says nothing of what the model takes; the reason where it does not fit the model.
+    /// None where `model.toml` says nothing of what the model takes and answers; the reason where it does not fit the model.
     pub(crate) fn new(
         manifest: &Manifest,
         inputs: &[TensorSpec],
@@ -119,21 +120,24 @@ impl Predictor {
         folder: &Path,
     ) -> Result<Option<Self>, String> {
         let input = match (&manifest.image, &manifest.table, &manifest.text) {
-            (Some(image), ..) => Input::Images(Pictures::new(image, inputs)?),
-            (_, Some(table), _) => Input::Rows(Table::new(table, inputs)?),
-            (.., Some(text)) => Input::Texts(Texts::new(text, inputs)?),
-            (None, None, None) => return Ok(None),
+            (Some(image), ..) => Some(Input::Images(Pictures::new(image, inputs)?)),
+            (_, Some(table), _) => Some(Input::Rows(Table::new(table, inputs)?)),
+            (.., Some(text)) => Some(Input::Texts(Texts::new(text, inputs)?)),
+            (None, None, None) => None,
         };
+        if input.is_none() && manifest.classification.is_none() && manifest.regression.is_none() {
+            return Ok(None);
+        }
         let answer = Answer::new(manifest, outputs, folder)?;
         Ok(Some(Self { input, answer }))
     }
 
-    pub(crate) fn takes(&self) -> Takes {
-        match self.input {
+    pub(crate) fn takes(&self) -> Option<Takes> {
+        Some(match self.input.as_ref()? {
             Input::Images(_) => Takes::Images,
             Input::Rows(_) => Takes::Rows,
             Input::Texts(_) => Takes::Texts,
-        }
+        })
     }
 
     /// Whether the answers are labelled probabilities.
@@ -152,12 +156,12 @@ impl Predictor {
     }
 
     /// Inputs of one picture, row or text that say nothing, for the first run.
-    pub(crate) fn sample(&self) -> Result<Vec<NamedTensor>, Error> {
-        match &self.input {
+    pub(crate) fn sample(&self) -> Option<Result<Vec<NamedTensor>, Error>> {
+        Some(match self.input.as_ref()? {
             Input::Images(pictures) => pictures.sample().map(|sample| vec![sample]),
             Input::Rows(table) => table.sample(),
             Input::Texts(texts) => texts.tensor(vec![String::new()]).map(|sample| vec![sample]),
-        }
+        })
     }
 
     pub(crate) async fn predict(
@@ -170,15 +174,15 @@ impl Predictor {
         self.answer.check(input.len(), top_k)?;
         let mut calls = Calls { predictor: self, model, top_k, ticket, response: PredictResponse::empty() };
         match (&self.input, input) {
-            (Input::Images(pictures), PredictInput::Images(images)) => {
+            (Some(Input::Images(pictures)), PredictInput::Images(images)) => {
                 pictures.predict(&mut calls, &images).await?;
             }
-            (Input::Rows(table), PredictInput::Rows(rows)) => {
+            (Some(Input::Rows(table)), PredictInput::Rows(rows)) => {
                 for (count, inputs) in table.batches(rows)? {
                     calls.run(count, inputs).await?;
                 }
             }
-            (Input::Texts(own), PredictInput::Texts(texts)) => {
+            (Some(Input::Texts(own)), PredictInput::Texts(texts)) => {
                 for batch in own.batches(texts) {
                     calls.run(batch.len(), vec![own.tensor(batch)?]).await?;
                 }

@@ -119,6 +119,22 @@ fn a_manifest_that_does_not_fit_the_model_is_refused() {
     assert!(repository(&output, LABELS).reason("m").contains("\"z\""));
     let labels = TOML.replace("labels.txt", "../labels.txt");
     assert!(repository(&labels, LABELS).reason("m").contains("in the model's folder"));
+    let alone = "[classification]\noutput = \"z\"\n";
+    assert!(repository(alone, LABELS).reason("m").contains("\"z\""));
+    assert!(repository("[regression]\noutput = \"z\"\n", LABELS).reason("m").contains("\"z\""));
+}
+
+#[tokio::test]
+async fn a_model_of_tensors_has_labels_too() {
+    let registry = Repository::new()
+        .with("m/1/model.onnx", softmax(Dimension::Named("n"), 4))
+        .with("m/model.toml", "[classification]\noutput = \"probabilities\"\nlabels = \"labels.txt\"\n")
+        .with("m/labels.txt", LABELS)
+        .open();
+    let model = registry.find("m", None).unwrap();
+    assert_eq!((model.takes(), model.labels("probabilities").map(<[String]>::len)), (None, Some(4)));
+    assert!(matches!(classify(&model, vec![bright(0)], None).await, Err(Error::WrongInput(_))));
+    registry.shutdown();
 }
 
 const PIPELINE: &str = "
