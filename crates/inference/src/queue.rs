@@ -95,9 +95,17 @@ impl<T> Queue<T> {
         Self { state: Mutex::new(state), arrived: Condvar::new(), more: Condvar::new(), capacity }
     }
 
-    /// Puts an item in its caller's lane, or refuses at once: [`Error::Overloaded`] when full,
-    /// [`Error::Unavailable`] when closed. Gives back the item that had to make room, if one had to.
+    /// Like [`put`](Self::put), and wakes a thread for it at once.
     pub(crate) fn push(&self, caller: u64, priority: u32, item: T) -> Result<Option<T>, Error> {
+        let displaced = self.put(caller, priority, item)?;
+        self.wake();
+        Ok(displaced)
+    }
+
+    /// Puts an item in its caller's lane, or refuses at once: [`Error::Overloaded`] when full,
+    /// [`Error::Unavailable`] when closed. Gives back the item that had to make room, if one had to. Threads that wait
+    /// are told by [`wake`](Self::wake).
+    pub(crate) fn put(&self, caller: u64, priority: u32, item: T) -> Result<Option<T>, Error> {
         let mut state = self.lock();
         if state.closed {
             return Err(Error::shutting_down());
@@ -109,15 +117,20 @@ impl<T> Queue<T> {
         state.levels[level(priority)].push(caller, item);
         state.length += 1;
         state.shares.note(caller, Instant::now());
-        let (idle, gathering) = (state.idle, state.gathering);
+        Ok(displaced)
+    }
+
+    /// Wakes a thread for what was put, where nobody took it yet and one waits.
+    pub(crate) fn wake(&self) {
+        let state = self.lock();
+        let (length, idle, gathering) = (state.length, state.idle, state.gathering);
         drop(state);
         // A thread that gathers and cannot use the item passes the word on.
-        if gathering > 0 {
+        if length > 0 && gathering > 0 {
             self.more.notify_all();
-        } else if idle > 0 {
+        } else if length > 0 && idle > 0 {
             self.arrived.notify_one();
         }
-        Ok(displaced)
     }
 
     /// Lets a caller work without an item: nothing waits, and their share is not used up. They say

@@ -112,18 +112,16 @@ impl ShortRuns {
         Self { possible, known, came: AtomicUsize::new(0), looking: AtomicUsize::new(0) }
     }
 
-    /// Whether a call is sure to be short and no other comes with it: those that have arrived already are read first.
-    pub(crate) async fn is_for_now(&self, inputs: &[Tensor]) -> bool {
+    /// A look whether this call is alone, where it is sure to be short and none before it looks already. The thread is to
+    /// be yielded once before the answer is asked for, so that calls that have arrived already are read first.
+    pub(crate) fn look(&self, inputs: &[Tensor]) -> Option<Looking<'_>> {
         if !self.is_sure(inputs) {
-            return false;
+            return None;
         }
         let number = self.came.fetch_add(1, Ordering::Relaxed) + 1;
-        let looking = Looking(&self.looking);
-        if looking.0.fetch_add(1, Ordering::Relaxed) > 0 {
-            return false;
-        }
-        tokio::task::yield_now().await;
-        self.came.load(Ordering::Relaxed) == number
+        // Counted down when it is dropped, also where another was before.
+        let looking = Looking { runs: self, number };
+        (self.looking.fetch_add(1, Ordering::Relaxed) == 0).then_some(looking)
     }
 
     fn is_sure(&self, inputs: &[Tensor]) -> bool {
@@ -169,12 +167,22 @@ impl Known {
     }
 }
 
-/// A call that looks; no more once this is dropped.
-struct Looking<'a>(&'a AtomicUsize);
+/// A call that looks whether it is alone; no more once this is dropped.
+pub(crate) struct Looking<'a> {
+    runs: &'a ShortRuns,
+    number: usize,
+}
+
+impl Looking<'_> {
+    /// Whether no other came since.
+    pub(crate) fn is_alone(self) -> bool {
+        self.runs.came.load(Ordering::Relaxed) == self.number
+    }
+}
 
 impl Drop for Looking<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.runs.looking.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -223,17 +231,19 @@ mod tests {
         assert!(is_sure(&runs, &[4, 64]) && !is_sure(&runs, &[5, 64]));
     }
 
-    #[tokio::test]
-    async fn of_calls_that_come_together_none_but_the_last_may_be_alone() {
+    #[test]
+    fn of_calls_that_come_together_none_but_the_first_looks_and_it_is_not_alone() {
         let (runs, call) = (ShortRuns::new(true), call(&[1, 64]));
-        assert!(!runs.is_for_now(&call).await, "nothing is known yet");
+        assert!(runs.look(&call).is_none(), "nothing is known yet");
         note(&runs, TRIALS, &[1, 64]);
-        assert!(runs.is_for_now(&call).await && runs.is_for_now(&call).await, "one after the other");
-        let (first, second, third) =
-            tokio::join!(runs.is_for_now(&call), runs.is_for_now(&call), runs.is_for_now(&call));
-        assert!(!first && !second && !third);
-        drop(runs.is_for_now(&call));
-        assert!(runs.is_for_now(&call).await, "one that was dropped looks no more");
+        for _ in 0..2 {
+            assert!(runs.look(&call).unwrap().is_alone(), "one after the other");
+        }
+        let first = runs.look(&call).unwrap();
+        assert!(runs.look(&call).is_none() && runs.look(&call).is_none());
+        assert!(!first.is_alone());
+        drop(runs.look(&call));
+        assert!(runs.look(&call).unwrap().is_alone(), "one that was dropped looks no more");
     }
 
     #[test]

@@ -100,16 +100,31 @@ impl Pool {
     }
 
     /// Runs a short job that is alone at once, queues any other, or refuses it.
+    ///
+    /// Calls that arrived at a thread together are all queued before a worker is woken: on the same core it would take
+    /// the thread's place for each of them.
     pub(crate) async fn submit(&self, ticket: Ticket, job: Job) -> Result<(), Error> {
-        let is_for_now = self.shared.short_runs.is_for_now(&job.inputs).await;
-        let left = if is_for_now { self.shared.run_at_once(job) } else { Some(job) };
-        if let Some(job) = left
-            && let Some(mut displaced) = self.shared.queue.push(ticket.caller, ticket.priority, job)?
-        {
-            displaced.waiting.answer(Err(Error::Overloaded));
+        match self.shared.short_runs.look(&job.inputs) {
+            Some(looking) => {
+                tokio::task::yield_now().await;
+                let left = if looking.is_alone() { self.shared.run_at_once(job) } else { Some(job) };
+                left.map_or(Ok(()), |job| self.put(ticket, job))?;
+            }
+            None => {
+                self.put(ticket, job)?;
+                tokio::task::yield_now().await;
+            }
         }
+        self.shared.queue.wake();
         if self.shared.watch_sleeps.load(Ordering::SeqCst) {
             self.watch.unpark();
+        }
+        Ok(())
+    }
+
+    fn put(&self, ticket: Ticket, job: Job) -> Result<(), Error> {
+        if let Some(mut displaced) = self.shared.queue.put(ticket.caller, ticket.priority, job)? {
+            displaced.waiting.answer(Err(Error::Overloaded));
         }
         Ok(())
     }

@@ -6,66 +6,69 @@
 -- KEYS     one key for each check, or the one key of the other operations
 -- ARGV[1]  the operation   ARGV[2]  microseconds to add to the time of Redis   ARGV[3]  the margin in milliseconds
 
+local call, find, sub, format, max = redis.call, string.find, string.sub, string.format, math.max
 local operation, margin = ARGV[1], tonumber(ARGV[3])
-local time = redis.call('TIME')
+local time = call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2]) + tonumber(ARGV[2])
 
+-- The value of a key and its expiry; nothing where it has expired.
 local function load(key)
-  local stored = redis.call('GET', key)
-  if not stored then return nil end
-  local expires, value = string.match(stored, '^(%-?%d+):(.*)$')
-  expires = tonumber(expires)
-  if not expires or expires <= now then return nil end
-  return { value = value, expires = expires }
+  local stored = call('GET', key)
+  local colon = stored and find(stored, ':', 2, true)
+  local expires = colon and tonumber(sub(stored, 1, colon - 1))
+  if expires and expires > now then return sub(stored, colon + 1), expires end
 end
 
 local function store(key, value, expires)
-  local life = math.max(0, math.ceil((expires - now) / 1000)) + margin
-  redis.call('SET', key, string.format('%.0f:', expires) .. value, 'PX', string.format('%.0f', life))
+  local life = max(0, math.ceil((expires - now) / 1000)) + margin
+  call('SET', key, format('%.0f:', expires) .. value, 'PX', format('%.0f', life))
 end
 
 -- What is no number counts as the highest: a key of the wrong kind must refuse.
-local function number(entry)
-  return string.match(entry.value, '^%-?%d+$') and tonumber(entry.value) or math.huge
-end
-
-local function left(entry)
-  return entry and math.max(0, entry.expires - now) or 0
+local function number(value)
+  return find(value, '^%-?%d+$') and tonumber(value) or math.huge
 end
 
 local function decide()
-  local refused, pending, before, after = -1, {}, {}, {}
+  local refused, windows, pending = -1, {}, {}
   for index, key in ipairs(KEYS) do
-    local at = 4 + (index - 1) * 4
+    local at = index * 4
     local kind, passes = ARGV[at], nil
     if kind == 'unchanged' then
-      local old = load(key)
-      passes = not old or number(old) <= tonumber(ARGV[at + 1])
+      local value = load(key)
+      passes = not value or number(value) <= tonumber(ARGV[at + 1])
     elseif kind == 'absent' then
       passes = not load(key)
     else
-      local limit, period, cost = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
-      local old = pending[key] or load(key)
-      local count = old and number(old) or 0
-      local new = old
-      if cost > 0 then
-        new = { value = count + cost, expires = old and old.expires or now + period }
-        pending[key] = new
+      local window = { key = key, limit = tonumber(ARGV[at + 1]), cost = tonumber(ARGV[at + 3]) }
+      local before = pending[key]
+      if before then
+        window.count, window.stored = before.count + before.cost, before.stored
+        window.expires = before.cost > 0 and before.ends or before.expires
+      else
+        local value, expires = load(key)
+        window.count, window.stored, window.expires = value and number(value) or 0, expires, expires
       end
-      passes = count + cost <= limit
-      table.insert(before, math.max(0, limit - count))
-      table.insert(before, left(old))
-      table.insert(after, math.max(0, limit - count - cost))
-      table.insert(after, left(new))
+      window.ends = window.expires or now + tonumber(ARGV[at + 2])
+      passes = window.count + window.cost <= window.limit
+      pending[key], windows[#windows + 1] = window, window
     end
     if not passes and refused < 0 then refused = index - 1 end
   end
-  local states = before
-  if refused < 0 then
-    for key, entry in pairs(pending) do store(key, string.format('%.0f', entry.value), entry.expires) end
-    states = after
+  local states = { refused }
+  for index, window in ipairs(windows) do
+    local count, expires = window.count, window.expires
+    if refused < 0 and window.cost > 0 then
+      count, expires = count + window.cost, window.ends
+      if window.stored then
+        call('SET', window.key, format('%.0f:%.0f', expires, count), 'KEEPTTL')
+      else
+        store(window.key, format('%.0f', count), expires)
+      end
+    end
+    states[2 * index] = max(0, window.limit - count)
+    states[2 * index + 1] = expires and expires - now or 0
   end
-  table.insert(states, 1, refused)
   return states
 end
 
@@ -74,10 +77,10 @@ local key, value, expires = KEYS[1], ARGV[4], now + tonumber(ARGV[5] or 0)
 if operation == 'decide' then
   return decide()
 elseif operation == 'raise' then
-  local old = load(key)
+  local old, until_then = load(key)
   if old then
-    expires = math.max(expires, old.expires)
-    if number(old) > tonumber(value) then value = old.value end
+    expires = max(expires, until_then)
+    if number(old) > tonumber(value) then value = old end
   end
   store(key, value, expires)
   return 1
@@ -86,11 +89,10 @@ elseif operation == 'put_if_absent' then
   store(key, value, expires)
   return 1
 elseif operation == 'get' then
-  local old = load(key)
-  return old and old.value or false
+  return load(key) or false
 elseif operation == 'forget' then
   local old = load(key)
-  redis.call('DEL', key)
+  call('DEL', key)
   return old and 1 or 0
 end
 return redis.error_reply('no such operation')
