@@ -76,7 +76,7 @@ struct Counts {
 #[derive(Default)]
 struct Ledger {
     usage: HashMap<Account, Counts>,
-    keys: HashMap<Uuid, (DateTime<Utc>, Option<String>)>,
+    keys: HashMap<Uuid, (DateTime<Utc>, Option<IpAddr>)>,
     quotas: HashMap<QuotaPeriod, i64>,
 }
 
@@ -155,7 +155,7 @@ impl Metering {
         };
         let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
         if !key.is_nil() {
-            ledger.keys.insert(key, (now, address.map(truncated)));
+            ledger.keys.insert(key, (now, address));
         }
         for (period, amount) in charges.into_iter().flatten() {
             *ledger.quotas.entry(period).or_default() += amount;
@@ -222,7 +222,7 @@ fn batch(number: i64, ledger: Ledger) -> Batch {
         failures: signed(counts.failures),
         credits: signed(counts.credits),
     });
-    let keys = ledger.keys.into_iter().map(|(key, (at, network))| (key, at, network));
+    let keys = ledger.keys.into_iter().map(|(key, (at, address))| (key, at, address.map(truncated)));
     // One order for everyone, so that two replicas cannot wait for each other.
     let mut quotas: Vec<_> = ledger.quotas.into_iter().collect();
     quotas.sort_by(|(one, _), (other, _)| one.cmp(other));

@@ -122,7 +122,7 @@ impl Auth {
                 Verdict::Throttled(throttle) => {
                     let error = signed_requests::refusal(throttle);
                     if let Error::Throttled(throttle) = &error {
-                        self.over_limit.remember(asker, throttle, self.now());
+                        self.over_limit.remember(asker, throttle, &windows, self.now());
                     }
                     return Err(error.into());
                 }
@@ -151,7 +151,7 @@ impl Auth {
         match self.decide(&[], &windows).await? {
             Verdict::Admitted(windows) => Ok(windows),
             Verdict::Throttled(throttle) => {
-                self.over_limit.remember(asker, &throttle, self.now());
+                self.over_limit.remember(asker, &throttle, &windows, self.now());
                 Err(Error::Throttled(throttle))
             }
             Verdict::Stale => Ok(Vec::new()),

@@ -27,6 +27,8 @@ pub(crate) enum Asker {
 struct Refused {
     at: DateTime<Utc>,
     throttle: Throttle,
+    /// Of its windows: those of two models have one name.
+    keys: Vec<String>,
 }
 
 /// Refusals of the last moment.
@@ -38,16 +40,18 @@ impl OverLimit {
         Self(moka::sync::Cache::builder().max_capacity(CAPACITY).time_to_live(life).build())
     }
 
-    pub fn remember(&self, asker: Asker, throttle: &Throttle, at: DateTime<Utc>) {
-        self.0.insert(asker, Refused { at, throttle: throttle.clone() });
+    pub fn remember(&self, asker: Asker, throttle: &Throttle, windows: &[Window], at: DateTime<Utc>) {
+        let keys = windows.iter().map(|window| window.key.clone()).collect();
+        self.0.insert(asker, Refused { at, throttle: throttle.clone(), keys });
     }
 
     /// The refusal, told as of now, where these are the windows still that it is about.
     pub fn find(&self, asker: &Asker, windows: &[Window], now: DateTime<Utc>) -> Option<Throttle> {
-        let Refused { at, mut throttle } = self.0.get(asker)?;
+        let Refused { at, mut throttle, keys } = self.0.get(asker)?;
         let since = (now - at).to_std().ok().filter(|_| now - at < REMEMBERED_FOR)?;
         let is_same =
-            throttle.windows.len() == windows.len()
+            keys.iter().eq(windows.iter().map(|window| &window.key))
+                && throttle.windows.len() == windows.len()
                 && throttle.windows.iter().zip(windows).all(|(state, window)| {
                     (state.name, state.limit) == (window.name, u64::from(window.limit))
                 });
@@ -89,12 +93,17 @@ mod tests {
             is_over: false,
         };
         let throttle = Throttle { policy: "read", retry_after: state.reset_after, windows: vec![state] };
-        memory.remember(asker.clone(), &throttle, now);
+        memory.remember(asker.clone(), &throttle, &[window(5)], now);
         let later = now + chrono::Duration::milliseconds(400);
         let told = memory.find(&asker, &[window(5)], later);
         let wait = Duration::from_millis(29_600);
         assert!(told.is_some_and(|told| told.retry_after == wait && told.windows[0].reset_after == wait));
         assert!(memory.find(&asker, &[window(6)], later).is_none(), "another limit");
+        let other_model = Window { key: "other".into(), ..window(5) };
+        assert!(
+            memory.find(&asker, &[other_model], later).is_none(),
+            "another window of this name and limit"
+        );
         assert!(memory.find(&asker, &[], later).is_none());
         assert!(memory.find(&asker, &[window(5)], now + REMEMBERED_FOR).is_none());
         assert!(memory.find(&asker, &[window(5)], now - REMEMBERED_FOR).is_none(), "a clock set back");
