@@ -175,7 +175,7 @@ pub(crate) struct Looking<'a> {
 
 impl Looking<'_> {
     /// Whether no other came since.
-    pub(crate) fn is_alone(self) -> bool {
+    pub(crate) fn stayed_alone(self) -> bool {
         self.runs.came.load(Ordering::Relaxed) == self.number
     }
 }
@@ -237,13 +237,13 @@ mod tests {
         assert!(runs.look(&call).is_none(), "nothing is known yet");
         note(&runs, TRIALS, &[1, 64]);
         for _ in 0..2 {
-            assert!(runs.look(&call).unwrap().is_alone(), "one after the other");
+            assert!(runs.look(&call).unwrap().stayed_alone(), "one after the other");
         }
         let first = runs.look(&call).unwrap();
         assert!(runs.look(&call).is_none() && runs.look(&call).is_none());
-        assert!(!first.is_alone());
+        assert!(!first.stayed_alone());
         drop(runs.look(&call));
-        assert!(runs.look(&call).unwrap().is_alone(), "one that was dropped looks no more");
+        assert!(runs.look(&call).unwrap().stayed_alone(), "one that was dropped looks no more");
     }
 
     #[test]

@@ -107,7 +107,7 @@ impl Pool {
         match self.shared.short_runs.look(&job.inputs) {
             Some(looking) => {
                 tokio::task::yield_now().await;
-                let left = if looking.is_alone() { self.shared.run_at_once(job) } else { Some(job) };
+                let left = if looking.stayed_alone() { self.shared.run_at_once(job) } else { Some(job) };
                 left.map_or(Ok(()), |job| self.put(ticket, job))?;
             }
             None => {
