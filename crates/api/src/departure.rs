@@ -1,38 +1,113 @@
-//! Clients that go away while their answer is being made. The framework lets a handler finish all the same, and a model
-//! would be kept busy for nobody.
+//! Clients that go away while their answer is being made, and those that stay and do nothing.
+//!
+//! The framework lets a handler finish whoever has gone, and a model would be kept busy for nobody. And it bounds how long the
+//! first head of a connection takes and how long one is kept over which nothing comes, but not a later head that has begun, nor
+//! an answer that nobody reads: each would hold a connection for ever.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::io;
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use actix_web::HttpRequest;
+use actix_web::body::BodySize;
 use actix_web::dev::Extensions;
 use actix_web::rt::net::TcpStream;
+use actix_web::rt::task::JoinHandle;
+use actix_web::rt::{spawn, time};
+use rustix::net::Shutdown;
+
+use crate::guard::LONGEST;
+use crate::server::{HEAD_TIMEOUT, KEEP_ALIVE};
 
 /// How often to look again while bytes of a next request lie unread before the end.
 const AGAIN: Duration = Duration::from_millis(100);
 
-/// A second handle of a client's connection, which only looks whether it has ended.
-struct Connection(TcpStream);
+/// How long after an answer the next head may have come whole: an honest client's connection is closed after the one, or
+/// sends within the other.
+const NEXT_HEAD: Duration = KEEP_ALIVE.saturating_add(HEAD_TIMEOUT);
+/// How slowly an answer may be read, in bytes a second.
+const SLOWEST: u64 = 16 << 10;
+/// How long an answer may take that comes as a stream: the longest that any lasts.
+const STREAMED: Duration = Duration::from_secs(86_400);
+
+/// A second handle of a client's connection, to see whether it has ended, and to end it when it is overdue.
+struct Connection {
+    stream: Rc<TcpStream>,
+    due: Rc<Cell<Instant>>,
+    watchman: JoinHandle<()>,
+}
 
 impl Connection {
-    fn of(stream: &TcpStream) -> io::Result<Self> {
+    /// One that is cut unless a request came over it within `first`.
+    fn of(stream: &TcpStream, first: Duration) -> io::Result<Self> {
         let twin = std::net::TcpStream::from(stream.as_fd().try_clone_to_owned()?);
-        TcpStream::from_std(twin).map(Self)
+        let stream = Rc::new(TcpStream::from_std(twin)?);
+        let due = Rc::new(Cell::new(Instant::now() + first));
+        let watchman = spawn(cut(Rc::clone(&stream), Rc::clone(&due), first));
+        Ok(Self { stream, due, watchman })
     }
 
     /// Ends when the client has closed its side.
     async fn gone(&self) {
-        while matches!(self.0.peek(&mut [0]).await, Ok(1..)) {
-            actix_web::rt::time::sleep(AGAIN).await;
+        while matches!(self.stream.peek(&mut [0]).await, Ok(1..)) {
+            time::sleep(AGAIN).await;
         }
+    }
+
+    fn is_due_in(&self, time: Duration) {
+        self.due.set(Instant::now() + time);
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.watchman.abort();
+    }
+}
+
+/// Cuts a connection when it is due; looks at least once in `often`, for it may be due earlier than it was.
+async fn cut(stream: Rc<TcpStream>, due: Rc<Cell<Instant>>, often: Duration) {
+    loop {
+        let left = due.get().saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            // One that has ended by itself needs nothing.
+            let _ = rustix::net::shutdown(&*stream, Shutdown::Both);
+            return;
+        }
+        time::sleep(left.min(often)).await;
+    }
+}
+
+/// A request has come: it has bounds of its own, none of them longer.
+pub fn at_work(request: &HttpRequest) {
+    if let Some(connection) = request.conn_data::<Connection>() {
+        connection.is_due_in(LONGEST + NEXT_HEAD);
+    }
+}
+
+/// Its answer is on its way: there is time to read it, and then for the next head.
+pub fn answered(request: &HttpRequest, size: BodySize) {
+    if let Some(connection) = request.conn_data::<Connection>() {
+        connection.is_due_in(NEXT_HEAD + time_to_read(size));
+    }
+}
+
+fn time_to_read(size: BodySize) -> Duration {
+    match size {
+        BodySize::None => Duration::ZERO,
+        BodySize::Sized(bytes) => Duration::from_secs(bytes / SLOWEST),
+        BodySize::Stream => STREAMED,
     }
 }
 
 /// For each connection that is accepted. One that cannot be watched, for want of handles, is served all the same.
 pub fn watch(connection: &dyn Any, data: &mut Extensions) {
-    if let Some(Ok(connection)) = connection.downcast_ref::<TcpStream>().map(Connection::of) {
+    if let Some(Ok(connection)) =
+        connection.downcast_ref::<TcpStream>().map(|stream| Connection::of(stream, NEXT_HEAD))
+    {
         data.insert(connection);
     }
 }
@@ -54,5 +129,44 @@ pub async fn unless<Answer>(
         biased;
         answer = run => answer,
         () = departure => Err(inference::Error::Deadline),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use std::io::Read;
+
+    use actix_web::rt::System;
+    use actix_web::rt::net::TcpListener;
+    use actix_web::web;
+
+    use super::*;
+
+    #[test]
+    fn a_connection_over_which_nothing_comes_in_time_is_cut_and_one_at_work_is_not() {
+        const TIME: Duration = Duration::from_millis(20);
+        System::new().block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            for at_work in [false, true] {
+                let mut client = std::net::TcpStream::connect(address).unwrap();
+                let (stream, _) = listener.accept().await.unwrap();
+                let connection = Connection::of(&stream, TIME).unwrap();
+                if at_work {
+                    connection.is_due_in(LONGEST);
+                    client.set_read_timeout(Some(TIME * 10)).unwrap();
+                }
+                let read = web::block(move || client.read(&mut [0])).await.unwrap();
+                assert_eq!(read.is_err(), at_work, "{read:?}");
+            }
+        });
+    }
+
+    #[test]
+    fn large_answers_may_be_read_longer() {
+        assert_eq!(time_to_read(BodySize::Sized(100)), Duration::ZERO);
+        assert_eq!(time_to_read(BodySize::Sized(64 << 20)), Duration::from_secs(4096));
+        assert_eq!(time_to_read(BodySize::Sized(u64::MAX)), Duration::from_secs(u64::MAX / SLOWEST));
     }
 }

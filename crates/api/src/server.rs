@@ -31,8 +31,8 @@ use crate::sources::Sources;
 use crate::{background, departure, documentation, grpc, metrics, middleware, routes, start};
 
 /// How long a client may take to send its request's head, and an idle connection is kept.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long the rest of a body is read and thrown away after its request was refused. Many clients read the answer only
 /// when they have sent everything, and would lose it with the connection. It costs the connection and one buffer.
 const LINGER: Duration = Duration::from_secs(5);

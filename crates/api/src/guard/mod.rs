@@ -30,7 +30,7 @@ pub use caller::{
     Access, Anytime, Caller, FirstArgument, Fresh, Own, Person, Proof, Requirement, Visitor, permission,
 };
 pub use credential::HeldToken;
-pub use pace::{EXPORT_TIME, Pace, in_time};
+pub use pace::{EXPORT_TIME, LONGEST, Pace, in_time};
 pub use rate_headers::{put_into, whole_seconds, write as write_rate_headers};
 pub use signature::Target;
 pub use signed_body::broken;

@@ -8,7 +8,7 @@ use crate::app::App;
 use crate::error::{ApiError, Code, Result};
 
 /// How long anything may take that no setting bounds: a model may be large, and its trial long.
-const LONGEST: Duration = Duration::from_secs(2 * 3600);
+pub const LONGEST: Duration = Duration::from_secs(2 * 3600);
 
 /// How long an export may be on its way: one whose reader dawdles breaks off then.
 pub const EXPORT_TIME: Duration = Duration::from_secs(3600);
