@@ -82,8 +82,9 @@ promise! {
 
 #[test]
 fn large_pictures_that_nobody_waits_for_are_not_decoded() {
+    // One of them takes all the room that there is, so that the small one waits for it, too.
     let settings =
-        [("INFER_TIMEOUT_SECONDS", "1"), ("IMAGE_THREADS", "2"), ("MAX_DECODING_PIXELS", "20000000")];
+        [("INFER_TIMEOUT_SECONDS", "1"), ("IMAGE_THREADS", "2"), ("MAX_DECODING_PIXELS", "16000000")];
     let server = Server::start(Pair::Embedded, &settings);
     let ada = server.person("ada");
     let mut picture = Cursor::new(Vec::new());
