@@ -169,9 +169,15 @@ fn an_address_is_believed_from_trusted_proxies_only() {
     let ada = proxied.person("ada");
     let body = json!({"name": "lab", "scopes": ["models:read"], "allowed_ips": ["::ffff:192.0.2.0/120", "fe80::/10"]});
     let key = proxied.key(&ada.make_key_with(body).1).with("X-Forwarded-Proto", "https");
-    for (address, status) in
-        [("192.0.2.9", 403), ("::ffff:192.0.2.9", 403), ("fe80::1", 200), ("fe80::1%eth0", 400)]
-    {
+    // IPv4 is the same however it is written, in the list and by the proxy.
+    for (address, status) in [
+        ("192.0.2.9", 200),
+        ("::ffff:192.0.2.9", 200),
+        ("192.0.3.9", 403),
+        ("::ffff:192.0.3.9", 403),
+        ("fe80::1", 200),
+        ("fe80::1%eth0", 400),
+    ] {
         assert_eq!(key.with("X-Forwarded-For", address).get(MODELS).status, status, "{address}");
     }
 }
