@@ -15,13 +15,7 @@ from .server import BUILD
 SERVER_CORE, GENERATOR_CORE = 0, (os.cpu_count() or 1) - 1
 # Two-sided 95 % quantiles of Student's t for 2, 3, … rounds.
 STUDENT = [12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26]
-# Linux shares a core between sessions first, whatever the class of what runs in them: where it does, the session gives way, too.
-SPIN = """import os, pathlib, sys
-os.sched_setaffinity(0, {int(sys.argv[1])})
-os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-group = pathlib.Path("/proc/self/autogroup")
-if group.exists(): group.write_text("19")
-while True: pass"""
+SPIN = "import os, sys; os.sched_setaffinity(0, {int(sys.argv[1])}); os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))\nwhile True: pass"
 
 
 def on_core(core):
@@ -61,8 +55,7 @@ def kept_awake():
 
     What keeps them awake has the lowest class of priority and gives way to anything else at once.
     """
-    spin = lambda core: subprocess.Popen([sys.executable, "-c", SPIN, str(core)], start_new_session=True)
-    spinners = [spin(core) for core in {SERVER_CORE, GENERATOR_CORE}]
+    spinners = [subprocess.Popen([sys.executable, "-c", SPIN, str(core)]) for core in {SERVER_CORE, GENERATOR_CORE}]
     try:
         yield
     finally:
