@@ -21,6 +21,7 @@ use rustix::net::Shutdown;
 
 use crate::guard::LONGEST;
 use crate::server::{HEAD_TIMEOUT, KEEP_ALIVE};
+use crate::v1::admin::audit_stream;
 
 /// How often to look again while bytes of a next request lie unread before the end.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -30,8 +31,6 @@ const AGAIN: Duration = Duration::from_millis(100);
 const NEXT_HEAD: Duration = KEEP_ALIVE.saturating_add(HEAD_TIMEOUT);
 /// How slowly an answer may be read, in bytes a second.
 const SLOWEST: u64 = 16 << 10;
-/// How long an answer may take that comes as a stream: the longest that any lasts.
-const STREAMED: Duration = Duration::from_secs(86_400);
 
 /// A second handle of a client's connection, to see whether it has ended, and to end it when it is overdue.
 struct Connection {
@@ -99,7 +98,8 @@ fn time_to_read(size: BodySize) -> Duration {
     match size {
         BodySize::None => Duration::ZERO,
         BodySize::Sized(bytes) => Duration::from_secs(bytes / SLOWEST),
-        BodySize::Stream => STREAMED,
+        // Nothing is streamed for longer.
+        BodySize::Stream => audit_stream::LONGEST,
     }
 }
 

@@ -16,6 +16,7 @@ use super::detection::observe;
 use super::request_ids;
 use crate::access_log::{self, Entry};
 use crate::app::App;
+use crate::departure;
 use crate::header_lines::HeaderLines;
 use crate::series;
 use crate::settings::Network;
@@ -106,7 +107,7 @@ impl RequestContext {
     }
 }
 
-/// Gives the request its context, and the access log its line.
+/// Gives the request its context, its connection the time that it takes, and the access log its line.
 pub async fn accompany(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
@@ -115,7 +116,9 @@ pub async fn accompany(
     let trusted = app.map_or(&[][..], |app| &app.settings.program.trusted_proxies);
     let context = Rc::new(RequestContext::read(request.peer_addr(), request.headers(), trusted));
     request.extensions_mut().insert(Rc::clone(&context));
+    departure::at_work(request.request());
     let mut response = next.call(request).await?;
+    departure::answered(response.request(), response.response().body().size());
     if let Ok(value) = HeaderValue::from_str(&context.id) {
         response.headers_mut().insert(REQUEST_ID_HEADER, value);
     }

@@ -11,8 +11,6 @@ use actix_web::http::header::{CONTENT_SECURITY_POLICY, HeaderMap, HeaderName, He
 use actix_web::middleware::Next;
 use actix_web::web::Bytes;
 
-use crate::departure;
-
 /// Nothing of the API is a page: nothing may be loaded, framed or sniffed.
 static ALWAYS: [(HeaderName, HeaderValue); 9] = [
     header("x-content-type-options", "nosniff"),
@@ -67,9 +65,7 @@ pub async fn secure<B: MessageBody>(
 ) -> Result<ServiceResponse<EitherBody<B, Unsent>>, actix_web::Error> {
     let is_head = request.method() == Method::HEAD;
     let policy = if request.path().starts_with("/docs") { DOCS_POLICY } else { API_POLICY };
-    departure::at_work(request.request());
     let mut response = next.call(request).await?;
-    departure::answered(response.request(), response.response().body().size());
     let headers = response.headers_mut();
     for (name, value) in &ALWAYS {
         put(headers, name, value);

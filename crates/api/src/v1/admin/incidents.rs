@@ -20,7 +20,7 @@ use crate::guard::Caller;
 use crate::guard::permission::IncidentsManage;
 use crate::v1::lists::List;
 
-/// Longest title, note or resolution, in characters.
+/// Longest note or resolution, in characters.
 const MAX_TEXT: usize = 2_000;
 /// Longest title, in characters.
 const MAX_LINE: usize = 200;

@@ -4,7 +4,7 @@ pub mod alerts;
 pub mod api_keys;
 pub mod audit;
 mod audit_export;
-mod audit_stream;
+pub mod audit_stream;
 pub mod incidents;
 pub mod invitations;
 pub mod ip_rules;
