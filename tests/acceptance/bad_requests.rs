@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::harness::{Client, Pair, Person, Reply, Server, promise, read_all, sample};
+use crate::harness::{Client, Pair, Person, Reply, Server, eventually, promise, read_all, sample};
 
 pub const LOGIN: &str = "/api/v1/auth/login";
 
@@ -223,7 +223,9 @@ promise! {
     }
 
     fn a_body_that_breaks_off_or_dawdles_is_given_up(pair) {
-        let (server, _) = someone(pair, &[("BODY_TIMEOUT_SECONDS", "1")]);
+        let (server, _) = someone(pair, &[
+            ("BODY_TIMEOUT_SECONDS", "1"), ("HEAD_TIMEOUT_SECONDS", "1"), ("KEEP_ALIVE_SECONDS", "1"),
+        ]);
         let head = format!(
             "POST {LOGIN} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n\
              Content-Length: 100\r\n\r\n{{"
@@ -244,6 +246,12 @@ promise! {
         let answer = server.raw(b"GET /health HTTP/1.1\r\nHos");
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408 "), "{answer:.300}");
         assert!(begun.elapsed() < Duration::from_secs(9), "a head has its time, too: {:?}", begun.elapsed());
+        // A later one as well, however steadily it dribbles.
+        let mut later = server.connect();
+        later.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\nGET /health HTTP/1.1\r\nX-A: ").expect("the server reads");
+        let begun = Instant::now();
+        eventually("a later head is cut off", || later.write_all(b"a").is_err().then_some(()));
+        assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
         still_works(&server);
     }
 }

@@ -9,7 +9,7 @@ use toml::{Table, Value};
 use crate::harness::workspace;
 
 const ROWS: i64 = 105;
-const ATTACKS: i64 = 106;
+const ATTACKS: i64 = 114;
 
 fn read(name: &str) -> String {
     std::fs::read_to_string(workspace().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))

@@ -98,6 +98,13 @@ promise! {
         let done = answer(&admin, &id, &json!({"answer": "block_address", "address": "203.0.113.9"}));
         assert_eq!(from("203.0.113.9").get("/api/v1/me").status, 403);
         from("203.0.113.8").get("/api/v1/me").is(200);
+        // What another incident blocked as well stays blocked, for as long as that one said.
+        let second = open(&admin, &json!({"kind": "other"}));
+        let other = answer(&admin, &second, &json!({"answer": "block_address", "address": "203.0.113.9"}));
+        undo(&admin, &second, &other).is(204);
+        assert_eq!(from("203.0.113.9").get("/api/v1/me").status, 403);
+        let undone = entries(&admin.api, &second, "undone").remove(0);
+        assert_eq!(undone["detail"]["blocked_until"], done["detail"]["until"]);
         undo(&admin, &id, &done).is(204);
         from("203.0.113.9").get("/api/v1/me").is(200);
         let home = answer(&admin, &id, &json!({"answer": "block_address", "address": "127.0.0.1"}));
@@ -125,7 +132,8 @@ promise! {
         mia.api.put(&path, &json!({"status": "open"})).refused(409, "incident_closed");
         let body = json!({"answer": "maintenance"});
         admin.api.post(&format!("{path}/answers"), &body).refused(409, "incident_closed");
-        assert!(mia.api.get(&format!("{INCIDENTS}?status=open")).is(200).items().is_empty());
+        let still_open = mia.api.get(&format!("{INCIDENTS}?status=open")).is(200).items();
+        assert_eq!((still_open.len(), &still_open[0]["id"]), (1, &json!(second)));
         assert_eq!(mia.api.get(&format!("{INCIDENTS}?status=closed")).is(200).items().len(), 1);
 
         // Where an erased person was goes with their account; what happened stays, and so does where others were.

@@ -1,10 +1,11 @@
 //! What was used is told to whoever used it, once.
 
-use std::time::Duration;
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Person, Server, World, eventually, promise, sample};
+use crate::harness::{Person, Server, World, eventually, promise, read_all, sample};
 
 const USAGE: &str = "/api/v1/me/usage";
 
@@ -108,6 +109,27 @@ promise! {
         }
         let moderator = server.person_with_role(&admin, "mod", "moderator");
         moderator.api.get("/api/v1/admin/usage").is(200);
+
+        // More than fits into any buffer on the way: whoever dawdles over it for an hour does not get to its end.
+        server.world.sql(
+            "WITH RECURSIVE numbers (number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM numbers WHERE number < 60000) \
+             INSERT INTO usage_daily (account_id, api_key_id, model, version, day, requests, inferences, images, bytes, \
+             compute_microseconds, failures) SELECT account_id, api_key_id, 'model-' || number, version, day, 1, 1, 0, 1, 1, 0 \
+             FROM (SELECT * FROM usage_daily LIMIT 1) AS one, numbers",
+        );
+        let mut export = server.connect();
+        let head = format!(
+            "GET /api/v1/admin/usage/export HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {}\r\n\r\n",
+            moderator.tokens.access
+        );
+        export.write_all(head.as_bytes()).expect("it is sent");
+        let mut begun = [0; 12];
+        export.read_exact(&mut begun).expect("an answer");
+        assert_eq!(&begun, b"HTTP/1.1 200");
+        server.advance(Duration::from_secs(3601));
+        let (asked, rest) = (Instant::now(), read_all(export));
+        assert!(rest.contains("\"model-1") && !rest.ends_with("0\r\n\r\n"), "{}", rest.len());
+        assert!(asked.elapsed() < Duration::from_secs(8), "it breaks off: {:?}", asked.elapsed());
     }
 
     fn a_failure_is_counted_and_not_charged(pair) {

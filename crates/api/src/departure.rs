@@ -20,15 +20,11 @@ use actix_web::rt::{spawn, time};
 use rustix::net::Shutdown;
 
 use crate::guard::LONGEST;
-use crate::server::{HEAD_TIMEOUT, KEEP_ALIVE};
 use crate::v1::admin::audit_stream;
 
 /// How often to look again while bytes of a next request lie unread before the end.
 const AGAIN: Duration = Duration::from_millis(100);
 
-/// How long after an answer the next head may have come whole: an honest client's connection is closed after the one, or
-/// sends within the other.
-const NEXT_HEAD: Duration = KEEP_ALIVE.saturating_add(HEAD_TIMEOUT);
 /// How slowly an answer may be read, in bytes a second.
 const SLOWEST: u64 = 16 << 10;
 
@@ -36,17 +32,19 @@ const SLOWEST: u64 = 16 << 10;
 struct Connection {
     stream: Rc<TcpStream>,
     due: Rc<Cell<Instant>>,
+    /// How long after an answer the next head may have come whole.
+    next_head: Duration,
     watchman: JoinHandle<()>,
 }
 
 impl Connection {
-    /// One that is cut unless a request came over it within `first`.
-    fn of(stream: &TcpStream, first: Duration) -> io::Result<Self> {
+    /// One that is cut unless a request came over it within `next_head`.
+    fn of(stream: &TcpStream, next_head: Duration) -> io::Result<Self> {
         let twin = std::net::TcpStream::from(stream.as_fd().try_clone_to_owned()?);
         let stream = Rc::new(TcpStream::from_std(twin)?);
-        let due = Rc::new(Cell::new(Instant::now() + first));
-        let watchman = spawn(cut(Rc::clone(&stream), Rc::clone(&due), first));
-        Ok(Self { stream, due, watchman })
+        let due = Rc::new(Cell::new(Instant::now() + next_head));
+        let watchman = spawn(cut(Rc::clone(&stream), Rc::clone(&due), next_head));
+        Ok(Self { stream, due, next_head, watchman })
     }
 
     /// Ends when the client has closed its side.
@@ -56,8 +54,9 @@ impl Connection {
         }
     }
 
-    fn is_due_in(&self, time: Duration) {
-        self.due.set(Instant::now() + time);
+    /// It may do other things for this long, and then there is time for the next head.
+    fn is_busy_for(&self, time: Duration) {
+        self.due.set(Instant::now() + time + self.next_head);
     }
 }
 
@@ -83,14 +82,14 @@ async fn cut(stream: Rc<TcpStream>, due: Rc<Cell<Instant>>, often: Duration) {
 /// A request has come: it has bounds of its own, none of them longer.
 pub fn at_work(request: &HttpRequest) {
     if let Some(connection) = request.conn_data::<Connection>() {
-        connection.is_due_in(LONGEST + NEXT_HEAD);
+        connection.is_busy_for(LONGEST);
     }
 }
 
 /// Its answer is on its way: there is time to read it, and then for the next head.
 pub fn answered(request: &HttpRequest, size: BodySize) {
     if let Some(connection) = request.conn_data::<Connection>() {
-        connection.is_due_in(NEXT_HEAD + time_to_read(size));
+        connection.is_busy_for(time_to_read(size));
     }
 }
 
@@ -103,12 +102,14 @@ fn time_to_read(size: BodySize) -> Duration {
     }
 }
 
-/// For each connection that is accepted. One that cannot be watched, for want of handles, is served all the same.
-pub fn watch(connection: &dyn Any, data: &mut Extensions) {
-    if let Some(Ok(connection)) =
-        connection.downcast_ref::<TcpStream>().map(|stream| Connection::of(stream, NEXT_HEAD))
-    {
-        data.insert(connection);
+/// For each connection that is accepted, with how long after an answer the next head may have come whole. One that cannot be
+/// watched, for want of handles, is served all the same.
+pub fn watch(next_head: Duration) -> impl Fn(&dyn Any, &mut Extensions) {
+    move |connection, data| {
+        let stream = connection.downcast_ref::<TcpStream>();
+        if let Some(Ok(connection)) = stream.map(|stream| Connection::of(stream, next_head)) {
+            data.insert(connection);
+        }
     }
 }
 
@@ -154,7 +155,7 @@ mod tests {
                 let (stream, _) = listener.accept().await.unwrap();
                 let connection = Connection::of(&stream, TIME).unwrap();
                 if at_work {
-                    connection.is_due_in(LONGEST);
+                    connection.is_busy_for(LONGEST);
                     client.set_read_timeout(Some(TIME * 10)).unwrap();
                 }
                 let read = web::block(move || client.read(&mut [0])).await.unwrap();

@@ -30,9 +30,6 @@ use crate::settings::Settings;
 use crate::sources::Sources;
 use crate::{background, departure, documentation, grpc, metrics, middleware, routes, start};
 
-/// How long a client may take to send its request's head, and an idle connection is kept.
-pub const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
-pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long the rest of a body is read and thrown away after its request was refused. Many clients read the answer only
 /// when they have sent everything, and would lose it with the connection. It costs the connection and one buffer.
 const LINGER: Duration = Duration::from_secs(5);
@@ -115,6 +112,7 @@ async fn serve(
     // The document is a hundredth of what making it takes.
     inference::give_memory_back();
     let state = app.clone();
+    let (head_timeout, keep_alive) = (program.head_timeout(), program.keep_alive());
     let server = HttpServer::new(move || {
         let program = &state.settings.program;
         let (table, document) = (Arc::clone(&table), document.clone());
@@ -133,9 +131,10 @@ async fn serve(
             .configure(|config| table.configure(config))
             .configure(|config| documentation::configure(config, document))
     })
-    .on_connect(departure::watch)
-    .client_request_timeout(HEAD_TIMEOUT)
-    .keep_alive(KEEP_ALIVE)
+    // An honest client's connection is closed after the one, or sends within the other.
+    .on_connect(departure::watch(keep_alive + head_timeout))
+    .client_request_timeout(head_timeout)
+    .keep_alive(keep_alive)
     .client_disconnect_timeout(LINGER)
     .max_connections(MAX_CONNECTIONS)
     .shutdown_timeout(program.shutdown_timeout_seconds)

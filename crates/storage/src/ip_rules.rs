@@ -155,6 +155,12 @@ impl IpRules<'_> {
         Ok(())
     }
 
+    /// Makes a rule end at another time.
+    pub async fn end_at(&mut self, id: Uuid, end: DateTime<Utc>) -> Result<()> {
+        query!(self.tx, execute, "UPDATE ip_rules SET expires_at = $2 WHERE id = $1", id, end)?;
+        Ok(())
+    }
+
     /// Removes a rule. False: there is none with this id.
     pub async fn remove(&mut self, id: Uuid) -> Result<bool> {
         Ok(query!(self.tx, execute, "DELETE FROM ip_rules WHERE id = $1", id)? > 0)

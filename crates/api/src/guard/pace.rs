@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use auth::LimitClass;
+use chrono::TimeDelta;
 
 use crate::app::App;
 use crate::error::{ApiError, Code, Result};
@@ -11,7 +12,7 @@ use crate::error::{ApiError, Code, Result};
 pub const LONGEST: Duration = Duration::from_secs(2 * 3600);
 
 /// How long an export may be on its way: one whose reader dawdles breaks off then.
-pub const EXPORT_TIME: Duration = Duration::from_secs(3600);
+pub const EXPORT_TIME: TimeDelta = TimeDelta::hours(1);
 
 /// How long a handler may take until its answer begins. What an answer streams from then on has bounds
 /// of its own, such as [`EXPORT_TIME`].

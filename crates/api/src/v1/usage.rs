@@ -1,7 +1,5 @@
 //! What was used, and how quotas stand: one's own, and in the shape in which administrators see everyone's.
 
-use std::time::Instant;
-
 use actix_web::HttpResponse;
 use actix_web::web::{self, Bytes};
 use chrono::{DateTime, Datelike, NaiveDate, Utc};
@@ -295,23 +293,15 @@ struct Rest {
     page: Vec<UsageSlice>,
     next: Option<UsageCursor>,
     is_first: bool,
-    until: Instant,
+    until: DateTime<Utc>,
 }
 
 /// Writes an export page by page, so that its length costs no memory. What fails later breaks it off, which a client of
 /// HTTP notices.
 pub async fn export(store: Store, scope: Scope, filter: UsageFilter, format: Format) -> Result<HttpResponse> {
     let (page, next) = read(&store, scope, &filter, None).await?;
-    let rest = Rest {
-        store,
-        scope,
-        filter,
-        format,
-        page,
-        next,
-        is_first: true,
-        until: Instant::now() + EXPORT_TIME,
-    };
+    let until = store.clock().now() + EXPORT_TIME;
+    let rest = Rest { store, scope, filter, format, page, next, is_first: true, until };
     let kind = match format {
         Format::Json => "application/json",
         Format::Csv => "text/csv; charset=utf-8; header=present",
@@ -334,7 +324,7 @@ fn pieces(rest: Rest) -> impl Stream<Item = std::result::Result<Bytes, storage::
         let Some(mut rest) = rest else { return Ok(None) };
         let piece = rest.write();
         let Some(next) = rest.next.take() else { return Ok(Some((piece, None))) };
-        if rest.until <= Instant::now() {
+        if rest.until <= rest.store.clock().now() {
             return Err(storage::Error::Refused("the export took too long"));
         }
         (rest.page, rest.next) = read(&rest.store, rest.scope, &rest.filter, Some(&next)).await?;

@@ -189,14 +189,20 @@ impl Auth {
         Ok(json!({"network": rule.network, "until": until}))
     }
 
-    /// Takes the block away that the answer made.
+    /// Takes the block away that the answer made. What other answers blocked as well stays blocked for as long as they said.
     pub(super) async fn unblock(&self, tx: &mut Tx, detail: &Value) -> Result<Effects> {
         let network = detail["network"].as_str().ok_or(Error::Refused("the address was never blocked"))?;
         let rules = tx.ip_rules().live().await?;
         let rule = rules.into_iter().find(|rule| rule.automatic && rule.network == network);
-        if let Some(rule) = &rule {
-            tx.ip_rules().remove(rule.id).await?;
+        let Some(rule) = rule else { return Ok(Effects::default()) };
+        let others = tx.incidents().blocks_of(network).await?;
+        let ends =
+            others.into_iter().filter_map(|mut other| serde_json::from_value(other["until"].take()).ok());
+        let blocked_until = ends.max().filter(|until| *until > tx.now());
+        match blocked_until {
+            Some(until) => tx.ip_rules().end_at(rule.id, until).await?,
+            None => drop(tx.ip_rules().remove(rule.id).await?),
         }
-        Ok(Effects { rule: rule.map(|rule| rule.id), ..Effects::default() })
+        Ok(Effects { rule: Some(rule.id), blocked_until, ..Effects::default() })
     }
 }

@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 
+use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use storage::{Incident, IncidentEntry, IncidentUpdate, Scope, Service, Tx};
 use uuid::Uuid;
@@ -92,6 +93,8 @@ pub(super) struct Effects {
     pub operation: Option<Operation>,
     /// A rule about addresses that came or went.
     pub rule: Option<Uuid>,
+    /// Until when other answers keep blocked what was unblocked.
+    pub blocked_until: Option<DateTime<Utc>>,
 }
 
 impl Auth {
@@ -237,7 +240,10 @@ impl Auth {
                 return Err(Error::Refused("evidence changes nothing; it goes with the incident"));
             }
         };
-        let undone = json!({"answer": answer.name(), "entry": entry});
+        let mut undone = json!({"answer": answer.name(), "entry": entry});
+        if let Some(until) = effects.blocked_until {
+            undone["blocked_until"] = json!(until);
+        }
         self.write_down(&mut tx, id, "undone", Some(actor), &undone).await?;
         let told = Entry::success(Event::IncidentAnswerUndone, origin).on("incident", id).with(undone);
         self.record(&mut tx, told.by(actor.account)).await?;

@@ -79,5 +79,11 @@ on_both_stores! {
         assert_eq!((found.len(), found[0].id), (1, naming.id));
         assert!(tx.incidents().entries_naming(&named.to_string(), naming.id, 9).await.unwrap().is_empty());
         assert_eq!(tx.incidents().count_entries(opened.id).await.unwrap(), 2);
+        let blocked = json!({"network": "192.0.2.1/32", "until": "2026-01-01T00:00:00Z"});
+        let block = tx.incidents().note(next_id(), opened.id, "answer", None, &blocked).await.unwrap();
+        assert_eq!(tx.incidents().blocks_of("192.0.2.1/32").await.unwrap(), [blocked]);
+        assert!(tx.incidents().blocks_of("192.0.2.0/24").await.unwrap().is_empty());
+        assert!(tx.incidents().undo(block.id).await.unwrap());
+        assert!(tx.incidents().blocks_of("192.0.2.1/32").await.unwrap().is_empty());
     }
 }

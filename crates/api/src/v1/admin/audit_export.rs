@@ -1,8 +1,7 @@
 //! The audit trail as a file, page by page: as much is in memory as is on its way.
 
-use std::time::Instant;
-
 use actix_web::web::Bytes;
+use chrono::{DateTime, Utc};
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use serde::Deserialize;
@@ -87,20 +86,14 @@ pub struct Export {
     after: Uuid,
     is_first: bool,
     is_over: bool,
-    until: Instant,
+    until: DateTime<Utc>,
 }
 
 impl Export {
     /// One of all that its reader wants.
     pub fn new(listener: Listener, format: Format) -> Self {
-        Self {
-            listener,
-            format,
-            after: Uuid::nil(),
-            is_first: true,
-            is_over: false,
-            until: Instant::now() + EXPORT_TIME,
-        }
+        let until = listener.app.auth.now() + EXPORT_TIME;
+        Self { listener, format, after: Uuid::nil(), is_first: true, is_over: false, until }
     }
 
     /// Its pages. One that ends early ends with an error, which breaks the connection off.
@@ -117,7 +110,7 @@ impl Export {
 
     async fn page(&mut self) -> Result<String, std::io::Error> {
         let Listener { app, filter, .. } = &self.listener;
-        if self.until <= Instant::now() {
+        if self.until <= app.auth.now() {
             return Err(std::io::Error::other("the export took too long"));
         }
         if !self.listener.may_go_on().await {
