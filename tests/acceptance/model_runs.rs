@@ -79,6 +79,15 @@ fn products() -> Vec<u8> {
     model(&graph(&nodes, &[], &[matrix("a"), other], &[value("y", FLOAT, &[])]))
 }
 
+/// The spectrum of a signal `x`, in frames of a `length`.
+fn spectrum() -> Vec<u8> {
+    let step = onnx_file::scalar("step", INT64, &8_i64.to_le_bytes());
+    let frames = node("STFT", &["x", "step", "", "length"], &["y"], &[]);
+    let signal = value("x", FLOAT, &[Dimension::Fixed(1), ANY, Dimension::Fixed(1)]);
+    let output = ["a", "b", "c", "d"].map(Dimension::Named);
+    model(&graph(&[frames], &[step], &[signal, value("length", INT64, &[])], &[value("y", FLOAT, &output)]))
+}
+
 fn tensor(name: &str, datatype: &str, shape: &[usize], data: &Value) -> Value {
     json!({"name": name, "datatype": datatype, "shape": shape, "data": data})
 }
@@ -182,12 +191,17 @@ promise! {
     fn nothing_that_is_sent_ends_the_server_or_keeps_it_from_others(pair) {
         let world = World::new(pair);
         let folder = world.folder().join("repository");
-        for (name, model) in [("division", division()), ("memory", memory()), ("products", products())] {
+        let models = [
+            ("division", division()), ("memory", memory()), ("products", products()), ("spectrum", spectrum()), ("table", onnx_file::broadcast()),
+        ];
+        for (name, model) in models {
             fs::create_dir_all(folder.join(name).join("1")).expect("a folder");
             fs::write(folder.join(name).join("1/model.onnx"), model).expect("a model");
         }
         let folder = folder.display().to_string();
-        let server = world.start(&[("MODEL_DIR", folder.as_str()), ("WORKERS", "1"), ("INFER_TIMEOUT_SECONDS", "300")]);
+        let server = world.start(&[
+            ("MODEL_DIR", folder.as_str()), ("WORKERS", "1"), ("INFER_TIMEOUT_SECONDS", "300"), ("MODEL_MEMORY_MB", "256"),
+        ]);
         let ada = server.person("ada").api;
         let ask = |model: &str, inputs: Value| ada.post(&format!("/v2/models/{model}/infer"), &json!({"inputs": inputs}));
 
@@ -199,6 +213,28 @@ promise! {
         assert_eq!(divided[1]["data"], json!([0, -1, 1]));
         let (one, none) = (json!([1]), json!([0]));
         ask("division", json!([tensor("a", "INT64", &[1], &one), tensor("b", "INT64", &[1], &none)])).is(400);
+
+        // An operator that divides by what it is given, and does not look.
+        let spectrum = |length: i64| {
+            let signal = tensor("x", "FP32", &[1, 64, 1], &json!(vec![1; 64]));
+            ask("spectrum", json!([signal, tensor("length", "INT64", &[], &json!([length]))]))
+        };
+        spectrum(16).is(200);
+        if cfg!(target_arch = "x86_64") {
+            assert!(spectrum(0).is(400).member("error").contains("divides by zero"));
+        }
+        spectrum(16).is(200);
+
+        // Little that is sent and much that it takes: 3.6 GB for 240 KB.
+        let sum = |side: usize| {
+            let ones = json!(vec![1; side]);
+            ask("table", json!([tensor("a", "FP32", &[side, 1], &ones), tensor("b", "FP32", &[1, side], &ones)]))
+        };
+        assert_eq!(sum(1000).is(200).json()["outputs"][0]["data"], json!([1_000_000.0]));
+        let before = server.metric("process_resident_memory_bytes");
+        assert!(sum(30_000).is(400).member("error").contains("more memory"));
+        assert!(server.metric("process_resident_memory_bytes") - before < 300e6);
+        sum(1000).is(200);
 
         // Operators that the runtime ends with when they are given nothing.
         for (shape, data, status) in [([2, 1, 1], json!([1, 2]), 200), ([2, 0, 1], json!([]), 400), ([0, 1, 1], json!([]), 400)] {

@@ -248,6 +248,7 @@ pub fn inference(settings: &Settings) -> inference::Settings {
         runtime_library: models.ort_dylib_path.clone(),
         queue_capacity: models.model_queue_capacity,
         providers: models.execution_providers.clone(),
+        model_memory: models.model_memory_mb << 20,
         cache_bytes: models.model_cache_mb << 20,
         max_model_bytes: models.max_model_size_mb << 20,
         max_image_bytes: settings.sizes.image_bytes(),

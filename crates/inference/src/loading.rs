@@ -36,6 +36,10 @@ use crate::{
     worker::Pool,
 };
 
+/// A session's constants take at most so many times the size of the model's files: as they are read, as they are packed, and
+/// what is folded from them.
+pub(crate) const WEIGHTS: u64 = 3;
+
 /// What loading a model needs beside its folder.
 pub(crate) struct Loader {
     pub(crate) settings: Settings,
@@ -175,9 +179,9 @@ impl Loader {
             let libraries = Libraries::of(&self.settings.custom_operators, &manifest.custom_operators);
             let model = libraries
                 .and_then(|libraries| {
-                    let said =
+                    let examined =
                         self.examine((name, folder, manifest), version, how, &libraries, &mut files)?;
-                    let model = self.model((name, folder, manifest), version, &said, life, libraries)?;
+                    let model = self.model((name, folder, manifest), version, examined, life, libraries)?;
                     self.unchanged(&folder.join(version), &files)?;
                     Ok(model)
                 })
@@ -192,7 +196,8 @@ impl Loader {
     }
 
     /// Looks at a version's files before the runtime does: whether they are there, are what they should be, ask for
-    /// nothing that they may not have, and passed a trial. Leaves their digests in `files`, and tells what the model says.
+    /// nothing that they may not have, and passed a trial. Leaves their digests in `files`, and tells what the model says and
+    /// their size together, in bytes.
     fn examine(
         &self,
         (name, folder, manifest): (&str, &Path, &Manifest),
@@ -200,7 +205,7 @@ impl Loader {
         how: How,
         libraries: &Libraries,
         files: &mut Digests,
-    ) -> Result<Inspection, String> {
+    ) -> Result<(Inspection, u64), String> {
         let (own, most) = (folder.join(version), self.settings.max_model_bytes);
         let file = own.join(MODEL_FILE);
         check_file(&file, most)?;
@@ -209,6 +214,7 @@ impl Loader {
         let said = Inspection::read(&file)?;
         said.check(&own, libraries)?;
         let more = integrity::digest(&own, said.external.iter().map(String::as_str), most, files)?;
+        let size = size.saturating_add(more);
         let named = manifest.source.digests(version);
         if let Some(file) =
             files.keys().find(|file| named.get(*file).is_some_and(|sha256| files[*file] != *sha256))
@@ -224,11 +230,10 @@ impl Loader {
         signature::check(&self.settings.signing_keys, &own, files)?;
         if let (Some(trial), Ok(library)) = (&self.settings.trial, &self.library) {
             let runtime = library.version().unwrap_or_default();
-            let size = size.saturating_add(more);
             let of = trial::Candidate { file: &file, digests: files, size, operators: libraries };
             trial::pass(trial, runtime, library.file(), of, how.again)?;
         }
-        Ok(said)
+        Ok((said, size))
     }
 
     /// Looks again at what was examined: what took its place meanwhile may be what was loaded.
@@ -280,7 +285,7 @@ impl Loader {
         &self,
         (name, folder, manifest): (&str, &Path, &Arc<Manifest>),
         version: &str,
-        said: &Inspection,
+        (said, size): (Inspection, u64),
         life: &Life,
         libraries: Libraries,
     ) -> Result<Model, String> {
@@ -291,7 +296,10 @@ impl Loader {
         let pack_weights = manifest.runtime.pack_weights;
         let providers = manifest.runtime.providers.clone().unwrap_or_else(|| self.settings.providers.clone());
         let operators = libraries.paths();
-        let options = Options { instances, intra_threads: threads, pack_weights, providers, operators };
+        let memory = manifest.runtime.memory_mb.map_or(self.settings.model_memory, |most| most << 20);
+        let memory = (memory > 0).then(|| memory.saturating_add(size.saturating_mul(WEIGHTS)));
+        let options =
+            Options { instances, intra_threads: threads, pack_weights, memory, providers, operators };
         let (sessions, execution) = library.open(&file, &options)?;
         if let Some(fallback) = execution.fallback() {
             tracing::warn!(model = name, version, provider = %execution.provider, fallback, "a model is computed by its fallback");

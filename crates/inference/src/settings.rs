@@ -18,6 +18,9 @@ pub struct Settings {
     pub intra_threads: usize,
     /// What computes a model that does not say, best first; default the processor.
     pub providers: Vec<Provider>,
+    /// Memory that each session of a model that does not say may take for what its runs compute, beside three times the
+    /// size of the model's files, in bytes; 0: all that there is. Default 2 GiB.
+    pub model_memory: u64,
     /// Memory for the kept answers of a version whose `[cache]` does not say, in bytes. Default 64 MiB.
     pub cache_bytes: u64,
     /// Requests that may wait for one version of a model; one more is [`Overloaded`](crate::Error::Overloaded).
@@ -56,6 +59,7 @@ impl Default for Settings {
             instances: cores.min(2),
             intra_threads: 1,
             providers: vec![Provider::Cpu],
+            model_memory: 2 << 30,
             cache_bytes: 64 << 20,
             queue_capacity: 128,
             warm_up_time: Duration::from_secs(10),

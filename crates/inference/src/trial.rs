@@ -25,6 +25,7 @@ use data_encoding::HEXLOWER;
 use crate::{
     engine::Engine,
     integrity::Digests,
+    loading::WEIGHTS,
     onnx::{Library, Options},
     operators::Libraries,
     provider::Provider,
@@ -68,7 +69,9 @@ pub fn try_model(file: &Path, library: Option<&Path>, operators: Vec<PathBuf>) -
 
 /// One session on the processor.
 pub(crate) fn modest(operators: Vec<PathBuf>) -> Options {
-    Options { instances: 1, intra_threads: 1, pack_weights: None, providers: vec![Provider::Cpu], operators }
+    let providers = vec![Provider::Cpu];
+    // The process that tries it is bounded as a whole.
+    Options { instances: 1, intra_threads: 1, pack_weights: None, memory: None, providers, operators }
 }
 
 /// What is tried.
@@ -127,7 +130,7 @@ fn spawn(
     folder: &Path,
     of: Candidate<'_>,
 ) -> std::io::Result<Child> {
-    let memory = settings.memory.saturating_add(of.size.saturating_mul(3));
+    let memory = settings.memory.saturating_add(of.size.saturating_mul(WEIGHTS));
     let mut command = Command::new(&settings.program);
     command.args(&settings.arguments).arg("--memory").arg(memory.to_string());
     command.arg("--seconds").arg(settings.time.as_secs().max(1).to_string());

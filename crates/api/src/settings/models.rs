@@ -52,6 +52,10 @@ pub struct ModelSettings {
     /// coreml, directml, xnnpack. What follows one that the runtime refuses is the fallback; without cpu there is none.
     #[arg(long = "EXECUTION_PROVIDERS", value_delimiter = ',', default_value = "cpu")]
     pub execution_providers: Vec<Provider>,
+    /// MiB that each session of a model may take for what its runs compute, beside three times the size of the model's files,
+    /// where its model.toml does not say; a call that needs more is answered with 400. 0 = all that there is.
+    #[arg(long = "MODEL_MEMORY_MB", default_value_t = 2048, value_parser = clap::value_parser!(u64).range(..=1_048_576))]
+    pub model_memory_mb: u64,
     /// Memory in MiB for the kept answers of each version of a model with a [cache] in its model.toml.
     #[arg(long = "MODEL_CACHE_MB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=65_536))]
     pub model_cache_mb: u64,

@@ -7,6 +7,9 @@ use crate::provider::Provider;
 /// Most sessions and threads that one model may ask for.
 pub(crate) const MAX_THREADS: usize = 64;
 
+/// Most memory that one session may be given, in MiB.
+const MAX_MEMORY_MB: u64 = 1 << 20;
+
 /// The `[runtime]` table.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -22,6 +25,9 @@ pub struct Runtime {
     /// Whether several sessions keep the weights that they share in the runtime's packed form as well, which takes as much
     /// memory again and makes runs of few rows faster; default for up to 16 MiB of weights.
     pub pack_weights: Option<bool>,
+    /// MiB that each session may take for what its runs compute, beside three times the size of the model's files, at
+    /// most 1 TiB; 0: all that there is. Default as in the settings.
+    pub memory_mb: Option<u64>,
     /// What computes it, best first, such as `["cuda", "cpu"]`; what follows a refused one is the fallback. Default as
     /// in the settings.
     pub providers: Option<Vec<Provider>>,
@@ -36,6 +42,7 @@ impl Default for Runtime {
             instances_per_caller: None,
             intra_threads: None,
             pack_weights: None,
+            memory_mb: None,
             providers: None,
             warm_up: true,
         }
@@ -52,6 +59,9 @@ impl Runtime {
             if value.is_some_and(|value| !(1..=MAX_THREADS).contains(&value)) {
                 return Err(format!("[runtime] {key} must be 1 to {MAX_THREADS}"));
             }
+        }
+        if self.memory_mb.is_some_and(|most| most > MAX_MEMORY_MB) {
+            return Err(format!("[runtime] memory_mb must be at most {MAX_MEMORY_MB}"));
         }
         if self.providers.as_ref().is_some_and(Vec::is_empty) {
             return Err("[runtime] providers needs at least one, such as \"cpu\"".to_owned());

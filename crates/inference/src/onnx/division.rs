@@ -1,12 +1,30 @@
 //! A division of whole numbers that would end the process.
 //!
-//! The runtime's `Div` and `Mod` refuse a divisor of zero, but not the smallest number divided by -1, whose quotient has no
-//! room. x86 raises a signal for it (Intel's manual, volume 2, IDIV: #DE), which ends the process: whoever may call a model
-//! that divides what it is given could end the server. Other processors let the quotient wrap around, and so does this: it is
-//! the smallest number again, with nothing left over. A signal for anything else ends the process as before.
+//! x86 raises a signal (Intel's manual, volume 2, DIV and IDIV: #DE) for a divisor of zero and for the smallest number divided
+//! by -1, whose quotient has no room. It ends the process: whoever may call a model that divides what it is given could end the
+//! server. The runtime's `Div` and `Mod` refuse a divisor of zero, but other operators divide by sizes that they are given or
+//! compute, as `STFT` does by the length of a frame.
+//!
+//! ARM's processors raise nothing: the quotient of the smallest number wraps around, with nothing left over, and that of a
+//! division by zero is zero (Arm's manual, SDIV and UDIV). So do they here, and a run that divided by zero is refused. A signal
+//! for anything else ends the process as before.
 
-/// Lets such divisions wrap around from now on, in all threads.
-pub(super) fn wrap_around() {
+use std::cell::Cell;
+
+thread_local! {
+    /// Whether this thread divided by zero since it was asked last.
+    static BY_ZERO: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What it gives, and whether this thread divided by zero meanwhile. A run on several threads may do so on another one: then
+/// nobody is told.
+pub(super) fn watch_for_zero<T>(run: impl FnOnce() -> T) -> (T, bool) {
+    BY_ZERO.set(false);
+    (run(), BY_ZERO.get())
+}
+
+/// Lets such divisions go on from now on, in all threads.
+pub(super) fn go_on() {
     #[cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
     trap::install();
 }
@@ -34,7 +52,7 @@ mod trap {
                 libc::sigaction(libc::SIGFPE, &raw const action, null_mut())
             };
             if installed != 0 {
-                tracing::warn!("a division that overflows ends the server: its signal could not be handled");
+                tracing::warn!("a division by zero ends the server: its signal could not be handled");
             }
         });
     }
@@ -48,9 +66,13 @@ mod trap {
         let code: *const u8 = with_exposed_provenance(registers[instruction] as usize);
         // SAFETY: the processor has just read the instruction from there, and no byte behind it is looked at.
         let division = super::Division::read(|at| unsafe { *code.add(at) });
-        match division.filter(|division| division.overflows(registers[dividend], registers[above])) {
+        match division {
             Some(division) => {
                 registers[instruction] += division.length;
+                if !division.overflows(registers[dividend], registers[above]) {
+                    registers[dividend] = 0;
+                    super::BY_ZERO.set(true);
+                }
                 registers[above] = 0;
             }
             // SAFETY: the call is allowed in handlers. The instruction is tried again on return and ends the process.
@@ -59,7 +81,7 @@ mod trap {
     }
 }
 
-/// An instruction `idiv` of 32 or 64 bits.
+/// An instruction `div` or `idiv` of 32 or 64 bits.
 #[cfg(any(test, all(target_os = "linux", target_env = "gnu", target_arch = "x86_64")))]
 #[derive(Debug, PartialEq)]
 struct Division {
@@ -67,21 +89,25 @@ struct Division {
     length: i64,
     /// Whether it divides 64 bits.
     is_wide: bool,
+    /// Whether it is `idiv`.
+    is_signed: bool,
 }
 
 #[cfg(any(test, all(target_os = "linux", target_env = "gnu", target_arch = "x86_64")))]
 impl Division {
     /// Reads an instruction by its bytes; none where it is another one. No byte after its end is asked for.
     fn read(byte: impl Fn(usize) -> u8) -> Option<Self> {
-        const IDIV: (u8, u8) = (0xf7, 7);
+        const GROUP: u8 = 0xf7;
+        const DIV: u8 = 6;
+        const IDIV: u8 = 7;
         let rex = Some(byte(0)).filter(|first| first & 0xf0 == 0x40);
         let start = usize::from(rex.is_some());
-        if byte(start) != IDIV.0 {
+        if byte(start) != GROUP {
             return None;
         }
         let operand = byte(start + 1);
         let (mode, code, base) = (operand >> 6, operand >> 3 & 7, operand & 7);
-        if code != IDIV.1 {
+        if code != DIV && code != IDIV {
             return None;
         }
         // Where the divisor lies: a register, or memory at a base, scaled or not, and a displacement.
@@ -93,15 +119,17 @@ impl Division {
             _ => 4,
         };
         let length = i64::try_from(start + 2 + usize::from(is_scaled)).ok()? + displacement;
-        Some(Self { length, is_wide: rex.is_some_and(|rex| rex & 8 != 0) })
+        Some(Self { length, is_wide: rex.is_some_and(|rex| rex & 8 != 0), is_signed: code == IDIV })
     }
 
-    /// Whether the dividend is the smallest number: then the divisor was -1, for zero was refused before.
+    /// Whether the dividend is the smallest number: then the divisor is taken to be -1. Compilers extend the dividend of one width
+    /// to the other, so that nothing else but zero raises the signal.
     fn overflows(&self, low: i64, high: i64) -> bool {
-        match self.is_wide {
-            true => low == i64::MIN && high == -1,
-            false => low as i32 == i32::MIN && high as i32 == -1,
-        }
+        self.is_signed
+            && match self.is_wide {
+                true => low == i64::MIN && high == -1,
+                false => low as i32 == i32::MIN && high as i32 == -1,
+            }
     }
 }
 
@@ -112,7 +140,7 @@ mod tests {
     #[test]
     fn divisions_are_told_from_other_instructions() {
         let read = |code: &[u8]| Division::read(|at| code[at]);
-        let narrow = |length| Some(Division { length, is_wide: false });
+        let narrow = |length| Some(Division { length, is_wide: false, is_signed: true });
         assert_eq!(read(&[0xf7, 0xf9]), narrow(2), "idiv ecx");
         assert_eq!(read(&[0x41, 0xf7, 0xfb]), narrow(3), "idiv r11d");
         assert_eq!(read(&[0xf7, 0x3c, 0x87]), narrow(3), "idiv [rdi+rax*4]");
@@ -120,18 +148,20 @@ mod tests {
         assert_eq!(read(&[0xf7, 0x3d, 0, 0, 0, 0]), narrow(6), "idiv [rip+0]");
         assert_eq!(read(&[0xf7, 0x7c, 0x24, 8]), narrow(4), "idiv [rsp+8]");
         assert_eq!(read(&[0xf7, 0xb8, 0, 1, 0, 0]), narrow(6), "idiv [rax+256]");
-        assert_eq!(read(&[0x48, 0xf7, 0xf9]), Some(Division { length: 3, is_wide: true }), "idiv rcx");
-        assert_eq!(read(&[0xf7, 0xf1]), None, "div ecx");
+        let wide = |is_signed| Some(Division { length: 3, is_wide: true, is_signed });
+        assert_eq!(read(&[0x48, 0xf7, 0xf9]), wide(true), "idiv rcx");
+        assert_eq!(read(&[0x48, 0xf7, 0xf1]), wide(false), "div rcx");
+        assert_eq!(read(&[0xf7, 0xe1]), None, "mul ecx");
         assert_eq!(read(&[0x0f, 0x0b]), None, "ud2");
     }
 
     #[cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
     #[test]
     #[expect(unsafe_code, reason = "the compiler checks its own divisions")]
-    fn the_smallest_number_divided_by_minus_one_wraps_around() {
+    fn what_cannot_be_divided_goes_on_as_on_other_processors() {
         use std::arch::asm;
 
-        wrap_around();
+        go_on();
         let (mut quotient, mut rest) = (i64::MIN, -1_i64);
         let (mut narrow, mut over) = (i32::MIN, -1_i32);
         // SAFETY: the instructions write to the registers that are named, and to no memory.
@@ -140,5 +170,17 @@ mod tests {
             asm!("idiv dword ptr [{}]", in(reg) &raw const *Box::new(-1_i32), inout("eax") narrow, inout("edx") over);
         }
         assert_eq!((quotient, rest, narrow, over), (i64::MIN, 0, i32::MIN, 0));
+
+        let by_zero = || {
+            let (mut signed, mut plain) = (7_i64, u64::MAX);
+            // SAFETY: as above.
+            unsafe {
+                asm!("cqo", "idiv {}", in(reg) 0_i64, inout("rax") signed, out("rdx") _);
+                asm!("div {}", in(reg) 0_u64, inout("rax") plain, inout("rdx") 0_u64 => _);
+            }
+            (signed, plain)
+        };
+        assert_eq!(watch_for_zero(by_zero), ((0, 0), true));
+        assert_eq!(watch_for_zero(|| 1), (1, false), "of earlier ones nothing is said");
     }
 }

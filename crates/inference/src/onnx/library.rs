@@ -66,7 +66,7 @@ fn open(place: &Path) -> Result<Library, String> {
     // On by default in the vendor's builds, and it reports the names of models.
     let environment = builder.with_name("modelgate").with_telemetry(false).build();
     let environment = environment.map_err(|error| error.to_string())?;
-    division::wrap_around();
+    division::go_on();
     environment.set_log_level(ort::logging::LogLevel::Warning);
     Ok(Library { environment, version: version(place), place: place.to_owned() })
 }

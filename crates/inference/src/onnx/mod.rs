@@ -1,5 +1,6 @@
 //! ONNX Runtime: the only folder that names it.
 
+mod arena;
 mod division;
 mod initializers;
 mod library;

@@ -13,6 +13,8 @@ use ort::{
 };
 
 use super::{
+    arena::Arena,
+    division,
     library::Library,
     outputs::{self, Output},
     providers::{self, Refusal},
@@ -36,6 +38,9 @@ pub(crate) struct Options {
     pub(crate) intra_threads: usize,
     /// Whether weights that are shared are kept in a second form as well; none: where they are small.
     pub(crate) pack_weights: Option<bool>,
+    /// Bytes that each session may take for its constants and for what its runs compute, in the processor's memory; none: all
+    /// that there is.
+    pub(crate) memory: Option<u64>,
     /// What computes it, best first.
     pub(crate) providers: Vec<Provider>,
     /// Libraries of operators to load for it.
@@ -102,6 +107,8 @@ impl Library {
             .with_inter_op_spinning(false)?
             // A plan is kept per input shape and never given back, and callers choose the shapes.
             .with_memory_pattern(false)?;
+        let arena = options.memory.map(|most| Arena::register(&self.environment, most)).transpose()?;
+        let builder = if arena.is_some() { builder.with_env_allocators()? } else { builder };
         let mut builder = match weights {
             Some(weights) => weights.lend(builder, options.pack_weights)?,
             None => builder,
@@ -170,10 +177,12 @@ impl Engine for OnnxSession {
         let lent: Vec<SessionInputValue<'_>> =
             inputs.iter().zip(&self.inputs).map(lend).collect::<Result<_, _>>()?;
         let handed = Instant::now();
-        let results = self
-            .session
-            .run_with_options(lent.as_slice(), &self.switch.0)
-            .map_err(|error| values::failed(&error))?;
+        let (results, divided) =
+            division::watch_for_zero(|| self.session.run_with_options(lent.as_slice(), &self.switch.0));
+        let results = results.map_err(|error| values::failed(&error))?;
+        if divided {
+            return Err(Error::InvalidInput("the model divides by zero with these inputs".to_owned()).into());
+        }
         let ran = Instant::now();
         let rows: Vec<usize> = match calls {
             [_] => Vec::new(),

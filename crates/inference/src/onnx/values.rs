@@ -6,6 +6,7 @@ use ort::{
     value::{DynValue, Outlet, TensorElementType, TensorRef, ValueType},
 };
 
+use super::arena::EXCEEDED;
 use crate::{
     error::Error,
     tensor::{DataType, Tensor, TensorData, TensorSpec, element_count},
@@ -51,6 +52,12 @@ pub(super) fn datatype(element: TensorElementType) -> Option<DataType> {
 /// tells these apart only by its text.
 pub(super) fn failed(error: &ort::Error) -> Error {
     let message = error.message();
+    if message.contains(EXCEEDED) {
+        tracing::warn!(%error, "a run would have taken more memory than the model may");
+        return Error::InvalidInput(
+            "the model needs more memory for these inputs than it may take; send less at a time".to_owned(),
+        );
+    }
     let operator =
         message.contains("while running") && !message.contains("alloc") && !message.contains("terminate");
     if operator || error.code() == ErrorCode::InvalidArgument {

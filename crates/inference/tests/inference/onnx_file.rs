@@ -129,6 +129,17 @@ pub(crate) fn model(graph: &[u8]) -> Vec<u8> {
     [number(1, 8), bytes(8, number(2, 17)), learned, bytes(7, graph)].concat()
 }
 
+/// The sum `y` of a table that has a row for each element of `a` and a column for each of `b`.
+pub(crate) fn broadcast() -> Vec<u8> {
+    let nodes = [
+        node("Mul", &["a", "b"], &["table"], &[]),
+        node("ReduceSum", &["table"], &["y"], &[number_attribute("keepdims", 0)]),
+    ];
+    let a = value("a", FLOAT, &[Dimension::Named("rows"), Dimension::Fixed(1)]);
+    let b = value("b", FLOAT, &[Dimension::Fixed(1), Dimension::Named("columns")]);
+    model(&graph(&nodes, &[], &[a, b], &[value("y", FLOAT, &[])]))
+}
+
 /// `y = x` for one element type, of shape `[n, 2]`.
 pub(crate) fn identity(element: u64) -> Vec<u8> {
     identity_of(element, &[Dimension::Named("n"), Dimension::Fixed(2)])

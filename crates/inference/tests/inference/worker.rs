@@ -1,12 +1,15 @@
 //! Queues, deadlines and the end.
 
-use std::time::{Duration, Instant};
+use std::{
+    future::ready,
+    time::{Duration, Instant},
+};
 
 use inference::{Error, InferRequest, Ticket};
 
 use crate::{
-    fixture::{Repository, floats, request, ticket, ticket_for},
-    onnx_file::{FLOAT, endless, identity},
+    fixture::{Repository, floats, request, ticket, ticket_for, until},
+    onnx_file::{FLOAT, broadcast, endless, identity},
 };
 
 /// One session, and room for two more requests.
@@ -63,6 +66,43 @@ async fn a_full_queue_refuses_at_once_and_a_waiting_call_ends_at_its_deadline() 
         tokio::task::yield_now().await;
     }
     registry.shutdown();
+}
+
+#[tokio::test]
+async fn who_goes_away_before_a_thread_was_woken_for_them_leaves_nothing_behind() {
+    let registry = Repository::new().with("echo/1/model.onnx", identity(FLOAT)).open();
+    let model = registry.find("echo", None).unwrap();
+    let call = || model.infer(request(vec![floats("x", &[1, 2], &[1.0, 2.0])]));
+    // At first the watch is awake; after a second without calls it sleeps.
+    for idle in [Duration::ZERO, Duration::from_millis(1200)] {
+        tokio::time::sleep(idle).await;
+        tokio::select! {
+            biased;
+            _ = call() => panic!("it was answered before a thread was woken"),
+            () = ready(()) => {}
+        }
+        until(|| model.queue_depth() == 0).await;
+    }
+    assert_eq!(model.statistics().success.count, 0, "nobody asked any more");
+    call().await.unwrap();
+    registry.shutdown();
+}
+
+#[tokio::test]
+async fn a_run_takes_no_more_memory_than_its_model_may() {
+    let models = Repository::new().with("broad/1/model.onnx", broadcast());
+    let model = models.with("broad/model.toml", "[runtime]\nmemory_mb = 64\ninstances = 2").open();
+    let broad = model.find("broad", None).unwrap();
+    let call = |side: usize| {
+        let ones = vec![1.0; side];
+        broad.infer(request(vec![floats("a", &[side, 1], &ones), floats("b", &[1, side], &ones)]))
+    };
+    for _ in 0..4 {
+        call(1000).await.unwrap();
+        let refused = call(8000).await.unwrap_err();
+        assert!(matches!(&refused, Error::InvalidInput(why) if why.contains("more memory")), "{refused:?}");
+    }
+    model.shutdown();
 }
 
 #[tokio::test(flavor = "multi_thread")]
