@@ -1,12 +1,15 @@
 //! The ephemeral engine in Redis: one script, one trip for each operation, bounded in time, with a circuit
 //! breaker so that an outage costs a moment and not a time-out for every request.
 
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{Client, ErrorKind, FromRedisValue, RedisError, Script, ScriptInvocation};
+use redis::{Client, ErrorKind, FromRedisValue, RedisError, RedisResult, Script, ScriptInvocation};
 use secrecy::{ExposeSecret, SecretString};
+use thread_local::ThreadLocal;
 
 use super::{Check, Outcome, WindowState, micros};
 use crate::{Error, Result};
@@ -22,7 +25,7 @@ const CONNECTION_ATTEMPTS: usize = 1;
 
 /// A Redis server.
 pub(super) struct Redis {
-    connection: ConnectionManager,
+    connections: Connections,
     script: Script,
     timeout: Duration,
     breaker: Breaker,
@@ -38,13 +41,8 @@ impl Redis {
     pub(super) fn new(url: &SecretString, timeout: Duration) -> Result<Self> {
         let refused = |_| Error::Refused("the Redis address cannot be used");
         let client = Client::open(url.expose_secret()).map_err(refused)?;
-        let config = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(timeout))
-            .set_response_timeout(Some(timeout))
-            .set_number_of_retries(CONNECTION_ATTEMPTS);
-        let connection = ConnectionManager::new_lazy_with_config(client, config).map_err(refused)?;
         Ok(Self {
-            connection,
+            connections: Connections::new(client, timeout),
             script: Script::new(include_str!("script.lua")),
             timeout,
             breaker: Breaker::default(),
@@ -84,8 +82,7 @@ impl Redis {
     }
 
     pub(super) async fn ping(&self) -> Result<()> {
-        let mut connection = self.connection.clone();
-        self.guard(async move { redis::cmd("PING").exec_async(&mut connection).await }).await
+        self.guard(async move |mut connection| redis::cmd("PING").exec_async(&mut connection).await).await
     }
 
     fn operation(&self, name: &str, offset: i64) -> ScriptInvocation<'_> {
@@ -95,20 +92,63 @@ impl Redis {
     }
 
     async fn run<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T> {
-        let mut connection = self.connection.clone();
-        self.guard(async move { call.invoke_async(&mut connection).await }).await
+        self.guard(async move |mut connection| call.invoke_async(&mut connection).await).await
     }
 
     /// Lets a call through where the breaker does, bounds its time, and tells the breaker how it went.
-    async fn guard<T>(&self, call: impl Future<Output = redis::RedisResult<T>>) -> Result<T> {
+    async fn guard<T>(&self, call: impl AsyncFnOnce(ConnectionManager) -> RedisResult<T>) -> Result<T> {
         self.breaker.admit(Instant::now())?;
-        let result = match tokio::time::timeout(self.timeout, call).await {
+        let connected = async { call(self.connections.of_this_thread()?).await };
+        let result = match tokio::time::timeout(self.timeout, connected).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(classify(error)),
             Err(elapsed) => Err(Error::unavailable(elapsed)),
         };
-        self.breaker.note(Instant::now(), !result.as_ref().is_err_and(Error::is_unavailable));
+        let answered = !result.as_ref().is_err_and(Error::is_unavailable);
+        if !answered {
+            self.connections.drop_all();
+        }
+        self.breaker.note(Instant::now(), answered);
         result
+    }
+}
+
+/// A connection for each thread, made when it is first needed: served by the thread that asks, an answer wakes no
+/// other thread on its way.
+struct Connections {
+    client: Client,
+    config: ConnectionManagerConfig,
+    /// How often all were dropped.
+    generation: AtomicU64,
+    of_threads: ThreadLocal<RefCell<Option<(u64, ConnectionManager)>>>,
+}
+
+impl Connections {
+    fn new(client: Client, timeout: Duration) -> Self {
+        let config = ConnectionManagerConfig::new()
+            .set_connection_timeout(Some(timeout))
+            .set_response_timeout(Some(timeout))
+            .set_number_of_retries(CONNECTION_ATTEMPTS);
+        Self { client, config, generation: AtomicU64::new(0), of_threads: ThreadLocal::new() }
+    }
+
+    fn of_this_thread(&self) -> RedisResult<ConnectionManager> {
+        let generation = self.generation.load(Ordering::Acquire);
+        let mut kept = self.of_threads.get_or_default().borrow_mut();
+        if let Some((of, connection)) = &*kept
+            && *of == generation
+        {
+            return Ok(connection.clone());
+        }
+        let new = ConnectionManager::new_lazy_with_config(self.client.clone(), self.config.clone())?;
+        *kept = Some((generation, new.clone()));
+        Ok(new)
+    }
+
+    /// After a failure: what ended one connection has most likely ended the others, and each thread would have to
+    /// find that out by a call that fails.
+    fn drop_all(&self) {
+        self.generation.fetch_add(1, Ordering::Release);
     }
 }
 

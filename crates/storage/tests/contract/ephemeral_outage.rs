@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use storage::{Check, Clock, Ephemeral, EphemeralConfig, Error};
@@ -75,28 +76,66 @@ async fn an_address_that_cannot_be_used_is_refused_and_never_shown() {
     assert!(matches!(error, Error::Refused(_)) && !format!("{error:?}").contains("hunter2"), "{error:?}");
 }
 
-/// The one test that needs real time: the breaker guards against a real outage, whatever the clock says.
+/// Needs real time, as the next: the breaker guards against a real outage, whatever the clock says.
 #[tokio::test]
 async fn it_works_again_once_somebody_answers() {
-    let url = crate::world::redis_url();
-    let (_, server) = url.rsplit_once('@').or_else(|| url.split_once("://")).unwrap();
-    let real = server.split('/').next().unwrap().to_owned();
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let store = connect(address);
     assert!(store.ping().await.is_err());
-    tokio::spawn(forward(address, real));
+    tokio::spawn(forward(address));
+    works_again(&store).await;
+    assert!(store.put_if_absent(&format!("back:{address}"), "x", TIMEOUT).await.is_ok());
+}
+
+/// Each thread has a connection of its own, and an outage ends them all: one call finds out for everybody.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_an_outage_the_first_call_of_each_thread_works() {
+    const THREADS: usize = 4;
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (store, step) = (connect(address), Barrier::new(THREADS + 1));
+    let proxy = tokio::spawn(forward(address));
+    works_again(&store).await;
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                runtime.block_on(store.ping()).unwrap();
+                step.wait();
+                step.wait();
+                runtime.block_on(store.ping()).unwrap();
+            });
+        }
+        tokio::task::block_in_place(|| {
+            step.wait();
+            tokio::runtime::Handle::current().block_on(async {
+                proxy.abort();
+                assert!(proxy.await.unwrap_err().is_cancelled());
+                assert!(store.ping().await.unwrap_err().is_unavailable());
+                tokio::spawn(forward(address));
+                works_again(&store).await;
+            });
+            step.wait();
+        });
+    });
+}
+
+async fn works_again(store: &Ephemeral) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while store.ping().await.is_err() {
         assert!(Instant::now() < deadline, "still refused");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    assert!(store.put_if_absent(&format!("back:{address}"), "x", TIMEOUT).await.is_ok());
 }
 
-async fn forward(from: SocketAddr, to: String) {
+/// Stands between a store and the real Redis; its connections end with it.
+async fn forward(from: SocketAddr) {
+    let url = crate::world::redis_url();
+    let (_, server) = url.rsplit_once('@').or_else(|| url.split_once("://")).unwrap();
+    let real = server.split('/').next().unwrap();
     let listener = tokio::net::TcpListener::bind(from).await.unwrap();
+    let mut connections = tokio::task::JoinSet::new();
     while let Ok((mut near, _)) = listener.accept().await {
-        let mut far = tokio::net::TcpStream::connect(&to).await.unwrap();
-        tokio::spawn(async move { tokio::io::copy_bidirectional(&mut near, &mut far).await });
+        let mut far = tokio::net::TcpStream::connect(real).await.unwrap();
+        connections.spawn(async move { tokio::io::copy_bidirectional(&mut near, &mut far).await });
     }
 }
