@@ -75,7 +75,7 @@ promise! {
             assert_eq!(allowed_origin(&reply), Some(origin));
             assert!(reply.header("vary").is_some_and(|vary| vary.contains("Origin")));
             let exposed = reply.header("access-control-expose-headers").unwrap_or_default();
-            for name in ["retry-after", "www-authenticate", "content-disposition", "x-request-id", "ratelimit", "x-ratelimit-remaining", "x-ratelimit-reset"] {
+            for name in ["retry-after", "www-authenticate", "content-disposition", "x-request-id", "ratelimit", "x-ratelimit-remaining", "x-ratelimit-reset", "x-quota-exceeded"] {
                 assert!(exposed.split(',').any(|exposed| exposed.trim() == name), "{name}: {exposed}");
             }
             let refused = server.anon().with("Origin", origin).get("/api/v1/me").is(401);

@@ -11,8 +11,8 @@ use crate::routes::RouteTable;
 const DOCUMENT_PATH: &str = "/openapi.json";
 
 /// The document as every worker answers with it.
-pub fn document(table: &RouteTable) -> Bytes {
-    openapi::document(table).to_json().unwrap_or_default().into()
+pub fn document(table: &RouteTable) -> serde_json::Result<Bytes> {
+    Ok(openapi::document(table).to_json()?.into())
 }
 
 /// Adds `/openapi.json` and `/docs`; without a document both are 404 like any unknown path.

@@ -34,8 +34,7 @@ pub async fn receive(
     let time = Duration::from_secs(app.settings.sizes.body_timeout_seconds);
     let upload = app.auth.begin_upload(&caller.principal).await?;
     let received = tokio::time::timeout(time, save(upload, &mut body, limit)).await;
-    let received = received
-        .map_err(|_| ApiError::new(Code::MalformedRequest, "The body took too long to arrive."))??;
+    let received = received.map_err(|_| ApiError::slow_body())??;
     let FileBody { declared, filename, .. } = body;
     let (registry, name) = (app.registry.clone(), name(filename));
     let look = move || -> Result<_> {

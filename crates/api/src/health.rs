@@ -1,6 +1,5 @@
 //! Whether the server lives and takes requests; public and exempt from every limit.
 
-use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -12,6 +11,8 @@ use crate::guard::Visitor;
 /// The paths that probes ask.
 pub const PATHS: [&str; 5] =
     ["/health", "/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready"];
+
+const UNAVAILABLE: &str = "unavailable";
 
 /// How the server is.
 #[derive(Debug, Serialize, ToSchema)]
@@ -29,24 +30,39 @@ pub struct Health {
     degraded: Vec<&'static str>,
 }
 
+impl Health {
+    fn of(app: &App) -> Self {
+        let degraded = app.degraded();
+        let status = match (app.is_ready(), degraded.is_empty()) {
+            (true, true) => "ok",
+            (true, false) => "degraded",
+            (false, _) => UNAVAILABLE,
+        };
+        Self { status, degraded, ..Self::of_process(app) }
+    }
+
+    /// What a process says of itself that answers at all.
+    fn of_process(app: &App) -> Self {
+        Self {
+            status: "ok",
+            model_loaded: app.models_loaded(),
+            timestamp: app.auth.now(),
+            version: env!("CARGO_PKG_VERSION"),
+            degraded: Vec::new(),
+        }
+    }
+}
+
 /// Everything about the server's health in one answer; always 200.
 #[utoipa::path(get, path = "/health", tag = "health", responses((status = 200, body = Health)))]
 pub async fn summary(_: Visitor, app: web::Data<App>) -> web::Json<Health> {
-    let degraded = app.degraded();
-    let status = if !app.is_ready() {
-        "unavailable"
-    } else if degraded.is_empty() {
-        "ok"
-    } else {
-        "degraded"
-    };
-    web::Json(health(&app, status, degraded))
+    web::Json(Health::of(&app))
 }
 
 /// The process answers.
 #[utoipa::path(get, path = "/health/live", tag = "health", responses((status = 200, body = Health)))]
 pub async fn live(_: Visitor, app: web::Data<App>) -> web::Json<Health> {
-    web::Json(health(&app, "ok", Vec::new()))
+    web::Json(Health::of_process(&app))
 }
 
 /// Requests may be sent here: 503 only while draining, while a required model is missing, or when neither store has
@@ -54,21 +70,9 @@ pub async fn live(_: Visitor, app: web::Data<App>) -> web::Json<Health> {
 #[utoipa::path(get, path = "/health/ready", tag = "health",
     responses((status = 200, body = Health), (status = 503, body = Health, description = "Not ready")))]
 pub async fn ready(_: Visitor, app: web::Data<App>) -> HttpResponse {
-    let degraded = app.degraded();
-    let (code, status) = match (app.is_ready(), degraded.is_empty()) {
-        (true, true) => (StatusCode::OK, "ok"),
-        (true, false) => (StatusCode::OK, "degraded"),
-        (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
-    };
-    HttpResponse::build(code).json(health(&app, status, degraded))
-}
-
-fn health(app: &App, status: &'static str, degraded: Vec<&'static str>) -> Health {
-    Health {
-        status,
-        model_loaded: app.models_loaded(),
-        timestamp: app.auth.now(),
-        version: env!("CARGO_PKG_VERSION"),
-        degraded,
+    let health = Health::of(&app);
+    match health.status {
+        UNAVAILABLE => HttpResponse::ServiceUnavailable().json(health),
+        _ => HttpResponse::Ok().json(health),
     }
 }

@@ -188,7 +188,7 @@ pub async fn take(
     let admit = move || registry.admit(incoming, &announced, Origin::Received);
     let admitted = web::block(admit).await.map_err(ApiError::internal)??;
     let serving = app.registry.find(name, None).ok().map(|model| model.version().to_owned());
-    let sha256 = admitted.files.get("model.onnx").cloned();
+    let sha256 = admitted.files.get(inference::MODEL_FILE).cloned();
     let files = rows([((name.to_owned(), version.to_owned()), admitted.files)].into());
     let (actor, serving) = (Some(caller.principal.as_ref()), serving.as_deref());
     let added = AddedVersion { name, files: &files, sources: &[] };

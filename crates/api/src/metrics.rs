@@ -57,71 +57,88 @@ fn has_token(app: &App, headers: &HeaderMap) -> bool {
     }
 }
 
+/// A series with its labels, its kind, its value.
+type Line = (String, &'static str, f64);
+
 /// What is counted elsewhere and only read here.
 async fn gauges(app: &App) -> String {
-    let queries = app.store.queries();
-    let mut lines = vec![
-        ("storage_queries_total".to_owned(), "counter", queries.request as f64),
-        ("storage_background_queries_total".to_owned(), "counter", queries.background as f64),
-        ("ephemeral_round_trips_total".to_owned(), "counter", app.ephemeral.round_trips() as f64),
-    ];
-    let events = app.auth.security_events();
-    for (status, event) in [("success", "LOGIN_SUCCESS"), ("failure", "LOGIN_FAILURE")] {
-        let count = events.iter().find(|(name, _)| *name == event).map_or(0, |(_, count)| *count);
-        lines.push((format!("login_attempts_total{{status=\"{status}\"}}"), "counter", count as f64));
-    }
-    lines.extend(events.iter().map(|(event, count)| {
-        (format!("security_events_total{{event_type=\"{event}\"}}"), "counter", *count as f64)
-    }));
-    if let Ok(standing) = app.auth.trail().standing().await {
-        let lag =
-            standing.waiting_since.map_or(0, |since| (app.auth.now() - since).num_milliseconds().max(0));
-        lines.push(("audit_lag_seconds".to_owned(), "gauge", lag as f64 / 1000.0));
-        lines.push(("audit_last_link".to_owned(), "gauge", standing.last_link as f64));
-        let sealed = standing.last_seal.map_or(0, |seal| seal.seq);
-        lines.push(("audit_last_sealed_link".to_owned(), "gauge", sealed as f64));
-    }
+    let mut lines = stores(app);
+    lines.extend(security(app));
+    lines.extend(trail(app).await);
     if let Ok(sessions) = active_sessions(app).await {
         lines.push(("active_sessions".to_owned(), "gauge", sessions as f64));
     }
     if let Some(bytes) = resident_bytes() {
         lines.push(("process_resident_memory_bytes".to_owned(), "gauge", bytes as f64));
     }
-    let (mut executions, mut caches) = (Vec::new(), Vec::new());
-    for status in app.registry.models() {
-        if let Ok(model) = app.registry.find(&status.name, Some(&status.version)) {
-            let depth = model.queue_depth() as f64;
-            lines.push((format!("inference_queue_depth{{model=\"{}\"}}", status.name), "gauge", depth));
-            let counted = model.statistics();
-            for (what, measure) in [("hits", counted.cache_hit), ("misses", counted.cache_miss)] {
-                let labels = format!("model=\"{}\",version=\"{}\"", status.name, status.version);
-                let series = format!("inference_cache_{what}_total{{{labels}}}");
-                caches.push((what, (series, "counter", measure.count as f64)));
-            }
-            let execution = model.execution();
-            let (provider, fallback) = (execution.provider, execution.fallback().is_some());
-            executions.push((
-                format!(
-                    "inference_execution_provider{{model=\"{}\",version=\"{}\",provider=\"{provider}\",fallback=\"{fallback}\"}}",
-                    status.name, status.version
-                ),
-                "gauge",
-                1.0,
-            ));
-        }
-    }
-    lines.extend(executions);
-    // Lines of one name stand together.
-    caches.sort_by_key(|(what, _)| *what);
-    lines.extend(caches.into_iter().map(|(_, line)| line));
+    lines.extend(models(app));
     render(&lines)
 }
 
-fn render(lines: &[(String, &str, f64)]) -> String {
+fn stores(app: &App) -> Vec<Line> {
+    let queries = app.store.queries();
+    vec![
+        ("storage_queries_total".to_owned(), "counter", queries.request as f64),
+        ("storage_background_queries_total".to_owned(), "counter", queries.background as f64),
+        ("ephemeral_round_trips_total".to_owned(), "counter", app.ephemeral.round_trips() as f64),
+    ]
+}
+
+fn security(app: &App) -> Vec<Line> {
+    let events = app.auth.security_events();
+    let logins = [("success", "LOGIN_SUCCESS"), ("failure", "LOGIN_FAILURE")].map(|(status, event)| {
+        let count = events.iter().find(|(name, _)| *name == event).map_or(0, |(_, count)| *count);
+        (format!("login_attempts_total{{status=\"{status}\"}}"), "counter", count as f64)
+    });
+    let counted = events.iter().map(|(event, count)| {
+        (format!("security_events_total{{event_type=\"{event}\"}}"), "counter", *count as f64)
+    });
+    logins.into_iter().chain(counted).collect()
+}
+
+async fn trail(app: &App) -> Vec<Line> {
+    let Ok(standing) = app.auth.trail().standing().await else { return Vec::new() };
+    let waiting = standing.waiting_since.map(|since| (app.auth.now() - since).num_milliseconds().max(0));
+    let sealed = standing.last_seal.map_or(0, |seal| seal.seq);
+    vec![
+        ("audit_lag_seconds".to_owned(), "gauge", waiting.unwrap_or(0) as f64 / 1000.0),
+        ("audit_last_link".to_owned(), "gauge", standing.last_link as f64),
+        ("audit_last_sealed_link".to_owned(), "gauge", sealed as f64),
+    ]
+}
+
+fn models(app: &App) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for status in app.registry.models() {
+        let Ok(model) = app.registry.find(&status.name, Some(&status.version)) else { continue };
+        let name = &status.name;
+        let labels = format!("model=\"{name}\",version=\"{}\"", status.version);
+        let depth = model.queue_depth() as f64;
+        lines.push((format!("inference_queue_depth{{model=\"{name}\"}}"), "gauge", depth));
+        let counted = model.statistics();
+        for (what, measure) in [("hits", counted.cache_hit), ("misses", counted.cache_miss)] {
+            let series = format!("inference_cache_{what}_total{{{labels}}}");
+            lines.push((series, "counter", measure.count as f64));
+        }
+        let execution = model.execution();
+        let (provider, fallback) = (execution.provider, execution.fallback().is_some());
+        let labels = format!("{labels},provider=\"{provider}\",fallback=\"{fallback}\"");
+        lines.push((format!("inference_execution_provider{{{labels}}}"), "gauge", 1.0));
+    }
+    // Lines of one name stand together; beyond that they keep their order.
+    lines.sort_by(|(one, ..), (other, ..)| name_of(one).cmp(name_of(other)));
+    lines
+}
+
+fn name_of(series: &str) -> &str {
+    series.split('{').next().unwrap_or(series)
+}
+
+fn render(lines: &[Line]) -> String {
     let mut text = String::new();
     let mut last = "";
     for (series, kind, value) in lines {
-        let name = series.split('{').next().unwrap_or(series);
+        let name = name_of(series);
         if name != last {
             text.push_str(&format!("# TYPE {name} {kind}\n"));
             last = name;

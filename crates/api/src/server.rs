@@ -24,7 +24,7 @@ use crate::bodies::Bodies;
 use crate::challenge::Challenge;
 use crate::lifecycle::{self, Lifecycle};
 use crate::mail::Mailer;
-use crate::metering::{FLUSH_INTERVAL, Metering};
+use crate::metering::Metering;
 use crate::middleware::Guard;
 use crate::settings::Settings;
 use crate::sources::Sources;
@@ -33,6 +33,8 @@ use crate::{background, departure, documentation, grpc, metrics, middleware, rou
 /// How long the rest of a body is read and thrown away after its request was refused. Many clients read the answer only
 /// when they have sent everything, and would lose it with the connection. It costs the connection and one buffer.
 const LINGER: Duration = Duration::from_secs(5);
+/// How long each of the last writes may take.
+const LAST_WRITE: Duration = Duration::from_secs(5);
 /// Connections open at a time for each worker.
 const MAX_CONNECTIONS: usize = 10_000;
 
@@ -108,7 +110,7 @@ async fn serve(
     let table = routes::table();
     let address = listener.local_addr()?;
     let program = app.settings.program.clone();
-    let document = program.serves_docs().then(|| documentation::document(&table));
+    let document = program.serves_docs().then(|| documentation::document(&table)).transpose()?;
     // The document is a hundredth of what making it takes.
     inference::give_memory_back();
     let state = app.clone();
@@ -131,7 +133,7 @@ async fn serve(
             .configure(|config| table.configure(config))
             .configure(|config| documentation::configure(config, document))
     })
-    // An honest client's connection is closed after the one, or sends within the other.
+    // Who keeps the rules is either closed after `keep_alive` or sends the next head within `head_timeout`.
     .on_connect(departure::watch(keep_alive + head_timeout))
     .client_request_timeout(head_timeout)
     .keep_alive(keep_alive)
@@ -224,25 +226,28 @@ fn stop_on_signal(
 
 /// After the last answer: usage is written, quotas go back, the audit trail is sealed, the models' threads end.
 async fn finish(app: &web::Data<App>) {
-    if tokio::time::timeout(FLUSH_INTERVAL * 5, app.metering.flush()).await.is_err() {
-        tracing::error!("the last usage could not be written in time");
-    }
-    match tokio::time::timeout(FLUSH_INTERVAL * 5, app.auth.give_back_quota(true)).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::error!(error = storage::told(&error), "quotas could not be given back"),
-        Err(_) => tracing::error!("quotas could not be given back in time"),
-    }
-    match tokio::time::timeout(FLUSH_INTERVAL * 5, app.seals.advance(app.auth.trail(), true)).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::error!(error, "the end of the audit trail could not be sealed"),
-        Err(_) => tracing::error!("the end of the audit trail could not be sealed in time"),
-    }
+    let usage = async { app.metering.flush().await.map_err(|error| storage::told(&error)) };
+    in_time("writing the last usage", usage).await;
+    let quotas = async { app.auth.give_back_quota(true).await.map_err(|error| storage::told(&error)) };
+    in_time("giving quotas back", quotas).await;
+    in_time("sealing the end of the audit trail", app.seals.advance(app.auth.trail(), true)).await;
     say_goodbye(&app.store, app.metering.replica()).await;
     // Their connections are given back while the runtime still lives.
-    let _ = tokio::time::timeout(FLUSH_INTERVAL * 5, app.store.close()).await;
+    in_time("closing the store", async { Ok(app.store.close().await) }).await;
     let registry = app.registry.clone();
-    let _ = tokio::task::spawn_blocking(move || registry.shutdown()).await;
+    if let Err(error) = tokio::task::spawn_blocking(move || registry.shutdown()).await {
+        tracing::error!(%error, "the models' threads could not be ended");
+    }
     tracing::info!("stopped");
+}
+
+/// Does one last thing; that it failed, or took too long, is told and holds nothing else up.
+async fn in_time(what: &str, work: impl Future<Output = Result<(), String>>) {
+    match tokio::time::timeout(LAST_WRITE, work).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(what, error, "the last of it could not be done"),
+        Err(_) => tracing::error!(what, "the last of it could not be done in time"),
+    }
 }
 
 async fn say_goodbye(store: &Store, replica: Uuid) {

@@ -64,7 +64,7 @@ impl Sources {
             Sourced {
                 name: sources.model_url_name.clone(),
                 version: sources.model_url_version.clone(),
-                files: SourceFiles::from([("model.onnx".to_owned(), file)]),
+                files: SourceFiles::from([(inference::MODEL_FILE.to_owned(), file)]),
             }
         });
         Self { blobs: blobs(settings), named, state: Mutex::default() }

@@ -255,6 +255,7 @@ pub fn inference(settings: &Settings) -> inference::Settings {
         max_image_pixels: models.max_image_pixels,
         max_decoding_pixels: models.max_decoding_pixels,
         max_image_side: models.max_image_side,
+        max_images: settings.sizes.max_images_per_request,
         decode_threads: models.image_threads.map_or(defaults.decode_threads, std::num::NonZeroUsize::get),
         ..defaults
     }

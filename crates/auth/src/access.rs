@@ -7,7 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 
 macro_rules! permissions {
-    ($($variant:ident = $name:literal, $doc:literal;)*) => {
+    ($($variant:ident = $name:literal from $role:ident, $doc:literal;)*) => {
         /// Something that is everyone's and that a role may allow.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(u8)]
@@ -21,25 +21,30 @@ macro_rules! permissions {
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name,)* }
             }
+
+            /// The weakest built-in role that has it.
+            pub const fn weakest_role(self) -> Role {
+                match self { $(Self::$variant => Role::$role,)* }
+            }
         }
     };
 }
 
 permissions! {
-    ModelsRead = "models:read", "See which models there are.";
-    ModelsInfer = "models:infer", "Run a model.";
-    FilesWrite = "files:write", "Store files of one's own.";
-    UsersRead = "users:read", "See people's accounts.";
-    KeysRead = "keys:read", "See everyone's API keys.";
-    UsageRead = "usage:read", "See everyone's usage.";
-    AuditRead = "audit:read", "Read the audit trail.";
-    IncidentsManage = "incidents:manage", "Open, work on and close incidents.";
-    ModelsManage = "models:manage", "Load, unload and grant models.";
-    UsersManage = "users:manage", "Change, disable and delete accounts.";
-    KeysManage = "keys:manage", "Revoke anyone's API keys.";
-    RolesManage = "roles:manage", "Change roles.";
-    LimitsManage = "limits:manage", "Change limits and quotas.";
-    SystemManage = "system:manage", "Read metrics, switch maintenance mode.";
+    ModelsRead = "models:read" from Readonly, "See which models there are.";
+    ModelsInfer = "models:infer" from User, "Run a model.";
+    FilesWrite = "files:write" from User, "Store files of one's own.";
+    UsersRead = "users:read" from Moderator, "See people's accounts.";
+    KeysRead = "keys:read" from Moderator, "See everyone's API keys.";
+    UsageRead = "usage:read" from Moderator, "See everyone's usage.";
+    AuditRead = "audit:read" from Moderator, "Read the audit trail.";
+    IncidentsManage = "incidents:manage" from Moderator, "Open, work on and close incidents.";
+    ModelsManage = "models:manage" from Admin, "Load, unload and grant models.";
+    UsersManage = "users:manage" from Admin, "Change, disable and delete accounts.";
+    KeysManage = "keys:manage" from Admin, "Revoke anyone's API keys.";
+    RolesManage = "roles:manage" from Admin, "Change roles.";
+    LimitsManage = "limits:manage" from Admin, "Change limits and quotas.";
+    SystemManage = "system:manage" from Admin, "Read metrics, switch maintenance mode.";
 }
 
 impl Permission {
@@ -107,7 +112,7 @@ impl fmt::Debug for Permissions {
 }
 
 /// A built-in role; each has everything the one before it has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
     /// Sees models.
     Readonly,
@@ -135,13 +140,7 @@ impl Role {
 
     /// What the role may do.
     pub fn permissions(self) -> Permissions {
-        let count = match self {
-            Self::Readonly => 1,
-            Self::User => 3,
-            Self::Moderator => 8,
-            Self::Admin => Permission::ALL.len(),
-        };
-        Permission::ALL[..count].iter().copied().collect()
+        Permission::ALL.iter().copied().filter(|permission| permission.weakest_role() <= self).collect()
     }
 }
 

@@ -33,8 +33,7 @@ impl Auth {
         principal: &Principal,
         permission: Permission,
     ) -> Result<(Tx, Permissions)> {
-        let mut tx = self.store.begin(Scope::Service(Service::Administration)).await?;
-        tx.users().lock_administrators().await?;
+        let mut tx = self.begin_exclusive().await?;
         let permissions = self.confirm(&mut tx, principal).await?;
         if permissions.contains(permission) {
             Ok((tx, permissions))
@@ -52,6 +51,11 @@ impl Auth {
         if let Some(actor) = actor {
             return Ok(self.begin_administration(actor, permission).await?.0);
         }
+        self.begin_exclusive().await
+    }
+
+    /// Begins a change of accounts, which waits for every other: what the program does by itself, too.
+    pub(crate) async fn begin_exclusive(&self) -> Result<Tx> {
         let mut tx = self.store.begin(Scope::Service(Service::Administration)).await?;
         tx.users().lock_administrators().await?;
         Ok(tx)
@@ -72,8 +76,7 @@ impl Auth {
     /// Begins the removal of the caller's own account. It waits for changes of other people's accounts, as those do for
     /// each other: administrators may be leaving at the same moment.
     pub(crate) async fn begin_leaving(&self, principal: &Principal) -> Result<Tx> {
-        let mut tx = self.store.begin(Scope::Service(Service::Administration)).await?;
-        tx.users().lock_administrators().await?;
+        let mut tx = self.begin_exclusive().await?;
         self.confirm(&mut tx, principal).await?;
         Ok(tx)
     }

@@ -189,7 +189,7 @@ impl Auth {
     pub fn open_file(&self, file: &StoredFile, sealed: &[u8]) -> Result<Vec<u8>> {
         let key = self.encryption.open(&SealedColumn::FileKey.place(file.id), &file.data_key)?;
         let opened = FileKey::from_bytes(&key, file.id)?.open(sealed);
-        // What gives other bytes than were put there is out of order.
+        // A store that answers other bytes than it was given is out of order.
         opened.map_err(|error| Error::Unavailable(storage::Error::Inconsistent { detail: error.to_string() }))
     }
 

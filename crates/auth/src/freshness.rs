@@ -104,6 +104,7 @@ impl Freshness {
         let mut changed = self.changed.write().unwrap_or_else(PoisonError::into_inner);
         let entry = changed.entry(watched).or_insert((number, now));
         *entry = (entry.0.max(number), now);
+        // At 2, 4, 8, … of them: what a walk costs is spread over as many notes.
         if changed.len().is_power_of_two() {
             changed.retain(|_, (_, at)| now - *at < CACHED_FOR * 2);
         }

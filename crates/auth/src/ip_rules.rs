@@ -223,8 +223,7 @@ impl Auth {
             "expires_at": rule.expires_at,
         });
         let entry = Entry::success(event, origin).on("ip_rule", rule.id).with(detail);
-        let entry = actor.map(|actor| actor.account).into_iter().fold(entry, Entry::by);
-        self.record(&mut tx, entry).await?;
+        self.record(&mut tx, entry.by_some(actor)).await?;
         self.tell_of_ip_rules(tx, rule.id).await
     }
 

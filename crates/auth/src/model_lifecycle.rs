@@ -203,8 +203,7 @@ impl Auth {
         origin: &Origin,
     ) -> Result<()> {
         let entry = Entry::success(event, origin).with(detail);
-        let entry = actor.map(|actor| actor.account).into_iter().fold(entry, Entry::by);
-        self.record(&mut tx, entry).await?;
+        self.record(&mut tx, entry.by_some(actor)).await?;
         tx.changes().append(CHANGE, name).await?;
         Ok(tx.commit().await?)
     }

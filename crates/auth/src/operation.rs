@@ -172,10 +172,7 @@ impl Auth {
         change: OperationChange,
         origin: &Origin,
     ) -> Result<Operation> {
-        let mut tx = match actor {
-            Some(actor) => self.begin_administration(actor, Permission::SystemManage).await?.0,
-            None => self.store.begin(Scope::Service(Service::Administration)).await?,
-        };
+        let mut tx = self.begin_operation(actor, Permission::SystemManage).await?;
         let operation = self.operate(&mut tx, actor, change, origin).await?;
         self.commit_operation(tx, operation).await
     }
@@ -208,8 +205,7 @@ impl Auth {
         };
         let detail = json!({"mode": operation.mode, "before": before.mode, "number": operation.number, "sessions_ended": ended});
         let entry = Entry::success(Event::OperationChanged, origin).with(detail);
-        let entry = actor.map(|actor| actor.account).into_iter().fold(entry, Entry::by);
-        self.record(tx, entry).await?;
+        self.record(tx, entry.by_some(actor)).await?;
         Ok(operation)
     }
 

@@ -19,6 +19,11 @@ const CHUNK: usize = 256 << 10;
 /// The files of a version, relative to its folder, and their SHA-256 in lower-case hexadecimal.
 pub type Digests = BTreeMap<String, String>;
 
+/// Whether a text is a SHA-256: 64 hexadecimal digits of either case.
+pub fn is_sha256(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 /// SHA-256 of a file in lower-case hexadecimal.
 pub(crate) fn sha256(path: &Path) -> io::Result<String> {
     let mut file = File::open(path)?;

@@ -47,7 +47,7 @@ mod worker;
 pub use error::{Error, Problem};
 pub use incoming::{Admitted, Incoming, IncomingError, Origin, is_file_name};
 pub use inspection::Inspection;
-pub use integrity::{Digests, Violation};
+pub use integrity::{Digests, Violation, is_sha256};
 pub use loading::Examination;
 pub use manifest::{
     Access, Activation, Batching, Cache, Classification, Color, Column, ColumnKind, Encoding, Filter,
@@ -63,7 +63,7 @@ pub use predict::{
 };
 pub use provider::{Execution, Provider};
 pub use registry::{KnownFiles, ModelStatus, Prepared, Registry, State};
-pub use repository::is_name;
+pub use repository::{MODEL_FILE, is_name};
 pub use settings::Settings;
 pub use signature::SigningKey;
 pub use sources::Sourced;

@@ -281,6 +281,20 @@ impl Loader {
         Libraries::of(&self.settings.custom_operators, &manifest.custom_operators)
     }
 
+    /// How the sessions of a model are made whose files are `size` bytes together.
+    fn options(&self, manifest: &Manifest, size: u64, libraries: &Libraries) -> Options {
+        let (runtime, settings) = (&manifest.runtime, &self.settings);
+        let memory = runtime.memory_mb.map_or(settings.model_memory, |most| most << 20);
+        Options {
+            instances: runtime.instances.unwrap_or(settings.instances).max(1),
+            intra_threads: runtime.intra_threads.unwrap_or(settings.intra_threads).max(1),
+            pack_weights: runtime.pack_weights,
+            memory: (memory > 0).then(|| memory.saturating_add(size.saturating_mul(WEIGHTS))),
+            providers: runtime.providers.clone().unwrap_or_else(|| settings.providers.clone()),
+            operators: libraries.paths(),
+        }
+    }
+
     fn model(
         &self,
         (name, folder, manifest): (&str, &Path, &Arc<Manifest>),
@@ -291,15 +305,7 @@ impl Loader {
     ) -> Result<Model, String> {
         let library = self.library.as_ref().map_err(String::clone)?;
         let file = folder.join(version).join(MODEL_FILE);
-        let threads = manifest.runtime.intra_threads.unwrap_or(self.settings.intra_threads).max(1);
-        let instances = manifest.runtime.instances.unwrap_or(self.settings.instances).max(1);
-        let pack_weights = manifest.runtime.pack_weights;
-        let providers = manifest.runtime.providers.clone().unwrap_or_else(|| self.settings.providers.clone());
-        let operators = libraries.paths();
-        let memory = manifest.runtime.memory_mb.map_or(self.settings.model_memory, |most| most << 20);
-        let memory = (memory > 0).then(|| memory.saturating_add(size.saturating_mul(WEIGHTS)));
-        let options =
-            Options { instances, intra_threads: threads, pack_weights, memory, providers, operators };
+        let options = self.options(manifest, size, &libraries);
         let (sessions, execution) = library.open(&file, &options)?;
         if let Some(fallback) = execution.fallback() {
             tracing::warn!(model = name, version, provider = %execution.provider, fallback, "a model is computed by its fallback");

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::integrity;
+use crate::integrity::{self, is_sha256};
 
 /// Libraries that one model may ask for.
 const MOST: usize = 8;
@@ -22,8 +22,7 @@ impl OperatorLibrary {
             Some((path, sha256)) => (Path::new(path), Some(sha256.to_ascii_lowercase())),
             None => (Path::new(text.trim()), None),
         };
-        let is_digest = |text: &String| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if sha256.as_ref().is_some_and(|sha256| !is_digest(sha256)) {
+        if sha256.as_ref().is_some_and(|sha256| !is_sha256(sha256)) {
             return Err("a SHA-256 has 64 hexadecimal digits");
         }
         if !path.is_absolute() || path.file_name().and_then(|name| name.to_str()).is_none() {

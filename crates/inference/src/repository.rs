@@ -14,7 +14,7 @@ const MAX_NAME: usize = 128;
 /// Size of a `model.toml`, in bytes.
 const MAX_MANIFEST_BYTES: u64 = 1 << 20;
 /// What the file of a model is called.
-pub(crate) const MODEL_FILE: &str = "model.onnx";
+pub const MODEL_FILE: &str = "model.onnx";
 
 /// The folders directly inside `parent` with valid names. Links are passed over, with a line in the log: what
 /// they lead to is not part of the repository.

@@ -46,7 +46,7 @@ pub struct Settings {
     pub max_decoding_pixels: u64,
     /// Width and height of one picture, in pixels. Default 16 384.
     pub max_image_side: u32,
-    /// Pictures in one call of [`Model::classify`](crate::Model::classify). Default 64.
+    /// Pictures in one call of [`Model::predict`](crate::Model::predict). Default 64.
     pub max_images: usize,
 }
 

@@ -86,17 +86,4 @@ impl Accounts<'_> {
         query!(self.tx, execute, "UPDATE accounts SET must_enrol = $2 WHERE id = $1", id, must_enrol)?;
         Ok(())
     }
-
-    /// Ends every token issued so far, whatever else stays as it is. Answers the new security version.
-    pub async fn bump_security_version(&mut self, id: Uuid) -> Result<Option<i64>> {
-        let now = self.tx.now();
-        query!(
-            self.tx,
-            value i64,
-            "UPDATE accounts SET security_version = security_version + 1, updated_at = $2 WHERE id = $1 \
-             RETURNING security_version",
-            id,
-            now
-        )
-    }
 }

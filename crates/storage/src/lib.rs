@@ -55,7 +55,7 @@ pub use audit::{Audit, AuditEvent, AuditFilter, NewAuditEvent};
 pub use audit_chain::{
     AuditChain, AuditLink, AuditRecord, AuditSeal, LinkedEvent, SealedLink, UnlinkedEvent,
 };
-pub use blobs::{Blob, BlobError, BlobSettings, Blobs, S3Settings, is_public_address};
+pub use blobs::{Blob, BlobError, BlobSettings, Blobs, S3Settings, is_loopback, is_public_address};
 pub use changes::{Change, Changes};
 pub use clock::Clock;
 pub use ephemeral::{Check, Ephemeral, EphemeralConfig, Outcome, WindowState};

@@ -235,21 +235,6 @@ impl Models<'_> {
         Ok(revoked > 0)
     }
 
-    /// Whether an account with a role may use a model: the model is everyone's, or was granted to one of the
-    /// two.
-    pub async fn is_granted(&mut self, name: &str, account: Uuid, role: &str) -> Result<bool> {
-        query!(
-            self.tx,
-            one bool,
-            "SELECT EXISTS (SELECT 1 FROM models WHERE name = $1 AND access = 'everyone') \
-             OR EXISTS (SELECT 1 FROM model_grants WHERE model = $1 \
-             AND ((subject_kind = 'account' AND subject = $2) OR (subject_kind = 'role' AND subject = $3)))",
-            name,
-            account.to_string(),
-            role
-        )
-    }
-
     /// The models granted to an account or to everyone with its role.
     pub async fn granted_to(&mut self, account: Uuid, role: &str) -> Result<Vec<String>> {
         query!(

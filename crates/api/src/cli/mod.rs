@@ -52,7 +52,7 @@ enum Command {
     /// Manage administrators and people.
     #[command(subcommand)]
     Admin(admin::Admin),
-    /// Say what is wrong with the settings, the stores and the models, or whether a server answers.
+    /// Say what is wrong with the settings and the stores, or whether a server answers.
     Check(check::Check),
     /// Show the settings in force, secrets hidden.
     Config(config::Config),

@@ -87,7 +87,7 @@ impl Add {
         };
         let version = self.version.clone().unwrap_or_else(|| registry.next_version(&name));
         let file = SourceFile { url: url.clone(), sha256: self.sha256.clone(), size: self.size };
-        let mut files = SourceFiles::from([("model.onnx".to_owned(), file)]);
+        let mut files = SourceFiles::from([(inference::MODEL_FILE.to_owned(), file)]);
         for (name, sha256) in &self.data {
             let url = Blobs::beside(&url, name).map_err(told)?;
             files.insert(name.clone(), SourceFile { url, sha256: sha256.clone(), size: None });
@@ -120,13 +120,16 @@ fn named_after(url: &str) -> Option<String> {
 }
 
 fn digest(text: &str) -> Result<String, &'static str> {
-    let is_digest = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if is_digest { Ok(text.to_ascii_lowercase()) } else { Err("a SHA-256 has 64 hexadecimal digits") }
+    if inference::is_sha256(text) {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err("a SHA-256 has 64 hexadecimal digits")
+    }
 }
 
 fn data(text: &str) -> Result<(String, String), &'static str> {
     let (name, sha256) = text.split_once('=').ok_or("write it as NAME=SHA256")?;
-    if !inference::is_file_name(name) || name == "model.onnx" {
+    if !inference::is_file_name(name) || name == inference::MODEL_FILE {
         return Err("NAME is a path inside of the version's folder, as the model says it");
     }
     Ok((name.to_owned(), digest(sha256)?))

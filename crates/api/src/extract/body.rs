@@ -13,7 +13,7 @@ use futures_util::StreamExt;
 use crate::app::App;
 use crate::bodies::Arriving;
 use crate::encodings::{self, Encoding, too_large};
-use crate::error::{ApiError, Code, Result};
+use crate::error::{ApiError, Result};
 use crate::middleware::RequestContext;
 use crate::settings::SizeSettings;
 
@@ -50,10 +50,9 @@ async fn as_sent(
         return Err(too_large(limit));
     }
     let body = App::of(request)?.bodies.expect(announced.unwrap_or(0))?;
-    match tokio::time::timeout(time, collect(payload, limit, body)).await {
-        Ok(result) => result,
-        Err(_) => Err(ApiError::new(Code::MalformedRequest, "The body took too long to arrive.")),
-    }
+    tokio::time::timeout(time, collect(payload, limit, body))
+        .await
+        .unwrap_or_else(|_| Err(ApiError::slow_body()))
 }
 
 async fn collect(payload: &mut Payload, limit: usize, mut body: Arriving) -> Result<Bytes> {

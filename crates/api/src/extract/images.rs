@@ -90,10 +90,8 @@ async fn read_single(
 
 async fn read_form(app: &Data<App>, request: &HttpRequest, payload: Payload) -> Result<Vec<Picture>> {
     let form = Multipart::new(request.headers(), payload);
-    match tokio::time::timeout(body::body_time(app), read_parts(app, form)).await {
-        Ok(images) => images,
-        Err(_) => Err(ApiError::new(Code::MalformedRequest, "The body took too long to arrive.")),
-    }
+    let parts = tokio::time::timeout(body::body_time(app), read_parts(app, form)).await;
+    parts.unwrap_or_else(|_| Err(ApiError::slow_body()))
 }
 
 async fn read_parts(app: &Data<App>, mut form: Multipart) -> Result<Vec<Picture>> {

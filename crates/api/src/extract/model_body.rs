@@ -95,20 +95,16 @@ fn digest_of(header: &str) -> Option<String> {
     (bytes.len() == 32).then(|| HEXLOWER.encode(&bytes))
 }
 
-fn is_sha256(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
-}
-
 /// The list of files as `sha256sum` writes it.
 fn list_of(text: &str) -> Option<Digests> {
     let line = |line: &str| {
         let (sha256, name) = line.split_once(' ')?;
         // The second space is a star where a file was read as a binary one.
         let name = name.strip_prefix([' ', '*'])?;
-        (is_sha256(sha256) && is_file_name(name)).then(|| (name.to_owned(), sha256.to_lowercase()))
+        (inference::is_sha256(sha256) && is_file_name(name)).then(|| (name.to_owned(), sha256.to_lowercase()))
     };
     let files: BTreeMap<_, _> = text.lines().map(line).collect::<Option<_>>()?;
-    (files.contains_key("model.onnx") && (1..=MAX_FILES).contains(&files.len())).then_some(files)
+    (files.contains_key(inference::MODEL_FILE) && (1..=MAX_FILES).contains(&files.len())).then_some(files)
 }
 
 fn too_large(limit: u64) -> ApiError {
@@ -116,7 +112,7 @@ fn too_large(limit: u64) -> ApiError {
 }
 
 fn slow<T>(_: T) -> ApiError {
-    ApiError::new(Code::MalformedRequest, "The body took too long to arrive.")
+    ApiError::slow_body()
 }
 
 impl ModelBody {
@@ -125,7 +121,7 @@ impl ModelBody {
         if matches!(self.content, Content::Form(..)) {
             return Ok(None);
         }
-        let sha256 = said.or(self.sha256.as_deref()).filter(|sha256| is_sha256(sha256));
+        let sha256 = said.or(self.sha256.as_deref()).filter(|sha256| inference::is_sha256(sha256));
         let missing = || {
             ApiError::field(
                 "sha256",
@@ -145,8 +141,8 @@ impl ModelBody {
         let receive = async {
             match self.content {
                 Content::Plain(payload) => {
-                    save_file(payload, incoming, "model.onnx", &mut room).await?;
-                    Ok(sha256.map(|sha256| ("model.onnx".to_owned(), sha256)).into_iter().collect())
+                    save_file(payload, incoming, inference::MODEL_FILE, &mut room).await?;
+                    Ok(sha256.map(|sha256| (inference::MODEL_FILE.to_owned(), sha256)).into_iter().collect())
                 }
                 Content::Form(form, body) => {
                     let files = save_form(form, incoming, &mut room).await?;

@@ -138,7 +138,7 @@ impl http_body::Body for BoundedBody {
         if this.timer.as_mut().poll(context).is_ready() {
             // Asked again, it must not be polled after its end.
             this.timer.as_mut().reset(Instant::now() + this.bounds.time);
-            let late = ApiError::new(Code::MalformedRequest, "The body took too long to arrive.");
+            let late = ApiError::slow_body();
             return Poll::Ready(Some(Err(refuse(late))));
         }
         let frame = ready!(Pin::new(&mut this.inner).poll_frame(context));

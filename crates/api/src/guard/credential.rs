@@ -11,8 +11,9 @@ use secrecy::SecretString;
 use crate::error::{ApiError, Code, Result};
 use crate::header_lines::HeaderLines;
 
-const API_KEY: &str = "x-api-key";
-const AUTHORIZATION: &str = "authorization";
+/// The header of API keys.
+pub const API_KEY: &str = "x-api-key";
+pub const AUTHORIZATION: &str = "authorization";
 
 /// The one credential of a request.
 pub fn read(headers: &impl HeaderLines) -> Result<&str> {

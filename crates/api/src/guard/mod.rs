@@ -29,9 +29,9 @@ pub(crate) use caller::account;
 pub use caller::{
     Access, Anytime, Caller, FirstArgument, Fresh, Own, Person, Proof, Requirement, Visitor, permission,
 };
-pub use credential::HeldToken;
+pub use credential::{API_KEY, HeldToken};
 pub use pace::{EXPORT_TIME, LONGEST, Pace, in_time};
-pub use rate_headers::{put_into, whole_seconds, write as write_rate_headers};
+pub use rate_headers::{RateHeader, put_into, whole_seconds, write as write_rate_headers};
 pub use signature::Target;
 pub use signed_body::broken;
 

@@ -25,6 +25,16 @@ pub enum RateHeader {
 }
 
 impl RateHeader {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Policy,
+        Self::Left,
+        Self::TightestLimit,
+        Self::TightestLeft,
+        Self::TightestReset,
+        Self::Passed,
+    ];
+
     /// Its name, in lower case.
     pub const fn name(self) -> &'static str {
         match self {

@@ -4,6 +4,7 @@
 use auth::SignedRequest;
 use data_encoding::BASE64;
 
+use super::credential::{API_KEY, AUTHORIZATION};
 use crate::error::{ApiError, Code, Result};
 use crate::header_lines::HeaderLines;
 
@@ -43,7 +44,7 @@ pub fn is_signed(headers: &impl HeaderLines) -> bool {
 
 /// The signature of a request that says it has one.
 pub fn read(headers: &impl HeaderLines, target: Target<'_>) -> Result<Signature> {
-    if headers.lines("authorization").chain(headers.lines("x-api-key")).next().is_some() {
+    if headers.lines(AUTHORIZATION).chain(headers.lines(API_KEY)).next().is_some() {
         let detail = "A signed request sends no Authorization and no X-API-Key.";
         return Err(ApiError::new(Code::AmbiguousCredentials, detail));
     }

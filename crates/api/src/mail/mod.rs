@@ -12,9 +12,9 @@ use lettre::message::Mailbox;
 use lettre::message::header::ContentType;
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 use secrecy::{ExposeSecret, SecretString};
-use storage::told;
+use storage::{is_loopback, told};
 
-use crate::settings::{MailSettings, PublicUrl, is_loopback};
+use crate::settings::{MailSettings, PublicUrl};
 
 /// How long a mail server may take for each of its answers.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -3,9 +3,13 @@
 use actix_cors::Cors;
 use actix_web::http::Method;
 use actix_web::http::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, WWW_AUTHENTICATE,
+    ACCEPT, AUTHORIZATION, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, RETRY_AFTER,
+    WWW_AUTHENTICATE,
 };
 
+use super::REQUEST_ID;
+use crate::guard::{API_KEY, RateHeader};
+use crate::oip::infer::JSON_LENGTH;
 use crate::settings::Origins;
 
 /// How long a browser may remember a preflight, in seconds.
@@ -21,20 +25,12 @@ pub fn cors(origins: &Origins) -> Cors {
             AUTHORIZATION,
             CONTENT_ENCODING,
             CONTENT_TYPE,
-            header("x-api-key"),
-            header("x-request-id"),
+            header(API_KEY),
+            header(REQUEST_ID),
+            JSON_LENGTH,
         ])
-        .allowed_header(header("inference-header-content-length"))
-        .expose_headers([
-            header("x-request-id"),
-            header("retry-after"),
-            header("ratelimit"),
-            header("ratelimit-policy"),
-            header("x-ratelimit-limit"),
-            header("x-ratelimit-remaining"),
-            header("x-ratelimit-reset"),
-        ])
-        .expose_headers([header("inference-header-content-length"), CONTENT_DISPOSITION, WWW_AUTHENTICATE])
+        .expose_headers(RateHeader::ALL.map(|told| header(told.name())))
+        .expose_headers([header(REQUEST_ID), JSON_LENGTH, CONTENT_DISPOSITION, RETRY_AFTER, WWW_AUTHENTICATE])
         .block_on_origin_mismatch(false)
         .max_age(MAX_AGE)
 }

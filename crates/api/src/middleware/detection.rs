@@ -12,11 +12,10 @@ use auth::{AttackPattern, Deed};
 
 use super::RequestContext;
 use crate::app::App;
+use crate::guard::API_KEY;
 
 /// Where files are brought.
 const UPLOADS: [&str; 2] = ["/api/v1/files", "/api/v1/admin/models/{name}/versions/{version}"];
-/// The header of API keys.
-const API_KEY: &str = "x-api-key";
 
 /// Counts a request.
 pub fn observe<B: MessageBody>(

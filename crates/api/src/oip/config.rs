@@ -103,7 +103,7 @@ impl ModelConfig {
             response_cache: ResponseCache {
                 enable: model.manifest().cache.is_some_and(|cache| cache.enabled),
             },
-            default_model_filename: "model.onnx",
+            default_model_filename: inference::MODEL_FILE,
         }
     }
 }

@@ -22,7 +22,8 @@ use crate::guard::permission::ModelsInfer;
 use crate::metering::{User, Work};
 
 /// Says where in a body the JSON ends and the binary data begins.
-const JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
+/// The header that says how long the JSON before the binary data is.
+pub const JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
 
 const JSON: &str = "application/json";
 const BINARY: &str = "application/octet-stream";

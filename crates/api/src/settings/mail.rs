@@ -74,7 +74,7 @@ impl FromStr for PublicUrl {
         match url.scheme_str() {
             Some(scheme @ ("http" | "https")) if !has_more => Ok(Self {
                 text: text.trim_end_matches('/').to_owned(),
-                is_protected: scheme == "https" || super::is_loopback(host),
+                is_protected: scheme == "https" || storage::is_loopback(host),
             }),
             _ => Err(wrong()),
         }

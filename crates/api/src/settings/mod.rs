@@ -99,12 +99,6 @@ pub struct Settings {
 #[error("{0}")]
 pub struct SettingsError(pub String);
 
-/// Whether a host name or address is this machine's own.
-pub fn is_loopback(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || address.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
-}
-
 /// Reads a secret without ever showing it.
 fn secret(text: &str) -> Result<secrecy::SecretString, std::convert::Infallible> {
     Ok(text.into())

@@ -176,7 +176,7 @@ fn stores(settings: &Settings) -> Vec<Finding> {
         let url = url.expose_secret();
         if !url.starts_with("redis://") && !url.starts_with("rediss://") {
             add(Weight::Fatal, "REDIS_URL must start with redis:// or rediss://");
-        } else if production && url.starts_with("redis://") && !is_loopback(url) {
+        } else if production && url.starts_with("redis://") && !is_on_this_machine(url) {
             add(
                 Weight::Notice,
                 "REDIS_URL has no TLS: use rediss://, or a network that nobody else can listen on",
@@ -220,62 +220,52 @@ fn mail(settings: &Settings) -> Vec<Finding> {
 
 fn alerts(settings: &Settings) -> Vec<Finding> {
     let (alerts, production) = (&settings.alerts, settings.program.is_production());
-    let mut findings = Vec::new();
-    let mut add = |weight, text: String| findings.push(Finding { weight, text });
-    for (name, url) in alerts.targets() {
-        match url.expose_secret().parse::<Uri>().ok().and_then(|url| {
-            Some((
-                url.scheme_str()?.to_owned(),
-                super::is_loopback(url.host().filter(|host| !host.is_empty())?),
-            ))
-        }) {
-            Some((scheme, _)) if scheme == "https" => {}
-            Some((scheme, is_loopback)) if scheme == "http" => {
-                if production && !is_loopback {
-                    add(Weight::Fatal, format!("{name} must begin with https://: alerts tell of weaknesses"));
-                }
-            }
-            _ => add(
-                Weight::Fatal,
-                format!("{name} is no address; write scheme and host, such as https://hooks.example.com/…"),
-            ),
-        }
+    let fatal = |text: String| Finding { weight: Weight::Fatal, text };
+    let targets = alerts.targets().into_iter();
+    let mut findings: Vec<Finding> =
+        targets.filter_map(|(name, url)| wrong_target(name, url, production)).map(fatal).collect();
+    let secret = alerts.alert_webhook_secret.as_ref().filter(|_| alerts.alert_webhook_url.is_some());
+    findings.extend(secret.and_then(|secret| weak("ALERT_WEBHOOK_SECRET", secret)).map(fatal));
+    for (is_set, has, text) in [
+        (
+            alerts.alert_webhook_url.is_some(),
+            secret.is_some(),
+            "ALERT_WEBHOOK_SECRET is required with ALERT_WEBHOOK_URL",
+        ),
+        (
+            !alerts.alert_email_to.is_empty(),
+            settings.mail.smtp_url.is_some(),
+            "ALERT_EMAIL_TO needs SMTP_URL",
+        ),
+        (
+            alerts.alert_sms_url.is_some(),
+            alerts.alert_sms_to.is_some(),
+            "ALERT_SMS_TO is required with ALERT_SMS_URL",
+        ),
+    ] {
+        findings.extend((is_set && !has).then(|| fatal(text.into())));
     }
-    let mut needs = |is_set: bool, has: bool, text: &str| {
-        if is_set && !has {
-            add(Weight::Fatal, text.into());
-        }
-    };
-    let secret = alerts.alert_webhook_secret.as_ref();
-    needs(
-        alerts.alert_webhook_url.is_some(),
-        secret.is_some(),
-        "ALERT_WEBHOOK_SECRET is required with ALERT_WEBHOOK_URL",
-    );
-    needs(
-        !alerts.alert_email_to.is_empty(),
-        settings.mail.smtp_url.is_some(),
-        "ALERT_EMAIL_TO needs SMTP_URL",
-    );
-    needs(
-        alerts.alert_sms_url.is_some(),
-        alerts.alert_sms_to.is_some(),
-        "ALERT_SMS_TO is required with ALERT_SMS_URL",
-    );
-    findings.extend(
-        secret
-            .filter(|_| alerts.alert_webhook_url.is_some())
-            .and_then(|secret| weak("ALERT_WEBHOOK_SECRET", secret))
-            .map(|text| Finding { weight: Weight::Fatal, text }),
-    );
     if production && alerts.channels().is_empty() {
-        findings.push(Finding {
-            weight: Weight::Notice,
-            text: "no channel for alerts is set up: nobody is told when something is wrong; see ALERT_…"
-                .into(),
-        });
+        let text = "no channel for alerts is set up: nobody is told when something is wrong; see ALERT_…";
+        findings.push(Finding { weight: Weight::Notice, text: text.into() });
     }
     findings
+}
+
+/// What is wrong with an address that alerts go to.
+fn wrong_target(name: &str, url: &SecretString, production: bool) -> Option<String> {
+    let url = url.expose_secret().parse::<Uri>().ok();
+    let host = url.as_ref().and_then(Uri::host).filter(|host| !host.is_empty());
+    match (url.as_ref().and_then(Uri::scheme_str), host) {
+        (Some("https"), Some(_)) => None,
+        (Some("http"), Some(host)) if !production || storage::is_loopback(host) => None,
+        (Some("http"), Some(_)) => {
+            Some(format!("{name} must begin with https://: alerts tell of weaknesses"))
+        }
+        _ => {
+            Some(format!("{name} is no address; write scheme and host, such as https://hooks.example.com/…"))
+        }
+    }
 }
 
 /// What is wrong with an address of Postgres.
@@ -295,10 +285,8 @@ fn wrong_address(settings: &Settings, url: &SecretString) -> Option<&'static str
     }
 }
 
-fn is_loopback(url: &str) -> bool {
-    let host = url.split_once("://").map_or("", |(_, rest)| rest).split(['/', '?']).next().unwrap_or("");
-    let host = host.rsplit('@').next().unwrap_or("");
-    host.starts_with("127.") || host.starts_with("[::1]") || host.split(':').next() == Some("localhost")
+fn is_on_this_machine(url: &str) -> bool {
+    url.parse::<Uri>().is_ok_and(|url| url.host().is_some_and(storage::is_loopback))
 }
 
 /// What the roles on Postgres may do that would make row-level security hold nothing back.

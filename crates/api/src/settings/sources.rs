@@ -3,7 +3,9 @@
 use clap::Args;
 use secrecy::SecretString;
 
-use super::{FilePlace, Settings, is_loopback, secret};
+use storage::is_loopback;
+
+use super::{FilePlace, Settings, secret};
 
 /// Models that come from elsewhere.
 #[derive(Args, Clone, Debug)]
@@ -106,6 +108,5 @@ pub(super) fn findings(settings: &Settings) -> Vec<String> {
 
 fn digest(text: &str) -> Result<String, &'static str> {
     let text = text.trim().to_ascii_lowercase();
-    let is_digest = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if is_digest { Ok(text) } else { Err("a SHA-256 has 64 hexadecimal digits") }
+    if inference::is_sha256(&text) { Ok(text) } else { Err("a SHA-256 has 64 hexadecimal digits") }
 }

@@ -282,12 +282,9 @@ pub fn check_key_name(name: &str) -> std::result::Result<(), ValidationError> {
 
 /// A name that no model can have is a mistake, however long.
 fn check_model_names(names: &[String]) -> std::result::Result<(), ValidationError> {
-    let fits = |name: &String| {
-        let inside = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-        (1..=128).contains(&name.len()) && name.bytes().all(inside)
-    };
-    let message = "use names of models: letters, digits and ._- only, at most 128";
-    if names.iter().all(fits) {
+    let message =
+        "use names of models: letters, digits and ._- only, at most 128, the first a letter or digit";
+    if names.iter().all(|name| inference::is_name(name)) {
         Ok(())
     } else {
         Err(ValidationError::new("models").with_message(message.into()))

@@ -24,7 +24,7 @@ pub struct Register {
     #[validate(custom(function = check_email))]
     #[schema(example = "ada@example.com", max_length = 120)]
     email: String,
-    /// 12 to 128 characters with an upper and a lower case letter, a digit and a special character.
+    /// 12 to 128 characters; by default with an upper and a lower case letter, a digit and a special character (PASSWORD_POLICY).
     #[schema(value_type = String, min_length = 12, max_length = 128, format = Password)]
     password: SecretString,
     /// 2 to 50 letters and spaces.

@@ -183,21 +183,13 @@ impl TrustedIssuer {
 fn check_address(name: &str, address: &str, development: bool) -> Result<(), String> {
     let wrong = || Err(format!("{name} must be an https:// address without user, query and fragment"));
     let Ok(url) = Url::parse(address) else { return wrong() };
-    let protected = url.scheme() == "https" || (development && url.scheme() == "http" && is_loopback(&url));
+    let is_own = url.host_str().is_some_and(storage::is_loopback);
+    let protected = url.scheme() == "https" || (development && url.scheme() == "http" && is_own);
     if protected && url.has_host() && is_plain(&url) { Ok(()) } else { wrong() }
 }
 
 fn is_plain(url: &Url) -> bool {
     url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none()
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        Some(url::Host::Domain(name)) => name == "localhost",
-        None => false,
-    }
 }
 
 #[cfg(test)]

@@ -174,7 +174,7 @@ impl Auth {
     }
 
     async fn run_planned(&self) -> Result<()> {
-        let mut tx = self.begin_program().await?;
+        let mut tx = self.begin_exclusive().await?;
         let Some(planned) = tx.incidents().next_of_kind("planned").await? else { return Ok(()) };
         let named = planned.detail["answer"].as_str().and_then(Answer::parse);
         let answer = named.ok_or_else(|| Error::Internal("an answer of another release".into()))?;
@@ -190,7 +190,7 @@ impl Auth {
 
     async fn give_up_planned(&self, error: &Error) -> Result<()> {
         tracing::error!(%error, "an answer to an incident failed");
-        let mut tx = self.begin_program().await?;
+        let mut tx = self.begin_exclusive().await?;
         if let Some(mut planned) = tx.incidents().next_of_kind("planned").await? {
             planned.detail["reason"] = json!("it failed; the log tells why");
             tx.incidents().settle(planned.id, "failed", &planned.detail).await?;

@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 use storage::{AuditEvent, AuditFilter, PageRequest, Tx};
-use uuid::Uuid;
 
 use super::Affected;
 use crate::{Auth, Result};
@@ -48,13 +47,6 @@ impl Auth {
             "accounts": accounts,
             "latest_events": told(&latest.items),
         }))
-    }
-
-    pub(super) async fn event_of_trail(&self, tx: &mut Tx, id: Uuid) -> Result<Option<AuditEvent>> {
-        // The page behind the next id begins with the event itself.
-        let cursor = Some(storage::Cursor::after(Uuid::from_u128(id.as_u128().saturating_add(1))));
-        let page = tx.audit().list(&PageRequest { limit: 1, cursor }, &AuditFilter::default()).await?;
-        Ok(page.items.into_iter().find(|event| event.id == id))
     }
 }
 

@@ -221,7 +221,7 @@ impl Auth {
         let (mut tx, _) = self.begin_incident(Some(actor)).await?;
         tx.incidents().find(id).await?.ok_or(Error::NotFound)?;
         let unknown = || Error::invalid("event_id", "there is no event with this id");
-        let found = self.event_of_trail(&mut tx, event).await?.ok_or_else(unknown)?;
+        let found = tx.audit().find(event).await?.ok_or_else(unknown)?;
         let told = json!({"event_id": event, "action": found.action, "occurred_at": found.occurred_at});
         self.add_entry(tx, id, "event", actor, &told, origin).await
     }
@@ -251,15 +251,8 @@ impl Auth {
                 let (tx, own) = self.begin_administration(actor, Permission::IncidentsManage).await?;
                 Ok((tx, Some(own)))
             }
-            None => Ok((self.begin_program().await?, None)),
+            None => Ok((self.begin_exclusive().await?, None)),
         }
-    }
-
-    /// Begins what the program does to accounts by itself; it waits for administrators as they wait for each other.
-    async fn begin_program(&self) -> Result<Tx> {
-        let mut tx = self.store.begin(Scope::Service(Service::Administration)).await?;
-        tx.users().lock_administrators().await?;
-        Ok(tx)
     }
 
     async fn write_down(

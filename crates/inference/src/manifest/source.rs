@@ -7,6 +7,7 @@ use serde::Deserialize;
 use crate::{
     incoming::is_file_name,
     integrity::Digests,
+    integrity::is_sha256,
     repository::{MODEL_FILE, is_name},
 };
 
@@ -61,7 +62,7 @@ fn check(version: &str, files: &SourceFiles) -> Result<(), String> {
         if !is_file_name(name) {
             return wrong(format!("{name:?} is not a file in the version's folder"));
         }
-        if file.sha256.len() != 64 || !file.sha256.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        if !is_sha256(&file.sha256) {
             return wrong(format!("{name:?}: sha256 takes 64 hexadecimal digits"));
         }
         if !SCHEMES.iter().any(|scheme| file.url.starts_with(scheme)) {

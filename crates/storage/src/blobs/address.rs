@@ -37,14 +37,10 @@ impl Reach {
     }
 }
 
-/// Whether a host is this machine.
-pub(super) fn is_own(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost",
-        None => false,
-    }
+/// Whether a host, as a URL writes it, is this machine: `localhost`, `127.0.0.1`, `[::1]`.
+pub fn is_loopback(host: &str) -> bool {
+    let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    host == "localhost" || address.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 fn is_local_link(address: IpAddr) -> bool {
@@ -130,6 +126,18 @@ mod tests {
             "3fff::1",
         ] {
             assert!(!Reach::Public.covers(hidden.parse().unwrap()), "{hidden}");
+        }
+    }
+
+    #[test]
+    fn what_only_looks_like_this_machine_is_another() {
+        for own in ["localhost", "127.0.0.1", "127.9.9.9", "::1", "[::1]"] {
+            assert!(is_loopback(own), "{own}");
+        }
+        for other in
+            ["", "127.evil.example", "127.0.0.1.evil.example", "localhost.example", "[::2]", "10.0.0.1"]
+        {
+            assert!(!is_loopback(other), "{other}");
         }
     }
 

@@ -18,15 +18,6 @@ on_both_stores! {
         assert_eq!(tx.accounts().standing(next_id()).await.unwrap(), None);
     }
 
-    async fn the_security_version_can_be_raised_by_itself(world) {
-        let ada = world.person("ada", "user").await;
-        let mut tx = world.begin().await;
-        for version in 1..=2 {
-            assert_eq!(tx.accounts().bump_security_version(ada.id).await.unwrap(), Some(version));
-        }
-        assert_eq!(tx.accounts().bump_security_version(next_id()).await.unwrap(), None);
-    }
-
     async fn a_role_of_ones_own_lives_until_it_is_removed_and_nobody_has_it(world) {
         let permissions = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let ada = world.person("ada", "user").await;

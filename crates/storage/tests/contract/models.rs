@@ -81,26 +81,20 @@ on_both_stores! {
     async fn a_grant_reaches_an_account_or_a_role(world) {
         let (ada, eve) = (world.person("ada", "user").await.id, world.person("eve", "user").await.id);
         let mut tx = world.begin().await;
-        assert!(!tx.models().is_granted("digits", ada, "user").await.unwrap(), "no such model");
         tx.models().upsert("digits", ModelAccess::Everyone).await.unwrap();
-        assert!(tx.models().is_granted("digits", ada, "user").await.unwrap());
         tx.models().upsert("digits", ModelAccess::Granted).await.unwrap();
-        assert!(!tx.models().is_granted("digits", ada, "user").await.unwrap());
 
         let (to_ada, to_role) = (GrantSubject::Account(ada), GrantSubject::Role("admin".into()));
         assert!(tx.models().grant("digits", &to_ada).await.unwrap());
         assert!(!tx.models().grant("digits", &to_ada).await.unwrap());
         assert!(tx.models().grant("digits", &to_role).await.unwrap());
         assert_eq!(tx.models().grants("digits").await.unwrap(), [to_ada.clone(), to_role]);
-        assert!(tx.models().is_granted("digits", ada, "user").await.unwrap());
-        assert!(!tx.models().is_granted("digits", eve, "user").await.unwrap());
-        assert!(tx.models().is_granted("digits", eve, "admin").await.unwrap());
         assert_eq!(tx.models().granted_to(ada, "user").await.unwrap(), ["digits"]);
         assert_eq!(tx.models().granted_to(eve, "user").await.unwrap(), Vec::<String>::new());
         assert_eq!(tx.models().granted_to(ada, "admin").await.unwrap(), ["digits"], "once, though granted twice");
         assert!(tx.models().revoke_grant("digits", &to_ada).await.unwrap());
         assert!(!tx.models().revoke_grant("digits", &to_ada).await.unwrap());
-        assert!(!tx.models().is_granted("digits", ada, "user").await.unwrap());
+        assert_eq!(tx.models().granted_to(ada, "user").await.unwrap(), Vec::<String>::new());
         let to_somebody = GrantSubject::Account(next_id());
         assert!(matches!(tx.models().grant("none", &to_somebody).await, Err(Error::Refused(_))));
     }

@@ -2,12 +2,11 @@
 
 use actix_web::{HttpResponse, web};
 use data_encoding::BASE64;
-use inference::IncomingError;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::app::App;
-use crate::error::{ApiError, Code, Result};
+use crate::error::{ApiError, Result};
 use crate::extract::{ModelBody, ModelVersion, Name, Parameters};
 use crate::guard::Caller;
 use crate::guard::permission::ModelsManage;
@@ -53,24 +52,6 @@ pub struct ModelForm {
     /// The model.
     #[schema(value_type = String, format = Binary, rename = "model.onnx")]
     model: Vec<u8>,
-}
-
-impl From<IncomingError> for ApiError {
-    fn from(error: IncomingError) -> Self {
-        let code = match &error {
-            IncomingError::Name => Code::ValidationFailed,
-            IncomingError::Exists => Code::VersionExists,
-            IncomingError::Missing => Code::ModelNotFound,
-            IncomingError::InUse => Code::VersionInUse,
-            IncomingError::NotReceived => Code::VersionNotUploaded,
-            IncomingError::Refused(_) => Code::InvalidModel,
-            IncomingError::Failed => Code::Unavailable,
-        };
-        match error {
-            IncomingError::Name => Self::field("version", error.to_string()),
-            error => Self::new(code, crate::error::capitalised(&error.to_string())),
-        }
-    }
 }
 
 /// Add a version of a model: an ONNX file and its data files, tried before it is taken, served when it is activated or loaded.

@@ -3,6 +3,8 @@
 //! Handlers return [`ApiError`]; `middleware::errors` writes the body, for it knows the request: RFC 9457 on
 //! `/api/v1`, `{"error": …}` on `/v2`. Details of faults go to the log, never to the client.
 
+mod conversions;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -104,6 +106,9 @@ codes! {
 /// How long a client is told to wait when nothing better is known.
 const DEFAULT_RETRY: Duration = Duration::from_secs(1);
 
+/// All that a client learns of a fault of ours.
+const OUR_FAULT: &str = "Something went wrong on our side; the request id finds it in the log.";
+
 /// An error on its way to the client.
 #[derive(Clone, Debug)]
 pub struct ApiError {
@@ -162,14 +167,12 @@ impl ApiError {
 
     /// A fault of ours: the cause is for the log, the client learns nothing of it.
     pub fn internal(cause: impl fmt::Display) -> Self {
-        let told = "Something went wrong on our side; the request id finds it in the log.";
-        Self::new(Code::Internal, told).caused_by(cause)
+        auth::Error::Internal(cause.to_string()).into()
     }
 
-    /// With what `middleware::errors` writes to the log, where the request is known.
-    fn caused_by(mut self, cause: impl fmt::Display) -> Self {
-        self.hints.cause = Some(cause.to_string());
-        self
+    /// A body that somebody sends too slowly.
+    pub fn slow_body() -> Self {
+        Self::new(Code::MalformedRequest, "The body took too long to arrive.")
     }
 
     /// One field, one message.
@@ -228,129 +231,4 @@ impl ResponseError for ApiError {
         response.extensions_mut().insert(self.clone());
         response
     }
-}
-
-impl From<auth::Error> for ApiError {
-    fn from(error: auth::Error) -> Self {
-        let told = error.to_string();
-        let sentence = |code| Self::new(code, capitalised(&told));
-        match error {
-            auth::Error::WrongCredentials => sentence(Code::InvalidCredentials),
-            auth::Error::WrongCode => sentence(Code::WrongSecondFactor),
-            auth::Error::MissingCredential => Self::new(
-                Code::AuthenticationRequired,
-                "API key required: send Authorization: Bearer <token> or X-API-Key: <key>.",
-            ),
-            auth::Error::InvalidCredential(_) => sentence(Code::InvalidToken),
-            auth::Error::StaleAuthentication { max_age } => {
-                let mut error = sentence(Code::StepUpRequired);
-                error.hints.max_age = max_age.to_std().ok();
-                error
-            }
-            auth::Error::Forbidden(permission) => {
-                let mut error = sentence(Code::InsufficientPermissions);
-                error.hints.scope = Some(permission.name());
-                error
-            }
-            auth::Error::EnrolmentRequired => sentence(Code::EnrolmentRequired),
-            auth::Error::SecondFactorElsewhere => sentence(Code::SecondFactorElsewhere),
-            auth::Error::IssuerUnavailable => sentence(Code::IssuerUnavailable),
-            auth::Error::IdentityTaken => sentence(Code::IdentityTaken),
-            auth::Error::Refused(_) => sentence(Code::Forbidden),
-            auth::Error::AddressRefused => sentence(Code::AddressRefused),
-            auth::Error::IpRuleTaken => sentence(Code::IpRuleTaken),
-            auth::Error::TooManyIpRules => sentence(Code::TooManyIpRules),
-            auth::Error::WouldShutOut => sentence(Code::WouldShutOut),
-            auth::Error::NotFound => Self::new(Code::NotFound, "There is no such thing, or it is not yours."),
-            auth::Error::EmailTaken => sentence(Code::EmailTaken),
-            auth::Error::SecondFactorPresent => sentence(Code::SecondFactorPresent),
-            auth::Error::InvalidLink => sentence(Code::InvalidLink),
-            auth::Error::MailUnavailable => sentence(Code::MailUnavailable),
-            auth::Error::RoleTaken => sentence(Code::RoleTaken),
-            auth::Error::RoleInUse => sentence(Code::RoleInUse),
-            auth::Error::TooManyFiles => sentence(Code::TooManyFiles),
-            auth::Error::TooManyKeys => sentence(Code::TooManyKeys),
-            auth::Error::LegalHold => sentence(Code::LegalHold),
-            auth::Error::LastAdministrator => sentence(Code::LastAdministrator),
-            auth::Error::NoPreviousVersion => sentence(Code::NoPreviousVersion),
-            auth::Error::AlertNotGivenUp => sentence(Code::AlertNotGivenUp),
-            auth::Error::IncidentClosed => sentence(Code::IncidentClosed),
-            auth::Error::ModelChanged => sentence(Code::ModelChanged),
-            auth::Error::Invalid(violations) => {
-                let mut error = Self::new(Code::ValidationFailed, "Some fields are not valid; see errors.");
-                error.hints.violations = Some(violations);
-                error
-            }
-            auth::Error::Throttled(throttle) => {
-                let detail =
-                    format!("The limit {:?} is reached; wait as long as Retry-After says.", throttle.policy);
-                Self::rate_limited(detail, throttle.retry_after, throttle.windows)
-            }
-            auth::Error::Closed { is_stopped, retry_after, .. } => {
-                let mut error = sentence(if is_stopped { Code::EmergencyStop } else { Code::Maintenance });
-                error.hints.retry_after = Some(retry_after);
-                error
-            }
-            auth::Error::QuotaExceeded(throttle) => {
-                let detail = format!(
-                    "There is not enough left of the quota {:?}; it begins anew when Retry-After says.",
-                    throttle.policy
-                );
-                let told = Self::rate_limited(detail, throttle.retry_after, throttle.windows);
-                let mut error = Self { code: Code::QuotaExceeded, ..told };
-                error.hints.violated_policies.push(throttle.policy);
-                error
-            }
-            auth::Error::Overloaded => sentence(Code::Overloaded),
-            auth::Error::Unavailable(source) => {
-                Self::new(Code::Unavailable, "A store is unavailable; try again shortly.").caused_by(source)
-            }
-            auth::Error::Internal(cause) => Self::internal(cause),
-        }
-    }
-}
-
-impl From<auth::Refusal> for ApiError {
-    fn from(refusal: auth::Refusal) -> Self {
-        Self::from(refusal.error).with_windows(refusal.windows)
-    }
-}
-
-impl From<storage::Error> for ApiError {
-    fn from(error: storage::Error) -> Self {
-        auth::Error::from(error).into()
-    }
-}
-
-impl From<inference::Error> for ApiError {
-    fn from(error: inference::Error) -> Self {
-        let told = capitalised(&error.to_string());
-        match error {
-            inference::Error::NotFound(_) => Self::new(Code::ModelNotFound, told),
-            inference::Error::Unavailable(_) => Self::new(Code::ModelUnavailable, told),
-            inference::Error::Overloaded => Self::new(Code::Overloaded, told),
-            inference::Error::Deadline => Self::new(Code::DeadlineExceeded, told),
-            inference::Error::Invalid(problems) => {
-                let mut violations = Violations::new();
-                for problem in problems {
-                    violations.entry(problem.place).or_default().push(problem.message);
-                }
-                Self::violations(violations)
-            }
-            inference::Error::InvalidInput(_) | inference::Error::WrongInput(_) => {
-                Self::new(Code::InvalidInput, told)
-            }
-            inference::Error::InvalidImage(_) => Self::new(Code::InvalidImage, told),
-            inference::Error::ImageTooLarge(_) => Self::new(Code::TooLarge, told),
-            inference::Error::Runtime => Self::internal(told),
-        }
-    }
-}
-
-/// As a sentence.
-pub fn capitalised(text: &str) -> String {
-    let mut characters = text.chars();
-    let first = characters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
-    let end = if text.ends_with(['.', '!', '?']) { "" } else { "." };
-    format!("{first}{}{end}", characters.as_str())
 }
