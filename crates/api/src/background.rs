@@ -123,7 +123,10 @@ pub fn spawn(app: &web::Data<App>) -> Tasks {
         });
     }
     for number in 0..app.auth.issuers() {
-        tasks.every(TICK, async move |app| Ok(app.auth.refresh_issuer(number).await));
+        tasks.every(TICK, async move |app| {
+            app.auth.refresh_issuer(number).await;
+            Ok(())
+        });
     }
     tasks
 }

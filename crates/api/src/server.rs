@@ -233,7 +233,11 @@ async fn finish(app: &web::Data<App>) {
     in_time("sealing the end of the audit trail", app.seals.advance(app.auth.trail(), true)).await;
     say_goodbye(&app.store, app.metering.replica()).await;
     // Their connections are given back while the runtime still lives.
-    in_time("closing the store", async { Ok(app.store.close().await) }).await;
+    let closed = async {
+        app.store.close().await;
+        Ok(())
+    };
+    in_time("closing the store", closed).await;
     let registry = app.registry.clone();
     if let Err(error) = tokio::task::spawn_blocking(move || registry.shutdown()).await {
         tracing::error!(%error, "the models' threads could not be ended");
