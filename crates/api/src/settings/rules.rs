@@ -221,9 +221,8 @@ fn mail(settings: &Settings) -> Vec<Finding> {
 fn alerts(settings: &Settings) -> Vec<Finding> {
     let (alerts, production) = (&settings.alerts, settings.program.is_production());
     let fatal = |text: String| Finding { weight: Weight::Fatal, text };
-    let targets = alerts.targets().into_iter();
     let mut findings: Vec<Finding> =
-        targets.filter_map(|(name, url)| wrong_target(name, url, production)).map(fatal).collect();
+        alerts.targets().filter_map(|(name, url)| wrong_target(name, url, production)).map(fatal).collect();
     let secret = alerts.alert_webhook_secret.as_ref().filter(|_| alerts.alert_webhook_url.is_some());
     findings.extend(secret.and_then(|secret| weak("ALERT_WEBHOOK_SECRET", secret)).map(fatal));
     for (is_set, has, text) in [
