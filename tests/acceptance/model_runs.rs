@@ -88,6 +88,15 @@ fn spectrum() -> Vec<u8> {
     model(&graph(&[frames], &[step], &[signal, value("length", INT64, &[])], &[value("y", FLOAT, &output)]))
 }
 
+/// The products of each of `a` with each of `b`.
+fn pairs() -> Vec<u8> {
+    let (row, column) =
+        ([Dimension::Named("rows"), Dimension::Fixed(1)], [Dimension::Fixed(1), Dimension::Named("columns")]);
+    let all = [Dimension::Named("rows"), Dimension::Named("columns")];
+    let inputs = [value("a", FLOAT, &row), value("b", FLOAT, &column)];
+    model(&graph(&[node("Mul", &["a", "b"], &["y"], &[])], &[], &inputs, &[value("y", FLOAT, &all)]))
+}
+
 fn tensor(name: &str, datatype: &str, shape: &[usize], data: &Value) -> Value {
     json!({"name": name, "datatype": datatype, "shape": shape, "data": data})
 }
@@ -192,7 +201,7 @@ promise! {
         let world = World::new(pair);
         let folder = world.folder().join("repository");
         let models = [
-            ("division", division()), ("memory", memory()), ("products", products()), ("spectrum", spectrum()), ("table", onnx_file::broadcast()),
+            ("division", division()), ("memory", memory()), ("products", products()), ("spectrum", spectrum()), ("table", onnx_file::broadcast()), ("pairs", pairs()),
         ];
         for (name, model) in models {
             fs::create_dir_all(folder.join(name).join("1")).expect("a folder");
@@ -201,6 +210,7 @@ promise! {
         let folder = folder.display().to_string();
         let server = world.start(&[
             ("MODEL_DIR", folder.as_str()), ("WORKERS", "1"), ("INFER_TIMEOUT_SECONDS", "300"), ("MODEL_MEMORY_MB", "256"),
+            ("MAX_BODIES_IN_MEMORY_MB", "128"),
         ]);
         let ada = server.person("ada").api;
         let ask = |model: &str, inputs: Value| ada.post(&format!("/v2/models/{model}/infer"), &json!({"inputs": inputs}));
@@ -226,15 +236,19 @@ promise! {
         spectrum(16).is(200);
 
         // Little that is sent and much that it takes: 3.6 GB for 240 KB.
-        let sum = |side: usize| {
+        let square = |model: &str, side: usize| {
             let ones = json!(vec![1; side]);
-            ask("table", json!([tensor("a", "FP32", &[side, 1], &ones), tensor("b", "FP32", &[1, side], &ones)]))
+            ask(model, json!([tensor("a", "FP32", &[side, 1], &ones), tensor("b", "FP32", &[1, side], &ones)]))
         };
+        let sum = |side| square("table", side);
         assert_eq!(sum(1000).is(200).json()["outputs"][0]["data"], json!([1_000_000.0]));
         let before = server.metric("process_resident_memory_bytes");
         assert!(sum(30_000).is(400).member("error").contains("more memory"));
         assert!(server.metric("process_resident_memory_bytes") - before < 300e6);
         sum(1000).is(200);
+        // And much that it is answered with: 200 MB.
+        square("pairs", 5000).is(413);
+        assert_eq!(square("pairs", 600).is(200).json()["outputs"][0]["data"].as_array().map(Vec::len), Some(360_000));
 
         // Operators that the runtime ends with when they are given nothing.
         for (shape, data, status) in [([2, 1, 1], json!([1, 2]), 200), ([2, 0, 1], json!([]), 400), ([0, 1, 1], json!([]), 400)] {

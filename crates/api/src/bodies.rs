@@ -1,4 +1,5 @@
-//! Large bodies: how much of them is in memory at a time, in all requests together, and who works on them.
+//! Large bodies, of requests and of what models answer: how much of them is in memory at a time, in all requests together, and
+//! who works on them.
 //!
 //! Small ones are neither counted nor moved to another thread: they cost nothing here, and are taken while the room
 //! for large ones is full. What bounds them is the number of connections.

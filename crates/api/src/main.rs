@@ -27,6 +27,7 @@ mod middleware;
 mod oip;
 mod openapi;
 mod outgoing;
+mod parts;
 mod pruning;
 mod qr;
 mod routes;

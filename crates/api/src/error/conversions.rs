@@ -147,10 +147,13 @@ impl From<IncomingError> for ApiError {
     }
 }
 
-/// As a sentence.
+/// As a sentence. The name of a file at its beginning stays as it is.
 fn capitalised(text: &str) -> String {
+    let end = if text.ends_with(['.', '!', '?']) { "" } else { "." };
+    if text.split(' ').next().is_some_and(|word| word.trim_end_matches('.').contains('.')) {
+        return format!("{text}{end}");
+    }
     let mut characters = text.chars();
     let first = characters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
-    let end = if text.ends_with(['.', '!', '?']) { "" } else { "." };
     format!("{first}{}{end}", characters.as_str())
 }

@@ -8,7 +8,6 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use inference::{InferRequest, Model, NamedTensor, Ticket};
 
 use super::classification::classify;
-use super::parts::Parts;
 use super::request::{self, Layout, ParsedInfer, Signature, WantedOutput};
 use super::response::{Rendered, Said, render, written_size};
 use super::rest::V2Error;
@@ -20,6 +19,7 @@ use crate::extract::{InferBody, ModelVersion, Name};
 use crate::guard::Caller;
 use crate::guard::permission::ModelsInfer;
 use crate::metering::{User, Work};
+use crate::parts;
 
 /// Says where in a body the JSON ends and the binary data begins.
 /// The header that says how long the JSON before the binary data is.
@@ -45,7 +45,7 @@ pub async fn infer(
     body: InferBody,
 ) -> Result<HttpResponse> {
     let model = app.model_for(&caller.principal, &name.0, None)?;
-    run(&app, &caller, &request, &model, &body).await
+    run(&app, &caller, &request, &model, body).await
 }
 
 /// Run a version of a model on tensors.
@@ -66,7 +66,7 @@ pub async fn infer_version(
     body: InferBody,
 ) -> Result<HttpResponse> {
     let model = app.model_for(&caller.principal, &path.0.0, Some(&path.1.0))?;
-    run(&app, &caller, &request, &model, &body).await
+    run(&app, &caller, &request, &model, body).await
 }
 
 async fn run(
@@ -74,21 +74,24 @@ async fn run(
     caller: &Caller<ModelsInfer>,
     request: &HttpRequest,
     model: &Arc<Model>,
-    body: &InferBody,
+    body: InferBody,
 ) -> Result<HttpResponse> {
     let layout = layout(request.headers())?;
     let encoding = Encoding::of_answer(request.headers());
     let ticket = app.ticket(&caller.principal, caller.arrived);
-    let (bytes, of) = (body.0.clone(), Arc::clone(model));
+    let (bytes, length, of) = (body.0.clone(), body.0.len(), Arc::clone(model));
+    drop(body);
     let parse = move || {
         let signature = Signature { inputs: of.inputs(), outputs: of.outputs() };
         request::parse(&bytes, layout, signature)
     };
-    let parsed = app.bodies.work(body.0.len(), ticket.deadline, parse).await?.map_err(invalid)?;
+    let parsed = app.bodies.work(length, ticket.deadline, parse).await?.map_err(invalid)?;
     let Performed { id, answer, wanted: outputs } =
-        perform(app, caller, model, ticket, parsed, body.0.len(), departure::of(request)).await?;
+        perform(app, caller, model, ticket, parsed, length, departure::of(request)).await?;
     let sizes = answer.iter().zip(&outputs).map(|(output, wanted)| written_size(output, wanted.binary));
     let size = sizes.sum();
+    let mut room = app.bodies.room();
+    room.make(size)?;
     let of = Arc::clone(model);
     let write = move || {
         let outputs = said(classified(answer, &outputs, &of)?, &outputs);
@@ -104,11 +107,14 @@ async fn run(
         Some(length) => response.content_type(BINARY).insert_header((JSON_LENGTH, length)),
         None => response.content_type(JSON),
     };
-    Ok(match encoding.zip(packed) {
-        Some((encoding, packed)) => response.insert_header((CONTENT_ENCODING, encoding.name())).body(packed),
-        None if lent.is_empty() => response.body(body),
-        None => response.body(Parts::new(body, lent)),
-    })
+    let (body, lent) = match encoding.zip(packed) {
+        Some((encoding, packed)) => {
+            response.insert_header((CONTENT_ENCODING, encoding.name()));
+            (packed, Vec::new())
+        }
+        None => (body, lent),
+    };
+    Ok(parts::finish(&mut response, body, lent, room))
 }
 
 /// A call that was run.

@@ -8,7 +8,6 @@ mod json_data;
 pub mod metadata;
 mod object;
 pub mod parameters;
-mod parts;
 pub mod repository;
 pub mod request;
 mod response;

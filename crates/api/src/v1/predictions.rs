@@ -15,6 +15,7 @@ use crate::error::{ApiError, Code, Result};
 use crate::extract::{PredictBody, read_rows, read_texts};
 use crate::files::StoredPictures;
 use crate::metering::Work;
+use crate::parts;
 
 /// What a request asks of a model.
 pub struct Asked {
@@ -135,9 +136,13 @@ impl Predictions {
     /// Writes the answer, off the web workers where it is long.
     pub async fn write(self, app: &App, deadline: Instant) -> Result<HttpResponse> {
         let write = move |answer: Self| serde_json::to_vec(&answer);
+        let mut room = app.bodies.room();
+        room.make(self.size())?;
         let body = app.bodies.work(self.size(), deadline, move || write(self)).await?;
         let body = body.map_err(ApiError::internal)?;
-        Ok(HttpResponse::Ok().content_type("application/json").body(body))
+        let mut response = HttpResponse::Ok();
+        response.content_type("application/json");
+        Ok(parts::finish(&mut response, body, Vec::new(), room))
     }
 
     /// How long the answer becomes, about.
