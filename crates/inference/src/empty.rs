@@ -52,6 +52,7 @@ mod tests {
             datatype: DataType::Fp32,
             shape: vec![-1],
             symbols: Vec::new(),
+            any_rank: false,
         };
         let of_size = |size| Tensor::new(vec![size], TensorData::Fp32(vec![0.0; size])).unwrap();
         let check = |operator, size| of(operator).check(std::slice::from_ref(&spec), &[of_size(size)]);

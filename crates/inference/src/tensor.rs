@@ -224,9 +224,16 @@ pub struct TensorSpec {
     /// The model's names for its variable dimensions, in the places of `shape`; empty where it has none.
     /// Dimensions of one name must agree within a call.
     pub symbols: Vec<String>,
+    /// Whether it may have any number of dimensions; then `shape` is `[-1]`.
+    pub any_rank: bool,
 }
 
 impl TensorSpec {
+    /// The same, of which the model does not say how many dimensions it has.
+    pub(crate) fn of_any_rank(self) -> Self {
+        Self { shape: vec![-1], symbols: Vec::new(), any_rank: true, ..self }
+    }
+
     /// The input of this name; [`Error::InvalidInput`], naming those there are, where there is none.
     pub fn input<'a>(specs: &'a [Self], name: &str) -> Result<&'a Self, Error> {
         specs.iter().find(|spec| spec.name == name).ok_or_else(|| unknown("input", name, specs))
@@ -242,7 +249,7 @@ impl TensorSpec {
         }
         let fits =
             |(&given, &expected): (&usize, &i64)| expected < 0 || usize::try_from(expected) == Ok(given);
-        if shape.len() == self.shape.len() && shape.iter().zip(&self.shape).all(fits) {
+        if self.any_rank || shape.len() == self.shape.len() && shape.iter().zip(&self.shape).all(fits) {
             return Ok(());
         }
         Err(Error::InvalidInput(format!(

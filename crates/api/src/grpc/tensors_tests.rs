@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn spec(datatype: DataType, rank: usize) -> TensorSpec {
-    TensorSpec { name: "x".into(), datatype, shape: vec![-1; rank], symbols: vec![] }
+    TensorSpec { name: "x".into(), datatype, shape: vec![-1; rank], symbols: vec![], any_rank: false }
 }
 
 /// A model with this input.

@@ -130,6 +130,7 @@ mod tests {
             datatype: DataType::Bytes,
             shape: vec![-1, 3],
             symbols: Vec::new(),
+            any_rank: false,
         };
         let metadata = serde_json::to_value(TensorMetadata::from(&spec)).unwrap();
         assert_eq!(metadata, json!({"name": "x", "datatype": "BYTES", "shape": [-1, 3]}));

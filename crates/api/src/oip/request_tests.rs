@@ -8,7 +8,13 @@ use super::*;
 
 /// An input `x` of this type and of any shape of as many dimensions.
 fn spec(datatype: DataType, dimensions: usize) -> TensorSpec {
-    TensorSpec { name: "x".to_owned(), datatype, shape: vec![-1; dimensions], symbols: Vec::new() }
+    TensorSpec {
+        name: "x".to_owned(),
+        datatype,
+        shape: vec![-1; dimensions],
+        symbols: Vec::new(),
+        any_rank: false,
+    }
 }
 
 /// A call with one input of this shape, type and data to a model that takes that type and shape.

@@ -6,6 +6,7 @@ mod initializers;
 mod library;
 mod outputs;
 mod providers;
+mod ranks;
 mod session;
 mod values;
 mod weights;

@@ -47,7 +47,7 @@ pub(super) fn outputs(outlets: &[Outlet]) -> Result<Vec<Output>, String> {
 fn output(source: &str, value: &ValueType) -> Result<Vec<Output>, String> {
     let output = |name: String, element: TensorElementType, shape: Vec<i64>, symbols: Vec<String>, form| {
         let datatype = values::served(&name, element)?;
-        let spec = TensorSpec { name, datatype, shape, symbols };
+        let spec = TensorSpec { name, datatype, shape, symbols, any_rank: false };
         Ok::<_, String>(Output { spec, source: source.to_owned(), form })
     };
     let name = || source.to_owned();

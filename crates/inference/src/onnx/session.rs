@@ -18,6 +18,7 @@ use super::{
     library::Library,
     outputs::{self, Output},
     providers::{self, Refusal},
+    ranks::{self, Side},
     values,
     weights::Weights,
 };
@@ -81,9 +82,11 @@ impl Library {
                 _ => Refusal::Provider(error.message().to_owned()),
             }
         })?;
-        let inputs = session.inputs().iter().map(values::input_spec).collect::<Result<_, _>>();
+        let inputs = session.inputs().iter().map(values::input_spec).collect::<Result<Vec<_>, _>>();
         let inputs = inputs.map_err(Refusal::Model)?;
         let outputs: Vec<Output> = outputs::outputs(session.outputs()).map_err(Refusal::Model)?;
+        let unknown = |_| Refusal::Model("the runtime does not say what shapes it has".to_owned());
+        let (inputs, outputs) = open_ranks(&session, inputs, outputs).map_err(unknown)?;
         let specs = outputs.iter().map(|output| output.spec.clone()).collect();
         let switch =
             RunOptions::new().map_err(|_| Refusal::Model("the runtime is out of memory".to_owned()))?;
@@ -118,6 +121,32 @@ impl Library {
         }
         builder.commit_from_file(model)
     }
+}
+
+/// Marks the tensors that may have any number of dimensions.
+fn open_ranks(
+    session: &Session,
+    inputs: Vec<TensorSpec>,
+    outputs: Vec<Output>,
+) -> ort::Result<(Vec<TensorSpec>, Vec<Output>)> {
+    let input = |(place, spec): (usize, TensorSpec)| {
+        let open = ranks::is_open(session, Side::Inputs, place)?;
+        Ok(if open { spec.of_any_rank() } else { spec })
+    };
+    let output = |mut output: Output| {
+        let place = session.outputs().iter().position(|outlet| outlet.name() == output.source);
+        // What is made of maps and sequences has the dimensions that it is given here.
+        let open = match place {
+            Some(place) => ranks::is_open(session, Side::Outputs, place)?,
+            None => false,
+        };
+        if open {
+            output.spec = output.spec.of_any_rank();
+        }
+        Ok(output)
+    };
+    let inputs = inputs.into_iter().enumerate().map(input).collect::<ort::Result<_>>()?;
+    Ok((inputs, outputs.into_iter().map(output).collect::<ort::Result<_>>()?))
 }
 
 fn load_reason(code: ErrorCode) -> &'static str {

@@ -19,7 +19,13 @@ pub(super) fn input_spec(outlet: &Outlet) -> Result<TensorSpec, String> {
         return Err(format!("input \"{name}\" is not a tensor, and only tensors can be sent"));
     };
     let datatype = served(&name, ty)?;
-    Ok(TensorSpec { name, datatype, shape: shape.to_vec(), symbols: dimension_symbols.to_vec() })
+    Ok(TensorSpec {
+        name,
+        datatype,
+        shape: shape.to_vec(),
+        symbols: dimension_symbols.to_vec(),
+        any_rank: false,
+    })
 }
 
 pub(super) fn served(name: &str, element: TensorElementType) -> Result<DataType, String> {

@@ -185,7 +185,7 @@ fn class_count(classification: &Classification, outputs: &[TensorSpec]) -> Resul
             spec.datatype
         ));
     }
-    if spec.shape.len() == 1 {
+    if spec.shape.len() == 1 && !spec.any_rank {
         return Err(format!(
             "[classification] output \"{name}\" has shape {:?}, not [batch, classes]",
             spec.shape

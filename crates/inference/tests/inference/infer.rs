@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use crate::{
     fixture::{Repository, floats, named, request, ticket},
-    onnx_file::{FLOAT, INT64, STRING, arithmetic, identity},
+    onnx_file::{FLOAT, INT64, STRING, arithmetic, graph, identity, identity_of, model, node, shapeless},
 };
 
 /// Every type by its number in the ONNX format.
@@ -50,6 +50,26 @@ async fn every_datatype_goes_through_unchanged() {
             assert_eq!(response.outputs[0], NamedTensor { name: "y".to_owned(), ..input });
         }
     }
+    registry.shutdown();
+}
+
+#[tokio::test]
+async fn a_model_that_says_nothing_of_shapes_takes_all_of_them() {
+    let nodes = [node("Identity", &["x"], &["y"], &[])];
+    let open = model(&graph(&nodes, &[], &[shapeless("x", FLOAT)], &[shapeless("y", FLOAT)]));
+    let scalar = identity_of(FLOAT, &[]);
+    let registry =
+        Repository::new().with("open/1/model.onnx", open).with("scalar/1/model.onnx", scalar).open();
+    let open = registry.find("open", None).unwrap();
+    assert_eq!((&open.inputs()[0].shape, &open.outputs()[0].shape), (&vec![-1], &vec![-1]));
+    for shape in [&[][..], &[3], &[0, 2], &[1, 2, 1, 2]] {
+        let input = floats("x", shape, &vec![1.5; shape.iter().product()]);
+        let response = open.infer(request(vec![input.clone()])).await.unwrap();
+        assert_eq!(response.outputs[0].tensor, input.tensor);
+    }
+    let scalar = registry.find("scalar", None).unwrap();
+    assert!(scalar.inputs()[0].shape.is_empty());
+    refused(scalar.infer(request(vec![floats("x", &[1], &[1.5])])).await, "expects []");
     registry.shutdown();
 }
 

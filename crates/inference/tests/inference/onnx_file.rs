@@ -49,6 +49,11 @@ pub(crate) fn value(name: &str, element: u64, shape: &[Dimension]) -> Vec<u8> {
     [bytes(1, name), bytes(2, tensor_type(element, shape))].concat()
 }
 
+/// A named input or output of which nothing but the type is said.
+pub(crate) fn shapeless(name: &str, element: u64) -> Vec<u8> {
+    [bytes(1, name), bytes(2, bytes(1, number(1, element)))].concat()
+}
+
 /// An output that is a sequence of tensors.
 pub(crate) fn sequence(name: &str, element: u64) -> Vec<u8> {
     [bytes(1, name), bytes(2, bytes(4, bytes(1, tensor_type(element, &[]))))].concat()
