@@ -115,7 +115,7 @@ pub use operation::{OperatingMode, Operation, OperationChange};
 pub use outage::OutagePolicy;
 pub use outbox::Letter;
 pub use password::{Blocklist, HashParameters, HashingPool, PasswordHashing};
-pub use people::{Person, is_name_character};
+pub use people::{MAX_EMAIL, NAME_LENGTH, Person, is_name_character};
 pub use policy::{NewPassword, PasswordPolicy, PasswordRules};
 pub use principal::{Credential, ExternalToken, Principal};
 pub use quotas::{

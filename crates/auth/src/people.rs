@@ -26,9 +26,9 @@ pub struct Person {
 }
 
 /// Longest address, in characters.
-const MAX_EMAIL: usize = 120;
+pub const MAX_EMAIL: usize = 120;
 /// Shortest and longest name, in characters.
-const NAME: std::ops::RangeInclusive<usize> = 2..=50;
+pub const NAME_LENGTH: std::ops::RangeInclusive<usize> = 2..=50;
 /// The name of one whose provider tells none that could be theirs.
 const UNNAMED: &str = "Unnamed";
 
@@ -40,9 +40,9 @@ pub fn is_name_character(c: char) -> bool {
 /// A name that somebody else wrote, as far as it can be one here.
 pub(crate) fn name_of(text: Option<&str>) -> String {
     let kept: String =
-        text.unwrap_or_default().chars().filter(|c| is_name_character(*c)).take(*NAME.end()).collect();
+        text.unwrap_or_default().chars().filter(|c| is_name_character(*c)).take(*NAME_LENGTH.end()).collect();
     let kept = kept.trim();
-    if kept.chars().count() >= *NAME.start() { kept.to_owned() } else { UNNAMED.to_owned() }
+    if kept.chars().count() >= *NAME_LENGTH.start() { kept.to_owned() } else { UNNAMED.to_owned() }
 }
 
 /// Whether a text that somebody else wrote can be an address here.

@@ -246,8 +246,8 @@ impl Loader {
         Err("its files changed while they were loaded; load it again when all of them are there".to_owned())
     }
 
-    /// Looks at a file that need not be in the repository, as [`Self::examine`] does, and says what it is. It gets the
-    /// libraries of operators that the `model.toml` of the model asks for that it is to be a version of.
+    /// Looks at a file that need not be in the repository, as [`Self::examine`] does, and says what it is. `of` is the
+    /// model that it is to be a version of: the libraries of operators that its `model.toml` asks for are loaded with it.
     pub(crate) fn inspect(&self, file: &Path, of: Option<&str>) -> Result<Examination, String> {
         let most = self.settings.max_model_bytes;
         check_file(file, most)?;

@@ -5,13 +5,13 @@ use std::io::Read;
 use auth::{NewUserRequest, Origin, Role};
 use clap::{Args, Subcommand};
 use secrecy::{ExposeSecret, SecretString};
-use validator::ValidationError;
 
 use super::calibrate::Calibrate;
 use super::import::Import;
 use super::{CommandResult, print};
 use crate::settings::Settings;
 use crate::start;
+use crate::v1::rules;
 use crate::v1::users::{check_email, check_name};
 
 /// Longest password read from standard input, in bytes.
@@ -80,9 +80,8 @@ impl Create {
 
     /// The rules of a registration.
     fn check(&self) -> CommandResult {
-        let told = |error: ValidationError| error.message.unwrap_or(error.code);
-        check_email(&self.email).map_err(|error| format!("--email: {}", told(error)))?;
-        check_name(&self.name).map_err(|error| format!("--name: {}", told(error)))
+        check_email(&self.email).map_err(|error| format!("--email: {}", rules::message(error)))?;
+        check_name(&self.name).map_err(|error| format!("--name: {}", rules::message(error)))
     }
 }
 

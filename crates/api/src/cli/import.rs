@@ -8,12 +8,12 @@ use auth::{ImportedPerson, Origin, Role};
 use clap::Args;
 use secrecy::SecretString;
 use serde::Deserialize;
-use validator::ValidationError;
 
 use super::admin::explained;
 use super::{CommandResult, print};
 use crate::settings::Settings;
 use crate::start;
+use crate::v1::rules;
 use crate::v1::users::{check_email, check_name};
 
 /// Most people in one file, since all are made in one transaction.
@@ -82,9 +82,8 @@ fn read(source: impl BufRead) -> Result<Vec<ImportedPerson>, String> {
 fn understood(line: &str) -> Result<ImportedPerson, String> {
     let shape = "this is no JSON object with email, name and, if wanted, role and password_hash";
     let Line { email, name, role, password_hash } = serde_json::from_str(line).map_err(|_| shape)?;
-    let worded = |error: ValidationError| error.message.unwrap_or(error.code);
-    check_email(&email).map_err(|error| format!("email: {}", worded(error)))?;
-    check_name(&name).map_err(|error| format!("name: {}", worded(error)))?;
+    check_email(&email).map_err(|error| format!("email: {}", rules::message(error)))?;
+    check_name(&name).map_err(|error| format!("name: {}", rules::message(error)))?;
     let role = role.unwrap_or_else(|| Role::User.name().to_owned());
     Ok(ImportedPerson { email, name, role, password_hash })
 }

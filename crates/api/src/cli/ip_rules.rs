@@ -10,6 +10,7 @@ use super::{CommandResult, print};
 use crate::settings::Settings;
 use crate::start;
 use crate::v1::admin::ip_rules::check_reason;
+use crate::v1::rules;
 
 /// Rules of one look at the list.
 const PAGE: u32 = 100;
@@ -73,8 +74,7 @@ impl IpRules {
 
 impl Add {
     async fn run(self, auth: &Auth) -> CommandResult {
-        check_reason(&self.reason)
-            .map_err(|error| format!("--reason: {}", error.message.unwrap_or(error.code)))?;
+        check_reason(&self.reason).map_err(|error| format!("--reason: {}", rules::message(error)))?;
         let request = IpRuleRequest {
             network: self.cidr,
             effect: match self.effect {

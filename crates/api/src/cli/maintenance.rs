@@ -7,6 +7,7 @@ use super::{CommandResult, print};
 use crate::settings::Settings;
 use crate::start;
 use crate::v1::admin::maintenance::{MAX_RETRY_AFTER, check_message};
+use crate::v1::rules;
 
 /// Open and close the service; servers on the same database follow within two seconds.
 #[derive(Debug, Subcommand)]
@@ -67,6 +68,5 @@ fn tell(operation: &Operation) {
 }
 
 fn message(text: &str) -> Result<String, String> {
-    let told = |error: validator::ValidationError| error.message.unwrap_or(error.code).into_owned();
-    check_message(text).map(|()| text.to_owned()).map_err(told)
+    check_message(text).map(|()| text.to_owned()).map_err(rules::message)
 }

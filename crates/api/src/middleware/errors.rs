@@ -161,7 +161,7 @@ fn challenge(error: &ApiError) -> Option<String> {
         return Some(format!("{REALM}, error=\"insufficient_user_authentication\", {wanted}"));
     }
     match (error.code.status(), error.hints.scope) {
-        (401, _) if error.code.name() == "invalid_token" => Some(format!("{REALM}, error=\"invalid_token\"")),
+        (401, _) if error.code == Code::InvalidToken => Some(format!("{REALM}, error=\"invalid_token\"")),
         (401, _) => Some(REALM.into()),
         (403, Some(scope)) => Some(format!("{REALM}, error=\"insufficient_scope\", scope=\"{scope}\"")),
         _ => None,

@@ -9,10 +9,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 use storage::ApiKey;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
-use validator::{Validate, ValidationError};
+use validator::Validate;
 
 use super::lists::List;
-use super::users::has_length;
+use super::rules::{Checked, is_line, require};
 use crate::app::App;
 use crate::error::Result;
 use crate::extract::{Id, Json, PageParameters, Parameters};
@@ -273,33 +273,24 @@ pub async fn revoke(caller: Caller<Person>, app: web::Data<App>, id: Id) -> Resu
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// A name that lists can show: 1 to 100 characters, none of them a control character.
-pub fn check_key_name(name: &str) -> std::result::Result<(), ValidationError> {
-    let fits = has_length(name, 1..=100) && !name.chars().any(char::is_control);
-    let message = "use 1 to 100 characters, none of them a control character";
-    if fits { Ok(()) } else { Err(ValidationError::new("name").with_message(message.into())) }
+/// A name that lists can show.
+pub fn check_key_name(name: &str) -> Checked {
+    require(is_line(name, 1..=100), "name", "use 1 to 100 characters, none of them a control character")
 }
 
 /// A name that no model can have is a mistake, however long.
-fn check_model_names(names: &[String]) -> std::result::Result<(), ValidationError> {
+fn check_model_names(names: &[String]) -> Checked {
     let message =
         "use names of models: letters, digits and ._- only, at most 128, the first a letter or digit";
-    if names.iter().all(|name| inference::is_name(name)) {
-        Ok(())
-    } else {
-        Err(ValidationError::new("models").with_message(message.into()))
-    }
+    require(names.iter().all(|name| inference::is_name(name)), "models", message)
 }
 
 /// At least one number, and none that means something else.
-pub fn check_limits(limits: &KeyLimits) -> std::result::Result<(), ValidationError> {
+pub fn check_limits(limits: &KeyLimits) -> Checked {
     let mut named = [limits.requests_per_minute, limits.requests_per_hour].into_iter().flatten().peekable();
+    let fits = named.peek().is_some() && named.all(|limit| (1..=MAX_REQUESTS).contains(&limit));
     let message = "name requests_per_minute, requests_per_hour or both, each from 1 to 1000000";
-    if named.peek().is_some() && named.all(|limit| (1..=MAX_REQUESTS).contains(&limit)) {
-        Ok(())
-    } else {
-        Err(ValidationError::new("limits").with_message(message.into()))
-    }
+    require(fits, "limits", message)
 }
 
 /// Tells a null from a missing member.

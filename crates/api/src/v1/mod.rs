@@ -12,6 +12,7 @@ pub mod models;
 pub mod notices;
 pub mod personal_data;
 pub mod predictions;
+pub mod rules;
 pub mod second_factors;
 pub mod second_step;
 pub mod sessions;

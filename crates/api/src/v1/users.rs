@@ -1,17 +1,14 @@
 //! A person's account as clients see it, and the rules for what they may write into it.
 
-use std::ops::RangeInclusive;
-
 use auth::{Person, Profile};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use storage::ServiceAccount;
 use utoipa::ToSchema;
 use uuid::Uuid;
-use validator::{ValidateEmail, ValidationError};
+use validator::ValidateEmail;
 
-/// Longest address, in characters.
-const MAX_EMAIL: usize = 120;
+use super::rules::{Checked, has_length, require};
 
 /// An account: a person's, or, where one of its keys asks who it is, a service account's.
 #[derive(Debug, Serialize, ToSchema)]
@@ -53,34 +50,18 @@ impl From<Profile> for UserView {
     }
 }
 
-/// Whether a name has so many characters, without those around it that are not kept; the most holds for all of them.
-pub fn has_length(name: &str, bounds: RangeInclusive<usize>) -> bool {
-    name.trim().chars().count() >= *bounds.start() && name.chars().count() <= *bounds.end()
-}
-
 /// An address of bounded length in which every character shows: no two look the same to whoever reads them.
-pub fn check_email(email: &str) -> Result<(), ValidationError> {
-    if email.chars().count() > MAX_EMAIL {
-        return Err(ValidationError::new("length").with_message("use at most 120 characters".into()));
-    }
+pub fn check_email(email: &str) -> Checked {
+    require(email.chars().count() <= auth::MAX_EMAIL, "length", "use at most 120 characters")?;
     // A stranger does not choose which machine mail is sent to (RFC 5321, section 4.1.3).
     let names_machine = email.ends_with(']');
-    if !email.validate_email() || names_machine || !auth::is_visible(email) {
-        return Err(ValidationError::new("email").with_message("this is not an e-mail address".into()));
-    }
-    Ok(())
+    let is_address = email.validate_email() && !names_machine && auth::is_visible(email);
+    require(is_address, "email", "this is not an e-mail address")
 }
 
 /// Of bounded length, and of characters that names have.
-pub fn check_name(name: &str) -> Result<(), ValidationError> {
-    let fits = name.chars().all(auth::is_name_character);
-    if !has_length(name, 2..=50) {
-        return Err(ValidationError::new("length").with_message("use 2 to 50 characters".into()));
-    }
-    if !fits {
-        return Err(ValidationError::new("characters").with_message(
-            "Name can only contain letters and spaces, apostrophes, hyphens and points".into(),
-        ));
-    }
-    Ok(())
+pub fn check_name(name: &str) -> Checked {
+    require(has_length(name, auth::NAME_LENGTH), "length", "use 2 to 50 characters")?;
+    let message = "Name can only contain letters and spaces, apostrophes, hyphens and points";
+    require(name.chars().all(auth::is_name_character), "characters", message)
 }

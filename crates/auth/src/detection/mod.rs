@@ -146,7 +146,7 @@ impl Detector {
             Credential::Session { id, .. } => (id, self.settings.session_moves, "session"),
             Credential::External(_) => return,
         };
-        let counts_moves = credential == "session";
+        let counts_moves = matches!(principal.credential, Credential::Session { .. });
         if self.places.note(id, network_of(address), now, threshold, counts_moves) {
             let detail = json!({"reason": "impossible_sequence", "credential": credential, "id": id,
                 "count": threshold.count, "seconds": threshold.seconds});

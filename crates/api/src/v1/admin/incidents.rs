@@ -11,7 +11,7 @@ use serde_json::Value;
 use storage::{Incident, IncidentEntry};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
-use validator::{Validate, ValidationError};
+use validator::Validate;
 
 use crate::app::App;
 use crate::error::{ApiError, Result};
@@ -19,6 +19,7 @@ use crate::extract::{EntryId, Id, Json, PageParameters, Parameters, page};
 use crate::guard::Caller;
 use crate::guard::permission::IncidentsManage;
 use crate::v1::lists::List;
+use crate::v1::rules::{Checked, has_length, is_line, require};
 
 /// Longest note or resolution, in characters.
 const MAX_TEXT: usize = 2_000;
@@ -338,22 +339,14 @@ fn required<T>(field: &str, text: &str, parse: impl Fn(&str) -> Option<T>) -> Re
     parse(text).ok_or_else(|| ApiError::field(field, "use one of the words that the documentation lists"))
 }
 
-fn check_text(text: &str) -> std::result::Result<(), ValidationError> {
-    let told = "use 1 to 2000 characters that say something, without control characters but line breaks";
-    check(text, MAX_TEXT, |character| character != '\n' && character.is_control(), told)
+fn check_text(text: &str) -> Checked {
+    let harmless = !text.chars().any(|character| character != '\n' && character.is_control());
+    let message = "use 1 to 2000 characters that say something, without control characters but line breaks";
+    require(harmless && has_length(text, 1..=MAX_TEXT), "text", message)
 }
 
 /// A line, for it becomes the subject of a mail.
-fn check_line(text: &str) -> std::result::Result<(), ValidationError> {
-    check(text, MAX_LINE, char::is_control, "use 1 to 200 characters that say something, in one line")
-}
-
-fn check(
-    text: &str,
-    most: usize,
-    harms: impl Fn(char) -> bool,
-    told: &'static str,
-) -> std::result::Result<(), ValidationError> {
-    let fits = text.chars().count() <= most && !text.trim().is_empty() && !text.chars().any(harms);
-    if fits { Ok(()) } else { Err(ValidationError::new("text").with_message(told.into())) }
+fn check_line(text: &str) -> Checked {
+    let message = "use 1 to 200 characters that say something, in one line";
+    require(is_line(text, 1..=MAX_LINE), "text", message)
 }

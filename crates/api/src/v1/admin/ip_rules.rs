@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use storage::IpRule;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
-use validator::{Validate, ValidationError};
+use validator::Validate;
 
 use crate::app::App;
 use crate::error::Result;
@@ -15,7 +15,7 @@ use crate::extract::{Id, Json, PageParameters, Parameters};
 use crate::guard::Caller;
 use crate::guard::permission::SystemManage;
 use crate::v1::lists::List;
-use crate::v1::users::has_length;
+use crate::v1::rules::{Checked, is_line, require};
 
 /// What is said of a network.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, ToSchema)]
@@ -162,8 +162,7 @@ pub async fn delete(
 }
 
 /// A text that a list can show in one line.
-pub fn check_reason(reason: &str) -> std::result::Result<(), ValidationError> {
-    let fits = has_length(reason, 0..=200) && !reason.chars().any(char::is_control);
+pub fn check_reason(reason: &str) -> Checked {
     let message = "use at most 200 characters, none of them a control character";
-    if fits { Ok(()) } else { Err(ValidationError::new("reason").with_message(message.into())) }
+    require(is_line(reason, 0..=200), "reason", message)
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use storage::LegalHold;
 use utoipa::ToSchema;
 use uuid::Uuid;
-use validator::{Validate, ValidationError};
+use validator::Validate;
 
 use crate::app::App;
 use crate::error::Result;
@@ -14,6 +14,7 @@ use crate::extract::{Id, Json, PageParameters, Parameters};
 use crate::guard::permission::UsersManage;
 use crate::guard::{Caller, Fresh};
 use crate::v1::lists::List;
+use crate::v1::rules::{Checked, is_line, require};
 
 /// Longest reason, in characters.
 const MAX_REASON: usize = 200;
@@ -28,12 +29,8 @@ pub struct Reason {
     reason: String,
 }
 
-fn check_reason(reason: &str) -> std::result::Result<(), ValidationError> {
-    let fits = !reason.trim().is_empty()
-        && reason.chars().count() <= MAX_REASON
-        && !reason.chars().any(char::is_control);
-    let wrong = || ValidationError::new("reason").with_message("use 1 to 200 printable characters".into());
-    if fits { Ok(()) } else { Err(wrong()) }
+fn check_reason(reason: &str) -> Checked {
+    require(is_line(reason, 1..=MAX_REASON), "reason", "use 1 to 200 printable characters")
 }
 
 /// An account that is held.

@@ -5,13 +5,14 @@ use auth::{OperatingMode, Operation, OperationChange};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use validator::{Validate, ValidationError};
+use validator::Validate;
 
 use crate::app::App;
 use crate::error::Result;
 use crate::extract::Json;
 use crate::guard::Caller;
 use crate::guard::permission::SystemManage;
+use crate::v1::rules::{Checked, is_line, require};
 
 /// Longest message to callers who are refused, in characters.
 pub const MAX_MESSAGE: usize = 500;
@@ -110,8 +111,6 @@ pub async fn change(
 }
 
 /// One line that fits into an answer.
-pub fn check_message(message: &str) -> std::result::Result<(), ValidationError> {
-    let fits = (1..=MAX_MESSAGE).contains(&message.chars().count()) && !message.chars().any(char::is_control);
-    let told = "use 1 to 500 characters on one line";
-    if fits { Ok(()) } else { Err(ValidationError::new("message").with_message(told.into())) }
+pub fn check_message(message: &str) -> Checked {
+    require(is_line(message, 1..=MAX_MESSAGE), "message", "use 1 to 500 characters on one line")
 }

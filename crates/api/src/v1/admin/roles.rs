@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use storage::Role;
 use utoipa::ToSchema;
-use validator::{Validate, ValidationError};
+use validator::Validate;
 
 use crate::app::App;
 use crate::error::Result;
@@ -14,6 +14,7 @@ use crate::extract::{Json, Name};
 use crate::guard::Caller;
 use crate::guard::permission::RolesManage;
 use crate::v1::lists::List;
+use crate::v1::rules::{Checked, require};
 
 /// Most permissions named at once.
 const MAX_PERMISSIONS: u64 = 64;
@@ -102,12 +103,10 @@ pub async fn delete(caller: Caller<RolesManage>, app: web::Data<App>, name: Name
     Ok(HttpResponse::NoContent().finish())
 }
 
-fn check_role_name(name: &str) -> std::result::Result<(), ValidationError> {
+fn check_role_name(name: &str) -> Checked {
+    let inside = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte);
     let fits = (1..=64).contains(&name.len())
         && name.starts_with(|first: char| first.is_ascii_lowercase())
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte));
-    let message = "use 1 to 64 of a-z, 0-9, - and _, a letter first";
-    if fits { Ok(()) } else { Err(ValidationError::new("name").with_message(message.into())) }
+        && name.bytes().all(inside);
+    require(fits, "name", "use 1 to 64 of a-z, 0-9, - and _, a letter first")
 }
