@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Server, promise, read_all};
+use crate::harness::{Server, eventually, promise, read_all};
 
 const AUDIT: &str = "/api/v1/admin/audit";
 const DAY: Duration = Duration::from_secs(86_400);
@@ -48,6 +48,8 @@ promise! {
         let failed = server.try_log_in(&grace.email, "Wrong-horse-battery-9").is(401);
         let request = failed.header("x-request-id").expect("each answer has one").to_owned();
         grace.api.get(AUDIT).refused(403, "insufficient_permissions");
+        // Before the trail is counted: a refusal comes into it within a second.
+        eventually("it is listed", || (server.audited("PERMISSION_DENIED", "failure") == 1).then_some(()));
 
         let find = |query: &str| ada.api.get(&format!("{AUDIT}?{query}")).is(200).items();
         let only = |query: &str, member: &str, value: Value| {
@@ -136,7 +138,7 @@ promise! {
         // What came meanwhile comes at once, nothing twice.
         server.person("edsger");
         let last = first.last().expect("there is one");
-        let mut stream = crate::harness::eventually("the place is free again", || {
+        let mut stream = eventually("the place is free again", || {
             let mut stream = listen(&server, token, &format!("Last-Event-ID: {last}\r\n"));
             let mut begin = [0; 12];
             stream.read_exact(&mut begin).ok()?;
@@ -148,7 +150,7 @@ promise! {
         // A day is the longest, also for a key that is good for longer.
         drop(stream);
         ada.api.get(&format!("{AUDIT}/stream?seconds=86401")).invalid(&["seconds"]);
-        let mut stream = crate::harness::eventually("the place is free again", || {
+        let mut stream = eventually("the place is free again", || {
             let mut stream = listen(&server, &key, "");
             let mut begin = [0; 12];
             stream.read_exact(&mut begin).ok()?;

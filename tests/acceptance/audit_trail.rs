@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Person, Server, Tokens, promise};
+use crate::harness::{Person, Server, Tokens, eventually, promise};
 
 const USERS: &str = "/api/v1/admin/users";
 const PASSWORD: &str = "/api/v1/auth/password";
@@ -17,6 +17,7 @@ fn a_busy_day(server: &Server) -> (Person, Person) {
     server.try_log_in(&ada.email, "Wrong-horse-battery-9").is(401);
     let (id, key) = ada.make_key_with(json!({"name": "a key", "scopes": ["models:read"]}));
     server.key(&key).get("/api/v1/models").is(200);
+    server.key(&key).get(USERS).is(403);
     server.key(&key).get(USERS).is(403);
     ada.api.put(&format!("/api/v1/api-keys/{id}"), &json!({"name": "renamed"})).is(200);
     ada.api.act(&format!("/api/v1/api-keys/{id}/rotate")).is(200);
@@ -39,10 +40,12 @@ promise! {
     fn every_event_says_who_what_when_and_how_it_ended(pair) {
         let server = Server::start(pair, &[]);
         let (admin, ada) = a_busy_day(&server);
+        // Written within a second, once for the same right in a while.
+        eventually("a refusal is listed", || (server.audited("PERMISSION_DENIED", "failure") == 1).then_some(()));
         let events = server.world.audit_events();
         let actions: BTreeSet<&str> = events.iter().filter_map(|event| event["action"].as_str()).collect();
         for action in [
-            "LOGIN_SUCCESS", "LOGIN_FAILURE", "PASSWORD_CHANGE", "SUSPICIOUS_ACTIVITY", "account.created", "account.changed",
+            "LOGIN_SUCCESS", "LOGIN_FAILURE", "PASSWORD_CHANGE", "PERMISSION_DENIED", "SUSPICIOUS_ACTIVITY", "account.created", "account.changed",
             "account.deleted", "role.changed", "model.policy_changed", "session.ended", "api_key.created", "api_key.changed",
             "api_key.rotated", "api_key.revoked",
         ] {
@@ -64,9 +67,11 @@ promise! {
         assert_eq!(by("account.deleted")["actor"], json!(admin.id));
         assert_eq!(by("account.deleted")["target"], json!(format!("account:{}", ada.id)));
         assert!(by("LOGIN_FAILURE")["request_id"].is_string());
+        assert_eq!(by("PERMISSION_DENIED")["actor"], json!(ada.id));
+        assert_eq!(by("PERMISSION_DENIED")["detail"]["reason"], "this needs the permission users:read");
         let addresses = server.world.sql("SELECT count(*) FROM audit_subjects");
         assert_ne!(addresses.trim(), "0", "the address stands apart");
-        assert_eq!(server.metric("security_events_total{event_type=\"PERMISSION_DENIED\"}"), 1.0);
+        assert_eq!(server.metric("security_events_total{event_type=\"PERMISSION_DENIED\"}"), 2.0);
     }
 
     fn no_secret_lies_in_the_database_as_it_was_sent(pair) {

@@ -87,7 +87,9 @@ promise! {
         undo(&admin, &id, &done).refused(403, "forbidden");
         let ada = server.log_in(&ada.email, &ada.password);
 
-        let done = answer(&admin, &id, &json!({"answer": "end_sessions", "accounts": [ada.id]}));
+        // Where nothing is said, an answer is to those that the incident is about.
+        let done = answer(&admin, &id, &json!({"answer": "end_sessions"}));
+        assert_eq!(done["detail"]["accounts"], json!([ada.id]));
         ada.api.get("/api/v1/me").refused(401, "invalid_token");
         undo(&admin, &id, &done).refused(403, "forbidden");
         let ada = server.log_in(&ada.email, &ada.password);
@@ -99,8 +101,9 @@ promise! {
         assert_eq!(from("203.0.113.9").get("/api/v1/me").status, 403);
         from("203.0.113.8").get("/api/v1/me").is(200);
         // What another incident blocked as well stays blocked, for as long as that one said.
-        let second = open(&admin, &json!({"kind": "other"}));
-        let other = answer(&admin, &second, &json!({"answer": "block_address", "address": "203.0.113.9"}));
+        let second = open(&admin, &json!({"kind": "other", "address": "203.0.113.9"}));
+        admin.api.post(&format!("{INCIDENTS}/{second}/answers"), &json!({"answer": "end_sessions"})).invalid(&["accounts"]);
+        let other = answer(&admin, &second, &json!({"answer": "block_address"}));
         undo(&admin, &second, &other).is(204);
         assert_eq!(from("203.0.113.9").get("/api/v1/me").status, 403);
         let undone = entries(&admin.api, &second, "undone").remove(0);

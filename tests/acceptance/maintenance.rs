@@ -139,6 +139,7 @@ promise! {
         back.api.delete(&undo).refused(403, "forbidden");
         server.key(&master).get(MAINTENANCE).refused(503, "emergency_stop");
         set(&back, "off").is(200);
+        back.api.get("/api/v1/me").is(200);
         server.key(&key).predict(&sample("1-1")).is(200);
         ada.api.get("/api/v1/me").refused(401, "invalid_token");
         let ada = server.log_in(&ada.email, &ada.password);

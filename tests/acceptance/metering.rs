@@ -94,6 +94,7 @@ promise! {
         admin.api.get("/api/v1/admin/usage?from=2020-01-01").invalid(&["from"]);
         let csv = admin.api.get("/api/v1/admin/usage/export?format=csv").is(200);
         assert!(csv.header("content-type").is_some_and(|kind| kind.starts_with("text/csv")));
+        assert_eq!(csv.header("content-disposition"), Some("attachment; filename=\"usage.csv\""));
         let lines: Vec<String> = csv.text().lines().map(str::to_owned).collect();
         assert_eq!((lines.len(), lines[0].starts_with("period,account_id,api_key_id,model,")), (4, true), "{lines:?}");
         let exported = admin.api.get("/api/v1/admin/usage/export").is(200).json();

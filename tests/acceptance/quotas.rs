@@ -146,6 +146,8 @@ promise! {
         allow(&admin, "account", &ada.id, "inferences/day", 10);
         infer(&ada.api, 11).is(429);
         assert_eq!(infer(&ada.api, 6).is(200).number("x-ratelimit-remaining"), 4);
+        let told = ada.api.get(USAGE).is(200).json();
+        assert_eq!(told["quotas"][0]["remaining"], 4, "what headers say, whatever is held in blocks: {told}");
         infer(&ada.api, 5).is(429);
         // Nothing of what fails is charged, before or in the model.
         ada.api.predict(b"no picture").is(400);

@@ -115,7 +115,7 @@ pub fn spawn(app: &web::Data<App>) -> Tasks {
     }
     tasks.every(TICK, send_mail);
     tasks.every(TICK, async |app| app.auth.run_planned_answers().await.map_err(|error| told(&error)));
-    tasks.every(TICK, async |app| app.auth.report_suspicions().await.map_err(|error| told(&error)));
+    tasks.every(TICK, async |app| app.auth.report_noticed().await.map_err(|error| told(&error)));
     // One for each: a receiver or an issuer that is slow to answer holds up no other.
     for channel in app.settings.alerts.channels() {
         tasks.every(TICK, async move |app| {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use actix_web::web::{self, Bytes};
 use auth::Principal;
-use inference::{Model, Takes};
+use inference::{Model, Takes, Ticket};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use storage::StoredFile;
@@ -22,7 +22,7 @@ use crate::guard::permission::FilesWrite;
 /// How long a look at a picture may wait for its turn.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Receives a file: into quarantine as it comes, sealed; looked at; stored under what `name` makes of the name that its
+/// Receives a file: into quarantine as it comes, sealed; looked at, whole; stored under what `name` makes of the name that its
 /// form gives it.
 pub async fn receive(
     app: &App,
@@ -38,12 +38,16 @@ pub async fn receive(
     let FileBody { declared, filename, .. } = body;
     let (registry, name) = (app.registry.clone(), name(filename));
     let look = move || -> Result<_> {
-        let media_type = registry.picture_type(&received.bytes()?)?;
+        let bytes = received.bytes()?;
+        let media_type = registry.decoder().media_type(&bytes)?;
         require_type(&declared, media_type.trim_start_matches("image/"))?;
-        Ok((received, media_type))
+        Ok((received, Bytes::from(bytes), media_type))
     };
     let room = app.bodies.expect(limit)?;
-    let (received, media_type) = app.bodies.work(limit, Instant::now() + PATIENCE, look).await??;
+    let deadline = Instant::now() + PATIENCE;
+    let (received, bytes, media_type) = app.bodies.work(limit, deadline, look).await??;
+    let ticket = Ticket { deadline, ..app.ticket(&caller.principal, Instant::now()) };
+    app.registry.decoder().look_through(bytes, ticket).await?;
     let (auth, principal, origin) =
         (Arc::clone(&app.auth), Arc::clone(&caller.principal), caller.origin.clone());
     // By itself, so that a caller who goes away meanwhile leaves no bytes that nobody counts.

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use storage::{Check, Outcome};
 
-use crate::events::Event;
 use crate::in_flight::InFlight;
 use crate::limits::{LimitClass, Window, network_of};
 use crate::over_limit::Asker;
@@ -111,7 +110,7 @@ impl Auth {
                     let mut windows = signed_requests::told(windows);
                     windows.extend(quotas);
                     // Told only now: a refusal counts like any request, and was not decided on stale knowledge.
-                    let allowed = allowed.inspect_err(|_| self.events.count(Event::PermissionDenied));
+                    let allowed = allowed.inspect_err(|refusal| self.deny(&principal, refusal, address));
                     let allowed = self.require_open_to_caller(&principal).and(allowed);
                     self.detector.place(&principal, address, self.now());
                     return match allowed.and_then(|()| self.in_flight(&principal)) {

@@ -74,7 +74,7 @@ events! {
     IdentityUnlinked = "identity.unlinked";
     IdentityRefused = "identity.refused";
     SessionEnded = "session.ended";
-    FileStored = "file.stored";
+    FileUpload = "FILE_UPLOAD";
     FileDeleted = "file.deleted";
     ApiKeyCreated = "api_key.created";
     ApiKeyChanged = "api_key.changed";

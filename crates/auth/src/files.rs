@@ -155,7 +155,7 @@ impl Auth {
         let mut tx = self.begin_own(principal).await?;
         self.check_room(tx.files().total(principal.account).await?, size)?;
         tx.files().add(file).await?;
-        let entry = Entry::success(Event::FileStored, origin).by(principal.account).on("file", file.id);
+        let entry = Entry::success(Event::FileUpload, origin).by(principal.account).on("file", file.id);
         let detail = json!({"media_type": file.media_type, "size": size, "sha256": file.sha256});
         self.record(&mut tx, entry.with(detail)).await?;
         Ok(tx)

@@ -197,9 +197,11 @@ impl Auth {
         let is_stop = |operation: &Operation| operation.mode == OperatingMode::EmergencyStop;
         let ended = if is_stop(&operation) {
             tx.identities().end_every_token().await?;
-            tx.sessions().revoke_every(now, STOPPED).await?
+            tx.sessions().revoke_every(now, None, STOPPED).await?
         } else if let Some(since) = before.since.filter(|_| is_stop(&before)) {
-            tx.sessions().revoke_every(since + STRAGGLERS, STOPPED).await?
+            // Whoever ends the stop has shown that they may be here.
+            let own = actor.map(|actor| actor.credential.id());
+            tx.sessions().revoke_every(since + STRAGGLERS, own, STOPPED).await?
         } else {
             0
         };

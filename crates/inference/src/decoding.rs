@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     error::Error,
-    image::{Limits, Room, prepare, write},
+    image::{Limits, Room, look_through, media_type, prepare, write},
     manifest::ImageInput,
     model::Ticket,
     queue::{Alone, Queue},
@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// A bounded queue of pictures and the threads behind it.
-pub(crate) struct Decoder {
+pub struct Decoder {
     queue: Arc<Queue<Picture>>,
     capacity: usize,
     limits: Limits,
@@ -31,11 +31,17 @@ pub(crate) struct Decoder {
 /// A picture that waits, as the file that it came as: pixels exist in the threads only.
 struct Picture {
     bytes: Bytes,
-    /// Its place in the batch.
-    place: usize,
-    batch: Arc<Batch>,
+    purpose: Purpose,
     deadline: Instant,
     reply: oneshot::Sender<Result<(), Error>>,
+}
+
+/// What a picture is decoded for.
+enum Purpose {
+    /// To become a part of a run's tensor, at its place in the batch.
+    Run { place: usize, batch: Arc<Batch> },
+    /// To see whether it is whole.
+    Look,
 }
 
 /// The pictures of one run, which become one tensor.
@@ -92,19 +98,38 @@ impl Decoder {
         let batch = Arc::new(Batch { input, datatype, pictures, values: Mutex::new(None) });
         let mut answers = Vec::with_capacity(images.len());
         for (place, bytes) in images.iter().enumerate() {
-            let (reply, answer) = oneshot::channel();
-            let (bytes, batch, deadline) = (bytes.clone(), Arc::clone(&batch), ticket.deadline);
-            let picture = Picture { bytes, place, batch, deadline, reply };
-            if let Some(displaced) = self.queue.push(ticket.caller, ticket.priority, picture)? {
-                let _ = displaced.reply.send(Err(Error::Overloaded));
-            }
-            answers.push(answer);
+            let purpose = Purpose::Run { place, batch: Arc::clone(&batch) };
+            answers.push(self.enqueue(bytes.clone(), purpose, ticket)?);
         }
         // The first that fails ends this, and those still waiting are not wanted any more.
         for answer in answers {
             answer.await.unwrap_or(Err(Error::Runtime))?;
         }
         batch.with(Option::take).ok_or(Error::Runtime)
+    }
+
+    /// What a picture is, as its content says: `image/png`, …. Its header keeps the limits; no pixel is decoded.
+    pub fn media_type(&self, bytes: &[u8]) -> Result<&'static str, Error> {
+        media_type(bytes, &self.limits)
+    }
+
+    /// Refuses a picture that is damaged or incomplete: it is decoded, in its turn with those to predict from.
+    pub async fn look_through(&self, bytes: Bytes, ticket: Ticket) -> Result<(), Error> {
+        self.enqueue(bytes, Purpose::Look, ticket)?.await.unwrap_or(Err(Error::Runtime))
+    }
+
+    fn enqueue(
+        &self,
+        bytes: Bytes,
+        purpose: Purpose,
+        ticket: Ticket,
+    ) -> Result<oneshot::Receiver<Result<(), Error>>, Error> {
+        let (reply, answer) = oneshot::channel();
+        let picture = Picture { bytes, purpose, deadline: ticket.deadline, reply };
+        if let Some(displaced) = self.queue.push(ticket.caller, ticket.priority, picture)? {
+            let _ = displaced.reply.send(Err(Error::Overloaded));
+        }
+        Ok(answer)
     }
 
     /// Checks what can be known of pictures without decoding them.
@@ -134,12 +159,14 @@ impl Picture {
         !self.reply.is_closed() && Instant::now() < self.deadline
     }
 
-    fn prepare(&self, limits: &Limits, room: &Room) -> Result<(), Error> {
-        let batch = &self.batch;
+    fn work(&self, limits: &Limits, room: &Room) -> Result<(), Error> {
+        let Purpose::Run { place, batch } = &self.purpose else {
+            return look_through(&self.bytes, limits, room, || self.is_wanted());
+        };
         let pixels = prepare(&self.bytes, &batch.input, limits, room, || self.is_wanted())?;
         batch.with(|values| {
             let values = values.get_or_insert_with(|| batch.zeros());
-            write(&pixels, &batch.input, values, self.place)
+            write(&pixels, &batch.input, values, *place)
         })
     }
 }
@@ -148,7 +175,7 @@ fn decode_all(queue: &Queue<Picture>, limits: &Limits, room: &Room) {
     while let Some(picture) = queue.take(&Alone).pop() {
         let answer = if picture.is_wanted() {
             // A decoder that panics on a hostile file costs that request, not the thread.
-            catch_unwind(AssertUnwindSafe(|| picture.prepare(limits, room)))
+            catch_unwind(AssertUnwindSafe(|| picture.work(limits, room)))
                 .unwrap_or_else(|_| Err(Error::InvalidImage("the image is damaged".to_owned())))
         } else {
             Err(Error::Deadline)

@@ -44,6 +44,7 @@ mod warm_up;
 mod watch;
 mod worker;
 
+pub use decoding::Decoder;
 pub use error::{Error, Problem};
 pub use incoming::{Admitted, Incoming, IncomingError, Origin, is_file_name};
 pub use inspection::Inspection;

@@ -18,7 +18,6 @@ use crate::{
     decoding::Decoder,
     entry::{Entry, Life},
     error::Error,
-    image,
     incoming::{Admitted, Incoming, IncomingError, Origin},
     integrity::{self, Digests, Violation},
     loading::{Candidate, Examination, How, Loader},
@@ -171,9 +170,9 @@ impl Registry {
         self.read().contains_key(name) || self.shared.loader.has(name)
     }
 
-    /// What a picture is, as its content says: `image/png`, …. Its header keeps the limits; no pixel is decoded.
-    pub fn picture_type(&self, bytes: &[u8]) -> Result<&'static str, Error> {
-        image::media_type(bytes, &image::Limits::from(&self.shared.loader.settings))
+    /// What looks at pictures.
+    pub fn decoder(&self) -> &Decoder {
+        &self.shared.loader.decoder
     }
 
     /// Looks at a file that need not be in the repository: what it says of itself, and whether it would be served. The

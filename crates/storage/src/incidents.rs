@@ -244,6 +244,20 @@ impl Incidents<'_> {
         )
     }
 
+    /// The oldest entry of a kind in a timeline.
+    pub async fn first_of_kind(&mut self, incident: Uuid, kind: &str) -> Result<Option<IncidentEntry>> {
+        query!(
+            self.tx,
+            optional IncidentEntry,
+            concat!(
+                "SELECT ", entry_columns!(), " FROM incident_entries WHERE incident_id = $1 AND kind = $2 \
+                 ORDER BY id LIMIT 1"
+            ),
+            incident,
+            kind
+        )
+    }
+
     /// Whether there is an entry of a kind, whichever incident's.
     pub async fn has_kind(&mut self, kind: &str) -> Result<bool> {
         query!(self.tx, one bool, "SELECT EXISTS (SELECT 1 FROM incident_entries WHERE kind = $1)", kind)

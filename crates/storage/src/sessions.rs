@@ -248,17 +248,23 @@ impl Sessions<'_> {
         )
     }
 
-    /// Ends every session that began by a moment, whoever's it is, and says how many.
-    pub async fn revoke_every(&mut self, begun_by: DateTime<Utc>, reason: &str) -> Result<u64> {
+    /// Ends every session that began by a moment, whoever's it is, except the given one, and says how many.
+    pub async fn revoke_every(
+        &mut self,
+        begun_by: DateTime<Utc>,
+        except: Option<Uuid>,
+        reason: &str,
+    ) -> Result<u64> {
         let now = self.tx.now();
         query!(
             self.tx,
             execute,
             "UPDATE sessions SET revoked_at = $1, revoked_reason = $2 \
-             WHERE revoked_at IS NULL AND expires_at > $1 AND created_at <= $3",
+             WHERE revoked_at IS NULL AND expires_at > $1 AND created_at <= $3 AND id <> $4",
             now,
             reason,
-            begun_by
+            begun_by,
+            except.unwrap_or(Uuid::nil())
         )
     }
 

@@ -6,13 +6,17 @@ use serde_json::Value;
 
 use super::client::Reply;
 
-const SECURITY_HEADERS: [(&str, &str); 6] = [
+const SECURITY_HEADERS: [(&str, &str); 10] = [
     ("x-content-type-options", "nosniff"),
     ("x-frame-options", "DENY"),
     ("content-security-policy", "default-src"),
     ("referrer-policy", "origin"),
     ("permissions-policy", "camera=()"),
     ("strict-transport-security", "max-age="),
+    ("x-xss-protection", "1; mode=block"),
+    ("cross-origin-resource-policy", "same-origin"),
+    ("cross-origin-opener-policy", "same-origin"),
+    ("x-permitted-cross-domain-policies", "none"),
 ];
 const PROBLEM_MEMBERS: [&str; 6] = ["code", "detail", "request_id", "status", "title", "type"];
 

@@ -20,6 +20,14 @@ use crate::middleware::{RequestContext, report};
 const MOST_LOOKED_AT: usize = 64 << 10;
 /// Parts of names of members that may hold anything: a good password looks like an attack.
 const SECRETS: [&str; 4] = ["password", "secret", "token", "code"];
+/// What the reader of times says of what is none.
+const TIMES: [&str; 5] = [
+    "input contains invalid characters",
+    "premature end of input",
+    "trailing input",
+    "input is out of range",
+    "input is not enough for unique date and time",
+];
 
 /// A checked body.
 pub struct Json<T>(pub T);
@@ -112,6 +120,9 @@ pub fn unreadable(error: &serde_json::Error) -> ApiError {
 /// `unknown field `x`, expected …` and `missing field `x`` are told; `invalid type: string "…"` loses its value.
 fn without_values(text: &str) -> String {
     let text = text.rsplit_once(" at line ").map_or(text, |(text, _)| text);
+    if let Some(expected) = expected_instead(text) {
+        return format!("A member has the wrong value: expected {expected}");
+    }
     match text.split_once(": ") {
         Some((problem, rest)) => {
             let expected = rest.rsplit_once(", expected ").map_or("something else", |(_, expected)| expected);
@@ -124,11 +135,27 @@ fn without_values(text: &str) -> String {
     }
 }
 
-/// The reader calls an object by the name of the type that it becomes here.
+/// What should have been written where the readers of times, ids and addresses say this.
+pub(super) fn expected_instead(text: &str) -> Option<&'static str> {
+    if TIMES.contains(&text) {
+        Some("a date or a time as RFC 3339 writes it (2030-01-31, 2030-01-31T12:00:00Z)")
+    } else if text.starts_with("UUID parsing failed") {
+        Some("an id, which is a UUID")
+    } else if text == "invalid IP address syntax" {
+        Some("an IP address")
+    } else {
+        None
+    }
+}
+
+/// The reader calls a value by the name of the type that it becomes here.
 fn without_our_names(expected: &str) -> &str {
-    match expected.split_once(' ') {
-        Some(("struct", _)) => "an object",
-        Some(("enum", _)) => "one of its values",
+    match expected.split(' ').next().unwrap_or_default() {
+        "struct" => "an object",
+        "enum" => "one of its values",
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, not negative and not too large",
+        "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number, not too large",
+        "f32" | "f64" => "a number",
         _ => expected,
     }
 }
@@ -159,6 +186,21 @@ mod tests {
         let told =
             without_values("invalid type: string \"secret\", expected struct Login at line 1 column 9");
         assert_eq!(told, "A member has the wrong type or value (invalid type): expected an object");
+        for (reader, expected) in [
+            ("u32", "a whole number, not negative and not too large"),
+            ("i64", "a whole number, not too large"),
+            ("a boolean", "a boolean"),
+        ] {
+            let told =
+                without_values(&format!("invalid value: integer `-1`, expected {reader} at line 1 column 9"));
+            assert_eq!(
+                told,
+                format!("A member has the wrong type or value (invalid value): expected {expected}")
+            );
+        }
+        let id = without_values("UUID parsing failed: invalid character: found `x` at 0 at line 1 column 9");
+        assert_eq!(id, "A member has the wrong value: expected an id, which is a UUID");
+        assert!(without_values("premature end of input at line 1 column 9").contains("RFC 3339"));
         assert_eq!(
             without_values("missing field `x` at line 1 column 2"),
             "The body does not fit: missing field `x`"

@@ -10,6 +10,7 @@ use storage::{Cursor, PageRequest};
 use utoipa::IntoParams;
 use uuid::Uuid;
 
+use super::json::expected_instead;
 use crate::error::{ApiError, Code, Result};
 
 /// `{id}` of the path; what is no UUID names nothing.
@@ -134,6 +135,8 @@ impl<T: DeserializeOwned> FromRequest for Parameters<T> {
             // The framework's own words come before the reader's.
             let told = error.to_string();
             let told = told.trim_start_matches("Query deserialize error: ");
+            let told =
+                expected_instead(told).map_or_else(|| told.to_owned(), |what| format!("expected {what}"));
             ApiError::new(Code::MalformedRequest, format!("The query is not valid: {told}."))
         }))
     }

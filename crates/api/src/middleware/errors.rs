@@ -2,12 +2,13 @@
 
 use std::rc::Rc;
 
+use actix_web::HttpRequest;
 use actix_web::body::{BoxBody, EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::StatusCode;
 use actix_web::http::header::{
     ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
 };
+use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use auth::Violations;
 use serde::Serialize;
@@ -58,7 +59,7 @@ pub async fn write_errors<B: MessageBody + 'static>(
     let response = next.call(request).await?;
     let error = response.response().extensions().get::<ApiError>().cloned();
     let status = response.status();
-    let Some(error) = error.or_else(|| is_bare(&response).then(|| ApiError::from_status(status))) else {
+    let Some(error) = error.or_else(|| is_bare(&response).then(|| bare(status, response.request()))) else {
         return Ok(response.map_into_left_body());
     };
     tell(&error, &context);
@@ -74,6 +75,16 @@ pub fn tell(error: &ApiError, context: &RequestContext) {
     } else {
         tracing::error!(request_id, code, cause, "a store is unavailable");
     }
+}
+
+/// What the framework says with a status alone.
+fn bare(status: StatusCode, request: &HttpRequest) -> ApiError {
+    if status == StatusCode::BAD_REQUEST && request.method() == Method::OPTIONS {
+        let detail =
+            "Pages of this origin (ALLOWED_ORIGINS), with this method or with these headers, may not call.";
+        return ApiError::new(Code::MalformedRequest, detail);
+    }
+    ApiError::from_status(status)
 }
 
 /// An error that the framework made: what handlers answer on purpose, such as a health report, is JSON.

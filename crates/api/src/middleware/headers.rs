@@ -12,13 +12,14 @@ use actix_web::middleware::Next;
 use actix_web::web::Bytes;
 
 /// Nothing of the API is a page: nothing may be loaded, framed or sniffed.
-static ALWAYS: [(HeaderName, HeaderValue); 9] = [
+static ALWAYS: [(HeaderName, HeaderValue); 10] = [
     header("x-content-type-options", "nosniff"),
     header("x-frame-options", "DENY"),
     header("x-xss-protection", "1; mode=block"),
     header("referrer-policy", "strict-origin-when-cross-origin"),
     header("permissions-policy", "geolocation=(), microphone=(), camera=()"),
     header("cross-origin-resource-policy", "same-origin"),
+    header("cross-origin-opener-policy", "same-origin"),
     header("x-permitted-cross-domain-policies", "none"),
     header("strict-transport-security", "max-age=31536000; includeSubDomains"),
     header("cache-control", "no-store"),

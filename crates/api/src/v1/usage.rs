@@ -1,6 +1,7 @@
 //! What was used, and how quotas stand: one's own, and in the shape in which administrators see everyone's.
 
 use actix_web::HttpResponse;
+use actix_web::http::header::CONTENT_DISPOSITION;
 use actix_web::web::{self, Bytes};
 use chrono::{DateTime, Datelike, NaiveDate, Utc};
 use futures_util::stream::{self, Stream};
@@ -211,7 +212,7 @@ pub struct QuotaStanding {
     hard: bool,
     /// What was used and is written.
     used: i64,
-    /// What may still be used; without what servers keep ready for requests that may come, which goes back within seconds.
+    /// What may still be used; without what other servers keep ready for requests that may come, which goes back within seconds.
     remaining: i64,
     resets_at: DateTime<Utc>,
 }
@@ -302,11 +303,13 @@ pub async fn export(store: Store, scope: Scope, filter: UsageFilter, format: For
     let (page, next) = read(&store, scope, &filter, None).await?;
     let until = store.clock().now() + EXPORT_TIME;
     let rest = Rest { store, scope, filter, format, page, next, is_first: true, until };
-    let kind = match format {
-        Format::Json => "application/json",
-        Format::Csv => "text/csv; charset=utf-8; header=present",
+    let (kind, file) = match format {
+        Format::Json => ("application/json", "attachment; filename=\"usage.json\""),
+        Format::Csv => ("text/csv; charset=utf-8; header=present", "attachment; filename=\"usage.csv\""),
     };
-    Ok(HttpResponse::Ok().content_type(kind).streaming(pieces(rest)))
+    let mut answer = HttpResponse::Ok();
+    answer.content_type(kind).insert_header((CONTENT_DISPOSITION, file));
+    Ok(answer.streaming(pieces(rest)))
 }
 
 async fn read(

@@ -121,6 +121,11 @@ impl Auth {
 
     pub(crate) async fn record(&self, tx: &mut Tx, entry: Entry<'_>) -> Result<()> {
         self.events.count(entry.action);
+        self.write(tx, entry).await
+    }
+
+    /// Writes down what was counted when it happened.
+    pub(crate) async fn write(&self, tx: &mut Tx, entry: Entry<'_>) -> Result<()> {
         let occurred_at = self.now();
         let id = Uuid::now_v7();
         self.alert_of(tx, &entry).await?;

@@ -3,6 +3,7 @@
 //! A request costs a few look-ups in memory and no I/O. What crosses a threshold waits in a short queue; once a second it is
 //! written into the audit trail, where it opens an incident (docs/decisions/0025).
 
+mod denials;
 mod patterns;
 mod places;
 mod windows;
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 use storage::{Scope, Service};
 use uuid::Uuid;
 
+use denials::Denials;
 pub use patterns::{AttackPattern, in_header, in_target, in_text};
 use places::Places;
 use windows::Windows;
@@ -26,8 +28,10 @@ use crate::principal::{Credential, Principal};
 use crate::service::Origin;
 use crate::{Auth, Error, Result};
 
-/// Suspicions that wait to be written down; more are counted and forgotten.
+/// What waits to be written down; more is counted and forgotten.
 const MOST_WAITING: usize = 256;
+/// Of that, refusals for want of a right: they must not be in the way of what is worse.
+const MOST_DENIALS_WAITING: usize = MOST_WAITING / 2;
 
 /// So many in so long, from the first on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,10 +88,18 @@ pub enum Deed {
 
 /// Something to be written down.
 #[derive(Debug)]
-struct Suspicion {
+struct Noticed {
+    what: What,
     address: IpAddr,
-    account: Option<Uuid>,
     detail: Value,
+}
+
+#[derive(Debug)]
+enum What {
+    /// Something is wrong, about this account where it is known.
+    Suspicion(Option<Uuid>),
+    /// This account lacked a right.
+    Denial(Uuid),
 }
 
 /// Everything that is counted.
@@ -98,7 +110,8 @@ pub(crate) struct Detector {
     attacks: Windows,
     slow: Windows,
     places: Places,
-    waiting: Mutex<Vec<Suspicion>>,
+    denials: Denials,
+    waiting: Mutex<Vec<Noticed>>,
 }
 
 impl Detector {
@@ -109,19 +122,21 @@ impl Detector {
             attacks: Windows::new(settings.attacks),
             slow: Windows::new(settings.slow),
             places: Places::default(),
+            denials: Denials::default(),
             waiting: Mutex::default(),
             settings,
         }
     }
 
-    fn suspect(&self, suspicion: Suspicion) {
+    fn keep(&self, noticed: Noticed) {
+        let most = if let What::Denial(_) = noticed.what { MOST_DENIALS_WAITING } else { MOST_WAITING };
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.len() < MOST_WAITING {
-            waiting.push(suspicion);
+        if waiting.len() < most {
+            waiting.push(noticed);
         }
     }
 
-    fn take_waiting(&self) -> Vec<Suspicion> {
+    fn take_waiting(&self) -> Vec<Noticed> {
         std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -135,7 +150,7 @@ impl Detector {
         if windows.count(network_of(address), now) {
             let rule = if let Deed::Attack(pattern) = deed { Some(pattern.name()) } else { None };
             let detail = json!({"reason": reason, "count": threshold.count, "seconds": threshold.seconds, "rule": rule});
-            self.suspect(Suspicion { address, account: None, detail });
+            self.keep(Noticed { what: What::Suspicion(None), address, detail });
         }
     }
 
@@ -150,7 +165,16 @@ impl Detector {
         if self.places.note(id, network_of(address), now, threshold, counts_moves) {
             let detail = json!({"reason": "impossible_sequence", "credential": credential, "id": id,
                 "count": threshold.count, "seconds": threshold.seconds});
-            self.suspect(Suspicion { address, account: Some(principal.account), detail });
+            self.keep(Noticed { what: What::Suspicion(Some(principal.account)), address, detail });
+        }
+    }
+
+    /// Notes that a caller lacks a right.
+    pub fn deny(&self, principal: &Principal, refusal: &Error, address: IpAddr, now: DateTime<Utc>) {
+        let (account, said) = (principal.account, refusal.to_string());
+        if self.denials.is_first(account, said.clone(), now) {
+            let detail = json!({"reason": said, "credential": principal.credential.id()});
+            self.keep(Noticed { what: What::Denial(account), address, detail });
         }
     }
 }
@@ -161,26 +185,41 @@ impl Auth {
         self.detector.notice(deed, address, self.now());
     }
 
-    /// Writes down what crossed a threshold since the last call; to be called every second. What could not be written
-    /// because the store is away waits for the next call.
-    pub async fn report_suspicions(&self) -> Result<()> {
+    /// Counts a refusal for want of a right; the first of its kind in a while is written down with the next
+    /// [`report_noticed`](Self::report_noticed).
+    pub(crate) fn deny(&self, principal: &Principal, refusal: &Error, address: IpAddr) {
+        self.events.count(Event::PermissionDenied);
+        self.detector.deny(principal, refusal, address, self.now());
+    }
+
+    /// Writes down what was noticed since the last call; to be called every second. What could not be written because the
+    /// store is away waits for the next call.
+    pub async fn report_noticed(&self) -> Result<()> {
         let mut waiting = self.detector.take_waiting().into_iter();
-        while let Some(suspicion) = waiting.next() {
-            if let Err(error) = self.report(&suspicion).await {
-                let comes_again = matches!(error, Error::Unavailable(_)).then_some(suspicion);
-                comes_again.into_iter().chain(waiting).for_each(|kept| self.detector.suspect(kept));
+        while let Some(noticed) = waiting.next() {
+            if let Err(error) = self.report(&noticed).await {
+                let comes_again = matches!(error, Error::Unavailable(_)).then_some(noticed);
+                comes_again.into_iter().chain(waiting).for_each(|kept| self.detector.keep(kept));
                 return Err(error);
             }
         }
         Ok(())
     }
 
-    async fn report(&self, Suspicion { address, account, detail }: &Suspicion) -> Result<()> {
+    async fn report(&self, Noticed { what, address, detail }: &Noticed) -> Result<()> {
         let origin = Origin { address: Some(*address), ..Origin::default() };
         let mut tx = self.store.begin(Scope::Service(Service::Audit)).await?;
-        let entry = Entry::failure(Event::SuspiciousActivity, &origin).with(detail.clone());
-        let entry = account.iter().fold(entry, |entry, account| entry.on("account", *account));
-        self.record(&mut tx, entry).await?;
+        match what {
+            What::Suspicion(account) => {
+                let entry = Entry::failure(Event::SuspiciousActivity, &origin).with(detail.clone());
+                let entry = account.iter().fold(entry, |entry, account| entry.on("account", *account));
+                self.record(&mut tx, entry).await?;
+            }
+            What::Denial(account) => {
+                let entry = Entry::failure(Event::PermissionDenied, &origin).by(*account);
+                self.write(&mut tx, entry.with(detail.clone())).await?;
+            }
+        }
         Ok(tx.commit().await?)
     }
 }

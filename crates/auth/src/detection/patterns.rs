@@ -72,7 +72,7 @@ const SCANNERS: [&str; 14] = [
 ];
 const SCRIPTS: [&str; 6] =
     ["<script", "<iframe", "<svg/onload", "<svg onload", "<img src=x onerror", "javascript:alert"];
-const TEMPLATES: [&str; 3] = ["${jndi:", "${${", "() { :;"];
+const TEMPLATES: [&str; 5] = ["${jndi:", "${${", "() { :;", "{{7*7}}", "${7*7}"];
 const SHELLS: [&str; 9] = [
     "/etc/passwd",
     "/etc/shadow",
@@ -88,10 +88,11 @@ const SHELLS: [&str; 9] = [
 /// What the path and the query of a request look like.
 pub fn in_target(path: &str, query: &str) -> Option<AttackPattern> {
     let is_ours = ["/api/v1/", "/v2/", "/health"].iter().any(|root| path.starts_with(root));
-    let is_plain =
-        |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/_-=&:".contains(&byte));
+    let is_plain = |text: &str, signs: &[u8]| {
+        text.bytes().all(|byte| byte.is_ascii_alphanumeric() || signs.contains(&byte))
+    };
     // Nearly every request ends here: nothing in it could be part of a rule.
-    if is_ours && is_plain(path) && is_plain(query) {
+    if is_ours && is_plain(path, b"/_-:") && is_plain(query, b"_-=&:") {
         return None;
     }
     let path = decoded(path);
@@ -148,8 +149,50 @@ fn in_decoded(text: &str) -> Option<AttackPattern> {
     }
 }
 
-/// Whether a quote ends a literal and SQL goes on. SQL that nobody quoted is a text about SQL.
+/// Whether a literal ends and SQL goes on: behind a quote, or behind a number that a value begins with. SQL in the middle of a
+/// text is a text about SQL.
 fn is_sql(text: &str) -> bool {
+    let of_pair = |pair: &str| {
+        is_numeric_sql(pair) || pair.split_once('=').is_some_and(|(_, value)| is_numeric_sql(value))
+    };
+    is_quoted_sql(text) || text.split('&').any(of_pair)
+}
+
+/// `1 union select`, `1 and sleep(5)`, `1 or 1=1`, `1;drop table`.
+fn is_numeric_sql(value: &str) -> bool {
+    let value = value.trim_start_matches(['-', ' ', '+']);
+    let behind = value.trim_start_matches(|sign: char| sign.is_ascii_digit());
+    if behind.len() == value.len() {
+        return false;
+    }
+    let words: Vec<&str> =
+        behind.split([' ', '+', ')', '\t', '\n']).filter(|word| !word.is_empty()).collect();
+    match words.as_slice() {
+        ["union", "select", behind @ ..] | ["union", "all", "select", behind @ ..] => {
+            behind.contains(&"from") || behind.first().is_some_and(|first| is_column(first))
+        }
+        ["or" | "and", term, ..] => is_comparison(term) || is_function(term),
+        [";drop" | ";delete" | ";insert" | ";truncate", "table" | "from" | "into" | "database", ..]
+        | [";", "drop" | "delete" | "insert" | "truncate", "table" | "from" | "into" | "database", ..] => {
+            true
+        }
+        _ => false,
+    }
+}
+
+/// `null,null`, `1,2,3`, `@@version`, `char(65)`: what no sentence goes on with.
+fn is_column(text: &str) -> bool {
+    text.starts_with("null")
+        || text.starts_with("@@")
+        || text.contains('(')
+        || text.starts_with(|sign: char| sign.is_ascii_digit())
+}
+
+fn is_function(text: &str) -> bool {
+    ["sleep(", "pg_sleep(", "benchmark("].iter().any(|function| text.starts_with(function))
+}
+
+fn is_quoted_sql(text: &str) -> bool {
     let mut rest = text;
     while let Some(at) = rest.find(['\'', '"']) {
         rest = &rest[at + 1..];
@@ -177,7 +220,7 @@ fn is_sql(text: &str) -> bool {
 
 /// `1=1`, `'a'='a`, `sleep(5)`.
 fn is_comparison(text: &str) -> bool {
-    if text.starts_with("sleep(") || text.starts_with("pg_sleep(") || text.starts_with("benchmark(") {
+    if is_function(text) {
         return true;
     }
     let Some((left, right)) = text.split_once('=') else { return false };
@@ -228,6 +271,14 @@ mod tests {
             ("/api/v1/models", "q=%27+UNION+ALL+Select+NULL", Sql),
             ("/api/v1/models", "q='; DROP TABLE users", Sql),
             ("/api/v1/models", "q=\" or sleep(5)", Sql),
+            ("/api/v1/models", "q=1%20UNION%20SELECT%20password%20FROM%20users", Sql),
+            ("/api/v1/models", "limit=3&q=-1+union+all+select+null,null", Sql),
+            ("/api/v1/models", "q=1 AND SLEEP(5)", Sql),
+            ("/api/v1/models", "q=1 or 1=1", Sql),
+            ("/api/v1/models", "q=1) or 1=1--", Sql),
+            ("/api/v1/models", "q=1;DROP TABLE users", Sql),
+            ("/api/v1/models", "q=/etc/passwd", Shell),
+            ("/api/v1/models", "q={{7*7}}", Template),
             ("/api/v1/models", "q=%3Cscript%3Ealert(1)%3C/script%3E", Script),
             ("/api/v1/models", "q=${jndi:ldap://x/a}", Template),
             ("/api/v1/models", "q=;wget http://x", Shell),
@@ -238,6 +289,7 @@ mod tests {
         assert_eq!(in_header("user-agent", "sqlmap/1.7 (https://sqlmap.org)"), Some(Scanner));
         assert_eq!(in_header("referer", "${jndi:ldap://x/a}"), Some(Template));
         assert_eq!(in_text("x'; DELETE FROM accounts; --"), Some(Sql));
+        assert_eq!(in_text("1; DELETE FROM accounts"), Some(Sql));
         assert_eq!(in_text("<SCRIPT>alert(1)</SCRIPT>"), Some(Script));
     }
 
@@ -265,6 +317,12 @@ mod tests {
             "price='10' and tax='2'",
             "--",
             "drop table is an SQL statement",
+            "10 union select committees; 3 of them new.",
+            "5 or 6. 7 and 8; drop me a line",
+            "1; drop by",
+            "2 and 2 = 4, they say.",
+            "a=1 or b=1.",
+            "3 or x=4.",
         ] {
             assert_eq!(in_text(text), None, "{text:?}");
         }
@@ -275,6 +333,8 @@ mod tests {
             ("/api/v1/models/php-classifier", ""),
             ("/api/v1/admin/users", "search=O%27Brien"),
             ("/api/v1/admin/users", "search=ada%40example.com"),
+            ("/api/v1/admin/users", "search=2%20or%203"),
+            ("/api/v1/models", "path=a/b/c"),
             ("/health/ready", ""),
             ("/.well-known/security.txt", ""),
             ("/api/v1/models/a.b-c_1", "version=1.0"),

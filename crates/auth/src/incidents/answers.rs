@@ -77,9 +77,9 @@ impl Answer {
 pub struct AnswerRequest {
     /// What to do.
     pub answer: Answer,
-    /// To which accounts.
+    /// To which accounts; none: those that the incident is about.
     pub accounts: Vec<Uuid>,
-    /// To which address.
+    /// To which address; none: that of the incident.
     pub address: Option<IpAddr>,
 }
 
@@ -178,10 +178,7 @@ impl Auth {
         let Some(planned) = tx.incidents().next_of_kind("planned").await? else { return Ok(()) };
         let named = planned.detail["answer"].as_str().and_then(Answer::parse);
         let answer = named.ok_or_else(|| Error::Internal("an answer of another release".into()))?;
-        let affected = Affected {
-            accounts: serde_json::from_value(planned.detail["accounts"].clone()).unwrap_or_default(),
-            address: serde_json::from_value(planned.detail["address"].clone()).unwrap_or_default(),
-        };
+        let affected = Affected::told(&planned.detail);
         let origin = Origin::default();
         let (detail, effects) = self.act(&mut tx, None, answer, &affected, &origin).await?;
         tx.incidents().settle(planned.id, "answer", &detail).await?;
@@ -209,7 +206,13 @@ impl Auth {
         check_accounts(&request.accounts)?;
         let AnswerRequest { answer, accounts, address } = request;
         let (mut tx, own) = self.begin_answer(actor, id, answer).await?;
-        let affected = Affected { accounts, address };
+        let opened = tx.incidents().first_of_kind(id, "opened").await?;
+        let about = opened.map(|opened| Affected::told(&opened.detail)).unwrap_or_default();
+        let accounts = if accounts.is_empty() { about.accounts } else { accounts };
+        let affected = Affected { accounts, address: address.or(about.address) };
+        if affected.accounts.is_empty() && matches!(answer, Answer::DisableAccounts | Answer::EndSessions) {
+            return Err(Error::invalid("accounts", "say which accounts"));
+        }
         let (detail, effects) = self.act(&mut tx, Some((actor, own)), answer, &affected, origin).await?;
         let entry = self.write_down(&mut tx, id, "answer", Some(actor), &detail).await?;
         self.finish_answer(tx, id, Some(actor), answer, effects, origin).await?;

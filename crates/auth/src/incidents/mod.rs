@@ -69,9 +69,20 @@ pub struct IncidentChange {
 }
 
 /// Whom an incident is about.
+#[derive(Default)]
 pub(crate) struct Affected {
     pub accounts: Vec<Uuid>,
     pub address: Option<IpAddr>,
+}
+
+impl Affected {
+    /// As an entry of a timeline tells it.
+    fn told(detail: &Value) -> Self {
+        Self {
+            accounts: serde_json::from_value(detail["accounts"].clone()).unwrap_or_default(),
+            address: serde_json::from_value(detail["address"].clone()).unwrap_or_default(),
+        }
+    }
 }
 
 impl Auth {

@@ -149,7 +149,8 @@ impl Auth {
         self.commit_change(tx, &[subject.watched()]).await
     }
 
-    /// How the caller's quotas stand: what admission goes by. What replicas hold for the next seconds is not remaining.
+    /// How the caller's quotas stand: what admission goes by. What other replicas hold for the next seconds is not
+    /// remaining.
     pub async fn own_quotas(&self, principal: &Principal) -> Result<Vec<QuotaView>> {
         let mut tx = self.store.read(Scope::Account(principal.account)).await?;
         self.standing(&mut tx, principal.account, &principal.quotas).await
@@ -204,8 +205,10 @@ impl Auth {
         }
         let today = self.now().date_naive();
         let month = QuotaPeriod::Month.start(today);
+        // Before the rows are read: what is reserved in between is not told of as remaining.
+        let held: Vec<i64> = quotas.iter().map(|quota| self.quota_book.held(account, quota, today)).collect();
         let rows = tx.quotas().standing(account, today, month).await?;
-        let view = |quota: &Quota| {
+        let view = |(quota, held): (&Quota, i64)| {
             let starts_on = quota.period.start(today);
             let row = rows.iter().find(|row| {
                 row.subject == quota.subject
@@ -213,14 +216,15 @@ impl Auth {
                     && row.period == quota.period.name()
             });
             let (reserved, settled) = row.map_or((0, 0), |row| (row.reserved, row.settled));
-            let scale = quota.unit.scale();
+            let (cap, scale) = (quota.ledger_cap(), quota.unit.scale());
+            let remaining = (cap - reserved + held).min(cap - settled).max(0);
             QuotaView {
                 quota: *quota,
                 used: settled / scale,
-                remaining: ((quota.ledger_cap() - reserved) / scale).max(0),
+                remaining: remaining / scale,
                 resets_at: quota.period.end(starts_on).and_time(chrono::NaiveTime::MIN).and_utc(),
             }
         };
-        Ok(quotas.iter().map(view).collect())
+        Ok(quotas.iter().zip(held).map(view).collect())
     }
 }

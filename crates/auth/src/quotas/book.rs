@@ -83,13 +83,7 @@ impl QuotaBook {
 
     /// The block of a quota on a day.
     pub(super) fn block(&self, account: Uuid, quota: &Quota, day: NaiveDate) -> Result<Arc<Block>> {
-        let period = Period {
-            account_id: account,
-            subject: quota.subject,
-            unit: quota.unit.name(),
-            period: quota.period.name(),
-            starts_on: quota.period.start(day),
-        };
+        let period = period_of(account, quota, day);
         let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(block) = blocks.get(&period) {
             return Ok(Arc::clone(block));
@@ -100,6 +94,15 @@ impl QuotaBook {
         let block = Arc::new(Block::new(period.clone()));
         blocks.insert(period, Arc::clone(&block));
         Ok(block)
+    }
+
+    /// What this replica holds of a quota on a day and may still give out, in the ledger's measure.
+    pub(super) fn held(&self, account: Uuid, quota: &Quota, day: NaiveDate) -> i64 {
+        let blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
+        blocks.get(&period_of(account, quota, day)).map_or(0, |block| {
+            let state = block.state();
+            state.remaining.max(0) + state.surplus
+        })
     }
 
     /// Gives back what nobody wanted since the last time, or everything: others may need it.
@@ -227,6 +230,16 @@ impl QuotaBook {
         }
         tx.commit().await?;
         Ok(Given { amount, left: available - amount, is_met: available < missing })
+    }
+}
+
+fn period_of(account: Uuid, quota: &Quota, day: NaiveDate) -> Period {
+    Period {
+        account_id: account,
+        subject: quota.subject,
+        unit: quota.unit.name(),
+        period: quota.period.name(),
+        starts_on: quota.period.start(day),
     }
 }
 

@@ -110,6 +110,11 @@ pub(super) fn decode(mut decoder: impl ImageDecoder, color: Color, background: u
     Ok(flatten(image, color, background))
 }
 
+/// Decodes a picture and keeps nothing of it.
+pub(super) fn try_to(decoder: impl ImageDecoder) -> Result<(), Error> {
+    DynamicImage::from_decoder(decoder).map(drop).map_err(|error| refusal(&error))
+}
+
 fn allocation_limit(limits: &Limits) -> image::Limits {
     let mut allocation = image::Limits::no_limits();
     allocation.max_alloc = Some(limits.pixels.saturating_mul(MAX_PIXEL_BYTES).saturating_add(DECODER_MARGIN));

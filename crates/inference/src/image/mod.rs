@@ -30,6 +30,18 @@ pub(crate) fn prepare(
     resize::resize(pixels, input)
 }
 
+/// Decodes a picture for nothing but to see that it is whole. It waits as [`prepare`] does.
+pub(crate) fn look_through(
+    bytes: &[u8],
+    limits: &Limits,
+    room: &Room,
+    is_wanted: impl Fn() -> bool,
+) -> Result<(), Error> {
+    let decoder = decode::open(bytes, limits)?;
+    let _taken = room.take(decode::count(&decoder));
+    if is_wanted() { decode::try_to(decoder) } else { Err(Error::Deadline) }
+}
+
 /// Eight-bit pixels, rows top to bottom, with one grey or three RGB channels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Pixels {

@@ -173,11 +173,11 @@ pub struct NewAnswer {
     /// `disable_accounts` or `end_sessions` (`users:manage`), `block_address` or `maintenance` (`system:manage`), or
     /// `collect_evidence` (`audit:read`).
     answer: String,
-    /// To which accounts, 100 at most.
+    /// To which accounts, 100 at most; none: those that the incident is about.
     #[serde(default)]
     #[validate(length(max = 100, message = "name at most 100"))]
     accounts: Vec<Uuid>,
-    /// To which address.
+    /// To which address; none: that of the incident.
     #[schema(value_type = Option<String>)]
     address: Option<IpAddr>,
 }
