@@ -68,6 +68,7 @@ promise! {
         assert_eq!(by("account.deleted")["target"], json!(format!("account:{}", ada.id)));
         assert!(by("LOGIN_FAILURE")["request_id"].is_string());
         assert_eq!(by("PERMISSION_DENIED")["actor"], json!(ada.id));
+        assert!(by("PERMISSION_DENIED")["request_id"].is_string());
         assert_eq!(by("PERMISSION_DENIED")["detail"]["reason"], "this needs the permission users:read");
         let addresses = server.world.sql("SELECT count(*) FROM audit_subjects");
         assert_ne!(addresses.trim(), "0", "the address stands apart");

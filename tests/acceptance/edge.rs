@@ -141,15 +141,16 @@ promise! {
     }
 
     fn only_the_listed_host_names_are_served(pair) {
-        let server = Server::start(pair, &[("ALLOWED_HOSTS", "api.example.com,127.0.0.1")]);
+        let server = Server::start(pair, &[("ALLOWED_HOSTS", "api.example.com,127.0.0.1,*.below.example")]);
         let anon = server.anon();
-        for host in ["api.example.com", "API.example.com", "api.example.com:8080", "127.0.0.1"] {
+        for host in ["api.example.com", "API.example.com", "api.example.com:8080", "127.0.0.1", "one.below.example"] {
             anon.with("Host", host).get("/api/v1/me").is(401);
         }
         for host in [
             "evil.example",
             "api.example.com.evil.example",
             "evil.example:80",
+            "below.example",
             "localhost",
             "[::1]",
         ] {
@@ -279,7 +280,11 @@ promise! {
             "active_sessions",
             "api_requests_total",
             "process_resident_memory_bytes",
+            "process_cpu_seconds_total",
+            "process_open_fds",
+            "storage_pool_connections",
             "inference_queue_depth",
+            "inference_batch_size",
         ] {
             assert!(text.contains(&format!("# TYPE {name} ")), "no {name}");
         }

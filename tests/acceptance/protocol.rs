@@ -82,6 +82,9 @@ promise! {
         let sizes: Vec<&Value> = all["batch_stats"].as_array().expect("a list").iter().map(|batch| &batch["batch_size"]).collect();
         assert_eq!(sizes, [&json!(1), &json!(4)]);
         assert_eq!(all["batch_stats"][0]["compute_infer"]["count"], 2);
+        for (series, expected) in [("bucket{model=\"digits\",le=\"1\"}", 2.0), ("count{model=\"digits\"}", 3.0), ("sum{model=\"digits\"}", 6.0)] {
+            assert_eq!(server.metric(&format!("inference_batch_size_{series}")), expected, "{series}");
+        }
         let now = u64::try_from(server.world.now().as_millis()).expect("a time");
         assert!(all["last_inference"].as_u64().is_some_and(|last| now.abs_diff(last) < 60_000), "{all}");
         for path in ["/v2/models/stats", "/v2/models/digits/versions/1/stats"] {

@@ -12,6 +12,7 @@ use storage::{IpPlace, Scope, Service};
 use crate::app::App;
 use crate::error::{ApiError, Result};
 use crate::guard::{self, Visitor, credential};
+use crate::{model_gauges, resources};
 
 /// Upper bounds of the time buckets, in seconds: a tiny model takes microseconds, a large one tenths of a second.
 const STAGE_BUCKETS: [f64; 12] = [1e-5, 5e-5, 1e-4, 5e-4, 1e-3, 5e-3, 1e-2, 5e-2, 0.1, 0.5, 1.0, 5.0];
@@ -36,7 +37,7 @@ pub async fn scrape(visitor: Visitor, app: web::Data<App>, request: HttpRequest)
             return Err(guard::refused(&app, address, error).await);
         }
     }
-    let text = format!("{}{}", app.metrics.render(), gauges(&app).await);
+    let text = format!("{}{}{}", app.metrics.render(), gauges(&app).await, model_gauges::text(&app));
     Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text))
 }
 
@@ -68,9 +69,7 @@ async fn gauges(app: &App) -> String {
     if let Ok(sessions) = active_sessions(app).await {
         lines.push(("active_sessions".to_owned(), "gauge", sessions as f64));
     }
-    if let Some(bytes) = resident_bytes() {
-        lines.push(("process_resident_memory_bytes".to_owned(), "gauge", bytes as f64));
-    }
+    lines.extend(resources::gauges(app));
     lines.extend(models(app));
     render(&lines)
 }
@@ -111,10 +110,7 @@ fn models(app: &App) -> Vec<Line> {
     let mut lines = Vec::new();
     for status in app.registry.models() {
         let Ok(model) = app.registry.find(&status.name, Some(&status.version)) else { continue };
-        let name = &status.name;
-        let labels = format!("model=\"{name}\",version=\"{}\"", status.version);
-        let depth = model.queue_depth() as f64;
-        lines.push((format!("inference_queue_depth{{model=\"{name}\"}}"), "gauge", depth));
+        let labels = format!("model=\"{}\",version=\"{}\"", status.name, status.version);
         let counted = model.statistics();
         for (what, measure) in [("hits", counted.cache_hit), ("misses", counted.cache_miss)] {
             let series = format!("inference_cache_{what}_total{{{labels}}}");
@@ -151,11 +147,4 @@ fn render(lines: &[Line]) -> String {
 async fn active_sessions(app: &App) -> storage::Result<i64> {
     let mut tx = app.store.read(Scope::Service(Service::Metering)).await?;
     tx.sessions().active_count().await
-}
-
-/// Linux: the second number of `statm`, in pages.
-fn resident_bytes() -> Option<u64> {
-    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
-    Some(pages * rustix::param::page_size() as u64)
 }

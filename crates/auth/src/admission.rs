@@ -66,6 +66,21 @@ impl From<Error> for Refusal {
     }
 }
 
+/// Where a request comes from, and which one it is where it has a name.
+#[derive(Clone, Copy, Debug)]
+pub struct Whence<'a> {
+    /// The client's address.
+    pub address: IpAddr,
+    /// The request's id.
+    pub request_id: Option<&'a str>,
+}
+
+impl From<IpAddr> for Whence<'_> {
+    fn from(address: IpAddr) -> Self {
+        Self { address, request_id: None }
+    }
+}
+
 /// What the store said to an admission.
 enum Verdict {
     Admitted(Vec<AllowanceState>),
@@ -81,11 +96,13 @@ impl Auth {
     pub async fn enter(
         &self,
         presented: &Presented<'_>,
-        address: IpAddr,
+        whence: impl Into<Whence<'_>>,
         permission: Option<Permission>,
         class: LimitClass,
         model: Option<&str>,
     ) -> std::result::Result<Entered, Refusal> {
+        let whence = whence.into();
+        let address = whence.address;
         let mut retried = false;
         loop {
             let principal = match presented {
@@ -110,7 +127,7 @@ impl Auth {
                     let mut windows = signed_requests::told(windows);
                     windows.extend(quotas);
                     // Told only now: a refusal counts like any request, and was not decided on stale knowledge.
-                    let allowed = allowed.inspect_err(|refusal| self.deny(&principal, refusal, address));
+                    let allowed = allowed.inspect_err(|refusal| self.deny(&principal, refusal, whence));
                     let allowed = self.require_open_to_caller(&principal).and(allowed);
                     self.detector.place(&principal, address, self.now());
                     return match allowed.and_then(|()| self.in_flight(&principal)) {

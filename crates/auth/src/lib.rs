@@ -77,7 +77,7 @@ mod totp;
 
 pub use access::{Permission, Permissions, Role};
 pub use address::is_visible;
-pub use admission::{AllowanceState, Entered, Refusal};
+pub use admission::{AllowanceState, Entered, Refusal, Whence};
 pub use alert_log::AlertState;
 pub use alerts::{Alert, AlertChannel, AlertSettings, Severity, sign_webhook};
 pub use api_keys::{IssuedKey, KeyChange, KeyRequest, KeysOf};

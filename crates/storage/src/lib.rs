@@ -87,7 +87,7 @@ pub use service_accounts::{NewServiceAccount, ServiceAccount, ServiceAccountUpda
 pub use sessions::{NewSession, Session, SessionStanding, SessionState, Sessions};
 pub use settings::Settings;
 pub use signing_keys::{NewSigningKey, SigningKey, SigningKeyState, SigningKeys};
-pub use store::{Durable, QueryCounts, Scope, Service, Store};
+pub use store::{Connections, Durable, QueryCounts, Scope, Service, Store};
 pub use tx::Tx;
 pub use usage::{Usage, UsageCursor, UsageEntry, UsageFilter, UsageRow, UsageSlice};
 pub use users::{NewUser, User, UserCredentials, UserUpdate, Users};

@@ -112,6 +112,15 @@ pub struct QueryCounts {
     pub background: u64,
 }
 
+/// Connections to the durable store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connections {
+    /// Those that somebody works with.
+    pub used: u32,
+    /// Those that wait for work.
+    pub idle: u32,
+}
+
 /// The durable store. Clones share their connections.
 #[derive(Clone, Debug)]
 pub struct Store(Arc<Shared>);
@@ -215,6 +224,19 @@ impl Store {
             request: self.0.request.load(Ordering::Relaxed),
             background: self.0.background.load(Ordering::Relaxed),
         }
+    }
+
+    /// The connections that are open.
+    pub fn connections(&self) -> Connections {
+        let (open, idle) = match &self.0.pools {
+            Pools::Postgres(pool) => (pool.size(), pool.num_idle()),
+            Pools::Sqlite { writer, readers } => {
+                (writer.size() + readers.size(), writer.num_idle() + readers.num_idle())
+            }
+        };
+        // Read one after the other while they come and go.
+        let idle = u32::try_from(idle).unwrap_or(u32::MAX).min(open);
+        Connections { used: open - idle, idle }
     }
 
     /// Ends every connection once it is idle; later work is refused as unavailable.

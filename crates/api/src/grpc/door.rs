@@ -141,6 +141,7 @@ impl Door {
             class: method.class,
             changes: method.changes,
             address: context.address,
+            request_id: &context.id,
             model: None,
             headers: &parts.headers,
             target: None,

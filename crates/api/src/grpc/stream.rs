@@ -106,6 +106,7 @@ impl Conversation {
             class: LimitClass::Infer,
             changes: false,
             address,
+            request_id: &self.call.context.id,
             model: None,
             headers: &self.headers,
             target: None,

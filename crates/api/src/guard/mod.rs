@@ -21,7 +21,7 @@ use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::middleware::Next;
 use actix_web::{HttpMessage, ResponseError, web};
-use auth::{AllowanceState, Entered, InFlight, LimitClass, Presented, QuotaLease};
+use auth::{AllowanceState, Entered, InFlight, LimitClass, Presented, QuotaLease, Whence};
 use futures_util::FutureExt;
 use storage::IpPlace;
 
@@ -89,11 +89,13 @@ async fn contained(
 async fn let_in(requirement: Requirement, class: LimitClass, request: &ServiceRequest) -> Result<Admitted> {
     let app =
         request.app_data::<web::Data<App>>().ok_or_else(|| ApiError::internal("the app has no state"))?;
+    let context = RequestContext::of(request);
     let asked = Asked {
         requirement,
         class,
         changes: !request.method().is_safe(),
-        address: RequestContext::of(request).address,
+        address: context.address,
+        request_id: &context.id,
         model: request.match_info().get("name"),
         headers: request.headers(),
         target: Some(Target {
@@ -119,6 +121,8 @@ pub struct Asked<'a, Headers> {
     pub changes: bool,
     /// Where it comes from.
     pub address: IpAddr,
+    /// Its id.
+    pub request_id: &'a str,
     /// The model that it is about, where that is known before the body is read.
     pub model: Option<&'a str>,
     /// Where its credential may stand.
@@ -157,7 +161,7 @@ pub async fn admit<Headers: HeaderLines>(app: &App, asked: Asked<'_, Headers>) -
 }
 
 async fn judge<Headers: HeaderLines>(app: &App, asked: Asked<'_, Headers>) -> Result<Admitted> {
-    let Asked { requirement, class, changes, address, model, headers, target } = asked;
+    let Asked { requirement, class, changes, address, request_id, model, headers, target } = asked;
     let Requirement::Caller { permission, person, recent } = requirement else {
         let windows = app.auth.admit_visitor(address, class).await?;
         if requirement == Requirement::Nothing && class != LimitClass::Exempt {
@@ -177,7 +181,8 @@ async fn judge<Headers: HeaderLines>(app: &App, asked: Asked<'_, Headers>) -> Re
     let mut digest = None;
     let entered = match presented(headers, target, &mut digest) {
         Ok(presented) => {
-            app.auth.enter(&presented, address, permission, class, model).await.map_err(ApiError::from)
+            let whence = Whence { address, request_id: Some(request_id) };
+            app.auth.enter(&presented, whence, permission, class, model).await.map_err(ApiError::from)
         }
         Err(error) => Err(error),
     };

@@ -84,15 +84,42 @@ pub fn refuse(app: &App, context: &RequestContext, is_probe: bool, host: Option<
     Some(ApiError::new(Code::UnknownHost, "The Host header names a host that is not served here."))
 }
 
+/// Whether a setting means this host: `*` any, `*.example.com` each below that name.
 fn names(host: Option<&str>, allowed: &str) -> bool {
-    let host = host.unwrap_or_default();
+    let (host, allowed) = (host.unwrap_or_default(), allowed.trim());
     let host = if host.starts_with('[') { host.split_inclusive(']').next() } else { host.split(':').next() };
-    host.is_some_and(|host| host.eq_ignore_ascii_case(allowed.trim()))
+    let host = host.unwrap_or_default();
+    match allowed.strip_prefix('*') {
+        Some("") => true,
+        Some(below) if below.starts_with('.') => {
+            let end = host.len().checked_sub(below.len()).filter(|start| *start > 0);
+            end.and_then(|start| host.get(start..)).is_some_and(|end| end.eq_ignore_ascii_case(below))
+        }
+        _ => host.eq_ignore_ascii_case(allowed),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::read_host;
+    use super::{names, read_host};
+
+    #[test]
+    fn a_star_is_any_host_and_at_the_front_each_below_a_name() {
+        for (host, allowed, served) in [
+            ("Api.Example.com:80", "api.example.com", true),
+            ("anything", "*", true),
+            ("a.example.com", "*.example.com", true),
+            ("a.b.EXAMPLE.com:8080", " *.example.com", true),
+            ("example.com", "*.example.com", false),
+            (".example.com", "*.example.com", false),
+            ("evilexample.com", "*.example.com", false),
+            ("a.example.com.evil.example", "*.example.com", false),
+            ("b.example.com", "*b.example.com", false),
+            ("[::1]:80", "[::1]", true),
+        ] {
+            assert_eq!(names(Some(host), allowed), served, "{host} by {allowed}");
+        }
+    }
 
     #[test]
     fn a_host_is_a_name_or_an_address_with_or_without_a_port() {

@@ -38,7 +38,7 @@ pub struct ProgramSettings {
     /// Directory of everything that this program writes: the embedded database, secrets made in development.
     #[arg(long = "DATA_DIR", default_value = "data")]
     pub data_dir: PathBuf,
-    /// Host names that requests may be sent to, separated by commas; unset: any.
+    /// Host names that requests may be sent to, separated by commas, *.example.com for each below one; unset: any.
     #[arg(long = "ALLOWED_HOSTS", value_delimiter = ',')]
     pub allowed_hosts: Vec<String>,
     /// Origins whose pages may call the API (CORS), separated by commas, such as https://app.example.com; unset: none.

@@ -21,6 +21,7 @@ pub use patterns::{AttackPattern, in_header, in_target, in_text};
 use places::Places;
 use windows::Windows;
 
+use crate::admission::Whence;
 use crate::audit::Entry;
 use crate::events::Event;
 use crate::limits::network_of;
@@ -90,8 +91,15 @@ pub enum Deed {
 #[derive(Debug)]
 struct Noticed {
     what: What,
-    address: IpAddr,
+    origin: Origin,
     detail: Value,
+}
+
+impl Noticed {
+    fn suspicion(account: Option<Uuid>, address: IpAddr, detail: Value) -> Self {
+        let origin = Origin { address: Some(address), ..Origin::default() };
+        Self { what: What::Suspicion(account), origin, detail }
+    }
 }
 
 #[derive(Debug)]
@@ -150,7 +158,7 @@ impl Detector {
         if windows.count(network_of(address), now) {
             let rule = if let Deed::Attack(pattern) = deed { Some(pattern.name()) } else { None };
             let detail = json!({"reason": reason, "count": threshold.count, "seconds": threshold.seconds, "rule": rule});
-            self.keep(Noticed { what: What::Suspicion(None), address, detail });
+            self.keep(Noticed::suspicion(None, address, detail));
         }
     }
 
@@ -165,16 +173,21 @@ impl Detector {
         if self.places.note(id, network_of(address), now, threshold, counts_moves) {
             let detail = json!({"reason": "impossible_sequence", "credential": credential, "id": id,
                 "count": threshold.count, "seconds": threshold.seconds});
-            self.keep(Noticed { what: What::Suspicion(Some(principal.account)), address, detail });
+            self.keep(Noticed::suspicion(Some(principal.account), address, detail));
         }
     }
 
     /// Notes that a caller lacks a right.
-    pub fn deny(&self, principal: &Principal, refusal: &Error, address: IpAddr, now: DateTime<Utc>) {
+    pub fn deny(&self, principal: &Principal, refusal: &Error, whence: Whence<'_>, now: DateTime<Utc>) {
         let (account, said) = (principal.account, refusal.to_string());
         if self.denials.is_first(account, said.clone(), now) {
             let detail = json!({"reason": said, "credential": principal.credential.id()});
-            self.keep(Noticed { what: What::Denial(account), address, detail });
+            let origin = Origin {
+                address: Some(whence.address),
+                request_id: whence.request_id.map(str::to_owned),
+                ..Origin::default()
+            };
+            self.keep(Noticed { what: What::Denial(account), origin, detail });
         }
     }
 }
@@ -187,9 +200,9 @@ impl Auth {
 
     /// Counts a refusal for want of a right; the first of its kind in a while is written down with the next
     /// [`report_noticed`](Self::report_noticed).
-    pub(crate) fn deny(&self, principal: &Principal, refusal: &Error, address: IpAddr) {
+    pub(crate) fn deny(&self, principal: &Principal, refusal: &Error, whence: Whence<'_>) {
         self.events.count(Event::PermissionDenied);
-        self.detector.deny(principal, refusal, address, self.now());
+        self.detector.deny(principal, refusal, whence, self.now());
     }
 
     /// Writes down what was noticed since the last call; to be called every second. What could not be written because the
@@ -206,17 +219,16 @@ impl Auth {
         Ok(())
     }
 
-    async fn report(&self, Noticed { what, address, detail }: &Noticed) -> Result<()> {
-        let origin = Origin { address: Some(*address), ..Origin::default() };
+    async fn report(&self, Noticed { what, origin, detail }: &Noticed) -> Result<()> {
         let mut tx = self.store.begin(Scope::Service(Service::Audit)).await?;
         match what {
             What::Suspicion(account) => {
-                let entry = Entry::failure(Event::SuspiciousActivity, &origin).with(detail.clone());
+                let entry = Entry::failure(Event::SuspiciousActivity, origin).with(detail.clone());
                 let entry = account.iter().fold(entry, |entry, account| entry.on("account", *account));
                 self.record(&mut tx, entry).await?;
             }
             What::Denial(account) => {
-                let entry = Entry::failure(Event::PermissionDenied, &origin).by(*account);
+                let entry = Entry::failure(Event::PermissionDenied, origin).by(*account);
                 self.write(&mut tx, entry.with(detail.clone())).await?;
             }
         }
