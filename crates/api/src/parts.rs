@@ -12,7 +12,7 @@ use actix_web::{HttpResponse, HttpResponseBuilder};
 use crate::bodies::{Room, SMALL};
 
 /// Most bytes that are handed over at a time: the web framework copies what it is given and keeps it until it is sent.
-const PIECE: usize = 256 << 10;
+const PIECE: usize = 1 << 20;
 
 /// The response with a head as its body and what follows it, which take this room.
 pub fn finish(

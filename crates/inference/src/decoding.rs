@@ -102,8 +102,11 @@ impl Decoder {
             answers.push(self.enqueue(bytes.clone(), purpose, ticket)?);
         }
         // The first that fails ends this, and those still waiting are not wanted any more.
-        for answer in answers {
-            answer.await.unwrap_or(Err(Error::Runtime))?;
+        for (place, answer) in answers.into_iter().enumerate() {
+            answer
+                .await
+                .unwrap_or(Err(Error::Runtime))
+                .map_err(|error| naming(error, place, images.len()))?;
         }
         batch.with(Option::take).ok_or(Error::Runtime)
     }
@@ -140,11 +143,27 @@ impl Decoder {
         if images.len() > self.max_images {
             return Err(Error::InvalidInput(format!("give at most {} images at once", self.max_images)));
         }
-        images.iter().try_for_each(|bytes| self.limits.check_bytes(bytes))
+        let check = |(place, bytes): (usize, &Bytes)| {
+            self.limits.check_bytes(bytes).map_err(|error| naming(error, place, images.len()))
+        };
+        images.iter().enumerate().try_for_each(check)
     }
 
     pub(crate) fn close(&self) {
         self.queue.close();
+    }
+}
+
+/// Says which of several pictures it is.
+fn naming(error: Error, place: usize, pictures: usize) -> Error {
+    let named = |what: String| match pictures {
+        1 => what,
+        _ => format!("picture {} of {pictures}: {what}", place + 1),
+    };
+    match error {
+        Error::InvalidImage(what) => Error::InvalidImage(named(what)),
+        Error::ImageTooLarge(what) => Error::ImageTooLarge(named(what)),
+        other => other,
     }
 }
 

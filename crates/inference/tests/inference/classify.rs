@@ -91,6 +91,10 @@ async fn what_is_no_picture_is_refused() {
     let one = |image: &'static [u8]| classify(&model, vec![Bytes::from_static(image)], None);
     assert!(matches!(one(b"hello").await, Err(Error::InvalidImage(message)) if message.contains("JPEG")));
     assert!(matches!(one(b"").await, Err(Error::InvalidImage(message)) if message.contains("empty")));
+    let second = classify(&model, vec![bright(0), Bytes::from_static(b"hello")], None).await;
+    assert!(
+        matches!(second, Err(Error::InvalidImage(message)) if message.starts_with("picture 2 of 2: not"))
+    );
     let none = classify(&model, Vec::new(), None).await;
     assert!(matches!(none, Err(Error::InvalidInput(_))));
     let zero = classify(&model, vec![bright(0)], Some(0)).await;
