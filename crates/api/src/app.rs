@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use actix_web::{HttpRequest, web};
 use auth::{Auth, Principal};
+use futures_util::FutureExt;
 use inference::{Access, Model, ModelStatus, Registry, State, Ticket};
 use metrics_exporter_prometheus::PrometheusHandle;
 use storage::{Ephemeral, ModelAccess, Store};
@@ -126,12 +127,14 @@ impl App {
         arrived + Duration::from_secs(self.settings.models.infer_timeout_seconds)
     }
 
-    /// Waits for the model no longer than the ticket says, whatever the model is in the middle of.
-    pub async fn in_time<Answer>(
+    /// Waits for the model no longer than the ticket says, whatever the model is in the middle of. No async function:
+    /// that would hold the run twice, as it came and as it goes.
+    pub fn in_time<Answer>(
         deadline: Instant,
         run: impl Future<Output = std::result::Result<Answer, inference::Error>>,
-    ) -> std::result::Result<Answer, inference::Error> {
-        tokio::time::timeout_at(deadline.into(), run).await.unwrap_or(Err(inference::Error::Deadline))
+    ) -> impl Future<Output = std::result::Result<Answer, inference::Error>> {
+        let answered = tokio::time::timeout_at(deadline.into(), run);
+        answered.map(|answer| answer.unwrap_or(Err(inference::Error::Deadline)))
     }
 
     /// Whether there are models and all of them can be used.

@@ -107,7 +107,8 @@ impl Auth {
         loop {
             let principal = match presented {
                 Presented::Whole(text) => self.authenticate_from(text, Some(address)).await?,
-                Presented::Signed(request) => self.authenticate_signed(request).await?,
+                // Boxed, as what the cache does not know: most requests need no room for it.
+                Presented::Signed(request) => Box::pin(self.authenticate_signed(request)).await?,
             };
             let permitted = || permission.map_or(Ok(()), |permission| principal.require(permission));
             let allowed = principal.admits(address).and_then(|()| permitted());

@@ -42,15 +42,20 @@ impl Auth {
             }
             self.principals.forget(&fingerprint);
         }
-        let principal = Arc::new(if credential.starts_with(key_format::PREFIX) {
-            self.read_key(credential, now).await?
-        } else if let Some(issuer) = self.external.issuer_of(credential) {
-            self.read_external(credential, issuer, address, now).await?
-        } else {
-            self.read_token(credential, now).await?
-        });
+        // Boxed: most requests never come here and need not carry the room for it.
+        let principal = Arc::new(Box::pin(self.read(credential, address, now)).await?);
         self.principals.keep(fingerprint, Arc::clone(&principal));
         Ok(principal)
+    }
+
+    async fn read(&self, credential: &str, address: Option<IpAddr>, now: DateTime<Utc>) -> Result<Principal> {
+        if credential.starts_with(key_format::PREFIX) {
+            self.read_key(credential, now).await
+        } else if let Some(issuer) = self.external.issuer_of(credential) {
+            self.read_external(credential, issuer, address, now).await
+        } else {
+            self.read_token(credential, now).await
+        }
     }
 
     async fn read_token(&self, text: &str, now: DateTime<Utc>) -> Result<Principal> {

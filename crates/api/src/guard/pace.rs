@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use auth::LimitClass;
 use chrono::TimeDelta;
+use futures_util::FutureExt;
 
 use crate::app::App;
 use crate::error::{ApiError, Code, Result};
@@ -54,9 +55,14 @@ impl Pace {
 }
 
 /// Does something for a request until its time is over. Given up, a transaction is rolled back unless the word to commit
-/// it is on its way, so that a change may have happened or not; the answer says so.
-pub async fn in_time<T>(until: Instant, changes: bool, work: impl Future<Output = T>) -> Result<T> {
-    tokio::time::timeout_at(until.into(), work).await.map_err(|_| late(changes))
+/// it is on its way, so that a change may have happened or not; the answer says so. No async function: that would hold
+/// the work twice, as it came and as it runs.
+pub fn in_time<T>(
+    until: Instant,
+    changes: bool,
+    work: impl Future<Output = T>,
+) -> impl Future<Output = Result<T>> {
+    tokio::time::timeout_at(until.into(), work).map(move |done| done.map_err(|_| late(changes)))
 }
 
 fn late(changes: bool) -> ApiError {
