@@ -83,7 +83,8 @@ fn a_server_need_not_know_the_owner() {
     assert_eq!(two.world.run(&["migrate"], &two.settings(), "").code, Some(0));
     let server = two.world.start(&alone);
     server.person("ada").api.get("/api/v1/me").is(200);
-    let checked = two.world.run(&["check"], &[PRODUCTION.as_slice(), &alone].concat(), "");
+    let limited = [("RATE_LIMIT_LOGIN_PER_MINUTE", "5")];
+    let checked = two.world.run(&["check"], &[PRODUCTION.as_slice(), &alone, &limited].concat(), "");
     let mut notes = checked.stdout.lines().filter(|line| line.starts_with("note: "));
     assert!(checked.code == Some(0) && notes.all(|note| note.contains("ALERT_")), "{checked:?}");
 }

@@ -243,9 +243,14 @@ fn development_makes_its_key_once_and_keeps_it_to_itself() {
 promise! {
     fn good_settings_are_confirmed(pair) {
         let world = World::new(pair);
-        let lonely = world.run(&["check"], &PRODUCTION, "");
-        assert!(lonely.stdout.contains("no channel for alerts"), "{lonely:?}");
-        let told = [PRODUCTION.as_slice(), &[("ALERT_SLACK_URL", "https://hooks.example.com/")]].concat();
+        let open = [("RATE_LIMIT_LOGIN_PER_MINUTE", "0"), ("TRUSTED_PROXIES", "10.0.0.1,::/0")];
+        let lonely = world.run(&["check"], &[PRODUCTION.as_slice(), &open].concat(), "");
+        assert_eq!(lonely.code, Some(0), "{lonely:?}");
+        for noted in ["no channel for alerts", "note: RATE_LIMIT_LOGIN_PER_MINUTE=0", "note: TRUSTED_PROXIES trusts everybody"] {
+            assert!(lonely.stdout.contains(noted), "{noted}: {lonely:?}");
+        }
+        let limited = [("ALERT_SLACK_URL", "https://hooks.example.com/"), ("RATE_LIMIT_LOGIN_PER_MINUTE", "5")];
+        let told = [PRODUCTION.as_slice(), &limited].concat();
         let checked = world.run(&["check"], &told, "");
         assert_eq!(checked.code, Some(0), "{checked:?}");
         assert!(checked.stdout.contains("the stores answer"), "{checked:?}");

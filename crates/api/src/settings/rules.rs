@@ -67,8 +67,27 @@ pub fn findings(settings: &Settings) -> Vec<Finding> {
         findings.extend(
             settings.program.metrics_token.as_ref().and_then(|token| weak("METRICS_TOKEN", token)).map(fatal),
         );
+        let notice = |text: &str| Finding { weight: Weight::Notice, text: text.into() };
+        findings.extend(open_doors(settings).into_iter().map(notice));
     }
     findings
+}
+
+/// What may be set, and should not be where strangers call.
+fn open_doors(settings: &Settings) -> Vec<&'static str> {
+    let believes_everybody =
+        settings.program.trusted_proxies.iter().any(|network| network.0.prefix_len() == 0);
+    let doors = [
+        (
+            settings.limits.rate_limit_login_per_minute == 0,
+            "RATE_LIMIT_LOGIN_PER_MINUTE=0: passwords are guessed as fast as they are hashed",
+        ),
+        (
+            believes_everybody,
+            "TRUSTED_PROXIES trusts everybody: whoever calls claims any address, and HTTPS; name the proxies alone",
+        ),
+    ];
+    doors.into_iter().filter_map(|(is_open, text)| is_open.then_some(text)).collect()
 }
 
 /// Models know libraries of operators by the names of their files.
