@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::access::Permission;
+use crate::callers::access::Permission;
 
 /// Shorthand for results of this crate.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -9,11 +9,11 @@ use storage::{IncomingFile, Page, PageRequest, Scope, SealedColumn, Service, Sto
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use crate::accounts::legal_holds::keep_held;
 use crate::audit::Entry;
+use crate::callers::principal::Principal;
+use crate::crypto::sealed_stream::{FileKey, PieceSealer, sealed_length};
 use crate::events::Event;
-use crate::legal_holds::keep_held;
-use crate::principal::Principal;
-use crate::sealed_stream::{FileKey, PieceSealer, sealed_length};
 use crate::service::Origin;
 use crate::{Auth, Error, Result, crypto};
 

@@ -11,11 +11,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use storage::{Scope, Service, Tx};
 
-use crate::access::{Permission, Permissions};
 use crate::audit::Entry;
+use crate::callers::access::{Permission, Permissions};
+use crate::callers::freshness::Watched;
+use crate::callers::principal::{Credential, Principal};
 use crate::events::Event;
-use crate::freshness::Watched;
-use crate::principal::{Credential, Principal};
 use crate::service::Origin;
 use crate::{Auth, Error, Result};
 

@@ -9,30 +9,30 @@ use ipnet::IpNet;
 use storage::{Clock, Ephemeral, EphemeralConfig, Scope, Service, Store};
 
 use crate::Result;
-use crate::access::Role;
-use crate::address::EmailIndex;
+use crate::accounts::address::EmailIndex;
 use crate::alerts::AlertSettings;
 use crate::audit::{AuditSettings, AuditTrail};
-use crate::cache::PrincipalCache;
+use crate::callers::access::Role;
+use crate::callers::cache::PrincipalCache;
+use crate::callers::freshness::{Freshness, Watched};
+use crate::crypto::sealing::EncryptionKeys;
 use crate::detection::{DetectionSettings, Detector};
 use crate::events::EventCounts;
 use crate::external::{DocumentSource, External, TrustedIssuer};
 use crate::files::FileSettings;
-use crate::freshness::{Freshness, Watched};
-use crate::in_flight::InFlightCounter;
 use crate::incidents::IncidentSettings;
 use crate::ip_rules::{self, AddressRules};
-use crate::key_format::Environment;
-use crate::limit_rules;
+use crate::keys::key_format::Environment;
+use crate::limits::in_flight::InFlightCounter;
+use crate::limits::over_limit::OverLimit;
+use crate::limits::rules;
 use crate::limits::{LimitBook, Limits};
-use crate::model_access::ModelAccessCache;
-use crate::model_lifecycle;
+use crate::models::access::ModelAccessCache;
+use crate::models::lifecycle;
 use crate::operation::{self, OperationSwitch};
 use crate::outage::OutagePolicy;
-use crate::over_limit::OverLimit;
 use crate::password::{HashingPool, PasswordHashing};
 use crate::quotas::QuotaBook;
-use crate::sealing::EncryptionKeys;
 use crate::signing::{self, Keyring, PublicKey, SharedSecret, SigningAlgorithm};
 use crate::token::Issuer;
 
@@ -271,9 +271,9 @@ impl Auth {
                     self.keyring.load(&self.store, &self.encryption).await?;
                     // What a removed key signed was verified while it was there.
                     self.principals.forget_all();
-                } else if change.kind == limit_rules::CHANGE {
+                } else if change.kind == rules::CHANGE {
                     self.read_limits().await?;
-                } else if change.kind == model_lifecycle::CHANGE {
+                } else if change.kind == lifecycle::CHANGE {
                     self.note_model_change(change.seq);
                 } else if change.kind == operation::CHANGE {
                     self.follow_operation().await?;

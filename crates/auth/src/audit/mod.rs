@@ -15,9 +15,9 @@ use storage::{AuditRecord, NewAuditEvent, Scope, Service, Tx};
 use uuid::Uuid;
 
 use crate::alerts::Cause;
+use crate::callers::principal::Principal;
 use crate::events::Event;
 use crate::limits::network_of;
-use crate::principal::Principal;
 use crate::service::Origin;
 use crate::{Auth, Result};
 

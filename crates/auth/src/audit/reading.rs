@@ -5,9 +5,9 @@ use storage::{AuditEvent, AuditFilter, Page, PageRequest, Scope, Service, Tx};
 use uuid::Uuid;
 
 use super::{AuditStanding, Entry};
-use crate::access::Permission;
+use crate::callers::access::Permission;
+use crate::callers::principal::Principal;
 use crate::events::Event;
-use crate::principal::Principal;
 use crate::service::Origin;
 use crate::{Auth, Error, Result};
 

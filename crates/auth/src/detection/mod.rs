@@ -21,11 +21,11 @@ pub use patterns::{AttackPattern, in_header, in_target, in_text};
 use places::Places;
 use windows::Windows;
 
-use crate::admission::Whence;
 use crate::audit::Entry;
+use crate::callers::admission::Whence;
+use crate::callers::principal::{Credential, Principal};
 use crate::events::Event;
 use crate::limits::network_of;
-use crate::principal::{Credential, Principal};
 use crate::service::Origin;
 use crate::{Auth, Error, Result};
 

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
 use super::issuer::TrustedIssuer;
-use crate::access::Permissions;
+use crate::callers::access::Permissions;
 use crate::token::LEEWAY;
 use crate::{Error, Result};
 

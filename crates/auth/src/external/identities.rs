@@ -8,14 +8,14 @@ use serde_json::json;
 use storage::{Identity, Scope, SealedColumn, Service, Tx};
 use uuid::Uuid;
 
-use crate::access::Permission;
+use crate::accounts::directory::keep_to_equals;
 use crate::audit::Entry;
-use crate::directory::keep_to_equals;
+use crate::callers::access::Permission;
+use crate::callers::freshness::Watched;
+use crate::callers::principal::{ExternalToken, Principal};
 use crate::events::Event;
-use crate::freshness::Watched;
 use crate::limits::Window;
-use crate::notices::NoticeKind;
-use crate::principal::{ExternalToken, Principal};
+use crate::mail::notices::NoticeKind;
 use crate::service::Origin;
 use crate::{Auth, Error, Result};
 

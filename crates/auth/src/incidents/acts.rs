@@ -6,13 +6,13 @@ use uuid::Uuid;
 
 use super::Affected;
 use super::answers::{Actor, Answer, Effects};
-use crate::access::Permissions;
+use crate::accounts::directory::keep_an_administrator;
 use crate::audit::Entry;
-use crate::directory::keep_an_administrator;
+use crate::callers::access::Permissions;
+use crate::callers::freshness::Watched;
+use crate::callers::principal::Principal;
 use crate::events::Event;
-use crate::freshness::Watched;
 use crate::operation::{self, OperatingMode, Operation, OperationChange};
-use crate::principal::Principal;
 use crate::service::Origin;
 use crate::{Auth, Error, Result};
 

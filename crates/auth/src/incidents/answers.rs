@@ -9,12 +9,12 @@ use storage::{Incident, IncidentEntry, IncidentUpdate, Scope, Service, Tx};
 use uuid::Uuid;
 
 use super::{Affected, IncidentKind, check_accounts};
-use crate::access::{Permission, Permissions};
 use crate::audit::Entry;
+use crate::callers::access::{Permission, Permissions};
+use crate::callers::freshness::Watched;
+use crate::callers::principal::Principal;
 use crate::events::Event;
-use crate::freshness::Watched;
 use crate::operation::Operation;
-use crate::principal::Principal;
 use crate::service::Origin;
 use crate::{Auth, Error, Result};
 

@@ -17,12 +17,12 @@ pub use answers::{Answer, AnswerRequest};
 pub use kinds::{IncidentKind, IncidentStatus};
 pub(crate) use retention::forget_whereabouts;
 
-use crate::access::{Permission, Permissions};
 use crate::alerts::{Cause, Severity};
 use crate::audit::Entry;
+use crate::callers::access::{Permission, Permissions};
+use crate::callers::principal::Principal;
 use crate::events::Event;
 use crate::limits::network_of;
-use crate::principal::Principal;
 use crate::service::Origin;
 use crate::{Auth, Error, Result};
 

@@ -5,7 +5,7 @@ use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
 
 use super::stored::{TOO_COSTLY, UNKNOWN};
-use crate::{Error, Result, random};
+use crate::{Error, Result, crypto::random};
 
 /// Parameters of argon2id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 mod argon2id;
 mod blocklist;
 mod calibration;
+pub(crate) mod policy;
 mod pool;
 mod renewal;
 mod stored;

@@ -14,8 +14,8 @@ use tokio::sync::oneshot;
 
 use super::HashParameters;
 use super::stored::StoredHash;
-use crate::policy::{NewPassword, PasswordPolicy};
-use crate::{Error, Result, random};
+use crate::password::policy::{NewPassword, PasswordPolicy};
+use crate::{Error, Result, crypto::random};
 
 /// Memory that the hashes computed at a time may take together, in KiB, where their number is not set.
 const MEMORY_BUDGET_KIB: u32 = 512 * 1024;

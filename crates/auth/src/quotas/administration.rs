@@ -7,11 +7,11 @@ use uuid::Uuid;
 
 use super::book::MetCap;
 use super::{Quota, QuotaPeriod, QuotaUnit};
-use crate::access::Permission;
 use crate::audit::Entry;
+use crate::callers::access::Permission;
+use crate::callers::freshness::Watched;
+use crate::callers::principal::Principal;
 use crate::events::Event;
-use crate::freshness::Watched;
-use crate::principal::Principal;
 use crate::service::Origin;
 use crate::{Auth, Error, Result};
 

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::block::{Block, Taken};
 use super::{Quota, QuotaBook, QuotaUnit};
-use crate::admission::AllowanceState;
+use crate::callers::admission::AllowanceState;
 use crate::{Error, Result, Throttle};
 
 /// What a request turned out to need, known when its body was read.

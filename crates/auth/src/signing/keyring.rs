@@ -9,7 +9,7 @@ use super::material::Material;
 use super::rotation::PUBLISHED_FOR;
 use super::{PURPOSE, PublicKey, SigningAlgorithm};
 use crate::Result;
-use crate::sealing::EncryptionKeys;
+use crate::crypto::sealing::EncryptionKeys;
 use crate::token::{Signer, Signers};
 
 /// One reading of the table.

@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::SigningAlgorithm;
 use super::public_key::PublicKey;
-use crate::{Error, Result, random};
+use crate::{Error, Result, crypto::random};
 
 /// The size that is as strong as the other algorithms: 128 bits (NIST SP 800-57, part 1, table 2).
 const RSA_SIZE: KeySize = KeySize::Rsa3072;

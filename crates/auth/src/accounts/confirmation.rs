@@ -1,0 +1,120 @@
+//! Addresses that must be proved before they count: of new accounts, where that is asked for, and in place of others.
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use storage::{Scope, Service, Tx};
+use uuid::Uuid;
+
+use crate::accounts::registration::NewUserRequest;
+use crate::audit::Entry;
+use crate::callers::access::Role;
+use crate::callers::principal::Principal;
+use crate::events::Event;
+use crate::login::one_time::Purpose;
+use crate::mail::errands::{Errand, read};
+use crate::mail::notices::NoticeKind;
+use crate::password::policy::NewPassword;
+use crate::service::Origin;
+use crate::{Auth, Error, Result};
+
+/// An address that a person wants instead of theirs.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct NewAddress {
+    pub email: String,
+    /// What the account's links were bound to when it was asked for.
+    pub binding: [u8; 32],
+}
+
+/// An account that is made once its address is proved.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Newcomer {
+    pub email: String,
+    name: String,
+    password_hash: String,
+}
+
+impl Auth {
+    /// Registers somebody whose address must be proved first. An address that has an account gets a mail that says so;
+    /// the answer and its time are the same.
+    pub async fn register(&self, request: NewUserRequest) -> Result<()> {
+        let NewUserRequest { email, name, password } = request;
+        let password = NewPassword::check("password", password, &[&email, &name])?;
+        self.reserve_mail(&email, None).await?;
+        let password_hash = self.hashing.hash(password).await?;
+        let errand = Errand::Registration(Newcomer { email, name, password_hash });
+        let mut tx = self.store.begin(Scope::Service(Service::Login)).await?;
+        self.post(&mut tx, Uuid::now_v7(), None, &errand).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Mails a link to the address that the caller wants instead of theirs, and word of it to theirs. Whether another
+    /// account has it is not told.
+    pub async fn change_email(&self, principal: &Principal, email: &str, origin: &Origin) -> Result<()> {
+        if !self.sends_mail {
+            return Err(Error::MailUnavailable);
+        }
+        let email = email.trim().to_owned();
+        self.reserve_mail(&email, Some(principal.account)).await?;
+        let mut tx = self.begin_own(principal).await?;
+        let person = self.active_person(&mut tx, principal.account).await?.ok_or(Error::NotFound)?;
+        if email == person.email {
+            return Err(Error::invalid("email", "this is your address already"));
+        }
+        let binding = self.binding(&mut tx, &person).await?;
+        let errand = Errand::NewAddress(NewAddress { email, binding });
+        self.post(&mut tx, Uuid::now_v7(), Some(person.id), &errand).await?;
+        self.notify(&mut tx, person.id, NoticeKind::EmailChangeRequested).await?;
+        let entry = Entry::success(Event::EmailChangeRequested, origin).by(person.id);
+        self.record(&mut tx, entry.on("account", person.id)).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Takes the proof that somebody reads an address: makes the account that waits for it, or gives it to the one that
+    /// does.
+    pub async fn confirm_email(&self, link: &SecretString, origin: &Origin) -> Result<()> {
+        let confirmed = self.confirm_address(link, origin).await;
+        self.note_refusal(confirmed, Event::EmailConfirmed, origin).await
+    }
+
+    async fn confirm_address(&self, link: &SecretString, origin: &Origin) -> Result<()> {
+        let mut tx = self.store.begin(Scope::Service(Service::Login)).await?;
+        if link.expose_secret().starts_with(Purpose::Registration.prefix()) {
+            let found = self.redeem_once(&mut tx, Purpose::Registration, link).await?;
+            self.settle_in(&mut tx, &found.ok_or(Error::InvalidLink)?.payload, origin).await?;
+        } else {
+            self.move_address(&mut tx, link, origin).await?;
+        }
+        Ok(tx.commit().await?)
+    }
+
+    /// Makes the account of a newcomer.
+    async fn settle_in(&self, tx: &mut Tx, payload: &[u8], origin: &Origin) -> Result<()> {
+        let Newcomer { email, name, password_hash } = read(payload)?;
+        let role = Role::User.name();
+        let person = self.create_person(tx, Some(&email), &name, role).await?;
+        tx.users().set_password(person.id, &password_hash).await?;
+        let entry = Entry::success(Event::AccountCreated, origin).on("account", person.id);
+        self.record(tx, entry.with(json!({"role": role}))).await
+    }
+
+    async fn move_address(&self, tx: &mut Tx, link: &SecretString, origin: &Origin) -> Result<()> {
+        let found = self.redeem_once(tx, Purpose::EmailChange, link).await?.ok_or(Error::InvalidLink)?;
+        let account = found.account.ok_or(Error::InvalidLink)?;
+        tx.accounts().lock(account).await?;
+        let person = self.active_person(tx, account).await?.ok_or(Error::InvalidLink)?;
+        let wish: NewAddress = read(&found.payload)?;
+        if wish.binding != self.binding(tx, &person).await? {
+            return Err(Error::InvalidLink);
+        }
+        let (sealed, lookup) = (self.seal_email(account, &wish.email)?, self.email_index.of(&wish.email));
+        match tx.users().set_email(account, &sealed, &lookup).await {
+            Err(storage::Error::Conflict) => return Err(Error::EmailTaken),
+            done => done?,
+        }
+        // The address before is the one to tell: whoever reads it may not have wanted this.
+        self.notify_at(tx, account, NoticeKind::EmailChanged, Some(person.email)).await?;
+        let entry = Entry::success(Event::EmailConfirmed, origin).by(account).on("account", account);
+        self.record(tx, entry.with(json!({"changed": ["email"]}))).await
+    }
+}

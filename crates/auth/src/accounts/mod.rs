@@ -1,0 +1,14 @@
+//! Accounts, from the first word about them to the last.
+
+pub(crate) mod address;
+pub(crate) mod confirmation;
+pub(crate) mod directory;
+pub(crate) mod export;
+pub(crate) mod import;
+pub(crate) mod invitations;
+pub(crate) mod legal_holds;
+pub(crate) mod people;
+pub(crate) mod registration;
+pub(crate) mod roles;
+pub(crate) mod search;
+pub(crate) mod service_accounts;

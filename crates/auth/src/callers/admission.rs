@@ -1,0 +1,293 @@
+//! How much: quotas in memory, then every window and the freshness of the caller in one round trip.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use storage::{Check, Outcome};
+
+use crate::keys::signed_requests::{self, Presented};
+use crate::limits::in_flight::InFlight;
+use crate::limits::over_limit::Asker;
+use crate::limits::{LimitClass, Window, network_of};
+use crate::quotas::QuotaLease;
+use crate::{Auth, Error, Permission, Principal, Result, Throttle};
+
+/// How long a caller with too much in flight is told to wait.
+const IN_FLIGHT_RETRY: Duration = Duration::from_secs(1);
+
+/// What windows count.
+const REQUESTS: &str = "requests";
+
+/// What is left of one window or quota.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AllowanceState {
+    /// Its name in the `RateLimit` header.
+    pub name: &'static str,
+    /// How much is allowed in it.
+    pub limit: u64,
+    /// Its length.
+    pub period: Duration,
+    /// What is left.
+    pub remaining: u64,
+    /// When it starts again.
+    pub reset_after: Duration,
+    /// What is counted in it.
+    pub unit: &'static str,
+    /// Whether it is passed and only tells so: a soft quota.
+    pub is_over: bool,
+}
+
+/// A caller who may go on.
+#[derive(Debug)]
+pub struct Entered {
+    /// Who it is.
+    pub principal: Arc<Principal>,
+    /// Their place among the account's running requests.
+    pub place: InFlight,
+    /// Every window and quota that was counted.
+    pub windows: Vec<AllowanceState>,
+    /// What the request takes of quotas; none where there are none.
+    pub lease: Option<QuotaLease>,
+}
+
+/// A caller who may not go on, and what they were counted in.
+#[derive(Debug)]
+pub struct Refusal {
+    /// Why.
+    pub error: Error,
+    /// Every window that was counted.
+    pub windows: Vec<AllowanceState>,
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self { error, windows: Vec::new() }
+    }
+}
+
+/// Where a request comes from, and which one it is where it has a name.
+#[derive(Clone, Copy, Debug)]
+pub struct Whence<'a> {
+    /// The client's address.
+    pub address: IpAddr,
+    /// The request's id.
+    pub request_id: Option<&'a str>,
+}
+
+impl From<IpAddr> for Whence<'_> {
+    fn from(address: IpAddr) -> Self {
+        Self { address, request_id: None }
+    }
+}
+
+/// What the store said to an admission.
+enum Verdict {
+    Admitted(Vec<AllowanceState>),
+    /// Something about the caller changed since it was cached.
+    Stale,
+    Throttled(Throttle),
+}
+
+impl Auth {
+    /// The three guards in order: who it is, whether they may, and how much is left.
+    ///
+    /// `permission` is none for what is one's own; `model` is the one that is to be run, where that is known already.
+    pub async fn enter(
+        &self,
+        presented: &Presented<'_>,
+        whence: impl Into<Whence<'_>>,
+        permission: Option<Permission>,
+        class: LimitClass,
+        model: Option<&str>,
+    ) -> std::result::Result<Entered, Refusal> {
+        let whence = whence.into();
+        let address = whence.address;
+        let mut retried = false;
+        loop {
+            let principal = match presented {
+                Presented::Whole(text) => self.authenticate_from(text, Some(address)).await?,
+                // Boxed, as what the cache does not know: most requests need no room for it.
+                Presented::Signed(request) => Box::pin(self.authenticate_signed(request)).await?,
+            };
+            let permitted = || permission.map_or(Ok(()), |permission| principal.require(permission));
+            let allowed = principal.admits(address).and_then(|()| permitted());
+            let mut windows = self.limits.of_caller(&principal, class, model);
+            let asker = Asker::Caller(principal.account, principal.credential.id(), class);
+            if let Some(throttle) = self.over_limit.find(&asker, &windows, self.now()) {
+                return Err(Error::Throttled(throttle).into());
+            }
+            // Before the windows, and given back where they refuse: all is counted, or nothing.
+            let (lease, quotas) = match allowed {
+                Ok(()) => self.lease(&principal, class).await?,
+                Err(_) => (None, Vec::new()),
+            };
+            windows.extend(presented.nonce_window(self.signature_max_age));
+            match self.decide(&principal.watched_checks(), &windows).await? {
+                Verdict::Admitted(windows) => {
+                    let mut windows = signed_requests::told(windows);
+                    windows.extend(quotas);
+                    // Told only now: a refusal counts like any request, and was not decided on stale knowledge.
+                    let allowed = allowed.inspect_err(|refusal| self.deny(&principal, refusal, whence));
+                    let allowed = self.require_open_to_caller(&principal).and(allowed);
+                    self.detector.place(&principal, address, self.now());
+                    return match allowed.and_then(|()| self.in_flight(&principal)) {
+                        Ok(place) => Ok(Entered { principal, place, windows, lease }),
+                        Err(error) => Err(Refusal { error, windows }),
+                    };
+                }
+                Verdict::Throttled(throttle) => {
+                    let error = signed_requests::refusal(throttle);
+                    if let Error::Throttled(throttle) = &error {
+                        self.over_limit.remember(asker, throttle, &windows, self.now());
+                    }
+                    return Err(error.into());
+                }
+                // Read again what changed; once suffices, for the reading is newer than the change.
+                Verdict::Stale if !retried => {
+                    self.principals.forget(&presented.fingerprint());
+                    retried = true;
+                }
+                Verdict::Stale => return Err(Error::Overloaded.into()),
+            }
+        }
+    }
+
+    /// Refuses a caller who has not proved lately who they are.
+    pub fn require_recent(&self, principal: &Principal) -> Result<()> {
+        principal.require_recent(self.step_up_max_age, self.now())
+    }
+
+    /// Counts a caller without a credential.
+    pub async fn admit_visitor(&self, address: IpAddr, class: LimitClass) -> Result<Vec<AllowanceState>> {
+        let windows = self.limits.of_visitor(class, address);
+        let asker = Asker::Visitor(network_of(address), class);
+        if let Some(throttle) = self.over_limit.find(&asker, &windows, self.now()) {
+            return Err(Error::Throttled(throttle));
+        }
+        match self.decide(&[], &windows).await? {
+            Verdict::Admitted(windows) => Ok(windows),
+            Verdict::Throttled(throttle) => {
+                self.over_limit.remember(asker, &throttle, &windows, self.now());
+                Err(Error::Throttled(throttle))
+            }
+            Verdict::Stale => Ok(Vec::new()),
+        }
+    }
+
+    /// Counts a caller in the windows of a model that was not known when they were let in. Where there are none it costs
+    /// nothing.
+    pub async fn admit_to_model(&self, principal: &Principal, model: &str) -> Result<()> {
+        self.reserve(&self.limits.of_model(principal.account, model)).await.map(drop)
+    }
+
+    /// Counts one attempt in all of the given windows, or in none, before it is made.
+    pub(crate) async fn reserve(&self, windows: &[Window]) -> Result<Vec<AllowanceState>> {
+        match self.decide(&[], windows).await? {
+            Verdict::Throttled(throttle) => Err(Error::Throttled(throttle)),
+            Verdict::Admitted(states) => Ok(states),
+            Verdict::Stale => Ok(Vec::new()),
+        }
+    }
+
+    /// What an inference takes of the caller's quotas. Where there are none, nothing is asked.
+    async fn lease(
+        &self,
+        principal: &Principal,
+        class: LimitClass,
+    ) -> Result<(Option<QuotaLease>, Vec<AllowanceState>)> {
+        if class != LimitClass::Infer || principal.quotas.is_empty() {
+            return Ok((None, Vec::new()));
+        }
+        let begun =
+            QuotaLease::begin(&self.quota_book, principal.account, &principal.quotas, self.now()).await;
+        begun.map(|(lease, states)| (Some(lease), states))
+    }
+
+    fn in_flight(&self, principal: &Principal) -> Result<InFlight> {
+        self.in_flight.enter(principal.account).ok_or_else(|| {
+            Error::Throttled(Throttle {
+                policy: "in-flight",
+                retry_after: IN_FLIGHT_RETRY,
+                windows: Vec::new(),
+            })
+        })
+    }
+
+    async fn decide(&self, fresh: &[(String, i64)], windows: &[Window]) -> Result<Verdict> {
+        let checks = checks_of(fresh, windows);
+        if checks.is_empty() {
+            return Ok(Verdict::Admitted(Vec::new()));
+        }
+        let outcome = match self.ephemeral.decide(&checks).await {
+            Ok(outcome) => {
+                if self.ephemeral.is_redis() {
+                    self.freshness.in_contact();
+                }
+                outcome
+            }
+            // Counted in this process meanwhile; revocations are known here through the change feed.
+            Err(error) if error.is_unavailable() && signed_requests::can_stand_in(windows) => {
+                let shares: Vec<Window> = windows
+                    .iter()
+                    .map(|window| Window { limit: self.outage.share(window), ..window.clone() })
+                    .collect();
+                let outcome = self.stand_in.decide(&checks_of(fresh, &shares)).await?;
+                return Ok(read_outcome(&outcome, fresh.len(), &shares));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        Ok(read_outcome(&outcome, fresh.len(), windows))
+    }
+}
+
+fn checks_of<'a>(fresh: &'a [(String, i64)], windows: &'a [Window]) -> Vec<Check<'a>> {
+    let fresh_checks = fresh.iter().map(|(key, seen)| Check::Unchanged { key, seen: *seen });
+    let window_checks = windows.iter().map(|window| Check::Window {
+        key: &window.key,
+        limit: window.limit,
+        period: window.period,
+        cost: 1,
+    });
+    fresh_checks.chain(window_checks).collect()
+}
+
+impl Principal {
+    fn watched_checks(&self) -> Vec<(String, i64)> {
+        self.watched().into_iter().map(|watched| (watched.ephemeral_key(), self.seen)).collect()
+    }
+}
+
+fn read_outcome(outcome: &Outcome, fresh: usize, windows: &[Window]) -> Verdict {
+    let states: Vec<AllowanceState> = windows
+        .iter()
+        .zip(&outcome.windows)
+        .map(|(window, state)| AllowanceState {
+            name: window.name,
+            limit: window.limit.into(),
+            period: window.period,
+            remaining: state.remaining.into(),
+            reset_after: state.reset_after,
+            unit: REQUESTS,
+            is_over: false,
+        })
+        .collect();
+    match outcome.refused {
+        None => Verdict::Admitted(states),
+        Some(index) if index < fresh => Verdict::Stale,
+        Some(index) => {
+            let refusing = states.get(index - fresh);
+            Verdict::Throttled(Throttle {
+                policy: refusing.map_or("", |state| state.name),
+                // Another window may be exhausted as well: the wait is over when all of them are.
+                retry_after: states
+                    .iter()
+                    .filter(|state| state.remaining == 0)
+                    .map(|state| state.reset_after)
+                    .max()
+                    .unwrap_or(IN_FLIGHT_RETRY),
+                windows: states,
+            })
+        }
+    }
+}

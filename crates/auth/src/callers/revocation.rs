@@ -1,0 +1,34 @@
+//! Making a change known everywhere: the durable row first, then the ephemeral store, then this replica's memory.
+
+use std::time::Duration;
+
+use storage::Tx;
+
+use crate::callers::freshness::{CACHED_FOR, Watched};
+use crate::{Auth, Result};
+
+/// How long a change stays in the ephemeral store: longer than anything cached before it.
+fn remembered_for() -> Duration {
+    (CACHED_FOR * 5).to_std().unwrap_or(Duration::from_secs(300))
+}
+
+impl Auth {
+    /// Commits `tx`, in which `changed` were changed, and makes them known.
+    pub(crate) async fn commit_change(&self, mut tx: Tx, changed: &[Watched]) -> Result<()> {
+        let mut numbered = Vec::with_capacity(changed.len());
+        for watched in changed {
+            let number = tx.changes().append(watched.kind(), &watched.id().to_string()).await?;
+            numbered.push((*watched, number));
+        }
+        tx.commit().await?;
+        for (watched, number) in numbered {
+            self.freshness.note(watched, number, self.now());
+            let told = self.ephemeral.raise(&watched.ephemeral_key(), number, remembered_for()).await;
+            if let Err(error) = told {
+                // Not lost: the others read it from the change feed within a second.
+                tracing::warn!(%error, "a change could not be told through the ephemeral store");
+            }
+        }
+        Ok(())
+    }
+}

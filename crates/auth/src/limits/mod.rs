@@ -1,0 +1,214 @@
+//! The limits and which of them a request falls under.
+
+pub(crate) mod in_flight;
+pub(crate) mod over_limit;
+pub(crate) mod priority;
+pub(crate) mod rules;
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::callers::principal::{Credential, Principal};
+use crate::limits::rules::{LimitRules, Rules};
+
+/// Requests a window; 0 switches that window off.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Per minute and address, without a credential.
+    pub anonymous_per_minute: u32,
+    /// Inferences per minute and account.
+    pub infer_per_minute: u32,
+    /// Other calls per minute and account.
+    pub read_per_minute: u32,
+    /// Everything per hour and account.
+    pub per_hour: u32,
+    /// Login attempts per minute: per address, per account name and network, and per account from networks that it does
+    /// not know.
+    pub login_per_minute: u32,
+    /// Registrations per minute and address.
+    pub register_per_minute: u32,
+    /// Mails asked for per hour: per network address or account that asks, and per address that they go to.
+    pub mail_per_hour: u32,
+}
+
+/// Which limits a route falls under; declared with the route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LimitClass {
+    /// None: health, readiness, keys.
+    Exempt,
+    /// Whatever else needs no credential.
+    Anonymous,
+    /// Proving who one is.
+    Login,
+    /// Making an account.
+    Register,
+    /// Asking for a mail.
+    Mail,
+    /// Anything with a credential that is not an inference.
+    Read,
+    /// Running a model.
+    Infer,
+}
+
+/// One window that a request is counted in.
+#[derive(Clone)]
+pub(crate) struct Window {
+    pub name: &'static str,
+    pub key: String,
+    pub limit: u32,
+    pub period: Duration,
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// The limits in force: the settings, and what administrators said.
+pub(crate) struct LimitBook {
+    settings: Limits,
+    pub rules: LimitRules,
+}
+
+impl LimitBook {
+    pub fn new(settings: Limits) -> Self {
+        Self { settings, rules: LimitRules::default() }
+    }
+
+    /// The windows that a visitor's request is counted in, without those switched off.
+    pub fn of_visitor(&self, class: LimitClass, address: IpAddr) -> Vec<Window> {
+        let minute = self.minute(&self.rules.now(), class);
+        let subject = network_of(address).to_string();
+        minute.into_iter().flat_map(|limited| limited.window(&subject)).collect()
+    }
+
+    /// The windows that a caller's request is counted in: the account's, those of a key that has its own, and those of a
+    /// model for which there are any.
+    pub fn of_caller(&self, principal: &Principal, class: LimitClass, model: Option<&str>) -> Vec<Window> {
+        let rules = self.rules.now();
+        let mut buffer = Uuid::encode_buffer();
+        let account: &str = principal.account.simple().encode_lower(&mut buffer);
+        let said = rules.of_account(principal.account, &principal.role);
+        let hour = rules.of_class("hour", self.settings.per_hour);
+        let minute = self.minute(&rules, class).map(|limited| match class {
+            LimitClass::Read | LimitClass::Infer => limited.or(said.per_minute),
+            _ => limited,
+        });
+        let mut windows: Vec<Window> =
+            minute.into_iter().flat_map(|limited| limited.window(account)).collect();
+        if class != LimitClass::Exempt {
+            windows.extend(
+                Limited { name: "hour", limit: hour, period: HOUR }.or(said.per_hour).window(account),
+            );
+        }
+        if let Credential::ApiKey { id } = principal.credential {
+            let (own, said) = (principal.limits.unwrap_or_default(), rules.of_key(id));
+            let key = id.simple().to_string();
+            windows.extend(narrower("key", MINUTE, own.requests_per_minute, said.per_minute, &key));
+            windows.extend(narrower("key-hour", HOUR, own.requests_per_hour, said.per_hour, &key));
+        }
+        if let Some(model) = model.filter(|_| class == LimitClass::Infer) {
+            windows.extend(Self::at_model(&rules, account, model));
+        }
+        windows
+    }
+
+    /// The windows of a model alone, for a caller whose other windows were counted before it was known.
+    pub fn of_model(&self, account: Uuid, model: &str) -> Vec<Window> {
+        Self::at_model(&self.rules.now(), &account.simple().to_string(), model)
+    }
+
+    fn at_model(rules: &Rules, account: &str, model: &str) -> Vec<Window> {
+        let said = rules.of_model(model);
+        if said.per_minute.or(said.per_hour).is_none() {
+            return Vec::new();
+        }
+        let key = format!("{account}:{model}");
+        let minute = narrower("model", MINUTE, None, said.per_minute, &key);
+        minute.into_iter().chain(narrower("model-hour", HOUR, None, said.per_hour, &key)).collect()
+    }
+
+    /// A window of attempts to prove who one is, unless it is switched off.
+    pub fn attempts(&self, key: String) -> Option<Window> {
+        let limit = self.rules.now().of_class("login", self.settings.login_per_minute);
+        (limit > 0).then_some(Window { name: "login", key, limit, period: MINUTE })
+    }
+
+    /// The window of mails to an address (`to`, by what it is found by) or at the wish of an account (`by`, its id).
+    pub fn mail_window(&self, which: &'static str, whose: &str) -> Option<Window> {
+        let key = format!("window:mail:{which}:{whose}");
+        let limit = self.rules.now().of_class("mail", self.settings.mail_per_hour);
+        (limit > 0).then_some(Window { name: "mail", key, limit, period: HOUR })
+    }
+
+    fn minute(&self, rules: &Rules, class: LimitClass) -> Option<Limited> {
+        let settings = &self.settings;
+        let (name, setting, period) = match class {
+            LimitClass::Exempt => return None,
+            LimitClass::Anonymous => ("anonymous", settings.anonymous_per_minute, MINUTE),
+            LimitClass::Login => ("login", settings.login_per_minute, MINUTE),
+            LimitClass::Register => ("register", settings.register_per_minute, MINUTE),
+            LimitClass::Mail => ("mail", settings.mail_per_hour, HOUR),
+            LimitClass::Read => ("read", settings.read_per_minute, MINUTE),
+            LimitClass::Infer => ("infer", settings.infer_per_minute, MINUTE),
+        };
+        Some(Limited { name, limit: rules.of_class(name, setting), period })
+    }
+}
+
+/// A limit that is not yet about anybody; 0 is none.
+struct Limited {
+    name: &'static str,
+    limit: u32,
+    period: Duration,
+}
+
+impl Limited {
+    fn or(self, said: Option<u32>) -> Self {
+        Self { limit: said.unwrap_or(self.limit), ..self }
+    }
+
+    fn window(self, subject: &str) -> Option<Window> {
+        let Self { name, limit, period } = self;
+        (limit > 0).then(|| Window { name, key: key_of(name, subject), limit, period })
+    }
+}
+
+/// The lower of two limits; none, and said as 0, is no limit.
+fn narrower(
+    name: &'static str,
+    period: Duration,
+    own: Option<u32>,
+    said: Option<u32>,
+    subject: &str,
+) -> Option<Window> {
+    let said = said.filter(|limit| *limit > 0);
+    let limit = own.into_iter().chain(said).min()?;
+    Some(Window { name, key: key_of(name, subject), limit, period })
+}
+
+fn key_of(name: &str, subject: &str) -> String {
+    ["window:", name, ":", subject].concat()
+}
+
+/// What one customer holds: an IPv4 address, also where it is written as IPv6, or an IPv6 /64.
+pub fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+        address => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn addresses_of_one_customer_share_a_window() {
+        let key = |text: &str| network_of(text.parse().unwrap());
+        assert_eq!(key("2001:db8::1"), key("2001:db8::ffff:2"));
+        assert_ne!(key("2001:db8::1"), key("2001:db8:0:1::1"));
+        assert_eq!(key("::ffff:192.0.2.1"), key("192.0.2.1"));
+    }
+}

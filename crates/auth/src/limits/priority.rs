@@ -1,0 +1,73 @@
+//! Which priority of a request is its caller's to choose.
+//!
+//! 1 goes first and [`LOWEST`] last; whoever does not say has [`DEFAULT`]. Everyone may step back, and nobody steps in
+//! front of others but those who keep the service running: `models:manage` may use 1, `incidents:manage` may use 2 and
+//! above. A key counts with what it may do itself, not with what its owner may.
+
+use crate::Principal;
+use crate::callers::access::Permission;
+
+/// The priority that stands for "as usual"; 0 on the wire means the same.
+const DEFAULT: u32 = 3;
+/// The last priority.
+const LOWEST: u32 = 5;
+
+impl Principal {
+    /// The priority that a request gets whose caller wishes for this one; 0 is no wish.
+    pub fn priority(&self, wish: u64) -> u32 {
+        let highest = if self.permissions.contains(Permission::ModelsManage) {
+            1
+        } else if self.permissions.contains(Permission::IncidentsManage) {
+            2
+        } else {
+            DEFAULT
+        };
+        match u32::try_from(wish) {
+            Ok(0) => DEFAULT,
+            Ok(wish) => wish.clamp(highest, LOWEST),
+            Err(_) => LOWEST,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::callers::access::{Permissions, Role};
+    use crate::callers::principal::Credential;
+
+    fn with(permissions: Permissions) -> Principal {
+        Principal {
+            account: Uuid::nil(),
+            role: String::new(),
+            permissions,
+            must_enrol: false,
+            credential: Credential::ApiKey { id: Uuid::nil() },
+            models: None,
+            grants: Vec::new(),
+            networks: None,
+            limits: None,
+            signing: Vec::new(),
+            quotas: Vec::new(),
+            security_version: 0,
+            seen: 0,
+            good_until: DateTime::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn a_wish_is_capped_by_what_the_caller_may_do() {
+        for (role, highest) in [(Role::User, 3), (Role::Moderator, 2), (Role::Admin, 1)] {
+            let caller = with(role.permissions());
+            let given: Vec<u32> = (0..7).map(|wish| caller.priority(wish)).collect();
+            let capped = |wish: u32| wish.max(highest);
+            assert_eq!(given, [3, capped(1), capped(2), 3, 4, 5, 5], "{role:?}");
+            assert_eq!(caller.priority(u64::MAX), 5);
+        }
+        let narrow = with([Permission::ModelsInfer].into_iter().collect());
+        assert_eq!(narrow.priority(1), 3, "a key for inference alone steps in front of nobody");
+    }
+}

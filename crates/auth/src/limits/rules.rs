@@ -1,0 +1,345 @@
+//! What administrators said of limits at run time: kept in memory, read again when the change feed tells of it.
+//!
+//! For the windows of an account, what is said of the account goes before what is said of its role, that before what is said
+//! of the class, and that before the setting; minute and hour each for itself. What is said of a key or a model adds windows
+//! and so only narrows.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use serde_json::json;
+use storage::{RateLimit, Scope, Service};
+use uuid::Uuid;
+
+use crate::audit::Entry;
+use crate::callers::access::{Permission, Permissions};
+use crate::callers::principal::Principal;
+use crate::events::Event;
+use crate::service::Origin;
+use crate::{Auth, Error, Result};
+
+/// The kind in the change feed.
+pub(crate) const CHANGE: &str = "limits";
+/// Of so many subjects something may be said: every replica keeps it in memory.
+const MOST_RULES: u32 = 10_000;
+/// The highest limit that can be said.
+const HIGHEST: u32 = 1_000_000;
+
+/// The limits that can be said of everyone, and up to where. Those that guard logins, registrations and mails can be
+/// neither switched off nor raised beyond: whoever may change limits must not open the door to guessing.
+const CLASSES: [Class; 7] = [
+    Class { name: "anonymous", highest: 1000, is_guard: true, is_hourly: false },
+    Class { name: "login", highest: 60, is_guard: true, is_hourly: false },
+    Class { name: "register", highest: 60, is_guard: true, is_hourly: false },
+    Class { name: "mail", highest: 60, is_guard: true, is_hourly: true },
+    Class { name: "read", highest: HIGHEST, is_guard: false, is_hourly: false },
+    Class { name: "infer", highest: HIGHEST, is_guard: false, is_hourly: false },
+    Class { name: "hour", highest: HIGHEST, is_guard: false, is_hourly: true },
+];
+
+struct Class {
+    name: &'static str,
+    highest: u32,
+    is_guard: bool,
+    is_hourly: bool,
+}
+
+/// Whose requests, or to what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LimitSubject {
+    /// Everyone's of a class, by the name of its window.
+    Class(String),
+    /// Each account of a role.
+    Role(String),
+    /// An account.
+    Account(Uuid),
+    /// A key, besides its account.
+    Key(Uuid),
+    /// Each account's to a model, besides everything else.
+    Model(String),
+}
+
+/// Requests a minute and an hour; 0: no limit; none: nothing is said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Allowance {
+    /// A minute.
+    pub per_minute: Option<u32>,
+    /// An hour.
+    pub per_hour: Option<u32>,
+}
+
+/// What was said, by whom or what it is about.
+#[derive(Debug, Default)]
+pub(crate) struct Rules {
+    classes: HashMap<String, Allowance>,
+    roles: HashMap<String, Allowance>,
+    accounts: HashMap<Uuid, Allowance>,
+    keys: HashMap<Uuid, Allowance>,
+    models: HashMap<String, Allowance>,
+}
+
+/// The rules in force.
+#[derive(Debug, Default)]
+pub(crate) struct LimitRules(RwLock<Arc<Rules>>);
+
+impl LimitRules {
+    pub fn now(&self) -> Arc<Rules> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn replace(&self, rows: Vec<RateLimit>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Rules::of(rows));
+    }
+}
+
+impl Rules {
+    fn of(rows: Vec<RateLimit>) -> Self {
+        let mut rules = Self::default();
+        for row in rows {
+            let number = |number: Option<i64>| number.map(|number| u32::try_from(number).unwrap_or(HIGHEST));
+            let said = Allowance { per_minute: number(row.per_minute), per_hour: number(row.per_hour) };
+            let id = Uuid::parse_str(&row.subject);
+            match (row.scope.as_str(), id) {
+                ("class", _) => drop(rules.classes.insert(row.subject, said)),
+                ("role", _) => drop(rules.roles.insert(row.subject, said)),
+                ("model", _) => drop(rules.models.insert(row.subject, said)),
+                ("account", Ok(id)) => drop(rules.accounts.insert(id, said)),
+                ("key", Ok(id)) => drop(rules.keys.insert(id, said)),
+                _ => {}
+            }
+        }
+        rules
+    }
+
+    /// The limit of a class where `setting` is what the settings say.
+    pub fn of_class(&self, name: &str, setting: u32) -> u32 {
+        let said = self.classes.get(name).and_then(|said| said.per_minute.or(said.per_hour));
+        said.unwrap_or(setting)
+    }
+
+    /// What goes before the classes for an account.
+    pub fn of_account(&self, account: Uuid, role: &str) -> Allowance {
+        let role = self.roles.get(role).copied().unwrap_or_default();
+        let own = self.accounts.get(&account).copied().unwrap_or_default();
+        Allowance { per_minute: own.per_minute.or(role.per_minute), per_hour: own.per_hour.or(role.per_hour) }
+    }
+
+    /// What a key is held to besides.
+    pub fn of_key(&self, key: Uuid) -> Allowance {
+        self.keys.get(&key).copied().unwrap_or_default()
+    }
+
+    /// What each account is held to at a model besides.
+    pub fn of_model(&self, model: &str) -> Allowance {
+        self.models.get(model).copied().unwrap_or_default()
+    }
+}
+
+impl LimitSubject {
+    fn scope(&self) -> &'static str {
+        match self {
+            Self::Class(_) => "class",
+            Self::Role(_) => "role",
+            Self::Account(_) => "account",
+            Self::Key(_) => "key",
+            Self::Model(_) => "model",
+        }
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Self::Class(name) | Self::Role(name) | Self::Model(name) => name.clone(),
+            Self::Account(id) | Self::Key(id) => id.to_string(),
+        }
+    }
+
+    /// Whose it is. [`Error::NotFound`]: there is no such thing. Whether there is such a model its caller knows.
+    async fn owner(&self, tx: &mut storage::Tx) -> Result<Option<Uuid>> {
+        match self {
+            Self::Class(name) => class(name).map(|_| None).ok_or(Error::NotFound),
+            Self::Role(name) => tx.roles().find(name).await?.map(|_| None).ok_or(Error::NotFound),
+            Self::Account(id) => tx.accounts().standing(*id).await?.map(|_| Some(*id)).ok_or(Error::NotFound),
+            Self::Key(id) => tx.api_keys().owner(*id).await?.map(Some).ok_or(Error::NotFound),
+            Self::Model(_) => Ok(None),
+        }
+    }
+
+    /// Refuses what cannot be said of this.
+    fn check(&self, said: Allowance) -> Result<()> {
+        let wrong = |field: &str, told: String| Err(Error::invalid(field, told));
+        if said == Allowance::default() {
+            return wrong("per_minute", "say per_minute, per_hour or both".into());
+        }
+        let Self::Class(name) = self else { return check_range(said, 0, HIGHEST) };
+        let class = class(name).ok_or(Error::NotFound)?;
+        if class.is_hourly && said.per_minute.is_some() {
+            return wrong("per_minute", format!("{name} is counted by the hour: say per_hour"));
+        }
+        if !class.is_hourly && said.per_hour.is_some() {
+            return wrong("per_hour", format!("{name} is counted by the minute: say per_minute"));
+        }
+        check_range(said, u32::from(class.is_guard), class.highest)
+    }
+}
+
+fn class(name: &str) -> Option<&'static Class> {
+    CLASSES.iter().find(|class| class.name == name)
+}
+
+fn check_range(said: Allowance, least: u32, most: u32) -> Result<()> {
+    for (field, number) in [("per_minute", said.per_minute), ("per_hour", said.per_hour)] {
+        if number.is_some_and(|number| !(least..=most).contains(&number)) {
+            return Err(Error::invalid(field, format!("use {least} to {most}")));
+        }
+    }
+    Ok(())
+}
+
+impl Auth {
+    /// Everything that was said.
+    pub async fn limits_said(&self) -> Result<Vec<RateLimit>> {
+        let mut tx = self.store.read(Scope::Service(Service::Administration)).await?;
+        Ok(tx.rate_limits().all(MOST_RULES).await?)
+    }
+
+    /// Says a limit; it holds here from the next request, and within a second on every replica.
+    pub async fn set_limit(
+        &self,
+        actor: &Principal,
+        subject: &LimitSubject,
+        said: Allowance,
+        origin: &Origin,
+    ) -> Result<()> {
+        let (mut tx, _) = self.begin_administration(actor, Permission::LimitsManage).await?;
+        self.write_limit(&mut tx, subject, said).await?;
+        self.tell_of_limits(&mut tx, actor, subject, Some(said), origin).await?;
+        tx.commit().await?;
+        self.read_limits().await
+    }
+
+    /// Says what an account is held to, or takes it back, together with what else is changed about it. Once that is
+    /// committed the limits are to be read.
+    pub(crate) async fn change_limit_of(
+        &self,
+        tx: &mut storage::Tx,
+        (actor, own): (&Principal, Permissions),
+        account: Uuid,
+        said: Option<Allowance>,
+        origin: &Origin,
+    ) -> Result<()> {
+        if !own.contains(Permission::LimitsManage) {
+            return Err(Error::Forbidden(Permission::LimitsManage));
+        }
+        let subject = LimitSubject::Account(account);
+        match said {
+            Some(said) => self.write_limit(tx, &subject, said).await?,
+            None => drop(tx.rate_limits().remove(subject.scope(), &subject.name()).await?),
+        }
+        self.tell_of_limits(tx, actor, &subject, said, origin).await
+    }
+
+    async fn write_limit(&self, tx: &mut storage::Tx, subject: &LimitSubject, said: Allowance) -> Result<()> {
+        let account_id = subject.owner(tx).await?;
+        subject.check(said)?;
+        if tx.rate_limits().count().await? >= i64::from(MOST_RULES) {
+            return Err(Error::Refused("limits are said of too many already; take some back first"));
+        }
+        tx.rate_limits()
+            .set(&RateLimit {
+                scope: subject.scope().to_owned(),
+                subject: subject.name(),
+                account_id,
+                per_minute: said.per_minute.map(i64::from),
+                per_hour: said.per_hour.map(i64::from),
+                updated_at: self.now(),
+            })
+            .await?;
+        Ok(())
+    }
+
+    /// Takes back what was said.
+    pub async fn remove_limit(
+        &self,
+        actor: &Principal,
+        subject: &LimitSubject,
+        origin: &Origin,
+    ) -> Result<()> {
+        let (mut tx, _) = self.begin_administration(actor, Permission::LimitsManage).await?;
+        if !tx.rate_limits().remove(subject.scope(), &subject.name()).await? {
+            return Err(Error::NotFound);
+        }
+        self.tell_of_limits(&mut tx, actor, subject, None, origin).await?;
+        tx.commit().await?;
+        self.read_limits().await
+    }
+
+    /// Reads what was said.
+    pub(crate) async fn read_limits(&self) -> Result<()> {
+        let mut tx = self.store.read(Scope::Service(Service::Feed)).await?;
+        self.limits.rules.replace(tx.rate_limits().all(MOST_RULES).await?);
+        self.over_limit.forget();
+        Ok(())
+    }
+
+    /// Tells the trail and the other replicas.
+    async fn tell_of_limits(
+        &self,
+        tx: &mut storage::Tx,
+        actor: &Principal,
+        subject: &LimitSubject,
+        said: Option<Allowance>,
+        origin: &Origin,
+    ) -> Result<()> {
+        let detail = match said {
+            Some(said) => json!({
+                subject.scope(): subject.name(), "per_minute": said.per_minute, "per_hour": said.per_hour,
+            }),
+            None => json!({subject.scope(): subject.name(), "removed": true}),
+        };
+        let entry = Entry::success(Event::LimitsChanged, origin).by(actor.account).with(detail);
+        self.record(tx, entry).await?;
+        tx.changes().append(CHANGE, "").await?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+
+    use super::*;
+
+    fn row(scope: &str, subject: &str, per_minute: Option<i64>, per_hour: Option<i64>) -> RateLimit {
+        let (scope, subject, updated_at) = (scope.into(), subject.into(), DateTime::UNIX_EPOCH);
+        RateLimit { scope, subject, account_id: None, per_minute, per_hour, updated_at }
+    }
+
+    #[test]
+    fn an_account_goes_before_its_role_and_that_before_the_class() {
+        let ada = Uuid::from_u128(1);
+        let rules = Rules::of(vec![
+            row("class", "infer", Some(5), None),
+            row("role", "user", Some(7), Some(70)),
+            row("account", &ada.to_string(), Some(0), None),
+            row("account", "no id", Some(9), None),
+        ]);
+        assert_eq!((rules.of_class("infer", 60), rules.of_class("read", 100)), (5, 100));
+        assert_eq!(rules.of_account(ada, "user"), Allowance { per_minute: Some(0), per_hour: Some(70) });
+        assert_eq!(rules.of_account(Uuid::nil(), "admin"), Allowance::default());
+    }
+
+    #[test]
+    fn what_guards_logins_can_be_neither_switched_off_nor_raised_beyond_its_bound() {
+        let minute = |number| Allowance { per_minute: Some(number), per_hour: None };
+        let hour = |number| Allowance { per_minute: None, per_hour: Some(number) };
+        let login = LimitSubject::Class("login".into());
+        assert!(login.check(minute(60)).is_ok());
+        for wrong in [minute(0), minute(61), hour(5), Allowance::default()] {
+            assert!(login.check(wrong).is_err(), "{wrong:?}");
+        }
+        assert!(LimitSubject::Class("infer".into()).check(minute(0)).is_ok());
+        assert!(LimitSubject::Class("hour".into()).check(hour(0)).is_ok());
+        assert!(LimitSubject::Class("exempt".into()).check(minute(1)).is_err());
+        assert!(LimitSubject::Role("user".into()).check(minute(1_000_001)).is_err());
+    }
+}

@@ -1,0 +1,202 @@
+//! Links to a new password: for whoever forgot theirs, and for whom an administrator helps. Nobody chooses another
+//! person's password.
+
+use chrono::{DateTime, Utc};
+use secrecy::SecretString;
+use serde_json::json;
+use storage::{Scope, Service, Tx};
+use uuid::Uuid;
+
+use crate::accounts::directory::keep_to_equals;
+use crate::accounts::people::Person;
+use crate::audit::Entry;
+use crate::callers::access::Permission;
+use crate::callers::freshness::Watched;
+use crate::callers::principal::Principal;
+use crate::events::Event;
+use crate::login::one_time::{Purpose, Redeemed};
+use crate::mail::errands::Errand;
+use crate::mail::notices::NoticeKind;
+use crate::password::policy::NewPassword;
+use crate::service::Origin;
+use crate::{Auth, Error, Result, crypto};
+
+/// How a link reaches the person it is for.
+#[derive(Debug)]
+pub struct Handover {
+    /// When the link ends; one that is mailed is made a little later.
+    pub expires_at: DateTime<Utc>,
+    /// Where no mail is set up, its token, for the administrator to pass on; none: it is mailed.
+    pub token: Option<SecretString>,
+}
+
+/// What an account is helped with.
+#[derive(Debug)]
+pub enum Help {
+    /// It has a password, which the link replaces.
+    NewPassword(Handover),
+    /// It never had one.
+    Invitation(Handover),
+}
+
+impl Auth {
+    /// Lets a link be mailed to an address, if it has an account with a password. The answer and its time are the same
+    /// for every address: who has it is looked up later.
+    pub async fn forgot_password(&self, email: String) -> Result<()> {
+        self.reserve_mail(&email, None).await?;
+        let mut tx = self.store.begin(Scope::Service(Service::Login)).await?;
+        self.post(&mut tx, Uuid::now_v7(), None, &Errand::ForgottenPassword { email }).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Sends an account's owner a link to a new password, or to their first one.
+    pub async fn help_with_password(&self, actor: &Principal, id: Uuid, origin: &Origin) -> Result<Help> {
+        let (mut tx, own) = self.begin_administration(actor, Permission::UsersManage).await?;
+        keep_to_equals(&mut tx, own, id).await?;
+        let user = tx.users().find(id).await?.ok_or(Error::NotFound)?;
+        if !user.active {
+            return Err(Error::Refused("this account is switched off; switch it on first"));
+        }
+        let person = self.open_person(user)?;
+        let entry = Entry::success(Event::PasswordResetRequested, origin).by(actor.account);
+        self.record(&mut tx, entry.on("account", id)).await?;
+        self.notify(&mut tx, id, NoticeKind::PasswordResetRequested).await?;
+        tx.commit().await?;
+        // Not even administrators see passwords: what a link is bound to is read in another's name.
+        let mut tx = self.store.begin(Scope::Service(Service::Login)).await?;
+        let has_password = tx.users().password_hash(id).await?.is_some();
+        if has_password {
+            let link = self.hand_over(tx, &person, Errand::PasswordReset, Purpose::PasswordReset);
+            link.await.map(Help::NewPassword)
+        } else {
+            let link = self.hand_over(tx, &person, Errand::Invitation, Purpose::Invitation);
+            link.await.map(Help::Invitation)
+        }
+    }
+
+    /// Mails a link or, where no mail is set up, gives its token.
+    pub(crate) async fn hand_over(
+        &self,
+        mut tx: Tx,
+        person: &Person,
+        errand: Errand,
+        purpose: Purpose,
+    ) -> Result<Handover> {
+        let expires_at = tx.now() + purpose.lifetime();
+        let token = if self.sends_mail {
+            self.post(&mut tx, Uuid::now_v7(), Some(person.id), &errand).await?;
+            None
+        } else {
+            Some(self.bound_link(&mut tx, purpose, person).await?)
+        };
+        tx.commit().await?;
+        Ok(Handover { expires_at, token })
+    }
+
+    /// Sets a new password with a link that was asked for; every session ends, and so does every half-way login.
+    pub async fn reset_password(
+        &self,
+        link: &SecretString,
+        wished: SecretString,
+        origin: &Origin,
+    ) -> Result<()> {
+        let reset = self.replace_password(link, wished, origin).await;
+        self.note_refusal(reset, Event::PasswordReset, origin).await
+    }
+
+    /// Records that a link was refused, if it was: it may have been guessed or stolen.
+    pub(crate) async fn note_refusal<T>(&self, done: Result<T>, event: Event, origin: &Origin) -> Result<T> {
+        if matches!(done, Err(Error::InvalidLink)) {
+            let mut tx = self.store.begin(Scope::Service(Service::Login)).await?;
+            self.record(&mut tx, Entry::failure(event, origin)).await?;
+            tx.commit().await?;
+        }
+        done
+    }
+
+    async fn replace_password(
+        &self,
+        link: &SecretString,
+        wished: SecretString,
+        origin: &Origin,
+    ) -> Result<()> {
+        let (person, present) = self.behind_link(Purpose::PasswordReset, link).await?;
+        let password = NewPassword::check("new_password", wished.clone(), &[&person.email, &person.name])?;
+        if present.is_some() && self.hashing.verify(wished, present).await? {
+            return Err(Error::invalid("new_password", "this is your present password; choose another one"));
+        }
+        let hash = self.hashing.hash(password).await?;
+        let mut tx = self.store.begin(Scope::Service(Service::Login)).await?;
+        self.spend_link(&mut tx, Purpose::PasswordReset, link).await?;
+        tx.users().set_password(person.id, &hash).await?;
+        tx.one_time_tokens().forget(person.id, Purpose::SecondFactor.name()).await?;
+        let ended = tx.sessions().revoke_all(person.id, None, "password_reset").await?;
+        tx.identities().end_tokens(person.id).await?;
+        let entry = Entry::success(Event::PasswordReset, origin).by(person.id).on("account", person.id);
+        self.record(&mut tx, entry.with(json!({"sessions_ended": ended.len()}))).await?;
+        self.notify(&mut tx, person.id, NoticeKind::PasswordReset).await?;
+        self.commit_change(tx, &[Watched::Account(person.id)]).await
+    }
+
+    /// Makes a link that is void once the account's password or address is another one.
+    pub(crate) async fn bound_link(
+        &self,
+        tx: &mut Tx,
+        purpose: Purpose,
+        person: &Person,
+    ) -> Result<SecretString> {
+        let binding = self.binding(tx, person).await?;
+        self.issue_once(tx, purpose, Some(person.id), &binding).await
+    }
+
+    /// Whose a link is, and their password's hash. It is not spent: a wish that breaks a rule must not cost it.
+    pub(crate) async fn behind_link(
+        &self,
+        purpose: Purpose,
+        link: &SecretString,
+    ) -> Result<(Person, Option<String>)> {
+        let mut tx = self.store.read(Scope::Service(Service::Login)).await?;
+        let found = self.find_once(&mut tx, purpose, link).await?.ok_or(Error::InvalidLink)?;
+        let person = self.still_bound(&mut tx, &found).await?;
+        let hash = tx.users().password_hash(person.id).await?;
+        Ok((person, hash))
+    }
+
+    /// Spends a link, with its account locked: of many who try at once, one goes on.
+    pub(crate) async fn spend_link(
+        &self,
+        tx: &mut Tx,
+        purpose: Purpose,
+        link: &SecretString,
+    ) -> Result<Person> {
+        let found = self.redeem_once(tx, purpose, link).await?.ok_or(Error::InvalidLink)?;
+        tx.accounts().lock(found.account.ok_or(Error::InvalidLink)?).await?;
+        self.still_bound(tx, &found).await
+    }
+
+    /// A person, unless their account is switched off.
+    pub(crate) async fn active_person(&self, tx: &mut Tx, account: Uuid) -> Result<Option<Person>> {
+        let user = tx.users().find(account).await?.filter(|user| user.active);
+        user.map(|user| self.open_person(user)).transpose()
+    }
+
+    /// Counts a mail that is about to be asked for, by the address that it goes to and by the account that asks.
+    pub(crate) async fn reserve_mail(&self, email: &str, by: Option<Uuid>) -> Result<()> {
+        let to = self.limits.mail_window("to", &self.email_index.of(email));
+        let by = by.and_then(|account| self.limits.mail_window("by", &account.simple().to_string()));
+        self.reserve(&Vec::from_iter(to.into_iter().chain(by))).await.map(drop)
+    }
+
+    async fn still_bound(&self, tx: &mut Tx, found: &Redeemed) -> Result<Person> {
+        let account = found.account.ok_or(Error::InvalidLink)?;
+        let person = self.active_person(tx, account).await?.ok_or(Error::InvalidLink)?;
+        let binding = self.binding(tx, &person).await?;
+        if crypto::same(&binding, &found.payload) { Ok(person) } else { Err(Error::InvalidLink) }
+    }
+
+    /// What a link is bound to: the account's password and address as they are.
+    pub(crate) async fn binding(&self, tx: &mut Tx, person: &Person) -> Result<[u8; 32]> {
+        let hash = tx.users().password_hash(person.id).await?.unwrap_or_default();
+        Ok(crypto::sha256(format!("{hash}\n{}", self.email_index.of(&person.email)).as_bytes()))
+    }
+}

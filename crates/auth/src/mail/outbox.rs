@@ -1,0 +1,109 @@
+//! Mails on their way: put there in the transaction of what they tell of, sent by whoever takes them, tried again with
+//! growing pauses, and given up in the end. Nothing is lost with a process; a mail may go out twice when one dies.
+
+use chrono::Duration;
+use storage::{OutboxItem, Scope, SealedColumn, Service, Tx};
+use uuid::Uuid;
+
+use crate::mail::errands::{Errand, LetterContent, read, written};
+use crate::{Auth, Error, Result};
+
+/// Mails about one account that may wait.
+const MOST_OF_ACCOUNT: i64 = 100;
+/// Mails that may wait of those that people ask for who are not known yet, all together.
+const MOST_OF_STRANGERS: i64 = 5_000;
+/// How long an attempt may take before another replica makes one.
+const LEASE: Duration = Duration::minutes(2);
+/// The pause after the first failure; each later one is twice as long.
+const FIRST_PAUSE: Duration = Duration::seconds(30);
+/// Attempts before a mail is given up, about an hour after the first.
+const MOST_ATTEMPTS: i64 = 8;
+
+/// A mail to send. Without `Debug`, so that no log gets to know for whom.
+pub struct Letter {
+    /// The address.
+    pub to: String,
+    /// What it says.
+    pub content: LetterContent,
+    id: Uuid,
+    attempts: i64,
+}
+
+impl Auth {
+    /// Puts a mail on its way, where mail is set up. [`Error::Overloaded`]: too many wait already.
+    pub(crate) async fn post(
+        &self,
+        tx: &mut Tx,
+        id: Uuid,
+        account: Option<Uuid>,
+        errand: &Errand,
+    ) -> Result<()> {
+        if !self.sends_mail {
+            return Ok(());
+        }
+        let sealed = self.encryption.seal(&SealedColumn::Errand.place(id), &written(errand)?)?;
+        let most = if account.is_some() { MOST_OF_ACCOUNT } else { MOST_OF_STRANGERS };
+        if tx.outbox().add(id, account, &sealed, most).await? { Ok(()) } else { Err(Error::Overloaded) }
+    }
+
+    /// The next mail to send, which nobody else gets for a while; none: nothing is due.
+    pub async fn next_letter(&self) -> Result<Option<Letter>> {
+        loop {
+            let mut tx = self.store.begin(Scope::Service(Service::Mail)).await?;
+            let Some(item) = tx.outbox().take(LEASE).await? else { return Ok(None) };
+            tx.commit().await?;
+            match self.write_letter(&item).await {
+                Ok(Some((to, content))) => {
+                    return Ok(Some(Letter { to, content, id: item.id, attempts: item.attempts }));
+                }
+                Ok(None) => self.settle(item.id, false).await?,
+                // Its lease is its pause.
+                Err(error) if item.attempts < MOST_ATTEMPTS => return Err(error),
+                Err(error) => {
+                    tracing::error!(%error, "a mail that cannot be written is given up");
+                    self.give_up(item.id).await?;
+                }
+            }
+        }
+    }
+
+    /// Notes that a mail was handed on.
+    pub async fn letter_sent(&self, letter: &Letter) -> Result<()> {
+        self.settle(letter.id, true).await
+    }
+
+    /// Notes that a mail could not be sent. Answers whether it will be tried again: not where that is hopeless.
+    pub async fn letter_failed(&self, letter: &Letter, is_hopeless: bool) -> Result<bool> {
+        if is_hopeless || letter.attempts >= MOST_ATTEMPTS {
+            self.give_up(letter.id).await?;
+            return Ok(false);
+        }
+        let doublings = u32::try_from(letter.attempts - 1).unwrap_or(0);
+        let mut tx = self.store.begin(Scope::Service(Service::Mail)).await?;
+        let until = tx.now() + FIRST_PAUSE * 2_i32.saturating_pow(doublings);
+        tx.outbox().postpone(letter.id, until).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    async fn write_letter(&self, item: &OutboxItem) -> Result<Option<(String, LetterContent)>> {
+        let opened = self.encryption.open(&SealedColumn::Errand.place(item.id), &item.errand)?;
+        self.carry_out(item.account_id, read(&opened)?).await
+    }
+
+    async fn settle(&self, id: Uuid, was_sent: bool) -> Result<()> {
+        let mut tx = self.store.begin(Scope::Service(Service::Mail)).await?;
+        tx.outbox().remove(id).await?;
+        if was_sent {
+            // A notice and its mail have one id; most other mails have no notice.
+            tx.notices().mailed(id).await?;
+        }
+        Ok(tx.commit().await?)
+    }
+
+    async fn give_up(&self, id: Uuid) -> Result<()> {
+        let mut tx = self.store.begin(Scope::Service(Service::Mail)).await?;
+        tx.outbox().fail(id).await?;
+        Ok(tx.commit().await?)
+    }
+}

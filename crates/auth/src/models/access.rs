@@ -1,0 +1,120 @@
+//! Who may see and run which model.
+//!
+//! A model says in its `model.toml` whether it is everyone's or for those to whom it was granted; an administrator's word
+//! goes before that. A grant goes to an account or to a role, and a key may narrow what its owner has.
+
+use std::collections::HashMap;
+use std::sync::{PoisonError, RwLock};
+
+use serde_json::json;
+use storage::{GrantSubject, Model, ModelAccess, Scope, Service};
+
+use crate::callers::access::Permission;
+use crate::callers::principal::Principal;
+use crate::events::Event;
+use crate::service::Origin;
+use crate::{Auth, Error, Result};
+
+/// What administrators said of models, as of a number in the change feed.
+#[derive(Default)]
+pub(crate) struct ModelAccessCache(RwLock<(i64, HashMap<String, ModelAccess>)>);
+
+impl ModelAccessCache {
+    /// Takes over a reading, unless a newer one is known.
+    pub fn remember(&self, seen: i64, models: Vec<Model>) {
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if seen >= known.0 {
+            *known = (seen, models.into_iter().map(|model| (model.name, model.access)).collect());
+        }
+    }
+
+    fn of(&self, model: &str) -> Option<ModelAccess> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).1.get(model).copied()
+    }
+}
+
+/// Who may use a model.
+#[derive(Debug)]
+pub struct ModelPolicy {
+    /// Everyone, or those with a grant.
+    pub access: ModelAccess,
+    /// Those with a grant.
+    pub grants: Vec<GrantSubject>,
+}
+
+impl Auth {
+    /// Whether the caller may see and run a model; `declared` is what its `model.toml` says.
+    pub fn may_use_model(&self, principal: &Principal, model: &str, declared: ModelAccess) -> bool {
+        let everyone = self.model_access.of(model).unwrap_or(declared) == ModelAccess::Everyone;
+        principal.reaches(model) && (everyone || principal.is_granted(model))
+    }
+
+    /// Who may use a model.
+    pub async fn model_policy(&self, model: &str, declared: ModelAccess) -> Result<ModelPolicy> {
+        let mut tx = self.store.read(Scope::Service(Service::Models)).await?;
+        let access = tx.models().find(model).await?.map_or(declared, |row| row.access);
+        Ok(ModelPolicy { access, grants: tx.models().grants(model).await? })
+    }
+
+    /// Says who may use a model, whatever its `model.toml` says.
+    pub async fn set_model_access(
+        &self,
+        actor: &Principal,
+        model: &str,
+        access: ModelAccess,
+        origin: &Origin,
+    ) -> Result<()> {
+        let (mut tx, _) = self.begin_administration(actor, Permission::ModelsManage).await?;
+        tx.models().upsert(model, access).await?;
+        let detail = json!({"model": model, "access": format!("{access:?}").to_lowercase()});
+        self.commit_policy(tx, Event::ModelPolicyChanged, actor, detail, origin).await
+    }
+
+    /// Grants a model to an account or a role; granting it again changes nothing.
+    pub async fn grant_model(
+        &self,
+        actor: &Principal,
+        model: &str,
+        declared: ModelAccess,
+        subject: &GrantSubject,
+        origin: &Origin,
+    ) -> Result<()> {
+        let (mut tx, _) = self.begin_administration(actor, Permission::ModelsManage).await?;
+        let known = match subject {
+            GrantSubject::Account(id) => tx.accounts().standing(*id).await?.is_some(),
+            GrantSubject::Role(name) => tx.roles().find(name).await?.is_some(),
+        };
+        if !known {
+            return Err(Error::invalid("subject", "there is no such account or role"));
+        }
+        if tx.models().find(model).await?.is_none() {
+            tx.models().upsert(model, declared).await?;
+        }
+        tx.models().grant(model, subject).await?;
+        let detail = json!({"model": model, "granted_to": describe(subject)});
+        self.commit_policy(tx, Event::ModelPolicyChanged, actor, detail, origin).await
+    }
+
+    /// Takes a grant back.
+    pub async fn revoke_grant(
+        &self,
+        actor: &Principal,
+        model: &str,
+        subject: &GrantSubject,
+        origin: &Origin,
+    ) -> Result<()> {
+        let (mut tx, _) = self.begin_administration(actor, Permission::ModelsManage).await?;
+        if !tx.models().revoke_grant(model, subject).await? {
+            return Err(Error::NotFound);
+        }
+        let detail = json!({"model": model, "revoked_from": describe(subject)});
+        self.commit_policy(tx, Event::ModelPolicyChanged, actor, detail, origin).await
+    }
+}
+
+fn describe(subject: &GrantSubject) -> String {
+    match subject {
+        GrantSubject::Account(id) => format!("account:{id}"),
+        GrantSubject::Role(name) => format!("role:{name}"),
+    }
+}
