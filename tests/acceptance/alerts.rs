@@ -86,7 +86,8 @@ promise! {
         assert_eq!(posts.iter().map(checked).collect::<BTreeSet<_>>().len(), 2);
         assert!(hook.posts("/elsewhere").is_empty(), "a redirect is followed by nobody");
 
-        // What became of them is told to those who look after incidents, and one that was given up is sent at their word.
+        // What became of them is told to those who look after incidents, and one that was given up is sent at their
+        // word.
         let admin = server.admin();
         let (mia, ada) = (server.person_with_role(&admin, "mia", "moderator"), server.person("bob"));
         let listed = mia.api.get(ALERTS).is(200);

@@ -1,4 +1,5 @@
-//! Four ways to sign access tokens: each works, others can verify all but the shared one, and none is taken for another.
+//! Four ways to sign access tokens: each works, others can verify all but the shared one, and none is taken for
+//! another.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! The audit trail is a chain: whoever writes to the database behind the program's back is found out, by name of the row.
+//! The audit trail is a chain: whoever writes to the database behind the program's back is found out, by name of the
+//! row.
 
 use std::collections::BTreeSet;
 use std::fs;

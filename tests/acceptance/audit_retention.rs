@@ -47,7 +47,8 @@ promise! {
         let head = server.world.folder().join("head.json");
         fs::write(&head, server.cli(&["audit", "head"], "").stdout).expect("a file");
         let head = head.display().to_string();
-        // Where the last segment begins: whether it goes too depends on what comes first, the next login or the pruning.
+        // Where the last segment begins: whether it goes too depends on what comes first, the next login or the
+        // pruning.
         let old = number(&server, "SELECT coalesce(max(seq), 0) + 1 FROM audit_seals WHERE seq < (SELECT max(seq) FROM audit_seals)");
 
         server.advance(31 * DAY);

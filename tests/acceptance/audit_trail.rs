@@ -1,5 +1,5 @@
-//! The audit trail tells who did what, to what, when and with what outcome; and neither it nor anything else that is stored
-//! tells a secret.
+//! The audit trail tells who did what, to what, when and with what outcome; and neither it nor anything else that is
+//! stored tells a secret.
 
 use std::collections::BTreeSet;
 

@@ -43,8 +43,8 @@ fn listed() -> BTreeSet<String> {
         .collect()
 }
 
-/// Whether a test of another test binary stands in its source: `storage/…` and the like are unit tests, `contract/…` are
-/// those of crates/storage/tests.
+/// Whether a test of another test binary stands in its source: `storage/…` and the like are unit tests, `contract/…`
+/// are those of crates/storage/tests.
 fn stands_in_source(name: &str) -> bool {
     let (binary, path) = name.split_once('/').expect("the name of a test binary");
     let mut path: Vec<&str> = path.split("::").collect();

@@ -1,5 +1,5 @@
-//! Tokens of a trusted issuer with something wrong with them: what its key signs is verified, and believed only as far as
-//! the operator said.
+//! Tokens of a trusted issuer with something wrong with them: what its key signs is verified, and believed only as
+//! far as the operator said.
 
 use std::net::TcpListener;
 

@@ -1,5 +1,6 @@
-//! Pictures of every format and mode become the tensor that Pillow and NumPy make of them, within the tolerance of each.
-//! `scripts/image-reference make` wrote the pictures and what is expected; `docs/IMAGES.md` shows the differences.
+//! Pictures of every format and mode become the tensor that Pillow and NumPy make of them, within the tolerance of
+//! each. `scripts/image-reference make` wrote the pictures and what is expected; `docs/IMAGES.md` shows the
+//! differences.
 
 use std::fs;
 use std::path::PathBuf;

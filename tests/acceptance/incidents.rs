@@ -1,4 +1,5 @@
-//! What goes wrong is written down, told, answered and undone: by detectors and people, and by nobody beyond what they may.
+//! What goes wrong is written down, told, answered and undone: by detectors and people, and by nobody beyond what
+//! they may.
 
 use std::time::Duration;
 

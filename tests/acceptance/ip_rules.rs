@@ -1,5 +1,5 @@
-//! Rules about addresses: refused before anything is looked up, on both doors and every replica, and never by accident for
-//! good.
+//! Rules about addresses: refused before anything is looked up, on both doors and every replica, and never by
+//! accident for good.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,5 @@
-//! Whoever runs the service closes and opens it: over HTTP, on the command line, on every replica, and never without a way back.
+//! Whoever runs the service closes and opens it: over HTTP, on the command line, on every replica, and never without
+//! a way back.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,5 @@
-//! How calls of a model run: together, from what was kept, and by what computes them; nobody gets anything of another's.
+//! How calls of a model run: together, from what was kept, and by what computes them; nobody gets anything of
+//! another's.
 
 use std::fs;
 use std::io::Write as _;
@@ -66,8 +67,8 @@ fn memory() -> Vec<u8> {
     model(&graph(&[cell], &[weights("w"), weights("r")], &[input], &[output]))
 }
 
-/// The product of `a` and `b`, multiplied by itself again and again: a number where they are a row and a column, a large table
-/// where they are a column and a row.
+/// The product of `a` and `b`, multiplied by itself again and again: a number where they are a row and a column, a
+/// large table where they are a column and a row.
 fn products() -> Vec<u8> {
     let matrix = |name| value(name, FLOAT, &[Dimension::Named("rows"), Dimension::Named("columns")]);
     let names = ["p0", "p1", "p2", "p3", "p4", "p5", "p6", "p7"];
@@ -255,7 +256,8 @@ promise! {
             ask("memory", json!([tensor("x", "FP32", &shape, &data)])).is(status);
         }
 
-        // Rows and columns exchanged: as many bytes, and a long run; short ones before it do not bring it to where it is in the way.
+        // Rows and columns exchanged: as many bytes, and a long run; short ones before it do not bring it to where it
+        // is in the way.
         const SIDE: usize = 1400;
         let numbers = json!(vec![0; SIDE]);
         let multiply = |a: [usize; 2], b: [usize; 2]| {

@@ -52,7 +52,8 @@ fn mail_is_encrypted_or_stays_here() {
     let invite = |client: &Client, email: &str| {
         client.post("/api/v1/admin/users", &json!({"email": email, "role": "user"})).is(201);
     };
-    // Somebody on the way takes the offer out, or encrypts as somebody else: no sender, no password, no mail in the clear.
+    // Somebody on the way takes the offer out, or encrypts as somebody else: no sender, no password, no mail in the
+    // clear.
     invite(&admin.api, "ada@example.com");
     refused(&server, 1);
     mail.offer_tls(true);

@@ -1,5 +1,5 @@
-//! Every control while every store is stopped, paused, slow, flushed or read-only: what was seen, as docs/OUTAGES.md tells
-//! it. It takes minutes and writes a document, so it runs by hand: `scripts/prove outages`.
+//! Every control while every store is stopped, paused, slow, flushed or read-only: what was seen, as docs/OUTAGES.md
+//! tells it. It takes minutes and writes a document, so it runs by hand: `scripts/prove outages`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

@@ -252,7 +252,8 @@ promise! {
         ada.api.delete(&path).is(204);
         assert!(!lies_there(&place));
 
-        // Deleted while the bucket was out of order, or left by a killed process: a later sweep finds it, and that only.
+        // Deleted while the bucket was out of order, or left by a killed process: a later sweep finds it, and that
+        // only.
         depot.is_down(true);
         ada.api.delete(&format!("{FILES}/{other}")).is(204);
         depot.is_down(false);

@@ -1,4 +1,5 @@
-//! Rows of named columns for tabular models, and texts for models of texts: checked cell by cell, answered like pictures.
+//! Rows of named columns for tabular models, and texts for models of texts: checked cell by cell, answered like
+//! pictures.
 
 use std::fs;
 

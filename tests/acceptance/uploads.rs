@@ -12,7 +12,8 @@ const LOGIN: &str = "POST /api/v1/auth/login";
 const LARGE: usize = 20 << 20;
 const PIECE: usize = 512 << 10;
 
-/// Sends a large body as most clients do, all of it before a look at the answer, over some two seconds. Gives the answer.
+/// Sends a large body as most clients do, all of it before a look at the answer, over some two seconds. Gives the
+/// answer.
 #[track_caller]
 fn upload(server: &Server, line: &str, headers: &str) -> String {
     let mut stream = server.connect();

@@ -1,7 +1,8 @@
 //! The access log: one line for each answer over HTTP or gRPC, in the form of the log's other lines.
 //!
-//! A line is written at once where none was lately. Under load lines go together, for [`TOGETHER`] at most: writing each
-//! by itself takes the kernel longer than most requests take the server. That much is lost when the process is killed.
+//! A line is written at once where none was lately. Under load lines go together, for [`TOGETHER`] at most: writing
+//! each by itself takes the kernel longer than most requests take the server. That much is lost when the process is
+//! killed.
 
 use std::io::{self, IsTerminal, Write};
 use std::net::IpAddr;

@@ -7,8 +7,8 @@ const GIVEN_BACK_FROM: std::ffi::c_int = 8 << 20;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const KEPT: std::ffi::c_int = 16 << 20;
 
-/// Sets both bounds. Without them the library raises its own with every large block that is freed, and the memory of one
-/// login stays taken for good.
+/// Sets both bounds. Without them the library raises its own with every large block that is freed, and the memory of
+/// one login stays taken for good.
 pub fn bound_what_is_kept() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {

@@ -48,8 +48,8 @@ impl KeptSeals {
         Ok(Self { head, log, last: Mutex::new(last) })
     }
 
-    /// Links and seals what is due, and keeps the last seal where it is a new one. `is_last`: this replica stops, and seals
-    /// what there is.
+    /// Links and seals what is due, and keeps the last seal where it is a new one. `is_last`: this replica stops, and
+    /// seals what there is.
     pub async fn advance(&self, trail: &AuditTrail, is_last: bool) -> Result<(), String> {
         let Some(seal) = trail.advance(is_last).await.map_err(|error| told(&error))? else { return Ok(()) };
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();

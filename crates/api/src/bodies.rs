@@ -1,5 +1,5 @@
-//! Large bodies, of requests and of what models answer: how much of them is in memory at a time, in all requests together, and
-//! who works on them.
+//! Large bodies, of requests and of what models answer: how much of them is in memory at a time, in all requests
+//! together, and who works on them.
 //!
 //! Small ones are neither counted nor moved to another thread: they cost nothing here, and are taken while the room
 //! for large ones is full. What bounds them is the number of connections.
@@ -114,8 +114,8 @@ impl Room {
         self.taken = None;
     }
 
-    /// Makes it large enough for this many bytes in all. Refuses when there is no room for them now, and in other words when
-    /// there never is.
+    /// Makes it large enough for this many bytes in all. Refuses when there is no room for them now, and in other
+    /// words when there never is.
     pub fn make(&mut self, length: usize) -> Result<()> {
         let taken = self.taken.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         if length <= SMALL || length <= taken * PIECE {

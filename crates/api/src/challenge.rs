@@ -1,6 +1,8 @@
-//! A challenge (Turnstile, hCaptcha, reCAPTCHA and whatever answers as they do) before those who failed often try again.
+//! A challenge (Turnstile, hCaptcha, reCAPTCHA and whatever answers as they do) before those who failed often try
+//! again.
 //!
-//! Their common ground is one request: a form with `secret`, `response` and `remoteip`, answered by JSON with `success`.
+//! Their common ground is one request: a form with `secret`, `response` and `remoteip`, answered by JSON with
+//! `success`.
 
 use auth::Origin;
 use secrecy::{ExposeSecret, SecretString};

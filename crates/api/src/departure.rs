@@ -1,8 +1,8 @@
 //! Clients that go away while their answer is being made, and those that stay and do nothing.
 //!
-//! The framework lets a handler finish whoever has gone, and a model would be kept busy for nobody. And it bounds how long the
-//! first head of a connection takes and how long one is kept over which nothing comes, but not a later head that has begun, nor
-//! an answer that nobody reads: each would hold a connection for ever.
+//! The framework lets a handler finish whoever has gone, and a model would be kept busy for nobody. And it bounds how
+//! long the first head of a connection takes and how long one is kept over which nothing comes, but not a later head
+//! that has begun, nor an answer that nobody reads: each would hold a connection for ever.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -102,8 +102,8 @@ fn time_to_read(size: BodySize) -> Duration {
     }
 }
 
-/// For each connection that is accepted, with how long after an answer the next head may have come whole. One that cannot be
-/// watched, for want of handles, is served all the same.
+/// For each connection that is accepted, with how long after an answer the next head may have come whole. One that
+/// cannot be watched, for want of handles, is served all the same.
 pub fn watch(next_head: Duration) -> impl Fn(&dyn Any, &mut Extensions) {
     move |connection, data| {
         let stream = connection.downcast_ref::<TcpStream>();

@@ -15,8 +15,8 @@ use crate::error::{ApiError, Code, Result};
 
 /// Bytes that are unpacked at a time.
 const PIECE: usize = 64 << 10;
-/// How far back a zstd body may refer: what RFC 8878 (section 3.1.1.1.2) asks decoders to support. A body's own wish for
-/// more would be memory that it takes before it has given anything.
+/// How far back a zstd body may refer: what RFC 8878 (section 3.1.1.1.2) asks decoders to support. A body's own wish
+/// for more would be memory that it takes before it has given anything.
 const ZSTD_WINDOW: u64 = 8 << 20;
 /// Answers shorter than this are not worth it.
 const MIN_ENCODED: usize = 1 << 10;
@@ -33,8 +33,8 @@ pub enum Encoding {
 }
 
 impl Encoding {
-    /// All of them; of those that a client likes equally the first is taken. Clients that say that they take zstd do not
-    /// all read it.
+    /// All of them; of those that a client likes equally the first is taken. Clients that say that they take zstd do
+    /// not all read it.
     const ALL: [Self; 3] = [Self::Gzip, Self::Deflate, Self::Zstd];
     /// Their names, as `Accept-Encoding` lists them.
     pub const NAMES: &str = "gzip, deflate, zstd";

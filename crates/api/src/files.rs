@@ -22,8 +22,8 @@ use crate::guard::permission::FilesWrite;
 /// How long a look at a picture may wait for its turn.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Receives a file: into quarantine as it comes, sealed; looked at, whole; stored under what `name` makes of the name that its
-/// form gives it.
+/// Receives a file: into quarantine as it comes, sealed; looked at, whole; stored under what `name` makes of the name
+/// that its form gives it.
 pub async fn receive(
     app: &App,
     caller: &Caller<FilesWrite>,
@@ -127,8 +127,8 @@ pub async fn resolve(
     Ok(PredictBody::Images(pictures))
 }
 
-/// The ids that a body names; none where it has members of another model's kind: whoever reads it then tells what to send
-/// instead.
+/// The ids that a body names; none where it has members of another model's kind: whoever reads it then tells what to
+/// send instead.
 async fn named(app: &App, body: &Bytes) -> Result<Option<Vec<Uuid>>> {
     let (most_bytes, most) = (app.settings.sizes.json_bytes(), app.settings.sizes.max_images_per_request);
     if body.len() > most_bytes {

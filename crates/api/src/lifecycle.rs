@@ -175,7 +175,8 @@ pub fn turn(app: &App) -> Result<SemaphorePermit<'_>> {
     app.lifecycle.changes.try_acquire().map_err(busy)
 }
 
-/// Takes a version that was received: it is tried, put into the repository and remembered. Answers its size and SHA-256.
+/// Takes a version that was received: it is tried, put into the repository and remembered. Answers its size and
+/// SHA-256.
 pub async fn take(
     app: &App,
     caller: &Caller<ModelsManage>,

@@ -1,5 +1,5 @@
-//! What the versions of a model do together, for Prometheus: calls that wait, and how many rows each run had. It is read from
-//! what they count anyway.
+//! What the versions of a model do together, for Prometheus: calls that wait, and how many rows each run had. It is
+//! read from what they count anyway.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

@@ -1,8 +1,8 @@
-//! The one place that sends requests: for documents of issuers, verdicts on challenges, and with alerts; to nothing that a
-//! caller names.
+//! The one place that sends requests: for documents of issuers, verdicts on challenges, and with alerts; to nothing
+//! that a caller names.
 //!
-//! No redirect is followed, no cookie or credential sent, no connection kept; what comes back is bounded in size and time.
-//! Certificates are verified against the system's authorities (`SSL_CERT_FILE` names others).
+//! No redirect is followed, no cookie or credential sent, no connection kept; what comes back is bounded in size and
+//! time. Certificates are verified against the system's authorities (`SSL_CERT_FILE` names others).
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::OnceLock;
@@ -23,7 +23,8 @@ const MAX_DOCUMENT: usize = 512 << 10;
 /// Who asks.
 const NAME: &str = concat!("modelgate/", env!("CARGO_PKG_VERSION"));
 
-/// Fetches documents over HTTP. The client is made with the first: commands, and servers that trust nobody else, need none.
+/// Fetches documents over HTTP. The client is made with the first: commands, and servers that trust nobody else, need
+/// none.
 #[derive(Debug, Default)]
 pub struct Outgoing(OnceLock<Client>);
 

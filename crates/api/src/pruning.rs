@@ -29,8 +29,8 @@ pub struct Pruning {
 }
 
 impl Pruning {
-    /// Removes what has been kept long enough, when the hour is over. After a failure the next hour tries again. Answers
-    /// whether it was time.
+    /// Removes what has been kept long enough, when the hour is over. After a failure the next hour tries again.
+    /// Answers whether it was time.
     pub async fn when_due(&self, store: &Store) -> storage::Result<bool> {
         let now = store.clock().now();
         if self.last.get().is_some_and(|last| (now - last).abs() < INTERVAL) {

@@ -29,7 +29,8 @@ fn resident_bytes() -> Option<u64> {
     Some(pages * rustix::param::page_size() as u64)
 }
 
-/// Linux: the fourteenth and fifteenth field of `stat`, in clock ticks; the second one is in brackets and may have spaces.
+/// Linux: the fourteenth and fifteenth field of `stat`, in clock ticks; the second one is in brackets and may have
+/// spaces.
 fn cpu_seconds() -> Option<f64> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
     let mut ticks = stat.rsplit_once(") ")?.1.split(' ').skip(11);

@@ -1,7 +1,8 @@
 //! The route table: each route stands here once, and its guard, its limits and its OpenAPI entry come from that line.
 //!
-//! A line names the limit class, the pace where it is not the class's, and the handlers. Method, path and documentation are the handler's `#[utoipa::path]`;
-//! what its caller must have is the type of the handler's first argument.
+//! A line names the limit class, the pace where it is not the class's, and the handlers. Method, path and
+//! documentation are the handler's `#[utoipa::path]`; what its caller must have is the type of the handler's first
+//! argument.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! The series that every request counts in. Their handles are kept by each thread: making labels and finding a series by
-//! them takes longer than everything else that is counted.
+//! The series that every request counts in. Their handles are kept by each thread: making labels and finding a series
+//! by them takes longer than everything else that is counted.
 //!
 //! There is one for each route, method and status, and a few for each version of a model: as many as /metrics lists.
 

@@ -1,5 +1,5 @@
-//! Versions that come from elsewhere: named by a `model.toml`, by `MODEL_URL`, or added by an address on some replica. What
-//! the repository of this one lacks is fetched, one version at a time.
+//! Versions that come from elsewhere: named by a `model.toml`, by `MODEL_URL`, or added by an address on some
+//! replica. What the repository of this one lacks is fetched, one version at a time.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;

@@ -108,8 +108,8 @@ impl Auth {
         Ok(Upload { id, sealer, data_key, digest, size: 0, incoming })
     }
 
-    /// Stores a file that was looked at: first the bytes, then the row, for a row without its bytes would be a promise that
-    /// cannot be kept. Bytes without a row, left by whoever is killed in between, are swept.
+    /// Stores a file that was looked at: first the bytes, then the row, for a row without its bytes would be a
+    /// promise that cannot be kept. Bytes without a row, left by whoever is killed in between, are swept.
     pub async fn store_file(
         &self,
         principal: &Principal,
@@ -144,7 +144,8 @@ impl Auth {
         Ok(file)
     }
 
-    /// The row of a file, to be committed. Whether a commit that failed was done nobody knows: then the bytes stay, for the sweep to judge.
+    /// The row of a file, to be committed. Whether a commit that failed was done nobody knows: then the bytes stay,
+    /// for the sweep to judge.
     async fn add_file(
         &self,
         principal: &Principal,

@@ -25,8 +25,8 @@ pub(crate) const CHANGE: &str = "operation";
 const KEY: &str = "operation";
 /// Why sessions end with an emergency stop.
 const STOPPED: &str = "emergency_stop";
-/// How long after an emergency stop a replica may not have heard of it and still let somebody in. Their sessions end when
-/// the stop does; meanwhile they are refused.
+/// How long after an emergency stop a replica may not have heard of it and still let somebody in. Their sessions end
+/// when the stop does; meanwhile they are refused.
 const STRAGGLERS: Duration = Duration::seconds(10);
 /// How long callers are told to wait where nobody said, in seconds.
 const RETRY_AFTER: u32 = 60;
@@ -163,9 +163,9 @@ impl Auth {
         self.require_open_to(principal.permissions, is_key)
     }
 
-    /// Sets the mode, here from the next request on and everywhere as soon as the change feed was read. An emergency stop
-    /// ends every session, the actor's own too, and every token of other issuers so far. `actor` is none on the command
-    /// line and for the program itself.
+    /// Sets the mode, here from the next request on and everywhere as soon as the change feed was read. An emergency
+    /// stop ends every session, the actor's own too, and every token of other issuers so far. `actor` is none on the
+    /// command line and for the program itself.
     pub async fn set_operation(
         &self,
         actor: Option<&Principal>,

@@ -24,7 +24,8 @@ impl OutagePolicy {
 }
 
 impl Auth {
-    /// Whether a request is refused because this replica cannot learn of revocations; `changes`: it may change something.
+    /// Whether a request is refused because this replica cannot learn of revocations; `changes`: it may change
+    /// something.
     pub fn refuses_in_isolation(&self, class: LimitClass, changes: bool) -> bool {
         let concerned = match class {
             LimitClass::Infer => !self.outage.infer_while_isolated,

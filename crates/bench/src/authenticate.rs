@@ -1,5 +1,5 @@
-//! What it costs to know a caller again: a token and a key that were seen before, alone, with all their limits, and with a
-//! quota besides; in memory and, where one is named, over Redis.
+//! What it costs to know a caller again: a token and a key that were seen before, alone, with all their limits, and
+//! with a quota besides; in memory and, where one is named, over Redis.
 
 use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr};
@@ -40,8 +40,9 @@ pub struct Options {
     redis: Option<SecretString>,
 }
 
-/// Microseconds a call, median and 99th percentile over batches: `authenticate` alone, and `enter`, which is that, the
-/// permission and every limit; then with a quota of the account besides, of which each call takes one and gives it back.
+/// Microseconds a call, median and 99th percentile over batches: `authenticate` alone, and `enter`, which is that,
+/// the permission and every limit; then with a quota of the account besides, of which each call takes one and gives
+/// it back.
 pub async fn measure(options: Options) -> Result<Value, Box<dyn Error>> {
     let mut figures = serde_json::Map::new();
     let memory = EphemeralConfig::Memory { max_entries: 100_000 };

@@ -1,5 +1,5 @@
-//! Pictures to tensors: as the product does it, on its bounded threads and with its own resizing, and as plain code does it with
-//! the `image` crate alone, a thread for each picture.
+//! Pictures to tensors: as the product does it, on its bounded threads and with its own resizing, and as plain code
+//! does it with the `image` crate alone, a thread for each picture.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -50,7 +50,8 @@ enum Way {
     Plain,
 }
 
-/// The median time of a picture alone, in milliseconds, pictures a second of several at once, and the most memory, in MiB.
+/// The median time of a picture alone, in milliseconds, pictures a second of several at once, and the most memory, in
+/// MiB.
 pub async fn measure(options: Options) -> Result<Value, Box<dyn Error>> {
     let file = Bytes::from(std::fs::read(&options.file)?);
     let (model_dir, runtime_library) = (options.models, Some(options.library));

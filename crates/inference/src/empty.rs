@@ -1,8 +1,8 @@
 //! Tensors without elements, and operators that do not bear them.
 //!
-//! Most operators take nothing and give nothing. Those listed here end the process, or read where nothing lies (ONNX Runtime
-//! 1.31, found by giving the example of each operator in ONNX's own test data empty inputs): a model that has one of them is
-//! given inputs with elements only.
+//! Most operators take nothing and give nothing. Those listed here end the process, or read where nothing lies (ONNX
+//! Runtime 1.31, found by giving the example of each operator in ONNX's own test data empty inputs): a model that has
+//! one of them is given inputs with elements only.
 
 use std::collections::BTreeMap;
 

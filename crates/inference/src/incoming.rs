@@ -1,5 +1,5 @@
-//! Versions on their way into the repository: received into a folder that nothing serves, looked at, then put into their
-//! place as a whole. A version that is there is never written over.
+//! Versions on their way into the repository: received into a folder that nothing serves, looked at, then put into
+//! their place as a whole. A version that is there is never written over.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},

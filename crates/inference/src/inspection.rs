@@ -70,7 +70,8 @@ impl Inspection {
     }
 
     /// Refuses a model that wants files from outside of its version's folder, or operators that the runtime does not
-    /// have by itself: those come in libraries, and a library is a program. Where it has one, the runtime says what is missing.
+    /// have by itself: those come in libraries, and a library is a program. Where it has one, the runtime says what
+    /// is missing.
     pub(crate) fn check(&self, folder: &Path, libraries: &Libraries) -> Result<(), String> {
         let foreign = |(domain, _): &&(String, String)| {
             !DOMAINS.contains(&domain.as_str()) && !self.functions.contains(domain)

@@ -1,5 +1,5 @@
-//! Whether a model's files are the ones that they should be: those that its `model.toml` names, and those that were served
-//! first.
+//! Whether a model's files are the ones that they should be: those that its `model.toml` names, and those that were
+//! served first.
 
 use std::{
     collections::BTreeMap,
@@ -57,8 +57,8 @@ pub(crate) fn digest<'a>(
     Ok(size)
 }
 
-/// Compares every checksum that concerns a version (its own files, and those outside of any version, such as
-/// labels) with the files in the model's folder. `is_version` tells whether a folder is another version; `known` are digests
+/// Compares every checksum that concerns a version (its own files, and those outside of any version, such as labels)
+/// with the files in the model's folder. `is_version` tells whether a folder is another version; `known` are digests
 /// that were just taken.
 pub(crate) fn verify(
     folder: &Path,

@@ -1,10 +1,10 @@
 //! What the model says: ONNX models from a repository on disk, pictures and tensors in, answers out.
 //!
-//! [`Registry::open`] loads every model it finds and never fails: a model that cannot be served stays listed
-//! with the reason. [`Registry::prepare`] and [`Registry::publish`] change what is served while it is. [`Registry::find`]
-//! gives a [`Model`]; [`Model::infer`] takes tensors, [`Model::predict`] pictures, rows of named columns or texts. Pictures
-//! are decoded and models run on threads of this crate's own, behind bounded queues, so that
-//! a web worker never blocks; the futures need no particular runtime.
+//! [`Registry::open`] loads every model it finds and never fails: a model that cannot be served stays listed with the
+//! reason. [`Registry::prepare`] and [`Registry::publish`] change what is served while it is. [`Registry::find`]
+//! gives a [`Model`]; [`Model::infer`] takes tensors, [`Model::predict`] pictures, rows of named columns or texts.
+//! Pictures are decoded and models run on threads of this crate's own, behind bounded queues, so that a web worker
+//! never blocks; the futures need no particular runtime.
 //!
 //! This crate knows no users and no HTTP. Only the folder `onnx` names ONNX Runtime.
 

@@ -36,8 +36,8 @@ use crate::{
     worker::Pool,
 };
 
-/// A session's constants take at most so many times the size of the model's files: as they are read, as they are packed, and
-/// what is folded from them.
+/// A session's constants take at most so many times the size of the model's files: as they are read, as they are
+/// packed, and what is folded from them.
 pub(crate) const WEIGHTS: u64 = 3;
 
 /// What loading a model needs beside its folder.
@@ -196,8 +196,8 @@ impl Loader {
     }
 
     /// Looks at a version's files before the runtime does: whether they are there, are what they should be, ask for
-    /// nothing that they may not have, and passed a trial. Leaves their digests in `files`, and tells what the model says and
-    /// their size together, in bytes.
+    /// nothing that they may not have, and passed a trial. Leaves their digests in `files`, and tells what the model
+    /// says and their size together, in bytes.
     fn examine(
         &self,
         (name, folder, manifest): (&str, &Path, &Manifest),
@@ -246,8 +246,9 @@ impl Loader {
         Err("its files changed while they were loaded; load it again when all of them are there".to_owned())
     }
 
-    /// Looks at a file that need not be in the repository, as [`Self::examine`] does, and says what it is. `of` is the
-    /// model that it is to be a version of: the libraries of operators that its `model.toml` asks for are loaded with it.
+    /// Looks at a file that need not be in the repository, as [`Self::examine`] does, and says what it is. `of` is
+    /// the model that it is to be a version of: the libraries of operators that its `model.toml` asks for are loaded
+    /// with it.
     pub(crate) fn inspect(&self, file: &Path, of: Option<&str>) -> Result<Examination, String> {
         let most = self.settings.max_model_bytes;
         check_file(file, most)?;

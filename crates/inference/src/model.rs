@@ -23,8 +23,8 @@ use crate::{
 /// Who waits, and until when.
 #[derive(Debug, Clone, Copy)]
 pub struct Ticket {
-    /// Opaque key of the caller: waiting requests of different callers take turns, and answers that are kept for one are
-    /// not given to another unless the model's `[cache]` says so.
+    /// Opaque key of the caller: waiting requests of different callers take turns, and answers that are kept for one
+    /// are not given to another unless the model's `[cache]` says so.
     pub caller: u64,
     /// Which calls go first: 1 (before all others) to 5; 0 is the same as 3, and more than 5 as 5.
     pub priority: u32,
@@ -113,8 +113,8 @@ impl Model {
         &self.outputs
     }
 
-    /// Rows of a call, which it is counted by: the most of any input whose first dimension the model leaves open, in whatever
-    /// order a caller sends them; where it leaves none open, those of its first input.
+    /// Rows of a call, which it is counted by: the most of any input whose first dimension the model leaves open, in
+    /// whatever order a caller sends them; where it leaves none open, those of its first input.
     pub fn rows(&self, inputs: &[NamedTensor]) -> usize {
         let of = |spec: &TensorSpec| {
             let input = inputs.iter().find(|input| input.name == spec.name);
@@ -244,8 +244,9 @@ impl Model {
         answer
     }
 
-    /// Predicts from pictures, rows or texts as `model.toml` says; [`Error::WrongInput`] where the model takes something
-    /// else. `top_k` is at least 1 and only for models with `[classification]`; more than there are classes gives all.
+    /// Predicts from pictures, rows or texts as `model.toml` says; [`Error::WrongInput`] where the model takes
+    /// something else. `top_k` is at least 1 and only for models with `[classification]`; more than there are classes
+    /// gives all.
     pub async fn predict(
         &self,
         input: PredictInput,

@@ -1,5 +1,5 @@
-//! Libraries of operators that the runtime does not have. Each is a program: it is loaded only where whoever runs the server
-//! named the file, for models that ask for it by its name.
+//! Libraries of operators that the runtime does not have. Each is a program: it is loaded only where whoever runs the
+//! server named the file, for models that ask for it by its name.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,8 @@ use crate::integrity::{self, is_sha256};
 /// Libraries that one model may ask for.
 const MOST: usize = 8;
 
-/// A file that models may ask for: its absolute path and, where that is known before, its SHA-256 in lower-case hexadecimal.
+/// A file that models may ask for: its absolute path and, where that is known before, its SHA-256 in lower-case
+/// hexadecimal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OperatorLibrary {
     path: PathBuf,

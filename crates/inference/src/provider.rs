@@ -85,8 +85,8 @@ impl TryFrom<String> for Provider {
 pub struct Execution {
     /// What computes it.
     pub provider: Provider,
-    /// What was wanted before it, each with the runtime's reason for refusing; empty where it was the first choice. Names
-    /// no path.
+    /// What was wanted before it, each with the runtime's reason for refusing; empty where it was the first choice.
+    /// Names no path.
     pub refused: Vec<(Provider, String)>,
 }
 

@@ -1,6 +1,6 @@
 //! Every model of the repository, by name and version, with what keeps it from being served. What is served can be
-//! changed at any time: what is wanted is loaded first, then takes the place of what was served, which finishes the calls
-//! that it has.
+//! changed at any time: what is wanted is loaded first, then takes the place of what was served, which finishes the
+//! calls that it has.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -186,8 +186,8 @@ impl Registry {
         self.read().get(name).map(|entry| entry.wanted.clone())
     }
 
-    /// Loads what is wanted of a model and changes nothing yet. Blocks for as long as that takes. The error says why the
-    /// version that would answer calls cannot be served; then everything goes on as before.
+    /// Loads what is wanted of a model and changes nothing yet. Blocks for as long as that takes. The error says why
+    /// the version that would answer calls cannot be served; then everything goes on as before.
     pub fn prepare(&self, name: &str, wanted: Wanted) -> Result<Prepared, String> {
         self.prepare_as(name, wanted, false)
     }
@@ -213,8 +213,8 @@ impl Registry {
         self.put(prepared.entry);
     }
 
-    /// Makes every model what is wanted of it. A model that cannot be what is wanted goes on as it was, where it served,
-    /// and says so. Blocks for as long as loading takes.
+    /// Makes every model what is wanted of it. A model that cannot be what is wanted goes on as it was, where it
+    /// served, and says so. Blocks for as long as loading takes.
     pub fn reconcile(&self, wanted: &HashMap<String, Wanted>) {
         let mut names: BTreeSet<String> = self.read().keys().cloned().collect();
         names.extend(wanted.keys().filter(|name| self.shared.loader.has(name)).cloned());
@@ -282,8 +282,8 @@ impl Registry {
         self.shared.loader.receive(name, version)
     }
 
-    /// Takes a version that was received, if its files are what was announced, and could be served. Blocks for as long as
-    /// trying it takes.
+    /// Takes a version that was received, if its files are what was announced, and could be served. Blocks for as
+    /// long as trying it takes.
     pub fn admit(
         &self,
         incoming: Incoming,

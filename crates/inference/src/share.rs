@@ -13,8 +13,8 @@ pub(crate) enum Share {
     All,
     /// So many threads, whoever else is there.
     Fixed(usize),
-    /// Every one of so many threads while nobody else calls, and one less beside others: those then never wait for the end
-    /// of a run of the one who sends most.
+    /// Every one of so many threads while nobody else calls, and one less beside others: those then never wait for
+    /// the end of a run of the one who sends most.
     LeaveOne(usize),
 }
 

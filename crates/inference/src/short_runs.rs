@@ -3,10 +3,10 @@
 //! Only a call that is alone is run so: where several come at once it is the model's thread that is quicker, since each
 //! thread then does much of the same in a row, and clients that wait together are woken together.
 //!
-//! A run keeps a web worker from everything else, so nothing is run there that could take long. The model is of operators
-//! whose work the shapes of the inputs decide and not their values, it is computed by the processor, its calls are not
-//! gathered into batches, and no input of a call is longer in any dimension, or has more bytes, than those of others were whose
-//! runs were short: as many bytes in another shape may be much more work.
+//! A run keeps a web worker from everything else, so nothing is run there that could take long. The model is of
+//! operators whose work the shapes of the inputs decide and not their values, it is computed by the processor, its
+//! calls are not gathered into batches, and no input of a call is longer in any dimension, or has more bytes, than
+//! those of others were whose runs were short: as many bytes in another shape may be much more work.
 
 use std::{
     collections::BTreeMap,
@@ -112,8 +112,8 @@ impl ShortRuns {
         Self { possible, known, came: AtomicUsize::new(0), looking: AtomicUsize::new(0) }
     }
 
-    /// A look whether this call is alone, where it is sure to be short and none before it looks already. The thread is to
-    /// be yielded once before the answer is asked for, so that calls that have arrived already are read first.
+    /// A look whether this call is alone, where it is sure to be short and none before it looks already. The thread
+    /// is to be yielded once before the answer is asked for, so that calls that have arrived already are read first.
     pub(crate) fn look(&self, inputs: &[Tensor]) -> Option<Looking<'_>> {
         if !self.is_sure(inputs) {
             return None;

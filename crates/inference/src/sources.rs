@@ -1,5 +1,5 @@
-//! Versions that come from elsewhere: which the repository lacks, and what is said of them meanwhile. Who fetches them is
-//! somebody else; here a file has a path.
+//! Versions that come from elsewhere: which the repository lacks, and what is said of them meanwhile. Who fetches
+//! them is somebody else; here a file has a path.
 
 use std::sync::{Arc, PoisonError};
 
@@ -31,7 +31,8 @@ impl Sourced {
 }
 
 impl Registry {
-    /// The versions that a `model.toml` names sources of, as far as the repository lacks them and the model is not unloaded.
+    /// The versions that a `model.toml` names sources of, as far as the repository lacks them and the model is not
+    /// unloaded.
     pub fn missing(&self) -> Vec<Sourced> {
         let mut missing = Vec::new();
         for entry in self.read().values().filter(|entry| !entry.wanted.unloaded) {

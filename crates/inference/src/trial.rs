@@ -1,8 +1,8 @@
 //! An unknown model is loaded in another process first: what it does to that one, it does not do to the server.
 //!
-//! The child has bounds on memory, time, processor time, open files and what it may write, an empty working directory and
-//! an empty environment. How it ended is remembered by the digests of the model's files and the runtime's version: what
-//! passed is not tried again, what failed is only when somebody asks for it.
+//! The child has bounds on memory, time, processor time, open files and what it may write, an empty working directory
+//! and an empty environment. How it ended is remembered by the digests of the model's files and the runtime's
+//! version: what passed is not tried again, what failed is only when somebody asks for it.
 
 use std::{
     ffi::OsString,

@@ -1,5 +1,5 @@
-//! Alerts on their way to operators, one row for each channel: written in the transaction of what they tell of, taken by
-//! whichever replica comes first.
+//! Alerts on their way to operators, one row for each channel: written in the transaction of what they tell of, taken
+//! by whichever replica comes first.
 
 use chrono::{DateTime, Duration, Utc};
 use sqlx::FromRow;
@@ -125,8 +125,8 @@ impl Alerts<'_> {
         Ok(added > 0)
     }
 
-    /// Takes the alert of a channel that has been due for longest. Until `lease` is over nobody else gets it: one that is
-    /// neither [`sent`](Self::sent) nor [`postpone`](Self::postpone)d by then is tried again.
+    /// Takes the alert of a channel that has been due for longest. Until `lease` is over nobody else gets it: one
+    /// that is neither [`sent`](Self::sent) nor [`postpone`](Self::postpone)d by then is tried again.
     pub async fn take(&mut self, channel: &str, lease: Duration) -> Result<Option<Alert>> {
         let now = self.tx.now();
         query!(
@@ -180,8 +180,8 @@ impl Alerts<'_> {
         Ok(page.page(alerts, |alert| alert.id))
     }
 
-    /// Lets one that was given up be tried again, at once and as if for the first time. None: there is no such alert; false:
-    /// it was not given up.
+    /// Lets one that was given up be tried again, at once and as if for the first time. None: there is no such alert;
+    /// false: it was not given up.
     pub async fn revive(&mut self, id: Uuid) -> Result<Option<bool>> {
         let now = self.tx.now();
         let known = query!(self.tx, value Uuid, "SELECT id FROM alerts WHERE id = $1", id)?;

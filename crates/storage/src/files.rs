@@ -1,4 +1,5 @@
-//! Stored files: whose they are, what they are, and the key that their bytes are sealed with. The bytes are in [`crate::Vault`].
+//! Stored files: whose they are, what they are, and the key that their bytes are sealed with. The bytes are in
+//! [`crate::Vault`].
 
 use chrono::{DateTime, Utc};
 use sqlx::FromRow;
@@ -115,7 +116,8 @@ impl Files<'_> {
         Ok(removed > 0)
     }
 
-    /// Removes those stored before a moment, `most` at a time, but none of an account that is held. Answers whose each was, and its id.
+    /// Removes those stored before a moment, `most` at a time, but none of an account that is held. Answers whose
+    /// each was, and its id.
     pub async fn prune(&mut self, before: DateTime<Utc>, most: i64) -> Result<Vec<(Uuid, Uuid)>> {
         query!(
             self.tx,

@@ -163,7 +163,8 @@ impl Incidents<'_> {
         Ok(page.page(incidents, |incident| incident.id))
     }
 
-    /// Changes an incident, and keeps others from changing it until the end of the transaction; a closed one stays as it is.
+    /// Changes an incident, and keeps others from changing it until the end of the transaction; a closed one stays as
+    /// it is.
     pub async fn update(&mut self, id: Uuid, update: &IncidentUpdate) -> Result<Option<Incident>> {
         let now = self.tx.now();
         query!(

@@ -140,8 +140,8 @@ impl Quotas<'_> {
         )
     }
 
-    /// Begins a period with what usage tells of it so far, or takes that into one that has begun: while there was no quota
-    /// nothing was reserved.
+    /// Begins a period with what usage tells of it so far, or takes that into one that has begun: while there was no
+    /// quota nothing was reserved.
     pub async fn open(&mut self, period: &QuotaPeriod) -> Result<()> {
         query!(
             self.tx,

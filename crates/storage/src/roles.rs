@@ -70,8 +70,8 @@ impl Roles<'_> {
         Ok(updated > 0)
     }
 
-    /// Removes a role with the grants, quotas and limits that it has. False: there is no such role, the program brought it, or an account
-    /// has it.
+    /// Removes a role with the grants, quotas and limits that it has. False: there is no such role, the program
+    /// brought it, or an account has it.
     pub async fn delete(&mut self, name: &str) -> Result<bool> {
         let deleted = query!(
             self.tx,

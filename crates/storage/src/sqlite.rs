@@ -60,9 +60,9 @@ fn pool(size: u32) -> SqlitePoolOptions {
     SqlitePoolOptions::new().max_connections(size).acquire_timeout(ACQUIRE_TIMEOUT)
 }
 
-/// Creates the file for its owner only; SQLite gives its side files the same mode. One that is there is never opened here:
-/// to close it would drop the locks that SQLite holds on it in this process (POSIX, `fcntl`), and the next visitor, such
-/// as the command line, would remove the write-ahead log under a running server.
+/// Creates the file for its owner only; SQLite gives its side files the same mode. One that is there is never opened
+/// here: to close it would drop the locks that SQLite holds on it in this process (POSIX, `fcntl`), and the next
+/// visitor, such as the command line, would remove the write-ahead log under a running server.
 fn create_private(path: &Path) -> std::io::Result<()> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;

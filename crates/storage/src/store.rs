@@ -147,8 +147,8 @@ impl Store {
     /// Opens a store that was migrated (see [`Store::migrate`]), and checks that it answers.
     ///
     /// # Errors
-    /// [`crate::Error::Refused`] for an address or a path that cannot be used, and for a Postgres login that is no member of
-    /// the program's role; [`crate::Error::Unavailable`] when nothing answers.
+    /// [`crate::Error::Refused`] for an address or a path that cannot be used, and for a Postgres login that is no
+    /// member of the program's role; [`crate::Error::Unavailable`] when nothing answers.
     pub async fn connect(durable: Durable, clock: Clock) -> Result<Self> {
         let pools = match durable {
             Durable::Postgres { url, max_connections } => {

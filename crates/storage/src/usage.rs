@@ -184,7 +184,8 @@ impl Usage<'_> {
         )
     }
 
-    /// What was used, added up by day or month, oldest first, `limit` rows at most; and where to go on, unless that is all.
+    /// What was used, added up by day or month, oldest first, `limit` rows at most; and where to go on, unless that
+    /// is all.
     pub async fn slices(
         &mut self,
         filter: &UsageFilter,

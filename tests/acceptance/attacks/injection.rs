@@ -21,8 +21,8 @@ const HOSTILE: [&str; 12] = [
     "99999999999999999999999999",
 ];
 
-/// A value of the type that a schema asks for, with `text` and the member's name wherever a text may stand: no secret must
-/// be what also stands in a path.
+/// A value of the type that a schema asks for, with `text` and the member's name wherever a text may stand: no secret
+/// must be what also stands in a path.
 fn value(document: &Value, schema: &Value, text: &str) -> Value {
     if let Some(reference) = schema["$ref"].as_str() {
         let schema = document.pointer(reference.trim_start_matches('#')).expect("a schema");
@@ -94,7 +94,8 @@ promise! {
                 }
             }
         }
-        // People and keys may be called anything; nobody came or went, no right changed, and the old passwords are good.
+        // People and keys may be called anything; nobody came or went, no right changed, and the old passwords are
+        // good.
         let kept = |rows: Vec<String>| -> Vec<String> {
             let table = |row: &str, name: &str| row.starts_with(&format!("INSERT INTO {name} ")) || row.starts_with(&format!("INSERT INTO public.{name} "));
             rows.into_iter().filter(|row| ["roles", "models", "signing_keys"].iter().any(|name| table(row, name))).collect()

@@ -1,4 +1,5 @@
-//! Logins that nobody should have: with what comes with the product, with a hint, into a session that somebody prepared.
+//! Logins that nobody should have: with what comes with the product, with a hint, into a session that somebody
+//! prepared.
 
 use std::time::Duration;
 

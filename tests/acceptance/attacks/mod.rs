@@ -1,5 +1,5 @@
-//! What attackers try, by the numbers of tests/conformance/attacks.toml: each attempt gets its refusal, leaves its trace
-//! and changes nothing.
+//! What attackers try, by the numbers of tests/conformance/attacks.toml: each attempt gets its refusal, leaves its
+//! trace and changes nothing.
 
 mod authorization;
 mod injection;

@@ -164,7 +164,8 @@ fn redis_forgets_everything() {
     controls_hold(|redis, _| redis.tell("FLUSHALL"), |_, _| ());
 }
 
-/// What a Sentinel does when it promotes a replica that knows nothing yet: connections break, and the next server is empty.
+/// What a Sentinel does when it promotes a replica that knows nothing yet: connections break, and the next server is
+/// empty.
 #[test]
 fn redis_fails_over_to_an_empty_one() {
     controls_hold(

@@ -1,4 +1,5 @@
-//! Bounds: what is too much, too slow or too intricate costs its sender the call or the connection, and nobody else anything.
+//! Bounds: what is too much, too slow or too intricate costs its sender the call or the connection, and nobody else
+//! anything.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -110,7 +111,8 @@ promise! {
         }
         let client = server.grpc_user(&ada.tokens.access);
         eventually("the room is free again", || client.infer(digits(&vec![0.0; 64 * 1000])).ok());
-        // What grows when it is decoded counts by what it grows to: 0.9 MB on the wire are 8.1 MB here, and never more than fit.
+        // What grows when it is decoded counts by what it grows to: 0.9 MB on the wire are 8.1 MB here, and never
+        // more than fit.
         let grows = || contents(of::InferTensorContents { int64_contents: vec![0; 900_000], ..Default::default() });
         refused(client.infer(grows()), Code::InvalidArgument, "invalid_input");
         let (_connection, held) = eventually("half of the room is taken", || {

@@ -1,4 +1,5 @@
-//! Limits, revocation and models that are not everyone's hold for gRPC as for HTTP; a caller has one allowance for both.
+//! Limits, revocation and models that are not everyone's hold for gRPC as for HTTP; a caller has one allowance for
+//! both.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! A door between a server and a store, to be shut or held: connections break, or whatever the store answers comes late.
+//! A door between a server and a store, to be shut or held: connections break, or whatever the store answers comes
+//! late.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};

@@ -1,4 +1,5 @@
-//! What the database holds, read from outside the program: the audit trail, and everything that an attack must not change.
+//! What the database holds, read from outside the program: the audit trail, and everything that an attack must not
+//! change.
 
 use std::path::Path;
 use std::process::{Command, Stdio};

@@ -1,5 +1,5 @@
-//! A real OpenID Connect provider (tests/oidc-provider): one process for all tests, and a realm of its own for each that
-//! wants one. It ends with the test process.
+//! A real OpenID Connect provider (tests/oidc-provider): one process for all tests, and a realm of its own for each
+//! that wants one. It ends with the test process.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -71,7 +71,8 @@ impl Realm {
         Self::with(&["ES256"], 3600)
     }
 
-    /// One with a key for each of these algorithms, whose tokens are signed with the first and good for so many seconds.
+    /// One with a key for each of these algorithms, whose tokens are signed with the first and good for so many
+    /// seconds.
     pub fn with(algorithms: &[&str], lifetime: u64) -> Self {
         let name = format!("r{}", REALMS.fetch_add(1, Ordering::Relaxed));
         let made = ask("realm", &json!({"name": name, "algs": algorithms, "ttl": lifetime}));

@@ -24,8 +24,8 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 /// Lines of the log that a failed test shows.
 const SHOWN_LINES: usize = 40;
 
-/// A server process. Dropping it ends it, and fails the test when its log, its metrics or the audit trail tell a secret,
-/// or the log of a fault.
+/// A server process. Dropping it ends it, and fails the test when its log, its metrics or the audit trail tell a
+/// secret, or the log of a fault.
 pub struct Server {
     /// What it shares with its replicas.
     pub world: Arc<World>,

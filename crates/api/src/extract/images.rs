@@ -154,8 +154,8 @@ fn checked(picture: Picture, declared: &str) -> Result<Picture> {
     Ok(picture)
 }
 
-/// A picture whose header says another format than its bytes is refused: one of the two is a mistake or a lie. `found` is
-/// what `image/` is followed by.
+/// A picture whose header says another format than its bytes is refused: one of the two is a mistake or a lie.
+/// `found` is what `image/` is followed by.
 pub fn require_type(declared: &str, found: &str) -> Result<()> {
     match declared.strip_prefix("image/") {
         Some(said) if said != "*" && usual_name(said) != found => Err(ApiError::new(

@@ -1,5 +1,5 @@
-//! A version as it is uploaded: an ONNX file that is the body, or a form with the list of its files and the files. Each is
-//! written as it comes.
+//! A version as it is uploaded: an ONNX file that is the body, or a form with the list of its files and the files.
+//! Each is written as it comes.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -49,7 +49,8 @@ enum Content {
     Form(Multipart, Shared),
 }
 
-/// A body that is read as a form, and then to its end: where it was signed, only the end tells that it is what was signed.
+/// A body that is read as a form, and then to its end: where it was signed, only the end tells that it is what was
+/// signed.
 #[derive(Clone)]
 struct Shared(Rc<RefCell<Payload>>);
 
@@ -131,8 +132,8 @@ impl ModelBody {
         sha256.map(|sha256| Some(sha256.to_lowercase())).ok_or_else(missing)
     }
 
-    /// Writes the files, no more than `limit` bytes together, and answers what they are said to be. `sha256` is that of the
-    /// model where it is the body.
+    /// Writes the files, no more than `limit` bytes together, and answers what they are said to be. `sha256` is that
+    /// of the model where it is the body.
     pub async fn save(self, incoming: &Incoming, limit: u64, sha256: Option<String>) -> Result<Digests> {
         if self.announced.is_some_and(|announced| announced > limit.saturating_add(MAX_LIST as u64)) {
             return Err(too_large(limit));

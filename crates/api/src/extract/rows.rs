@@ -1,5 +1,5 @@
-//! Rows and texts to predict from: `{"rows": [{column: value}]}` and `{"texts": ["…"]}`. The cells go from the JSON into
-//! the model's inputs with nothing in between.
+//! Rows and texts to predict from: `{"rows": [{column: value}]}` and `{"texts": ["…"]}`. The cells go from the JSON
+//! into the model's inputs with nothing in between.
 
 use std::fmt::{self, Formatter};
 

@@ -1,4 +1,5 @@
-//! The body of a call as it arrives: each message within its bounds on size and time, and counted among the large bodies.
+//! The body of a call as it arrives: each message within its bounds on size and time, and counted among the large
+//! bodies.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};

@@ -46,8 +46,8 @@ tokio::task_local! {
     static ANSWERED: Held;
 }
 
-/// The place among its account's running requests, and the room among the large bodies: given back when the last clone is
-/// dropped, which is when the answer is made.
+/// The place among its account's running requests, and the room among the large bodies: given back when the last
+/// clone is dropped, which is when the answer is made.
 #[derive(Clone)]
 pub struct Held {
     messages: Arc<Mutex<Messages>>,

@@ -1,7 +1,7 @@
 //! One connection: taken while there is room for it, ended where its client does not play along.
 //!
-//! HTTP/2 itself bounds streams and headers, and asks a silent peer for a sign of life. What it does not bound is how long a
-//! client takes to say its first words, and how long it lets an answer wait by never widening its window.
+//! HTTP/2 itself bounds streams and headers, and asks a silent peer for a sign of life. What it does not bound is how
+//! long a client takes to say its first words, and how long it lets an answer wait by never widening its window.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -26,7 +26,8 @@ const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
 const PREFACE_LENGTH: usize = 24;
 /// How often a connection is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// How long nothing is accepted after that failed: what is missing, such as file descriptors, needs a moment to come back.
+/// How long nothing is accepted after that failed: what is missing, such as file descriptors, needs a moment to come
+/// back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Connections as they come, no more than there are places for at a time.

@@ -1,5 +1,5 @@
-//! What each method asks of its caller: the route table of gRPC. A method that is not here is answered as unknown, whatever
-//! the generated services could do with it.
+//! What each method asks of its caller: the route table of gRPC. A method that is not here is answered as unknown,
+//! whatever the generated services could do with it.
 
 use auth::LimitClass;
 

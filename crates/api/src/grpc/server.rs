@@ -22,7 +22,8 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 const MAX_CONNECTION_AGE: Duration = Duration::from_secs(3600);
 /// Most bytes of a call's metadata, as HTTP/2 counts them.
 const MAX_HEADER_BYTES: u32 = 16 << 10;
-/// Calls that a client gave up before they were looked at, and calls that broke a rule of HTTP/2: more end the connection.
+/// Calls that a client gave up before they were looked at, and calls that broke a rule of HTTP/2: more end the
+/// connection.
 const MAX_RESETS: usize = 20;
 const MAX_FAULTS: usize = 64;
 /// What a client may send before it is read: of one call, and of all calls of a connection together.

@@ -1,5 +1,5 @@
-//! `ModelStreamInfer`: calls one after the other on one stream. Each message is let in by itself, as if it came alone: the
-//! credential is looked at again, the limits count it, and its answer is an answer or an error of its own.
+//! `ModelStreamInfer`: calls one after the other on one stream. Each message is let in by itself, as if it came
+//! alone: the credential is looked at again, the limits count it, and its answer is an answer or an error of its own.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -1,7 +1,7 @@
 //! Tensors in the protocol's messages: to the model's, and back. No gRPC.
 //!
-//! An input's name, type and shape are compared with the model's before its elements are read; that the call is complete, the
-//! model checks itself.
+//! An input's name, type and shape are compared with the model's before its elements are read; that the call is
+//! complete, the model checks itself.
 
 use std::collections::HashMap;
 use std::time::Duration;

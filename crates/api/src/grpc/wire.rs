@@ -1,5 +1,5 @@
-//! The bounds of a message before it is decoded: how many parts it may have, whatever its size, and what its elements will take.
-//! A part that takes two bytes on the wire takes a hundred in memory, and the decoder knows no bound.
+//! The bounds of a message before it is decoded: how many parts it may have, whatever its size, and what its elements
+//! will take. A part that takes two bytes on the wire takes a hundred in memory, and the decoder knows no bound.
 
 /// Most inputs of a call, and most outputs that it may ask for.
 const MAX_TENSORS: usize = 1024;
@@ -10,8 +10,8 @@ pub const MAX_RANK: usize = 32;
 /// Most elements of type BYTES in `contents`, in all inputs of a call.
 const MAX_TEXTS: usize = crate::oip::binary::MAX_TEXTS;
 
-/// Most numbers of a length of their own in `contents`, in all inputs of a call: one that takes a byte on the wire takes eight in
-/// memory, so these are 64 MiB at most. More go as `raw_input_contents`.
+/// Most numbers of a length of their own in `contents`, in all inputs of a call: one that takes a byte on the wire
+/// takes eight in memory, so these are 64 MiB at most. More go as `raw_input_contents`.
 const MAX_NUMBERS: usize = 8 << 20;
 
 /// Bytes that an element of type BYTES takes in memory beside its content: where it lies, and what the allocator adds.
@@ -200,7 +200,8 @@ impl Elements {
     }
 }
 
-/// Bytes in memory of a number of `bool_contents`, `int_contents`, `int64_contents`, `uint_contents`, `uint64_contents`.
+/// Bytes in memory of a number of `bool_contents`, `int_contents`, `int64_contents`, `uint_contents`,
+/// `uint64_contents`.
 const fn size_of_number(member: u64) -> usize {
     match member {
         1 => size_of::<bool>(),

@@ -23,8 +23,8 @@ pub enum Pace {
     Prompt,
     /// As long as its file may take to arrive, and `REQUEST_TIMEOUT_SECONDS` for the rest.
     Upload,
-    /// As long as its body may take to arrive, and `INFER_TIMEOUT_SECONDS`. It has a finer deadline of its own, which is
-    /// over before.
+    /// As long as its body may take to arrive, and `INFER_TIMEOUT_SECONDS`. It has a finer deadline of its own, which
+    /// is over before.
     Inference,
     /// Models are received, tried and loaded: [`LONGEST`].
     Long,
@@ -54,9 +54,9 @@ impl Pace {
     }
 }
 
-/// Does something for a request until its time is over. Given up, a transaction is rolled back unless the word to commit
-/// it is on its way, so that a change may have happened or not; the answer says so. No async function: that would hold
-/// the work twice, as it came and as it runs.
+/// Does something for a request until its time is over. Given up, a transaction is rolled back unless the word to
+/// commit it is on its way, so that a change may have happened or not; the answer says so. No async function: that
+/// would hold the work twice, as it came and as it runs.
 pub fn in_time<T>(
     until: Instant,
     changes: bool,

@@ -1,6 +1,6 @@
 //! Telling a caller what is left: `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers) and the
-//! older `X-RateLimit-*`, which speak of the window or quota with the least left. What was served though a soft quota is
-//! passed says so in `X-Quota-Exceeded`.
+//! older `X-RateLimit-*`, which speak of the window or quota with the least left. What was served though a soft quota
+//! is passed says so in `X-Quota-Exceeded`.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Reading a signed request (RFC 9421, with the digest of the body as RFC 9530 writes it). One form is taken, the one that
-//! docs/API.md shows: a choice of what is signed would be a choice of what is not.
+//! Reading a signed request (RFC 9421, with the digest of the body as RFC 9530 writes it). One form is taken, the one
+//! that docs/API.md shows: a choice of what is signed would be a choice of what is not.
 
 use auth::SignedRequest;
 use data_encoding::BASE64;

@@ -1,5 +1,5 @@
-//! The body of a signed request: what passes is digested on its way, and at its end it is what was signed or an error. Nothing
-//! is copied; whoever reads to the end reads what was signed.
+//! The body of a signed request: what passes is digested on its way, and at its end it is what was signed or an
+//! error. Nothing is copied; whoever reads to the end reads what was signed.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

@@ -1,5 +1,5 @@
-//! What is counted of every request that was answered: how many, how slow, what it looks like. Bodies of tensors and pictures
-//! are not looked at, nor are credentials.
+//! What is counted of every request that was answered: how many, how slow, what it looks like. Bodies of tensors and
+//! pictures are not looked at, nor are credentials.
 
 use std::net::IpAddr;
 use std::time::Duration;

@@ -33,8 +33,9 @@ const DOCS_POLICY: HeaderValue = HeaderValue::from_static(
     img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'self'; form-action 'self'",
 );
 
-/// The body of an answer to HEAD: as long as the one to GET, and never sent. The framework would go on making the real one,
-/// which for a stream takes as long as the stream lasts, and nothing that is sent would tell that nobody listens.
+/// The body of an answer to HEAD: as long as the one to GET, and never sent. The framework would go on making the
+/// real one, which for a stream takes as long as the stream lasts, and nothing that is sent would tell that nobody
+/// listens.
 pub struct Unsent(BodySize);
 
 impl Unsent {

@@ -1,4 +1,5 @@
-//! Hidden clients, plain HTTP, foreign host names and addresses that rules shut out are refused before anything is read.
+//! Hidden clients, plain HTTP, foreign host names and addresses that rules shut out are refused before anything is
+//! read.
 
 use std::net::Ipv6Addr;
 

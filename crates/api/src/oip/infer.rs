@@ -127,8 +127,8 @@ pub struct Performed {
     pub wanted: Vec<WantedOutput>,
 }
 
-/// Runs a call that was understood, over whichever surface it came, and notes its usage. `size` is what its body took, in
-/// bytes; `departure` ends when nobody waits for the answer any more.
+/// Runs a call that was understood, over whichever surface it came, and notes its usage. `size` is what its body
+/// took, in bytes; `departure` ends when nobody waits for the answer any more.
 pub async fn perform(
     app: &App,
     caller: &Caller<ModelsInfer>,

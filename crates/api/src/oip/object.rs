@@ -6,8 +6,8 @@ use std::marker::PhantomData;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 
-/// Something that is read from an object. By itself a derived reader also takes a list for one, its items for members in the
-/// order of their declaration, and calls what it expects by the name of our type.
+/// Something that is read from an object. By itself a derived reader also takes a list for one, its items for members
+/// in the order of their declaration, and calls what it expects by the name of our type.
 #[derive(Debug, Default)]
 pub struct Object<T>(pub T);
 

@@ -88,7 +88,8 @@ pub async fn index(
     Ok(web::Json(wanted.collect()))
 }
 
-/// Load a model, or load it afresh, on every replica; what answers goes on until the new one can. The body may be empty.
+/// Load a model, or load it afresh, on every replica; what answers goes on until the new one can. The body may be
+/// empty.
 #[utoipa::path(post, path = "/v2/repository/models/{name}/load", tag = "v2", params(("name" = String, Path)),
     request_body = Option<RepositoryRequest>,
     responses((status = 200, body = Loaded), (status = 404, body = V2Error, description = "No such model"),
@@ -134,8 +135,8 @@ fn read<T: Default + serde::de::DeserializeOwned>(body: &InferBody) -> Result<T>
     }
 }
 
-/// Clients of the protocol may bring a configuration and whole files. Here they would let a request put what it likes in
-/// the place of a model, past its checksums; models come by way of the repository only.
+/// Clients of the protocol may bring a configuration and whole files. Here they would let a request put what it likes
+/// in the place of a model, past its checksums; models come by way of the repository only.
 fn check(body: &InferBody) -> Result<()> {
     let request: RepositoryRequest = read(body)?;
     refuse_files(request.parameters.unwrap_or_default().keys())

@@ -260,8 +260,8 @@ fn raw(body: &[u8], model: Signature<'_>) -> Result<ParsedInfer, String> {
     })
 }
 
-/// The shape of `length` bytes: the one variable dimension is as large as they make it. A second one is allowed where it
-/// is the first, the batch, which is then 1.
+/// The shape of `length` bytes: the one variable dimension is as large as they make it. A second one is allowed where
+/// it is the first, the batch, which is then 1.
 fn raw_shape(length: usize, spec: &TensorSpec) -> Result<Vec<usize>, String> {
     let fixed = |dimension: &i64| usize::try_from(*dimension).ok();
     let variable: Vec<usize> = (0..spec.shape.len()).filter(|&at| spec.shape[at] < 0).collect();

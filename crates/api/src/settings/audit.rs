@@ -12,8 +12,8 @@ use super::secret;
 #[command(next_help_heading = "Audit trail")]
 #[group(skip)]
 pub struct AuditTrailSettings {
-    /// Vouches for the audit trail: 32 random bytes in base64 (openssl rand -base64 32), the same on every replica and in no
-    /// backup of the database. Made in development.
+    /// Vouches for the audit trail: 32 random bytes in base64 (openssl rand -base64 32), the same on every replica
+    /// and in no backup of the database. Made in development.
     #[arg(long = "AUDIT_KEY", value_parser = secret)]
     pub audit_key: Option<SecretString>,
     /// Keys that only verify what they vouched for, separated by commas: what AUDIT_KEY was before.

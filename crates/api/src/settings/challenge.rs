@@ -20,11 +20,13 @@ pub struct ChallengeSettings {
     /// What a page shows the challenge with; it is in the answer that asks for one.
     #[arg(long = "CHALLENGE_SITE_KEY")]
     pub challenge_site_key: Option<String>,
-    /// Failures within a quarter of an hour, of one account name or network, after which logins, registrations and forgotten
-    /// passwords need a solved challenge; 0: always. Registrations and forgotten passwords count as failures of the network.
+    /// Failures within a quarter of an hour, of one account name or network, after which logins, registrations and
+    /// forgotten passwords need a solved challenge; 0: always. Registrations and forgotten passwords count as
+    /// failures of the network.
     #[arg(long = "CHALLENGE_AFTER_FAILURES", default_value_t = 3)]
     pub challenge_after_failures: u32,
-    /// Whether those who would have to solve one are let go on while the verifier does not answer; if not, they get 503.
+    /// Whether those who would have to solve one are let go on while the verifier does not answer; if not, they get
+    /// 503.
     #[arg(long = "CHALLENGE_FAIL_OPEN", default_value_t = false, action = clap::ArgAction::Set)]
     pub challenge_fail_open: bool,
 }

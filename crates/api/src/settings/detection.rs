@@ -12,7 +12,8 @@ use super::mail::Switch;
 #[command(next_help_heading = "Detection")]
 #[group(skip)]
 pub struct DetectionSettings {
-    /// What is done by itself about each kind of incident, as kind:answer, separated by commas and in this order; none: nothing.
+    /// What is done by itself about each kind of incident, as kind:answer, separated by commas and in this order;
+    /// none: nothing.
     #[arg(
         long = "INCIDENT_ANSWERS",
         value_delimiter = ',',

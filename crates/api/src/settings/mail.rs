@@ -18,8 +18,8 @@ pub enum Switch {
     Off,
 }
 
-/// Where this installation is reached from outside: what links begin with. It is a setting, because a request's `Host` is
-/// whatever its client wrote.
+/// Where this installation is reached from outside: what links begin with. It is a setting, because a request's
+/// `Host` is whatever its client wrote.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicUrl {
     text: String,

@@ -20,8 +20,8 @@ pub struct ModelSettings {
     /// Largest model file in MiB.
     #[arg(long = "MAX_MODEL_SIZE_MB", default_value_t = 2048)]
     pub max_model_size_mb: u64,
-    /// Where it is remembered which models passed their trial, each by its digest; unset: trials/ in DATA_DIR. Replicas may
-    /// share it.
+    /// Where it is remembered which models passed their trial, each by its digest; unset: trials/ in DATA_DIR.
+    /// Replicas may share it.
     #[arg(long = "MODEL_TRIAL_DIR")]
     pub model_trial_dir: Option<PathBuf>,
     /// Seconds that an unknown model may take to load and run once, in a process of its own.
@@ -33,27 +33,29 @@ pub struct ModelSettings {
     /// How often the files of models that are served are read again and compared with what was loaded; 0 = never.
     #[arg(long = "MODEL_VERIFY_INTERVAL_SECONDS", default_value_t = 3600, value_parser = clap::value_parser!(u32).range(..=31_536_000))]
     pub model_verify_interval_seconds: u32,
-    /// How often MODEL_DIR is looked at for models that are new or changed, in seconds; 0 = never. What changed is loaded once
-    /// two looks in a row saw the same.
+    /// How often MODEL_DIR is looked at for models that are new or changed, in seconds; 0 = never. What changed is
+    /// loaded once two looks in a row saw the same.
     #[arg(long = "MODEL_POLL_SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=86_400))]
     pub model_poll_seconds: u64,
     /// Ed25519 public keys, 32 bytes in Base64, separated by commas: a version is served only if one of them signed its
     /// files (docs/MODELS.md). Unset: versions need no signature.
     #[arg(long = "MODEL_SIGNING_KEYS", value_delimiter = ',', value_parser = signing_key)]
     pub model_signing_keys: Vec<inference::SigningKey>,
-    /// Libraries of operators that models may ask for by name (custom_operators in model.toml): absolute paths, separated by commas, each
-    /// alone or as PATH=SHA256. A library is a program within this one. Unset: none.
+    /// Libraries of operators that models may ask for by name (custom_operators in model.toml): absolute paths,
+    /// separated by commas, each alone or as PATH=SHA256. A library is a program within this one. Unset: none.
     #[arg(long = "CUSTOM_OPERATORS", value_delimiter = ',', value_parser = inference::OperatorLibrary::parse)]
     pub custom_operators: Vec<inference::OperatorLibrary>,
     /// Requests that may wait for one model; one more is answered with 503.
     #[arg(long = "MODEL_QUEUE_CAPACITY", default_value_t = 256)]
     pub model_queue_capacity: usize,
-    /// What computes models whose model.toml does not say, best first, separated by commas: cpu, cuda, tensorrt, openvino, migraphx,
-    /// coreml, directml, xnnpack. What follows one that the runtime refuses is the fallback; without cpu there is none.
+    /// What computes models whose model.toml does not say, best first, separated by commas: cpu, cuda, tensorrt,
+    /// openvino, migraphx, coreml, directml, xnnpack. What follows one that the runtime refuses is the fallback;
+    /// without cpu there is none.
     #[arg(long = "EXECUTION_PROVIDERS", value_delimiter = ',', default_value = "cpu")]
     pub execution_providers: Vec<Provider>,
-    /// MiB that each session of a model may take for what its runs compute, beside three times the size of the model's files,
-    /// where its model.toml does not say; a call that needs more is answered with 400. 0 = all that there is.
+    /// MiB that each session of a model may take for what its runs compute, beside three times the size of the
+    /// model's files, where its model.toml does not say; a call that needs more is answered with 400. 0 = all that
+    /// there is.
     #[arg(long = "MODEL_MEMORY_MB", default_value_t = 2048, value_parser = clap::value_parser!(u64).range(..=1_048_576))]
     pub model_memory_mb: u64,
     /// Memory in MiB for the kept answers of each version of a model with a [cache] in its model.toml.

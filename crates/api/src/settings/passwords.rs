@@ -20,8 +20,8 @@ pub enum PasswordRules {
 #[command(next_help_heading = "Passwords")]
 #[group(skip)]
 pub struct PasswordSettings {
-    /// What a password of 12 to 128 characters has to be: of every kind of character, or hard to guess. Common ones, and
-    /// those with one's name or address in them, are refused by both.
+    /// What a password of 12 to 128 characters has to be: of every kind of character, or hard to guess. Common ones,
+    /// and those with one's name or address in them, are refused by both.
     #[arg(long = "PASSWORD_POLICY", value_enum, default_value = "strict")]
     pub password_policy: PasswordRules,
     /// A file of passwords that nobody may have, one a line, such as those of known breaches; at most 128 MiB.

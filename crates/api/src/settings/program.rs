@@ -66,13 +66,14 @@ pub struct ProgramSettings {
     /// Seconds that a connection's first head may take to arrive.
     #[arg(long = "HEAD_TIMEOUT_SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub head_timeout_seconds: u64,
-    /// Seconds that a connection is kept over which nothing comes. Whatever a later head or the reading of an answer takes, a
-    /// connection ends this long and HEAD_TIMEOUT_SECONDS after its last answer, or later by a second for each 16 KiB of it.
+    /// Seconds that a connection is kept over which nothing comes. Whatever a later head or the reading of an answer
+    /// takes, a connection ends this long and HEAD_TIMEOUT_SECONDS after its last answer, or later by a second for
+    /// each 16 KiB of it.
     #[arg(long = "KEEP_ALIVE_SECONDS", default_value_t = 75, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub keep_alive_seconds: u64,
-    /// Seconds from its arrival after which a request is given up with 504; longer than BODY_TIMEOUT_SECONDS, so that a slow
-    /// body is told as one. What runs a model or changes one, and what receives a file, has bounds of its own; what an
-    /// answer streams is not counted.
+    /// Seconds from its arrival after which a request is given up with 504; longer than BODY_TIMEOUT_SECONDS, so that
+    /// a slow body is told as one. What runs a model or changes one, and what receives a file, has bounds of its own;
+    /// what an answer streams is not counted.
     #[arg(long = "REQUEST_TIMEOUT_SECONDS", default_value_t = 40, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub request_timeout_seconds: u64,
     /// Seconds between the signal to stop and closing the door: readiness says 503 meanwhile, so that a load balancer

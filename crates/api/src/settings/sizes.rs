@@ -24,7 +24,8 @@ pub struct SizeSettings {
     /// Days that a stored file is kept; 0: until it is deleted.
     #[arg(long = "FILE_RETENTION_DAYS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=36_500))]
     pub file_retention_days: u32,
-    /// Where stored files lie, sealed under ENCRYPTION_KEY: a folder, or s3://bucket/prefix, spoken to as AWS_… says; unset: files/ in DATA_DIR. Replicas share it, and nobody else.
+    /// Where stored files lie, sealed under ENCRYPTION_KEY: a folder, or s3://bucket/prefix, spoken to as AWS_… says;
+    /// unset: files/ in DATA_DIR. Replicas share it, and nobody else.
     #[arg(long = "FILE_DIR", value_parser = file_place)]
     pub file_dir: Option<FilePlace>,
     /// Any /api/v1 body, in bytes.
@@ -36,8 +37,9 @@ pub struct SizeSettings {
     /// A /v2 inference body, in MiB.
     #[arg(long = "MAX_INFER_BODY_MB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=2048))]
     pub max_infer_body_mb: u64,
-    /// Bodies of requests and answers of models in memory at a time, in MiB; one more is answered with 503. What is up to 64 KiB does
-    /// not count; the numbers and texts that a gRPC call has in `contents` count by what they are decoded to as well.
+    /// Bodies of requests and answers of models in memory at a time, in MiB; one more is answered with 503. What is
+    /// up to 64 KiB does not count; the numbers and texts that a gRPC call has in `contents` count by what they are
+    /// decoded to as well.
     #[arg(long = "MAX_BODIES_IN_MEMORY_MB", default_value_t = 512, value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
     pub max_bodies_in_memory_mb: u64,
     /// Images in one request.

@@ -60,8 +60,8 @@ pub struct TokenSettings {
     /// What authenticator apps show beside a person's address: up to 40 characters, no colon.
     #[arg(long = "MFA_ISSUER", default_value = "Modelgate", value_parser = issuer)]
     pub mfa_issuer: String,
-    /// A TOML file of issuers whose access tokens are accepted besides our own (Keycloak, Entra, Auth0, …), one [[issuer]]
-    /// each; docs/OPERATIONS.md shows some.
+    /// A TOML file of issuers whose access tokens are accepted besides our own (Keycloak, Entra, Auth0, …), one
+    /// [[issuer]] each; docs/OPERATIONS.md shows some.
     #[arg(long = "OIDC_ISSUERS_FILE")]
     pub oidc_issuers_file: Option<PathBuf>,
     /// Whether people may make accounts themselves; unset: open in development.

@@ -24,7 +24,8 @@ pub struct Register {
     #[validate(custom(function = check_email))]
     #[schema(example = "ada@example.com", max_length = 120)]
     email: String,
-    /// 12 to 128 characters; by default with an upper and a lower case letter, a digit and a special character (PASSWORD_POLICY).
+    /// 12 to 128 characters; by default with an upper and a lower case letter, a digit and a special character
+    /// (PASSWORD_POLICY).
     #[schema(value_type = String, min_length = 12, max_length = 128, format = Password)]
     password: SecretString,
     /// 2 to 50 letters and spaces.
@@ -116,8 +117,8 @@ pub async fn register(visitor: Visitor, app: web::Data<App>, body: Json<Register
     Ok(HttpResponse::Created().json(UserView::from(after_challenge(&app, attempt, made).await?)))
 }
 
-/// Open a session; with a second factor, the answer asks for a code and `/auth/mfa` opens it. A client that still has an
-/// access token of the account may send it along: then it is not held up by what others try.
+/// Open a session; with a second factor, the answer asks for a code and `/auth/mfa` opens it. A client that still has
+/// an access token of the account may send it along: then it is not held up by what others try.
 #[utoipa::path(post, path = "/api/v1/auth/login", tag = "auth", request_body = Login,
     responses((status = 200, body = LoginAnswer), (status = 401, description = "Wrong address or password"),
               (status = 403, description = "A challenge is due")))]

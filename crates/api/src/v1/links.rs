@@ -45,7 +45,8 @@ pub struct ResetPassword {
     /// What the link ends in.
     #[schema(value_type = String)]
     token: SecretString,
-    /// 12 to 128 characters; by default with an upper and a lower case letter, a digit and a special character (PASSWORD_POLICY); not the present one.
+    /// 12 to 128 characters; by default with an upper and a lower case letter, a digit and a special character
+    /// (PASSWORD_POLICY); not the present one.
     #[schema(value_type = String, min_length = 12, max_length = 128, format = Password)]
     new_password: SecretString,
 }
@@ -61,7 +62,8 @@ pub struct AcceptInvitation {
     #[validate(custom(function = check_name))]
     #[schema(min_length = 2, max_length = 50)]
     name: Option<String>,
-    /// 12 to 128 characters; by default with an upper and a lower case letter, a digit and a special character (PASSWORD_POLICY).
+    /// 12 to 128 characters; by default with an upper and a lower case letter, a digit and a special character
+    /// (PASSWORD_POLICY).
     #[schema(value_type = String, min_length = 12, max_length = 128, format = Password)]
     password: SecretString,
 }

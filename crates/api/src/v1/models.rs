@@ -174,8 +174,8 @@ pub async fn show(
     }))
 }
 
-/// Predict from pictures (one as the body, several as parts named `file` of a form, or stored ones by their ids), from rows of
-/// named columns, or from texts; which of them, the model's `takes` says.
+/// Predict from pictures (one as the body, several as parts named `file` of a form, or stored ones by their ids),
+/// from rows of named columns, or from texts; which of them, the model's `takes` says.
 #[utoipa::path(post, path = "/api/v1/models/{name}/predict", tag = "models",
     params(("name" = String, Path), PredictParameters),
     request_body(content(

@@ -212,7 +212,8 @@ pub struct QuotaStanding {
     hard: bool,
     /// What was used and is written.
     used: i64,
-    /// What may still be used; without what other servers keep ready for requests that may come, which goes back within seconds.
+    /// What may still be used; without what other servers keep ready for requests that may come, which goes back
+    /// within seconds.
     remaining: i64,
     resets_at: DateTime<Utc>,
 }

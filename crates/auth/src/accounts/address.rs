@@ -62,7 +62,8 @@ impl EmailIndex {
         Ok(Self(Zeroizing::new(encryption.open(&place, &sealed)?)))
     }
 
-    /// What an identity at another issuer is found by. No address has a control character, so none is found by the same.
+    /// What an identity at another issuer is found by. No address has a control character, so none is found by the
+    /// same.
     pub fn of_identity(&self, issuer: &str, subject: &str) -> String {
         let text = format!("identity\0{}\0{issuer}\0{subject}", issuer.len());
         HEXLOWER.encode(&crypto::authenticate(&self.0, text.as_bytes()))

@@ -1,5 +1,5 @@
-//! Legal holds: while an account is held it is not erased, what is kept of it is not pruned, and neither is the audit trail
-//! from its first event on.
+//! Legal holds: while an account is held it is not erased, what is kept of it is not pruned, and neither is the audit
+//! trail from its first event on.
 
 use serde_json::json;
 use storage::{LegalHold, Page, PageRequest, Scope, Service, Tx};

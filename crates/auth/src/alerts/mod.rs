@@ -1,6 +1,6 @@
-//! What operators are told at once: put into an outbox in the transaction of what it tells of, sent by whoever takes it,
-//! tried again with growing pauses, and given up in the end. Nothing is lost with a process; an alert may go out twice
-//! when one dies, and carries its id so that receivers can tell (docs/decisions/0025).
+//! What operators are told at once: put into an outbox in the transaction of what it tells of, sent by whoever takes
+//! it, tried again with growing pauses, and given up in the end. Nothing is lost with a process; an alert may go out
+//! twice when one dies, and carries its id so that receivers can tell (docs/decisions/0025).
 
 pub(crate) mod log;
 

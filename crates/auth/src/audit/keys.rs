@@ -1,6 +1,7 @@
 //! The keys of the audit trail. They live outside of the database: whoever can write there can forge nothing here.
 //!
-//! Three keys are derived from each `AUDIT_KEY`: one for the word of an event's writer, one for links, one that signs seals.
+//! Three keys are derived from each `AUDIT_KEY`: one for the word of an event's writer, one for links, one that signs
+//! seals.
 
 use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};

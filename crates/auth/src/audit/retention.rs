@@ -1,5 +1,5 @@
-//! What is old enough is pruned from the trail: whole segments from one seal to the next, from the oldest on, and an event
-//! tells of it. What a legal hold asks for stays, with everything after it.
+//! What is old enough is pruned from the trail: whole segments from one seal to the next, from the oldest on, and an
+//! event tells of it. What a legal hold asks for stays, with everything after it.
 
 use chrono::Duration;
 use serde_json::json;
@@ -16,8 +16,8 @@ const MOST_LINKS: i64 = 20_000;
 const ROUNDS: u32 = 10;
 
 impl Auth {
-    /// Prunes what was sealed longer than `keep` ago; the newest seal that is old enough stays, for the rest begins there.
-    /// One replica at a time; to be called now and then.
+    /// Prunes what was sealed longer than `keep` ago; the newest seal that is old enough stays, for the rest begins
+    /// there. One replica at a time; to be called now and then.
     pub async fn prune_audit(&self, keep: Duration) -> Result<()> {
         for _ in 0..ROUNDS {
             if !self.prune_segments(keep).await? {
@@ -27,8 +27,8 @@ impl Auth {
         Ok(())
     }
 
-    /// Writes down, and tells operators, where the end of the trail was cut off under a process that had seen it, or the
-    /// database was put back; to be called several times a second.
+    /// Writes down, and tells operators, where the end of the trail was cut off under a process that had seen it, or
+    /// the database was put back; to be called several times a second.
     pub async fn watch_trail(&self) -> Result<()> {
         let Some(link) = self.trail().lost_end().await? else { return Ok(()) };
         tracing::error!(link, "the audit trail was cut off or put back; run modelgate audit verify");

@@ -1,5 +1,5 @@
-//! Seals: signed statements about the head of the chain. One that is kept elsewhere finds what a database cannot tell of
-//! itself: that its end was cut off, or that all of it is an old copy.
+//! Seals: signed statements about the head of the chain. One that is kept elsewhere finds what a database cannot tell
+//! of itself: that its end was cut off, or that all of it is an old copy.
 
 use chrono::{DateTime, Utc};
 use data_encoding::{BASE64, HEXLOWER};
@@ -78,8 +78,8 @@ pub(super) fn digest(seal: &AuditSeal) -> String {
     HEXLOWER.encode(&crypto::sha256(&seal.head))
 }
 
-/// A seal as one line of JSON, for a file outside of the database: `head`, the bytes that are signed, and `signature`, in
-/// base64.
+/// A seal as one line of JSON, for a file outside of the database: `head`, the bytes that are signed, and
+/// `signature`, in base64.
 pub fn seal_line(seal: &AuditSeal) -> String {
     let head = String::from_utf8_lossy(&seal.head).into_owned();
     let line = Line { head, signature: BASE64.encode(&seal.signature) };

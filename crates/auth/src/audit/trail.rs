@@ -73,8 +73,8 @@ impl AuditTrail {
         })
     }
 
-    /// Refuses keys of which none has made the chain: it would go on in a way that nobody can verify. Looks at events anew
-    /// that were refused, for the keys may have been the reason.
+    /// Refuses keys of which none has made the chain: it would go on in a way that nobody can verify. Looks at events
+    /// anew that were refused, for the keys may have been the reason.
     pub async fn open(&self) -> Result<()> {
         let mut tx = self.store.begin(Scope::Service(Service::Audit)).await?;
         if let Some(link) = tx.audit_chain().last_link().await? {
@@ -84,8 +84,8 @@ impl AuditTrail {
         Ok(tx.commit().await?)
     }
 
-    /// Links what waits and seals what is due; to be called several times a second. `is_last`: nobody may call for a while,
-    /// so that the end is sealed, due or not. Answers the last seal.
+    /// Links what waits and seals what is due; to be called several times a second. `is_last`: nobody may call for a
+    /// while, so that the end is sealed, due or not. Answers the last seal.
     pub async fn advance(&self, is_last: bool) -> Result<Option<AuditSeal>> {
         for _ in 0..BATCHES {
             let (due, seal) = self.is_due(is_last).await?;
@@ -97,8 +97,8 @@ impl AuditTrail {
         Ok(None)
     }
 
-    /// Whether the chain goes on from where this process last saw it end. If not, the number of the link that is gone or is
-    /// another one now; told once.
+    /// Whether the chain goes on from where this process last saw it end. If not, the number of the link that is gone
+    /// or is another one now; told once.
     pub(crate) async fn lost_end(&self) -> Result<Option<i64>> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut tx = self.read().await?;

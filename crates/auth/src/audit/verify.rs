@@ -189,8 +189,8 @@ impl AuditTrail {
 struct Walk<'a> {
     keys: &'a AuditKeys,
     found: Verification,
-    /// The MACs that the next link may follow: that of the link before, and where that was wrong, what it should be. None:
-    /// it is not known.
+    /// The MACs that the next link may follow: that of the link before, and where that was wrong, what it should be.
+    /// None: it is not known.
     before: Vec<LinkMac>,
     /// Whether events without the word of their writer can still come.
     adopts: bool,

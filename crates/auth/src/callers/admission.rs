@@ -175,8 +175,8 @@ impl Auth {
         }
     }
 
-    /// Counts a caller in the windows of a model that was not known when they were let in. Where there are none it costs
-    /// nothing.
+    /// Counts a caller in the windows of a model that was not known when they were let in. Where there are none it
+    /// costs nothing.
     pub async fn admit_to_model(&self, principal: &Principal, model: &str) -> Result<()> {
         self.reserve(&self.limits.of_model(principal.account, model)).await.map(drop)
     }

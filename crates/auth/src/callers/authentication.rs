@@ -182,8 +182,8 @@ impl Auth {
     }
 }
 
-/// Reads an address or a CIDR block. One of IPv4 that is written as IPv6 (RFC 4291, section 2.5.5.2) is the one of IPv4, as
-/// clients' addresses are.
+/// Reads an address or a CIDR block. One of IPv4 that is written as IPv6 (RFC 4291, section 2.5.5.2) is the one of
+/// IPv4, as clients' addresses are.
 pub fn network(text: &str) -> Option<IpNet> {
     let read = text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))?;
     let mapped = match read {

@@ -132,7 +132,8 @@ impl Principal {
         }
     }
 
-    /// Refuses whoever has not proved who they are within `max_age`: what is sensitive needs the person, now (RFC 9470).
+    /// Refuses whoever has not proved who they are within `max_age`: what is sensitive needs the person, now (RFC
+    /// 9470).
     pub(crate) fn require_recent(&self, max_age: Duration, now: DateTime<Utc>) -> Result<()> {
         self.require_person()?;
         let authenticated_at = match self.credential {

@@ -1,7 +1,7 @@
 //! Sealing what is secret or personal at rest: AES-256-GCM under a ring of keys, each value bound to its place.
 //!
-//! A sealed value is version (1 byte) ‖ key id (8) ‖ nonce (12) ‖ ciphertext ‖ tag (16). Its place, table.column:row, is
-//! authenticated with it and not stored: copied to another row, it does not open.
+//! A sealed value is version (1 byte) ‖ key id (8) ‖ nonce (12) ‖ ciphertext ‖ tag (16). Its place, table.column:row,
+//! is authenticated with it and not stored: copied to another row, it does not open.
 
 use std::fmt;
 

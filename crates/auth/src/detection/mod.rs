@@ -1,7 +1,7 @@
 //! What looks wrong among requests: counted in this process, in bounded memory, with windows on the clock.
 //!
-//! A request costs a few look-ups in memory and no I/O. What crosses a threshold waits in a short queue; once a second it is
-//! written into the audit trail, where it opens an incident (docs/decisions/0025).
+//! A request costs a few look-ups in memory and no I/O. What crosses a threshold waits in a short queue; once a
+//! second it is written into the audit trail, where it opens an incident (docs/decisions/0025).
 
 mod denials;
 mod patterns;
@@ -205,8 +205,8 @@ impl Auth {
         self.detector.deny(principal, refusal, whence, self.now());
     }
 
-    /// Writes down what was noticed since the last call; to be called every second. What could not be written because the
-    /// store is away waits for the next call.
+    /// Writes down what was noticed since the last call; to be called every second. What could not be written because
+    /// the store is away waits for the next call.
     pub async fn report_noticed(&self) -> Result<()> {
         let mut waiting = self.detector.take_waiting().into_iter();
         while let Some(noticed) = waiting.next() {

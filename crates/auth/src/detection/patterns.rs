@@ -1,5 +1,5 @@
-//! What attacks look like in a path, a query, a header or a JSON text. A hit refuses nothing: it is counted. So rules are
-//! narrow rather than complete, for people are called O'Brien and ask to select a model.
+//! What attacks look like in a path, a query, a header or a JSON text. A hit refuses nothing: it is counted. So rules
+//! are narrow rather than complete, for people are called O'Brien and ask to select a model.
 
 use percent_encoding::percent_decode_str;
 
@@ -149,8 +149,8 @@ fn in_decoded(text: &str) -> Option<AttackPattern> {
     }
 }
 
-/// Whether a literal ends and SQL goes on: behind a quote, or behind a number that a value begins with. SQL in the middle of a
-/// text is a text about SQL.
+/// Whether a literal ends and SQL goes on: behind a quote, or behind a number that a value begins with. SQL in the
+/// middle of a text is a text about SQL.
 fn is_sql(text: &str) -> bool {
     let of_pair = |pair: &str| {
         is_numeric_sql(pair) || pair.split_once('=').is_some_and(|(_, value)| is_numeric_sql(value))

@@ -1,4 +1,5 @@
-//! Where credentials are used: an API key at many networks at once, or a session that goes to and fro, is in several hands.
+//! Where credentials are used: an API key at many networks at once, or a session that goes to and fro, is in several
+//! hands.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

@@ -140,8 +140,8 @@ impl Auth {
         token.limit.map_or(permissions, |limit| permissions.intersection(limit))
     }
 
-    /// Whether the account needs a second factor that the issuer did not see. One that is kept here does not count: this
-    /// login did not ask for it.
+    /// Whether the account needs a second factor that the issuer did not see. One that is kept here does not count:
+    /// this login did not ask for it.
     fn lacks_second_factor(&self, account: &AccountStanding, token: &ExternalToken) -> bool {
         (account.must_enrol || self.mfa_required_roles.contains(&account.role)) && !token.second_factor
     }
@@ -245,7 +245,8 @@ impl Auth {
         }
     }
 
-    /// Notes a token, and that its owner logged in where they did since the last one. False: there is one as new already.
+    /// Notes a token, and that its owner logged in where they did since the last one. False: there is one as new
+    /// already.
     async fn note_login(
         &self,
         tx: &mut Tx,

@@ -32,8 +32,8 @@ pub(super) struct Assertion {
     pub authenticated_at: Option<DateTime<Utc>>,
     /// Whether they did so with a second factor.
     pub second_factor: bool,
-    /// The role that they have here by the issuer's rules; for an issuer that gives none, the one to begin with. None: no
-    /// rule fits.
+    /// The role that they have here by the issuer's rules; for an issuer that gives none, the one to begin with.
+    /// None: no rule fits.
     pub role: Option<String>,
     /// What the token is limited to.
     pub limit: Option<Permissions>,
@@ -82,7 +82,8 @@ impl Assertion {
     }
 }
 
-/// Whether it is an ID token, a refresh token or whatever else an issuer signs: some say so in the type, some in claims.
+/// Whether it is an ID token, a refresh token or whatever else an issuer signs: some say so in the type, some in
+/// claims.
 fn is_another_kind(claims: &Map<String, Value>) -> bool {
     let says_another = |name: &str, access: &str| {
         claims

@@ -55,8 +55,8 @@ impl Auth {
         self.open_identities(tx.identities().list(account, MOST).await?)
     }
 
-    /// Makes an identity a person's, who can come in with it from now on; its issuer must be trusted. They are told: it is
-    /// as good as a password.
+    /// Makes an identity a person's, who can come in with it from now on; its issuer must be trusted. They are told:
+    /// it is as good as a password.
     pub async fn link_identity(
         &self,
         actor: &Principal,
@@ -154,8 +154,8 @@ impl Auth {
     }
 }
 
-/// Removes all identities of an account that goes. Who they were is remembered, as a digest and for a while: or the next
-/// token from before would make the account anew.
+/// Removes all identities of an account that goes. Who they were is remembered, as a digest and for a while: or the
+/// next token from before would make the account anew.
 pub(crate) async fn remove_all(tx: &mut Tx, account: Uuid) -> Result<()> {
     let until = tx.now() + REMOVED_FOR;
     tx.identities().remove(account, None, until).await?;

@@ -166,8 +166,8 @@ impl TrustedIssuer {
         format!("{}{DISCOVERY}", self.issuer.trim_end_matches('/'))
     }
 
-    /// Whether keys at this address are this issuer's: the same scheme, host and port. Another one is for the operator to
-    /// name, or whoever changes one document could send us anywhere.
+    /// Whether keys at this address are this issuer's: the same scheme, host and port. Another one is for the
+    /// operator to name, or whoever changes one document could send us anywhere.
     pub(crate) fn is_at_home(&self, address: &str) -> bool {
         match (Url::parse(&self.issuer), Url::parse(address)) {
             (Ok(issuer), Ok(address)) => issuer.origin() == address.origin() && is_plain(&address),

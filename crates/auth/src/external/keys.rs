@@ -1,7 +1,8 @@
 //! The keys of one issuer, kept: fetched beforehand, when they are due, and when a token names one that is not known.
 //!
 //! Whatever tokens come, an issuer is asked at most once in [`PAUSE`], and those who wait for its answer are counted.
-//! Keys are used for a stated time after they were fetched; then their tokens are refused until they can be fetched again.
+//! Keys are used for a stated time after they were fetched; then their tokens are refused until they can be fetched
+//! again.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -123,8 +124,8 @@ impl Issuer {
     }
 }
 
-/// Whether so long a time is over. A clock that was set back is no reason to wait; a request that was a moment earlier than
-/// the one that asked is none to ask again.
+/// Whether so long a time is over. A clock that was set back is no reason to wait; a request that was a moment
+/// earlier than the one that asked is none to ask again.
 fn is_over(since: DateTime<Utc>, time: Duration, now: DateTime<Utc>) -> bool {
     (now - since).abs() >= time
 }

@@ -1,8 +1,8 @@
 //! People whom another issuer vouches for: access tokens of a company's own login (OpenID Connect, RFC 9068).
 //!
-//! A token names its issuer, and only the keys of that issuer, as the operator named it, verify it. Issuer and subject
-//! together are an identity; an address never is. From the second request on a token is as cheap as one of ours: what it
-//! says stays with the principal.
+//! A token names its issuer, and only the keys of that issuer, as the operator named it, verify it. Issuer and
+//! subject together are an identity; an address never is. From the second request on a token is as cheap as one of
+//! ours: what it says stays with the principal.
 
 mod arrival;
 mod claims;

@@ -189,7 +189,8 @@ impl Auth {
         Ok(json!({"network": rule.network, "until": until}))
     }
 
-    /// Takes the block away that the answer made. What other answers blocked as well stays blocked for as long as they said.
+    /// Takes the block away that the answer made. What other answers blocked as well stays blocked for as long as
+    /// they said.
     pub(super) async fn unblock(&self, tx: &mut Tx, detail: &Value) -> Result<Effects> {
         let network = detail["network"].as_str().ok_or(Error::Refused("the address was never blocked"))?;
         let rules = tx.ip_rules().live().await?;

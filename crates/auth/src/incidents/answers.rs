@@ -1,5 +1,6 @@
-//! What is done about an incident: by itself, as the settings have it for each kind, or by somebody who may. Each answer is
-//! one transaction with its entry in the timeline and its events, remembers what it changed, and can be undone.
+//! What is done about an incident: by itself, as the settings have it for each kind, or by somebody who may. Each
+//! answer is one transaction with its entry in the timeline and its events, remembers what it changed, and can be
+//! undone.
 
 use std::net::IpAddr;
 
@@ -98,8 +99,8 @@ pub(super) struct Effects {
 }
 
 impl Auth {
-    /// Notes the answers that an incident of this kind has, to be run within a second. An answer that whoever opened the
-    /// incident may not give is left out, and told.
+    /// Notes the answers that an incident of this kind has, to be run within a second. An answer that whoever opened
+    /// the incident may not give is left out, and told.
     pub(super) async fn plan_answers(
         &self,
         tx: &mut Tx,

@@ -115,8 +115,8 @@ impl Auth {
         Ok(incident)
     }
 
-    /// Opens an incident for what a detector noticed, or notes it with the one that is open. `event` is what it wrote into
-    /// the audit trail, in the same transaction.
+    /// Opens an incident for what a detector noticed, or notes it with the one that is open. `event` is what it wrote
+    /// into the audit trail, in the same transaction.
     pub(crate) async fn open_detected(&self, tx: &mut Tx, event: Uuid, entry: &Entry<'_>) -> Result<()> {
         let reason = entry.detail().get("reason").and_then(Value::as_str).unwrap_or_default();
         let kind = IncidentKind::of_reason(reason);

@@ -18,8 +18,8 @@ const ALERTS_KEPT: Duration = Duration::days(90);
 const AT_ONCE: i64 = 50;
 
 impl Auth {
-    /// Removes alerts and closed incidents that were kept long enough, and writes down how many. What names an account under
-    /// a legal hold stays. To be called now and then.
+    /// Removes alerts and closed incidents that were kept long enough, and writes down how many. What names an
+    /// account under a legal hold stays. To be called now and then.
     pub async fn prune_incidents(&self) -> Result<()> {
         let mut tx = self.store.begin(Scope::Service(Service::Audit)).await?;
         let alerts = {

@@ -1,5 +1,5 @@
-//! Which addresses are let in: said by an administrator, on the command line or by a detector; held in the memory of every
-//! replica, so that a request that is refused costs nothing.
+//! Which addresses are let in: said by an administrator, on the command line or by a detector; held in the memory of
+//! every replica, so that a request that is refused costs nothing.
 
 pub(crate) mod table;
 
@@ -93,8 +93,8 @@ impl Auth {
         Ok(tx.ip_rules().list(page).await?)
     }
 
-    /// Adds a rule; every replica follows within a second. `actor` is none on the command line. A rule that would shut out
-    /// the address that the wish comes from is refused unless forced.
+    /// Adds a rule; every replica follows within a second. `actor` is none on the command line. A rule that would
+    /// shut out the address that the wish comes from is refused unless forced.
     pub async fn add_ip_rule(
         &self,
         actor: Option<&Principal>,
@@ -146,9 +146,9 @@ impl Auth {
         self.commit_ip_rule(tx, Event::IpRuleRemoved, actor, &rule, origin).await
     }
 
-    /// Refuses the address of somebody who misbehaves until a time, for every replica; an IPv6 /64 as one. None: it stays
-    /// open, because it is this machine, administration may come from it, a rule lets it in, or there are too many blocks.
-    /// [`tell_of_ip_rules`](Self::tell_of_ip_rules) ends the transaction.
+    /// Refuses the address of somebody who misbehaves until a time, for every replica; an IPv6 /64 as one. None: it
+    /// stays open, because it is this machine, administration may come from it, a rule lets it in, or there are too
+    /// many blocks. [`tell_of_ip_rules`](Self::tell_of_ip_rules) ends the transaction.
     pub(crate) async fn block_within(
         &self,
         tx: &mut Tx,

@@ -1,4 +1,5 @@
-//! Rules about addresses, found by address: one look-up for each length of prefix that occurs, however many rules there are.
+//! Rules about addresses, found by address: one look-up for each length of prefix that occurs, however many rules
+//! there are.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -59,8 +60,8 @@ impl IpTable {
         table
     }
 
-    /// What the most specific rule for an address says; of two about one network, what somebody chose goes before what the
-    /// program made. None: nothing is said of it.
+    /// What the most specific rule for an address says; of two about one network, what somebody chose goes before
+    /// what the program made. None: nothing is said of it.
     pub fn says(&self, address: IpAddr, place: IpPlace, now: DateTime<Utc>) -> Option<IpEffect> {
         let networks = match place {
             IpPlace::All => &self.all,

@@ -1,5 +1,5 @@
-//! Requests that are signed with an API key instead of bringing it (RFC 9421, HMAC-SHA-256). A key that is never sent is
-//! picked up nowhere, what was signed is not changed on its way, and no request is taken twice.
+//! Requests that are signed with an API key instead of bringing it (RFC 9421, HMAC-SHA-256). A key that is never sent
+//! is picked up nowhere, what was signed is not changed on its way, and no request is taken twice.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -124,7 +124,8 @@ impl Auth {
         self.principal_of_key(tx, seen, standing, end, secrets, now).await
     }
 
-    /// The owner and the id of the key that signs whose text this is: no credential, but whoever has it may end the key.
+    /// The owner and the id of the key that signs whose text this is: no credential, but whoever has it may end the
+    /// key.
     pub(crate) async fn signing_key_of(&self, text: &str) -> Result<Option<(Uuid, Uuid)>> {
         let Some(public_id) = key_format::public_id(self.environment, text) else { return Ok(None) };
         let Some((_, _, KeyStanding { key, secrets, .. })) = self.find_key(public_id).await? else {
@@ -166,7 +167,8 @@ pub(crate) fn refusal(throttle: Throttle) -> Error {
     Error::Throttled(Throttle { windows: told(throttle.windows), ..throttle })
 }
 
-/// Whether windows may be counted in this process while the store is away: what another replica took would be taken again.
+/// Whether windows may be counted in this process while the store is away: what another replica took would be taken
+/// again.
 pub(crate) fn can_stand_in(windows: &[Window]) -> bool {
     windows.iter().all(|window| window.name != NONCE)
 }

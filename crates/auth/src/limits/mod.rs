@@ -82,8 +82,8 @@ impl LimitBook {
         minute.into_iter().flat_map(|limited| limited.window(&subject)).collect()
     }
 
-    /// The windows that a caller's request is counted in: the account's, those of a key that has its own, and those of a
-    /// model for which there are any.
+    /// The windows that a caller's request is counted in: the account's, those of a key that has its own, and those
+    /// of a model for which there are any.
     pub fn of_caller(&self, principal: &Principal, class: LimitClass, model: Option<&str>) -> Vec<Window> {
         let rules = self.rules.now();
         let mut buffer = Uuid::encode_buffer();

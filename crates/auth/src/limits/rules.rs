@@ -1,8 +1,8 @@
 //! What administrators said of limits at run time: kept in memory, read again when the change feed tells of it.
 //!
-//! For the windows of an account, what is said of the account goes before what is said of its role, that before what is said
-//! of the class, and that before the setting; minute and hour each for itself. What is said of a key or a model adds windows
-//! and so only narrows.
+//! For the windows of an account, what is said of the account goes before what is said of its role, that before what
+//! is said of the class, and that before the setting; minute and hour each for itself. What is said of a key or a
+//! model adds windows and so only narrows.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};

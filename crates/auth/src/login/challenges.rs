@@ -1,5 +1,5 @@
-//! How often logins, registrations and requests for mail went wrong lately: past a number, whoever goes on has to show first
-//! that they are a person. Counted by the name that was written, whoever's it is, and by network.
+//! How often logins, registrations and requests for mail went wrong lately: past a number, whoever goes on has to
+//! show first that they are a person. Counted by the name that was written, whoever's it is, and by network.
 
 use std::time::Duration;
 

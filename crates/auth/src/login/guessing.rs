@@ -113,8 +113,9 @@ impl Auth {
         Ok(tx.commit().await?)
     }
 
-    /// Counts a password or a code that is about to be checked for one who has proved something already: a session, or
-    /// an account half-way through its login. Whoever stole that much can try little, and locks nobody out of logging in.
+    /// Counts a password or a code that is about to be checked for one who has proved something already: a session,
+    /// or an account half-way through its login. Whoever stole that much can try little, and locks nobody out of
+    /// logging in.
     pub(crate) async fn reserve_check(&self, holder: &'static str, id: Uuid) -> Result<()> {
         let [minute, day] = check_keys(holder, id).map(|key| self.limits.attempts(key));
         let day = day.map(|window| Window {

@@ -1,7 +1,7 @@
 //! Tokens that are good once and not for long: a step of a login, a link in a mail.
 //!
-//! They are no JWTs: 256 random bits under a prefix that names their purpose, stored as a digest that is bound to it. One
-//! made for a purpose is nothing anywhere else, and ends with its row.
+//! They are no JWTs: 256 random bits under a prefix that names their purpose, stored as a digest that is bound to it.
+//! One made for a purpose is nothing anywhere else, and ends with its row.
 
 use chrono::Duration;
 use secrecy::{ExposeSecret, SecretString};

@@ -1,7 +1,7 @@
 //! Who may see and run which model.
 //!
-//! A model says in its `model.toml` whether it is everyone's or for those to whom it was granted; an administrator's word
-//! goes before that. A grant goes to an account or to a role, and a key may narrow what its owner has.
+//! A model says in its `model.toml` whether it is everyone's or for those to whom it was granted; an administrator's
+//! word goes before that. A grant goes to an account or to a role, and a key may narrow what its owner has.
 
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};

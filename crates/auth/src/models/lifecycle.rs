@@ -1,4 +1,5 @@
-//! What is wanted of models: said by an administrator or on the command line, kept in the database, told to every replica.
+//! What is wanted of models: said by an administrator or on the command line, kept in the database, told to every
+//! replica.
 
 use std::sync::atomic::Ordering;
 
@@ -134,8 +135,8 @@ impl Auth {
         self.commit_model(tx, change.event(), actor, &planned.name, detail, origin).await
     }
 
-    /// Remembers a version that was brought, for every replica. What answers calls goes on doing so: where nothing was said,
-    /// the version that is `serving` is the active one from now on. `actor` is none on the command line.
+    /// Remembers a version that was brought, for every replica. What answers calls goes on doing so: where nothing
+    /// was said, the version that is `serving` is the active one from now on. `actor` is none on the command line.
     pub async fn commit_model_version(
         &self,
         actor: Option<&Principal>,

@@ -5,14 +5,15 @@ use std::time::{Duration, Instant};
 use super::HashParameters;
 use crate::Result;
 
-/// Memory above the floor, in KiB. More is left to those who know why, since several hashes run at once; passes are added.
+/// Memory above the floor, in KiB. More is left to those who know why, since several hashes run at once; passes are
+/// added.
 const MORE_MEMORY_KIB: [u32; 2] = [32_768, 65_536];
 /// Hashes of which the fastest counts: whatever else runs here makes the others slower, never faster.
 const ROUNDS: u32 = 3;
 
 impl HashParameters {
-    /// The costliest parameters, one lane, with which a hash takes no longer than `target` on this machine, and how long
-    /// it takes. Never below the default, which is the floor, even where that takes longer.
+    /// The costliest parameters, one lane, with which a hash takes no longer than `target` on this machine, and how
+    /// long it takes. Never below the default, which is the floor, even where that takes longer.
     pub fn calibrate(target: Duration) -> Result<(Self, Duration)> {
         let floor = Self::default();
         let mut best = (floor, floor.measure()?);

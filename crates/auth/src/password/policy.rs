@@ -47,8 +47,8 @@ pub struct NewPassword {
 }
 
 impl NewPassword {
-    /// Takes the wish of someone known by `context` (parts of the address, the name); `field` names the field in errors.
-    /// Of the policy, only the length is looked at: 12–128 characters.
+    /// Takes the wish of someone known by `context` (parts of the address, the name); `field` names the field in
+    /// errors. Of the policy, only the length is looked at: 12–128 characters.
     pub fn check(field: &str, password: SecretString, context: &[&str]) -> Result<Self> {
         if !LENGTH.contains(&password.expose_secret().chars().count()) {
             return Err(Error::invalid(

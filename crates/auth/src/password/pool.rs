@@ -1,7 +1,7 @@
 //! Hashing passwords with argon2id on a bounded pool of its own threads.
 //!
-//! A hash takes 16 ms and 19 MiB on purpose, or what the settings say. Left on the web workers, or unbounded, a flood of logins would starve
-//! inference; here it fills a short queue and is shed.
+//! A hash takes 16 ms and 19 MiB on purpose, or what the settings say. Left on the web workers, or unbounded, a flood
+//! of logins would starve inference; here it fills a short queue and is shed.
 
 use std::num::NonZeroUsize;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -113,8 +113,8 @@ impl HashingPool {
         answer.await.map_err(|_| Error::Overloaded)?
     }
 
-    /// Whether `password` is the one behind `stored`; without one, or with one that is not understood or too costly, the
-    /// decoy is checked and the answer is no.
+    /// Whether `password` is the one behind `stored`; without one, or with one that is not understood or too costly,
+    /// the decoy is checked and the answer is no.
     pub async fn verify(&self, password: SecretString, stored: Option<String>) -> Result<bool> {
         let stored = stored.filter(|stored| StoredHash::parse(stored).is_ok());
         let known = stored.is_some();

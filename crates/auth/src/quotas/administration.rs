@@ -164,8 +164,8 @@ impl Auth {
         self.standing(&mut tx, account, &Quota::applying(account, None, &rows)).await
     }
 
-    /// Gives back what this replica holds of quotas and nobody wants at present, or everything; and tells of caps that were
-    /// met. To be called every second.
+    /// Gives back what this replica holds of quotas and nobody wants at present, or everything; and tells of caps
+    /// that were met. To be called every second.
     pub async fn give_back_quota(&self, everything: bool) -> Result<()> {
         let mut result = self.quota_book.give_back(everything).await;
         for met in self.quota_book.take_met() {

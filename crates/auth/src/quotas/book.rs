@@ -12,8 +12,8 @@ use super::Quota;
 use super::block::{Block, Claim, Taken, Word};
 use crate::{Error, Result};
 
-/// A replica takes at a time what is asked for and this part of the rest: what a crash can lose, for each quota. Towards
-/// the end each request reserves for itself, so that replicas do not hold what others miss.
+/// A replica takes at a time what is asked for and this part of the rest: what a crash can lose, for each quota.
+/// Towards the end each request reserves for itself, so that replicas do not hold what others miss.
 const SHARE: i64 = 16;
 /// Periods of subjects that this replica holds something of at a time; beyond it is busy.
 const MAX_BLOCKS: usize = 100_000;

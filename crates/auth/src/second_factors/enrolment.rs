@@ -6,8 +6,8 @@ use crate::callers::access::Permissions;
 use crate::{Auth, Result};
 
 impl Auth {
-    /// Whether a person must get a second factor before anything else: their role asks for it (`MFA_REQUIRED_ROLES`), or
-    /// an administrator took the one they had. A service account has nobody who could.
+    /// Whether a person must get a second factor before anything else: their role asks for it (`MFA_REQUIRED_ROLES`),
+    /// or an administrator took the one they had. A service account has nobody who could.
     pub(crate) fn must_enrol(&self, account: &AccountStanding) -> bool {
         let asked = account.must_enrol || self.mfa_required_roles.contains(&account.role);
         asked && account.is_person && !account.has_second_factor

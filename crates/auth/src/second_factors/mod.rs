@@ -85,8 +85,8 @@ impl Auth {
         })
     }
 
-    /// Confirms the pending authenticator with a code of it, which is used by that. The answer is the recovery codes, told
-    /// once. Every other session ends: they were opened without it.
+    /// Confirms the pending authenticator with a code of it, which is used by that. The answer is the recovery codes,
+    /// told once. Every other session ends: they were opened without it.
     pub async fn confirm_totp(
         &self,
         principal: &Principal,
@@ -145,8 +145,8 @@ impl Auth {
         Ok(codes)
     }
 
-    /// Takes another person's second factor away, who lost it: their sessions end, and they need another one before they
-    /// may do anything. One's own goes by a code only, or a stolen token would do.
+    /// Takes another person's second factor away, who lost it: their sessions end, and they need another one before
+    /// they may do anything. One's own goes by a code only, or a stolen token would do.
     pub async fn reset_second_factors(
         &self,
         actor: &Principal,

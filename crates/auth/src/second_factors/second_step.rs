@@ -88,8 +88,8 @@ impl Auth {
         self.open_session(tx, &standing, &[Method::Password, method], origin).await.map(Some)
     }
 
-    /// Takes a code of the account's authenticator, or one of its recovery codes. None: it is not good, or not any more.
-    /// The caller counts the try before, and commits the transaction.
+    /// Takes a code of the account's authenticator, or one of its recovery codes. None: it is not good, or not any
+    /// more. The caller counts the try before, and commits the transaction.
     pub(crate) async fn take_code(
         &self,
         tx: &mut Tx,

@@ -1,4 +1,5 @@
-//! Tokens that another issuer signed: reading whose they say they are, and verifying them with one of that issuer's keys.
+//! Tokens that another issuer signed: reading whose they say they are, and verifying them with one of that issuer's
+//! keys.
 //!
 //! As with our own, the algorithm belongs to the key and not to the token. Unlike ours their headers differ, so what is
 //! refused is what would bring a key along, point to one, or change how the rest is read.
@@ -86,8 +87,8 @@ fn usable_key(value: Value, allowed: &[ForeignAlgorithm]) -> Option<(String, For
     (signs && verifies).then_some((kid, key))
 }
 
-/// The one algorithm of a key: what it says, or else what its type is for. An RSA key that says nothing is for the first
-/// allowed one of RSA.
+/// The one algorithm of a key: what it says, or else what its type is for. An RSA key that says nothing is for the
+/// first allowed one of RSA.
 fn algorithm_of(jwk: &Jwk, allowed: &[ForeignAlgorithm]) -> Option<Algorithm> {
     let fitting: &[Algorithm] = match &jwk.algorithm {
         AlgorithmParameters::RSA(key) if RSA_CHARACTERS.contains(&key.n.len()) => &[

@@ -57,8 +57,8 @@ fn failed(error: impl std::fmt::Display) -> Error {
     Error::Runtime
 }
 
-/// The part of the picture, in its own pixels, that is the centre of it once its shorter side has its length: left, top,
-/// width, height. The longer side is rounded down and the centre to even numbers, as training pipelines do it.
+/// The part of the picture, in its own pixels, that is the centre of it once its shorter side has its length: left,
+/// top, width, height. The longer side is rounded down and the centre to even numbers, as training pipelines do it.
 fn centre(pixels: &Pixels, input: &ImageInput) -> [f64; 4] {
     let shorter = u64::from(input.shorter_side.unwrap_or(input.width.max(input.height)));
     let (from_width, from_height) = (u64::from(pixels.width), u64::from(pixels.height));

@@ -53,7 +53,8 @@ pub struct Manifest {
     pub required: bool,
     /// Who may use it.
     pub access: Access,
-    /// What a row or picture takes of quotas of credits; default 1, so that no model is free because nobody thought of it.
+    /// What a row or picture takes of quotas of credits; default 1, so that no model is free because nobody thought
+    /// of it.
     pub price: Price,
     /// Libraries of operators that it needs, by the names of files that the settings allow.
     pub custom_operators: Vec<String>,

@@ -16,14 +16,14 @@ const MAX_MEMORY_MB: u64 = 1 << 20;
 pub struct Runtime {
     /// Sessions, each on its own thread, 1 to 64; default as in the settings.
     pub instances: Option<usize>,
-    /// Sessions that one caller may keep busy at a time, 1 to 64; default all of them while nobody else calls, and one
-    /// less beside others. With fewer than there are, a caller who floods the model never keeps others waiting for a run
-    /// of theirs to end.
+    /// Sessions that one caller may keep busy at a time, 1 to 64; default all of them while nobody else calls, and
+    /// one less beside others. With fewer than there are, a caller who floods the model never keeps others waiting
+    /// for a run of theirs to end.
     pub instances_per_caller: Option<usize>,
     /// Threads inside one run, 1 to 64; default as in the settings.
     pub intra_threads: Option<usize>,
-    /// Whether several sessions keep the weights that they share in the runtime's packed form as well, which takes as much
-    /// memory again and makes runs of few rows faster; default for up to 16 MiB of weights.
+    /// Whether several sessions keep the weights that they share in the runtime's packed form as well, which takes as
+    /// much memory again and makes runs of few rows faster; default for up to 16 MiB of weights.
     pub pack_weights: Option<bool>,
     /// MiB that each session may take for what its runs compute, beside three times the size of the model's files, at
     /// most 1 TiB; 0: all that there is. Default as in the settings.

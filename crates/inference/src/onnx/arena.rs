@@ -1,7 +1,7 @@
 //! How much memory the runs of a session may take.
 //!
-//! The runtime gives each session an arena without a bound, and knows bounds for arenas that belong to the environment only:
-//! one is registered there for as long as a session is made, which keeps it.
+//! The runtime gives each session an arena without a bound, and knows bounds for arenas that belong to the
+//! environment only: one is registered there for as long as a session is made, which keeps it.
 #![expect(unsafe_code, reason = "the binding has no functions for arenas of the environment")]
 
 use std::{

@@ -1,13 +1,13 @@
 //! A division of whole numbers that would end the process.
 //!
-//! x86 raises a signal (Intel's manual, volume 2, DIV and IDIV: #DE) for a divisor of zero and for the smallest number divided
-//! by -1, whose quotient has no room. It ends the process: whoever may call a model that divides what it is given could end the
-//! server. The runtime's `Div` and `Mod` refuse a divisor of zero, but other operators divide by sizes that they are given or
-//! compute, as `STFT` does by the length of a frame.
+//! x86 raises a signal (Intel's manual, volume 2, DIV and IDIV: #DE) for a divisor of zero and for the smallest
+//! number divided by -1, whose quotient has no room. It ends the process: whoever may call a model that divides what
+//! it is given could end the server. The runtime's `Div` and `Mod` refuse a divisor of zero, but other operators
+//! divide by sizes that they are given or compute, as `STFT` does by the length of a frame.
 //!
-//! ARM's processors raise nothing: the quotient of the smallest number wraps around, with nothing left over, and that of a
-//! division by zero is zero (Arm's manual, SDIV and UDIV). So do they here, and a run that divided by zero is refused. A signal
-//! for anything else ends the process as before.
+//! ARM's processors raise nothing: the quotient of the smallest number wraps around, with nothing left over, and that
+//! of a division by zero is zero (Arm's manual, SDIV and UDIV). So do they here, and a run that divided by zero is
+//! refused. A signal for anything else ends the process as before.
 
 use std::cell::Cell;
 
@@ -16,8 +16,8 @@ thread_local! {
     static BY_ZERO: Cell<bool> = const { Cell::new(false) };
 }
 
-/// What it gives, and whether this thread divided by zero meanwhile. A run on several threads may do so on another one: then
-/// nobody is told.
+/// What it gives, and whether this thread divided by zero meanwhile. A run on several threads may do so on another
+/// one: then nobody is told.
 pub(super) fn watch_for_zero<T>(run: impl FnOnce() -> T) -> (T, bool) {
     BY_ZERO.set(false);
     (run(), BY_ZERO.get())
@@ -43,8 +43,8 @@ mod trap {
         static ONCE: Once = Once::new();
         ONCE.call_once(|| {
             let handler: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) = divided;
-            // SAFETY: all zeros is an action of the platform's, and the handler has the signature that SA_SIGINFO asks for. It
-            // allocates nothing, takes no lock and touches nothing but the registers.
+            // SAFETY: all zeros is an action of the platform's, and the handler has the signature that SA_SIGINFO
+            // asks for. It allocates nothing, takes no lock and touches nothing but the registers.
             let installed = unsafe {
                 let mut action: libc::sigaction = mem::zeroed();
                 action.sa_sigaction = handler as *const () as libc::sighandler_t;
@@ -122,8 +122,8 @@ impl Division {
         Some(Self { length, is_wide: rex.is_some_and(|rex| rex & 8 != 0), is_signed: code == IDIV })
     }
 
-    /// Whether the dividend is the smallest number: then the divisor is taken to be -1. Compilers extend the dividend of one width
-    /// to the other, so that nothing else but zero raises the signal.
+    /// Whether the dividend is the smallest number: then the divisor is taken to be -1. Compilers extend the dividend
+    /// of one width to the other, so that nothing else but zero raises the signal.
     fn overflows(&self, low: i64, high: i64) -> bool {
         self.is_signed
             && match self.is_wide {

@@ -1,5 +1,5 @@
-//! How many dimensions a tensor has, where a model says so at all: the binding tells no difference between a tensor without
-//! dimensions and one of which nothing is said.
+//! How many dimensions a tensor has, where a model says so at all: the binding tells no difference between a tensor
+//! without dimensions and one of which nothing is said.
 #![expect(unsafe_code, reason = "the binding has no function for it")]
 
 use std::ptr::{null, null_mut};
@@ -28,7 +28,8 @@ pub(super) fn is_open(session: &Session, side: Side, place: usize) -> ort::Resul
     // SAFETY: the session and the place for the result live until the call returns; an unknown place is an error.
     checked(unsafe { get(session.ptr(), place, &raw mut kind.0) })?;
     let mut tensor: *const OrtTensorTypeAndShapeInfo = null();
-    // SAFETY: the description was just given, and what it lends lives as long as it does; null where it is of no tensor.
+    // SAFETY: the description was just given, and what it lends lives as long as it does; null where it is of no
+    // tensor.
     checked(unsafe { (api.CastTypeInfoToTensorInfo)(kind.0, &raw mut tensor) })?;
     // SAFETY: as above.
     Ok(!tensor.is_null() && !unsafe { (api.TensorTypeAndShape_HasShape)(tensor) })

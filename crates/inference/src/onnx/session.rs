@@ -39,8 +39,8 @@ pub(crate) struct Options {
     pub(crate) intra_threads: usize,
     /// Whether weights that are shared are kept in a second form as well; none: where they are small.
     pub(crate) pack_weights: Option<bool>,
-    /// Bytes that each session may take for its constants and for what its runs compute, in the processor's memory; none: all
-    /// that there is.
+    /// Bytes that each session may take for its constants and for what its runs compute, in the processor's memory;
+    /// none: all that there is.
     pub(crate) memory: Option<u64>,
     /// What computes it, best first.
     pub(crate) providers: Vec<Provider>,

@@ -112,7 +112,8 @@ pub(crate) enum Input {
 }
 
 impl Predictor {
-    /// None where `model.toml` says nothing of what the model takes and answers; the reason where it does not fit the model.
+    /// None where `model.toml` says nothing of what the model takes and answers; the reason where it does not fit the
+    /// model.
     pub(crate) fn new(
         manifest: &Manifest,
         inputs: &[TensorSpec],

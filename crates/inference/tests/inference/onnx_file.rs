@@ -228,9 +228,9 @@ pub(crate) fn patient() -> Vec<u8> {
     model(&graph(&[most, repeat], &constants, &[vector("turns")], &[vector("done")]))
 }
 
-/// As scikit-learn's pipelines are exported: the inputs `age` of numbers and `city` of texts, each `[n, 1]`; the outputs
-/// `label` and, of shape `[n, 2]`, `probabilities`. The city counts as `Ulm` 1, `Bonn` 2, any other 0, and the score of
-/// the second class is age / 10 - city.
+/// As scikit-learn's pipelines are exported: the inputs `age` of numbers and `city` of texts, each `[n, 1]`; the
+/// outputs `label` and, of shape `[n, 2]`, `probabilities`. The city counts as `Ulm` 1, `Bonn` 2, any other 0, and
+/// the score of the second class is age / 10 - city.
 pub(crate) fn pipeline() -> Vec<u8> {
     let column = || [Dimension::Named("n"), Dimension::Fixed(1)];
     let cities = [

@@ -145,7 +145,8 @@ fn sum() -> Vec<u8> {
     model(&graph(&[add], &[], &[vector("x"), vector("w")], &[vector("y")]))
 }
 
-/// What `model.toml` claims of a model with an input `x` and an output `y`, both `[n, 2]` floats, and what is wrong with it.
+/// What `model.toml` claims of a model with an input `x` and an output `y`, both `[n, 2]` floats, and what is wrong
+/// with it.
 #[test]
 fn a_model_toml_that_lies_costs_its_model_and_nothing_else() {
     /// What is true of it.

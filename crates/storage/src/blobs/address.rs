@@ -7,8 +7,8 @@ use url::{Host, Url};
 /// How far a request may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reach {
-    /// Anywhere but to addresses that only this machine's surroundings know, such as a cloud's metadata: the operator named
-    /// the host.
+    /// Anywhere but to addresses that only this machine's surroundings know, such as a cloud's metadata: the operator
+    /// named the host.
     Named,
     /// To public addresses: another host named it.
     Public,

@@ -118,8 +118,8 @@ impl Blobs {
         Ok(url.to_string())
     }
 
-    /// Writes a file to `path`, where none must be, and answers its size. What broke off is asked for from there on where
-    /// the other side can do that. An error may leave a part of the file behind.
+    /// Writes a file to `path`, where none must be, and answers its size. What broke off is asked for from there on
+    /// where the other side can do that. An error may leave a part of the file behind.
     pub async fn fetch(&self, blob: &Blob<'_>, path: &Path) -> Result<u64> {
         let url = checked(blob.url, self.settings.plain_http)?;
         let mut file = Receiving::create(path, blob).await?;

@@ -1,5 +1,5 @@
-//! `https://`, and what `s3://` speaks. Certificates are verified against the system's authorities (`SSL_CERT_FILE` names
-//! others). No cookie is kept and no connection either.
+//! `https://`, and what `s3://` speaks. Certificates are verified against the system's authorities (`SSL_CERT_FILE`
+//! names others). No cookie is kept and no connection either.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;

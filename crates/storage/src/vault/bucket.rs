@@ -1,4 +1,5 @@
-//! Files in a bucket. Each goes up with one request, of which a bucket keeps all or nothing: no part of a file can be left there.
+//! Files in a bucket. Each goes up with one request, of which a bucket keeps all or nothing: no part of a file can be
+//! left there.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! Where files lie while they come, on this machine: what a killed process left is found by its lock, which ended with it.
+//! Where files lie while they come, on this machine: what a killed process left is found by its lock, which ended
+//! with it.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};

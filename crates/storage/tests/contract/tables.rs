@@ -27,8 +27,8 @@ pub(crate) const NOBODYS: [&str; 18] = [
 /// A table with rows of people.
 pub(crate) struct Owned {
     pub table: &'static str,
-    /// What one row of `$account` takes; `$id` is a fresh id, `$parent` that of the row that `$account` has in the table
-    /// before.
+    /// What one row of `$account` takes; `$id` is a fresh id, `$parent` that of the row that `$account` has in the
+    /// table before.
     pub row: &'static str,
     /// Who reads every row.
     pub read_by: &'static [&'static str],
@@ -183,8 +183,8 @@ pub(crate) const OWNED: [Owned; 23] = [
     },
 ];
 
-/// Tables that tell of people and belong to none: accounts reach no row. The `$account` of a row is that of another one,
-/// its `$parent` is the id of the row in the table before.
+/// Tables that tell of people and belong to none: accounts reach no row. The `$account` of a row is that of another
+/// one, its `$parent` is the id of the row in the table before.
 pub(crate) const PROGRAMS: [Owned; 4] = [
     Owned {
         table: "alerts",

@@ -1,6 +1,6 @@
-//! A server of files from elsewhere, plain, over TLS, or as a bucket that looks at the signature of every request (AWS
-//! Signature Version 4). It knows ranges, takes, removes and lists files as S3 does, breaks off when told to, and lasts as long
-//! as the test process.
+//! A server of files from elsewhere, plain, over TLS, or as a bucket that looks at the signature of every request
+//! (AWS Signature Version 4). It knows ranges, takes, removes and lists files as S3 does, breaks off when told to,
+//! and lasts as long as the test process.
 
 mod listing;
 mod owner;

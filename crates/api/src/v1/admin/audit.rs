@@ -179,7 +179,8 @@ pub async fn chain(_: Caller<AuditRead>, app: web::Data<App>) -> Result<web::Jso
     }))
 }
 
-/// Events of the audit trail as a file, oldest first. One that breaks off was cut short: a right that ended, or a fault.
+/// Events of the audit trail as a file, oldest first. One that breaks off was cut short: a right that ended, or a
+/// fault.
 #[utoipa::path(get, path = "/api/v1/admin/audit/export", tag = "admin", params(AuditExport),
     responses((status = 200, description = "A file", content((String = "application/jsonl"), (String = "text/csv")))))]
 pub async fn export(

@@ -197,8 +197,8 @@ pub async fn list(
     Ok(web::Json(List::of(app.auth.incidents(&page, status, kind).await?)))
 }
 
-/// Open an incident. Operators are told at once; the answers that its kind has (`INCIDENT_ANSWERS`) are run within a second, as
-/// far as one may give them oneself.
+/// Open an incident. Operators are told at once; the answers that its kind has (`INCIDENT_ANSWERS`) are run within a
+/// second, as far as one may give them oneself.
 #[utoipa::path(post, path = "/api/v1/admin/incidents", tag = "admin", request_body = NewIncident,
     responses((status = 201, body = IncidentView)))]
 pub async fn open(
@@ -285,7 +285,8 @@ pub async fn link(
     Ok((web::Json(EntryView::from(entry)), StatusCode::CREATED))
 }
 
-/// Run an answer, now. It needs the permission of what it does, besides; accounts that may do more than oneself are skipped.
+/// Run an answer, now. It needs the permission of what it does, besides; accounts that may do more than oneself are
+/// skipped.
 #[utoipa::path(post, path = "/api/v1/admin/incidents/{id}/answers", tag = "admin", params(("id" = Uuid, Path)),
     request_body = NewAnswer,
     responses((status = 201, body = EntryView), (status = 404, description = "No such incident"),

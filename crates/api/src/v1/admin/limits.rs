@@ -61,8 +61,8 @@ pub struct LimitNumbers {
 pub struct LimitParameters {
     /// `class`, `role`, `account`, `key` or `model`.
     scope: String,
-    /// `anonymous`, `login`, `register`, `mail`, `read`, `infer` or `hour`; the name of the role or model; or the id of the
-    /// account or key.
+    /// `anonymous`, `login`, `register`, `mail`, `read`, `infer` or `hour`; the name of the role or model; or the id
+    /// of the account or key.
     subject: String,
 }
 

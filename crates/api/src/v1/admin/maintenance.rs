@@ -96,8 +96,8 @@ pub async fn show(_: Caller<SystemManage>, app: web::Data<App>) -> web::Json<Ope
     web::Json(app.auth.operation().into())
 }
 
-/// Open or close the service: here from the next request on, on other replicas within two seconds. `emergency_stop` ends
-/// every session, one's own too, and refuses every API key until the mode is another one.
+/// Open or close the service: here from the next request on, on other replicas within two seconds. `emergency_stop`
+/// ends every session, one's own too, and refuses every API key until the mode is another one.
 #[utoipa::path(put, path = "/api/v1/admin/maintenance", tag = "admin", request_body = ModeChange,
     responses((status = 200, body = OperationView)))]
 pub async fn change(

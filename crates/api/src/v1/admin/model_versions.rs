@@ -54,7 +54,8 @@ pub struct ModelForm {
     model: Vec<u8>,
 }
 
-/// Add a version of a model: an ONNX file and its data files, tried before it is taken, served when it is activated or loaded.
+/// Add a version of a model: an ONNX file and its data files, tried before it is taken, served when it is activated
+/// or loaded.
 #[utoipa::path(put, path = "/api/v1/admin/models/{name}/versions/{version}", tag = "admin",
     params(("name" = String, Path), ("version" = String, Path), UploadParameters),
     request_body(content((ModelBytes = "application/octet-stream"), (ModelForm = "multipart/form-data"))),

@@ -77,7 +77,8 @@ pub struct UsagePage {
     quotas: Vec<QuotaStanding>,
 }
 
-/// What everyone used, by day or month, account, model and credential, the oldest first; and how one account's quotas stand.
+/// What everyone used, by day or month, account, model and credential, the oldest first; and how one account's quotas
+/// stand.
 #[utoipa::path(get, path = "/api/v1/admin/usage", tag = "admin", params(UsageSearch),
     responses((status = 200, body = UsagePage)))]
 pub async fn list(

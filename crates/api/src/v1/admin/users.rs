@@ -45,7 +45,8 @@ pub struct UserChanges {
     #[validate(custom(function = check_name))]
     #[schema(min_length = 2, max_length = 50)]
     name: Option<String>,
-    /// What it is held to instead of its role's or everyone's limits; null takes that back. It needs `limits:manage`, too.
+    /// What it is held to instead of its role's or everyone's limits; null takes that back. It needs `limits:manage`,
+    /// too.
     #[validate(custom(function = check_limits))]
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<KeyLimits>)]
@@ -117,8 +118,8 @@ pub async fn unlock(caller: Caller<UsersManage>, app: web::Data<App>, id: Id) ->
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// Take the second factor of one who lost it. Their sessions end, and they get another one before anything else. That it is
-/// them is for the caller to make sure of: their password alone logs in until then.
+/// Take the second factor of one who lost it. Their sessions end, and they get another one before anything else. That
+/// it is them is for the caller to make sure of: their password alone logs in until then.
 #[utoipa::path(delete, path = "/api/v1/admin/users/{id}/mfa", tag = "admin", params(("id" = Uuid, Path)),
     responses((status = 204, description = "Taken"), (status = 404, description = "No such account")))]
 pub async fn reset_second_factors(
