@@ -149,7 +149,7 @@ impl Door {
         let admitted = guard::admit(&self.app, asked).await?;
         record.belongs_to(admitted.proof.as_ref().map(|proof| proof.principal.account));
         let origin = context.origin_of(&parts.headers);
-        let held = Held::new(admitted._place, self.app.bodies.room());
+        let held = Held::new(admitted.in_flight, self.app.bodies.room());
         let sizes = &self.app.settings.sizes;
         let time = Duration::from_secs(sizes.body_timeout_seconds);
         let bounds = Bounds { size: (method.size)(sizes), time, streams: method.streams };

@@ -142,7 +142,7 @@ pub struct Admitted {
     /// What the request takes of quotas.
     pub lease: Option<Arc<QuotaLease>>,
     /// Held until the answer is made.
-    pub _place: Option<InFlight>,
+    pub in_flight: Option<InFlight>,
 }
 
 impl Admitted {
@@ -167,7 +167,7 @@ async fn judge<Headers: HeaderLines>(app: &App, asked: Asked<'_, Headers>) -> Re
         if requirement == Requirement::Nothing && class != LimitClass::Exempt {
             app.auth.require_open().map_err(|closed| ApiError::from(closed).with_windows(windows.clone()))?;
         }
-        return Ok(Admitted { proof: None, windows, digest: None, lease: None, _place: None });
+        return Ok(Admitted { proof: None, windows, digest: None, lease: None, in_flight: None });
     };
     if permission.is_some_and(auth::Permission::is_administrative) {
         app.auth.require_address(address, IpPlace::Admin)?;
@@ -186,7 +186,7 @@ async fn judge<Headers: HeaderLines>(app: &App, asked: Asked<'_, Headers>) -> Re
         }
         Err(error) => Err(error),
     };
-    let Entered { principal, place, windows, lease } = match entered {
+    let Entered { principal, in_flight, windows, lease } = match entered {
         Ok(entered) => entered,
         Err(error) => return Err(refused(app, address, error).await),
     };
@@ -197,7 +197,7 @@ async fn judge<Headers: HeaderLines>(app: &App, asked: Asked<'_, Headers>) -> Re
     }
     let lease = lease.map(Arc::new);
     let proof = Proof { principal, requirement, lease: lease.clone() };
-    Ok(Admitted { proof: Some(proof), windows, digest, lease, _place: Some(place) })
+    Ok(Admitted { proof: Some(proof), windows, digest, lease, in_flight: Some(in_flight) })
 }
 
 /// What the caller proves with who they are; with a signature also what the body must be.

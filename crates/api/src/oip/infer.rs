@@ -21,7 +21,6 @@ use crate::guard::permission::ModelsInfer;
 use crate::metering::{User, Work};
 use crate::parts;
 
-/// Says where in a body the JSON ends and the binary data begins.
 /// The header that says how long the JSON before the binary data is.
 pub const JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
 

@@ -44,7 +44,7 @@ pub struct Entered {
     /// Who it is.
     pub principal: Arc<Principal>,
     /// Their place among the account's running requests.
-    pub place: InFlight,
+    pub in_flight: InFlight,
     /// Every window and quota that was counted.
     pub windows: Vec<AllowanceState>,
     /// What the request takes of quotas; none where there are none.
@@ -132,7 +132,7 @@ impl Auth {
                     let allowed = self.require_open_to_caller(&principal).and(allowed);
                     self.detector.place(&principal, address, self.now());
                     return match allowed.and_then(|()| self.in_flight(&principal)) {
-                        Ok(place) => Ok(Entered { principal, place, windows, lease }),
+                        Ok(in_flight) => Ok(Entered { principal, in_flight, windows, lease }),
                         Err(error) => Err(Refusal { error, windows }),
                     };
                 }
