@@ -1,5 +1,6 @@
 """How soon what one replica ends is refused by another, with Redis and without."""
 
+import base64
 import os
 import socket
 import subprocess
@@ -36,9 +37,10 @@ def measure_revocation():
     with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
         redis = Redis(first)
         try:
-            stores = {"DATABASE_URL": database_of(), "REDIS_URL": redis.url}
+            # Of one installation: each would make keys of its own.
+            keys = {name: base64.b64encode(os.urandom(32)).decode() for name in ["ENCRYPTION_KEY", "AUDIT_KEY"]}
+            stores = {"DATABASE_URL": database_of(), "REDIS_URL": redis.url, **keys}
             with Server(first, stores) as here:
-                stores["ENCRYPTION_KEY"] = open(os.path.join(first, "encryption.key")).read().split()[0]
                 with Server(second, stores) as there:
                     figures = {"with Redis": rounds(here, there, "up")}
                     redis.stop()
