@@ -126,10 +126,11 @@ pub async fn follow(app: &App) -> std::result::Result<(), String> {
         return Ok(());
     }
     *looked = Some(Instant::now());
+    let at = app.registry.moment();
     let wanted = all_wanted(&app.auth).await.map_err(|error| storage::told(&error))?;
     app.registry.expect(known_files(&app.auth).await.map_err(|error| storage::told(&error))?);
     let registry = app.registry.clone();
-    web::block(move || registry.reconcile(&wanted)).await.map_err(|error| error.to_string())?;
+    web::block(move || registry.reconcile(&wanted, at)).await.map_err(|error| error.to_string())?;
     app.lifecycle.applied.store(changes, Ordering::Release);
     Ok(())
 }
@@ -220,9 +221,10 @@ pub async fn remove(app: &App, caller: &Caller<ModelsManage>, name: &str, versio
 
 /// Looks for changes in the repository, every `MODEL_POLL_SECONDS`.
 pub async fn poll(app: &App) -> std::result::Result<(), String> {
+    let at = app.registry.moment();
     let wanted = all_wanted(&app.auth).await.map_err(|error| storage::told(&error))?;
     let registry = app.registry.clone();
-    web::block(move || registry.poll(&wanted)).await.map_err(|error| error.to_string())
+    web::block(move || registry.poll(&wanted, at)).await.map_err(|error| error.to_string())
 }
 
 async fn prepare(

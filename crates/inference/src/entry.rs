@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak, atomic::AtomicU64},
     time::{Duration, Instant},
 };
 
@@ -55,6 +55,8 @@ pub(crate) struct Version {
 pub(crate) struct Life {
     /// Held while versions are loaded: one change of a model at a time.
     pub(crate) work: Mutex<()>,
+    /// Which publication was the last of it.
+    pub(crate) published: AtomicU64,
     /// The versions that are served, as its models tell it.
     pub(crate) served: Arc<Served>,
     /// The versions being loaded now.

@@ -71,4 +71,4 @@ pub use sources::Sourced;
 pub use statistics::{BatchStatistics, Measure, Statistics};
 pub use tensor::{DataType, NamedTensor, Tensor, TensorData, TensorSpec, element_count};
 pub use trial::{REFUSED, TrialSettings, try_model};
-pub use wanted::Wanted;
+pub use wanted::{Moment, Wanted};

@@ -8,7 +8,7 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex, PoisonError, RwLock, RwLockReadGuard,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -25,7 +25,7 @@ use crate::{
     model::Model,
     onnx::Library,
     settings::Settings,
-    wanted::Wanted,
+    wanted::{Moment, Wanted},
     watch::Watch,
 };
 
@@ -92,7 +92,9 @@ pub(crate) struct Shared {
     /// Locked for writing only while one entry is put in the place of another.
     models: RwLock<BTreeMap<String, Arc<Entry>>>,
     pub(crate) loader: Loader,
-    watch: Mutex<Watch>,
+    pub(crate) watch: Mutex<Watch>,
+    /// How often something prepared was published.
+    published: AtomicU64,
     closed: AtomicBool,
 }
 
@@ -129,7 +131,8 @@ impl Registry {
         let registry = Self::start(settings);
         registry.shared.loader.sweep();
         registry.expect(known);
-        registry.make_all(registry.shared.loader.names().into_iter().collect(), wanted);
+        let names = registry.shared.loader.names().into_iter().collect();
+        registry.make_all(names, wanted, registry.moment());
         registry
     }
 
@@ -142,7 +145,8 @@ impl Registry {
         }
         let loader = Loader { settings, library, decoder, known: RwLock::default() };
         let watch = Mutex::default();
-        let shared = Shared { models: RwLock::default(), loader, watch, closed: AtomicBool::new(false) };
+        let (published, closed) = (AtomicU64::new(0), AtomicBool::new(false));
+        let shared = Shared { models: RwLock::default(), loader, watch, published, closed };
         Self { shared: Arc::new(shared) }
     }
 
@@ -210,15 +214,23 @@ impl Registry {
 
     /// Serves what was prepared. What was served before finishes the calls that it has, then gives its memory back.
     pub fn publish(&self, prepared: Prepared) {
+        // Before it is put there: whoever puts something older sees the number, or is overtaken.
+        let number = self.shared.published.fetch_add(1, Ordering::SeqCst) + 1;
+        prepared.entry.life.published.store(number, Ordering::SeqCst);
         self.put(prepared.entry);
     }
 
-    /// Makes every model what is wanted of it. A model that cannot be what is wanted goes on as it was, where it
-    /// served, and says so. Blocks for as long as loading takes.
-    pub fn reconcile(&self, wanted: &HashMap<String, Wanted>) {
+    /// To be asked before it is looked up what is wanted.
+    pub fn moment(&self) -> Moment {
+        Moment(self.shared.published.load(Ordering::SeqCst))
+    }
+
+    /// Makes every model what was wanted of it at a moment, except for what was published since. A model that cannot be
+    /// what is wanted goes on as it was, where it served, and says so. Blocks for as long as loading takes.
+    pub fn reconcile(&self, wanted: &HashMap<String, Wanted>, at: Moment) {
         let mut names: BTreeSet<String> = self.read().keys().cloned().collect();
         names.extend(wanted.keys().filter(|name| self.shared.loader.has(name)).cloned());
-        self.make_all(names, wanted);
+        self.make_all(names, wanted, at);
     }
 
     /// Whether some model could not be made what is wanted of it, so that [`Registry::reconcile`] will try again.
@@ -226,7 +238,7 @@ impl Registry {
         self.read().values().any(|entry| entry.again.is_some())
     }
 
-    fn make_all(&self, mut due: BTreeSet<String>, wanted: &HashMap<String, Wanted>) {
+    fn make_all(&self, mut due: BTreeSet<String>, wanted: &HashMap<String, Wanted>, at: Moment) {
         let default = Wanted::default();
         due.retain(|name| {
             let wanted = wanted.get(name).unwrap_or(&default);
@@ -235,7 +247,7 @@ impl Registry {
         let next = Mutex::new(due.into_iter());
         let work = || {
             while let Some(name) = { next.lock().unwrap_or_else(PoisonError::into_inner).next() } {
-                self.make(&name, wanted.get(&name).cloned().unwrap_or_default());
+                self.make(&name, wanted.get(&name).cloned().unwrap_or_default(), at);
             }
         };
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
@@ -304,19 +316,6 @@ impl Registry {
         self.shared.loader.withdraw(name, version)
     }
 
-    /// Looks for changes in the repository and loads what changed since the last look, as far as it is not to be
-    /// unloaded. What cannot be loaded goes on as it was. Blocks for as long as that takes.
-    pub fn poll(&self, wanted: &HashMap<String, Wanted>) {
-        let due = {
-            let mut watch = self.shared.watch.lock().unwrap_or_else(PoisonError::into_inner);
-            watch.look(&self.shared.loader.settings.model_dir)
-        };
-        for name in due {
-            tracing::info!(model = name, "a model's folder changed");
-            self.make_as(&name, wanted.get(&name).cloned().unwrap_or_default(), true);
-        }
-    }
-
     /// Answers what is queued, for at most ten seconds, interrupts what then still runs, and gives the memory
     /// back. Afterwards every call is refused.
     pub fn shutdown(&self) {
@@ -333,18 +332,12 @@ impl Registry {
         }
     }
 
-    /// Version of the ONNX Runtime library, such as `1.31.1`; none where there is none.
-    pub fn runtime_version(&self) -> Option<String> {
-        let library = self.shared.loader.library.as_ref().ok()?;
-        library.version().map(str::to_owned)
-    }
-
     /// Makes one model what is wanted of it, or lets it go on and say why not.
-    pub(crate) fn make(&self, name: &str, wanted: Wanted) {
-        self.make_as(name, wanted, false);
+    pub(crate) fn make(&self, name: &str, wanted: Wanted, at: Moment) {
+        self.make_as(name, wanted, at, false);
     }
 
-    fn make_as(&self, name: &str, wanted: Wanted, changed: bool) {
+    pub(crate) fn make_as(&self, name: &str, wanted: Wanted, at: Moment, changed: bool) {
         let life = self.life(name);
         let _work = life.work.lock().unwrap_or_else(PoisonError::into_inner);
         if self.shared.closed.load(Ordering::SeqCst) {
@@ -360,13 +353,13 @@ impl Registry {
                     reason = failure,
                     "a change of a model did not come about; it goes on as it was"
                 );
-                self.put(old.held_back(entry.wanted, failure));
+                self.put_unless_newer(old.held_back(entry.wanted, failure), at);
             }
             (Some(reason), None) => {
                 tracing::error!(model = name, reason, "a model is not served");
-                self.put(entry);
+                self.put_unless_newer(entry, at);
             }
-            (None, _) => self.put(entry),
+            (None, _) => self.put_unless_newer(entry, at),
         }
     }
 
@@ -384,8 +377,16 @@ impl Registry {
     }
 
     pub(crate) fn put(&self, entry: Entry) {
+        self.put_unless_newer(entry, Moment(u64::MAX));
+    }
+
+    /// Puts an entry where it belongs, unless another was published for its model after this moment.
+    fn put_unless_newer(&self, entry: Entry, at: Moment) {
         let entry = Arc::new(entry);
         let mut models = self.shared.models.write().unwrap_or_else(PoisonError::into_inner);
+        if entry.life.published.load(Ordering::SeqCst) > at.0 {
+            return;
+        }
         let old = models.insert(entry.name.clone(), Arc::clone(&entry));
         drop(models);
         entry.took_over(old.as_deref());

@@ -9,7 +9,7 @@ use crate::{
     manifest::{self, SourceFiles},
     registry::Registry,
     repository::{folders, model_folder},
-    wanted::Wanted,
+    wanted::{Moment, Wanted},
 };
 
 /// A version and where its files come from.
@@ -80,7 +80,7 @@ impl Registry {
     }
 
     /// Serves what came into a model's folder, as far as it is wanted. Blocks for as long as loading takes.
-    pub fn renew(&self, name: &str, wanted: Wanted) {
-        self.make(name, wanted);
+    pub fn renew(&self, name: &str, wanted: Wanted, at: Moment) {
+        self.make(name, wanted, at);
     }
 }

@@ -11,3 +11,8 @@ pub struct Wanted {
     /// How often it was told to be read from disk afresh; another number than the last one means: again.
     pub loads: i64,
 }
+
+/// When it was looked up what is wanted, as [`Registry::moment`](crate::Registry::moment) tells: what is published later
+/// is newer than that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(pub(crate) u64);

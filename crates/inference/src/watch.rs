@@ -1,13 +1,18 @@
 //! Looking at the repository again and again for what changed in it.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs,
     path::Path,
+    sync::PoisonError,
     time::SystemTime,
 };
 
-use crate::repository::folders;
+use crate::{
+    registry::Registry,
+    repository::folders,
+    wanted::{Moment, Wanted},
+};
 
 /// Files of one model that are looked at: more are in no folder that a person keeps.
 const MAX_FILES: usize = 100_000;
@@ -71,6 +76,21 @@ fn sight(folder: &Path) -> Sight {
         look(&folder, &format!("{name}/"));
     }
     sight
+}
+
+impl Registry {
+    /// Looks for changes in the repository and loads what changed since the last look, as far as it is not to be
+    /// unloaded. What cannot be loaded goes on as it was. Blocks for as long as that takes.
+    pub fn poll(&self, wanted: &HashMap<String, Wanted>, at: Moment) {
+        let due = {
+            let mut watch = self.shared.watch.lock().unwrap_or_else(PoisonError::into_inner);
+            watch.look(&self.shared.loader.settings.model_dir)
+        };
+        for name in due {
+            tracing::info!(model = name, "a model's folder changed");
+            self.make_as(&name, wanted.get(&name).cloned().unwrap_or_default(), at, true);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -53,10 +53,8 @@ impl Bench {
         if !registry.has(&self.name) {
             return Err(format!("MODEL_DIR has no model {:?}", self.name));
         }
-        registry.reconcile(&HashMap::from([(
-            self.name.clone(),
-            inference::Wanted { active: self.version.clone(), ..inference::Wanted::default() },
-        )]));
+        let wanted = inference::Wanted { active: self.version.clone(), ..inference::Wanted::default() };
+        registry.reconcile(&HashMap::from([(self.name.clone(), wanted)]), registry.moment());
         let model = registry.find(&self.name, self.version.as_deref()).map_err(|error| error.to_string())?;
         print(&format!("{} version {}, one caller, zeros", model.name(), model.version()));
         let mut all = Vec::new();

@@ -41,6 +41,19 @@ fn two_versions() -> Repository {
 }
 
 #[test]
+fn what_was_wanted_before_takes_nothing_away_that_was_published_since() {
+    let repository = two_versions();
+    let registry = repository.open();
+    let unloaded = Wanted { unloaded: true, ..Wanted::default() };
+    let looked_up = registry.moment();
+    change(&registry, "m", active("1")).unwrap();
+    registry.reconcile(&[("m".to_owned(), unloaded.clone())].into(), looked_up);
+    assert_eq!(registry.find("m", None).unwrap().version(), "1", "a replica that follows late");
+    registry.reconcile(&[("m".to_owned(), unloaded)].into(), registry.moment());
+    assert!(registry.find("m", None).is_err());
+}
+
+#[test]
 fn no_call_fails_while_versions_come_and_go() {
     const CHANGES: i64 = 100;
     let repository = two_versions();
@@ -89,13 +102,13 @@ fn what_cannot_be_loaded_leaves_everything_as_it_was() {
     assert_eq!(registry.find("m", None).unwrap().version(), "2");
 
     // Another replica learns of it by following what is wanted: it goes on too, and says why.
-    registry.reconcile(&[("m".to_owned(), again(1))].into());
+    registry.reconcile(&[("m".to_owned(), again(1))].into(), registry.moment());
     let told = status(&registry, "2").unwrap();
     assert_eq!((told.state, told.active), (State::Ready, true));
     assert!(told.setback.unwrap().contains("colour"));
     assert!(registry.is_behind());
     let _repository = repository.with("m/model.toml", "").with("m/3/model.onnx", identity(FLOAT));
-    registry.reconcile(&[("m".to_owned(), again(2))].into());
+    registry.reconcile(&[("m".to_owned(), again(2))].into(), registry.moment());
     assert_eq!(registry.find("m", None).unwrap().version(), "3");
     assert_eq!((status(&registry, "3").unwrap().setback, registry.is_behind()), (None, false));
 }

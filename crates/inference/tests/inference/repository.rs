@@ -15,8 +15,6 @@ use crate::{
 fn an_empty_or_missing_repository_is_no_failure() {
     let mut repository = Repository::new();
     assert!(repository.open().models().is_empty());
-    let version = repository.open().runtime_version().unwrap();
-    assert!(version.starts_with("1.") && version.split('.').count() == 3, "{version}");
     repository.settings.model_dir.push("nowhere");
     assert!(repository.open().models().is_empty());
 }
