@@ -59,7 +59,7 @@ fn has_token(app: &App, headers: &HeaderMap) -> bool {
 }
 
 /// A series with its labels, its kind, its value.
-type Line = (String, &'static str, f64);
+pub type Line = (String, &'static str, f64);
 
 /// What is counted elsewhere and only read here.
 async fn gauges(app: &App) -> String {
@@ -70,7 +70,6 @@ async fn gauges(app: &App) -> String {
         lines.push(("active_sessions".to_owned(), "gauge", sessions as f64));
     }
     lines.extend(resources::gauges(app));
-    lines.extend(models(app));
     render(&lines)
 }
 
@@ -106,31 +105,13 @@ async fn trail(app: &App) -> Vec<Line> {
     ]
 }
 
-fn models(app: &App) -> Vec<Line> {
-    let mut lines = Vec::new();
-    for status in app.registry.models() {
-        let Ok(model) = app.registry.find(&status.name, Some(&status.version)) else { continue };
-        let labels = format!("model=\"{}\",version=\"{}\"", status.name, status.version);
-        let counted = model.statistics();
-        for (what, measure) in [("hits", counted.cache_hit), ("misses", counted.cache_miss)] {
-            let series = format!("inference_cache_{what}_total{{{labels}}}");
-            lines.push((series, "counter", measure.count as f64));
-        }
-        let execution = model.execution();
-        let (provider, fallback) = (execution.provider, execution.fallback().is_some());
-        let labels = format!("{labels},provider=\"{provider}\",fallback=\"{fallback}\"");
-        lines.push((format!("inference_execution_provider{{{labels}}}"), "gauge", 1.0));
-    }
-    // Lines of one name stand together; beyond that they keep their order.
-    lines.sort_by(|(one, ..), (other, ..)| name_of(one).cmp(name_of(other)));
-    lines
-}
-
-fn name_of(series: &str) -> &str {
+/// What a series is called without its labels.
+pub fn name_of(series: &str) -> &str {
     series.split('{').next().unwrap_or(series)
 }
 
-fn render(lines: &[Line]) -> String {
+/// Lines in the text format; those of one name stand together.
+pub fn render(lines: &[Line]) -> String {
     let mut text = String::new();
     let mut last = "";
     for (series, kind, value) in lines {

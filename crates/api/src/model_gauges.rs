@@ -1,12 +1,13 @@
-//! What the versions of a model do together, for Prometheus: calls that wait, and how many rows each run had. It is
-//! read from what they count anyway.
+//! What models do, for Prometheus, read from what they count anyway: each version by itself, and together the calls that
+//! wait and how many rows each run had.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use inference::Statistics;
+use inference::{Model, Statistics};
 
 use crate::app::App;
+use crate::metrics::{Line, name_of, render};
 
 const WAITING: &str = "inference_queue_depth";
 const RUNS: &str = "inference_batch_size";
@@ -51,16 +52,32 @@ impl Sums {
 
 /// The lines of every model that is served.
 pub fn text(app: &App) -> String {
-    let mut models: BTreeMap<String, Sums> = BTreeMap::new();
+    let (mut models, mut versions) = (BTreeMap::<String, Sums>::new(), Vec::new());
     for status in app.registry.models() {
-        if let Ok(model) = app.registry.find(&status.name, Some(&status.version)) {
-            models.entry(status.name).or_default().add(model.queue_depth(), &model.statistics());
-        }
+        let Ok(model) = app.registry.find(&status.name, Some(&status.version)) else { continue };
+        let statistics = model.statistics();
+        versions.extend(of_version(&model, &statistics));
+        models.entry(status.name).or_default().add(model.queue_depth(), &statistics);
     }
-    let mut text = String::new();
+    // Lines of one name stand together; beyond that they keep their order.
+    versions.sort_by(|(one, ..), (other, ..)| name_of(one).cmp(name_of(other)));
+    let mut text = render(&versions);
     // A text takes all that is written to it.
     let _ = write(&models, &mut text);
     text
+}
+
+fn of_version(model: &Model, statistics: &Statistics) -> [Line; 3] {
+    let labels = format!("model=\"{}\",version=\"{}\"", model.name(), model.version());
+    let cache =
+        |what, count: u64| (format!("inference_cache_{what}_total{{{labels}}}"), "counter", count as f64);
+    let (provider, fallback) = (model.execution().provider, model.execution().fallback().is_some());
+    let provided = format!("{labels},provider=\"{provider}\",fallback=\"{fallback}\"");
+    [
+        cache("hits", statistics.cache_hit.count),
+        cache("misses", statistics.cache_miss.count),
+        (format!("inference_execution_provider{{{provided}}}"), "gauge", 1.0),
+    ]
 }
 
 /// Lines of one name stand together.

@@ -1,10 +1,11 @@
 //! What this process holds of the machine and of its database, for Prometheus.
 
 use crate::app::App;
+use crate::metrics::Line;
 
 /// Series, kind and value of each; what the system does not tell is left out.
-pub fn gauges(app: &App) -> Vec<(String, &'static str, f64)> {
-    let mut lines: Vec<(String, &'static str, f64)> = Vec::new();
+pub fn gauges(app: &App) -> Vec<Line> {
+    let mut lines: Vec<Line> = Vec::new();
     let mut tell = |name: &str, kind, value: f64| lines.push((name.to_owned(), kind, value));
     if let Some(bytes) = resident_bytes() {
         tell("process_resident_memory_bytes", "gauge", bytes as f64);

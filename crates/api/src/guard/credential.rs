@@ -13,6 +13,7 @@ use crate::header_lines::HeaderLines;
 
 /// The header of API keys.
 pub const API_KEY: &str = "x-api-key";
+/// The header of bearer tokens.
 pub const AUTHORIZATION: &str = "authorization";
 
 /// The one credential of a request.

@@ -1,7 +1,7 @@
 //! Roles besides the four: made, changed and removed by whoever may, and never with more than they have themselves.
 
 use serde_json::json;
-use storage::{Role, Scope, Service};
+use storage::{Role, Scope, Service, Tx};
 
 use crate::callers::access::{Permission, Permissions};
 use crate::callers::principal::Principal;
@@ -30,10 +30,7 @@ impl Auth {
             Err(storage::Error::Conflict) => return Err(Error::RoleTaken),
             other => other?,
         }
-        let role = tx.roles().find(name).await?.ok_or(Error::NotFound)?;
-        let detail = json!({"role": name, "permissions": permissions});
-        self.commit_policy(tx, Event::RoleChanged, actor, detail, origin).await?;
-        Ok(role)
+        self.commit_role(tx, actor, name, permissions, origin).await
     }
 
     /// Changes what a role may do; it holds from the next request of whoever has it.
@@ -49,6 +46,17 @@ impl Auth {
         within(own, permissions)?;
         within(own, &before.permissions)?;
         tx.roles().update(name, permissions).await?;
+        self.commit_role(tx, actor, name, permissions, origin).await
+    }
+
+    async fn commit_role(
+        &self,
+        mut tx: Tx,
+        actor: &Principal,
+        name: &str,
+        permissions: &[String],
+        origin: &Origin,
+    ) -> Result<Role> {
         let role = tx.roles().find(name).await?.ok_or(Error::NotFound)?;
         let detail = json!({"role": name, "permissions": permissions});
         self.commit_policy(tx, Event::RoleChanged, actor, detail, origin).await?;

@@ -75,23 +75,11 @@ impl Auth {
         }
         let expires = DateTime::from_timestamp(claims.exp, 0).ok_or(REVOKED)?;
         let authenticated_at = DateTime::from_timestamp(claims.auth_time, 0).ok_or(REVOKED)?;
-        let Policy { grants, quotas } = self.read_policy(&mut tx, seen, &account, None).await?;
-        Ok(Principal {
-            account: account.account_id,
-            permissions: self.granted(&account),
-            must_enrol: self.must_enrol(&account),
-            role: account.role,
-            credential: Credential::Session { id: claims.sid, authenticated_at },
-            models: None,
-            grants,
-            security_version: account.security_version,
-            networks: None,
-            limits: None,
-            signing: Vec::new(),
-            quotas,
-            seen,
-            good_until: expires.min(now + CACHED_FOR),
-        })
+        let policy = self.read_policy(&mut tx, seen, &account, None).await?;
+        let (permissions, must_enrol) = (self.granted(&account), self.must_enrol(&account));
+        let credential = Credential::Session { id: claims.sid, authenticated_at };
+        let good_until = expires.min(now + CACHED_FOR);
+        Ok(Principal::of(account, permissions, must_enrol, credential, policy, seen, good_until))
     }
 
     async fn read_key(&self, text: &str, now: DateTime<Utc>) -> Result<Principal> {
@@ -133,27 +121,21 @@ impl Auth {
         if key.expires_at.is_some_and(|end| end <= now) {
             return Err(Error::InvalidCredential("this API key has expired; create a new one"));
         }
-        let Policy { grants, quotas } =
-            self.read_policy(&mut tx, seen, &standing.account, Some(key.id)).await?;
+        let account = standing.account;
+        let policy = self.read_policy(&mut tx, seen, &account, Some(key.id)).await?;
+        // Its scopes and its owner's permissions together, both as they are now.
+        let permissions = self.granted(&account).intersection(Permissions::from_names(&key.scopes));
+        let (must_enrol, credential) = (self.must_enrol(&account), Credential::ApiKey { id: key.id });
         let ends = [key.expires_at, end, Some(now + CACHED_FOR)];
+        let good_until = ends.into_iter().flatten().min().unwrap_or(now);
         Ok(Principal {
-            account: standing.account.account_id,
-            // Its scopes and its owner's permissions together, both as they are now.
-            permissions: self.granted(&standing.account).intersection(Permissions::from_names(&key.scopes)),
-            must_enrol: self.must_enrol(&standing.account),
-            role: standing.account.role,
-            credential: Credential::ApiKey { id: key.id },
-            security_version: standing.account.security_version,
             models: key.models,
-            grants,
             networks: key
                 .allowed_ips
                 .map(|networks| networks.iter().filter_map(|text| network(text)).collect()),
             limits: key.limits,
             signing,
-            quotas,
-            seen,
-            good_until: ends.into_iter().flatten().min().unwrap_or(now),
+            ..Principal::of(account, permissions, must_enrol, credential, policy, seen, good_until)
         })
     }
 }

@@ -4,10 +4,11 @@ use std::net::IpAddr;
 
 use chrono::{DateTime, Duration, Utc};
 use ipnet::IpNet;
-use storage::KeyLimits;
+use storage::{AccountStanding, KeyLimits};
 use uuid::Uuid;
 
 use crate::callers::access::{Permission, Permissions};
+use crate::callers::authentication::Policy;
 use crate::callers::freshness::{Freshness, Watched};
 use crate::keys::signed_requests::SigningSecret;
 use crate::quotas::Quota;
@@ -95,6 +96,34 @@ pub struct Principal {
 }
 
 impl Principal {
+    /// Whoever a credential of an account stands for that nothing narrows.
+    pub(crate) fn of(
+        account: AccountStanding,
+        permissions: Permissions,
+        must_enrol: bool,
+        credential: Credential,
+        policy: Policy,
+        seen: i64,
+        good_until: DateTime<Utc>,
+    ) -> Self {
+        Self {
+            account: account.account_id,
+            role: account.role,
+            permissions,
+            must_enrol,
+            credential,
+            models: None,
+            grants: policy.grants,
+            networks: None,
+            limits: None,
+            quotas: policy.quotas,
+            signing: Vec::new(),
+            security_version: account.security_version,
+            seen,
+            good_until,
+        }
+    }
+
     /// Refuses a caller who lacks `permission`.
     pub fn require(&self, permission: Permission) -> Result<()> {
         self.require_enrolled()?;

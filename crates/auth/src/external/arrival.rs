@@ -19,7 +19,7 @@ use crate::accounts::directory::keep_an_administrator;
 use crate::accounts::people::{is_address, name_of};
 use crate::audit::Entry;
 use crate::callers::access::Permissions;
-use crate::callers::authentication::{Policy, REVOKED};
+use crate::callers::authentication::REVOKED;
 use crate::callers::freshness::{CACHED_FOR, Watched};
 use crate::callers::principal::{Credential, ExternalToken, Principal};
 use crate::events::Event;
@@ -99,7 +99,7 @@ impl Auth {
         if arrival.changes(&account) {
             return Err(OUTDATED);
         }
-        let Policy { grants, quotas } = self.read_policy(&mut tx, seen, &account, None).await?;
+        let policy = self.read_policy(&mut tx, seen, &account, None).await?;
         let token = ExternalToken {
             identity: identity.id,
             digest: arrival.digest,
@@ -109,22 +109,10 @@ impl Auth {
             second_factor: said.second_factor,
             limit: said.limit,
         };
-        Ok(Some(Principal {
-            account: account.account_id,
-            permissions: self.granted_to_external(&account, &token),
-            must_enrol: self.lacks_second_factor(&account, &token),
-            role: account.role,
-            credential: Credential::External(token),
-            models: None,
-            grants,
-            security_version: account.security_version,
-            networks: None,
-            limits: None,
-            signing: Vec::new(),
-            quotas,
-            seen,
-            good_until: said.expires_at.min(now + CACHED_FOR),
-        }))
+        let permissions = self.granted_to_external(&account, &token);
+        let must_enrol = self.lacks_second_factor(&account, &token);
+        let (credential, good_until) = (Credential::External(token), said.expires_at.min(now + CACHED_FOR));
+        Ok(Some(Principal::of(account, permissions, must_enrol, credential, policy, seen, good_until)))
     }
 
     /// What a token of another issuer may do, as its account stands now.
