@@ -211,6 +211,13 @@ promise! {
             assert!(matches!(reply.status, 200 | 201 | 204 | 404 | 409), "{what}: {} {}", reply.status, reply.text());
         }
         assert!(done.iter().filter(|(_, reply)| reply.status < 300).count() > 12);
+        // Of two that contradict each other the later one holds, from the moment on that both are answered.
+        for _ in 0..6 {
+            let both = ["load", "unload"];
+            std::thread::scope(|scope| both.iter().for_each(|what| drop(scope.spawn(|| change(&admin, what)))));
+            let (unloaded, status) = (managed(&admin)["unloaded"] == true, client.predict(&sample("7-1")).status);
+            assert_eq!(status, if unloaded { 503 } else { 200 }, "{}", managed(&admin));
+        }
         admin.act(&format!("{ADMIN}/digits/load")).is(204);
         for wanted in ["2", "1"] {
             activate(&admin, wanted);

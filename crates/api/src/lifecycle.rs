@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use actix_web::web;
 use auth::{AddedVersion, Auth, ModelChange};
 use chrono::{DateTime, Utc};
-use inference::{Digests, Incoming, IncomingError, KnownFiles, Origin, Registry, Violation, Wanted};
+use inference::{Digests, Incoming, IncomingError, KnownFiles, Moment, Origin, Registry, Violation, Wanted};
 use storage::{DesiredModel, ModelFile};
 use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 
@@ -49,10 +49,11 @@ pub fn wanted(desired: &DesiredModel) -> Wanted {
     Wanted { unloaded: desired.unloaded, active: desired.active_version.clone(), loads: desired.loads }
 }
 
-/// What is wanted, by model.
-pub async fn all_wanted(auth: &Auth) -> auth::Result<HashMap<String, Wanted>> {
-    let desired = auth.follow_desired_models().await?;
-    Ok(desired.iter().map(|desired| (desired.name.clone(), wanted(desired))).collect())
+/// What is wanted, by model, and as of when.
+pub async fn all_wanted(auth: &Auth) -> auth::Result<(HashMap<String, Wanted>, Moment)> {
+    let (desired, number) = auth.follow_desired_models().await?;
+    let wanted = desired.iter().map(|desired| (desired.name.clone(), wanted(desired)));
+    Ok((wanted.collect(), Moment(number)))
 }
 
 /// The files of versions that were served before.
@@ -126,8 +127,7 @@ pub async fn follow(app: &App) -> std::result::Result<(), String> {
         return Ok(());
     }
     *looked = Some(Instant::now());
-    let at = app.registry.moment();
-    let wanted = all_wanted(&app.auth).await.map_err(|error| storage::told(&error))?;
+    let (wanted, at) = all_wanted(&app.auth).await.map_err(|error| storage::told(&error))?;
     app.registry.expect(known_files(&app.auth).await.map_err(|error| storage::told(&error))?);
     let registry = app.registry.clone();
     web::block(move || registry.reconcile(&wanted, at)).await.map_err(|error| error.to_string())?;
@@ -162,11 +162,12 @@ pub async fn change(
     };
     let accepted = if accept { rows(prepared.files()) } else { Vec::new() };
     let (actor, serving) = (Some(caller.principal.as_ref()), serving.as_deref());
-    app.auth.commit_model_change(actor, &change, serving, &planned, &accepted, &caller.origin).await?;
+    let number =
+        app.auth.commit_model_change(actor, &change, serving, &planned, &accepted, &caller.origin).await?;
     if accept {
         app.registry.expect(known_files(&app.auth).await?);
     }
-    app.registry.publish(prepared);
+    app.registry.publish(prepared, Moment(number));
     Ok(())
 }
 
@@ -221,8 +222,7 @@ pub async fn remove(app: &App, caller: &Caller<ModelsManage>, name: &str, versio
 
 /// Looks for changes in the repository, every `MODEL_POLL_SECONDS`.
 pub async fn poll(app: &App) -> std::result::Result<(), String> {
-    let at = app.registry.moment();
-    let wanted = all_wanted(&app.auth).await.map_err(|error| storage::told(&error))?;
+    let (wanted, at) = all_wanted(&app.auth).await.map_err(|error| storage::told(&error))?;
     let registry = app.registry.clone();
     web::block(move || registry.poll(&wanted, at)).await.map_err(|error| error.to_string())
 }

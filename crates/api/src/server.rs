@@ -192,10 +192,10 @@ async fn assemble(
 }
 
 async fn load_models(settings: &Settings, auth: &Auth) -> Result<Registry, String> {
-    let wanted = lifecycle::all_wanted(auth).await.map_err(|error| storage::told(&error))?;
+    let (wanted, at) = lifecycle::all_wanted(auth).await.map_err(|error| storage::told(&error))?;
     let settings = start::inference(settings);
     let known = lifecycle::known_files(auth).await.map_err(|error| storage::told(&error))?;
-    let open = move || Registry::open_as(settings, &wanted, known);
+    let open = move || Registry::open_as(settings, &wanted, at, known);
     tokio::task::spawn_blocking(open).await.map_err(|error| error.to_string())
 }
 

@@ -142,8 +142,7 @@ async fn fetch(app: &App, sourced: &Sourced) -> Result<(), String> {
         let blob = Blob { url: &source.url, sha256: &source.sha256, size: source.size, most };
         app.sources.blobs.fetch(&blob, &path).await.map_err(|error| error.to_string())?;
     }
-    let at = app.registry.moment();
-    let wanted = lifecycle::all_wanted(&app.auth).await.map_err(|error| storage::told(&error))?;
+    let (wanted, at) = lifecycle::all_wanted(&app.auth).await.map_err(|error| storage::told(&error))?;
     let wanted = wanted.get(name).cloned().unwrap_or_default();
     let (registry, digests, name) = (app.registry.clone(), sourced.digests(), name.clone());
     let added = web::block(move || match registry.admit(incoming, &digests, Origin::Named) {

@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak, atomic::AtomicU64},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak,
+        atomic::{AtomicI64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -13,14 +16,14 @@ use crate::{
     model::Model,
     registry::{ModelStatus, State},
     repository::MODEL_FILE,
-    wanted::Wanted,
+    wanted::{Moment, Wanted},
 };
 
 /// How long after a failure what an operator wants is tried again: the file may have come meanwhile.
 const RETRY: Duration = Duration::from_secs(30);
 
-/// A model of the repository. It is never changed: another takes its place as a whole, and requests that found this one
-/// finish with it.
+/// A model of the repository. What it serves never changes: another takes its place as a whole, and requests that found
+/// this one finish with it.
 pub(crate) struct Entry {
     pub(crate) name: String,
     pub(crate) required: bool,
@@ -38,6 +41,8 @@ pub(crate) struct Entry {
     /// When what an operator wants is tried again.
     pub(crate) again: Option<Instant>,
     pub(crate) wanted: Wanted,
+    /// The moment up to which that is wanted.
+    pub(crate) at: AtomicI64,
     pub(crate) life: Arc<Life>,
 }
 
@@ -55,8 +60,6 @@ pub(crate) struct Version {
 pub(crate) struct Life {
     /// Held while versions are loaded: one change of a model at a time.
     pub(crate) work: Mutex<()>,
-    /// Which publication was the last of it.
-    pub(crate) published: AtomicU64,
     /// The versions that are served, as its models tell it.
     pub(crate) served: Arc<Served>,
     /// The versions being loaded now.
@@ -162,6 +165,7 @@ impl Entry {
             setback: None,
             again: None,
             wanted,
+            at: AtomicI64::default(),
             life,
         }
     }
@@ -185,13 +189,29 @@ impl Entry {
             setback: Some(setback),
             again: again(&wanted),
             wanted,
+            at: AtomicI64::default(),
             life: Arc::clone(&self.life),
         }
     }
 
-    /// Whether there is nothing to do to make it what is wanted.
-    pub(crate) fn is_settled(&self, wanted: &Wanted) -> bool {
-        self.wanted == *wanted && self.again.is_none_or(|again| Instant::now() < again)
+    /// The same, as what is wanted at a moment.
+    pub(crate) fn at(self, moment: Moment) -> Self {
+        Self { at: moment.0.into(), ..self }
+    }
+
+    /// The moment up to which this is what is wanted, or as near to it as could be.
+    pub(crate) fn moment(&self) -> Moment {
+        Moment(self.at.load(Ordering::SeqCst))
+    }
+
+    /// Whether there is nothing to do to make it what is wanted at a moment, up to which it then counts. To be called
+    /// while nothing can take its place.
+    pub(crate) fn settle(&self, wanted: &Wanted, moment: Moment) -> bool {
+        let is_same = self.wanted == *wanted && self.again.is_none_or(|again| Instant::now() < again);
+        if is_same {
+            self.at.fetch_max(moment.0, Ordering::SeqCst);
+        }
+        is_same || self.moment() > moment
     }
 
     /// To be called when this took the place of `old`.

@@ -8,7 +8,7 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex, PoisonError, RwLock, RwLockReadGuard,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -93,8 +93,6 @@ pub(crate) struct Shared {
     models: RwLock<BTreeMap<String, Arc<Entry>>>,
     pub(crate) loader: Loader,
     pub(crate) watch: Mutex<Watch>,
-    /// How often something prepared was published.
-    published: AtomicU64,
     closed: AtomicBool,
 }
 
@@ -123,16 +121,22 @@ impl Registry {
     /// Loads the runtime and every model. Blocks for as long as that takes and never fails: what cannot be
     /// served is listed as [`State::Unavailable`] with a reason.
     pub fn open(settings: Settings) -> Self {
-        Self::open_as(settings, &HashMap::new(), KnownFiles::new())
+        Self::open_as(settings, &HashMap::new(), Moment::default(), KnownFiles::new())
     }
 
-    /// The same, with what is wanted of some of the models, and the files of versions that were served before.
-    pub fn open_as(settings: Settings, wanted: &HashMap<String, Wanted>, known: KnownFiles) -> Self {
+    /// The same, with what is wanted of some of the models at a moment, and the files of versions that were served
+    /// before.
+    pub fn open_as(
+        settings: Settings,
+        wanted: &HashMap<String, Wanted>,
+        at: Moment,
+        known: KnownFiles,
+    ) -> Self {
         let registry = Self::start(settings);
         registry.shared.loader.sweep();
         registry.expect(known);
         let names = registry.shared.loader.names().into_iter().collect();
-        registry.make_all(names, wanted, registry.moment());
+        registry.make_all(names, wanted, at);
         registry
     }
 
@@ -145,8 +149,7 @@ impl Registry {
         }
         let loader = Loader { settings, library, decoder, known: RwLock::default() };
         let watch = Mutex::default();
-        let (published, closed) = (AtomicU64::new(0), AtomicBool::new(false));
-        let shared = Shared { models: RwLock::default(), loader, watch, published, closed };
+        let shared = Shared { models: RwLock::default(), loader, watch, closed: AtomicBool::new(false) };
         Self { shared: Arc::new(shared) }
     }
 
@@ -212,21 +215,16 @@ impl Registry {
         failure.map_or(Ok(Prepared { entry }), Err)
     }
 
-    /// Serves what was prepared. What was served before finishes the calls that it has, then gives its memory back.
-    pub fn publish(&self, prepared: Prepared) {
-        // Before it is put there: whoever puts something older sees the number, or is overtaken.
-        let number = self.shared.published.fetch_add(1, Ordering::SeqCst) + 1;
-        prepared.entry.life.published.store(number, Ordering::SeqCst);
-        self.put(prepared.entry);
+    /// Serves what was prepared, which became what is wanted with the change that `at` numbers. What was served before
+    /// finishes the calls that it has, then gives its memory back. Where something later is wanted, and known here, that
+    /// stays.
+    pub fn publish(&self, prepared: Prepared, at: Moment) {
+        self.put(prepared.entry, at);
     }
 
-    /// To be asked before it is looked up what is wanted.
-    pub fn moment(&self) -> Moment {
-        Moment(self.shared.published.load(Ordering::SeqCst))
-    }
-
-    /// Makes every model what was wanted of it at a moment, except for what was published since. A model that cannot be
-    /// what is wanted goes on as it was, where it served, and says so. Blocks for as long as loading takes.
+    /// Makes every model what was wanted of it at a moment, except for those of which something later is known. A model
+    /// that cannot be what is wanted goes on as it was, where it served, and says so. Blocks for as long as loading
+    /// takes.
     pub fn reconcile(&self, wanted: &HashMap<String, Wanted>, at: Moment) {
         let mut names: BTreeSet<String> = self.read().keys().cloned().collect();
         names.extend(wanted.keys().filter(|name| self.shared.loader.has(name)).cloned());
@@ -242,7 +240,7 @@ impl Registry {
         let default = Wanted::default();
         due.retain(|name| {
             let wanted = wanted.get(name).unwrap_or(&default);
-            !self.read().get(name).is_some_and(|entry| entry.is_settled(wanted))
+            !self.read().get(name).is_some_and(|entry| entry.settle(wanted, at))
         });
         let next = Mutex::new(due.into_iter());
         let work = || {
@@ -353,13 +351,13 @@ impl Registry {
                     reason = failure,
                     "a change of a model did not come about; it goes on as it was"
                 );
-                self.put_unless_newer(old.held_back(entry.wanted, failure), at);
+                self.put(old.held_back(entry.wanted, failure), at);
             }
             (Some(reason), None) => {
                 tracing::error!(model = name, reason, "a model is not served");
-                self.put_unless_newer(entry, at);
+                self.put(entry, at);
             }
-            (None, _) => self.put_unless_newer(entry, at),
+            (None, _) => self.put(entry, at),
         }
     }
 
@@ -376,15 +374,11 @@ impl Registry {
         self.read().get(name).map(|entry| Arc::clone(&entry.life)).unwrap_or_default()
     }
 
-    pub(crate) fn put(&self, entry: Entry) {
-        self.put_unless_newer(entry, Moment(u64::MAX));
-    }
-
-    /// Puts an entry where it belongs, unless another was published for its model after this moment.
-    fn put_unless_newer(&self, entry: Entry, at: Moment) {
-        let entry = Arc::new(entry);
+    /// Puts an entry where it belongs, unless what is wanted of its model after this moment is there already.
+    pub(crate) fn put(&self, entry: Entry, at: Moment) {
+        let entry = Arc::new(entry.at(at));
         let mut models = self.shared.models.write().unwrap_or_else(PoisonError::into_inner);
-        if entry.life.published.load(Ordering::SeqCst) > at.0 {
+        if models.get(&entry.name).is_some_and(|there| there.moment() > at) {
             return;
         }
         let old = models.insert(entry.name.clone(), Arc::clone(&entry));

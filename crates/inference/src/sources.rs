@@ -68,7 +68,8 @@ impl Registry {
         let life = self.life(name);
         let _work = life.work.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.read().get(name).cloned();
-        self.put(match old {
+        let at = old.as_ref().map_or(Moment::default(), |old| old.moment());
+        let entry = match old {
             Some(old) if old.ready().next().is_some() => old.held_back(old.wanted.clone(), reason),
             Some(old) => Entry {
                 versions: old.versions.clone(),
@@ -76,7 +77,8 @@ impl Registry {
                 ..Entry::of(name, old.manifest.clone(), old.wanted.clone(), Arc::clone(&life))
             },
             None => Entry::without_versions(name, reason, Wanted::default(), Arc::clone(&life)),
-        });
+        };
+        self.put(entry, at);
     }
 
     /// Serves what came into a model's folder, as far as it is wanted. Blocks for as long as loading takes.

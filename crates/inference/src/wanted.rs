@@ -12,7 +12,7 @@ pub struct Wanted {
     pub loads: i64,
 }
 
-/// When it was looked up what is wanted, as [`Registry::moment`](crate::Registry::moment) tells: what is published later
-/// is newer than that.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Moment(pub(crate) u64);
+/// The number of the last change that what is wanted takes account of. Whoever keeps what is wanted numbers its changes
+/// in their order; of two moments, what was wanted at the later one is served, whichever is loaded first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(pub i64);

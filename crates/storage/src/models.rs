@@ -84,6 +84,13 @@ pub struct DesiredModel {
     pub loads: i64,
 }
 
+#[derive(FromRow)]
+struct NumberedModel {
+    #[sqlx(flatten)]
+    desired: DesiredModel,
+    seq: i64,
+}
+
 /// A file of a version, as it was when the version was first served.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
 pub struct ModelFile {
@@ -134,13 +141,18 @@ impl Models<'_> {
         )
     }
 
-    /// What is wanted of every model about which an operator said something, by name.
-    pub async fn desired(&mut self) -> Result<Vec<DesiredModel>> {
-        query!(
+    /// What is wanted of every model about which an operator said something, by name, and the number of the last
+    /// change in the feed that it takes account of; 0 where nothing was said. Both are read by one statement, so that
+    /// no change is half in it.
+    pub async fn desired(&mut self) -> Result<(Vec<DesiredModel>, i64)> {
+        let rows = query!(
             self.tx,
-            all DesiredModel,
-            "SELECT name, unloaded, active_version, previous_version, loads FROM desired_models ORDER BY name"
-        )
+            all NumberedModel,
+            "SELECT name, unloaded, active_version, previous_version, loads, \
+             (SELECT seq FROM change_head WHERE id = 1) AS seq FROM desired_models ORDER BY name"
+        )?;
+        let number = rows.first().map_or(0, |row| row.seq);
+        Ok((rows.into_iter().map(|row| row.desired).collect(), number))
     }
 
     /// What is wanted of one model; none where nothing was said about it.

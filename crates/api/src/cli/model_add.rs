@@ -57,7 +57,8 @@ impl Add {
             let bytes = BASE64.decode(signature.as_bytes()).map_err(|_| "the signature is not Base64")?;
             incoming.sign(&bytes).map_err(|error| error.to_string())?;
         }
-        let wanted = all_wanted(&auth).await.map_err(explained)?.remove(&name).unwrap_or_default();
+        let (mut wanted, _) = all_wanted(&auth).await.map_err(explained)?;
+        let wanted = wanted.remove(&name).unwrap_or_default();
         let serving = if registry.has(&name) { registry.prepare(&name, wanted).ok() } else { None };
         let serving = serving.as_ref().and_then(|prepared| prepared.version());
         let sourced = Sourced { name: name.clone(), version: version.clone(), files };

@@ -54,7 +54,7 @@ impl Bench {
             return Err(format!("MODEL_DIR has no model {:?}", self.name));
         }
         let wanted = inference::Wanted { active: self.version.clone(), ..inference::Wanted::default() };
-        registry.reconcile(&HashMap::from([(self.name.clone(), wanted)]), registry.moment());
+        registry.reconcile(&HashMap::from([(self.name.clone(), wanted)]), inference::Moment::default());
         let model = registry.find(&self.name, self.version.as_deref()).map_err(|error| error.to_string())?;
         print(&format!("{} version {}, one caller, zeros", model.name(), model.version()));
         let mut all = Vec::new();

@@ -83,11 +83,12 @@ impl Auth {
     /// What is wanted of every model about which something was said.
     pub async fn desired_models(&self) -> Result<Vec<DesiredModel>> {
         let mut tx = self.store.read(Scope::Service(Service::Models)).await?;
-        Ok(tx.models().desired().await?)
+        Ok(tx.models().desired().await?.0)
     }
 
-    /// The same for the program itself, which asks beside the requests.
-    pub async fn follow_desired_models(&self) -> Result<Vec<DesiredModel>> {
+    /// The same for the program itself, which asks beside the requests, and the number of the last change that it takes
+    /// account of.
+    pub async fn follow_desired_models(&self) -> Result<(Vec<DesiredModel>, i64)> {
         let mut tx = self.store.read(Scope::Service(Service::Feed)).await?;
         Ok(tx.models().desired().await?)
     }
@@ -104,7 +105,8 @@ impl Auth {
     }
 
     /// Makes what was planned the desired state, for every replica. `actor` is none on the command line; `accepted` are
-    /// files that count from now on as those that were served first under their versions.
+    /// files that count from now on as those that were served first under their versions. Answers the number of the
+    /// change: what has a higher one is wanted instead.
     /// [`Error::ModelChanged`]: somebody else was faster.
     pub async fn commit_model_change(
         &self,
@@ -114,7 +116,7 @@ impl Auth {
         planned: &DesiredModel,
         accepted: &[ModelFile],
         origin: &Origin,
-    ) -> Result<()> {
+    ) -> Result<i64> {
         let mut tx = self.begin_operation(actor, Permission::ModelsManage).await?;
         if change.apply(desired(&mut tx, &planned.name).await?, serving)? != *planned {
             return Err(Error::ModelChanged);
@@ -163,7 +165,7 @@ impl Auth {
         }
         let told = |file: &ModelFile| json!({"version": file.version, "sha256": file.sha256});
         let detail = json!({"model": name, "files": files.iter().map(told).collect::<Vec<_>>()});
-        self.commit_model(tx, Event::ModelVersionAdded, actor, name, detail, origin).await
+        self.commit_model(tx, Event::ModelVersionAdded, actor, name, detail, origin).await.map(drop)
     }
 
     /// Forgets a version that is being removed. [`Error::ModelChanged`]: it is active, or what a roll back goes to.
@@ -191,7 +193,7 @@ impl Auth {
         tx.models().forget_files(name, version).await?;
         tx.model_sources().forget(name, version).await?;
         let detail = json!({"model": name, "version": version});
-        self.commit_model(tx, Event::ModelVersionRemoved, Some(actor), name, detail, origin).await
+        self.commit_model(tx, Event::ModelVersionRemoved, Some(actor), name, detail, origin).await.map(drop)
     }
 
     async fn commit_model(
@@ -202,11 +204,12 @@ impl Auth {
         name: &str,
         detail: Value,
         origin: &Origin,
-    ) -> Result<()> {
+    ) -> Result<i64> {
         let entry = Entry::success(event, origin).with(detail);
         self.record(&mut tx, entry.by_some(actor)).await?;
-        tx.changes().append(CHANGE, name).await?;
-        Ok(tx.commit().await?)
+        let number = tx.changes().append(CHANGE, name).await?;
+        tx.commit().await?;
+        Ok(number)
     }
 
     /// Writes down that a change was tried and the model could not be loaded.

@@ -1,21 +1,27 @@
 //! What is served changes while it is, and no call notices more than another version.
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
-use inference::{DataType, Error, KnownFiles, Model, ModelStatus, Registry, State, Wanted};
+use inference::{DataType, Error, KnownFiles, Model, ModelStatus, Moment, Registry, State, Wanted};
 
 use crate::{
     fixture::{Repository, floats, request, ticket_for},
     onnx_file::{FLOAT, INT64, endless, identity},
 };
 
+/// Changes are numbered in their order.
+fn next() -> Moment {
+    static CHANGES: AtomicI64 = AtomicI64::new(0);
+    Moment(CHANGES.fetch_add(1, Ordering::SeqCst) + 1)
+}
+
 /// Makes a model what is wanted of it, as an operator's wish does.
 fn change(registry: &Registry, name: &str, wanted: Wanted) -> Result<(), String> {
-    registry.publish(registry.prepare(name, wanted)?);
+    registry.publish(registry.prepare(name, wanted)?, next());
     Ok(())
 }
 
@@ -41,16 +47,35 @@ fn two_versions() -> Repository {
 }
 
 #[test]
-fn what_was_wanted_before_takes_nothing_away_that_was_published_since() {
+fn what_was_wanted_last_is_served_whatever_is_published_last() {
     let repository = two_versions();
     let registry = repository.open();
     let unloaded = Wanted { unloaded: true, ..Wanted::default() };
-    let looked_up = registry.moment();
-    change(&registry, "m", active("1")).unwrap();
-    registry.reconcile(&[("m".to_owned(), unloaded.clone())].into(), looked_up);
-    assert_eq!(registry.find("m", None).unwrap().version(), "1", "a replica that follows late");
-    registry.reconcile(&[("m".to_owned(), unloaded)].into(), registry.moment());
-    assert!(registry.find("m", None).is_err());
+    let serves = |version: Option<&str>| {
+        assert_eq!(registry.find("m", None).ok().map(|model| model.version().to_owned()).as_deref(), version);
+    };
+    let wanted = |wanted: &Wanted| [("m".to_owned(), wanted.clone())].into();
+
+    let (before, first, second) = (next(), next(), next());
+    let prepared = registry.prepare("m", unloaded.clone()).unwrap();
+    registry.publish(registry.prepare("m", active("1")).unwrap(), second);
+    registry.publish(prepared, first);
+    serves(Some("1"));
+    registry.reconcile(&wanted(&unloaded), before);
+    serves(Some("1"));
+
+    // Another replica's change brought back what was there, which a change of before must not undo.
+    let (third, fourth) = (next(), next());
+    let late = registry.prepare("m", unloaded.clone()).unwrap();
+    registry.reconcile(&wanted(&active("1")), fourth);
+    registry.publish(late, third);
+    serves(Some("1"));
+    registry.excuse("m", "version 3 could not be fetched".to_owned());
+    registry.publish(registry.prepare("m", active("2")).unwrap(), third);
+    serves(Some("1"));
+
+    registry.reconcile(&wanted(&unloaded), next());
+    serves(None);
 }
 
 #[test]
@@ -102,13 +127,13 @@ fn what_cannot_be_loaded_leaves_everything_as_it_was() {
     assert_eq!(registry.find("m", None).unwrap().version(), "2");
 
     // Another replica learns of it by following what is wanted: it goes on too, and says why.
-    registry.reconcile(&[("m".to_owned(), again(1))].into(), registry.moment());
+    registry.reconcile(&[("m".to_owned(), again(1))].into(), next());
     let told = status(&registry, "2").unwrap();
     assert_eq!((told.state, told.active), (State::Ready, true));
     assert!(told.setback.unwrap().contains("colour"));
     assert!(registry.is_behind());
     let _repository = repository.with("m/model.toml", "").with("m/3/model.onnx", identity(FLOAT));
-    registry.reconcile(&[("m".to_owned(), again(2))].into(), registry.moment());
+    registry.reconcile(&[("m".to_owned(), again(2))].into(), next());
     assert_eq!(registry.find("m", None).unwrap().version(), "3");
     assert_eq!((status(&registry, "3").unwrap().setback, registry.is_behind()), (None, false));
 }
@@ -118,7 +143,7 @@ fn what_is_wanted_holds_from_the_start() {
     let repository = two_versions().with("gone/1/model.onnx", identity(FLOAT));
     let unloaded = Wanted { unloaded: true, ..Wanted::default() };
     let wanted = [("m".to_owned(), active("1")), ("gone".to_owned(), unloaded)].into();
-    let registry = Registry::open_as(repository.settings.clone(), &wanted, KnownFiles::new());
+    let registry = Registry::open_as(repository.settings.clone(), &wanted, next(), KnownFiles::new());
     assert_eq!(registry.find("m", None).unwrap().version(), "1");
     assert!(matches!(registry.find("m", Some("2")), Err(Error::NotFound(_))));
     assert!(
@@ -188,11 +213,11 @@ fn files_that_are_not_those_served_first_are_not_loaded() {
     ask(&registry.find("m", Some("2")).unwrap()).unwrap();
 
     assert!(registry.prepare("m", again(1)).err().unwrap().contains("served first"));
-    let other = Registry::open_as(repository.settings.clone(), &[].into(), known);
+    let other = Registry::open_as(repository.settings.clone(), &[].into(), next(), known);
     assert!(status(&other, "2").unwrap().reason.unwrap().contains("served first"));
     assert_eq!(other.find("m", None).unwrap().version(), "1");
 
-    registry.publish(registry.prepare_changed("m", again(1)).unwrap());
+    registry.publish(registry.prepare_changed("m", again(1)).unwrap(), next());
     assert_eq!(registry.find("m", None).unwrap().inputs()[0].datatype, DataType::Int64);
     assert_eq!(status(&registry, "2").unwrap().setback, None);
 }

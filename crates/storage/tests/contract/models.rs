@@ -20,6 +20,8 @@ on_both_stores! {
 
     async fn what_is_wanted_of_a_model_is_kept_whole(world) {
         let mut tx = world.begin().await;
+        tx.changes().append("model", "digits").await.unwrap();
+        assert_eq!(tx.models().desired().await.unwrap(), (vec![], 0));
         assert_eq!(tx.models().desired_of("digits").await.unwrap(), None);
         let first = DesiredModel {
             name: "digits".into(),
@@ -34,7 +36,7 @@ on_both_stores! {
             tx.models().desire(wanted).await.unwrap();
             assert_eq!(tx.models().desired_of(&wanted.name).await.unwrap().as_ref(), Some(wanted));
         }
-        assert_eq!(tx.models().desired().await.unwrap(), [other, then]);
+        assert_eq!(tx.models().desired().await.unwrap(), (vec![other, then], 1), "as of the last change");
     }
 
     async fn files_stay_as_they_were_first_seen_until_they_are_forgotten(world) {
