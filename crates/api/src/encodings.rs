@@ -9,6 +9,7 @@ use flate2::write::{GzEncoder, ZlibEncoder};
 use flate2::{Compression, Decompress, FlushDecompress, Status};
 use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
+use storage::named_enum;
 
 use crate::bodies::Arriving;
 use crate::error::{ApiError, Code, Result};
@@ -21,37 +22,27 @@ const ZSTD_WINDOW: u64 = 8 << 20;
 /// Answers shorter than this are not worth it.
 const MIN_ENCODED: usize = 1 << 10;
 
-/// A way to write a body shorter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Encoding {
-    /// RFC 1952.
-    Gzip,
-    /// RFC 1950: zlib's format, as HTTP means it.
-    Deflate,
-    /// RFC 8878, one frame.
-    Zstd,
+named_enum! {
+    /// A way to write a body shorter; of those that a client likes equally the first is taken. zstd is the last, for
+    /// clients that say that they take it do not all read it.
+    pub enum Encoding {
+        /// RFC 1952.
+        Gzip = "gzip",
+        /// RFC 1950: zlib's format, as HTTP means it.
+        Deflate = "deflate",
+        /// RFC 8878, one frame.
+        Zstd = "zstd",
+    }
 }
 
 impl Encoding {
-    /// All of them; of those that a client likes equally the first is taken. Clients that say that they take zstd do
-    /// not all read it.
-    const ALL: [Self; 3] = [Self::Gzip, Self::Deflate, Self::Zstd];
     /// Their names, as `Accept-Encoding` lists them.
     pub const NAMES: &str = "gzip, deflate, zstd";
-
-    /// Its name in HTTP.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Gzip => "gzip",
-            Self::Deflate => "deflate",
-            Self::Zstd => "zstd",
-        }
-    }
 
     /// Names are the same in either case, and `x-gzip` is gzip (RFC 9110, section 8.4.1).
     fn named(name: &str) -> Option<Self> {
         let name = if name.eq_ignore_ascii_case("x-gzip") { "gzip" } else { name };
-        Self::ALL.into_iter().find(|encoding| encoding.name().eq_ignore_ascii_case(name))
+        Self::ALL.iter().copied().find(|encoding| encoding.name().eq_ignore_ascii_case(name))
     }
 
     /// How a request's body is encoded; none where it is not. Several encodings, one in the other, are not taken.

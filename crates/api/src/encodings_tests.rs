@@ -35,7 +35,7 @@ proptest! {
     #[test]
     fn what_goes_in_comes_out(body in vec(any::<u8>(), 0..3000), again in 1..60_usize) {
         let body = body.repeat(again);
-        for encoding in Encoding::ALL {
+        for &encoding in Encoding::ALL {
             let packed = packed(encoding, &body);
             prop_assert_eq!(&decoded(encoding, &packed, body.len()).unwrap()[..], &body[..]);
             if let Some(packed) = encoding.encode(&body) {
@@ -52,7 +52,7 @@ proptest! {
 
     #[test]
     fn any_bytes_are_unpacked_or_refused(noise in vec(any::<u8>(), 0..200), at in any::<prop::sample::Index>()) {
-        for encoding in Encoding::ALL {
+        for &encoding in Encoding::ALL {
             drop(decoded(encoding, &noise, 1 << 20));
             let mut packed = packed(encoding, &b"a body, a body, a body".repeat(9));
             let place = at.index(packed.len());
@@ -65,7 +65,7 @@ proptest! {
 #[test]
 fn a_bomb_is_refused_before_it_has_gone_off() {
     let zeros = vec![0; 8 << 20];
-    for encoding in Encoding::ALL {
+    for &encoding in Encoding::ALL {
         let bomb = packed(encoding, &zeros);
         assert!(bomb.len() < 100 << 10, "{encoding:?} has {} bytes", bomb.len());
         assert_eq!(code(decoded(encoding, &bomb, 1 << 20)), Code::TooLarge, "{encoding:?}");

@@ -10,7 +10,7 @@ use auth::{Credential, Demand, Principal, QuotaLease};
 use bytes::Bytes;
 use chrono::{DateTime, NaiveDate, Utc};
 use inference::{Model, Timing};
-use storage::{KeyUse, QuotaPeriod, Scope, Service, Store, UsageEntry};
+use storage::{KeyUse, QuotaPeriod, Scope, Service, Store, UsageCounts, UsageEntry};
 use uuid::Uuid;
 
 use crate::error::Result;
@@ -62,20 +62,9 @@ struct Account {
     day: NaiveDate,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Counts {
-    requests: u64,
-    inferences: u64,
-    images: u64,
-    bytes: u64,
-    compute_microseconds: u64,
-    failures: u64,
-    credits: u64,
-}
-
 #[derive(Default)]
 struct Ledger {
-    usage: HashMap<Account, Counts>,
+    usage: HashMap<Account, UsageCounts>,
     keys: HashMap<Uuid, (DateTime<Utc>, Option<IpAddr>)>,
     quotas: HashMap<QuotaPeriod, i64>,
 }
@@ -164,11 +153,11 @@ impl Metering {
         counts.requests += 1;
         match compute {
             Some(compute) => {
-                counts.inferences += work.inferences;
-                counts.images += work.images;
-                counts.bytes += work.bytes;
-                counts.credits += work.credits(model);
-                counts.compute_microseconds += u64::try_from(compute.as_micros()).unwrap_or(u64::MAX);
+                counts.inferences += count(work.inferences);
+                counts.images += count(work.images);
+                counts.bytes += count(work.bytes);
+                counts.credits += count(work.credits(model));
+                counts.compute_microseconds += count(compute.as_micros());
             }
             None => counts.failures += 1,
         }
@@ -206,21 +195,19 @@ impl Metering {
     }
 }
 
+/// As the database counts.
+fn count(number: impl TryInto<i64>) -> i64 {
+    number.try_into().unwrap_or(i64::MAX)
+}
+
 fn batch(number: i64, ledger: Ledger) -> Batch {
-    let signed = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     let usage = ledger.usage.into_iter().map(|(account, counts)| UsageEntry {
         account_id: account.account,
         api_key_id: account.key,
         model: account.model,
         version: account.version,
         day: account.day,
-        requests: signed(counts.requests),
-        inferences: signed(counts.inferences),
-        images: signed(counts.images),
-        bytes: signed(counts.bytes),
-        compute_microseconds: signed(counts.compute_microseconds),
-        failures: signed(counts.failures),
-        credits: signed(counts.credits),
+        counts,
     });
     let keys = ledger.keys.into_iter().map(|(key, (at, address))| (key, at, address.map(truncated)));
     // One order for everyone, so that two replicas cannot wait for each other.

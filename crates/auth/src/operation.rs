@@ -9,7 +9,7 @@ use std::sync::{PoisonError, RwLock};
 use chrono::{DateTime, Duration, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use storage::{Scope, Service, Tx};
+use storage::{Scope, Service, Tx, named_enum};
 
 use crate::audit::Entry;
 use crate::callers::access::{Permission, Permissions};
@@ -31,31 +31,21 @@ const STRAGGLERS: Duration = Duration::seconds(10);
 /// How long callers are told to wait where nobody said, in seconds.
 const RETRY_AFTER: u32 = 60;
 
-/// How far the service is open. Health and readiness answer in every mode.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[repr(u8)]
-pub enum OperatingMode {
-    /// To everyone, as always.
-    #[default]
-    Off,
-    /// To everyone, while readiness says 503 on every replica, so that load balancers look elsewhere.
-    Draining,
-    /// To callers with `system:manage` only.
-    Maintenance,
-    /// Every session is ended and every API key refused; whoever has `system:manage` may log in again.
-    EmergencyStop,
-}
-
-impl OperatingMode {
-    /// The word it is written as.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Off => "off",
-            Self::Draining => "draining",
-            Self::Maintenance => "maintenance",
-            Self::EmergencyStop => "emergency_stop",
-        }
+named_enum! {
+    /// How far the service is open. Health and readiness answer in every mode.
+    #[derive(Default, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    #[repr(u8)]
+    pub enum OperatingMode {
+        /// To everyone, as always.
+        #[default]
+        Off = "off",
+        /// To everyone, while readiness says 503 on every replica, so that load balancers look elsewhere.
+        Draining = "draining",
+        /// To callers with `system:manage` only.
+        Maintenance = "maintenance",
+        /// Every session is ended and every API key refused; whoever has `system:manage` may log in again.
+        EmergencyStop = "emergency_stop",
     }
 }
 

@@ -24,6 +24,7 @@ mod loading;
 mod manifest;
 mod memory;
 mod model;
+mod named;
 mod onnx;
 mod operators;
 mod predict;

@@ -1,63 +1,33 @@
 //! What computes: the processor, or an accelerator that ONNX Runtime reaches through an execution provider.
 
-use std::{fmt, str::FromStr};
+use std::str::FromStr;
 
 use serde::Deserialize;
 
-/// What computes a model. Anything but [`Cpu`](Self::Cpu) needs a build of ONNX Runtime that has it, and the vendor's
-/// libraries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
-#[serde(try_from = "String")]
-pub enum Provider {
-    /// The processor; in every build.
-    Cpu,
-    /// NVIDIA, through CUDA.
-    Cuda,
-    /// NVIDIA, through TensorRT.
-    TensorRt,
-    /// Intel, through OpenVINO.
-    OpenVino,
-    /// AMD, through MIGraphX.
-    MiGraphX,
-    /// Apple, through Core ML.
-    CoreMl,
-    /// Windows, through DirectML.
-    DirectMl,
-    /// The processor, through XNNPACK.
-    Xnnpack,
-}
+use crate::named::named_enum;
 
-impl Provider {
-    /// Every one there is.
-    pub const ALL: [Self; 8] = [
-        Self::Cpu,
-        Self::Cuda,
-        Self::TensorRt,
-        Self::OpenVino,
-        Self::MiGraphX,
-        Self::CoreMl,
-        Self::DirectMl,
-        Self::Xnnpack,
-    ];
-
-    /// Its name in settings and `model.toml`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Cpu => "cpu",
-            Self::Cuda => "cuda",
-            Self::TensorRt => "tensorrt",
-            Self::OpenVino => "openvino",
-            Self::MiGraphX => "migraphx",
-            Self::CoreMl => "coreml",
-            Self::DirectMl => "directml",
-            Self::Xnnpack => "xnnpack",
-        }
-    }
-}
-
-impl fmt::Display for Provider {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.name())
+named_enum! {
+    /// What computes a model. Anything but [`Cpu`](Self::Cpu) needs a build of ONNX Runtime that has it, and the vendor's
+    /// libraries.
+    #[derive(Deserialize)]
+    #[serde(try_from = "String")]
+    pub enum Provider {
+        /// The processor; in every build.
+        Cpu = "cpu",
+        /// NVIDIA, through CUDA.
+        Cuda = "cuda",
+        /// NVIDIA, through TensorRT.
+        TensorRt = "tensorrt",
+        /// Intel, through OpenVINO.
+        OpenVino = "openvino",
+        /// AMD, through MIGraphX.
+        MiGraphX = "migraphx",
+        /// Apple, through Core ML.
+        CoreMl = "coreml",
+        /// Windows, through DirectML.
+        DirectMl = "directml",
+        /// The processor, through XNNPACK.
+        Xnnpack = "xnnpack",
     }
 }
 
@@ -65,9 +35,9 @@ impl FromStr for Provider {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|provider| provider.name() == name).ok_or_else(|| {
-            let names = Self::ALL.map(Self::name).join(", ");
-            format!("unknown execution provider \"{name}\"; use one of {names}")
+        Self::ALL.iter().copied().find(|provider| provider.name() == name).ok_or_else(|| {
+            let names: Vec<_> = Self::ALL.iter().map(|provider| provider.name()).collect();
+            format!("unknown execution provider \"{name}\"; use one of {}", names.join(", "))
         })
     }
 }

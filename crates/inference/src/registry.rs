@@ -23,6 +23,7 @@ use crate::{
     loading::{Candidate, Examination, How, Loader},
     manifest::Access,
     model::Model,
+    named::named_enum,
     onnx::Library,
     settings::Settings,
     wanted::{Moment, Wanted},
@@ -34,28 +35,17 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// Models that are loaded at a time, at most: loading is work for the processor and the disk.
 const MAX_LOADERS: usize = 8;
 
-/// Whether a version can be called.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// It answers.
-    Ready,
-    /// It does not yet.
-    Loading,
-    /// It takes no more calls and finishes those that it has.
-    Unloading,
-    /// It does not, for the reason that stands beside it.
-    Unavailable,
-}
-
-impl State {
-    /// Its name in lower case.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Ready => "ready",
-            Self::Loading => "loading",
-            Self::Unloading => "unloading",
-            Self::Unavailable => "unavailable",
-        }
+named_enum! {
+    /// Whether a version can be called.
+    pub enum State {
+        /// It answers.
+        Ready = "ready",
+        /// It does not yet.
+        Loading = "loading",
+        /// It takes no more calls and finishes those that it has.
+        Unloading = "unloading",
+        /// It does not, for the reason that stands beside it.
+        Unavailable = "unavailable",
     }
 }
 

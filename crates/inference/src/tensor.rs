@@ -1,28 +1,21 @@
 //! Tensors as the Open Inference Protocol names them, and the check of a call against a model's inputs.
 
-use std::{collections::HashMap, fmt, str::FromStr};
+use std::{collections::HashMap, str::FromStr};
 
 use half::{bf16, f16};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+use crate::named::named_enum;
 
 /// Declares [`DataType`] and [`TensorData`] from one table: variant, element type, name in the protocol.
 macro_rules! datatypes {
     ($($variant:ident($element:ty) = $name:literal),+ $(,)?) => {
-        /// The type of a tensor's elements. Names are case-sensitive, as in the protocol.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-        pub enum DataType {
-            $(#[doc = concat!("`", $name, "`")] #[serde(rename = $name)] $variant,)+
-        }
-
-        impl DataType {
-            /// Every type there is.
-            pub const ALL: &[Self] = &[$(Self::$variant),+];
-
-            /// The protocol's name, such as `FP32`.
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name,)+ }
+        named_enum! {
+            /// The type of a tensor's elements. Names are the protocol's, such as `FP32`, and case-sensitive.
+            #[derive(Serialize, Deserialize)]
+            pub enum DataType {
+                $(#[doc = concat!("`", $name, "`")] #[serde(rename = $name)] $variant = $name,)+
             }
         }
 
@@ -107,12 +100,6 @@ impl TensorData {
     /// Whether there are no elements, which is a valid tensor.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-}
-
-impl fmt::Display for DataType {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.name())
     }
 }
 

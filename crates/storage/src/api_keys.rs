@@ -6,8 +6,8 @@ use sqlx::FromRow;
 use sqlx::types::Json;
 use uuid::Uuid;
 
+use crate::debug::debug_only;
 use crate::query::query;
-use crate::text::debug_only;
 use crate::{Page, PageRequest, Result, Tx};
 
 /// Requests that a key is held to, besides what its account is.

@@ -5,8 +5,8 @@ use chrono::{DateTime, Utc};
 use sqlx::FromRow;
 use uuid::Uuid;
 
+use crate::debug::debug_only;
 use crate::query::query;
-use crate::text::debug_only;
 use crate::{Page, PageRequest, Result, Tx};
 
 /// A stored file.

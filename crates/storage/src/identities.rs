@@ -5,8 +5,8 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::accounts::standing_columns;
+use crate::debug::debug_only;
 use crate::query::query;
-use crate::text::debug_only;
 use crate::{AccountStanding, Result, Tx};
 
 /// An identity to be.

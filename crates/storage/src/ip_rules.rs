@@ -5,12 +5,11 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::query::query;
-use crate::text::text_enum;
-use crate::{Page, PageRequest, Result, Tx};
+use crate::{Page, PageRequest, Result, Tx, named_enum};
 
-text_enum! {
+named_enum! {
     /// What a rule says of its network.
-    IpEffect {
+    pub enum IpEffect {
         /// It is let in.
         Allow = "allow",
         /// It is refused.
@@ -18,9 +17,9 @@ text_enum! {
     }
 }
 
-text_enum! {
+named_enum! {
     /// Where a rule holds.
-    IpPlace {
+    pub enum IpPlace {
         /// For every request.
         All = "all",
         /// For administration, besides what holds for every request.
@@ -114,7 +113,7 @@ impl IpRules<'_> {
             execute,
             "DELETE FROM ip_rules WHERE network = $1 AND applies_to = $2 AND automatic = $3 AND expires_at <= $4",
             &rule.network,
-            rule.applies_to.as_str(),
+            rule.applies_to.name(),
             rule.automatic,
             now
         )?;
@@ -130,7 +129,7 @@ impl IpRules<'_> {
              expires_at = CASE WHEN expires_at < $5 THEN $5 ELSE expires_at END \
              WHERE network = $1 AND applies_to = $2 AND automatic = $3",
             &rule.network,
-            rule.applies_to.as_str(),
+            rule.applies_to.name(),
             rule.automatic,
             &rule.reason,
             rule.expires_at
@@ -145,8 +144,8 @@ impl IpRules<'_> {
             concat!("INSERT INTO ip_rules (", rule_columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"),
             rule.id,
             &rule.network,
-            rule.effect.as_str(),
-            rule.applies_to.as_str(),
+            rule.effect.name(),
+            rule.applies_to.name(),
             rule.automatic,
             &rule.reason,
             rule.created_at,

@@ -6,8 +6,8 @@ use uuid::Uuid;
 
 use crate::accounts::standing_columns;
 use crate::api_keys::key_columns;
+use crate::debug::debug_only;
 use crate::query::query;
-use crate::text::debug_only;
 use crate::{AccountStanding, ApiKey, ApiKeys, Result};
 
 /// One secret of a key.

@@ -5,12 +5,11 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::query::query;
-use crate::text::text_enum;
-use crate::{Result, Tx};
+use crate::{Result, Tx, named_enum};
 
-text_enum! {
+named_enum! {
     /// Who may use a model.
-    ModelAccess {
+    pub enum ModelAccess {
         /// Everyone who may infer at all.
         Everyone = "everyone",
         /// Those to whom it was granted.
@@ -120,7 +119,7 @@ impl Models<'_> {
              ON CONFLICT (name) DO UPDATE SET access = excluded.access, generation = models.generation + 1, \
              updated_at = excluded.updated_at WHERE models.access <> excluded.access",
             name,
-            access.as_str(),
+            access.name(),
             now
         )?;
         Ok(())

@@ -4,8 +4,8 @@ use chrono::{DateTime, Utc};
 use sqlx::FromRow;
 use uuid::Uuid;
 
+use crate::debug::debug_only;
 use crate::query::query;
-use crate::text::debug_only;
 use crate::{Result, Tx};
 
 /// A token to be, and as it is found again.

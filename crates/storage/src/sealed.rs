@@ -4,9 +4,9 @@ use std::fmt;
 
 use uuid::Uuid;
 
+use crate::debug::debug_only;
 use crate::query::query;
-use crate::text::debug_only;
-use crate::{Result, Tx};
+use crate::{Result, Tx, named_enum};
 
 /// The key of a row, whatever its type.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,19 +42,12 @@ debug_only!(SealedValue { row });
 
 macro_rules! sealed_columns {
     ($($(#[$meta:meta])* $variant:ident = $table:literal $column:literal by $key:literal: $kind:ident;)*) => {
-        /// A column that holds sealed values.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum SealedColumn { $($(#[$meta])* $variant,)* }
+        named_enum! {
+            /// A column that holds sealed values; its name is `table.column`.
+            pub enum SealedColumn { $($(#[$meta])* $variant = concat!($table, ".", $column),)* }
+        }
 
         impl SealedColumn {
-            /// All there are.
-            pub const ALL: &[Self] = &[$(Self::$variant,)*];
-
-            /// `table.column`.
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => concat!($table, ".", $column),)* }
-            }
-
             /// Below the key of every row.
             fn before_first(self) -> RowKey {
                 match self { $(Self::$variant => RowKey::$kind(Default::default()),)* }

@@ -6,8 +6,8 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::accounts::standing_columns;
+use crate::debug::debug_only;
 use crate::query::query;
-use crate::text::debug_only;
 use crate::{AccountStanding, Page, PageRequest, Result, Tx};
 
 /// A session to be.

@@ -3,13 +3,13 @@
 use chrono::{DateTime, Utc};
 use sqlx::FromRow;
 
+use crate::debug::debug_only;
 use crate::query::query;
-use crate::text::{debug_only, text_enum};
-use crate::{Result, Tx};
+use crate::{Result, Tx, named_enum};
 
-text_enum! {
+named_enum! {
     /// Where a signing key is in its life.
-    SigningKeyState {
+    pub enum SigningKeyState {
         /// Everyone may know its public half; it does not sign yet.
         Published = "published",
         /// It signs.
@@ -81,7 +81,7 @@ impl SigningKeys<'_> {
             &new.purpose,
             &new.private_key,
             &new.public_key,
-            new.state.as_str(),
+            new.state.name(),
             now
         )?;
         Ok(())
@@ -106,7 +106,7 @@ impl SigningKeys<'_> {
             execute,
             "UPDATE signing_keys SET state = $2, updated_at = $3 WHERE kid = $1",
             kid,
-            state.as_str(),
+            state.name(),
             now
         )?;
         Ok(changed > 0)

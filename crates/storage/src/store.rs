@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::postgres::{self, Excess};
 use crate::tx::{Engine, Tx};
-use crate::{Clock, Result, sqlite};
+use crate::{Clock, Result, named_enum, sqlite};
 
 /// Where durable state lives.
 #[derive(Clone, Debug)]
@@ -51,53 +51,37 @@ pub enum Scope {
     Service(Service),
 }
 
-/// The parts of the program that work across accounts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Service {
-    /// Looking up who logs in.
-    Login,
-    /// Checking and renewing tokens.
-    Token,
-    /// Checking API keys.
-    ApiKey,
-    /// What administrators do.
-    Administration,
-    /// Starting the program. Background.
-    Setup,
-    /// Following the change feed. Background.
-    Feed,
-    /// Writing usage. Background.
-    Metering,
-    /// Reserving of quotas for callers.
-    Quota,
-    /// Writing and linking audit events outside a request. Background.
-    Audit,
-    /// Looking up models.
-    Models,
-    /// Sealing values anew under another key. Background.
-    Sealing,
-    /// Sending mail. Background.
-    Mail,
+named_enum! {
+    /// The parts of the program that work across accounts.
+    pub enum Service {
+        /// Looking up who logs in.
+        Login = "login",
+        /// Checking and renewing tokens.
+        Token = "token",
+        /// Checking API keys.
+        ApiKey = "api_key",
+        /// What administrators do.
+        Administration = "administration",
+        /// Starting the program. Background.
+        Setup = "setup",
+        /// Following the change feed. Background.
+        Feed = "feed",
+        /// Writing usage. Background.
+        Metering = "metering",
+        /// Reserving of quotas for callers.
+        Quota = "quota",
+        /// Writing and linking audit events outside a request. Background.
+        Audit = "audit",
+        /// Looking up models.
+        Models = "models",
+        /// Sealing values anew under another key. Background.
+        Sealing = "sealing",
+        /// Sending mail. Background.
+        Mail = "mail",
+    }
 }
 
 impl Service {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Login => "login",
-            Self::Token => "token",
-            Self::ApiKey => "api_key",
-            Self::Administration => "administration",
-            Self::Setup => "setup",
-            Self::Feed => "feed",
-            Self::Metering => "metering",
-            Self::Quota => "quota",
-            Self::Audit => "audit",
-            Self::Models => "models",
-            Self::Sealing => "sealing",
-            Self::Mail => "mail",
-        }
-    }
-
     fn is_background(self) -> bool {
         matches!(self, Self::Setup | Self::Feed | Self::Metering | Self::Audit | Self::Sealing | Self::Mail)
     }

@@ -11,7 +11,42 @@ use crate::{Result, Tx};
 /// The most rows of a summary.
 const MAX_ROWS: i64 = 10_000;
 
-/// What is added to one counter row. Every count is at least zero.
+macro_rules! counters {
+    ($($(#[$doc:meta])* $counter:ident,)*) => {
+        /// How much was used. Every count is at least zero.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromRow)]
+        pub struct UsageCounts { $($(#[$doc])* pub $counter: i64,)* }
+
+        impl UsageCounts {
+            /// The names of the counters, in order.
+            pub const NAMES: &[&str] = &[$(stringify!($counter),)*];
+
+            /// The counters, in the order of their names.
+            pub fn values(&self) -> impl Iterator<Item = i64> {
+                [$(self.$counter,)*].into_iter()
+            }
+        }
+    };
+}
+
+counters! {
+    /// Requests answered or failed.
+    requests,
+    /// Rows inferred.
+    inferences,
+    /// Images decoded.
+    images,
+    /// Bytes of the request bodies.
+    bytes,
+    /// Time in the model, in microseconds.
+    compute_microseconds,
+    /// Requests that failed.
+    failures,
+    /// What the rows cost, each the price of its model.
+    credits,
+}
+
+/// What is added to one counter row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsageEntry {
     /// Who used it.
@@ -24,20 +59,8 @@ pub struct UsageEntry {
     pub version: String,
     /// The day, in UTC.
     pub day: NaiveDate,
-    /// Requests answered or failed.
-    pub requests: i64,
-    /// Rows inferred.
-    pub inferences: i64,
-    /// Images decoded.
-    pub images: i64,
-    /// Bytes of the request bodies.
-    pub bytes: i64,
-    /// Time in the model, in microseconds.
-    pub compute_microseconds: i64,
-    /// Requests that failed.
-    pub failures: i64,
-    /// What the rows cost, each the price of its model.
-    pub credits: i64,
+    /// How much.
+    pub counts: UsageCounts,
 }
 
 /// One counter row of an account.
@@ -51,20 +74,9 @@ pub struct UsageRow {
     pub model: String,
     /// Its version.
     pub version: String,
-    /// Requests answered or failed.
-    pub requests: i64,
-    /// Rows inferred.
-    pub inferences: i64,
-    /// Images decoded.
-    pub images: i64,
-    /// Bytes of the request bodies.
-    pub bytes: i64,
-    /// Time in the model, in microseconds.
-    pub compute_microseconds: i64,
-    /// Requests that failed.
-    pub failures: i64,
-    /// What the rows cost, each the price of its model.
-    pub credits: i64,
+    /// How much.
+    #[sqlx(flatten)]
+    pub counts: UsageCounts,
 }
 
 /// Whose usage, of what, and when; what is none is everyone's or everything.
@@ -97,20 +109,9 @@ pub struct UsageSlice {
     pub model: String,
     /// Its version.
     pub version: String,
-    /// Requests answered or failed.
-    pub requests: i64,
-    /// Rows inferred.
-    pub inferences: i64,
-    /// Images decoded.
-    pub images: i64,
-    /// Bytes of the request bodies.
-    pub bytes: i64,
-    /// Time in the model, in microseconds.
-    pub compute_microseconds: i64,
-    /// Requests that failed.
-    pub failures: i64,
-    /// What the rows cost, each the price of its model.
-    pub credits: i64,
+    /// How much.
+    #[sqlx(flatten)]
+    pub counts: UsageCounts,
 }
 
 /// A place behind a slice.
@@ -257,13 +258,13 @@ impl Usage<'_> {
             &entry.model,
             &entry.version,
             entry.day,
-            entry.requests,
-            entry.inferences,
-            entry.images,
-            entry.bytes,
-            entry.compute_microseconds,
-            entry.failures,
-            entry.credits
+            entry.counts.requests,
+            entry.counts.inferences,
+            entry.counts.images,
+            entry.counts.bytes,
+            entry.counts.compute_microseconds,
+            entry.counts.failures,
+            entry.counts.credits
         )?;
         Ok(())
     }

@@ -21,7 +21,7 @@ pub enum Incident {
     /// List the latest hundred.
     List {
         /// Those of one status alone: open, contained, resolved or closed.
-        #[arg(long, value_parser = status)]
+        #[arg(long)]
         status: Option<IncidentStatus>,
     },
     /// Show one with its timeline.
@@ -43,13 +43,12 @@ pub enum Incident {
 #[derive(Args, Debug)]
 pub struct Open {
     /// What kind of thing went wrong, such as data_breach or system_compromise.
-    #[arg(value_parser = kind)]
     kind: IncidentKind,
     /// What went wrong, in a line.
     #[arg(long)]
     title: Option<String>,
     /// low, medium, high or critical.
-    #[arg(long, value_parser = severity)]
+    #[arg(long)]
     severity: Option<Severity>,
     /// An account that it is about; may be given several times.
     #[arg(long = "account")]
@@ -101,17 +100,4 @@ fn line(incident: &Row) -> String {
     let Row { id, kind, severity, status, title, subject, occurrences, .. } = incident;
     let subject = subject.as_deref().unwrap_or("-");
     format!("{id} {status} {severity} {kind} {subject} {occurrences}x {title:?}")
-}
-
-fn kind(text: &str) -> Result<IncidentKind, String> {
-    let all = || IncidentKind::ALL.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ");
-    IncidentKind::parse(text).ok_or_else(|| format!("use one of {}", all()))
-}
-
-fn severity(text: &str) -> Result<Severity, String> {
-    Severity::parse(text).ok_or_else(|| "use low, medium, high or critical".into())
-}
-
-fn status(text: &str) -> Result<IncidentStatus, String> {
-    IncidentStatus::parse(text).ok_or_else(|| "use open, contained, resolved or closed".into())
 }

@@ -111,7 +111,7 @@ async fn remove(auth: &Auth, wanted: &str) -> CommandResult {
     }
     for rule in meant {
         auth.remove_ip_rule(None, rule.id, true, &Origin::default()).await.map_err(explained)?;
-        print(&format!("removed {} {}", rule.network, rule.effect.as_str()));
+        print(&format!("removed {} {}", rule.network, rule.effect.name()));
     }
     Ok(())
 }
@@ -119,6 +119,6 @@ async fn remove(auth: &Auth, wanted: &str) -> CommandResult {
 fn show(rule: &IpRule) {
     let end = rule.expires_at.map_or_else(|| "for ever".to_owned(), |end| end.to_rfc3339());
     let IpRule { id, network, reason, .. } = rule;
-    let (effect, place) = (rule.effect.as_str(), rule.applies_to.as_str());
+    let (effect, place) = (rule.effect.name(), rule.applies_to.name());
     print(&format!("{id}\t{network}\t{effect}\t{place}\t{end}\t{reason}"));
 }

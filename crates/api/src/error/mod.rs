@@ -11,28 +11,22 @@ use std::time::Duration;
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, ResponseError};
 use auth::{AllowanceState, Violations};
+use storage::named_enum;
 
 /// Shorthand for results of handlers.
 pub type Result<T> = std::result::Result<T, ApiError>;
 
 macro_rules! codes {
     ($($variant:ident = $status:literal $name:literal $title:literal;)*) => {
-        /// A stable name for a kind of error.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Code { $(#[doc = $title] $variant,)* }
+        named_enum! {
+            /// A kind of error, by the stable name that `code` has.
+            pub enum Code { $(#[doc = $title] $variant = $name,)* }
+        }
 
         impl Code {
-            /// Every code.
-            pub const ALL: &[Self] = &[$(Self::$variant,)*];
-
             /// Its HTTP status.
             pub const fn status(self) -> u16 {
                 match self { $(Self::$variant => $status,)* }
-            }
-
-            /// Its name in `code`.
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name,)* }
             }
 
             /// Its `title`.

@@ -16,6 +16,6 @@ pub use images::{Picture, PredictBody, require_type};
 pub use json::{Json, unreadable};
 pub use model_body::ModelBody;
 pub use parameters::{
-    EntryId, Id, IdentityId, KeyId, ModelVersion, Name, PageParameters, Parameters, RoleName, page,
+    EntryId, Id, IdentityId, KeyId, ModelVersion, Name, PageParameters, Parameters, RoleName, named, page,
 };
 pub use rows::{read_rows, read_texts};

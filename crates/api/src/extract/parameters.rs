@@ -1,12 +1,13 @@
 //! Arguments from the path and the query.
 
 use std::future::{Ready, ready};
+use std::str::FromStr;
 
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest, web};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use storage::{Cursor, PageRequest};
+use storage::{Cursor, PageRequest, UnknownName};
 use utoipa::IntoParams;
 use uuid::Uuid;
 
@@ -54,6 +55,11 @@ impl PageParameters {
     pub fn request(&self) -> Result<PageRequest> {
         page(self.limit, self.cursor.as_deref())
     }
+}
+
+/// Reads the name of one of a few things; the error says which there are.
+pub fn named<T: FromStr<Err = UnknownName>>(field: &str, name: &str) -> Result<T> {
+    name.parse().map_err(|unknown: UnknownName| ApiError::field(field, unknown.to_string()))
 }
 
 /// Reads the two parameters of every list.

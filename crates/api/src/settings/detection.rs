@@ -83,7 +83,7 @@ impl FromStr for KindAnswer {
         }
         let read = || {
             let (kind, answer) = text.split_once(':')?;
-            Some((IncidentKind::parse(kind.trim())?, Answer::parse(answer.trim())?))
+            Some((kind.trim().parse().ok()?, answer.trim().parse().ok()?))
         };
         let wrong = || format!("{text:?} is no kind:answer, such as data_breach:disable_accounts");
         read().map(|answer| Self(Some(answer))).ok_or_else(wrong)

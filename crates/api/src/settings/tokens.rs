@@ -70,8 +70,8 @@ pub struct TokenSettings {
 }
 
 fn algorithm() -> impl TypedValueParser<Value = SigningAlgorithm> {
-    PossibleValuesParser::new(SigningAlgorithm::ALL.map(SigningAlgorithm::name))
-        .try_map(|name| SigningAlgorithm::parse(&name).ok_or("there is no such algorithm"))
+    PossibleValuesParser::new(SigningAlgorithm::ALL.iter().map(|algorithm| algorithm.name()))
+        .try_map(SigningAlgorithm::try_from)
 }
 
 fn name(text: &str) -> Result<String, String> {

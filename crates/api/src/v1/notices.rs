@@ -30,7 +30,7 @@ pub struct NoticeView {
 impl From<storage::Notice> for NoticeView {
     fn from(notice: storage::Notice) -> Self {
         let storage::Notice { id, kind, created_at, mailed_at, .. } = notice;
-        let text = NoticeKind::parse(&kind).map_or("", NoticeKind::text);
+        let text = kind.parse().map_or("", NoticeKind::text);
         Self { id, kind, text, created_at, mailed_at }
     }
 }

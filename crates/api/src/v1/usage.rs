@@ -6,7 +6,7 @@ use actix_web::web::{self, Bytes};
 use chrono::{DateTime, Datelike, NaiveDate, Utc};
 use futures_util::stream::{self, Stream};
 use serde::{Deserialize, Serialize};
-use storage::{Scope, Store, UsageCursor, UsageFilter, UsageSlice};
+use storage::{Scope, Store, UsageCounts, UsageCursor, UsageFilter, UsageSlice};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
@@ -21,9 +21,6 @@ const MAX_DAYS: i64 = 366;
 const DEFAULT_DAYS: u64 = 30;
 /// Rows of an export read at a time: so many are in memory.
 const EXPORT_ROWS: u32 = 1000;
-
-/// The first line of an export as CSV.
-const CSV_HEAD: &str = "period,account_id,api_key_id,model,version,requests,inferences,images,bytes,compute_microseconds,failures,credits\n";
 
 /// Which days.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -122,13 +119,13 @@ impl From<storage::UsageRow> for UsageItem {
             model: row.model,
             version: row.version,
             api_key_id: (!row.api_key_id.is_nil()).then_some(row.api_key_id),
-            requests: row.requests,
-            inferences: row.inferences,
-            images: row.images,
-            bytes: row.bytes,
-            compute_microseconds: row.compute_microseconds,
-            failures: row.failures,
-            credits: row.credits,
+            requests: row.counts.requests,
+            inferences: row.counts.inferences,
+            images: row.counts.images,
+            bytes: row.counts.bytes,
+            compute_microseconds: row.counts.compute_microseconds,
+            failures: row.counts.failures,
+            credits: row.counts.credits,
         }
     }
 }
@@ -164,36 +161,28 @@ impl From<UsageSlice> for UsageEntry {
             api_key_id: (!slice.api_key_id.is_nil()).then_some(slice.api_key_id),
             model: slice.model,
             version: slice.version,
-            requests: slice.requests,
-            inferences: slice.inferences,
-            images: slice.images,
-            bytes: slice.bytes,
-            compute_microseconds: slice.compute_microseconds,
-            failures: slice.failures,
-            credits: slice.credits,
+            requests: slice.counts.requests,
+            inferences: slice.counts.inferences,
+            images: slice.counts.images,
+            bytes: slice.counts.bytes,
+            compute_microseconds: slice.counts.compute_microseconds,
+            failures: slice.counts.failures,
+            credits: slice.counts.credits,
         }
     }
 }
 
-impl UsageEntry {
-    /// A line of CSV. Nothing in it needs quoting: ids, numbers, and names of models, which have no commas.
-    fn line(&self) -> String {
-        let key = self.api_key_id.map(|key| key.to_string()).unwrap_or_default();
-        format!(
-            "{},{},{key},{},{},{},{},{},{},{},{},{}\n",
-            self.period,
-            self.account_id,
-            self.model,
-            self.version,
-            self.requests,
-            self.inferences,
-            self.images,
-            self.bytes,
-            self.compute_microseconds,
-            self.failures,
-            self.credits
-        )
-    }
+/// The head of an export as CSV.
+fn csv_head() -> String {
+    format!("period,account_id,api_key_id,model,version,{}\n", UsageCounts::NAMES.join(","))
+}
+
+/// A line of CSV. Nothing in it needs quoting: ids, numbers, and names of models, which have no commas.
+fn csv_line(slice: &UsageSlice) -> String {
+    let UsageSlice { period, account_id, api_key_id, model, version, counts } = slice;
+    let key = if api_key_id.is_nil() { String::new() } else { api_key_id.to_string() };
+    let counts: Vec<_> = counts.values().map(|count| count.to_string()).collect();
+    format!("{period},{account_id},{key},{model},{version},{}\n", counts.join(","))
 }
 
 /// How a quota stands: what admission goes by.
@@ -339,13 +328,14 @@ fn pieces(rest: Rest) -> impl Stream<Item = std::result::Result<Bytes, storage::
 impl Rest {
     fn write(&mut self) -> Bytes {
         let is_first = std::mem::take(&mut self.is_first);
-        let entries = std::mem::take(&mut self.page).into_iter().map(UsageEntry::from);
+        let page = std::mem::take(&mut self.page);
         let text = match self.format {
             Format::Csv => {
-                let lines: String = entries.map(|entry| entry.line()).collect();
-                if is_first { format!("{CSV_HEAD}{lines}") } else { lines }
+                let lines: String = page.iter().map(csv_line).collect();
+                if is_first { csv_head() + &lines } else { lines }
             }
             Format::Json => {
+                let entries = page.into_iter().map(UsageEntry::from);
                 let items: Vec<String> =
                     entries.map(|entry| serde_json::to_string(&entry).unwrap_or_default()).collect();
                 let (start, end) =

@@ -1,6 +1,6 @@
 //! What became of alerts, for whoever looks after them; one that was given up is sent again at their word.
 
-use storage::{AlertRecord, Page, PageRequest, Scope, Service};
+use storage::{AlertRecord, Page, PageRequest, Scope, Service, named_enum};
 use uuid::Uuid;
 
 use crate::audit::Entry;
@@ -10,32 +10,15 @@ use crate::events::Event;
 use crate::service::Origin;
 use crate::{Auth, Error, Result};
 
-/// How far an alert is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AlertState {
-    /// To be sent, for the first time or again.
-    Waiting,
-    /// Its receiver took it.
-    Sent,
-    /// Nobody took it, however often it was tried.
-    GivenUp,
-}
-
-impl AlertState {
-    const ALL: [Self; 3] = [Self::Waiting, Self::Sent, Self::GivenUp];
-
-    /// The word it is shown as.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Waiting => "waiting",
-            Self::Sent => "sent",
-            Self::GivenUp => "given_up",
-        }
-    }
-
-    /// The state of a word.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|state| state.name() == name)
+named_enum! {
+    /// How far an alert is.
+    pub enum AlertState {
+        /// To be sent, for the first time or again.
+        Waiting = "waiting",
+        /// Its receiver took it.
+        Sent = "sent",
+        /// Nobody took it, however often it was tried.
+        GivenUp = "given_up",
     }
 }
 

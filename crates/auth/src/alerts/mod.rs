@@ -7,7 +7,7 @@ pub(crate) mod log;
 use chrono::{DateTime, Duration, Utc};
 use data_encoding::{BASE64, HEXLOWER};
 use serde_json::Value;
-use storage::{AlertBounds, NewAlert, Scope, Service, Tx};
+use storage::{AlertBounds, NewAlert, Scope, Service, Tx, named_enum};
 use uuid::Uuid;
 
 use crate::{Auth, Result, crypto};
@@ -22,61 +22,32 @@ const LONGEST_PAUSE: Duration = Duration::hours(1);
 /// Attempts before an alert is given up, about six hours after the first.
 const MOST_ATTEMPTS: i64 = 15;
 
-/// A way to operators.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AlertChannel {
-    /// A signed message to an HTTP address.
-    Webhook,
-    /// A message in the form that Slack and its like take.
-    Slack,
-    /// Mail.
-    Email,
-    /// A short message through a gateway.
-    Sms,
-}
-
-impl AlertChannel {
-    /// The word it is stored and shown as.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Webhook => "webhook",
-            Self::Slack => "slack",
-            Self::Email => "email",
-            Self::Sms => "sms",
-        }
+named_enum! {
+    /// A way to operators.
+    pub enum AlertChannel {
+        /// A signed message to an HTTP address.
+        Webhook = "webhook",
+        /// A message in the form that Slack and its like take.
+        Slack = "slack",
+        /// Mail.
+        Email = "email",
+        /// A short message through a gateway.
+        Sms = "sms",
     }
 }
 
-/// How bad something is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// Worth knowing.
-    Low,
-    /// Worth a look today.
-    Medium,
-    /// Worth a look now.
-    High,
-    /// Everything else can wait.
-    Critical,
-}
-
-impl Severity {
-    /// All of them, mildest first.
-    pub const ALL: [Self; 4] = [Self::Low, Self::Medium, Self::High, Self::Critical];
-
-    /// The word it is stored and shown as.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Low => "low",
-            Self::Medium => "medium",
-            Self::High => "high",
-            Self::Critical => "critical",
-        }
-    }
-
-    /// The severity of a word.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|severity| severity.name() == name)
+named_enum! {
+    /// How bad something is.
+    #[derive(PartialOrd, Ord)]
+    pub enum Severity {
+        /// Worth knowing.
+        Low = "low",
+        /// Worth a look today.
+        Medium = "medium",
+        /// Worth a look now.
+        High = "high",
+        /// Everything else can wait.
+        Critical = "critical",
     }
 }
 

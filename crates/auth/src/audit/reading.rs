@@ -1,7 +1,7 @@
 //! Reading the trail: by those with `audit:read`, and each reading is in it.
 
 use serde_json::json;
-use storage::{AuditEvent, AuditFilter, Page, PageRequest, Scope, Service, Tx};
+use storage::{AuditEvent, AuditFilter, Page, PageRequest, Scope, Service, Tx, named_enum};
 use uuid::Uuid;
 
 use super::{AuditStanding, Entry};
@@ -11,24 +11,15 @@ use crate::events::Event;
 use crate::service::Origin;
 use crate::{Auth, Error, Result};
 
-/// A way in which the trail is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AuditReading {
-    /// A page of events.
-    Page,
-    /// All events, as a file.
-    Export,
-    /// Events as they come.
-    Stream,
-}
-
-impl AuditReading {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Page => "page",
-            Self::Export => "export",
-            Self::Stream => "stream",
-        }
+named_enum! {
+    /// A way in which the trail is read.
+    pub enum AuditReading {
+        /// A page of events.
+        Page = "page",
+        /// All events, as a file.
+        Export = "export",
+        /// Events as they come.
+        Stream = "stream",
     }
 }
 

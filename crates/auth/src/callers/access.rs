@@ -3,25 +3,20 @@
 //! Permissions are also the names of scopes. What is one's own needs authentication only, so no permission
 //! stands for it.
 
+use storage::named_enum;
+
 use std::fmt;
-use std::str::FromStr;
 
 macro_rules! permissions {
     ($($variant:ident = $name:literal from $role:ident, $doc:literal;)*) => {
-        /// Something that is everyone's and that a role may allow.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        #[repr(u8)]
-        pub enum Permission { $(#[doc = $doc] $variant,)* }
+        named_enum! {
+            /// Something that is everyone's and that a role may allow. Its name is used in roles, scopes and answers.
+            #[derive(PartialOrd, Ord)]
+            #[repr(u8)]
+            pub enum Permission { $(#[doc = $doc] $variant = $name,)* }
+        }
 
         impl Permission {
-            /// Every permission there is.
-            pub const ALL: &[Self] = &[$(Self::$variant,)*];
-
-            /// The name used in roles, scopes and answers.
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name,)* }
-            }
-
             /// The weakest built-in role that has it.
             pub const fn weakest_role(self) -> Role {
                 match self { $(Self::$variant => Role::$role,)* }
@@ -51,20 +46,6 @@ impl Permission {
     /// Whether it is about the installation or other people, rather than what every caller is here for.
     pub const fn is_administrative(self) -> bool {
         !matches!(self, Self::ModelsRead | Self::ModelsInfer | Self::FilesWrite)
-    }
-}
-
-impl fmt::Display for Permission {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.name())
-    }
-}
-
-impl FromStr for Permission {
-    type Err = ();
-
-    fn from_str(name: &str) -> Result<Self, ()> {
-        Self::ALL.iter().copied().find(|permission| permission.name() == name).ok_or(())
     }
 }
 
@@ -111,33 +92,22 @@ impl fmt::Debug for Permissions {
     }
 }
 
-/// A built-in role; each has everything the one before it has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// Sees models.
-    Readonly,
-    /// Runs models and stores files.
-    User,
-    /// Watches over users, keys, usage and incidents.
-    Moderator,
-    /// Everything.
-    Admin,
+named_enum! {
+    /// A built-in role; each has everything the one before it has.
+    #[derive(PartialOrd, Ord)]
+    pub enum Role {
+        /// Sees models.
+        Readonly = "readonly",
+        /// Runs models and stores files.
+        User = "user",
+        /// Watches over users, keys, usage and incidents.
+        Moderator = "moderator",
+        /// Everything.
+        Admin = "admin",
+    }
 }
 
 impl Role {
-    /// The built-in roles, weakest first.
-    pub const ALL: [Self; 4] = [Self::Readonly, Self::User, Self::Moderator, Self::Admin];
-
-    /// The name stored and shown.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Readonly => "readonly",
-            Self::User => "user",
-            Self::Moderator => "moderator",
-            Self::Admin => "admin",
-        }
-    }
-
     /// What the role may do.
     pub fn permissions(self) -> Permissions {
         Permission::ALL.iter().copied().filter(|permission| permission.weakest_role() <= self).collect()

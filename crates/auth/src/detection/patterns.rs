@@ -2,31 +2,28 @@
 //! are narrow rather than complete, for people are called O'Brien and ask to select a model.
 
 use percent_encoding::percent_decode_str;
+use storage::named_enum;
 
-macro_rules! patterns {
-    ($($variant:ident = $name:literal $doc:literal;)*) => {
-        /// What an attack looks like.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum AttackPattern { $(#[doc = $doc] $variant,)* }
-
-        impl AttackPattern {
-            /// Its name in metrics and events.
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name,)* }
-            }
-        }
-    };
-}
-
-patterns! {
-    Sql = "sql" "A text that would end a literal in SQL and go on.";
-    Script = "script" "Markup that would run a script.";
-    Traversal = "traversal" "A way out of a folder.";
-    Shell = "shell" "A command of a shell.";
-    Template = "template" "An expression that templates or loggers evaluate.";
-    Probe = "probe" "A path of programs that are not here.";
-    Scanner = "scanner" "A client that says it is a scanner.";
-    Nul = "nul" "The character U+0000.";
+named_enum! {
+    /// What an attack looks like. The name is that in metrics and events.
+    pub enum AttackPattern {
+        /// A text that would end a literal in SQL and go on.
+        Sql = "sql",
+        /// Markup that would run a script.
+        Script = "script",
+        /// A way out of a folder.
+        Traversal = "traversal",
+        /// A command of a shell.
+        Shell = "shell",
+        /// An expression that templates or loggers evaluate.
+        Template = "template",
+        /// A path of programs that are not here.
+        Probe = "probe",
+        /// A client that says it is a scanner.
+        Scanner = "scanner",
+        /// The character U+0000.
+        Nul = "nul",
+    }
 }
 
 /// Longest text that is looked at, in bytes; of longer ones the beginning.

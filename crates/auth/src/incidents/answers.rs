@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
-use storage::{Incident, IncidentEntry, IncidentUpdate, Scope, Service, Tx};
+use storage::{Incident, IncidentEntry, IncidentUpdate, Scope, Service, Tx, named_enum};
 use uuid::Uuid;
 
 use super::{Affected, IncidentKind, check_accounts};
@@ -22,47 +22,23 @@ use crate::{Auth, Error, Result};
 /// Answers that are run in one go.
 const MOST_AT_ONCE: usize = 20;
 
-/// Something that is done about an incident.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// Switch the accounts off.
-    DisableAccounts,
-    /// End the accounts' sessions.
-    EndSessions,
-    /// Refuse the address for a while.
-    BlockAddress,
-    /// Close the service to everyone but those who run it.
-    Maintenance,
-    /// Keep what is known at the moment.
-    CollectEvidence,
+named_enum! {
+    /// Something that is done about an incident.
+    pub enum Answer {
+        /// Switch the accounts off.
+        DisableAccounts = "disable_accounts",
+        /// End the accounts' sessions.
+        EndSessions = "end_sessions",
+        /// Refuse the address for a while.
+        BlockAddress = "block_address",
+        /// Close the service to everyone but those who run it.
+        Maintenance = "maintenance",
+        /// Keep what is known at the moment.
+        CollectEvidence = "collect_evidence",
+    }
 }
 
 impl Answer {
-    /// All there are.
-    pub const ALL: [Self; 5] = [
-        Self::DisableAccounts,
-        Self::EndSessions,
-        Self::BlockAddress,
-        Self::Maintenance,
-        Self::CollectEvidence,
-    ];
-
-    /// The word it is stored and shown as.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::DisableAccounts => "disable_accounts",
-            Self::EndSessions => "end_sessions",
-            Self::BlockAddress => "block_address",
-            Self::Maintenance => "maintenance",
-            Self::CollectEvidence => "collect_evidence",
-        }
-    }
-
-    /// The answer of a word.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|answer| answer.name() == name)
-    }
-
     /// What whoever runs or undoes it must have besides `incidents:manage`: incidents are no way up.
     const fn permission(self) -> Permission {
         match self {
@@ -177,7 +153,7 @@ impl Auth {
     async fn run_planned(&self) -> Result<()> {
         let mut tx = self.begin_exclusive().await?;
         let Some(planned) = tx.incidents().next_of_kind("planned").await? else { return Ok(()) };
-        let named = planned.detail["answer"].as_str().and_then(Answer::parse);
+        let named = planned.detail["answer"].as_str().and_then(|name| name.parse::<Answer>().ok());
         let answer = named.ok_or_else(|| Error::Internal("an answer of another release".into()))?;
         let affected = Affected::told(&planned.detail);
         let origin = Origin::default();
@@ -227,7 +203,10 @@ impl Auth {
             tx.incidents().entry(id, entry).await?.filter(|entry| entry.kind == "answer")
         };
         let found = found.ok_or(Error::NotFound)?;
-        let answer = found.detail["answer"].as_str().and_then(Answer::parse).ok_or(Error::NotFound)?;
+        let answer = found.detail["answer"]
+            .as_str()
+            .and_then(|name| name.parse::<Answer>().ok())
+            .ok_or(Error::NotFound)?;
         let (mut tx, own) = self.begin_answer(actor, id, answer).await?;
         if !tx.incidents().undo(entry).await? {
             return Err(Error::Refused("this was undone before"));

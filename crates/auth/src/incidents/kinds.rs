@@ -1,22 +1,17 @@
 //! What can go wrong, and how far work on it is.
 
+use storage::named_enum;
+
 use crate::alerts::Severity;
 
 macro_rules! kinds {
     ($($variant:ident = $name:literal $severity:ident $title:literal from [$($reason:literal)*];)*) => {
-        /// What kind of thing went wrong.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum IncidentKind { $(#[doc = $title] $variant,)* }
+        named_enum! {
+            /// What kind of thing went wrong.
+            pub enum IncidentKind { $(#[doc = $title] $variant = $name,)* }
+        }
 
         impl IncidentKind {
-            /// All there are.
-            pub const ALL: &[Self] = &[$(Self::$variant,)*];
-
-            /// The word it is stored and shown as.
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name,)* }
-            }
-
             /// What it is, in a line.
             pub const fn title(self) -> &'static str {
                 match self { $(Self::$variant => $title,)* }
@@ -48,42 +43,16 @@ kinds! {
     Other = "other" Medium "Something else" from [];
 }
 
-impl IncidentKind {
-    /// The kind of a word.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|kind| kind.name() == name)
-    }
-}
-
-/// How far work on an incident is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IncidentStatus {
-    /// Nobody has it in hand yet.
-    Open,
-    /// It does no more harm.
-    Contained,
-    /// What it came from is mended.
-    Resolved,
-    /// Done with, for good.
-    Closed,
-}
-
-impl IncidentStatus {
-    /// All there are.
-    pub const ALL: [Self; 4] = [Self::Open, Self::Contained, Self::Resolved, Self::Closed];
-
-    /// The word it is stored and shown as.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Contained => "contained",
-            Self::Resolved => "resolved",
-            Self::Closed => "closed",
-        }
-    }
-
-    /// The status of a word.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|status| status.name() == name)
+named_enum! {
+    /// How far work on an incident is.
+    pub enum IncidentStatus {
+        /// Nobody has it in hand yet.
+        Open = "open",
+        /// It does no more harm.
+        Contained = "contained",
+        /// What it came from is mended.
+        Resolved = "resolved",
+        /// Done with, for good.
+        Closed = "closed",
     }
 }

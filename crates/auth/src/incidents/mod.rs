@@ -317,7 +317,7 @@ impl Auth {
             "occurrences": incident.occurrences,
             "opened_by": incident.opened_by,
         });
-        let severity = Severity::parse(&incident.severity).unwrap_or(Severity::High);
+        let severity = incident.severity.parse().unwrap_or(Severity::High);
         let same = [incident.kind.as_str(), &whom];
         self.raise_alert(tx, &Cause { same: &same, kind: "incident", severity, title, detail: &detail }).await
     }

@@ -220,8 +220,8 @@ impl Auth {
     ) -> Result<()> {
         let detail = json!({
             "network": rule.network,
-            "effect": rule.effect.as_str(),
-            "applies_to": rule.applies_to.as_str(),
+            "effect": rule.effect.name(),
+            "applies_to": rule.applies_to.name(),
             "expires_at": rule.expires_at,
         });
         let entry = Entry::success(event, origin).on("ip_rule", rule.id).with(detail);

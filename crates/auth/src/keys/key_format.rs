@@ -5,6 +5,7 @@
 //! For secret scanners: `mg_(live|test)_[0-9A-Za-z]{12}_[0-9A-Za-z]{49}`.
 
 use secrecy::SecretString;
+use storage::named_enum;
 
 use crate::{Result, crypto, crypto::random};
 
@@ -14,19 +15,11 @@ const CHECKSUM: usize = 6;
 /// What every key starts with; a bearer credential that starts so is a key, not a token.
 pub const PREFIX: &str = "mg_";
 
-/// Where a key is good: production or anything else.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Environment {
-    Live,
-    Test,
-}
-
-impl Environment {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Live => "live",
-            Self::Test => "test",
-        }
+named_enum! {
+    /// Where a key is good: production or anything else.
+    pub(crate) enum Environment {
+        Live = "live",
+        Test = "test",
     }
 }
 

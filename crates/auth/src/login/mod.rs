@@ -9,7 +9,7 @@ pub(crate) mod sessions;
 
 use chrono::{DateTime, Utc};
 use secrecy::SecretString;
-use storage::{AccountStanding, NewSession, Scope, SealedColumn, Service, Session, Tx, User};
+use storage::{AccountStanding, NewSession, Scope, SealedColumn, Service, Session, Tx, User, named_enum};
 use uuid::Uuid;
 
 use crate::audit::Entry;
@@ -51,21 +51,12 @@ pub enum LoginStep {
     SecondFactor(Challenge),
 }
 
-/// Something that somebody proves with who they are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Method {
-    Password,
-    Totp,
-    RecoveryCode,
-}
-
-impl Method {
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Password => "password",
-            Self::Totp => "totp",
-            Self::RecoveryCode => "recovery_code",
-        }
+named_enum! {
+    /// Something that somebody proves with who they are.
+    pub(crate) enum Method {
+        Password = "password",
+        Totp = "totp",
+        RecoveryCode = "recovery_code",
     }
 }
 

@@ -5,7 +5,7 @@
 
 use chrono::Duration;
 use secrecy::{ExposeSecret, SecretString};
-use storage::{OneTimeToken, RowKey, SealedColumn, Tx};
+use storage::{OneTimeToken, RowKey, SealedColumn, Tx, named_enum};
 use uuid::Uuid;
 
 use crate::{Auth, Error, Result, crypto, crypto::random};
@@ -15,16 +15,12 @@ const LENGTH: usize = 43;
 
 macro_rules! purposes {
     ($($variant:ident = $name:literal $prefix:literal $lifetime:expr, $attempts:literal, $doc:literal;)*) => {
-        /// What a token is good for.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(crate) enum Purpose { $(#[doc = $doc] $variant,)* }
+        named_enum! {
+            /// What a token is good for.
+            pub(crate) enum Purpose { $(#[doc = $doc] $variant = $name,)* }
+        }
 
         impl Purpose {
-            /// The word it is stored as.
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name,)* }
-            }
-
             /// What its tokens start with.
             pub const fn prefix(self) -> &'static str {
                 match self { $(Self::$variant => $prefix,)* }

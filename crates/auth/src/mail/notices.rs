@@ -3,7 +3,7 @@
 //! A notice is written in the transaction of what it tells, so neither is ever without the other.
 
 use serde::{Deserialize, Serialize};
-use storage::{Page, PageRequest, Scope, Tx};
+use storage::{Page, PageRequest, Scope, Tx, named_enum};
 use uuid::Uuid;
 
 use crate::callers::principal::Principal;
@@ -14,25 +14,17 @@ use crate::{Auth, Error, Result};
 
 macro_rules! notices {
     ($($variant:ident = $name:literal $text:literal;)*) => {
-        /// What a person is told.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-        #[serde(rename_all = "snake_case")]
-        pub enum NoticeKind { $(#[doc = $text] $variant,)* }
+        named_enum! {
+            /// What a person is told.
+            #[derive(Serialize, Deserialize)]
+            #[serde(rename_all = "snake_case")]
+            pub enum NoticeKind { $(#[doc = $text] $variant = $name,)* }
+        }
 
         impl NoticeKind {
-            /// The word it is stored and shown as.
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name,)* }
-            }
-
             /// What happened, in a sentence.
             pub const fn text(self) -> &'static str {
                 match self { $(Self::$variant => $text,)* }
-            }
-
-            /// The kind of a name; none: of another release.
-            pub fn parse(name: &str) -> Option<Self> {
-                match name { $($name => Some(Self::$variant),)* _ => None }
             }
         }
     };

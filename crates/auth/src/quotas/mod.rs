@@ -8,10 +8,10 @@ mod block;
 mod book;
 mod lease;
 
-use std::str::FromStr;
 use std::time::Duration;
 
 use chrono::{DateTime, Datelike, Days, Months, NaiveDate, Utc};
+use storage::named_enum;
 use uuid::Uuid;
 
 pub use administration::{QuotaRequest, QuotaSubject, QuotaView};
@@ -21,46 +21,25 @@ pub use lease::{Charges, Demand, QuotaLease};
 /// Microseconds of a millisecond: compute time is counted finer than it is told.
 const MICROSECONDS: i64 = 1000;
 
-/// What a quota counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum QuotaUnit {
-    /// Requests that a model answered.
-    Requests,
-    /// Rows or pictures that a model answered.
-    Inferences,
-    /// Pictures.
-    Images,
-    /// Bytes of request bodies.
-    Bytes,
-    /// Milliseconds that models ran.
-    ComputeMilliseconds,
-    /// What rows or pictures cost, each the price of its model.
-    Credits,
+named_enum! {
+    /// What a quota counts.
+    pub enum QuotaUnit {
+        /// Requests that a model answered.
+        Requests = "requests",
+        /// Rows or pictures that a model answered.
+        Inferences = "inferences",
+        /// Pictures.
+        Images = "images",
+        /// Bytes of request bodies.
+        Bytes = "bytes",
+        /// Milliseconds that models ran.
+        ComputeMilliseconds = "compute_ms",
+        /// What rows or pictures cost, each the price of its model.
+        Credits = "credits",
+    }
 }
 
 impl QuotaUnit {
-    /// Every unit.
-    pub const ALL: [Self; 6] = [
-        Self::Requests,
-        Self::Inferences,
-        Self::Images,
-        Self::Bytes,
-        Self::ComputeMilliseconds,
-        Self::Credits,
-    ];
-
-    /// Its name in paths and answers.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Requests => "requests",
-            Self::Inferences => "inferences",
-            Self::Images => "images",
-            Self::Bytes => "bytes",
-            Self::ComputeMilliseconds => "compute_ms",
-            Self::Credits => "credits",
-        }
-    }
-
     /// What one of it is in the ledger.
     const fn scale(self) -> i64 {
         if matches!(self, Self::ComputeMilliseconds) { MICROSECONDS } else { 1 }
@@ -72,27 +51,17 @@ impl QuotaUnit {
     }
 }
 
-/// For how long a quota is; both begin at midnight UTC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum QuotaPeriod {
-    /// A day.
-    Day,
-    /// A month of the calendar.
-    Month,
+named_enum! {
+    /// For how long a quota is; both begin at midnight UTC.
+    pub enum QuotaPeriod {
+        /// A day.
+        Day = "day",
+        /// A month of the calendar.
+        Month = "month",
+    }
 }
 
 impl QuotaPeriod {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Day, Self::Month];
-
-    /// Its name in paths and answers.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Day => "day",
-            Self::Month => "month",
-        }
-    }
-
     /// The first day of the period that a day is in.
     fn start(self, day: NaiveDate) -> NaiveDate {
         match self {
@@ -121,20 +90,6 @@ impl QuotaPeriod {
         (end - now).to_std().unwrap_or_default()
     }
 }
-
-macro_rules! from_name {
-    ($($type:ident)*) => { $(
-        impl FromStr for $type {
-            type Err = ();
-
-            fn from_str(name: &str) -> Result<Self, ()> {
-                Self::ALL.into_iter().find(|one| one.name() == name).ok_or(())
-            }
-        }
-    )* };
-}
-
-from_name! { QuotaUnit QuotaPeriod }
 
 /// A quota that holds for a caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

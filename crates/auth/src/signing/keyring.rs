@@ -87,7 +87,7 @@ fn open(rows: &[SigningKey], encryption: &EncryptionKeys) -> Result<Keys> {
     let (mut signers, mut public, mut stages) = (Signers::default(), Vec::new(), Vec::new());
     for row in rows {
         // One that a later version added is that version's to use.
-        let Some(algorithm) = SigningAlgorithm::parse(&row.algorithm) else { continue };
+        let Ok(algorithm) = row.algorithm.parse::<SigningAlgorithm>() else { continue };
         let private = encryption.open(&place(&row.kid), &row.private_key)?;
         let verifies_from = match row.state {
             SigningKeyState::Published => Some(row.updated_at + PUBLISHED_FOR),

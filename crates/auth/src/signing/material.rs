@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn an_id_is_a_thumbprint_and_never_the_digest_of_a_secret() {
-        for algorithm in SigningAlgorithm::ALL {
+        for &algorithm in SigningAlgorithm::ALL {
             let material = Material::make(algorithm).unwrap();
             assert_eq!(material.kid.len(), 43, "{algorithm:?}");
             let shown = PublicKey::of(algorithm, &material.public).unwrap();

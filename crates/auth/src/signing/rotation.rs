@@ -52,7 +52,7 @@ impl Auth {
                     ?state,
                     "a new signing key"
                 );
-                self.commit_rotation(tx, &material.kid, state.as_str()).await?;
+                self.commit_rotation(tx, &material.kid, state.name()).await?;
             }
             self.keyring.load(&self.store, &self.encryption).await?;
         }

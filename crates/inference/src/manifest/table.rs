@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use serde::Deserialize;
 
 use super::text::{MAX_TEXT_LENGTH, default_length};
+use crate::named::named_enum;
 
 /// Most columns of a table.
 const MAX_COLUMNS: usize = 4096;
@@ -59,33 +60,22 @@ pub struct Column {
     pub max_length: usize,
 }
 
-/// What the cells of a column hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ColumnKind {
-    /// Any number.
-    #[default]
-    Number,
-    /// A whole number.
-    Integer,
-    /// true or false; 1 and 0 for the model.
-    Boolean,
-    /// A text.
-    Text,
-    /// One of a few texts.
-    Category,
-}
-
-impl ColumnKind {
-    /// As `model.toml` names it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Number => "number",
-            Self::Integer => "integer",
-            Self::Boolean => "boolean",
-            Self::Text => "text",
-            Self::Category => "category",
-        }
+named_enum! {
+    /// What the cells of a column hold.
+    #[derive(Default, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    pub enum ColumnKind {
+        /// Any number.
+        #[default]
+        Number = "number",
+        /// A whole number.
+        Integer = "integer",
+        /// true or false; 1 and 0 for the model.
+        Boolean = "boolean",
+        /// A text.
+        Text = "text",
+        /// One of a few texts.
+        Category = "category",
     }
 }
 

@@ -27,6 +27,7 @@ use crate::{
     error::Error,
     manifest::Manifest,
     model::{InferRequest, Model, Ticket, Timing},
+    named::named_enum,
     tensor::{DataType, NamedTensor, TensorSpec},
 };
 
@@ -36,25 +37,15 @@ const MAX_BATCH_ELEMENTS: usize = 16 << 20;
 /// Classes in the answer to one call, those of all its pictures, rows or texts together.
 const MAX_PREDICTIONS: usize = 100_000;
 
-/// What a model answers [`Model::predict`] to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Takes {
-    /// Pictures.
-    Images,
-    /// Rows of named columns.
-    Rows,
-    /// Texts.
-    Texts,
-}
-
-impl Takes {
-    /// `images`, `rows` or `texts`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Images => "images",
-            Self::Rows => "rows",
-            Self::Texts => "texts",
-        }
+named_enum! {
+    /// What a model answers [`Model::predict`] to.
+    pub enum Takes {
+        /// Pictures.
+        Images = "images",
+        /// Rows of named columns.
+        Rows = "rows",
+        /// Texts.
+        Texts = "texts",
     }
 }
 

@@ -1,5 +1,5 @@
 use chrono::NaiveDate;
-use storage::{PageRequest, Quota, QuotaPeriod, Scope, Service, UsageEntry};
+use storage::{PageRequest, Quota, QuotaPeriod, Scope, Service, UsageCounts, UsageEntry};
 use uuid::Uuid;
 
 use crate::world::{next_id, on_both_stores, page_after, start_of_time};
@@ -59,7 +59,7 @@ on_both_stores! {
         let (ada, key, replica) = (next_id(), next_id(), next_id());
         let usage = |key, on, requests, failures| UsageEntry {
             account_id: ada, api_key_id: key, model: "digits".into(), version: "1".into(), day: day(on),
-            requests, inferences: 2, images: 3, bytes: 4, compute_microseconds: 5, failures, credits: 7,
+            counts: UsageCounts { requests, inferences: 2, images: 3, bytes: 4, compute_microseconds: 5, failures, credits: 7 },
         };
         let mut tx = world.begin_as(Service::Metering).await;
         let batch = [usage(Uuid::nil(), 1, 10, 1), usage(key, 1, 5, 0), usage(key, 2, 1, 0)];

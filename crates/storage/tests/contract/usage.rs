@@ -1,5 +1,5 @@
 use chrono::NaiveDate;
-use storage::{Error, Scope, Service, UsageCursor, UsageEntry, UsageFilter};
+use storage::{Error, Scope, Service, UsageCounts, UsageCursor, UsageEntry, UsageFilter};
 use uuid::Uuid;
 
 use crate::world::{next_id, on_both_stores};
@@ -15,13 +15,15 @@ fn entry(account: Uuid, on: u32, requests: i64) -> UsageEntry {
         model: "digits".into(),
         version: "1".into(),
         day: day(on),
-        requests,
-        inferences: 2 * requests,
-        images: 3,
-        bytes: 1 << 40,
-        compute_microseconds: 5,
-        failures: 0,
-        credits: 6 * requests,
+        counts: UsageCounts {
+            requests,
+            inferences: 2 * requests,
+            images: 3,
+            bytes: 1 << 40,
+            compute_microseconds: 5,
+            failures: 0,
+            credits: 6 * requests,
+        },
     }
 }
 
@@ -33,10 +35,11 @@ on_both_stores! {
         assert!(tx.usage().record(replica, 1, &batch).await.unwrap());
         assert!(tx.usage().record(replica, 2, &[entry(account, 9, 7)]).await.unwrap());
         let rows = tx.usage().summary(account, day(1), day(2)).await.unwrap();
-        let seen: Vec<_> = rows.iter().map(|row| (row.day, row.requests, row.inferences, row.bytes, row.credits)).collect();
+        let seen: Vec<_> = rows.iter().map(|row| (row.day, row.counts.requests, row.counts.inferences, row.counts.bytes, row.counts.credits)).collect();
         assert_eq!(seen, [(day(2), 101, 202, 2 << 40, 606), (day(1), 10, 20, 1 << 40, 60)]);
         assert!(tx.usage().summary(account, day(3), day(8)).await.unwrap().is_empty());
-        let negative = [UsageEntry { failures: -1, ..entry(account, 20, 1) }];
+        let counts = UsageCounts { failures: -1, ..UsageCounts::default() };
+        let negative = [UsageEntry { counts, ..entry(account, 20, 1) }];
         assert!(matches!(tx.usage().record(replica, 3, &negative).await, Err(Error::Refused(_))));
     }
 
@@ -66,7 +69,7 @@ on_both_stores! {
         assert_eq!((seen.len(), &seen), (5, &sorted));
         let months = UsageFilter { by_month: true, to: day(20), ..all.clone() };
         let (slices, _) = tx.usage().slices(&months, None, 10).await.unwrap();
-        let found: Vec<_> = slices.iter().map(|slice| (&*slice.period, slice.account_id, slice.requests)).collect();
+        let found: Vec<_> = slices.iter().map(|slice| (&*slice.period, slice.account_id, slice.counts.requests)).collect();
         assert_eq!(found, [("2026-03", ada, 2), ("2026-03", ada, 1), ("2026-03", eve, 1), ("2026-03", eve, 2)]);
         for (filter, rows) in [
             (UsageFilter { account: Some(eve), ..months.clone() }, 2),
@@ -105,7 +108,7 @@ on_both_stores! {
         let mut tx = world.begin_as(Service::Metering).await;
         assert!(tx.usage().record(replica, 8, &[entry(account, 1, 1)]).await.unwrap());
         assert!(tx.usage().record(next_id(), 8, &[entry(account, 1, 1)]).await.unwrap(), "another replica's");
-        assert_eq!(tx.usage().summary(account, day(1), day(1)).await.unwrap()[0].requests, 3);
+        assert_eq!(tx.usage().summary(account, day(1), day(1)).await.unwrap()[0].counts.requests, 3);
         assert_eq!(tx.usage().prune_batches(world.in_hours(1)).await.unwrap(), 3);
     }
 
@@ -126,7 +129,7 @@ on_both_stores! {
         }
         let mut tx = world.read().await;
         for account in [one, two] {
-            assert_eq!(tx.usage().summary(account, day(1), day(1)).await.unwrap()[0].requests, 10);
+            assert_eq!(tx.usage().summary(account, day(1), day(1)).await.unwrap()[0].counts.requests, 10);
         }
     }
 }

@@ -9,8 +9,8 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::error::{ApiError, Result};
-use crate::extract::{Id, Parameters, page};
+use crate::error::Result;
+use crate::extract::{Id, Parameters, named, page};
 use crate::guard::Caller;
 use crate::guard::permission::IncidentsManage;
 use crate::v1::lists::List;
@@ -81,8 +81,7 @@ pub async fn list(
     wanted: Parameters<WantedAlerts>,
 ) -> Result<web::Json<List<AlertView>>> {
     let WantedAlerts { state, limit, cursor } = wanted.0;
-    let unknown = || ApiError::field("state", "use waiting, sent or given_up");
-    let state = state.map(|state| AlertState::parse(&state).ok_or_else(unknown)).transpose()?;
+    let state = state.map(|state| named::<AlertState>("state", &state)).transpose()?;
     Ok(web::Json(List::of(app.auth.alerts(&page(limit, cursor.as_deref())?, state).await?)))
 }
 

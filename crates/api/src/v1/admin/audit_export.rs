@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use serde::Deserialize;
-use storage::told;
+use storage::{named_enum, told};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -17,26 +17,20 @@ use crate::guard::EXPORT_TIME;
 const PAGE: u32 = 500;
 const COLUMNS: &str = "seq,id,at,action,outcome,actor,target,request_id,address,detail\r\n";
 
-/// How a file is written.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Format {
-    /// A JSON object a line.
-    #[default]
-    Jsonl,
-    /// RFC 4180, with a line of names.
-    Csv,
+named_enum! {
+    /// How a file is written.
+    #[derive(Default, Deserialize, ToSchema)]
+    #[serde(rename_all = "lowercase")]
+    pub enum Format {
+        /// A JSON object a line.
+        #[default]
+        Jsonl = "jsonl",
+        /// RFC 4180, with a line of names.
+        Csv = "csv",
+    }
 }
 
 impl Format {
-    /// Its name, which ends the file's.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Jsonl => "jsonl",
-            Self::Csv => "csv",
-        }
-    }
-
     /// Its media type.
     pub const fn content_type(self) -> &'static str {
         match self {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, Responder, web};
-use auth::{Answer, AnswerRequest, IncidentChange, IncidentKind, IncidentRequest, IncidentStatus, Severity};
+use auth::{AnswerRequest, IncidentChange, IncidentRequest};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -14,8 +14,8 @@ use uuid::Uuid;
 use validator::Validate;
 
 use crate::app::App;
-use crate::error::{ApiError, Result};
-use crate::extract::{EntryId, Id, Json, PageParameters, Parameters, page};
+use crate::error::Result;
+use crate::extract::{EntryId, Id, Json, PageParameters, Parameters, named, page};
 use crate::guard::Caller;
 use crate::guard::permission::IncidentsManage;
 use crate::v1::lists::List;
@@ -191,8 +191,8 @@ pub async fn list(
     wanted: Parameters<Wanted>,
 ) -> Result<web::Json<List<IncidentView>>> {
     let Wanted { status, kind, limit, cursor } = wanted.0;
-    let status = word("status", status, IncidentStatus::parse)?;
-    let kind = word("kind", kind, IncidentKind::parse)?;
+    let status = status.map(|name| named("status", &name)).transpose()?;
+    let kind = kind.map(|name| named("kind", &name)).transpose()?;
     let page = page(limit, cursor.as_deref())?;
     Ok(web::Json(List::of(app.auth.incidents(&page, status, kind).await?)))
 }
@@ -207,8 +207,8 @@ pub async fn open(
     body: Json<NewIncident>,
 ) -> Result<impl Responder> {
     let NewIncident { kind, severity, title, accounts, address } = body.0;
-    let kind = required("kind", &kind, IncidentKind::parse)?;
-    let severity = word("severity", severity, Severity::parse)?;
+    let kind = named("kind", &kind)?;
+    let severity = severity.map(|name| named("severity", &name)).transpose()?;
     let request = IncidentRequest { kind, severity, title, accounts, address };
     let opened = app.auth.open_incident(Some(&caller.principal), request, &caller.origin).await?;
     Ok((web::Json(IncidentView::from(opened)), StatusCode::CREATED))
@@ -237,9 +237,9 @@ pub async fn change(
     body: Json<IncidentChanges>,
 ) -> Result<web::Json<IncidentView>> {
     let IncidentChanges { severity, status, resolution } = body.0;
-    let severity = word("severity", severity, Severity::parse)?;
-    let change =
-        IncidentChange { severity, status: word("status", status, IncidentStatus::parse)?, resolution };
+    let severity = severity.map(|name| named("severity", &name)).transpose()?;
+    let status = status.map(|name| named("status", &name)).transpose()?;
+    let change = IncidentChange { severity, status, resolution };
     let changed = app.auth.change_incident(Some(&caller.principal), id.0, change, &caller.origin).await?;
     Ok(web::Json(changed.into()))
 }
@@ -298,7 +298,7 @@ pub async fn answer(
     body: Json<NewAnswer>,
 ) -> Result<impl Responder> {
     let NewAnswer { answer, accounts, address } = body.0;
-    let request = AnswerRequest { answer: required("answer", &answer, Answer::parse)?, accounts, address };
+    let request = AnswerRequest { answer: named("answer", &answer)?, accounts, address };
     let entry = app.auth.answer_incident(&caller.principal, id.0, request, &caller.origin).await?;
     Ok((web::Json(EntryView::from(entry)), StatusCode::CREATED))
 }
@@ -330,14 +330,6 @@ pub async fn evidence(
     entry: EntryId,
 ) -> Result<web::Json<Value>> {
     Ok(web::Json(app.auth.incident_evidence(&caller.principal, id.0, entry.0).await?))
-}
-
-fn word<T>(field: &str, text: Option<String>, parse: impl Fn(&str) -> Option<T>) -> Result<Option<T>> {
-    text.map(|text| required(field, &text, parse)).transpose()
-}
-
-fn required<T>(field: &str, text: &str, parse: impl Fn(&str) -> Option<T>) -> Result<T> {
-    parse(text).ok_or_else(|| ApiError::field(field, "use one of the words that the documentation lists"))
 }
 
 fn check_text(text: &str) -> Checked {
