@@ -28,6 +28,7 @@ mod second_factors;
 mod service;
 mod signing;
 mod token;
+mod usage;
 
 pub use accounts::address::is_visible;
 pub use accounts::directory::UserChange;
@@ -84,3 +85,4 @@ pub use second_factors::second_step::Challenge;
 pub use second_factors::{SecondFactorState, TotpEnrolment};
 pub use service::{Auth, AuthSettings, Origin};
 pub use signing::{PublicKey, SharedSecret, SigningAlgorithm};
+pub use usage::UsageOf;

@@ -18,4 +18,5 @@ pub mod second_step;
 pub mod sessions;
 pub mod tokens;
 pub mod usage;
+pub mod usage_export;
 pub mod users;

@@ -1,9 +1,10 @@
 //! What everyone used.
 
 use actix_web::{HttpResponse, web};
+use auth::UsageOf;
 use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
-use storage::{Scope, Service, UsageCursor, UsageFilter};
+use storage::{UsageCursor, UsageFilter};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
@@ -12,9 +13,8 @@ use crate::error::{ApiError, Result};
 use crate::extract::{Parameters, page};
 use crate::guard::Caller;
 use crate::guard::permission::UsageRead;
-use crate::v1::usage::{Days, Format, QuotaStanding, Span, UsageEntry, export as write};
-
-const SCOPE: Scope = Scope::Service(Service::Administration);
+use crate::v1::usage::{Days, QuotaStanding, Span, UsageEntry};
+use crate::v1::usage_export::{Format, export as write};
 
 /// Whose usage of what, and when.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -92,9 +92,8 @@ pub async fn list(
         cursor.as_deref().map(|text| UsageCursor::parse(text).ok_or_else(wrong_cursor)).transpose()?;
     let filter =
         UsageFilter { account: account_id, api_key: api_key_id, model, from, to, by_month: by.is_month() };
-    let mut tx = app.store.read(SCOPE).await?;
-    let (slices, next) = tx.usage().slices(&filter, after.as_ref(), page(limit, None)?.limit()).await?;
-    drop(tx);
+    let limit = page(limit, None)?.limit();
+    let (slices, next) = app.auth.usage(UsageOf::Everyone, &filter, after.as_ref(), limit).await?;
     let quotas = match account_id {
         Some(account) => app.auth.quotas_of_account(account).await?,
         None => Vec::new(),
@@ -118,7 +117,7 @@ pub async fn export(
     let (from, to) = Days { from, to }.read(app.auth.now().date_naive())?;
     let filter =
         UsageFilter { account: account_id, api_key: api_key_id, model, from, to, by_month: by.is_month() };
-    write(app.store.clone(), SCOPE, filter, format).await
+    write(&app, UsageOf::Everyone, filter, format).await
 }
 
 fn wrong_cursor() -> ApiError {
