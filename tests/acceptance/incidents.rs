@@ -9,6 +9,7 @@ use crate::harness::{Client, Hook, Person, Server, Tokens, eventually, promise};
 use crate::routes_matrix::NOBODY;
 
 const INCIDENTS: &str = "/api/v1/admin/incidents";
+const USERS: &str = "/api/v1/admin/users";
 const MAINTENANCE: &str = "/api/v1/admin/maintenance";
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -40,6 +41,51 @@ fn of_kind(client: &Client, kind: &str) -> Vec<Value> {
 fn fail_logins(server: &Server, count: usize) {
     for _ in 0..count {
         server.try_log_in("ada@example.com", "Wrong-horse-9").is(401);
+    }
+}
+
+/// The incidents for whose sake something stays as it is.
+fn stays(undone: &Value) -> Vec<&str> {
+    let stays = undone["detail"]["stays"].as_array().expect("what stays");
+    stays.iter().flat_map(|one| one["incidents"].as_array()).flatten().filter_map(Value::as_str).collect()
+}
+
+fn accounts_stay_off_for_the_last_incident_that_wants_it(
+    server: &Server,
+    admin: &Person,
+    [first, second]: [&str; 2],
+) {
+    let (eve, bob) = (server.person("eve"), server.person("bob"));
+    let is_active =
+        |person: &Person| admin.api.get(&format!("{USERS}/{}", person.id)).is(200).json()["active"].clone();
+    let set = |person: &Person, active: bool| {
+        admin.api.put(&format!("{USERS}/{}", person.id), &json!({"active": active})).is(200);
+    };
+    set(&bob, false);
+    let disable = json!({"answer": "disable_accounts", "accounts": [eve.id, bob.id]});
+    let one = answer(admin, first, &disable);
+    assert_eq!(one["detail"]["skipped"][0]["reason"], "it was switched off already", "by hand");
+    let again = answer(admin, first, &disable);
+    assert_eq!(again["detail"]["accounts"], json!([]), "for the same incident");
+    let other = answer(admin, second, &disable);
+    assert_eq!(other["detail"]["accounts"], json!([eve.id]));
+    assert_eq!(other["detail"]["off_before"], json!([eve.id]));
+    let undone = undo(admin, first, &one).is(200).json();
+    assert_eq!((stays(&undone), is_active(&eve)), (vec![second], json!(false)));
+    server.try_log_in(&eve.email, &eve.password).is(401);
+    assert_eq!(stays(&undo(admin, second, &other).is(200).json()), [""; 0]);
+    server.log_in(&eve.email, &eve.password);
+    assert_eq!(is_active(&bob), json!(false), "what was done by hand");
+
+    // What somebody says by hand goes before what incidents want, and no undoing takes it back.
+    let one = answer(admin, first, &disable);
+    let other = answer(admin, second, &disable);
+    set(&eve, true);
+    set(&eve, false);
+    for (incident, done) in [(second, &other), (first, &one)] {
+        let undone = undo(admin, incident, done).is(200).json();
+        assert_eq!(undone["detail"]["stays"][0]["reason"], "somebody switched it on or off since");
+        assert_eq!(is_active(&eve), json!(false));
     }
 }
 
@@ -84,7 +130,7 @@ promise! {
         ada.api.get("/api/v1/me").refused(401, "invalid_token");
         server.try_log_in(&ada.email, &ada.password).is(401);
         undo(&mia, &id, &done).refused(403, "insufficient_permissions");
-        undo(&admin, &id, &done).is(204);
+        undo(&admin, &id, &done).is(200);
         undo(&admin, &id, &done).refused(403, "forbidden");
         let ada = server.log_in(&ada.email, &ada.password);
 
@@ -105,11 +151,11 @@ promise! {
         let second = open(&admin, &json!({"kind": "other", "address": "203.0.113.9"}));
         admin.api.post(&format!("{INCIDENTS}/{second}/answers"), &json!({"answer": "end_sessions"})).invalid(&["accounts"]);
         let other = answer(&admin, &second, &json!({"answer": "block_address"}));
-        undo(&admin, &second, &other).is(204);
+        let undone = undo(&admin, &second, &other).is(200).json();
         assert_eq!(from("203.0.113.9").get("/api/v1/me").status, 403);
-        let undone = entries(&admin.api, &second, "undone").remove(0);
-        assert_eq!(undone["detail"]["blocked_until"], done["detail"]["until"]);
-        undo(&admin, &id, &done).is(204);
+        assert_eq!(undone["detail"]["stays"][0]["until"], done["detail"]["until"]);
+        assert_eq!(stays(&undone), [&*id]);
+        assert_eq!(stays(&undo(&admin, &id, &done).is(200).json()), [""; 0]);
         from("203.0.113.9").get("/api/v1/me").is(200);
         let home = answer(&admin, &id, &json!({"answer": "block_address", "address": "127.0.0.1"}));
         assert!(home["detail"]["skipped"].is_string(), "{home}");
@@ -119,9 +165,17 @@ promise! {
         let again = answer(&admin, &id, &json!({"answer": "maintenance"}));
         assert_eq!(again["detail"]["skipped"], "the service is closed already");
         undo(&admin, &id, &again).refused(403, "forbidden");
-        undo(&admin, &id, &done).is(204);
+        // Nor is anything opened again that another incident still needs closed, in whichever order they are undone.
+        let other = answer(&admin, &second, &json!({"answer": "maintenance"}));
+        assert_eq!(stays(&undo(&admin, &id, &done).is(200).json()), [&*second]);
+        ada.api.get("/api/v1/me").refused(503, "maintenance");
+        let done = answer(&admin, &id, &json!({"answer": "maintenance"}));
+        assert_eq!(stays(&undo(&admin, &second, &other).is(200).json()), [&*id]);
+        ada.api.get("/api/v1/me").refused(503, "maintenance");
+        assert_eq!(stays(&undo(&admin, &id, &done).is(200).json()), [""; 0]);
         ada.api.get("/api/v1/me").is(200);
         assert_eq!(admin.api.get(MAINTENANCE).is(200).member("mode"), "off");
+        accounts_stay_off_for_the_last_incident_that_wants_it(&server, &admin, [&id, &second]);
 
         let path = format!("{INCIDENTS}/{id}");
         mia.api.post(&format!("{path}/notes"), &json!({"text": "Ada knows."})).is(201);

@@ -66,6 +66,7 @@ promise! {
         for health in ["/health", "/health/live", "/health/ready", "/v2/health/ready", "/.well-known/jwks.json"] {
             server.anon().get(health).is(200);
         }
+        assert_eq!(server.anon().get("/health/ready").member("mode"), "maintenance");
         let form = format!("token={key}");
         let kind = Some("application/x-www-form-urlencoded");
         server.anon().send("POST", "/api/v1/auth/revoke", kind, form.as_bytes()).is(200);
@@ -76,7 +77,9 @@ promise! {
         // Draining refuses nobody; only readiness says so.
         set(&admin, "draining").is(200);
         ada.api.predict(&sample("1-1")).is(200);
-        server.anon().get("/health/ready").is(503);
+        let ready = server.anon().get("/health/ready").is(503).json();
+        assert_eq!((&ready["status"], &ready["mode"]), (&json!("unavailable"), &json!("draining")));
+        assert_eq!(server.anon().get("/health").is(200).member("mode"), "draining");
         server.anon().get("/health/live").is(200);
         assert!(cli(&server, &["status"]).starts_with("draining\n"));
 
@@ -121,7 +124,7 @@ promise! {
         server.key(&master).get("/metrics").refused(503, "emergency_stop");
         refused(server.grpc_key(&key).infer(digits(&[0.0; 64])), Code::Unavailable, "emergency_stop");
         server.try_log_in(&ada.email, &ada.password).refused(503, "emergency_stop");
-        server.anon().get("/health/ready").is(200);
+        assert_eq!(server.anon().get("/health/ready").is(200).member("mode"), "emergency_stop");
         assert!(server.metric("security_events_total") > 0.0, "its own token still reads the metrics");
 
         // The way back: somebody with a password and system:manage, or the command line.

@@ -103,6 +103,7 @@ promise! {
             Some(server.anon().get("/health/ready")).filter(|answer| answer.status == 503)
         });
         assert_eq!(draining.json()["status"], "unavailable");
+        assert_eq!(draining.json()["mode"], "draining");
         assert_eq!(server.anon().get("/health/live").status, 200);
         assert_eq!(server.wait(), Some(0));
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use actix_web::{HttpRequest, web};
-use auth::{Auth, Principal};
+use auth::{Auth, OperatingMode, Principal};
 use futures_util::FutureExt;
 use inference::{Access, Model, ModelStatus, Registry, State, Ticket};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -143,11 +143,18 @@ impl App {
         !models.is_empty() && models.iter().all(|model| model.state == State::Ready)
     }
 
+    /// How far the service is open, unless it is to everyone. Stopping is draining.
+    pub fn mode(&self) -> Option<OperatingMode> {
+        if self.standing.draining.load(Ordering::Relaxed) {
+            return Some(OperatingMode::Draining);
+        }
+        Some(self.auth.operation().mode).filter(|mode| *mode != OperatingMode::Off)
+    }
+
     /// Whether requests may be sent here.
     pub fn is_ready(&self) -> bool {
         let missing = |model: &ModelStatus| model.required && model.state != State::Ready;
-        !self.standing.draining.load(Ordering::Relaxed)
-            && !self.auth.is_draining()
+        self.mode() != Some(OperatingMode::Draining)
             && !self.auth.is_isolated()
             && !self.registry.models().iter().any(missing)
     }

@@ -1,6 +1,7 @@
 //! Whether the server lives and takes requests; public and exempt from every limit.
 
 use actix_web::{HttpResponse, web};
+use auth::OperatingMode;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -28,6 +29,9 @@ pub struct Health {
     /// What is missing while the server works on: `redis`, `database`, `models`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     degraded: Vec<&'static str>,
+    /// How far the service is open, unless it is to everyone: `draining`, `maintenance`, `emergency_stop`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mode: Option<&'static str>,
 }
 
 impl Health {
@@ -38,7 +42,7 @@ impl Health {
             (true, false) => "degraded",
             (false, _) => UNAVAILABLE,
         };
-        Self { status, degraded, ..Self::of_process(app) }
+        Self { status, degraded, mode: app.mode().map(OperatingMode::name), ..Self::of_process(app) }
     }
 
     /// What a process says of itself that answers at all.
@@ -49,6 +53,7 @@ impl Health {
             timestamp: app.auth.now(),
             version: env!("CARGO_PKG_VERSION"),
             degraded: Vec::new(),
+            mode: None,
         }
     }
 }

@@ -124,11 +124,6 @@ impl Auth {
         self.operation.known()
     }
 
-    /// Whether requests should be sent elsewhere because somebody said so.
-    pub fn is_draining(&self) -> bool {
-        self.operation.mode.load(Ordering::Acquire) == OperatingMode::Draining as u8
-    }
-
     /// Refuses visitors while the service is closed.
     pub fn require_open(&self) -> Result<()> {
         self.require_open_to(Permissions::default(), false)

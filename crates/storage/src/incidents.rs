@@ -301,17 +301,6 @@ impl Incidents<'_> {
         Ok(undone > 0)
     }
 
-    /// What is told of the answers, to whichever incidents, that blocked a network and were not undone.
-    pub async fn blocks_of(&mut self, network: &str) -> Result<Vec<Value>> {
-        query!(
-            self.tx,
-            values Value,
-            "SELECT detail FROM incident_entries \
-             WHERE kind = 'answer' AND undone_at IS NULL AND detail ->> 'network' = $1",
-            network
-        )
-    }
-
     /// Entries that name something anywhere in what they tell, from behind an id on. It reads every entry.
     pub async fn entries_naming(&mut self, text: &str, after: Uuid, most: i64) -> Result<Vec<IncidentEntry>> {
         query!(

@@ -8,10 +8,10 @@ use sqlx::{Postgres, Sqlite, Transaction};
 use uuid::Uuid;
 
 use crate::{
-    Accounts, Alerts, ApiKeys, Audit, AuditChain, Changes, Error, Files, Guessing, Identities, Incidents,
-    IpRules, LegalHolds, ModelSources, Models, Notices, OneTimeTokens, Outbox, PersonalData, Quotas,
-    RateLimits, Replicas, Result, Roles, Sealed, SecondFactors, Secrets, ServiceAccounts, Sessions, Settings,
-    SigningKeys, Usage, Users, query::query,
+    Accounts, Alerts, ApiKeys, Audit, AuditChain, Changes, Error, Files, Guessing, Identities, IncidentHolds,
+    Incidents, IpRules, LegalHolds, ModelSources, Models, Notices, OneTimeTokens, Outbox, PersonalData,
+    Quotas, RateLimits, Replicas, Result, Roles, Sealed, SecondFactors, Secrets, ServiceAccounts, Sessions,
+    Settings, SigningKeys, Usage, Users, query::query,
 };
 
 /// The engine a transaction belongs to.
@@ -159,6 +159,8 @@ repositories! {
     outbox: Outbox,
     /// What went wrong.
     incidents: Incidents,
+    /// What answers to that hold.
+    incident_holds: IncidentHolds,
     /// Alerts on their way.
     alerts: Alerts,
 }

@@ -4,11 +4,11 @@ use std::future::Future;
 use std::pin::Pin;
 
 use actix_web::dev::Payload;
-use actix_web::{FromRequest, HttpMessage, HttpRequest, web};
+use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use serde::de::DeserializeOwned;
 use validator::Validate;
 
-use super::{body, json};
+use super::{body, json, urlencoded};
 use crate::error::{ApiError, Code, Result};
 
 /// A checked form.
@@ -36,8 +36,7 @@ impl<T: DeserializeOwned + Validate + 'static> FromRequest for Form<T> {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    let unreadable = |_| ApiError::new(Code::MalformedRequest, "The form cannot be read, or lacks a field.");
     let text = std::str::from_utf8(bytes)
         .map_err(|_| ApiError::new(Code::MalformedRequest, "The form is not UTF-8."))?;
-    web::Query::<T>::from_query(text).map(web::Query::into_inner).map_err(unreadable)
+    urlencoded::read(text)
 }

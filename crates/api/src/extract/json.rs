@@ -149,7 +149,7 @@ pub(super) fn expected_instead(text: &str) -> Option<&'static str> {
 }
 
 /// The reader calls a value by the name of the type that it becomes here.
-fn without_our_names(expected: &str) -> &str {
+pub(super) fn without_our_names(expected: &str) -> &str {
     match expected.split(' ').next().unwrap_or_default() {
         "struct" => "an object",
         "enum" => "one of its values",

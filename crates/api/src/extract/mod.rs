@@ -8,6 +8,7 @@ mod json;
 mod model_body;
 mod parameters;
 mod rows;
+mod urlencoded;
 
 pub use body::InferBody;
 pub use file::FileBody;

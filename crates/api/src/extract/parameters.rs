@@ -4,14 +4,14 @@ use std::future::{Ready, ready};
 use std::str::FromStr;
 
 use actix_web::dev::Payload;
-use actix_web::{FromRequest, HttpRequest, web};
+use actix_web::{FromRequest, HttpRequest};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use storage::{Cursor, PageRequest, UnknownName};
 use utoipa::IntoParams;
 use uuid::Uuid;
 
-use super::json::expected_instead;
+use super::urlencoded;
 use crate::error::{ApiError, Code, Result};
 
 /// `{id}` of the path; what is no UUID names nothing.
@@ -132,18 +132,6 @@ impl<T: DeserializeOwned> FromRequest for Parameters<T> {
     type Future = Ready<Result<Self>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        // Postgres has no U+0000 in its texts.
-        if request.query_string().contains("%00") {
-            return ready(Err(ApiError::new(Code::MalformedRequest, "The query has the character U+0000.")));
-        }
-        let parameters = web::Query::<T>::from_query(request.query_string());
-        ready(parameters.map(|parameters| Self(parameters.into_inner())).map_err(|error| {
-            // The framework's own words come before the reader's.
-            let told = error.to_string();
-            let told = told.trim_start_matches("Query deserialize error: ");
-            let told =
-                expected_instead(told).map_or_else(|| told.to_owned(), |what| format!("expected {what}"));
-            ApiError::new(Code::MalformedRequest, format!("The query is not valid: {told}."))
-        }))
+        ready(urlencoded::read(request.query_string()).map(Self))
     }
 }

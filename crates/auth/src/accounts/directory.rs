@@ -12,7 +12,7 @@ use crate::callers::freshness::Watched;
 use crate::callers::principal::Principal;
 use crate::events::Event;
 use crate::external::remove_all;
-use crate::incidents::forget_whereabouts;
+use crate::incidents::{Held, forget_whereabouts};
 use crate::limits::rules::Allowance;
 use crate::service::Origin;
 use crate::{Auth, Error, Result};
@@ -78,6 +78,8 @@ impl Auth {
         if update.active.is_some() {
             // Their tokens do not carry the security version, which has just changed.
             tx.identities().end_tokens(id).await?;
+            // Whoever says so by hand has the last word: undoing an answer to an incident changes nothing any more.
+            tx.incident_holds().dissolve(&Held::Account(id).name()).await?;
         }
         let entry = Entry::success(Event::AccountChanged, origin).by(actor.account).on("account", id);
         self.record(&mut tx, entry.with(detail)).await?;

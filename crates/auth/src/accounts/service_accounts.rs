@@ -14,6 +14,7 @@ use crate::callers::access::{Permission, Permissions};
 use crate::callers::freshness::Watched;
 use crate::callers::principal::Principal;
 use crate::events::Event;
+use crate::incidents::Held;
 use crate::service::Origin;
 use crate::{Auth, Error, Result};
 
@@ -65,6 +66,9 @@ impl Auth {
         let detail = json!({"role": change.role, "active": change.active, "renamed": name.is_some()});
         let update = ServiceAccountUpdate { name, ..change };
         let account = tx.service_accounts().update(id, &update).await?.ok_or(Error::NotFound)?;
+        if update.active.is_some() {
+            tx.incident_holds().dissolve(&Held::Account(id).name()).await?;
+        }
         let entry = Entry::success(Event::AccountChanged, origin).by(actor.account).on("account", id);
         self.record(&mut tx, entry.with(detail)).await?;
         self.commit_change(tx, &[Watched::Account(id)]).await?;

@@ -4,7 +4,6 @@
 
 use std::net::IpAddr;
 
-use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use storage::{Incident, IncidentEntry, IncidentUpdate, Scope, Service, Tx, named_enum};
 use uuid::Uuid;
@@ -70,8 +69,8 @@ pub(super) struct Effects {
     pub operation: Option<Operation>,
     /// A rule about addresses that came or went.
     pub rule: Option<Uuid>,
-    /// Until when other answers keep blocked what was unblocked.
-    pub blocked_until: Option<DateTime<Utc>>,
+    /// What the answer holds from now on.
+    pub holds: Vec<String>,
 }
 
 impl Auth {
@@ -157,9 +156,10 @@ impl Auth {
         let answer = named.ok_or_else(|| Error::Internal("an answer of another release".into()))?;
         let affected = Affected::told(&planned.detail);
         let origin = Origin::default();
-        let (detail, effects) = self.act(&mut tx, None, answer, &affected, &origin).await?;
+        let (detail, effects) =
+            self.act(&mut tx, planned.incident_id, None, answer, &affected, &origin).await?;
         tx.incidents().settle(planned.id, "answer", &detail).await?;
-        self.finish_answer(tx, planned.incident_id, None, answer, effects, &origin).await
+        self.finish_answer(tx, &planned, None, answer, effects, &origin).await
     }
 
     async fn give_up_planned(&self, error: &Error) -> Result<()> {
@@ -190,47 +190,10 @@ impl Auth {
         if affected.accounts.is_empty() && matches!(answer, Answer::DisableAccounts | Answer::EndSessions) {
             return Err(Error::invalid("accounts", "say which accounts"));
         }
-        let (detail, effects) = self.act(&mut tx, Some((actor, own)), answer, &affected, origin).await?;
+        let (detail, effects) = self.act(&mut tx, id, Some((actor, own)), answer, &affected, origin).await?;
         let entry = self.write_down(&mut tx, id, "answer", Some(actor), &detail).await?;
-        self.finish_answer(tx, id, Some(actor), answer, effects, origin).await?;
+        self.finish_answer(tx, &entry, Some(actor), answer, effects, origin).await?;
         Ok(entry)
-    }
-
-    /// Undoes what an answer did, as far as it can be undone: sessions that ended stay ended, evidence stays.
-    pub async fn undo_answer(&self, actor: &Principal, id: Uuid, entry: Uuid, origin: &Origin) -> Result<()> {
-        let found = {
-            let mut tx = self.store.read(Scope::Service(Service::Administration)).await?;
-            tx.incidents().entry(id, entry).await?.filter(|entry| entry.kind == "answer")
-        };
-        let found = found.ok_or(Error::NotFound)?;
-        let answer = found.detail["answer"]
-            .as_str()
-            .and_then(|name| name.parse::<Answer>().ok())
-            .ok_or(Error::NotFound)?;
-        let (mut tx, own) = self.begin_answer(actor, id, answer).await?;
-        if !tx.incidents().undo(entry).await? {
-            return Err(Error::Refused("this was undone before"));
-        }
-        let by = Some((actor, own));
-        let effects = match answer {
-            Answer::DisableAccounts => self.enable(&mut tx, by, &found.detail, origin).await?,
-            Answer::BlockAddress => self.unblock(&mut tx, &found.detail).await?,
-            Answer::Maintenance => self.reopen(&mut tx, actor, &found.detail, origin).await?,
-            Answer::EndSessions => {
-                return Err(Error::Refused("sessions that ended stay ended; their owners log in again"));
-            }
-            Answer::CollectEvidence => {
-                return Err(Error::Refused("evidence changes nothing; it goes with the incident"));
-            }
-        };
-        let mut undone = json!({"answer": answer.name(), "entry": entry});
-        if let Some(until) = effects.blocked_until {
-            undone["blocked_until"] = json!(until);
-        }
-        self.write_down(&mut tx, id, "undone", Some(actor), &undone).await?;
-        let told = Entry::success(Event::IncidentAnswerUndone, origin).on("incident", id).with(undone);
-        self.record(&mut tx, told.by(actor.account)).await?;
-        self.commit_effects(tx, effects).await
     }
 
     /// What was collected, for whoever may also read the trail.
@@ -241,7 +204,12 @@ impl Auth {
         entry.detail.get("bundle").cloned().ok_or(Error::NotFound)
     }
 
-    async fn begin_answer(&self, actor: &Principal, id: Uuid, answer: Answer) -> Result<(Tx, Permissions)> {
+    pub(super) async fn begin_answer(
+        &self,
+        actor: &Principal,
+        id: Uuid,
+        answer: Answer,
+    ) -> Result<(Tx, Permissions)> {
         let (mut tx, own) = self.begin_administration(actor, Permission::IncidentsManage).await?;
         if !own.contains(answer.permission()) {
             return Err(Error::Forbidden(answer.permission()));
@@ -254,19 +222,22 @@ impl Auth {
     async fn finish_answer(
         &self,
         mut tx: Tx,
-        incident: Uuid,
+        entry: &IncidentEntry,
         actor: Option<&Principal>,
         answer: Answer,
         effects: Effects,
         origin: &Origin,
     ) -> Result<()> {
+        for subject in &effects.holds {
+            tx.incident_holds().hold(entry.id, subject).await?;
+        }
         let detail = json!({"answer": answer.name()});
-        let entry = Entry::success(Event::IncidentAnswered, origin).on("incident", incident).with(detail);
-        self.record(&mut tx, entry.by_some(actor)).await?;
+        let event = Entry::success(Event::IncidentAnswered, origin).on("incident", entry.incident_id);
+        self.record(&mut tx, event.with(detail).by_some(actor)).await?;
         self.commit_effects(tx, effects).await
     }
 
-    async fn commit_effects(&self, tx: Tx, effects: Effects) -> Result<()> {
+    pub(super) async fn commit_effects(&self, tx: Tx, effects: Effects) -> Result<()> {
         match (effects.operation, effects.rule) {
             (Some(operation), _) => self.commit_operation(tx, operation).await.map(drop),
             (None, Some(rule)) => self.tell_of_ip_rules(tx, rule).await,

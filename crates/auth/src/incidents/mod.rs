@@ -4,8 +4,10 @@
 mod acts;
 mod answers;
 mod evidence;
+mod holds;
 mod kinds;
 mod retention;
+mod undoing;
 
 use std::net::IpAddr;
 
@@ -14,6 +16,7 @@ use storage::{Incident, IncidentEntry, IncidentUpdate, NewIncident, Page, PageRe
 use uuid::Uuid;
 
 pub use answers::{Answer, AnswerRequest};
+pub(crate) use holds::Held;
 pub use kinds::{IncidentKind, IncidentStatus};
 pub(crate) use retention::forget_whereabouts;
 

@@ -79,11 +79,32 @@ on_both_stores! {
         assert_eq!((found.len(), found[0].id), (1, naming.id));
         assert!(tx.incidents().entries_naming(&named.to_string(), naming.id, 9).await.unwrap().is_empty());
         assert_eq!(tx.incidents().count_entries(opened.id).await.unwrap(), 2);
-        let blocked = json!({"network": "192.0.2.1/32", "until": "2026-01-01T00:00:00Z"});
-        let block = tx.incidents().note(next_id(), opened.id, "answer", None, &blocked).await.unwrap();
-        assert_eq!(tx.incidents().blocks_of("192.0.2.1/32").await.unwrap(), [blocked]);
-        assert!(tx.incidents().blocks_of("192.0.2.0/24").await.unwrap().is_empty());
-        assert!(tx.incidents().undo(block.id).await.unwrap());
-        assert!(tx.incidents().blocks_of("192.0.2.1/32").await.unwrap().is_empty());
+    }
+
+    async fn what_several_answers_hold_is_let_go_with_the_last(world) {
+        let mut tx = world.begin().await;
+        let (mut answers, mut incidents) = (Vec::new(), Vec::new());
+        for _ in 0..3 {
+            let opened = tx.incidents().open(&incident(None)).await.unwrap();
+            answers.push(tx.incidents().note(next_id(), opened.id, "answer", None, &json!({})).await.unwrap());
+            incidents.push(opened.id);
+        }
+        for answer in &answers {
+            tx.incident_holds().hold(answer.id, "account:a").await.unwrap();
+        }
+        tx.incident_holds().hold(answers[0].id, "account:a").await.unwrap();
+        tx.incident_holds().hold(answers[0].id, "account:b").await.unwrap();
+        let mut newest_first = answers.clone();
+        newest_first.reverse();
+        assert_eq!(tx.incident_holds().holders("account:a").await.unwrap(), newest_first);
+        let mut released = tx.incident_holds().release(answers[0].id).await.unwrap();
+        released.sort();
+        assert_eq!(released, ["account:a", "account:b"]);
+        assert!(tx.incident_holds().release(answers[0].id).await.unwrap().is_empty());
+        assert!(tx.incident_holds().holders("account:b").await.unwrap().is_empty());
+        assert!(tx.incidents().remove(incidents[1]).await.unwrap());
+        assert_eq!(tx.incident_holds().holders("account:a").await.unwrap(), [answers[2].clone()]);
+        tx.incident_holds().dissolve("account:a").await.unwrap();
+        assert!(tx.incident_holds().release(answers[2].id).await.unwrap().is_empty());
     }
 }

@@ -185,7 +185,7 @@ pub(crate) const OWNED: [Owned; 23] = [
 
 /// Tables that tell of people and belong to none: accounts reach no row. The `$account` of a row is that of another
 /// one, its `$parent` is the id of the row in the table before.
-pub(crate) const PROGRAMS: [Owned; 4] = [
+pub(crate) const PROGRAMS: [Owned; 5] = [
     Owned {
         table: "alerts",
         row: "(id, channel, dedup_key, kind, severity, title, body, attempts, created_at, next_attempt_at) \
@@ -205,6 +205,12 @@ pub(crate) const PROGRAMS: [Owned; 4] = [
         row: "VALUES ('$id', '$parent', now(), 'note', '$account', '{}', NULL)",
         read_by: &["login", "token", "administration", "audit", "feed"],
         deleted_by: &["login", "token", "administration", "audit"],
+    },
+    Owned {
+        table: "incident_holds",
+        row: "VALUES ('$parent', 'account:$account')",
+        read_by: &["administration"],
+        deleted_by: &["administration"],
     },
     Owned {
         table: "ip_rules",

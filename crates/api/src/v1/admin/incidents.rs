@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use actix_web::http::StatusCode;
-use actix_web::{HttpResponse, Responder, web};
+use actix_web::{Responder, web};
 use auth::{AnswerRequest, IncidentChange, IncidentRequest};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -303,19 +303,19 @@ pub async fn answer(
     Ok((web::Json(EntryView::from(entry)), StatusCode::CREATED))
 }
 
-/// Undo what an answer did: switch accounts on, open an address, go back to the mode before.
+/// Undo what an answer did: switch accounts on, open an address, go back to the mode before. What other answers hold,
+/// to whichever incidents, stays until they are undone; the entry's `stays` tells what, and why.
 #[utoipa::path(delete, path = "/api/v1/admin/incidents/{id}/answers/{entry_id}", tag = "admin",
     params(("id" = Uuid, Path), ("entry_id" = Uuid, Path)),
-    responses((status = 204, description = "Undone"), (status = 404, description = "No such answer"),
+    responses((status = 200, body = EntryView), (status = 404, description = "No such answer"),
               (status = 409, description = "The incident is closed")))]
 pub async fn undo(
     caller: Caller<IncidentsManage>,
     app: web::Data<App>,
     id: Id,
     entry: EntryId,
-) -> Result<HttpResponse> {
-    app.auth.undo_answer(&caller.principal, id.0, entry.0, &caller.origin).await?;
-    Ok(HttpResponse::NoContent().finish())
+) -> Result<web::Json<EntryView>> {
+    Ok(web::Json(app.auth.undo_answer(&caller.principal, id.0, entry.0, &caller.origin).await?.into()))
 }
 
 /// What `collect_evidence` collected; needs `audit:read`, too.

@@ -1,0 +1,58 @@
+//! What answers hold. What several of them want, of whichever incidents, stays until the last is undone, or until
+//! somebody says otherwise by hand.
+
+use serde_json::{Value, json};
+use storage::{IncidentEntry, Tx};
+use uuid::Uuid;
+
+use crate::Result;
+
+/// Something that answers hold.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Held<'a> {
+    /// An account, switched off.
+    Account(Uuid),
+    /// The service, closed.
+    Operation,
+    /// A network, blocked.
+    Network(&'a str),
+}
+
+impl Held<'_> {
+    /// The name that it is held under.
+    pub fn name(self) -> String {
+        match self {
+            Self::Account(id) => format!("account:{id}"),
+            Self::Operation => "operation".into(),
+            Self::Network(network) => format!("network:{network}"),
+        }
+    }
+
+    /// The answers that hold it, newest first.
+    pub async fn holders(self, tx: &mut Tx) -> Result<Vec<IncidentEntry>> {
+        Ok(tx.incident_holds().holders(&self.name()).await?)
+    }
+
+    /// Tells that it stays as it is for the sake of others.
+    pub fn stays(self, holders: &[IncidentEntry]) -> Value {
+        let mut told = self.stays_because("other answers hold it");
+        let mut incidents: Vec<Uuid> = holders.iter().map(|holder| holder.incident_id).collect();
+        incidents.dedup();
+        told["incidents"] = json!(incidents);
+        told
+    }
+
+    /// Tells that it stays as it is, and why.
+    pub fn stays_because(self, reason: &str) -> Value {
+        match self {
+            Self::Account(id) => json!({"account": id, "reason": reason}),
+            Self::Operation => json!({"mode": "maintenance", "reason": reason}),
+            Self::Network(network) => json!({"network": network, "reason": reason}),
+        }
+    }
+}
+
+/// Whether an answer to that incident is among the holders.
+pub(super) fn is_held_for(holders: &[IncidentEntry], incident: Uuid) -> bool {
+    holders.iter().any(|holder| holder.incident_id == incident)
+}
