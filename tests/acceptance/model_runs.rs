@@ -9,7 +9,7 @@ use data_encoding::BASE64;
 use serde_json::{Value, json};
 
 use crate::harness::onnx_file::{self, Dimension, FLOAT, INT64, graph, model, node, number_attribute, value};
-use crate::harness::{Client, Pair, Server, World, at_once, eventually, promise, workspace};
+use crate::harness::{Client, Pair, Reply, Server, World, at_once, eventually, promise, workspace};
 
 const INFER: &str = "/v2/models/digits/infer";
 
@@ -213,7 +213,9 @@ promise! {
             ("MODEL_DIR", folder.as_str()), ("WORKERS", "1"), ("INFER_TIMEOUT_SECONDS", "300"), ("MODEL_MEMORY_MB", "256"),
             ("MAX_BODIES_IN_MEMORY_MB", "128"),
         ]);
-        let ada = server.person("ada").api;
+        let (admin, ada) = (server.admin(), server.person("ada"));
+        admin.api.put(&format!("/api/v1/admin/quotas/account/{}/requests/day", ada.id), &json!({"limit": 1000})).is(204);
+        let ada = ada.api;
         let ask = |model: &str, inputs: Value| ada.post(&format!("/v2/models/{model}/infer"), &json!({"inputs": inputs}));
 
         // The smallest number has no opposite.
@@ -248,8 +250,17 @@ promise! {
         assert!(server.metric("process_resident_memory_bytes") - before < 300e6);
         sum(1000).is(200);
         // And much that it is answered with: 200 MB.
-        square("pairs", 5000).is(413);
-        assert_eq!(square("pairs", 600).is(200).json()["outputs"][0]["data"].as_array().map(Vec::len), Some(360_000));
+        let refused = square("pairs", 5000).is(413);
+        let answered = square("pairs", 600).is(200);
+        assert_eq!(answered.json()["outputs"][0]["data"].as_array().map(Vec::len), Some(360_000));
+        // The model ran for both; who got no answer pays for none.
+        let left = |reply: &Reply| reply.number("x-ratelimit-remaining");
+        assert_eq!((left(&refused), left(&answered)), (left(&answered) + 1, left(&answered)));
+        let metered = eventually("usage is written", || {
+            let items = ada.get("/api/v1/me/usage").is(200).items();
+            items.into_iter().find(|item| item["model"] == "pairs" && item["requests"] == 2)
+        });
+        assert_eq!((&metered["failures"], &metered["inferences"]), (&json!(1), &json!(600)));
 
         // Operators that the runtime ends with when they are given nothing.
         for (shape, data, status) in [([2, 1, 1], json!([1, 2]), 200), ([2, 0, 1], json!([]), 400), ([0, 1, 1], json!([]), 400)] {

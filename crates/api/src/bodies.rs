@@ -41,14 +41,20 @@ impl Bodies {
 
     /// The beginning of a body that announces a length, or 0. Refuses at once when there is no room for it.
     pub fn expect(&self, announced: usize) -> Result<Arriving> {
-        let mut room = self.room();
-        room.make(announced)?;
+        let room = self.room_for(announced)?;
         Ok(Arriving { bytes: BytesMut::with_capacity(announced), room })
     }
 
     /// No room yet, for a body that is kept elsewhere.
     pub fn room(&self) -> Room {
         Room { taken: None, all: Arc::clone(&self.room), pieces: self.pieces }
+    }
+
+    /// Room for a body of this length. Refuses when there is none.
+    pub fn room_for(&self, length: usize) -> Result<Room> {
+        let mut room = self.room();
+        room.make(length)?;
+        Ok(room)
     }
 
     /// Does work that grows with `size` bytes: small work at once, large work off the web workers, or not at all when
@@ -131,6 +137,14 @@ impl Room {
             None => self.taken = Some(more),
         }
         Ok(())
+    }
+
+    /// Takes what another one holds, to be given back with this.
+    pub fn take_in(&mut self, other: Self) {
+        match (&mut self.taken, other.taken) {
+            (Some(taken), Some(more)) => taken.merge(more),
+            (taken, more) => *taken = taken.take().or(more),
+        }
     }
 }
 

@@ -111,19 +111,24 @@ impl Metering {
         self.replica
     }
 
-    /// Notes the work of an inference and how it went, and passes its answer on.
-    pub fn settle<Answer>(
+    /// Notes the work of an inference and how it went, and passes its answer on with the room that is made for it. What
+    /// cannot be answered for want of room is charged to nobody, as any failure.
+    pub fn settle<Answer, Room>(
         &self,
         user: &User<'_>,
         model: &Model,
         work: Work,
         answer: std::result::Result<Answer, inference::Error>,
         timing: impl FnOnce(&Answer) -> Timing,
-    ) -> Result<Answer> {
+        make_room: impl FnOnce(&Answer) -> Result<Room>,
+    ) -> Result<(Answer, Room)> {
         let timing = answer.as_ref().map(timing);
         series::count_inference(model.name(), model.version(), timing.as_ref().map_err(|error| *error));
-        self.note(user, model, work, timing.ok().map(|timing| timing.compute));
-        Ok(answer?)
+        let room = answer.as_ref().map(make_room);
+        let is_answered = matches!(room, Ok(Ok(_)));
+        self.note(user, model, work, timing.ok().filter(|_| is_answered).map(|timing| timing.compute));
+        let room = room.map_err(inference::Error::clone)??;
+        Ok((answer?, room))
     }
 
     /// `compute` is none for a failure, which is counted but not charged. What quotas paid for is of the day that paid.

@@ -7,12 +7,12 @@ use std::time::Instant;
 use actix_web::web;
 use auth::ModelChange;
 use futures_util::Stream;
-use inference::Model;
+use inference::{Model, NamedTensor};
 use prost::Message;
 use tokio::sync::watch;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::call::Call;
+use super::call::{Call, Held};
 use super::proto::inference as of;
 use super::proto::inference::grpc_inference_service_server::GrpcInferenceService;
 use super::proto::inference::repository_index_response::ModelIndex;
@@ -29,7 +29,7 @@ use crate::oip::config::ModelConfig;
 use crate::oip::infer::{Performed, classified, invalid, perform, sooner};
 use crate::oip::metadata::ServerMetadata;
 use crate::oip::repository::{IndexEntry, refuse_files};
-use crate::oip::request::Signature;
+use crate::oip::request::{Signature, WantedOutput};
 
 type Answer<Message> = Result<Response<Message>, Status>;
 
@@ -63,8 +63,11 @@ impl Inference {
         let of = Arc::clone(&model);
         let parse = move || tensors::read(message, Signature { inputs: of.inputs(), outputs: of.outputs() });
         let parsed = app.bodies.work(size, ticket.deadline, parse).await?.map_err(invalid)?;
-        let performed = perform(app, caller, &model, ticket, parsed, size, std::future::pending()).await?;
-        let answer = written(&model, performed).map_err(invalid)?;
+        let Performed { id, answer, wanted, room, .. } =
+            perform(app, caller, &model, ticket, parsed, size, std::future::pending()).await?;
+        // Given back with that of the message that is answered.
+        Held::of_this_call()?.messages().room.take_in(room);
+        let answer = written(&model, id, answer, &wanted).map_err(invalid)?;
         let limit = app.settings.sizes.infer_bytes();
         if answer.encoded_len() > limit {
             let told = format!(
@@ -76,9 +79,13 @@ impl Inference {
     }
 }
 
-fn written(model: &Model, performed: Performed) -> Result<of::ModelInferResponse, String> {
-    let Performed { id, answer, wanted } = performed;
-    let outputs = classified(answer, &wanted, model)?;
+fn written(
+    model: &Model,
+    id: Option<String>,
+    answer: Vec<NamedTensor>,
+    wanted: &[WantedOutput],
+) -> Result<of::ModelInferResponse, String> {
+    let outputs = classified(answer, wanted, model)?;
     let outputs: Vec<_> = outputs.into_iter().map(tensors::write).collect::<Result<_, _>>()?;
     let (outputs, raw_output_contents) = outputs.into_iter().unzip();
     Ok(of::ModelInferResponse {

@@ -12,6 +12,7 @@ use super::request::{self, Layout, ParsedInfer, Signature, WantedOutput};
 use super::response::{Rendered, Said, render, written_size};
 use super::rest::V2Error;
 use crate::app::App;
+use crate::bodies::Room;
 use crate::departure;
 use crate::encodings::Encoding;
 use crate::error::{ApiError, Code, Result};
@@ -85,12 +86,8 @@ async fn run(
         request::parse(&bytes, layout, signature)
     };
     let parsed = app.bodies.work(length, ticket.deadline, parse).await?.map_err(invalid)?;
-    let Performed { id, answer, wanted: outputs } =
+    let Performed { id, answer, wanted: outputs, size, room } =
         perform(app, caller, model, ticket, parsed, length, departure::of(request)).await?;
-    let sizes = answer.iter().zip(&outputs).map(|(output, wanted)| written_size(output, wanted.binary));
-    let size = sizes.sum();
-    let mut room = app.bodies.room();
-    room.make(size)?;
     let of = Arc::clone(model);
     let write = move || {
         let outputs = said(classified(answer, &outputs, &of)?, &outputs);
@@ -124,6 +121,10 @@ pub struct Performed {
     pub answer: Vec<NamedTensor>,
     /// How they are wanted.
     pub wanted: Vec<WantedOutput>,
+    /// How long they become when they are written, about.
+    pub size: usize,
+    /// The room for that.
+    pub room: Room,
 }
 
 /// Runs a call that was understood, over whichever surface it came, and notes its usage. `size` is what its body
@@ -146,8 +147,15 @@ pub async fn perform(
     caller.demand(work.demand(model), app.auth.now()).await?;
     let answer = model.infer(InferRequest { inputs, outputs, ticket });
     let answer = App::in_time(ticket.deadline, departure::unless(departure, answer)).await;
-    let answer = app.metering.settle(&User::of(caller), model, work, answer, |answer| answer.timing)?;
-    Ok(Performed { id, answer: answer.outputs, wanted })
+    let answer = answer.map(|answer| {
+        let sizes =
+            answer.outputs.iter().zip(&wanted).map(|(output, wanted)| written_size(output, wanted.binary));
+        (sizes.sum(), answer)
+    });
+    let room = |(size, _): &(usize, _)| app.bodies.room_for(*size);
+    let ((size, answer), room) =
+        app.metering.settle(&User::of(caller), model, work, answer, |(_, answer)| answer.timing, room)?;
+    Ok(Performed { id, answer: answer.outputs, wanted, size, room })
 }
 
 /// What is wrong with the tensors of a call.

@@ -205,6 +205,9 @@ pub async fn predict(
     let answer = model.predict(asked.input, top_k, ticket);
     let answer = App::in_time(ticket.deadline, departure::unless(departure::of(&to.0), answer)).await;
     let answer =
-        app.metering.settle(&User::of(&caller), &model, asked.work, answer, |answer| answer.timing)?;
-    Predictions::of(&model, asked.filenames, answer.results).write(&app, ticket.deadline).await
+        answer.map(|answer| (answer.timing, Predictions::of(&model, asked.filenames, answer.results)));
+    let room = |(_, predictions): &(_, Predictions)| app.bodies.room_for(predictions.size());
+    let ((_, predictions), room) =
+        app.metering.settle(&User::of(&caller), &model, asked.work, answer, |(timing, _)| *timing, room)?;
+    predictions.write(&app, room, ticket.deadline).await
 }

@@ -11,6 +11,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::app::App;
+use crate::bodies::Room;
 use crate::error::{ApiError, Code, Result};
 use crate::extract::{PredictBody, read_rows, read_texts};
 use crate::files::StoredPictures;
@@ -133,11 +134,9 @@ impl Predictions {
         }
     }
 
-    /// Writes the answer, off the web workers where it is long.
-    pub async fn write(self, app: &App, deadline: Instant) -> Result<HttpResponse> {
+    /// Writes the answer into the room that was made for it, off the web workers where it is long.
+    pub async fn write(self, app: &App, room: Room, deadline: Instant) -> Result<HttpResponse> {
         let write = move |answer: Self| serde_json::to_vec(&answer);
-        let mut room = app.bodies.room();
-        room.make(self.size())?;
         let body = app.bodies.work(self.size(), deadline, move || write(self)).await?;
         let body = body.map_err(ApiError::internal)?;
         let mut response = HttpResponse::Ok();
@@ -146,7 +145,7 @@ impl Predictions {
     }
 
     /// How long the answer becomes, about.
-    fn size(&self) -> usize {
+    pub fn size(&self) -> usize {
         /// Of one class beside its label, and of one number.
         const CLASS: usize = 48;
         const NUMBER: usize = 12;
