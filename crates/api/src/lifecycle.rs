@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use actix_web::web;
-use auth::{AddedVersion, Auth, ModelChange};
+use auth::{Auth, ModelChange};
 use chrono::{DateTime, Utc};
-use inference::{Digests, Incoming, IncomingError, KnownFiles, Moment, Origin, Registry, Violation, Wanted};
+use inference::{Digests, Incoming, IncomingError, KnownFiles, Moment, Violation, Wanted};
 use storage::{DesiredModel, ModelFile};
 use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 
@@ -15,6 +15,7 @@ use crate::app::App;
 use crate::error::{ApiError, Code, Result};
 use crate::guard::Caller;
 use crate::guard::permission::ModelsManage;
+use crate::model_changes::{ChangeError, ModelChanges, NewVersion};
 
 /// Changes of models that callers wait for at a time; one more is answered with 503.
 const MAX_CHANGES: usize = 8;
@@ -149,26 +150,31 @@ pub async fn change(
     }
     let _turn = turn(app)?;
     let serving = app.registry.find(name, None).ok().map(|model| model.version().to_owned());
-    let planned = app.auth.plan_model_change(name, &change, serving.as_deref()).await?;
-    let prepared = match prepare(&app.registry, &planned, accept).await? {
-        Ok(prepared) => prepared,
-        Err(reason) => {
-            app.auth.note_model_refusal(&caller.principal, name, &change, &reason, &caller.origin).await?;
-            return Err(ApiError::new(
-                Code::ModelNotLoadable,
-                format!("The model cannot be loaded, and everything stays as it was: {reason}."),
-            ));
+    let changes = changes(app, caller);
+    let (prepared, at) = match changes.change(name, &change, serving.as_deref(), accept).await {
+        Ok(published) => published,
+        Err(error) => {
+            if let ChangeError::NotLoadable(reason) = &error {
+                let (actor, origin) = (&caller.principal, &caller.origin);
+                app.auth.note_model_refusal(actor, name, &change, reason, origin).await?;
+            }
+            return Err(error.into());
         }
     };
-    let accepted = if accept { rows(prepared.files()) } else { Vec::new() };
-    let (actor, serving) = (Some(caller.principal.as_ref()), serving.as_deref());
-    let number =
-        app.auth.commit_model_change(actor, &change, serving, &planned, &accepted, &caller.origin).await?;
     if accept {
         app.registry.expect(known_files(&app.auth).await?);
     }
-    app.registry.publish(prepared, Moment(number));
+    app.registry.publish(prepared, at);
     Ok(())
+}
+
+fn changes<'a>(app: &'a App, caller: &'a Caller<ModelsManage>) -> ModelChanges<'a> {
+    ModelChanges {
+        auth: &app.auth,
+        registry: &app.registry,
+        actor: Some(&caller.principal),
+        origin: &caller.origin,
+    }
 }
 
 /// A turn of the changes that callers wait for; none where there are too many.
@@ -187,24 +193,10 @@ pub async fn take(
     version: &str,
     announced: Digests,
 ) -> Result<(u64, Option<String>)> {
-    let registry = app.registry.clone();
-    let admit = move || registry.admit(incoming, &announced, Origin::Received);
-    let admitted = web::block(admit).await.map_err(ApiError::internal)??;
     let serving = app.registry.find(name, None).ok().map(|model| model.version().to_owned());
-    let sha256 = admitted.files.get(inference::MODEL_FILE).cloned();
-    let files = rows([((name.to_owned(), version.to_owned()), admitted.files)].into());
-    let (actor, serving) = (Some(caller.principal.as_ref()), serving.as_deref());
-    let added = AddedVersion { name, files: &files, sources: &[] };
-    let committed = app.auth.commit_model_version(actor, added, serving, &caller.origin).await;
-    if let Err(error) = committed {
-        // What nobody may have brought must not stay.
-        let (registry, name, version) = (app.registry.clone(), name.to_owned(), version.to_owned());
-        if let Ok(Err(left)) = web::block(move || registry.withdraw(&name, &version)).await {
-            tracing::error!(%left, "a version that was refused stays in the repository");
-        }
-        return Err(error.into());
-    }
-    Ok((admitted.size, sha256))
+    let new = NewVersion { name, version, announced, sources: &[] };
+    let admitted = changes(app, caller).add(incoming, new, serving.as_deref()).await?;
+    Ok((admitted.size, admitted.files.get(inference::MODEL_FILE).cloned()))
 }
 
 /// Removes a version that was received and is not served.
@@ -225,16 +217,4 @@ pub async fn poll(app: &App) -> std::result::Result<(), String> {
     let (wanted, at) = all_wanted(&app.auth).await.map_err(|error| storage::told(&error))?;
     let registry = app.registry.clone();
     web::block(move || registry.poll(&wanted, at)).await.map_err(|error| error.to_string())
-}
-
-async fn prepare(
-    registry: &Registry,
-    planned: &DesiredModel,
-    accept: bool,
-) -> Result<std::result::Result<inference::Prepared, String>> {
-    let (registry, name, wanted) = (registry.clone(), planned.name.clone(), wanted(planned));
-    let prepare = move || {
-        if accept { registry.prepare_changed(&name, wanted) } else { registry.prepare(&name, wanted) }
-    };
-    web::block(prepare).await.map_err(ApiError::internal)
 }

@@ -24,6 +24,7 @@ mod mail;
 mod metering;
 mod metrics;
 mod middleware;
+mod model_changes;
 mod model_gauges;
 mod oip;
 mod openapi;

@@ -12,7 +12,7 @@ use auth::{DocumentSource, Fetched};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 use reqwest::redirect::Policy;
-use reqwest::{Client, RequestBuilder, StatusCode, Url};
+use reqwest::{Client, ClientBuilder, RequestBuilder, StatusCode, Url};
 
 /// How long it may take to reach a host.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -34,13 +34,7 @@ impl Outgoing {
         if let Some(client) = self.0.get() {
             return Ok(client);
         }
-        let client = Client::builder()
-            .redirect(Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(TIMEOUT)
-            // A connection belongs to the thread that made it, and questions are rare.
-            .pool_max_idle_per_host(0)
-            .build();
+        let client = client().build();
         let client = client.map_err(|error| format!("requests cannot be sent: {}", storage::told(&error)))?;
         Ok(self.0.get_or_init(|| client))
     }
@@ -54,6 +48,16 @@ impl Outgoing {
         let request = self.client()?.post(address).body(form);
         received(address, request.header(CONTENT_TYPE, "application/x-www-form-urlencoded")).await
     }
+}
+
+/// What holds for every request.
+fn client() -> ClientBuilder {
+    Client::builder()
+        .redirect(Policy::none())
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(TIMEOUT)
+        // A connection belongs to the thread that made it, and requests are rare.
+        .pool_max_idle_per_host(0)
 }
 
 /// What is answered with 200, of bounded size.
@@ -144,13 +148,8 @@ impl Messenger {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
-        let builder = Client::builder()
-            .redirect(Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(TIMEOUT)
-            .pool_max_idle_per_host(0)
-            // A proxy would resolve names by itself.
-            .no_proxy();
+        // A proxy would resolve names by itself.
+        let builder = client().no_proxy();
         let builder = if self.allows_private { builder } else { builder.dns_resolver(PublicOnly) };
         let client = builder.build();
         let client = client.map_err(|error| format!("messages cannot be sent: {}", storage::told(&error)))?;

@@ -7,6 +7,7 @@ mod accounts;
 mod alerts;
 mod audit;
 mod callers;
+mod change_feed;
 mod crypto;
 mod detection;
 mod error;

@@ -14,30 +14,26 @@ use crate::alerts::AlertSettings;
 use crate::audit::{AuditSettings, AuditTrail};
 use crate::callers::access::Role;
 use crate::callers::cache::PrincipalCache;
-use crate::callers::freshness::{Freshness, Watched};
+use crate::callers::freshness::Freshness;
 use crate::crypto::sealing::EncryptionKeys;
 use crate::detection::{DetectionSettings, Detector};
 use crate::events::EventCounts;
 use crate::external::{DocumentSource, External, TrustedIssuer};
 use crate::files::FileSettings;
 use crate::incidents::IncidentSettings;
-use crate::ip_rules::{self, AddressRules};
+use crate::ip_rules::AddressRules;
 use crate::keys::key_format::Environment;
 use crate::limits::in_flight::InFlightCounter;
 use crate::limits::over_limit::OverLimit;
-use crate::limits::rules;
 use crate::limits::{LimitBook, Limits};
 use crate::models::access::ModelAccessCache;
-use crate::models::lifecycle;
-use crate::operation::{self, OperationSwitch};
+use crate::operation::OperationSwitch;
 use crate::outage::OutagePolicy;
 use crate::password::{HashingPool, PasswordHashing};
 use crate::quotas::QuotaBook;
-use crate::signing::{self, Keyring, PublicKey, SharedSecret, SigningAlgorithm};
+use crate::signing::{Keyring, PublicKey, SharedSecret, SigningAlgorithm};
 use crate::token::Issuer;
 
-/// Changes read from the feed at a time.
-const FEED_BATCH: u32 = 1000;
 /// Windows kept by the in-process stand-in while the ephemeral store is unreachable.
 const STAND_IN_ENTRIES: usize = 100_000;
 
@@ -242,55 +238,6 @@ impl Auth {
     /// Whether neither store was reached for too long (`ISOLATION_SECONDS`): this replica cannot learn of revocations.
     pub fn is_isolated(&self) -> bool {
         self.freshness.is_isolated()
-    }
-
-    /// Reads what others changed since the last call; to be called every second.
-    pub async fn follow_changes(&self) -> Result<()> {
-        loop {
-            let mut tx = self.store.read(Scope::Service(Service::Feed)).await?;
-            let changes = tx.changes().since(self.freshness.position(), FEED_BATCH).await?;
-            drop(tx);
-            let now = self.now();
-            let mut rules_changed = false;
-            self.freshness.in_contact();
-            if changes.first().is_some_and(|first| self.freshness.has_missed(first.seq)) {
-                tracing::warn!(
-                    "this replica was cut off for so long that it missed changes; it starts afresh"
-                );
-                self.principals.forget_all();
-                self.read_limits().await?;
-                self.keyring.load(&self.store, &self.encryption).await?;
-                rules_changed = true;
-                self.note_model_change(changes.first().map_or(0, |first| first.seq));
-                self.follow_operation().await?;
-            }
-            for change in &changes {
-                if let Some(watched) = Watched::parse(&change.kind, &change.subject) {
-                    self.freshness.note(watched, change.seq, now);
-                } else if change.kind == signing::CHANGE {
-                    self.keyring.load(&self.store, &self.encryption).await?;
-                    // What a removed key signed was verified while it was there.
-                    self.principals.forget_all();
-                } else if change.kind == rules::CHANGE {
-                    self.read_limits().await?;
-                } else if change.kind == lifecycle::CHANGE {
-                    self.note_model_change(change.seq);
-                } else if change.kind == operation::CHANGE {
-                    self.follow_operation().await?;
-                }
-                rules_changed |= change.kind == ip_rules::CHANGE;
-            }
-            // Once for all of them: detectors may tell of many.
-            if rules_changed {
-                self.load_ip_rules().await?;
-            }
-            if let Some(last) = changes.last() {
-                self.freshness.advance(last.seq);
-            }
-            if changes.len() < FEED_BATCH as usize {
-                return Ok(());
-            }
-        }
     }
 }
 

@@ -11,8 +11,9 @@ use std::{
 };
 
 use crate::{
+    examination::Examination,
     integrity::{self, Digests},
-    loading::{Examination, Loader},
+    loading::Loader,
     repository::{MODEL_FILE, is_name},
     signature::SIGNATURE_FILE,
 };
@@ -193,8 +194,8 @@ impl Loader {
         let looked = self
             .inspect(&incoming.folder.join(MODEL_FILE), Some(&incoming.name))
             .map_err(IncomingError::Refused)?;
-        let Examination { said, files: known, size, outcome } = looked;
-        if let Some(file) = said.external.iter().find(|file| !files.contains_key(*file)) {
+        let Examination { inspection, files: known, size, outcome } = looked;
+        if let Some(file) = inspection.external.iter().find(|file| !files.contains_key(*file)) {
             return refused(format!("it refers to {file:?}, which did not come with it"));
         }
         let strange = |file: &&String| !known.contains_key(*file) && *file != SIGNATURE_FILE;

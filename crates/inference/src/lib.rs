@@ -15,6 +15,7 @@ mod empty;
 mod engine;
 mod entry;
 mod error;
+mod examination;
 mod image;
 mod incoming;
 mod inspection;
@@ -47,10 +48,10 @@ mod worker;
 
 pub use decoding::Decoder;
 pub use error::{Error, Problem};
+pub use examination::Examination;
 pub use incoming::{Admitted, Incoming, IncomingError, Origin, is_file_name};
 pub use inspection::Inspection;
 pub use integrity::{Digests, Violation, is_sha256};
-pub use loading::Examination;
 pub use manifest::{
     Access, Activation, Batching, Cache, Classification, Color, Column, ColumnKind, Encoding, Filter,
     ImageInput, Layout, Manifest, Price, Regression, Resize, Runtime, Serve, Source, SourceFile, SourceFiles,

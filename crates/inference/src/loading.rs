@@ -2,7 +2,7 @@
 
 use std::{
     path::Path,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, RwLock},
 };
 
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
     engine::Engine,
     entry::{Entry, Life, Version, again},
     inspection::Inspection,
-    integrity::{self, Digests},
+    integrity::Digests,
     manifest::Manifest,
     memory,
     model::Model,
@@ -23,14 +23,11 @@ use crate::{
     provider::Provider,
     queue::Queue,
     registry::KnownFiles,
-    repository::{MODEL_FILE, check_file, chosen, folders, model_folder, names_version, read_manifest},
+    repository::{MODEL_FILE, chosen, folders, model_folder, read_manifest},
     settings::Settings,
     share::Share,
     short_runs::{ShortRuns, is_even},
-    signature,
     statistics::Recorder,
-    tensor::TensorSpec,
-    trial,
     wanted::Wanted,
     warm_up,
     worker::Pool,
@@ -47,19 +44,6 @@ pub(crate) struct Loader {
     pub(crate) decoder: Arc<Decoder>,
     /// The files of versions as they were when they were served first.
     pub(crate) known: RwLock<KnownFiles>,
-}
-
-/// What a file is, and whether it would be served.
-#[derive(Debug, Clone)]
-pub struct Examination {
-    /// What it says of itself.
-    pub said: Inspection,
-    /// It and the files that it refers to.
-    pub files: Digests,
-    /// Their size together, in bytes.
-    pub size: u64,
-    /// Its inputs and outputs, or why it would not be served.
-    pub outcome: Result<(Vec<TensorSpec>, Vec<TensorSpec>), String>,
 }
 
 /// How versions are loaded.
@@ -182,7 +166,7 @@ impl Loader {
                     let examined =
                         self.examine((name, folder, manifest), version, how, &libraries, &mut files)?;
                     let model = self.model((name, folder, manifest), version, examined, life, libraries)?;
-                    self.unchanged(&folder.join(version), &files)?;
+                    self.check_unchanged(&folder.join(version), &files)?;
                     Ok(model)
                 })
                 .map(Arc::new);
@@ -193,93 +177,6 @@ impl Loader {
             Version { name: version.clone(), files: Arc::new(files), model }
         };
         names.iter().map(load).collect()
-    }
-
-    /// Looks at a version's files before the runtime does: whether they are there, are what they should be, ask for
-    /// nothing that they may not have, and passed a trial. Leaves their digests in `files`, and tells what the model
-    /// says and their size together, in bytes.
-    fn examine(
-        &self,
-        (name, folder, manifest): (&str, &Path, &Manifest),
-        version: &str,
-        how: How,
-        libraries: &Libraries,
-        files: &mut Digests,
-    ) -> Result<(Inspection, u64), String> {
-        let (own, most) = (folder.join(version), self.settings.max_model_bytes);
-        let file = own.join(MODEL_FILE);
-        check_file(&file, most)?;
-        let size = integrity::digest(&own, [MODEL_FILE], most, files)?;
-        integrity::verify(folder, manifest, version, files, |part| names_version(folder, part))?;
-        let said = Inspection::read(&file)?;
-        said.check(&own, libraries)?;
-        let more = integrity::digest(&own, said.external.iter().map(String::as_str), most, files)?;
-        let size = size.saturating_add(more);
-        let named = manifest.source.digests(version);
-        if let Some(file) =
-            files.keys().find(|file| named.get(*file).is_some_and(|sha256| files[*file] != *sha256))
-        {
-            return Err(format!("{file} is not the file that [source] in model.toml names"));
-        }
-        if !how.accept {
-            let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-            if let Some(first) = known.get(&(name.to_owned(), version.to_owned())) {
-                integrity::same(first, files)?;
-            }
-        }
-        signature::check(&self.settings.signing_keys, &own, files)?;
-        if let (Some(trial), Ok(library)) = (&self.settings.trial, &self.library) {
-            let runtime = library.version().unwrap_or_default();
-            let of = trial::Candidate { file: &file, digests: files, size, operators: libraries };
-            trial::pass(trial, runtime, library.file(), of, how.again)?;
-        }
-        Ok((said, size))
-    }
-
-    /// Looks again at what was examined: what took its place meanwhile may be what was loaded.
-    fn unchanged(&self, own: &Path, files: &Digests) -> Result<(), String> {
-        let mut now = Digests::new();
-        integrity::digest(own, files.keys().map(String::as_str), self.settings.max_model_bytes, &mut now)?;
-        if now == *files {
-            return Ok(());
-        }
-        Err("its files changed while they were loaded; load it again when all of them are there".to_owned())
-    }
-
-    /// Looks at a file that need not be in the repository, as [`Self::examine`] does, and says what it is. `of` is
-    /// the model that it is to be a version of: the libraries of operators that its `model.toml` asks for are loaded
-    /// with it.
-    pub(crate) fn inspect(&self, file: &Path, of: Option<&str>) -> Result<Examination, String> {
-        let most = self.settings.max_model_bytes;
-        check_file(file, most)?;
-        let (Some(own), Some(name)) = (file.parent(), file.file_name().and_then(|name| name.to_str())) else {
-            return Err("this is not the name of a file".to_owned());
-        };
-        let own = if own.as_os_str().is_empty() { Path::new(".") } else { own };
-        let mut files = Digests::new();
-        let mut size = integrity::digest(own, [name], most, &mut files)?;
-        let said = Inspection::read(file).map_err(|reason| reason.replacen(MODEL_FILE, name, 1))?;
-        let libraries = self.libraries(of)?;
-        let outcome = said.check(own, &libraries).and_then(|()| {
-            size += integrity::digest(own, said.external.iter().map(String::as_str), most, &mut files)?;
-            signature::check(&self.settings.signing_keys, own, &files)?;
-            let library = self.library.as_ref().map_err(String::clone)?;
-            if let Some(trial) = &self.settings.trial {
-                let runtime = library.version().unwrap_or_default();
-                let of = trial::Candidate { file, digests: &files, size, operators: &libraries };
-                trial::pass(trial, runtime, library.file(), of, true)?;
-            }
-            let (sessions, _) = library.open(file, &trial::modest(libraries.paths()))?;
-            let session = sessions.first().ok_or("no session")?;
-            Ok((session.inputs().to_vec(), session.outputs().to_vec()))
-        });
-        Ok(Examination { said, files, size, outcome })
-    }
-
-    fn libraries(&self, model: Option<&str>) -> Result<Libraries, String> {
-        let folder = model.and_then(|name| model_folder(&self.settings.model_dir, name));
-        let manifest = folder.map_or(Ok(Manifest::default()), |folder| read_manifest(&folder))?;
-        Libraries::of(&self.settings.custom_operators, &manifest.custom_operators)
     }
 
     /// How the sessions of a model are made whose files are `size` bytes together.
@@ -300,7 +197,7 @@ impl Loader {
         &self,
         (name, folder, manifest): (&str, &Path, &Arc<Manifest>),
         version: &str,
-        (said, size): (Inspection, u64),
+        (inspection, size): (Inspection, u64),
         life: &Life,
         libraries: Libraries,
     ) -> Result<Model, String> {
@@ -323,7 +220,9 @@ impl Loader {
         let batching = Batching::new(manifest.batching.as_ref(), name, &inputs, &outputs);
         let by_rows = inputs.iter().all(|spec| spec.shape.first() == Some(&-1));
         let short_runs = ShortRuns::new(
-            is_even(&said.operators) && execution.provider == Provider::Cpu && batching.max_rows().is_none(),
+            is_even(&inspection.operators)
+                && execution.provider == Provider::Cpu
+                && batching.max_rows().is_none(),
         );
         // What loading took beside the sessions themselves.
         memory::give_back();
@@ -344,7 +243,7 @@ impl Loader {
             decoder: Arc::clone(&self.decoder),
             pool,
             by_rows,
-            needs_elements: NeedsElements::of(&said.operators),
+            needs_elements: NeedsElements::of(&inspection.operators),
             execution,
             cache: Cache::new(manifest.cache.as_ref(), self.settings.cache_bytes),
             recorder,

@@ -8,40 +8,6 @@ use uuid::Uuid;
 use crate::query::query;
 use crate::{AuditRecord, Page, PageRequest, Result, Tx};
 
-/// An event to be.
-#[derive(Clone, Debug)]
-pub struct NewAuditEvent {
-    /// A version 7 id.
-    pub id: Uuid,
-    /// When it happened.
-    pub occurred_at: DateTime<Utc>,
-    /// What was done.
-    pub action: String,
-    /// How it ended.
-    pub outcome: String,
-    /// Who did it; none: nobody known.
-    pub actor: Option<Uuid>,
-    /// What it was done to.
-    pub target: Option<String>,
-    /// The request it was done in.
-    pub request_id: Option<String>,
-    /// The bytes that the chain will vouch for.
-    pub canonical: Vec<u8>,
-    /// The word of whoever writes it: key id and MAC.
-    pub mac: Vec<u8>,
-    /// Where it was done from; erasable.
-    pub address: Option<String>,
-}
-
-impl NewAuditEvent {
-    /// An event with the word of its writer, and the address that stands beside it.
-    pub fn of(event: AuditRecord, mac: Vec<u8>, address: Option<String>) -> Self {
-        let AuditRecord { id, occurred_at, action, outcome, actor, target, request_id, canonical, mac: _ } =
-            event;
-        Self { id, occurred_at, action, outcome, actor, target, request_id, canonical, mac, address }
-    }
-}
-
 /// An event.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
 pub struct AuditEvent {
@@ -128,8 +94,8 @@ pub struct Audit<'tx> {
 }
 
 impl Audit<'_> {
-    /// Adds an event, in the transaction of what it reports.
-    pub async fn append(&mut self, new: &NewAuditEvent) -> Result<()> {
+    /// Adds an event, in the transaction of what it reports. `address`: where it was done from, erasable.
+    pub async fn append(&mut self, new: &AuditRecord, address: Option<&str>) -> Result<()> {
         query!(
             self.tx,
             execute,
@@ -143,9 +109,9 @@ impl Audit<'_> {
             new.target.as_deref(),
             new.request_id.as_deref(),
             &new.canonical,
-            &new.mac
+            new.mac.as_deref()
         )?;
-        if let Some(address) = &new.address {
+        if let Some(address) = address {
             query!(
                 self.tx,
                 execute,

@@ -53,7 +53,7 @@ mod vault;
 pub use accounts::{AccountStanding, Accounts};
 pub use alerts::{Alert, AlertBounds, AlertRecord, Alerts, NewAlert};
 pub use api_keys::{ApiKey, ApiKeyUpdate, ApiKeys, KeyLimits, NewApiKey};
-pub use audit::{Audit, AuditEvent, AuditFilter, NewAuditEvent};
+pub use audit::{Audit, AuditEvent, AuditFilter};
 pub use audit_chain::{
     AuditChain, AuditLink, AuditRecord, AuditSeal, LinkedEvent, SealedLink, UnlinkedEvent,
 };

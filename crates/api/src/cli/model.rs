@@ -1,16 +1,17 @@
 //! `modelgate model`
 
-use auth::{ModelChange, Origin};
+use auth::{Auth, ModelChange, Origin};
 use clap::{Args, Subcommand};
 use inference::{Registry, State};
-use storage::DesiredModel;
 
+use super::admin::explained;
 use super::model_add::Add;
 use super::model_bench::Bench;
 use super::model_inspect::Inspect;
 use super::model_trial::Trial;
 use super::{CommandResult, SettingsSource, block_on, print};
-use crate::lifecycle::{known_files, rows, wanted};
+use crate::lifecycle::{all_wanted, known_files};
+use crate::model_changes::{ChangeError, ModelChanges};
 use crate::settings::Settings;
 use crate::start;
 
@@ -104,31 +105,38 @@ fn list(settings: &Settings) -> Result<(usize, usize), String> {
 
 /// Changes what is wanted, once it was seen to load here.
 async fn change(settings: &Settings, name: &str, change: ModelChange, accept: bool) -> CommandResult {
-    let told = |error: auth::Error| super::admin::explained(error);
     let auth = start::command(settings).await?;
     let registry = Registry::start(start::inference(settings));
-    registry.expect(known_files(&auth).await.map_err(told)?);
+    registry.expect(known_files(&auth).await.map_err(explained)?);
     if !registry.has(name) {
         return Err(format!("MODEL_DIR has no model {name:?}"));
     }
-    let before = auth.desired_models().await.map_err(told)?;
-    let before = before.into_iter().find(|desired| desired.name == name);
-    let before = before.unwrap_or_else(|| DesiredModel { name: name.into(), ..DesiredModel::default() });
-    let serving = registry.prepare(name, wanted(&before)).ok();
-    let serving = serving.as_ref().and_then(|prepared| prepared.version());
-    let planned = auth.plan_model_change(name, &change, serving).await.map_err(told)?;
-    let wanted = wanted(&planned);
-    let prepared =
-        if accept { registry.prepare_changed(name, wanted) } else { registry.prepare(name, wanted) };
-    let prepared =
-        prepared.map_err(|reason| format!("{name} cannot be loaded, nothing was changed: {reason}"))?;
-    let origin = Origin::default();
-    let accepted = if accept { rows(prepared.files()) } else { Vec::new() };
-    let committed = auth.commit_model_change(None, &change, serving, &planned, &accepted, &origin).await;
-    committed.map_err(told)?;
+    let serving = serving(&auth, &registry, name).await?;
+    let changes = ModelChanges { auth: &auth, registry: &registry, actor: None, origin: &Origin::default() };
+    let (prepared, _) = changes.change(name, &change, serving.as_deref(), accept).await.map_err(refused)?;
     match prepared.version() {
         Some(version) => print(&format!("{name}: version {version} answers from now on.")),
         None => print(&format!("{name}: nothing of it is served from now on.")),
     }
     Ok(())
+}
+
+/// The version that servers answer with: what is wanted of a model, as far as it loads here.
+pub(super) async fn serving(auth: &Auth, registry: &Registry, name: &str) -> Result<Option<String>, String> {
+    if !registry.has(name) {
+        return Ok(None);
+    }
+    let (mut wanted, _) = all_wanted(auth).await.map_err(explained)?;
+    let prepared = registry.prepare(name, wanted.remove(name).unwrap_or_default()).ok();
+    Ok(prepared.and_then(|prepared| prepared.version().map(str::to_owned)))
+}
+
+/// Why a change was not made, for whoever typed it.
+pub(super) fn refused(error: ChangeError) -> String {
+    match error {
+        ChangeError::Auth(error) => explained(error),
+        ChangeError::Version(error) => error.to_string(),
+        ChangeError::NotLoadable(reason) => format!("it cannot be loaded, nothing was changed: {reason}"),
+        ChangeError::Interrupted => "the work was broken off".to_owned(),
+    }
 }

@@ -8,9 +8,9 @@ use data_encoding::BASE64;
 use inference::{Registry, SourceFile, SourceFiles, Sourced};
 use storage::{Blob, Blobs, ModelSource};
 
-use super::admin::explained;
+use super::model::{refused, serving};
 use super::{CommandResult, print};
-use crate::lifecycle::{all_wanted, rows};
+use crate::model_changes::{ModelChanges, NewVersion};
 use crate::settings::Settings;
 use crate::{sources, start};
 
@@ -57,19 +57,14 @@ impl Add {
             let bytes = BASE64.decode(signature.as_bytes()).map_err(|_| "the signature is not Base64")?;
             incoming.sign(&bytes).map_err(|error| error.to_string())?;
         }
-        let (mut wanted, _) = all_wanted(&auth).await.map_err(explained)?;
-        let wanted = wanted.remove(&name).unwrap_or_default();
-        let serving = if registry.has(&name) { registry.prepare(&name, wanted).ok() } else { None };
-        let serving = serving.as_ref().and_then(|prepared| prepared.version());
+        let serving = serving(&auth, &registry, &name).await?;
         let sourced = Sourced { name: name.clone(), version: version.clone(), files };
-        let admitted = registry.admit(incoming, &sourced.digests(), inference::Origin::Received);
-        let admitted = admitted.map_err(|error| error.to_string())?;
-        let known = rows([((name.clone(), version.clone()), admitted.files)].into());
-        let added = auth::AddedVersion { name: &name, files: &known, sources: &shared(&sourced) };
-        if let Err(error) = auth.commit_model_version(None, added, serving, &Origin::default()).await {
-            registry.withdraw(&name, &version).map_err(|error| error.to_string())?;
-            return Err(explained(error));
-        }
+        let sources = shared(&sourced);
+        let new =
+            NewVersion { name: &name, version: &version, announced: sourced.digests(), sources: &sources };
+        let changes =
+            ModelChanges { auth: &auth, registry: &registry, actor: None, origin: &Origin::default() };
+        changes.add(incoming, new, serving.as_deref()).await.map_err(refused)?;
         print(&format!(
             "{name}: version {version} is in the repository; modelgate model activate {name} {version} serves it."
         ));

@@ -20,20 +20,24 @@ impl Inspect {
     /// Runs the command: fails where the model would not load.
     pub fn run(self, settings: &Settings) -> CommandResult {
         let registry = Registry::start(start::inference(settings));
-        let Examination { said, files, size, outcome } = registry.examine(&self.file)?;
-        print(&format!("format      ONNX, version {}", said.ir_version));
-        if !said.producer.is_empty() {
-            print(&format!("written by  {}", printable(&said.producer)));
+        let Examination { inspection, files, size, outcome } = registry.examine(&self.file)?;
+        print(&format!("format      ONNX, version {}", inspection.ir_version));
+        if !inspection.producer.is_empty() {
+            print(&format!("written by  {}", printable(&inspection.producer)));
         }
-        for (domain, version) in &said.operator_sets {
+        for (domain, version) in &inspection.operator_sets {
             let domain = if domain.is_empty() { "ai.onnx" } else { domain };
             print(&format!("operators   {} version {version}", printable(domain)));
         }
-        print(&format!("size        {size} bytes in {} files, {} constants", files.len(), said.initializers));
+        print(&format!(
+            "size        {size} bytes in {} files, {} constants",
+            files.len(),
+            inspection.initializers
+        ));
         for (file, sha256) in &files {
             print(&format!("file        {sha256}  {}", printable(file)));
         }
-        for ((domain, operator), count) in &said.operators {
+        for ((domain, operator), count) in &inspection.operators {
             let dot = if domain.is_empty() { "" } else { "." };
             print(&format!("  {count:>6} × {}{dot}{}", printable(domain), printable(operator)));
         }

@@ -12,7 +12,7 @@ mod trail;
 mod verify;
 
 use serde_json::{Map, Value, json};
-use storage::{AuditRecord, NewAuditEvent, Scope, Service, Tx};
+use storage::{AuditRecord, Scope, Service, Tx};
 use uuid::Uuid;
 
 use crate::alerts::Cause;
@@ -145,7 +145,7 @@ impl Auth {
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value))
         .collect();
-        let event = AuditRecord {
+        let mut event = AuditRecord {
             id,
             occurred_at,
             action: entry.action.name().into(),
@@ -156,9 +156,9 @@ impl Auth {
             canonical: Value::Object(canonical).to_string().into_bytes(),
             mac: None,
         };
-        let mac = self.trail.keys().active().vouch(&event);
+        event.mac = Some(self.trail.keys().active().vouch(&event));
         let address = entry.origin.address.map(|address| address.to_string());
-        tx.audit().append(&NewAuditEvent::of(event, mac, address)).await?;
+        tx.audit().append(&event, address.as_deref()).await?;
         if entry.action == Event::SuspiciousActivity {
             self.open_detected(tx, id, &entry).await?;
         }

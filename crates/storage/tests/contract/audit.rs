@@ -1,10 +1,13 @@
-use storage::{AuditFilter, AuditLink, AuditSeal, NewAuditEvent, PageRequest};
+use storage::{AuditFilter, AuditLink, AuditRecord, AuditSeal, PageRequest};
 use uuid::Uuid;
 
 use crate::world::{World, next_id, on_both_stores, page_after};
 
-fn new_event(world: &World, action: &str, actor: Option<Uuid>) -> NewAuditEvent {
-    NewAuditEvent {
+/// Where events were done from.
+const ADDRESS: &str = "203.0.113.7";
+
+fn new_event(world: &World, action: &str, actor: Option<Uuid>) -> AuditRecord {
+    AuditRecord {
         id: next_id(),
         occurred_at: world.now(),
         action: action.into(),
@@ -13,8 +16,7 @@ fn new_event(world: &World, action: &str, actor: Option<Uuid>) -> NewAuditEvent 
         target: Some("session".into()),
         request_id: None,
         canonical: vec![0, 255, 1],
-        mac: vec![7; 40],
-        address: Some("203.0.113.7".into()),
+        mac: Some(vec![7; 40]),
     }
 }
 
@@ -33,7 +35,7 @@ async fn event(world: &World, action: &str, actor: Option<Uuid>) -> Uuid {
     let new = new_event(world, action, actor);
     let id = new.id;
     let mut tx = world.begin().await;
-    tx.audit().append(&new).await.unwrap();
+    tx.audit().append(&new, Some(ADDRESS)).await.unwrap();
     tx.commit().await.unwrap();
     id
 }
@@ -116,7 +118,7 @@ on_both_stores! {
         drop(tx);
         // SQLite has one writer at a time.
         let mut late = world.begin().await;
-        late.audit().append(&new_event(world, "late", None)).await.unwrap();
+        late.audit().append(&new_event(world, "late", None), Some(ADDRESS)).await.unwrap();
         let late = if world.store.is_postgres() { Some(late) } else { late.commit().await.unwrap(); None };
         event(world, "later", None).await;
         link(world, 1, 1).await;

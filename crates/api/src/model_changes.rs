@@ -1,0 +1,118 @@
+//! Changes of models, the same from a caller and from the command line: what cannot be loaded changes nothing.
+
+use actix_web::error::BlockingError;
+use actix_web::web;
+use auth::{AddedVersion, Auth, ModelChange, Origin, Principal};
+use inference::{Admitted, Digests, Incoming, IncomingError, Moment, Prepared, Registry};
+use storage::{DesiredModel, ModelSource};
+
+use crate::lifecycle::{rows, wanted};
+
+/// Where models are changed, and by whom.
+pub struct ModelChanges<'a> {
+    /// What is wanted of them is written here.
+    pub auth: &'a Auth,
+    /// They are loaded here first.
+    pub registry: &'a Registry,
+    /// Who changes them; none: the command line.
+    pub actor: Option<&'a Principal>,
+    /// Where from.
+    pub origin: &'a Origin,
+}
+
+/// A version to be added.
+pub struct NewVersion<'a> {
+    /// The model.
+    pub name: &'a str,
+    /// The version.
+    pub version: &'a str,
+    /// What its files must be.
+    pub announced: Digests,
+    /// Where every replica can have them; empty where they came with the request or from a disk.
+    pub sources: &'a [ModelSource],
+}
+
+/// Why nothing was changed.
+#[derive(Debug)]
+pub enum ChangeError {
+    /// It may not be, or could not be written.
+    Auth(auth::Error),
+    /// The model would not be served, for this reason.
+    NotLoadable(String),
+    /// The version cannot be taken.
+    Version(IncomingError),
+    /// The work was broken off.
+    Interrupted,
+}
+
+impl ModelChanges<'_> {
+    /// Changes what is served of a model, on every replica, once it was loaded here. `serving` is the version that
+    /// answers now. `accept`: its files may be others than those that were served first. What was loaded is to be
+    /// published as of the moment that comes with it.
+    pub async fn change(
+        &self,
+        name: &str,
+        change: &ModelChange,
+        serving: Option<&str>,
+        accept: bool,
+    ) -> Result<(Prepared, Moment), ChangeError> {
+        let planned = self.auth.plan_model_change(name, change, serving).await?;
+        let prepared = self.prepare(&planned, accept).await?;
+        let accepted = if accept { rows(prepared.files()) } else { Vec::new() };
+        let (actor, origin) = (self.actor, self.origin);
+        let number =
+            self.auth.commit_model_change(actor, change, serving, &planned, &accepted, origin).await?;
+        Ok((prepared, Moment(number)))
+    }
+
+    /// Adds a version whose files were received: it is tried, put into the repository and remembered.
+    pub async fn add(
+        &self,
+        incoming: Incoming,
+        new: NewVersion<'_>,
+        serving: Option<&str>,
+    ) -> Result<Admitted, ChangeError> {
+        let NewVersion { name, version, announced, sources } = new;
+        let registry = self.registry.clone();
+        let admit = move || registry.admit(incoming, &announced, inference::Origin::Received);
+        let admitted = web::block(admit).await??;
+        let files = rows([((name.to_owned(), version.to_owned()), admitted.files.clone())].into());
+        let added = AddedVersion { name, files: &files, sources };
+        let committed = self.auth.commit_model_version(self.actor, added, serving, self.origin).await;
+        if let Err(error) = committed {
+            // What nobody may have brought must not stay.
+            let (registry, name, version) = (self.registry.clone(), name.to_owned(), version.to_owned());
+            if let Ok(Err(left)) = web::block(move || registry.withdraw(&name, &version)).await {
+                tracing::error!(%left, "a version that was refused stays in the repository");
+            }
+            return Err(error.into());
+        }
+        Ok(admitted)
+    }
+
+    async fn prepare(&self, planned: &DesiredModel, accept: bool) -> Result<Prepared, ChangeError> {
+        let (registry, name, wanted) = (self.registry.clone(), planned.name.clone(), wanted(planned));
+        let prepare = move || {
+            if accept { registry.prepare_changed(&name, wanted) } else { registry.prepare(&name, wanted) }
+        };
+        web::block(prepare).await?.map_err(ChangeError::NotLoadable)
+    }
+}
+
+impl From<auth::Error> for ChangeError {
+    fn from(error: auth::Error) -> Self {
+        Self::Auth(error)
+    }
+}
+
+impl From<IncomingError> for ChangeError {
+    fn from(error: IncomingError) -> Self {
+        Self::Version(error)
+    }
+}
+
+impl From<BlockingError> for ChangeError {
+    fn from(_: BlockingError) -> Self {
+        Self::Interrupted
+    }
+}

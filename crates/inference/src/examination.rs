@@ -1,0 +1,161 @@
+//! What is looked at before the runtime reads a file: whether all files are there, are what they should be, ask for
+//! nothing that they may not have, and passed a trial.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::PoisonError,
+};
+
+use crate::{
+    engine::Engine,
+    inspection::Inspection,
+    integrity::{self, Digests},
+    loading::{How, Loader},
+    manifest::Manifest,
+    operators::Libraries,
+    repository::{MODEL_FILE, check_file, model_folder, names_version, read_manifest},
+    signature,
+    tensor::TensorSpec,
+    trial,
+};
+
+/// What a file is, and whether it would be served.
+#[derive(Debug, Clone)]
+pub struct Examination {
+    /// What it says of itself.
+    pub inspection: Inspection,
+    /// It and the files that it refers to.
+    pub files: Digests,
+    /// Their size together, in bytes.
+    pub size: u64,
+    /// Its inputs and outputs, or why it would not be served.
+    pub outcome: Result<(Vec<TensorSpec>, Vec<TensorSpec>), String>,
+}
+
+/// A file that was read, with what is known of it and of those that it refers to.
+struct Examinee<'a> {
+    /// The folder that it and its data files are in.
+    folder: PathBuf,
+    file: PathBuf,
+    inspection: Inspection,
+    /// Of all files.
+    digests: &'a mut Digests,
+    /// Of all files together, in bytes.
+    size: u64,
+}
+
+impl Loader {
+    /// Looks at a version's files. Leaves their digests in `files`, and tells what the model says and their size
+    /// together, in bytes.
+    pub(crate) fn examine(
+        &self,
+        (name, folder, manifest): (&str, &Path, &Manifest),
+        version: &str,
+        how: How,
+        libraries: &Libraries,
+        files: &mut Digests,
+    ) -> Result<(Inspection, u64), String> {
+        let own = folder.join(version);
+        let file = own.join(MODEL_FILE);
+        let size = self.digest(&own, MODEL_FILE, files)?;
+        integrity::verify(folder, manifest, version, files, |part| names_version(folder, part))?;
+        let inspection = Inspection::read(&file)?;
+        let mut examinee = Examinee { folder: own, file, inspection, digests: files, size };
+        let is_known = |files: &Digests| {
+            check_source(manifest, version, files)?;
+            if how.accept { Ok(()) } else { self.check_known(name, version, files) }
+        };
+        self.check(&mut examinee, libraries, is_known, how.again)?;
+        Ok((examinee.inspection, examinee.size))
+    }
+
+    /// Looks at a file that need not be in the repository, and says what it is. `of` is the model that it is to be a
+    /// version of: the libraries of operators that its `model.toml` asks for are loaded with it.
+    pub(crate) fn inspect(&self, file: &Path, of: Option<&str>) -> Result<Examination, String> {
+        let (Some(own), Some(name)) = (file.parent(), file.file_name().and_then(|name| name.to_str())) else {
+            return Err("this is not the name of a file".to_owned());
+        };
+        let own = if own.as_os_str().is_empty() { Path::new(".") } else { own };
+        let mut digests = Digests::new();
+        let size = self.digest(own, name, &mut digests)?;
+        let inspection = Inspection::read(file).map_err(|reason| reason.replacen(MODEL_FILE, name, 1))?;
+        let libraries = self.libraries(of)?;
+        let mut examinee =
+            Examinee { folder: own.into(), file: file.into(), inspection, digests: &mut digests, size };
+        let outcome = self.check(&mut examinee, &libraries, |_| Ok(()), true).and_then(|()| {
+            let library = self.library.as_ref().map_err(String::clone)?;
+            let (sessions, _) = library.open(file, &trial::modest(libraries.paths()))?;
+            let session = sessions.first().ok_or("no session")?;
+            Ok((session.inputs().to_vec(), session.outputs().to_vec()))
+        });
+        let Examinee { inspection, size, .. } = examinee;
+        Ok(Examination { inspection, files: digests, size, outcome })
+    }
+
+    /// Looks again at what was examined: what took its place meanwhile may be what was loaded.
+    pub(crate) fn check_unchanged(&self, own: &Path, files: &Digests) -> Result<(), String> {
+        let mut now = Digests::new();
+        integrity::digest(own, files.keys().map(String::as_str), self.settings.max_model_bytes, &mut now)?;
+        if now == *files {
+            return Ok(());
+        }
+        Err("its files changed while they were loaded; load it again when all of them are there".to_owned())
+    }
+
+    /// Notes the digest of a model's file, and tells its size in bytes.
+    fn digest(&self, own: &Path, name: &str, digests: &mut Digests) -> Result<u64, String> {
+        let most = self.settings.max_model_bytes;
+        check_file(&own.join(name), most)?;
+        integrity::digest(own, [name], most, digests)
+    }
+
+    /// What holds for every file. `is_known` looks at the digests before what costs more; `again`: what failed its
+    /// trial before is tried again.
+    fn check(
+        &self,
+        examinee: &mut Examinee<'_>,
+        libraries: &Libraries,
+        is_known: impl FnOnce(&Digests) -> Result<(), String>,
+        again: bool,
+    ) -> Result<(), String> {
+        let Examinee { folder, file, inspection, digests, size } = examinee;
+        inspection.check(folder, libraries)?;
+        let external = inspection.external.iter().map(String::as_str);
+        let more = integrity::digest(folder, external, self.settings.max_model_bytes, digests)?;
+        *size = size.saturating_add(more);
+        is_known(digests)?;
+        signature::check(&self.settings.signing_keys, folder, digests)?;
+        if let (Some(trial), Ok(library)) = (&self.settings.trial, &self.library) {
+            let runtime = library.version().unwrap_or_default();
+            let candidate = trial::Candidate { file, digests, size: *size, operators: libraries };
+            trial::pass(trial, runtime, library.file(), candidate, again)?;
+        }
+        Ok(())
+    }
+
+    /// Whether files are those with which the version was served first.
+    fn check_known(&self, name: &str, version: &str, files: &Digests) -> Result<(), String> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        match known.get(&(name.to_owned(), version.to_owned())) {
+            Some(first) => integrity::same(first, files),
+            None => Ok(()),
+        }
+    }
+
+    fn libraries(&self, model: Option<&str>) -> Result<Libraries, String> {
+        let folder = model.and_then(|name| model_folder(&self.settings.model_dir, name));
+        let manifest = folder.map_or(Ok(Manifest::default()), |folder| read_manifest(&folder))?;
+        Libraries::of(&self.settings.custom_operators, &manifest.custom_operators)
+    }
+}
+
+/// Whether files are those that `[source]` names, as far as it names them.
+fn check_source(manifest: &Manifest, version: &str, files: &Digests) -> Result<(), String> {
+    let named = manifest.source.digests(version);
+    let differs =
+        |(file, sha256): &(&String, &String)| named.get(*file).is_some_and(|named| named != *sha256);
+    match files.iter().find(differs) {
+        Some((file, _)) => Err(format!("{file} is not the file that [source] in model.toml names")),
+        None => Ok(()),
+    }
+}
