@@ -44,6 +44,9 @@ fn elements<T: Element>(text: &str, datatype: DataType, count: usize) -> Result<
     Err(format!("\"shape\" needs {count} elements, but \"data\" has {}", elements.len()))
 }
 
+/// JSON knows one kind of number: `1.0`, `1e2` and `-0` are whole as well. Up to here such a one is exact.
+const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
+
 /// What an element of JSON becomes, where it can.
 trait Element: Sized {
     fn from_bool(_: bool) -> Option<Self> {
@@ -76,6 +79,11 @@ macro_rules! integers {
 
             fn from_signed(value: i64) -> Option<Self> {
                 Self::try_from(value).ok()
+            }
+
+            fn from_float(value: f64) -> Option<Self> {
+                let is_exact = value.fract() == 0.0 && value.abs() <= MAX_EXACT;
+                is_exact.then_some(value as i64).and_then(|value| Self::try_from(value).ok())
             }
         }
     )+};

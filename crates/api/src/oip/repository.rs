@@ -22,7 +22,7 @@ const MAX_BODY: usize = 64 << 10;
 /// Which models to list.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 pub struct IndexRequest {
-    /// Only those that are ready.
+    /// True: only those that are ready; otherwise all.
     ready: Option<bool>,
 }
 
@@ -84,7 +84,8 @@ pub async fn index(
 ) -> Result<web::Json<Vec<IndexEntry>>> {
     let request: IndexRequest = read(&body)?;
     let entries = app.models_for(&caller.principal).into_iter().map(IndexEntry::from);
-    let wanted = entries.filter(|entry| request.ready.is_none_or(|ready| ready == (entry.state == "READY")));
+    let only_ready = request.ready == Some(true);
+    let wanted = entries.filter(|entry| !only_ready || entry.state == "READY");
     Ok(web::Json(wanted.collect()))
 }
 

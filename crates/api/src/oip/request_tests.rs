@@ -105,6 +105,7 @@ fn each_datatype_takes_its_own_values() {
     assert_eq!(data("[2]", "BOOL", "[true, false]"), TensorData::Bool(vec![true, false]));
     assert_eq!(data("[1]", "UINT64", "[18446744073709551615]"), TensorData::Uint64(vec![u64::MAX]));
     assert_eq!(data("[2]", "INT8", "[-128, 127]"), TensorData::Int8(vec![-128, 127]));
+    assert_eq!(data("[4]", "INT16", "[1.0, 1e2, -0, -3.0]"), TensorData::Int16(vec![1, 100, 0, -3]));
     assert_eq!(data("[2]", "FP64", "[-1, 1e300]"), TensorData::Fp64(vec![-1.0, 1e300]));
     let words = ["ä\n", ""].map(|word| word.as_bytes().to_vec()).to_vec();
     assert_eq!(data("[2]", "BYTES", r#"["\u00e4\n", ""]"#), TensorData::Bytes(words));
@@ -116,7 +117,9 @@ fn each_datatype_takes_its_own_values() {
 fn values_of_another_kind_are_refused() {
     refused(call("[1]", "INT8", "[128]"), "holds 128, which is not a value of type INT8");
     refused(call("[1]", "UINT8", "[-1]"), "UINT8");
-    refused(call("[1]", "INT64", "[1.0]"), "INT64");
+    refused(call("[1]", "INT64", "[1.5]"), "INT64");
+    refused(call("[1]", "UINT8", "[2.56e2]"), "holds 256, which is not a value of type UINT8");
+    refused(call("[1]", "UINT64", "[1e19]"), "UINT64");
     refused(call("[1]", "INT64", "[9223372036854775808]"), "INT64");
     refused(call("[1]", "FP32", "[1e39]"), "FP32");
     refused(call("[1]", "FP32", "[\"1\"]"), "a string");
