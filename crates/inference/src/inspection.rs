@@ -19,6 +19,9 @@ const MAX_TEXT: u64 = 4096;
 /// Different operators, domains or files that a model may name.
 const MAX_NAMES: usize = 10_000;
 
+/// What a file of Git begins with whose content is kept elsewhere.
+const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
+
 /// The operators of these domains are part of the runtime.
 const DOMAINS: [&str; 10] = [
     "",
@@ -57,7 +60,13 @@ impl Inspection {
     pub fn read(file: &Path) -> Result<Self, String> {
         let opened = File::open(file).and_then(|file| Ok((file.metadata()?.len(), file)));
         let (length, file) = opened.map_err(|_| "model.onnx cannot be read".to_owned())?;
-        Self::of(BufReader::new(file), length)
+        let mut reader = BufReader::new(file);
+        if reader.fill_buf().is_ok_and(|start| start.starts_with(LFS_POINTER)) {
+            return Err(
+                "model.onnx is a pointer of Git LFS and not the model; get it with git lfs pull".to_owned()
+            );
+        }
+        Self::of(reader, length)
     }
 
     fn of(reader: impl BufRead + Seek, length: u64) -> Result<Self, String> {

@@ -7,19 +7,17 @@ use std::{
     time::Instant,
 };
 
-use ort::{
-    error::ErrorCode,
-    session::{RunOptions, Session, SessionInputValue, builder::GraphOptimizationLevel},
-};
+use ort::session::{RunOptions, Session, SessionInputValue, builder::GraphOptimizationLevel};
 
 use super::{
     arena::Arena,
     division,
+    ending::Line,
     library::Library,
     outputs::{self, Output},
     providers::{self, Refusal},
     ranks::{self, Side},
-    values,
+    refusal, values,
     weights::Weights,
 };
 use crate::{
@@ -75,10 +73,12 @@ impl Library {
         providers: &[Provider],
         weights: Option<&Weights>,
     ) -> Result<OnnxSession, Refusal> {
-        let session = self.build(model, options, providers, weights).map_err(|error| {
+        let line = Line::of(model);
+        let built = line.during(|| self.build(model, options, providers, weights));
+        let session = built.map_err(|error| {
             tracing::error!(model = %model.display(), %error, "a model could not be loaded");
             match providers {
-                [Provider::Cpu, ..] => Refusal::Model(load_reason(error.code()).to_owned()),
+                [Provider::Cpu, ..] => Refusal::Model(refusal::reason(error.code(), error.message())),
                 _ => Refusal::Provider(error.message().to_owned()),
             }
         })?;
@@ -90,7 +90,7 @@ impl Library {
         let specs = outputs.iter().map(|output| output.spec.clone()).collect();
         let switch =
             RunOptions::new().map_err(|_| Refusal::Model("the runtime is out of memory".to_owned()))?;
-        Ok(OnnxSession { session, switch: Arc::new(Switch(switch)), inputs, outputs, specs })
+        Ok(OnnxSession { session, line, switch: Arc::new(Switch(switch)), inputs, outputs, specs })
     }
 
     fn build(
@@ -149,19 +149,11 @@ fn open_ranks(
     Ok((inputs, outputs.into_iter().map(output).collect::<ort::Result<_>>()?))
 }
 
-fn load_reason(code: ErrorCode) -> &'static str {
-    match code {
-        ErrorCode::InvalidProtobuf => "model.onnx is not a valid ONNX file",
-        ErrorCode::InvalidGraph => "model.onnx holds an invalid graph",
-        ErrorCode::NotImplemented => "model.onnx needs an operator that this runtime does not have",
-        ErrorCode::NoSuchFile => "model.onnx or its external data is missing",
-        _ => "ONNX Runtime refused model.onnx; the log says why",
-    }
-}
-
 /// One session, for one thread.
 pub(crate) struct OnnxSession {
     session: Session,
+    /// Which model it is, where that is all that can be told.
+    line: Line,
     /// Stops a run.
     switch: Arc<Switch>,
     inputs: Vec<TensorSpec>,
@@ -206,8 +198,9 @@ impl Engine for OnnxSession {
         let lent: Vec<SessionInputValue<'_>> =
             inputs.iter().zip(&self.inputs).map(lend).collect::<Result<_, _>>()?;
         let handed = Instant::now();
+        let Self { session, line, switch, .. } = self;
         let (results, divided) =
-            division::watch_for_zero(|| self.session.run_with_options(lent.as_slice(), &self.switch.0));
+            division::watch_for_zero(|| line.during(|| session.run_with_options(lent.as_slice(), &switch.0)));
         let results = results.map_err(|error| values::failed(&error))?;
         if divided {
             return Err(Error::InvalidInput("the model divides by zero with these inputs".to_owned()).into());

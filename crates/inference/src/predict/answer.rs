@@ -171,8 +171,10 @@ fn values(output: Tensor) -> Result<Vec<Values>, Error> {
 }
 
 fn find_output<'a>(outputs: &'a [TensorSpec], name: &str, place: &str) -> Result<&'a TensorSpec, String> {
-    let known = outputs.iter().find(|spec| spec.name == *name);
-    known.ok_or_else(|| format!("{place} output is \"{name}\", which the model does not have"))
+    outputs.iter().find(|spec| spec.name == *name).ok_or_else(|| {
+        let names: Vec<_> = outputs.iter().map(|spec| format!("\"{}\"", spec.name)).collect();
+        format!("{place}: the model has no output \"{name}\", but {}", names.join(", "))
+    })
 }
 
 /// How many classes the output has, where the model says so.
@@ -181,7 +183,7 @@ fn class_count(classification: &Classification, outputs: &[TensorSpec]) -> Resul
     let spec = find_output(outputs, name, "[classification]")?;
     if !matches!(spec.datatype, DataType::Fp32 | DataType::Fp64 | DataType::Fp16 | DataType::Bf16) {
         return Err(format!(
-            "[classification] output \"{name}\" has datatype {}, not numbers",
+            "[classification] output \"{name}\" has datatype {}; name the output with the scores or probabilities",
             spec.datatype
         ));
     }
