@@ -9,7 +9,9 @@ use data_encoding::BASE64;
 use serde_json::{Value, json};
 
 use crate::harness::onnx_file::{self, Dimension, FLOAT, INT64, graph, model, node, number_attribute, value};
-use crate::harness::{Client, Pair, Reply, Server, World, at_once, eventually, promise, workspace};
+use crate::harness::{
+    Client, Pair, Reply, Repository, Server, World, at_once, eventually, promise, sample, workspace,
+};
 
 const INFER: &str = "/v2/models/digits/infer";
 
@@ -65,6 +67,30 @@ fn memory() -> Vec<u8> {
     let input = value("x", FLOAT, &[steps(), ANY, one()]);
     let output = value("y", FLOAT, &[steps(), one(), ANY, one()]);
     model(&graph(&[cell], &[weights("w"), weights("r")], &[input], &[output]))
+}
+
+/// What an operator for pictures says to `x`, of shape `[pictures, 1, width]`.
+fn normalised() -> Vec<u8> {
+    let one = |name| onnx_file::constant(name, FLOAT, &[1], &1_f32.to_le_bytes());
+    let node = node("InstanceNormalization", &["x", "scale", "bias"], &["y"], &[]);
+    let shape = || [ANY, Dimension::Fixed(1), Dimension::Named("width")];
+    let (input, output) = (value("x", FLOAT, &shape()), value("y", FLOAT, &shape()));
+    model(&graph(&[node], &[one("scale"), one("bias")], &[input], &[output]))
+}
+
+/// What a GRU of one cell says to `x`, of shape `[steps, 1, 1]`, without its first `skip` steps. The runtime ends where
+/// none is left.
+fn brittle() -> Vec<u8> {
+    let weights = |name| onnx_file::constant(name, FLOAT, &[1, 3, 1], &[0; 12]);
+    let end = onnx_file::constant("end", INT64, &[1], &i64::MAX.to_le_bytes());
+    let nodes = [
+        node("Slice", &["x", "skip", "end"], &["z"], &[]),
+        node("GRU", &["z", "w", "r"], &["y"], &[number_attribute("hidden_size", 1)]),
+    ];
+    let one = || Dimension::Fixed(1);
+    let inputs = [value("x", FLOAT, &[ANY, one(), one()]), value("skip", INT64, &[one()])];
+    let output = value("y", FLOAT, &[Dimension::Named("steps"), one(), one(), one()]);
+    model(&graph(&nodes, &[weights("w"), weights("r"), end], &inputs, &[output]))
 }
 
 /// The product of `a` and `b`, multiplied by itself again and again: a number where they are a row and a column, a
@@ -202,7 +228,7 @@ promise! {
         let world = World::new(pair);
         let folder = world.folder().join("repository");
         let models = [
-            ("division", division()), ("memory", memory()), ("products", products()), ("spectrum", spectrum()), ("table", onnx_file::broadcast()), ("pairs", pairs()),
+            ("division", division()), ("memory", memory()), ("normalised", normalised()), ("products", products()), ("spectrum", spectrum()), ("table", onnx_file::broadcast()), ("pairs", pairs()),
         ];
         for (name, model) in models {
             fs::create_dir_all(folder.join(name).join("1")).expect("a folder");
@@ -266,6 +292,9 @@ promise! {
         for (shape, data, status) in [([2, 1, 1], json!([1, 2]), 200), ([2, 0, 1], json!([]), 400), ([0, 1, 1], json!([]), 400)] {
             ask("memory", json!([tensor("x", "FP32", &shape, &data)])).is(status);
         }
+        for (shape, data, status) in [([1, 1, 2], json!([1, 2]), 200), ([0, 1, 2], json!([]), 200), ([1, 1, 0], json!([]), 400)] {
+            ask("normalised", json!([tensor("x", "FP32", &shape, &data)])).is(status);
+        }
 
         // Rows and columns exchanged: as many bytes, and a long run; short ones before it do not bring it to where it
         // is in the way.
@@ -283,5 +312,34 @@ promise! {
             });
             assert!(answered.count() >= 3, "nobody was answered meanwhile");
         });
+    }
+    fn a_model_that_ends_the_server_does_so_once(pair) {
+        let repository = Repository::new(pair);
+        repository.add("digits");
+        fs::create_dir_all(repository.folder.join("brittle/1")).expect("a folder");
+        fs::write(repository.folder.join("brittle/1/model.onnx"), brittle()).expect("a model");
+        let (mut server, client) = repository.start(&[]);
+        let call = |skip: i64| {
+            let (x, skip) = (tensor("x", "FP32", &[2, 1, 1], &json!([1, 2])), tensor("skip", "INT64", &[1], &json!([skip])));
+            json!({"inputs": [x, skip]})
+        };
+        let path = "/v2/models/brittle/infer";
+        client.post(path, &call(1)).is(200);
+        let (token, body) = (server.person("bob").tokens.access, call(2).to_string());
+        let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Length: {}\r\n\r\n", body.len());
+        assert_eq!(server.raw(format!("{head}{body}").as_bytes()), "", "the server is gone");
+        assert_eq!(server.wait(), None, "ended by a signal");
+
+        let folder = repository.folder.display().to_string();
+        let server = repository.world.start(&[("MODEL_DIR", &folder)]);
+        let client = server.log_in("ada@example.com", "Correct-horse-battery-9").api;
+        assert!(client.post(path, &call(2)).is(503).member("error").contains("unloaded"));
+        client.predict(&sample("7-1")).is(200);
+        let told: Vec<Value> = server.world.audit_events();
+        let told: Vec<_> = told.iter().filter(|event| event["action"] == "model.ended_server").collect();
+        assert!(told.len() == 1 && told[0]["detail"].to_string().contains("brittle"), "{told:?}");
+        // Who loads it again takes it on.
+        server.admin().api.act("/api/v1/admin/models/brittle/load").is(204);
+        client.post(path, &call(1)).is(200);
     }
 }

@@ -12,6 +12,7 @@ mod cli;
 mod departure;
 mod documentation;
 mod encodings;
+mod ended;
 mod error;
 mod extract;
 mod files;

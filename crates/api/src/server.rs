@@ -28,7 +28,7 @@ use crate::metering::Metering;
 use crate::middleware::Guard;
 use crate::settings::Settings;
 use crate::sources::Sources;
-use crate::{background, departure, documentation, grpc, metrics, middleware, routes, start};
+use crate::{background, departure, documentation, ended, grpc, metrics, middleware, routes, start};
 
 /// How long the rest of a body is read and thrown away after its request was refused. Many clients read the answer only
 /// when they have sent everything, and would lose it with the connection. It costs the connection and one buffer.
@@ -170,6 +170,7 @@ async fn assemble(
     auth.trail().open().await.map_err(|error| storage::told(&error))?;
     auth.prepare_signing_keys().await.map_err(|error| storage::told(&error))?;
     let lifecycle = Lifecycle::new(&auth);
+    ended::unload_what_ended(&settings, &auth).await?;
     let registry = load_models(&settings, &auth).await?;
     Ok(web::Data::new(App {
         auth,

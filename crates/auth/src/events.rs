@@ -42,6 +42,7 @@ named_enum! {
         ModelVersionAdded = "model.version_added",
         ModelVersionRemoved = "model.version_removed",
         ModelFileChanged = "model.file_changed",
+        ModelEndedServer = "model.ended_server",
         IncidentOpened = "incident.opened",
         IncidentChanged = "incident.changed",
         IncidentAnswered = "incident.answered",
@@ -80,7 +81,7 @@ impl Event {
     /// How bad it is, where operators are told of it at once; of what makes an incident, the incident tells.
     pub const fn alert(self) -> Option<Severity> {
         match self {
-            Self::OperationChanged | Self::ModelFileChanged => Some(Severity::High),
+            Self::OperationChanged | Self::ModelFileChanged | Self::ModelEndedServer => Some(Severity::High),
             Self::AuditCutOff => Some(Severity::Critical),
             _ => None,
         }

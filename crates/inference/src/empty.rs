@@ -1,8 +1,8 @@
 //! Tensors without elements, and operators that do not bear them.
 //!
-//! Most operators take nothing and give nothing. Those listed here end the process, or read where nothing lies (ONNX
-//! Runtime 1.31, found by giving the example of each operator in ONNX's own test data empty inputs): a model that has
-//! one of them is given inputs with elements only.
+//! Most operators take nothing and give nothing. Those listed here end the process, read where nothing lies, or never end
+//! (ONNX Runtime 1.31, found by giving the example of each operator in ONNX's own test data empty inputs): a model that
+//! has one of them is given inputs with elements only.
 
 use std::collections::BTreeMap;
 
@@ -13,22 +13,34 @@ use crate::{
 
 /// In whichever domain they are.
 const FRAGILE: [&str; 6] = ["Attention", "ConvTranspose", "GRU", "LSTM", "RoiAlign", "STFT"];
+/// Those that bear no rows at all, but no rows without elements.
+const FRAGILE_WITHIN: [&str; 2] = ["Conv", "InstanceNormalization"];
 
 /// The operator for which every input of a model must have elements, if there is one.
 #[derive(Debug)]
-pub(crate) struct NeedsElements(Option<&'static str>);
+pub(crate) struct NeedsElements {
+    operator: Option<&'static str>,
+    /// Whether there may be no rows.
+    bears_no_rows: bool,
+}
 
 impl NeedsElements {
     /// `operators` by domain and name, as the model's file counts them.
     pub(crate) fn of(operators: &BTreeMap<(String, String), u64>) -> Self {
         let has = |fragile: &&str| operators.keys().any(|(_, operator)| operator == fragile);
-        Self(FRAGILE.into_iter().find(has))
+        match FRAGILE.into_iter().find(has) {
+            Some(operator) => Self { operator: Some(operator), bears_no_rows: false },
+            None => Self { operator: FRAGILE_WITHIN.into_iter().find(has), bears_no_rows: true },
+        }
     }
 
     /// Refuses inputs without elements where the model does not bear them.
     pub(crate) fn check(&self, specs: &[TensorSpec], inputs: &[Tensor]) -> Result<(), Error> {
-        let Some(operator) = self.0 else { return Ok(()) };
-        match inputs.iter().zip(specs).find(|(input, _)| input.data().is_empty()) {
+        let Some(operator) = self.operator else { return Ok(()) };
+        let bears = |input: &Tensor| {
+            !input.data().is_empty() || self.bears_no_rows && input.shape().first() == Some(&0)
+        };
+        match inputs.iter().zip(specs).find(|(input, _)| !bears(input)) {
             Some((_, spec)) => Err(Error::InvalidInput(format!(
                 "input \"{}\" has no elements, which the model's operator {operator} cannot work with",
                 spec.name
@@ -50,15 +62,18 @@ mod tests {
         let spec = TensorSpec {
             name: "x".to_owned(),
             datatype: DataType::Fp32,
-            shape: vec![-1],
+            shape: vec![-1, -1],
             symbols: Vec::new(),
             any_rank: false,
         };
-        let of_size = |size| Tensor::new(vec![size], TensorData::Fp32(vec![0.0; size])).unwrap();
-        let check = |operator, size| of(operator).check(std::slice::from_ref(&spec), &[of_size(size)]);
-        assert_eq!(check("Relu", 0), Ok(()));
-        assert_eq!(check("LSTM", 1), Ok(()));
-        let told = check("LSTM", 0).unwrap_err().to_string();
+        let of_shape = |[rows, width]: [usize; 2]| {
+            Tensor::new(vec![rows, width], TensorData::Fp32(vec![0.0; rows * width])).unwrap()
+        };
+        let check = |operator, shape| of(operator).check(std::slice::from_ref(&spec), &[of_shape(shape)]);
+        assert_eq!((check("Relu", [0, 1]), check("Relu", [1, 0])), (Ok(()), Ok(())));
+        assert_eq!((check("LSTM", [1, 1]), check("Conv", [0, 1])), (Ok(()), Ok(())));
+        assert!(check("LSTM", [1, 0]).is_err() && check("Conv", [1, 0]).is_err());
+        let told = check("LSTM", [0, 1]).unwrap_err().to_string();
         assert!(told.contains("input \"x\"") && told.contains("LSTM"), "{told}");
     }
 }

@@ -59,6 +59,7 @@ pub use manifest::{
 };
 pub use memory::give_back as give_memory_back;
 pub use model::{InferRequest, InferResponse, Model, Ticket, Timing};
+pub use onnx::note_ends;
 pub use operators::OperatorLibrary;
 pub use predict::{
     Cell, Outcome, PredictInput, PredictResponse, Prediction, RowReader, Rows, Table, Takes, TextBatch,

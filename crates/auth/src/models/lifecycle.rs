@@ -264,6 +264,19 @@ impl Auth {
         Ok(tx.commit().await?)
     }
 
+    /// Has a model that ended a server unloaded on every replica, until somebody loads it again: it would end the next
+    /// one, too. `version` is the one that ran.
+    pub async fn unload_model_that_ended(&self, name: &str, version: &str) -> Result<()> {
+        let mut tx = self.begin_exclusive().await?;
+        let before = desired(&mut tx, name).await?;
+        tx.models().desire(&DesiredModel { unloaded: true, ..before }).await?;
+        let detail = json!({"model": name, "version": version});
+        let origin = Origin::default();
+        self.record(&mut tx, Entry::failure(Event::ModelEndedServer, &origin).with(detail)).await?;
+        tx.changes().append(CHANGE, name).await?;
+        Ok(tx.commit().await?)
+    }
+
     /// The number of the latest change to what is wanted of models, as far as the feed was read: another number than
     /// before means that [`Auth::desired_models`] says something new.
     pub fn model_changes(&self) -> i64 {

@@ -2,14 +2,17 @@
 
 mod arena;
 mod division;
+mod ending;
 mod initializers;
 mod library;
 mod outputs;
 mod providers;
 mod ranks;
+mod refusal;
 mod session;
 mod values;
 mod weights;
 
+pub use ending::note_ends;
 pub(crate) use library::Library;
 pub(crate) use session::Options;

@@ -1,0 +1,55 @@
+//! A model that ended the server with a run is not run again until an administrator wants it: whoever can call it once
+//! could keep the server from serving anybody.
+
+use std::collections::BTreeSet;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
+use auth::Auth;
+
+use crate::settings::Settings;
+
+/// Beside the other things that this replica keeps.
+const NOTE: &str = "ended-by-model";
+/// Of which so much is read: one line is written for each end.
+const MAX_NOTE_BYTES: u64 = 64 << 10;
+
+/// Has every model unloaded in whose run the server ended before, and lets it be noted from now on; to be called before
+/// models are loaded. Where `DATA_DIR` cannot be written, nothing is noted. The error says why the database did not
+/// take it.
+pub async fn unload_what_ended(settings: &Settings, auth: &Auth) -> Result<(), String> {
+    let folder = &settings.program.data_dir;
+    let note = folder.join(NOTE);
+    let failed = |error: std::io::Error| tracing::warn!(note = %note.display(), %error, "a model that ends the server cannot be noted");
+    for (model, version) in read(&note).map_err(failed).unwrap_or_default() {
+        tracing::error!(
+            model,
+            version,
+            "the server ended in a run of a model; it is unloaded until it is loaded again"
+        );
+        auth.unload_model_that_ended(&model, &version).await.map_err(|error| storage::told(&error))?;
+    }
+    // Emptied, not removed: other replicas may have the same folder, and the file open.
+    let ready = DirBuilder::new().recursive(true).mode(0o700).create(folder).and_then(|()| {
+        inference::note_ends(&note)?;
+        OpenOptions::new().write(true).truncate(true).open(&note)
+    });
+    drop(ready.map_err(failed));
+    Ok(())
+}
+
+/// Models and versions; what is no name of a model was written by somebody else.
+fn read(note: &Path) -> std::io::Result<BTreeSet<(String, String)>> {
+    let mut text = Vec::new();
+    match File::open(note) {
+        Ok(file) => file.take(MAX_NOTE_BYTES).read_to_end(&mut text)?,
+        Err(error) if error.kind() == ErrorKind::NotFound => 0,
+        Err(error) => return Err(error),
+    };
+    let text = String::from_utf8_lossy(&text);
+    let lines = text.lines().filter_map(|line| line.split_once('/'));
+    let names = lines.filter(|(model, version)| inference::is_name(model) && inference::is_name(version));
+    Ok(names.map(|(model, version)| (model.to_owned(), version.to_owned())).collect())
+}
