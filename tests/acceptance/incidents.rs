@@ -211,7 +211,7 @@ promise! {
     }
 
     fn detectors_open_one_incident_for_each_subject_and_answers_run_once(pair) {
-        let server = Server::start(pair, &[]);
+        let server = Server::start(pair, &[("MAX_OPEN_INCIDENTS", "2")]);
         let admin = server.admin();
         let ada = server.person("ada");
         fail_logins(&server, 12);
@@ -222,6 +222,18 @@ promise! {
         let subjects: Vec<&str> = found.iter().filter_map(|incident| incident["subject"].as_str()).collect();
         assert!(subjects.contains(&format!("account:{}", ada.id).as_str()), "{subjects:?}");
         assert!(subjects.contains(&"address:127.0.0.1"), "{subjects:?}");
+        // Two may be open: whoever comes next counts with all others.
+        for _ in 0..12 {
+            server.try_log_in("grace@example.com", "Wrong-horse-9");
+            server.try_log_in("eve@example.com", "Wrong-horse-9");
+        }
+        let others = eventually("the others", || {
+            let found = of_kind(&admin.api, "failed_logins");
+            assert!(found.len() <= 3, "{found:?}");
+            found.into_iter().find(|incident| incident["subject"] == "others")
+        });
+        let told = entries(&admin.api, others["id"].as_str().expect("an id"), "event");
+        assert!(!told.is_empty(), "{others}");
         let id = found[0]["id"].as_str().expect("an id").to_owned();
         let event = entries(&admin.api, &id, "event").remove(0)["detail"]["event_id"].clone();
         let next = Tokens::of(&server.refresh(&ada.tokens.refresh).is(200));

@@ -177,6 +177,7 @@ fn incidents(settings: &Settings) -> IncidentSettings {
         answers: detection.answers(),
         auto_block,
         block_for: chrono::Duration::seconds(i64::from(detection.block_seconds)),
+        most_open: detection.max_open_incidents,
     }
 }
 

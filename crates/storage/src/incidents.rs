@@ -131,6 +131,27 @@ impl Incidents<'_> {
         opened.pop().ok_or_else(|| crate::Error::inconsistent("a new incident did not come back"))
     }
 
+    /// Whether an incident of a kind is open that is about this.
+    pub async fn is_open(&mut self, kind: &str, subject: &str) -> Result<bool> {
+        query!(
+            self.tx,
+            one bool,
+            "SELECT EXISTS (SELECT 1 FROM incidents WHERE kind = $1 AND subject = $2 AND closed_at IS NULL)",
+            kind,
+            subject
+        )
+    }
+
+    /// How many incidents of a kind are open that are about something.
+    pub async fn count_open(&mut self, kind: &str) -> Result<i64> {
+        query!(
+            self.tx,
+            one i64,
+            "SELECT COUNT(*) FROM incidents WHERE kind = $1 AND subject IS NOT NULL AND closed_at IS NULL",
+            kind
+        )
+    }
+
     /// An incident.
     pub async fn find(&mut self, id: Uuid) -> Result<Option<Incident>> {
         query!(

@@ -89,11 +89,10 @@ impl RequestContext {
     pub fn read(peer: Option<SocketAddr>, headers: &impl HeaderLines, trusted: &[Network]) -> Self {
         let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip().to_canonical());
         let by_proxy = is_trusted(trusted, peer);
-        let https = by_proxy
-            && headers
-                .lines(FORWARDED_PROTO)
-                .next()
-                .is_some_and(|proto| proto.eq_ignore_ascii_case(b"https"));
+        // Of several lines one may be the client's own claim: all of them must say so.
+        let mut protos = headers.lines(FORWARDED_PROTO);
+        let is_https = |proto: &[u8]| proto.eq_ignore_ascii_case(b"https");
+        let https = by_proxy && protos.next().is_some_and(is_https) && protos.all(is_https);
         let client = if by_proxy { client_behind(headers, trusted, peer) } else { Some(peer) };
         let address = client.unwrap_or(peer);
         Self {
@@ -243,6 +242,28 @@ mod tests {
             assert_eq!(client("10.0.0.1", forwarded), "hidden", "{forwarded:?}");
         }
         assert_eq!(client("10.0.0.1", b"198.51.100.1, \xff"), "hidden");
+    }
+
+    #[test]
+    fn a_proxy_that_says_two_things_says_nothing() {
+        let trusted: Vec<Network> = vec!["10.0.0.0/8".parse().unwrap()];
+        for (protos, expected) in [
+            (&["https"][..], true),
+            (&["HTTPS", "https"], true),
+            (&["https", "http"], false),
+            (&["http", "https"], false),
+            (&["https, http"], false),
+            (&[""], false),
+            (&[], false),
+        ] {
+            let mut request = TestRequest::default().peer_addr("10.0.0.1:1234".parse().unwrap());
+            for proto in protos {
+                request = request.append_header((FORWARDED_PROTO, *proto));
+            }
+            let request = request.to_srv_request();
+            let context = RequestContext::read(request.peer_addr(), request.headers(), &trusted);
+            assert_eq!(context.protected, expected, "{protos:?}");
+        }
     }
 
     #[test]

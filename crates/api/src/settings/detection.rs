@@ -49,6 +49,10 @@ pub struct DetectionSettings {
     /// Seconds that an address stays blocked.
     #[arg(long = "BLOCK_SECONDS", default_value_t = 3600, value_parser = clap::value_parser!(u32).range(1..=2_592_000))]
     pub block_seconds: u32,
+    /// Incidents of one kind that detectors have open at a time; what else they notice counts in one more, about
+    /// "others".
+    #[arg(long = "MAX_OPEN_INCIDENTS", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub max_open_incidents: u32,
 }
 
 /// An answer to a kind of incident, `kind:answer`, or `none`.

@@ -31,6 +31,8 @@ use crate::{Auth, Error, Result};
 
 /// Entries of one timeline; what detectors notice beyond is counted and not linked.
 const MOST_ENTRIES: i64 = 1_000;
+/// What an incident is about that detectors have for all that they notice beyond those that may be open.
+const OTHERS: &str = "others";
 /// Accounts that one answer, or one incident, is about.
 pub(crate) const MOST_ACCOUNTS: usize = 100;
 
@@ -43,6 +45,8 @@ pub struct IncidentSettings {
     pub auto_block: bool,
     /// How long an address stays blocked.
     pub block_for: chrono::Duration,
+    /// Incidents of one kind that detectors have open at a time.
+    pub most_open: u32,
 }
 
 /// An incident that somebody opens.
@@ -130,12 +134,13 @@ impl Auth {
             (None, Some(address)) => format!("address:{address}"),
             (None, None) => "unknown".into(),
         };
+        let place = self.place_among_open(tx, kind, &subject).await?;
         let new = NewIncident {
             id: Uuid::now_v7(),
             kind: kind.name().into(),
             severity: kind.severity().name().into(),
             title: kind.title().into(),
-            subject: Some(subject.clone()),
+            subject: Some(place.into()),
             opened_by: None,
         };
         let incident = tx.incidents().open(&new).await?;
@@ -148,7 +153,8 @@ impl Auth {
         let affected = Affected { accounts: account.into_iter().collect(), address };
         if incident.occurrences > 1 {
             // The block that answered it may be over, or taken back: what is done anew is blocked anew.
-            if address.is_some_and(|address| self.can_be_blocked(address)) {
+            let is_full = place == OTHERS && tx.incidents().count_entries(incident.id).await? >= MOST_ENTRIES;
+            if !is_full && address.is_some_and(|address| self.can_be_blocked(address)) {
                 self.plan_block(tx, &incident, kind, &affected).await?;
             }
             return self.alert_of_incident(tx, &incident, &title, entry.origin()).await;
@@ -156,6 +162,19 @@ impl Auth {
         self.plan_answers(tx, &incident, kind, &affected, None).await?;
         // An event of its own: what opened is written down like what anybody opens.
         Box::pin(self.announce(tx, &incident, &title, None, entry.origin())).await
+    }
+
+    /// What an incident about this is opened for: for this, or for all others where there are as many as may be.
+    /// Whoever has networks without end must not fill the database with incidents that nobody closes.
+    async fn place_among_open<'a>(
+        &self,
+        tx: &mut Tx,
+        kind: IncidentKind,
+        subject: &'a str,
+    ) -> Result<&'a str> {
+        let fits = tx.incidents().is_open(kind.name(), subject).await?
+            || tx.incidents().count_open(kind.name()).await? < i64::from(self.incidents.most_open);
+        Ok(if fits { subject } else { OTHERS })
     }
 
     /// Incidents, newest first.

@@ -32,9 +32,15 @@ on_both_stores! {
         assert_ne!(open(Some("b")).await.id, one.id);
         assert_ne!(open(None).await.id, open(None).await.id, "without a subject each stands alone");
         let mut tx = world.begin().await;
+        assert!(tx.incidents().is_open("test", "a").await.unwrap());
+        assert!(!tx.incidents().is_open("other", "a").await.unwrap());
+        assert_eq!(tx.incidents().count_open("test").await.unwrap(), 2, "those about something");
+        drop(tx);
+        let mut tx = world.begin().await;
         let after = tx.incidents().update(one.id, &closed()).await.unwrap().unwrap();
         assert_eq!((after.status.as_str(), after.closed_at), ("closed", Some(after.updated_at)));
         assert_eq!(tx.incidents().update(one.id, &closed()).await.unwrap(), None, "closed for good");
+        assert!(!tx.incidents().is_open("test", "a").await.unwrap());
         tx.commit().await.unwrap();
         assert_ne!(open(Some("a")).await.id, one.id, "a new one after the old");
         let mut tx = world.begin().await;
