@@ -21,7 +21,7 @@ PERSON = {"email": "bench@example.com", "password": "Correct-horse-9"}
 class Server:
     """A server of its own, on a free port, with every limit set high and none off."""
 
-    def __init__(self, folder, stores, models=ROOT / "models", core=None):
+    def __init__(self, folder, stores, models=ROOT / "models", core=None, binary=BINARY):
         limits = {name: "1000000000" for name in LIMITS}
         self.environment = {
             "PATH": os.environ["PATH"], "APP_ENV": "development", "PORT": "0", "DATA_DIR": folder,
@@ -31,7 +31,7 @@ class Server:
         }
         self.log = open(pathlib.Path(folder) / "log", "w+")
         begun = time.perf_counter()
-        command = [*(["taskset", "--cpu-list", str(core)] if core is not None else []), BINARY, "serve"]
+        command = [*(["taskset", "--cpu-list", str(core)] if core is not None else []), binary, "serve"]
         self.process = subprocess.Popen(command, env=self.environment, stdout=self.log)
         self.port = self._wait_for_port()
         while self.get("/health/ready")[0] != 200:
