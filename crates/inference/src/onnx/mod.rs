@@ -15,4 +15,5 @@ mod weights;
 
 pub use ending::note_ends;
 pub(crate) use library::Library;
+pub(crate) use outputs::KEYS;
 pub(crate) use session::Options;

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// What the tensor of a map's keys is called after the output itself, which is the tensor of its values.
-const KEYS: &str = "_keys";
+pub(crate) const KEYS: &str = "_keys";
 
 /// An output as the crate gives it, and where it comes from.
 pub(super) struct Output {

@@ -11,7 +11,8 @@ use super::{
 use crate::{
     error::Error,
     manifest::{Classification, Manifest},
-    tensor::{DataType, Tensor, TensorData, TensorSpec},
+    onnx::KEYS,
+    tensor::{DataType, NamedTensor, Tensor, TensorData, TensorSpec},
 };
 
 /// What a model says of one picture, row or text.
@@ -67,6 +68,8 @@ pub(super) enum Answer {
         labels: Option<Vec<String>>,
         /// How many there are, where the model says so.
         classes: Option<usize>,
+        /// The output that names them, where the scores come as a map and no file has labels.
+        keys: Option<String>,
     },
     Values {
         output: String,
@@ -79,7 +82,10 @@ impl Answer {
             let classes = class_count(classification, outputs)?;
             let file = classification.labels.as_deref();
             let labels = file.map(|file| read_labels(folder, file, classes)).transpose()?;
-            return Ok(Self::Classes { classification: classification.clone(), labels, classes });
+            let keys = format!("{}{KEYS}", classification.output);
+            let is_map = labels.is_none() && outputs.iter().any(|spec| spec.name == keys);
+            let keys = is_map.then_some(keys);
+            return Ok(Self::Classes { classification: classification.clone(), labels, classes, keys });
         }
         let regression = manifest.regression.as_ref().ok_or_else(|| {
             "model.toml says what the model takes, but not what it answers: [classification] or [regression]"
@@ -92,10 +98,13 @@ impl Answer {
         Ok(Self::Values { output: spec.name.clone() })
     }
 
-    pub(super) fn output(&self) -> &str {
+    /// The outputs that it is made of: the one that is answered, and what names its classes, if anything does.
+    pub(super) fn outputs(&self) -> Vec<String> {
         match self {
-            Self::Classes { classification, .. } => &classification.output,
-            Self::Values { output } => output,
+            Self::Classes { classification, keys, .. } => {
+                [classification.output.clone()].into_iter().chain(keys.clone()).collect()
+            }
+            Self::Values { output } => vec![output.clone()],
         }
     }
 
@@ -119,8 +128,14 @@ impl Answer {
         }
     }
 
-    /// One outcome for each row of the output.
-    pub(super) fn read(&self, output: Tensor, top_k: Option<usize>) -> Result<Vec<Outcome>, Error> {
+    /// One outcome for each row of the outputs, which are [`Self::outputs`].
+    pub(super) fn read(
+        &self,
+        outputs: Vec<NamedTensor>,
+        top_k: Option<usize>,
+    ) -> Result<Vec<Outcome>, Error> {
+        let mut outputs = outputs.into_iter().map(|output| output.tensor);
+        let output = outputs.next().ok_or(Error::Runtime)?;
         match self {
             Self::Classes { classification, labels, .. } => {
                 let choice = labels::Choice {
@@ -128,11 +143,27 @@ impl Answer {
                     threshold: classification.threshold,
                     top_k: top_k.unwrap_or(classification.top_k),
                 };
-                let rows = labels::predictions(&output, &choice, labels.as_deref())?;
+                let keys = outputs.next().filter(|keys| keys.shape() == output.shape());
+                let name = |row: usize, index: usize| match (labels, &keys) {
+                    (Some(labels), _) => labels.get(index).cloned(),
+                    (None, Some(keys)) => key(keys, row, index),
+                    (None, None) => None,
+                };
+                let rows = labels::predictions(&output, &choice, name)?;
                 Ok(rows.into_iter().map(Outcome::Classes).collect())
             }
             Self::Values { .. } => Ok(values(output)?.into_iter().map(Outcome::Values).collect()),
         }
+    }
+}
+
+/// A class of a row as a map calls it.
+fn key(keys: &Tensor, row: usize, index: usize) -> Option<String> {
+    let place = row * keys.shape().get(1)? + index;
+    match keys.data() {
+        TensorData::Int64(keys) => keys.get(place).map(ToString::to_string),
+        TensorData::Bytes(keys) => keys.get(place).map(|key| String::from_utf8_lossy(key).into_owned()),
+        _ => None,
     }
 }
 

@@ -43,11 +43,11 @@ pub(super) struct Choice {
 }
 
 /// The likeliest classes of each row of `[batch, classes]`, likeliest first, equal ones in the order of their
-/// numbers. Further dimensions of size 1, as some exporters leave them, change nothing.
+/// numbers. Further dimensions of size 1, as some exporters leave them, change nothing. `name` is asked for a row's class.
 pub(super) fn predictions(
     output: &Tensor,
     choice: &Choice,
-    labels: Option<&[String]>,
+    name: impl Fn(usize, usize) -> Option<String>,
 ) -> Result<Vec<Vec<Prediction>>, Error> {
     let scores = floats(output.data()).ok_or(Error::Runtime)?;
     let classes: usize = output.shape().iter().skip(1).product();
@@ -56,7 +56,8 @@ pub(super) fn predictions(
     }
     Ok(scores
         .chunks(classes)
-        .map(|row| {
+        .enumerate()
+        .map(|(place, row)| {
             let probabilities = activate(row, choice.activation);
             // What is no number is left out by no threshold: it must be seen.
             let likely = |index: &usize| {
@@ -65,9 +66,8 @@ pub(super) fn predictions(
             };
             let mut order: Vec<usize> = (0..classes).filter(likely).collect();
             order.sort_by(|&left, &right| probabilities[right].total_cmp(&probabilities[left]));
-            let name = |index: usize| labels.and_then(|labels| labels.get(index).cloned());
             let predict = |index| Prediction {
-                label: name(index).unwrap_or_else(|| index.to_string()),
+                label: name(place, index).unwrap_or_else(|| index.to_string()),
                 index,
                 probability: probabilities[index],
             };
@@ -106,6 +106,10 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed test may panic")]
     use super::*;
 
+    fn unnamed(_: usize, _: usize) -> Option<String> {
+        None
+    }
+
     fn choice(activation: Activation, top_k: usize) -> Choice {
         Choice { activation, threshold: 0.0, top_k }
     }
@@ -118,7 +122,8 @@ mod tests {
     fn the_likeliest_come_first_in_each_row() {
         let output = scores(vec![2, 3], &[0.1, 0.7, 0.2, 0.5, 0.0, 0.5]);
         let labels = ["a", "b", "c"].map(String::from);
-        let rows = predictions(&output, &choice(Activation::None, 2), Some(&labels)).unwrap();
+        let rows = predictions(&output, &choice(Activation::None, 2), |_, index| labels.get(index).cloned())
+            .unwrap();
         let names: Vec<Vec<&str>> =
             rows.iter().map(|row| row.iter().map(|prediction| prediction.label.as_str()).collect()).collect();
         assert_eq!(names, [["b", "c"], ["a", "c"]]);
@@ -127,25 +132,25 @@ mod tests {
     #[test]
     fn activations_give_probabilities() {
         let output = scores(vec![1, 2, 1, 1], &[1000.0, 1000.0]);
-        let row = &predictions(&output, &choice(Activation::Softmax, 9), None).unwrap()[0];
+        let row = &predictions(&output, &choice(Activation::Softmax, 9), unnamed).unwrap()[0];
         assert_eq!(row.len(), 2);
         assert_eq!((row[0].label.as_str(), row[0].probability), ("0", 0.5));
         let row =
-            &predictions(&scores(vec![1, 1], &[0.0]), &choice(Activation::Sigmoid, 1), None).unwrap()[0];
+            &predictions(&scores(vec![1, 1], &[0.0]), &choice(Activation::Sigmoid, 1), unnamed).unwrap()[0];
         assert_eq!(row[0].probability, 0.5);
     }
 
     #[test]
     fn an_output_without_classes_is_no_panic() {
         let none = scores(vec![1, 0], &[]);
-        assert_eq!(predictions(&none, &choice(Activation::None, 1), None), Err(Error::Runtime));
+        assert_eq!(predictions(&none, &choice(Activation::None, 1), unnamed), Err(Error::Runtime));
     }
 
     #[test]
     fn a_threshold_leaves_the_unlikely_out() {
         let output = scores(vec![2, 3], &[3.0, -3.0, 0.0, -9.0, -9.0, -9.0]);
         let choice = Choice { activation: Activation::Sigmoid, threshold: 0.5, top_k: 9 };
-        let rows = predictions(&output, &choice, None).unwrap();
+        let rows = predictions(&output, &choice, unnamed).unwrap();
         let indexes: Vec<Vec<usize>> =
             rows.iter().map(|row| row.iter().map(|prediction| prediction.index).collect()).collect();
         assert_eq!(indexes, [vec![0, 2], vec![]]);

@@ -204,12 +204,11 @@ impl Calls<'_> {
     /// One run on `count` pictures, rows or texts.
     async fn run(&mut self, count: usize, inputs: Vec<NamedTensor>) -> Result<(), Error> {
         let answer = &self.predictor.answer;
-        let outputs = vec![answer.output().to_owned()];
+        let outputs = answer.outputs();
         let ran = self.model.infer(InferRequest { inputs, outputs, ticket: self.ticket }).await?;
         self.response.timing.queue += ran.timing.queue;
         self.response.timing.compute += ran.timing.compute;
-        let output = ran.outputs.into_iter().next().ok_or(Error::Runtime)?;
-        let results = answer.read(output.tensor, self.top_k)?;
+        let results = answer.read(ran.outputs, self.top_k)?;
         if results.len() != count {
             let rows = results.len();
             tracing::error!(rows, count, "the model gave another number of rows than it was given");

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use inference::{
-    DataType, Error, InferRequest, Model, NamedTensor, Provider, Registry, State, TensorData, Ticket,
+    Cell, DataType, Error, InferRequest, Model, NamedTensor, Outcome, PredictInput, Provider, Registry,
+    State, TensorData, Ticket,
 };
 
 use crate::{
@@ -50,6 +51,38 @@ async fn maps_come_as_their_keys_and_their_values() {
     ];
     assert_eq!(answer.outputs, expected);
     registry.shutdown();
+}
+
+#[tokio::test]
+async fn classes_are_called_as_a_map_calls_them() {
+    let columns =
+        "[table]\ninput = \"x\"\n[[table.columns]]\nname = \"a\"\n[[table.columns]]\nname = \"b\"\n";
+    let toml = format!("{columns}[classification]\noutput = \"probability\"\n");
+    for (texts, expected) in [(true, ["no", "yes"]), (false, ["11", "10"])] {
+        let (registry, model) = open(zip_map(&["yes", "no"], texts), &toml);
+        let mut reader = model.table().unwrap().reader(2);
+        for row in [[0.25, 0.75], [0.5, 0.125]] {
+            assert!(reader.begin());
+            for (name, value) in ["a", "b"].into_iter().zip(row) {
+                let column = reader.column(name).unwrap();
+                reader.cell(column, Cell::Number(value));
+            }
+            reader.end();
+        }
+        let rows = reader.finish().unwrap();
+        let answer = model.predict(PredictInput::Rows(rows), None, ticket()).await.unwrap();
+        let labels: Vec<Vec<String>> = answer
+            .results
+            .into_iter()
+            .map(|outcome| match outcome {
+                Outcome::Classes(classes) => classes.into_iter().map(|class| class.label).collect(),
+                Outcome::Values(_) => Vec::new(),
+            })
+            .collect();
+        assert_eq!(labels[0], expected);
+        assert_eq!(labels[1], [expected[1], expected[0]]);
+        registry.shutdown();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
