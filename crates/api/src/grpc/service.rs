@@ -2,7 +2,6 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
 
 use actix_web::web;
 use auth::ModelChange;
@@ -12,7 +11,7 @@ use prost::Message;
 use tokio::sync::watch;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::call::{Call, Held};
+use super::call::Call;
 use super::proto::inference as of;
 use super::proto::inference::grpc_inference_service_server::GrpcInferenceService;
 use super::proto::inference::repository_index_response::ModelIndex;
@@ -51,7 +50,7 @@ impl Inference {
     /// Answers one message of a call.
     pub(super) async fn infer(
         &self,
-        deadline: Option<Instant>,
+        call: &Call,
         caller: &Caller<ModelsInfer>,
         message: of::ModelInferRequest,
     ) -> ApiResult<of::ModelInferResponse> {
@@ -59,14 +58,14 @@ impl Inference {
         let model = app.model_for(&caller.principal, &message.model_name, version(&message.model_version))?;
         app.auth.admit_to_model(&caller.principal, model.name()).await?;
         let size = message.encoded_len();
-        let ticket = sooner(app.ticket(&caller.principal, caller.arrived), deadline);
+        let ticket = sooner(app.ticket(&caller.principal, caller.arrived), call.deadline);
         let of = Arc::clone(&model);
         let parse = move || tensors::read(message, Signature { inputs: of.inputs(), outputs: of.outputs() });
         let parsed = app.bodies.work(size, ticket.deadline, parse).await?.map_err(invalid)?;
         let Performed { id, answer, wanted, room, .. } =
             perform(app, caller, &model, ticket, parsed, size, std::future::pending()).await?;
         // Given back with that of the message that is answered.
-        Held::of_this_call()?.messages().room.take_in(room);
+        call.held.messages().room.take_in(room);
         let answer = written(&model, id, answer, &wanted).map_err(invalid)?;
         let limit = app.settings.sizes.infer_bytes();
         if answer.encoded_len() > limit {
@@ -146,7 +145,7 @@ impl GrpcInferenceService for Inference {
     async fn model_infer(&self, request: Request<of::ModelInferRequest>) -> Answer<of::ModelInferResponse> {
         let call = Call::of(&request)?;
         let caller = call.caller::<ModelsInfer>()?;
-        let answer = self.infer(call.deadline, &caller, request.into_inner()).await;
+        let answer = self.infer(&call, &caller, request.into_inner()).await;
         answer.map(Response::new).map_err(refuse)
     }
 

@@ -115,7 +115,7 @@ impl Conversation {
         record.belongs_to(admitted.proof.as_ref().map(|proof| proof.principal.account));
         let origin = self.call.origin.clone();
         let caller = Caller::proven(admitted.proof.as_ref(), origin, Instant::now())?;
-        self.inference.infer(self.call.deadline, &caller, message).await
+        self.inference.infer(&self.call, &caller, message).await
     }
 
     fn ended(&self, error: &ApiError) -> Said {
