@@ -3,7 +3,7 @@
 use auth::{Alert, AlertChannel, Auth};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
-use storage::told;
+use storage::with_causes;
 
 use crate::mail::Mailer;
 use crate::outgoing::{Message, Messenger};
@@ -31,11 +31,11 @@ impl Alerter {
         auth: &Auth,
         mailer: Option<&Mailer>,
     ) -> Result<(), String> {
-        while let Some(alert) = auth.next_alert(channel).await.map_err(|error| told(&error))? {
+        while let Some(alert) = auth.next_alert(channel).await.map_err(|error| with_causes(&error))? {
             match self.send(channel, &alert, auth, mailer).await {
-                Ok(()) => auth.alert_sent(&alert).await.map_err(|error| told(&error))?,
+                Ok(()) => auth.alert_sent(&alert).await.map_err(|error| with_causes(&error))?,
                 Err(reason) => {
-                    let has_hope = auth.alert_failed(&alert).await.map_err(|error| told(&error))?;
+                    let has_hope = auth.alert_failed(&alert).await.map_err(|error| with_causes(&error))?;
                     let then = if has_hope { "it will be tried again" } else { "it is given up" };
                     tracing::warn!(channel = channel.name(), reason, then, "an alert could not be sent");
                 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use auth::{AuditTrail, read_seal_lines, seal_line};
-use storage::{AuditSeal, told};
+use storage::{AuditSeal, with_causes};
 
 use crate::settings::Settings;
 
@@ -51,13 +51,15 @@ impl KeptSeals {
     /// Links and seals what is due, and keeps the last seal where it is a new one. `is_last`: this replica stops, and
     /// seals what there is.
     pub async fn advance(&self, trail: &AuditTrail, is_last: bool) -> Result<(), String> {
-        let Some(seal) = trail.advance(is_last).await.map_err(|error| told(&error))? else { return Ok(()) };
+        let Some(seal) = trail.advance(is_last).await.map_err(|error| with_causes(&error))? else {
+            return Ok(());
+        };
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match last {
             Some(last) if last == seal => return Ok(()),
             // What is kept is evidence: a database that does not know it does not replace it.
             Some(last) => {
-                let known = trail.vouches_for(&last).await.map_err(|error| told(&error))?;
+                let known = trail.vouches_for(&last).await.map_err(|error| with_causes(&error))?;
                 if last.seq >= seal.seq || !known {
                     return Err(format!(
                         "{} is a seal that the database does not know: its audit trail was cut off or put back; run modelgate audit verify",

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix_web::web;
-use storage::{Scope, Service, Store, told};
+use storage::{Scope, Service, Store, with_causes};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -38,7 +38,7 @@ pub async fn announce(store: &Store, replica: Uuid, has_redis: bool) -> Result<(
         tx.replicas().others_live(replica, since).await
     }
     .await;
-    let others = result.map_err(|error| format!("database: {}", told(&error)))?;
+    let others = result.map_err(|error| format!("database: {}", with_causes(&error)))?;
     if store.is_postgres() && !has_redis && others > 0 {
         let believed = HEARTBEAT_BELIEVED.num_seconds();
         return Err(format!(
@@ -102,7 +102,7 @@ pub fn spawn(app: &web::Data<App>) -> Tasks {
     tasks.every(TICK, follow_feed);
     tasks.every(FLUSH_INTERVAL, write_usage);
     tasks.every(HEARTBEAT_INTERVAL, async |app| {
-        beat(&app.store, app.metering.replica()).await.map_err(|error| told(&error))
+        beat(&app.store, app.metering.replica()).await.map_err(|error| with_causes(&error))
     });
     let pruning = Rc::new(Pruning::default());
     tasks.every(TICK, move |app| prune(app, Rc::clone(&pruning)));
@@ -114,8 +114,8 @@ pub fn spawn(app: &web::Data<App>) -> Tasks {
         tasks.every(interval, async |app| lifecycle::poll(&app).await);
     }
     tasks.every(TICK, send_mail);
-    tasks.every(TICK, async |app| app.auth.run_planned_answers().await.map_err(|error| told(&error)));
-    tasks.every(TICK, async |app| app.auth.report_noticed().await.map_err(|error| told(&error)));
+    tasks.every(TICK, async |app| app.auth.run_planned_answers().await.map_err(|error| with_causes(&error)));
+    tasks.every(TICK, async |app| app.auth.report_noticed().await.map_err(|error| with_causes(&error)));
     // One for each: a receiver or an issuer that is slow to answer holds up no other.
     for channel in app.settings.alerts.channels() {
         tasks.every(TICK, async move |app| {
@@ -132,7 +132,7 @@ pub fn spawn(app: &web::Data<App>) -> Tasks {
 }
 
 async fn link_audit_trail(app: web::Data<App>) -> Turn {
-    let watched = app.auth.watch_trail().await.map_err(|error| told(&error));
+    let watched = app.auth.watch_trail().await.map_err(|error| with_causes(&error));
     app.seals.advance(app.auth.trail(), false).await.and(watched)
 }
 
@@ -142,12 +142,12 @@ async fn follow_feed(app: web::Data<App>) -> Turn {
     let turned = app.auth.turn_signing_keys().await;
     let redis_lost = app.ephemeral.is_redis() && app.ephemeral.ping().await.is_err();
     app.standing.redis_lost.store(redis_lost, Ordering::Relaxed);
-    followed.and(turned).map_err(|error| told(&error))
+    followed.and(turned).map_err(|error| with_causes(&error))
 }
 
 async fn write_usage(app: web::Data<App>) -> Turn {
-    let given_back = app.auth.give_back_quota(false).await.map_err(|error| told(&error));
-    app.metering.flush().await.map_err(|error| told(&error)).and(given_back)
+    let given_back = app.auth.give_back_quota(false).await.map_err(|error| with_causes(&error));
+    app.metering.flush().await.map_err(|error| with_causes(&error)).and(given_back)
 }
 
 async fn send_mail(app: web::Data<App>) -> Turn {
@@ -158,7 +158,7 @@ async fn send_mail(app: web::Data<App>) -> Turn {
 }
 
 async fn prune(app: web::Data<App>, pruning: Rc<Pruning>) -> Turn {
-    if !pruning.when_due(&app.store).await.map_err(|error| told(&error))? {
+    if !pruning.when_due(&app.store).await.map_err(|error| with_causes(&error))? {
         return Ok(());
     }
     // A bucket that is out of order keeps nothing else from being done.
@@ -167,7 +167,7 @@ async fn prune(app: web::Data<App>, pruning: Rc<Pruning>) -> Turn {
         Some(time) => app.auth.prune_audit(time).await,
         None => Ok(()),
     };
-    swept.and(pruned).map_err(|error| told(&error))
+    swept.and(pruned).map_err(|error| with_causes(&error))
 }
 
 /// Keeps the guard's memory small.

@@ -112,7 +112,7 @@ pub async fn verify(app: &App) -> std::result::Result<(), String> {
         );
         let loaded = ModelFile { name: model, version, file, sha256: expected };
         let noted = app.auth.note_model_violation(&loaded, found.as_deref()).await;
-        noted.map_err(|error| storage::told(&error))?;
+        noted.map_err(|error| storage::with_causes(&error))?;
     }
     Ok(())
 }
@@ -120,7 +120,7 @@ pub async fn verify(app: &App) -> std::result::Result<(), String> {
 /// Makes this replica's models what is wanted, where something new is; to be called every second.
 pub async fn follow(app: &App) -> std::result::Result<(), String> {
     let mut looked = app.lifecycle.looked.lock().await;
-    remember(app).await.map_err(|error| storage::told(&error))?;
+    remember(app).await.map_err(|error| storage::with_causes(&error))?;
     let changes = app.auth.model_changes();
     let is_new = changes != app.lifecycle.applied.load(Ordering::Acquire);
     let is_time = looked.is_none_or(|looked| looked.elapsed() >= LOOK_AGAIN);
@@ -128,8 +128,8 @@ pub async fn follow(app: &App) -> std::result::Result<(), String> {
         return Ok(());
     }
     *looked = Some(Instant::now());
-    let (wanted, at) = all_wanted(&app.auth).await.map_err(|error| storage::told(&error))?;
-    app.registry.expect(known_files(&app.auth).await.map_err(|error| storage::told(&error))?);
+    let (wanted, at) = all_wanted(&app.auth).await.map_err(|error| storage::with_causes(&error))?;
+    app.registry.expect(known_files(&app.auth).await.map_err(|error| storage::with_causes(&error))?);
     let registry = app.registry.clone();
     web::block(move || registry.reconcile(&wanted, at)).await.map_err(|error| error.to_string())?;
     app.lifecycle.applied.store(changes, Ordering::Release);
@@ -214,7 +214,7 @@ pub async fn remove(app: &App, caller: &Caller<ModelsManage>, name: &str, versio
 
 /// Looks for changes in the repository, every `MODEL_POLL_SECONDS`.
 pub async fn poll(app: &App) -> std::result::Result<(), String> {
-    let (wanted, at) = all_wanted(&app.auth).await.map_err(|error| storage::told(&error))?;
+    let (wanted, at) = all_wanted(&app.auth).await.map_err(|error| storage::with_causes(&error))?;
     let registry = app.registry.clone();
     web::block(move || registry.poll(&wanted, at)).await.map_err(|error| error.to_string())
 }

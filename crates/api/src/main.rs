@@ -1,4 +1,4 @@
-//! Modelgate: ONNX models behind a door with a lock.
+//! Modelgate serves ONNX models to authenticated users, from one binary.
 
 mod access_log;
 mod alerts;
@@ -9,7 +9,7 @@ mod background;
 mod bodies;
 mod challenge;
 mod cli;
-mod departure;
+mod connections;
 mod documentation;
 mod encodings;
 mod ended;

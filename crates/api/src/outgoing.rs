@@ -35,7 +35,8 @@ impl Outgoing {
             return Ok(client);
         }
         let client = client().build();
-        let client = client.map_err(|error| format!("requests cannot be sent: {}", storage::told(&error)))?;
+        let client =
+            client.map_err(|error| format!("requests cannot be sent: {}", storage::with_causes(&error)))?;
         Ok(self.0.get_or_init(|| client))
     }
 
@@ -63,7 +64,7 @@ fn client() -> ClientBuilder {
 /// What is answered with 200, of bounded size.
 async fn received(address: &str, request: RequestBuilder) -> Result<Vec<u8>, String> {
     let request = request.header(ACCEPT, "application/json").header(USER_AGENT, NAME);
-    let told = |error: reqwest::Error| format!("{address}: {}", storage::told(&error));
+    let told = |error: reqwest::Error| format!("{address}: {}", storage::with_causes(&error));
     let mut answer = request.send().await.map_err(told)?;
     if answer.status() != StatusCode::OK {
         return Err(format!("{address} answered {}", answer.status()));
@@ -139,7 +140,7 @@ impl Messenger {
         let request =
             message.headers.into_iter().fold(request, |request, (name, value)| request.header(name, value));
         let answer = request.body(message.body).send().await;
-        let answer = answer.map_err(|error| storage::told(&error.without_url()))?;
+        let answer = answer.map_err(|error| storage::with_causes(&error.without_url()))?;
         // A redirect is followed by nobody: to the receiver the message is lost.
         if answer.status().is_success() { Ok(()) } else { Err(format!("it answered {}", answer.status())) }
     }
@@ -152,7 +153,8 @@ impl Messenger {
         let builder = client().no_proxy();
         let builder = if self.allows_private { builder } else { builder.dns_resolver(PublicOnly) };
         let client = builder.build();
-        let client = client.map_err(|error| format!("messages cannot be sent: {}", storage::told(&error)))?;
+        let client =
+            client.map_err(|error| format!("messages cannot be sent: {}", storage::with_causes(&error)))?;
         Ok(self.client.get_or_init(|| client))
     }
 }

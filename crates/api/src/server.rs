@@ -28,7 +28,7 @@ use crate::metering::Metering;
 use crate::middleware::Guard;
 use crate::settings::Settings;
 use crate::sources::Sources;
-use crate::{background, departure, documentation, ended, grpc, metrics, middleware, routes, start};
+use crate::{background, connections, documentation, ended, grpc, metrics, middleware, routes, start};
 
 /// How long the rest of a body is read and thrown away after its request was refused. Many clients read the answer only
 /// when they have sent everything, and would lose it with the connection. It costs the connection and one buffer.
@@ -53,8 +53,8 @@ impl Server {
         start::check(&settings).map_err(|error| error.to_string())?;
         let data = start::lock_data(&settings)?;
         let store = start::store(&settings).await?;
-        let ephemeral =
-            start::ephemeral(&settings).map_err(|error| format!("redis: {}", storage::told(&error)))?;
+        let ephemeral = start::ephemeral(&settings)
+            .map_err(|error| format!("redis: {}", storage::with_causes(&error)))?;
         let listener = bind(&settings, settings.program.port)?;
         let grpc = settings.program.grpc_port.map(|port| bind(&settings, port)).transpose()?;
         let replica = Uuid::now_v7();
@@ -134,7 +134,7 @@ async fn serve(
             .configure(|config| documentation::configure(config, document))
     })
     // Who keeps the rules is either closed after `keep_alive` or sends the next head within `head_timeout`.
-    .on_connect(departure::watch(keep_alive + head_timeout))
+    .on_connect(connections::watch(keep_alive + head_timeout))
     .client_request_timeout(head_timeout)
     .keep_alive(keep_alive)
     .client_disconnect_timeout(LINGER)
@@ -167,8 +167,8 @@ async fn assemble(
 ) -> Result<web::Data<App>, String> {
     background::announce(&store, replica, ephemeral.is_redis()).await?;
     let auth = start::auth(&settings, store.clone(), ephemeral.clone()).await?;
-    auth.trail().open().await.map_err(|error| storage::told(&error))?;
-    auth.prepare_signing_keys().await.map_err(|error| storage::told(&error))?;
+    auth.trail().open().await.map_err(|error| storage::with_causes(&error))?;
+    auth.prepare_signing_keys().await.map_err(|error| storage::with_causes(&error))?;
     let lifecycle = Lifecycle::new(&auth);
     ended::unload_what_ended(&settings, &auth).await?;
     let registry = load_models(&settings, &auth).await?;
@@ -193,9 +193,9 @@ async fn assemble(
 }
 
 async fn load_models(settings: &Settings, auth: &Auth) -> Result<Registry, String> {
-    let (wanted, at) = lifecycle::all_wanted(auth).await.map_err(|error| storage::told(&error))?;
+    let (wanted, at) = lifecycle::all_wanted(auth).await.map_err(|error| storage::with_causes(&error))?;
     let settings = start::inference(settings);
-    let known = lifecycle::known_files(auth).await.map_err(|error| storage::told(&error))?;
+    let known = lifecycle::known_files(auth).await.map_err(|error| storage::with_causes(&error))?;
     let open = move || Registry::open_as(settings, &wanted, at, known);
     tokio::task::spawn_blocking(open).await.map_err(|error| error.to_string())
 }
@@ -227,9 +227,9 @@ fn stop_on_signal(
 
 /// After the last answer: usage is written, quotas go back, the audit trail is sealed, the models' threads end.
 async fn finish(app: &web::Data<App>) {
-    let usage = async { app.metering.flush().await.map_err(|error| storage::told(&error)) };
+    let usage = async { app.metering.flush().await.map_err(|error| storage::with_causes(&error)) };
     in_time("writing the last usage", usage).await;
-    let quotas = async { app.auth.give_back_quota(true).await.map_err(|error| storage::told(&error)) };
+    let quotas = async { app.auth.give_back_quota(true).await.map_err(|error| storage::with_causes(&error)) };
     in_time("giving quotas back", quotas).await;
     in_time("sealing the end of the audit trail", app.seals.advance(app.auth.trail(), true)).await;
     say_goodbye(&app.store, app.metering.replica()).await;

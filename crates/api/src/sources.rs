@@ -103,7 +103,7 @@ async fn read(app: &App, state: &mut State) -> Result<(), String> {
         return Ok(());
     }
     let mut added: Vec<Sourced> = Vec::new();
-    for row in app.auth.model_sources().await.map_err(|error| storage::told(&error))? {
+    for row in app.auth.model_sources().await.map_err(|error| storage::with_causes(&error))? {
         let ModelSource { name, version, file, url, sha256, size } = row;
         if added.last().is_none_or(|last| last.name != name || last.version != version) {
             added.push(Sourced { name, version, files: SourceFiles::new() });
@@ -142,7 +142,8 @@ async fn fetch(app: &App, sourced: &Sourced) -> Result<(), String> {
         let blob = Blob { url: &source.url, sha256: &source.sha256, size: source.size, most };
         app.sources.blobs.fetch(&blob, &path).await.map_err(|error| error.to_string())?;
     }
-    let (wanted, at) = lifecycle::all_wanted(&app.auth).await.map_err(|error| storage::told(&error))?;
+    let (wanted, at) =
+        lifecycle::all_wanted(&app.auth).await.map_err(|error| storage::with_causes(&error))?;
     let wanted = wanted.get(name).cloned().unwrap_or_default();
     let (registry, digests, name) = (app.registry.clone(), sourced.digests(), name.clone());
     let added = web::block(move || match registry.admit(incoming, &digests, Origin::Named) {

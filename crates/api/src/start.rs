@@ -43,7 +43,7 @@ pub fn clock(settings: &Settings) -> Clock {
 /// The durable store that the settings name, migrated. A Postgres on which row-level security would hold nothing back
 /// is refused.
 pub async fn store(settings: &Settings) -> Result<Store, String> {
-    let told = |error: storage::Error| format!("database: {}", storage::told(&error));
+    let told = |error: storage::Error| format!("database: {}", storage::with_causes(&error));
     migrate(settings).await.map_err(told)?;
     let durable = settings.stores.durable(&settings.program.data_dir);
     let store = Store::connect(durable, clock(settings)).await.map_err(told)?;
@@ -58,7 +58,8 @@ pub async fn store(settings: &Settings) -> Result<Store, String> {
 
 /// What the logins on Postgres may do that they should not.
 pub async fn wall(settings: &Settings, store: &Store) -> Result<Vec<Finding>, String> {
-    let excess = store.excess().await.map_err(|error| format!("database: {}", storage::told(&error)))?;
+    let excess =
+        store.excess().await.map_err(|error| format!("database: {}", storage::with_causes(&error)))?;
     Ok(excesses(settings, &excess))
 }
 
@@ -105,7 +106,8 @@ pub fn ephemeral(settings: &Settings) -> storage::Result<Ephemeral> {
 /// Identity and access for a command, on the stores that the settings name.
 pub async fn command(settings: &Settings) -> Result<Arc<Auth>, String> {
     let store = store(settings).await?;
-    let ephemeral = ephemeral(settings).map_err(|error| format!("redis: {}", storage::told(&error)))?;
+    let ephemeral =
+        ephemeral(settings).map_err(|error| format!("redis: {}", storage::with_causes(&error)))?;
     auth(settings, store, ephemeral).await
 }
 
@@ -156,7 +158,7 @@ pub async fn auth(settings: &Settings, store: Store, ephemeral: Ephemeral) -> Re
         admin_networks: settings.program.admin_allowed_ips.iter().map(|network| network.0).collect(),
         max_ip_rules: limits.max_ip_rules,
     };
-    Auth::start(store, ephemeral, auth_settings).await.map_err(|error| storage::told(&error))
+    Auth::start(store, ephemeral, auth_settings).await.map_err(|error| storage::with_causes(&error))
 }
 
 /// How the audit trail is kept.
@@ -190,7 +192,7 @@ pub fn files(settings: &Settings) -> Result<FileSettings, String> {
         None => Vault::in_folder(own),
         Some(FilePlace::Folder(folder)) => Vault::in_folder(folder.clone()),
         Some(FilePlace::Bucket(url)) => Vault::in_bucket(&own, url, &sources::blob_settings(settings))
-            .map_err(|error| format!("FILE_DIR: {}", storage::told(&error)))?,
+            .map_err(|error| format!("FILE_DIR: {}", storage::with_causes(&error)))?,
     };
     Ok(FileSettings {
         vault,

@@ -8,7 +8,7 @@ use std::{
 use crate::{
     job::Job,
     manifest,
-    queue::Together,
+    queue::Grouping,
     tensor::{Tensor, TensorSpec},
 };
 
@@ -63,7 +63,7 @@ fn refuse(model: &str, tensor: &str, reason: &str) {
     tracing::warn!(model, tensor, reason, "calls of this model are not batched: it does not work by rows");
 }
 
-impl Together<Job> for Batching {
+impl Grouping<Job> for Batching {
     fn is_complete(&self, taken: &[Job]) -> bool {
         let Some(max_rows) = self.max_rows() else { return true };
         !taken.iter().all(|job| has_rows(&job.inputs)) || rows(taken) >= max_rows

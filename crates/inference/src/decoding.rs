@@ -15,7 +15,7 @@ use crate::{
     image::{Limits, Room, look_through, media_type, prepare, write},
     manifest::ImageInput,
     model::Ticket,
-    queue::{Alone, Queue},
+    queue::{NoGrouping, Queue},
     settings::Settings,
     tensor::{DataType, TensorData},
 };
@@ -191,7 +191,7 @@ impl Picture {
 }
 
 fn decode_all(queue: &Queue<Picture>, limits: &Limits, room: &Room) {
-    while let Some(picture) = queue.take(&Alone).pop() {
+    while let Some(picture) = queue.take(&NoGrouping).pop() {
         let answer = if picture.is_wanted() {
             // A decoder that panics on a hostile file costs that request, not the thread.
             catch_unwind(AssertUnwindSafe(|| picture.work(limits, room)))

@@ -19,14 +19,14 @@ pub(crate) trait Engine: Send {
     /// Runs the model once for all `calls`: each the inputs, in the model's order, of a call that was checked
     /// before. Of several calls each input is put under the one before, along the first dimension, and the outputs
     /// are cut apart the same way. `wanted` names outputs by their place; each call gets them in that order.
-    fn run(&mut self, calls: &[&[Tensor]], wanted: &[usize]) -> Result<Ran, Failure>;
+    fn run(&mut self, calls: &[&[Tensor]], wanted: &[usize]) -> Result<RunOutput, Failure>;
 
     /// The handle by which another thread stops a run.
     fn interrupt(&self) -> Arc<dyn Interrupt>;
 }
 
 /// What a run gave.
-pub(crate) struct Ran {
+pub(crate) struct RunOutput {
     /// For each call its outputs.
     pub(crate) outputs: Vec<Vec<Tensor>>,
     /// Where the time went.

@@ -164,7 +164,7 @@ fn content(kind: Kind, field: u64) -> Option<Kind> {
 
 /// The texts and numbers of one message that are kept until its end.
 #[derive(Default)]
-struct Said {
+struct Fields {
     /// `producer_name`, `domain`, `key`.
     first: String,
     /// `op_type`, `value`.
@@ -185,7 +185,7 @@ impl<Reader: BufRead + Seek> Walk<Reader> {
         if depth > MAX_DEPTH {
             return Err(Problem::Excessive("graphs inside of graphs"));
         }
-        let mut said = Said::default();
+        let mut fields = Fields::default();
         while self.position < end {
             self.fields += 1;
             if self.fields > MAX_FIELDS {
@@ -198,7 +198,7 @@ impl<Reader: BufRead + Seek> Walk<Reader> {
                     let number = self.varint()?;
                     match (kind, field) {
                         (Kind::Model, 1) => self.found.ir_version = number,
-                        (Kind::OperatorSet, 2) => said.number = number,
+                        (Kind::OperatorSet, 2) => fields.number = number,
                         _ => {}
                     }
                 }
@@ -210,7 +210,7 @@ impl<Reader: BufRead + Seek> Walk<Reader> {
                     let inner = inner.ok_or(Problem::Unreadable)?;
                     match content(kind, field) {
                         Some(kind) => self.message(kind, inner, depth + 1)?,
-                        None => self.text(kind, field, length, end, &mut said)?,
+                        None => self.text(kind, field, length, end, &mut fields)?,
                     }
                 }
                 _ => return Err(Problem::Unreadable),
@@ -219,7 +219,7 @@ impl<Reader: BufRead + Seek> Walk<Reader> {
         if self.position != end {
             return Err(Problem::Unreadable);
         }
-        self.keep(kind, said)
+        self.keep(kind, fields)
     }
 
     /// A field that is a text worth keeping, or is skipped.
@@ -229,15 +229,15 @@ impl<Reader: BufRead + Seek> Walk<Reader> {
         field: u64,
         length: u64,
         end: u64,
-        said: &mut Said,
+        fields: &mut Fields,
     ) -> Result<(), Problem> {
         let place = match (kind, field) {
             (Kind::Model, 2)
             | (Kind::OperatorSet, 1)
             | (Kind::Node, 7)
             | (Kind::Function, 10)
-            | (Kind::Entry, 1) => &mut said.first,
-            (Kind::Node, 4) | (Kind::Entry, 2) => &mut said.second,
+            | (Kind::Entry, 1) => &mut fields.first,
+            (Kind::Node, 4) | (Kind::Entry, 2) => &mut fields.second,
             _ => return self.skip(length, end),
         };
         if length > MAX_TEXT {
@@ -250,15 +250,15 @@ impl<Reader: BufRead + Seek> Walk<Reader> {
         Ok(())
     }
 
-    fn keep(&mut self, kind: Kind, said: Said) -> Result<(), Problem> {
+    fn keep(&mut self, kind: Kind, fields: Fields) -> Result<(), Problem> {
         let found = &mut self.found;
         match kind {
-            Kind::Model => found.producer = said.first,
-            Kind::OperatorSet => drop(found.operator_sets.insert(said.first, said.number)),
-            Kind::Node => *found.operators.entry((said.first, said.second)).or_default() += 1,
-            Kind::Function => drop(found.functions.insert(said.first)),
+            Kind::Model => found.producer = fields.first,
+            Kind::OperatorSet => drop(found.operator_sets.insert(fields.first, fields.number)),
+            Kind::Node => *found.operators.entry((fields.first, fields.second)).or_default() += 1,
+            Kind::Function => drop(found.functions.insert(fields.first)),
             Kind::Tensor => found.initializers += 1,
-            Kind::Entry if said.first == "location" => drop(found.external.insert(said.second)),
+            Kind::Entry if fields.first == "location" => drop(found.external.insert(fields.second)),
             _ => {}
         }
         let most =

@@ -235,7 +235,7 @@ impl Model {
     ) -> Result<(Vec<Tensor>, Timing), Error> {
         let rows = if self.by_rows { inputs.first().map_or(1, Tensor::rows) } else { 1 };
         // Dropped after the channel, so that whoever is told sees that nobody waits.
-        let mut leaving = Leaving { pool: &self.pool, waits: true };
+        let mut leaving = WaitGuard { pool: &self.pool, waits: true };
         let (job, answer) = Job::new(inputs, outputs, rows, arrived, ticket);
         self.pool.submit(ticket, job).await?;
         // A worker that went away without answering has been told to stop.
@@ -259,12 +259,12 @@ impl Model {
 }
 
 /// Tells the pool where a caller stops waiting.
-struct Leaving<'a> {
+struct WaitGuard<'a> {
     pool: &'a Pool,
     waits: bool,
 }
 
-impl Drop for Leaving<'_> {
+impl Drop for WaitGuard<'_> {
     fn drop(&mut self) {
         if self.waits {
             self.pool.left();

@@ -52,7 +52,7 @@ struct Level<T> {
 }
 
 /// What a thread takes at once.
-pub(crate) trait Together<T> {
+pub(crate) trait Grouping<T> {
     /// Whether nothing goes with it in any case.
     fn is_complete(&self, taken: &[T]) -> bool;
 
@@ -64,9 +64,9 @@ pub(crate) trait Together<T> {
 }
 
 /// Nothing goes together.
-pub(crate) struct Alone;
+pub(crate) struct NoGrouping;
 
-impl<T> Together<T> for Alone {
+impl<T> Grouping<T> for NoGrouping {
     fn is_complete(&self, _: &[T]) -> bool {
         true
     }
@@ -151,7 +151,7 @@ impl<T> Queue<T> {
 
     /// The oldest item of the caller whose turn it is, and what goes together with it; waits for it. Empty once the
     /// queue is closed and empty.
-    pub(crate) fn take(&self, together: &impl Together<T>) -> Vec<T> {
+    pub(crate) fn take(&self, together: &impl Grouping<T>) -> Vec<T> {
         let mut state = self.lock();
         let mut taken = Vec::new();
         loop {
@@ -253,7 +253,7 @@ impl<T> State<T> {
     }
 
     /// Takes what goes together with what was taken, of each caller in turn, again and again while there is any.
-    fn gather(&mut self, taken: &mut Vec<T>, together: &impl Together<T>) {
+    fn gather(&mut self, taken: &mut Vec<T>, together: &impl Grouping<T>) {
         let before = taken.len();
         // What goes together with a run keeps no other thread busy.
         for level in &mut self.levels {
@@ -303,7 +303,7 @@ impl<T> Level<T> {
     }
 
     /// Takes at most one item of each caller; those who gave one go to the end. Tells whether any did.
-    fn gather(&mut self, taken: &mut Vec<T>, together: &impl Together<T>) -> bool {
+    fn gather(&mut self, taken: &mut Vec<T>, together: &impl Grouping<T>) -> bool {
         let (mut gave, mut kept) = (VecDeque::new(), VecDeque::new());
         let before = taken.len();
         for caller in mem::take(&mut self.turns) {

@@ -6,7 +6,7 @@ use super::*;
 /// Numbers that leave the same remainder by ten go together, up to three, within the window.
 struct Alike(Duration);
 
-impl Together<u32> for Alike {
+impl Grouping<u32> for Alike {
     fn is_complete(&self, taken: &[u32]) -> bool {
         taken.len() >= 3
     }
@@ -21,7 +21,7 @@ impl Together<u32> for Alike {
 }
 
 fn drain(queue: &Queue<u32>) -> Vec<u32> {
-    (0..queue.len()).map(|_| queue.take(&Alone)[0]).collect()
+    (0..queue.len()).map(|_| queue.take(&NoGrouping)[0]).collect()
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn a_full_queue_refuses_and_a_closed_one_drains() {
     queue.close();
     assert!(matches!(queue.push(3, 0, 3), Err(Error::Unavailable(_))));
     assert_eq!(drain(&queue), [1, 2]);
-    assert!(queue.take(&Alone).is_empty());
+    assert!(queue.take(&NoGrouping).is_empty());
 }
 
 #[test]
@@ -93,9 +93,12 @@ fn a_caller_keeps_no_more_threads_busy_than_their_share() {
         queue.push(caller, 1, item).unwrap();
     }
     queue.push(3, 5, 30).unwrap();
-    assert_eq!([queue.take(&Alone)[0], queue.take(&Alone)[0], queue.take(&Alone)[0]], [10, 20, 30]);
+    assert_eq!(
+        [queue.take(&NoGrouping)[0], queue.take(&NoGrouping)[0], queue.take(&NoGrouping)[0]],
+        [10, 20, 30]
+    );
     std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| queue.take(&Alone));
+        let waiting = scope.spawn(|| queue.take(&NoGrouping));
         while queue.lock().idle == 0 {
             std::thread::yield_now();
         }
@@ -106,8 +109,8 @@ fn a_caller_keeps_no_more_threads_busy_than_their_share() {
         assert_eq!(waiting.join().unwrap(), [11]);
     });
     queue.done(1);
-    assert_eq!(queue.take(&Alone), [12]);
-    assert!(queue.take(&Alone).is_empty());
+    assert_eq!(queue.take(&NoGrouping), [12]);
+    assert!(queue.take(&NoGrouping).is_empty());
     let mut busy = queue.lock().shares.exhausted(Instant::now());
     busy.sort_unstable();
     assert_eq!(busy, [1, 3]);
@@ -136,7 +139,7 @@ fn a_window_is_waited_for_more_and_others_are_served_meanwhile() {
         while queue.lock().gathering == 0 {
             std::thread::yield_now();
         }
-        let other = scope.spawn(|| queue.take(&Alone));
+        let other = scope.spawn(|| queue.take(&NoGrouping));
         while queue.lock().idle == 0 {
             std::thread::yield_now();
         }

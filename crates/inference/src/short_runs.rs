@@ -114,13 +114,13 @@ impl ShortRuns {
 
     /// A look whether this call is alone, where it is sure to be short and none before it looks already. The thread
     /// is to be yielded once before the answer is asked for, so that calls that have arrived already are read first.
-    pub(crate) fn look(&self, inputs: &[Tensor]) -> Option<Looking<'_>> {
+    pub(crate) fn look(&self, inputs: &[Tensor]) -> Option<AloneCheck<'_>> {
         if !self.is_sure(inputs) {
             return None;
         }
         let number = self.came.fetch_add(1, Ordering::Relaxed) + 1;
         // Counted down when it is dropped, also where another was before.
-        let looking = Looking { runs: self, number };
+        let looking = AloneCheck { runs: self, number };
         (self.looking.fetch_add(1, Ordering::Relaxed) == 0).then_some(looking)
     }
 
@@ -168,19 +168,19 @@ impl Known {
 }
 
 /// A call that looks whether it is alone; no more once this is dropped.
-pub(crate) struct Looking<'a> {
+pub(crate) struct AloneCheck<'a> {
     runs: &'a ShortRuns,
     number: usize,
 }
 
-impl Looking<'_> {
+impl AloneCheck<'_> {
     /// Whether no other came since.
     pub(crate) fn stayed_alone(self) -> bool {
         self.runs.came.load(Ordering::Relaxed) == self.number
     }
 }
 
-impl Drop for Looking<'_> {
+impl Drop for AloneCheck<'_> {
     fn drop(&mut self) {
         self.runs.looking.fetch_sub(1, Ordering::Relaxed);
     }

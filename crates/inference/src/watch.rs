@@ -1,4 +1,4 @@
-//! Looking at the repository again and again for what changed in it.
+//! AloneCheck at the repository again and again for what changed in it.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},

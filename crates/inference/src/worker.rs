@@ -14,7 +14,7 @@ use std::{
 
 use crate::{
     batching::Batching,
-    engine::{Engine, Failure, Interrupt, Ran},
+    engine::{Engine, Failure, Interrupt, RunOutput},
     error::Error,
     job::{Job, Waiting},
     memory,
@@ -295,7 +295,7 @@ impl Shared {
         calls: &[Vec<Tensor>],
         wanted: &[usize],
         waiting: Vec<Waiting>,
-    ) -> (Vec<Waiting>, Result<Ran, Failure>) {
+    ) -> (Vec<Waiting>, Result<RunOutput, Failure>) {
         {
             // Under the lock, so that a late interruption of the run before cannot stop this one.
             let mut current = lock(&run.waiting);
@@ -317,7 +317,7 @@ impl Shared {
         (waiting, result)
     }
 
-    fn answer(&self, waiting: Vec<Waiting>, ran: Ran, rows: usize, started: Instant) {
+    fn answer(&self, waiting: Vec<Waiting>, ran: RunOutput, rows: usize, started: Instant) {
         self.recorder.ran(waiting.len(), rows, ran.stages);
         for (mut waiting, outputs) in waiting.into_iter().zip(ran.outputs) {
             let queue = started.saturating_duration_since(waiting.arrived);

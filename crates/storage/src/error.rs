@@ -16,7 +16,7 @@ pub enum Error {
     #[error("already taken")]
     Conflict,
     /// The store cannot be reached, is overloaded or gave up in time; trying again later may help.
-    #[error("a store is not available: {}", told(&**.0))]
+    #[error("a store is not available: {}", with_causes(&**.0))]
     Unavailable(Cause),
     /// What is stored, or what the store answered, is not what this program writes.
     #[error("a store answered something unexpected: {detail}")]
@@ -25,7 +25,7 @@ pub enum Error {
         detail: String,
     },
     /// The schema could not be brought up to date.
-    #[error("the database schema could not be brought up to date: {}", told(&**.0))]
+    #[error("the database schema could not be brought up to date: {}", with_causes(&**.0))]
     Migration(Cause),
     /// The arguments, or the configuration, ask for something that cannot be.
     #[error("refused: {0}")]
@@ -79,7 +79,7 @@ impl From<sqlx::migrate::MigrateError> for Error {
 }
 
 /// An error with its causes, for the operator who has to mend them; many repeat the text of their cause.
-pub fn told(error: &dyn std::error::Error) -> String {
+pub fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -61,7 +61,7 @@ pub use blobs::{Blob, BlobError, BlobSettings, Blobs, S3Settings, is_loopback, i
 pub use changes::{Change, Changes};
 pub use clock::Clock;
 pub use ephemeral::{Check, Ephemeral, EphemeralConfig, Outcome, WindowState};
-pub use error::{Error, Result, told};
+pub use error::{Error, Result, with_causes};
 pub use files::{Files, StoredFile};
 pub use guessing::{GuessStanding, Guessing};
 pub use identities::{Identities, Identity, IdentityStanding, IdentityState, NewIdentity};

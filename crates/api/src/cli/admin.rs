@@ -103,6 +103,6 @@ pub(super) fn explained(error: auth::Error) -> String {
                 violations.iter().map(|(field, messages)| format!("{field}: {}", messages.join("; ")));
             lines.collect::<Vec<_>>().join("\n")
         }
-        other => storage::told(&other),
+        other => storage::with_causes(&other),
     }
 }

@@ -2,7 +2,7 @@
 
 use auth::Alert as Message;
 use clap::Subcommand;
-use storage::told;
+use storage::with_causes;
 
 use super::{CommandResult, print};
 use crate::alerts::Alerter;
@@ -36,7 +36,7 @@ impl Alert {
                 Err(reason) => failed.push(format!("{}: {reason}", channel.name())),
             }
         }
-        auth.note_alert_test(failed.is_empty()).await.map_err(|error| told(&error))?;
+        auth.note_alert_test(failed.is_empty()).await.map_err(|error| with_causes(&error))?;
         if failed.is_empty() { Ok(()) } else { Err(failed.join("\n")) }
     }
 }

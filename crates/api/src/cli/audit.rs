@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use auth::{AuditSettings, AuditTrail, Verification, seal_line};
 use clap::{Args, Subcommand};
-use storage::{AuditSeal, told};
+use storage::{AuditSeal, with_causes};
 
 use super::{CommandResult, SettingsSource, print};
 use crate::settings::{Settings, audit_keys};
@@ -54,8 +54,8 @@ async fn head(settings: &Settings) -> CommandResult {
     // Due or not: whoever takes a head away wants all that there is below it.
     let store = start::store(settings).await?;
     let trail = AuditTrail::new(store, AuditSettings { seal_every: 1, ..start::audit(settings)? });
-    trail.advance(false).await.map_err(|error| told(&error))?;
-    let seal = trail.standing().await.map_err(|error| told(&error))?.last_seal;
+    trail.advance(false).await.map_err(|error| with_causes(&error))?;
+    let seal = trail.standing().await.map_err(|error| with_causes(&error))?.last_seal;
     print(&seal_line(&seal.ok_or("nothing has been sealed yet")?));
     Ok(())
 }
@@ -69,7 +69,7 @@ impl Verify {
         }
         kept.extend(audit_seals::read(&audit_seals::head_file(settings))?.unwrap_or_default());
         let compared = kept.len();
-        let found = trail(settings).await?.verify(&kept).await.map_err(|error| told(&error))?;
+        let found = trail(settings).await?.verify(&kept).await.map_err(|error| with_causes(&error))?;
         tell(&found, compared)
     }
 }

@@ -37,12 +37,12 @@ async fn inspect(settings: &Settings) -> CommandResult {
     tell(&findings(settings))?;
     let store = start::store(settings).await?;
     tell(&start::wall(settings, &store).await?)?;
-    store.ping().await.map_err(|error| format!("database: {}", storage::told(&error)))?;
+    store.ping().await.map_err(|error| format!("database: {}", storage::with_causes(&error)))?;
     let ephemeral =
-        start::ephemeral(settings).map_err(|error| format!("redis: {}", storage::told(&error)))?;
-    ephemeral.ping().await.map_err(|error| format!("redis: {}", storage::told(&error)))?;
+        start::ephemeral(settings).map_err(|error| format!("redis: {}", storage::with_causes(&error)))?;
+    ephemeral.ping().await.map_err(|error| format!("redis: {}", storage::with_causes(&error)))?;
     let vault = start::files(settings)?.vault;
-    vault.ping().await.map_err(|error| format!("FILE_DIR: {}", storage::told(&error)))?;
+    vault.ping().await.map_err(|error| format!("FILE_DIR: {}", storage::with_causes(&error)))?;
     print("The settings are good and the stores answer.");
     Ok(())
 }

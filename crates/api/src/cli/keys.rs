@@ -41,12 +41,12 @@ fn generate() -> CommandResult {
 async fn rotate(settings: impl SettingsSource, emergency: bool) -> CommandResult {
     let auth = start::command(&settings()?).await?;
     if emergency {
-        let kid = auth.replace_signing_keys().await.map_err(|error| storage::told(&error))?;
+        let kid = auth.replace_signing_keys().await.map_err(|error| storage::with_causes(&error))?;
         print(&format!(
             "{kid} signs from now on; every access token from before is refused within a second."
         ));
     } else {
-        let kid = auth.publish_signing_key().await.map_err(|error| storage::told(&error))?;
+        let kid = auth.publish_signing_key().await.map_err(|error| storage::with_causes(&error))?;
         print(&format!(
             "{kid} is published and signs in ten minutes; the key before it verifies until its tokens end."
         ));
@@ -56,7 +56,7 @@ async fn rotate(settings: impl SettingsSource, emergency: bool) -> CommandResult
 
 async fn rotate_encryption(settings: impl SettingsSource) -> CommandResult {
     let auth = start::command(&settings()?).await?;
-    let columns = auth.rotate_encryption().await.map_err(|error| storage::told(&error))?;
+    let columns = auth.rotate_encryption().await.map_err(|error| storage::with_causes(&error))?;
     let mut left = Vec::new();
     for Resealed { column, resealed, left: rest, reason } in columns {
         print(&format!("{column}: {resealed} sealed anew"));

@@ -52,7 +52,7 @@ impl Maintenance {
             Self::Off => plain(OperatingMode::Off),
         };
         let set = auth.set_operation(None, change, &Origin::default()).await;
-        tell(&set.map_err(|error| storage::told(&error))?);
+        tell(&set.map_err(|error| storage::with_causes(&error))?);
         Ok(())
     }
 }

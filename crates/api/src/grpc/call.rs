@@ -1,4 +1,4 @@
-//! What the door found out about a call, for the method that answers it.
+//! What the interceptor found out about a call, for the method that answers it.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,9 +29,9 @@ pub struct Call {
 }
 
 impl Call {
-    /// What the door left with a request.
+    /// What the interceptor left with a request.
     pub fn of<Message>(request: &Request<Message>) -> Result<Self, Status> {
-        let missing = || refuse(ApiError::internal("a method was reached past the door"));
+        let missing = || refuse(ApiError::internal("a method was reached past the interceptor"));
         request.extensions().get::<Self>().cloned().ok_or_else(missing)
     }
 

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::connection::incoming;
-use super::door::Door;
+use super::interceptor::Interceptor;
 use crate::app::App;
 use crate::middleware::Guard;
 
@@ -101,8 +101,8 @@ async fn serve(
     let patience = Duration::from_secs(app.settings.sizes.body_timeout_seconds);
     let connections = incoming(listener, bounds.grpc_max_connections, patience);
     let mut stop = stopped.clone();
-    let door = Door::new(app.clone(), guard, stopped);
-    let served = server.serve_with_incoming_shutdown(door, connections, async move {
+    let interceptor = Interceptor::new(app.clone(), guard, stopped);
+    let served = server.serve_with_incoming_shutdown(interceptor, connections, async move {
         // A sender that is gone will not say anything else either.
         let _ = stop.wait_for(|stopping| *stopping).await;
     });

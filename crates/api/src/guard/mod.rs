@@ -1,6 +1,6 @@
 //! The guards in front of every handler: authenticate, authorise, admit; only then is the body read.
 //!
-//! What decides is [`admit`]; the adapters to actix-web (here) and to gRPC (`grpc::door`) say what was asked.
+//! What decides is [`admit`]; the adapters to actix-web (here) and to gRPC (`grpc::interceptor`) say what was asked.
 //!
 //! A route's guard is built from the type of its handler's first argument, so a handler without one does not compile
 //! (see [`routes`](crate::routes)). The decisions themselves are `auth`'s.
@@ -21,7 +21,7 @@ use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::middleware::Next;
 use actix_web::{HttpMessage, ResponseError, web};
-use auth::{AllowanceState, Entered, InFlight, LimitClass, Presented, QuotaLease, Whence};
+use auth::{AllowanceState, Entered, InFlight, LimitClass, Presented, QuotaLease, RequestSource};
 use futures_util::FutureExt;
 use storage::IpPlace;
 
@@ -181,8 +181,8 @@ async fn judge<Headers: HeaderLines>(app: &App, asked: Asked<'_, Headers>) -> Re
     let mut digest = None;
     let entered = match presented(headers, target, &mut digest) {
         Ok(presented) => {
-            let whence = Whence { address, request_id: Some(request_id) };
-            app.auth.enter(&presented, whence, permission, class, model).await.map_err(ApiError::from)
+            let source = RequestSource { address, request_id: Some(request_id) };
+            app.auth.enter(&presented, source, permission, class, model).await.map_err(ApiError::from)
         }
         Err(error) => Err(error),
     };

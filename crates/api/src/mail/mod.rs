@@ -1,4 +1,4 @@
-//! Sending the letters that `auth` decides on.
+//! Sending the mail that `auth` decides on.
 
 mod templates;
 
@@ -6,13 +6,13 @@ pub use templates::{ACCEPT_PAGE, RESET_PAGE};
 
 use std::time::Duration;
 
-use auth::{Alert, Auth, Letter};
+use auth::{Alert, Auth, OutgoingMail};
 use chrono::{DateTime, Utc};
 use lettre::message::Mailbox;
 use lettre::message::header::ContentType;
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 use secrecy::{ExposeSecret, SecretString};
-use storage::{is_loopback, told};
+use storage::{is_loopback, with_causes};
 
 use crate::settings::{MailSettings, PublicUrl};
 
@@ -23,14 +23,14 @@ const IN_THE_CLEAR: &str = "?tls=none";
 
 type Transport = AsyncSmtpTransport<Tokio1Executor>;
 
-/// Sends letters.
+/// Sends mail.
 pub struct Mailer {
     transport: Transport,
     from: Mailbox,
     public_url: PublicUrl,
 }
 
-/// Why a letter was not sent.
+/// Why a mail was not sent.
 struct NotSent {
     /// What the log tells; the mail server's words, which may name the recipient, are left out.
     reason: String,
@@ -48,15 +48,15 @@ impl Mailer {
         }
     }
 
-    /// Sends every letter that is due.
+    /// Sends every mail that is due.
     pub async fn send_due(&self, auth: &Auth) -> Result<(), String> {
-        while let Some(letter) = auth.next_letter().await.map_err(|error| told(&error))? {
-            let sent = self.send(auth, &letter).await;
+        while let Some(mail) = auth.next_mail().await.map_err(|error| with_causes(&error))? {
+            let sent = self.send(auth, &mail).await;
             let noted = match &sent {
-                Ok(()) => auth.letter_sent(&letter).await.map(|()| true),
-                Err(failure) => auth.letter_failed(&letter, failure.is_hopeless).await,
+                Ok(()) => auth.mail_sent(&mail).await.map(|()| true),
+                Err(failure) => auth.mail_failed(&mail, failure.is_hopeless).await,
             };
-            let has_hope = noted.map_err(|error| told(&error))?;
+            let has_hope = noted.map_err(|error| with_causes(&error))?;
             if let Err(NotSent { reason, .. }) = sent {
                 let then = if has_hope { "it will be tried again" } else { "it is given up" };
                 tracing::warn!(reason, then, "a mail could not be sent");
@@ -65,9 +65,9 @@ impl Mailer {
         Ok(())
     }
 
-    async fn send(&self, auth: &Auth, letter: &Letter) -> Result<(), NotSent> {
-        let to = letter.to.parse().map_err(|_| hopeless("the address cannot be written in a mail"))?;
-        let (subject, body) = templates::write(&letter.content, &self.public_url);
+    async fn send(&self, auth: &Auth, mail: &OutgoingMail) -> Result<(), NotSent> {
+        let to = mail.to.parse().map_err(|_| hopeless("the address cannot be written in a mail"))?;
+        let (subject, body) = templates::write(&mail.content, &self.public_url);
         self.post(Mailbox::new(None, to), subject, body, auth.now()).await
     }
 

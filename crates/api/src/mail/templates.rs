@@ -1,6 +1,6 @@
 //! What mails say: plain text, short, one link at most.
 
-use auth::{Alert, LetterContent};
+use auth::{Alert, MailContent};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::settings::PublicUrl;
@@ -21,10 +21,10 @@ pub fn alert(alert: &Alert) -> (String, String) {
 }
 
 /// Subject and text of a mail.
-pub fn write(content: &LetterContent, public_url: &PublicUrl) -> (String, String) {
+pub fn write(content: &MailContent, public_url: &PublicUrl) -> (String, String) {
     let link = |page: &str, token: &SecretString| public_url.link(page, token.expose_secret());
     let (subject, text) = match content {
-        LetterContent::Notice(kind, at) => (
+        MailContent::Notice(kind, at) => (
             "Modelgate: a notice about your account",
             format!(
                 "{}\n\nIt happened on {}. If you know of it, there is nothing to do. If you do not, change your \
@@ -33,7 +33,7 @@ pub fn write(content: &LetterContent, public_url: &PublicUrl) -> (String, String
                 at.format("%Y-%m-%d at %H:%M UTC")
             ),
         ),
-        LetterContent::PasswordReset(token) => (
+        MailContent::PasswordReset(token) => (
             "Modelgate: choose a new password",
             format!(
                 "Somebody asked for a new password for your account. If it was you, choose one here within an \
@@ -41,14 +41,14 @@ pub fn write(content: &LetterContent, public_url: &PublicUrl) -> (String, String
                 link(RESET_PAGE, token)
             ),
         ),
-        LetterContent::Invitation(token) => (
+        MailContent::Invitation(token) => (
             "Modelgate: you are invited",
             format!(
                 "An administrator made an account for you. Choose a password for it here within seven days:\n\n{}",
                 link(ACCEPT_PAGE, token)
             ),
         ),
-        LetterContent::Confirmation(token) => (
+        MailContent::Confirmation(token) => (
             "Modelgate: confirm your address",
             format!(
                 "Somebody gave this address for an account. If it was you, confirm it here within a day:\n\n{}\n\nIf \
@@ -56,7 +56,7 @@ pub fn write(content: &LetterContent, public_url: &PublicUrl) -> (String, String
                 link(CONFIRM_PAGE, token)
             ),
         ),
-        LetterContent::HasAccount => (
+        MailContent::HasAccount => (
             "Modelgate: you have an account already",
             "Somebody wanted to register with this address, which has an account already. If it was you, log in, or \
              ask for a new password if you forgot yours. If it was not you, there is nothing to do."

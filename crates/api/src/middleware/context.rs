@@ -16,7 +16,7 @@ use super::detection::observe;
 use super::request_ids;
 use crate::access_log::{self, Entry};
 use crate::app::App;
-use crate::departure;
+use crate::connections;
 use crate::header_lines::HeaderLines;
 use crate::series;
 use crate::settings::Network;
@@ -115,9 +115,9 @@ pub async fn accompany(
     let trusted = app.map_or(&[][..], |app| &app.settings.program.trusted_proxies);
     let context = Rc::new(RequestContext::read(request.peer_addr(), request.headers(), trusted));
     request.extensions_mut().insert(Rc::clone(&context));
-    departure::at_work(request.request());
+    connections::request_started(request.request());
     let mut response = next.call(request).await?;
-    departure::answered(response.request(), response.response().body().size());
+    connections::answer_started(response.request(), response.response().body().size());
     if let Ok(value) = HeaderValue::from_str(&context.id) {
         response.headers_mut().insert(REQUEST_ID_HEADER, value);
     }

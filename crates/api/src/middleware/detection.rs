@@ -8,7 +8,7 @@ use actix_web::body::MessageBody;
 use actix_web::dev::ServiceResponse;
 use actix_web::http::Method;
 use actix_web::http::header::{AUTHORIZATION, COOKIE, HeaderMap};
-use auth::{AttackPattern, Deed};
+use auth::{Activity, AttackPattern};
 
 use super::RequestContext;
 use crate::app::App;
@@ -27,7 +27,7 @@ pub fn observe<B: MessageBody>(
     let request = response.request();
     count(app, context.address, endpoint, context.arrived.elapsed(), &context.id);
     if matches!(*request.method(), Method::POST | Method::PUT) && UPLOADS.contains(&endpoint) {
-        app.auth.notice(Deed::Upload, context.address);
+        app.auth.notice(Activity::Upload, context.address);
     }
     let target = auth::in_target(request.path(), request.query_string());
     if let Some(pattern) = target.or_else(|| of_headers(request.headers())) {
@@ -37,13 +37,13 @@ pub fn observe<B: MessageBody>(
 
 /// Counts a call that came over HTTP or gRPC.
 pub fn count(app: &App, address: IpAddr, endpoint: &str, took: Duration, id: &str) {
-    app.auth.notice(Deed::Request, address);
+    app.auth.notice(Activity::Request, address);
     let limit = app.settings.detection.slow_request_ms;
     if limit > 0 && took >= Duration::from_millis(limit) {
         metrics::counter!("slow_requests_total", "endpoint" => endpoint.to_owned()).increment(1);
         let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         tracing::warn!(request_id = id, endpoint, milliseconds, "slow_request");
-        app.auth.notice(Deed::Slow, address);
+        app.auth.notice(Activity::Slow, address);
     }
 }
 
@@ -51,7 +51,7 @@ pub fn count(app: &App, address: IpAddr, endpoint: &str, took: Duration, id: &st
 pub fn report(app: &App, pattern: AttackPattern, address: IpAddr, id: &str) {
     metrics::counter!("attack_patterns_total", "rule" => pattern.name()).increment(1);
     tracing::warn!(request_id = id, rule = pattern.name(), client = %address, "this looks like an attack");
-    app.auth.notice(Deed::Attack(pattern), address);
+    app.auth.notice(Activity::Attack(pattern), address);
 }
 
 fn of_headers(headers: &HeaderMap) -> Option<AttackPattern> {

@@ -13,7 +13,7 @@ use super::response::{Rendered, Said, render, written_size};
 use super::rest::V2Error;
 use crate::app::App;
 use crate::bodies::Room;
-use crate::departure;
+use crate::connections;
 use crate::encodings::Encoding;
 use crate::error::{ApiError, Code, Result};
 use crate::extract::{InferBody, ModelVersion, Name};
@@ -87,7 +87,7 @@ async fn run(
     };
     let parsed = app.bodies.work(length, ticket.deadline, parse).await?.map_err(invalid)?;
     let Performed { id, answer, wanted: outputs, size, room } =
-        perform(app, caller, model, ticket, parsed, length, departure::of(request)).await?;
+        perform(app, caller, model, ticket, parsed, length, connections::closed(request)).await?;
     let of = Arc::clone(model);
     let write = move || {
         let outputs = said(classified(answer, &outputs, &of)?, &outputs);
@@ -128,7 +128,7 @@ pub struct Performed {
 }
 
 /// Runs a call that was understood, over whichever surface it came, and notes its usage. `size` is what its body
-/// took, in bytes; `departure` ends when nobody waits for the answer any more.
+/// took, in bytes; `closed` ends when nobody waits for the answer any more.
 pub async fn perform(
     app: &App,
     caller: &Caller<ModelsInfer>,
@@ -136,7 +136,7 @@ pub async fn perform(
     ticket: Ticket,
     call: ParsedInfer,
     size: usize,
-    departure: impl Future<Output = ()>,
+    closed: impl Future<Output = ()>,
 ) -> Result<Performed> {
     let ParsedInfer { id, inputs, outputs: wanted, timeout, priority } = call;
     let rows = model.rows(&inputs);
@@ -146,7 +146,7 @@ pub async fn perform(
     let work = Work::tensors(rows, size);
     caller.demand(work.demand(model), app.auth.now()).await?;
     let answer = model.infer(InferRequest { inputs, outputs, ticket });
-    let answer = App::in_time(ticket.deadline, departure::unless(departure, answer)).await;
+    let answer = App::in_time(ticket.deadline, connections::unless_closed(closed, answer)).await;
     let answer = answer.map(|answer| {
         let sizes =
             answer.outputs.iter().zip(&wanted).map(|(output, wanted)| written_size(output, wanted.binary));

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::lists::List;
-use super::predictions::{Asked, PictureBytes, PictureForm, PredictJson, Predictions};
+use super::predictions::{PictureBytes, PictureForm, PredictJson, PredictionRequest, Predictions};
 use crate::app::App;
-use crate::departure;
+use crate::connections;
 use crate::error::{ApiError, Result};
 use crate::extract::{Name, Parameters, PredictBody};
 use crate::files;
@@ -200,10 +200,11 @@ pub async fn predict(
     let model = app.model_for(&caller.principal, &to.1.0, version.as_deref())?;
     let body = files::resolve(&app, &caller.principal, &model, body, file.as_deref()).await?;
     let ticket = app.ticket(&caller.principal, caller.arrived);
-    let asked = Asked::read(&app, &model, body, ticket.deadline).await?;
+    let asked = PredictionRequest::read(&app, &model, body, ticket.deadline).await?;
     caller.demand(asked.work.demand(&model), app.auth.now()).await?;
     let answer = model.predict(asked.input, top_k, ticket);
-    let answer = App::in_time(ticket.deadline, departure::unless(departure::of(&to.0), answer)).await;
+    let answer =
+        App::in_time(ticket.deadline, connections::unless_closed(connections::closed(&to.0), answer)).await;
     let answer =
         answer.map(|answer| (answer.timing, Predictions::of(&model, asked.filenames, answer.results)));
     let room = |(_, predictions): &(_, Predictions)| app.bodies.room_for(predictions.size());

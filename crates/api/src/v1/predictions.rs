@@ -19,7 +19,7 @@ use crate::metering::Work;
 use crate::parts;
 
 /// What a request asks of a model.
-pub struct Asked {
+pub struct PredictionRequest {
     /// What to predict from.
     pub input: PredictInput,
     /// The names that a form gave the pictures.
@@ -28,7 +28,7 @@ pub struct Asked {
     pub work: Work,
 }
 
-impl Asked {
+impl PredictionRequest {
     /// Reads the body as the model takes it.
     pub async fn read(app: &App, model: &Arc<Model>, body: PredictBody, deadline: Instant) -> Result<Self> {
         match (body, model.takes()) {

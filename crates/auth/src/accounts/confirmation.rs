@@ -12,8 +12,8 @@ use crate::callers::access::Role;
 use crate::callers::principal::Principal;
 use crate::events::Event;
 use crate::login::one_time::Purpose;
-use crate::mail::errands::{Errand, read};
 use crate::mail::notices::NoticeKind;
+use crate::mail::tasks::{MailTask, read};
 use crate::password::policy::NewPassword;
 use crate::service::Origin;
 use crate::{Auth, Error, Result};
@@ -28,7 +28,7 @@ pub(crate) struct NewAddress {
 
 /// An account that is made once its address is proved.
 #[derive(Serialize, Deserialize)]
-pub(crate) struct Newcomer {
+pub(crate) struct PendingRegistration {
     pub email: String,
     name: String,
     password_hash: String,
@@ -42,9 +42,9 @@ impl Auth {
         let password = NewPassword::check("password", password, &[&email, &name])?;
         self.reserve_mail(&email, None).await?;
         let password_hash = self.hashing.hash(password).await?;
-        let errand = Errand::Registration(Newcomer { email, name, password_hash });
+        let task = MailTask::Registration(PendingRegistration { email, name, password_hash });
         let mut tx = self.store.begin(Scope::Service(Service::Login)).await?;
-        self.post(&mut tx, Uuid::now_v7(), None, &errand).await?;
+        self.post(&mut tx, Uuid::now_v7(), None, &task).await?;
         Ok(tx.commit().await?)
     }
 
@@ -62,8 +62,8 @@ impl Auth {
             return Err(Error::invalid("email", "this is your address already"));
         }
         let binding = self.binding(&mut tx, &person).await?;
-        let errand = Errand::NewAddress(NewAddress { email, binding });
-        self.post(&mut tx, Uuid::now_v7(), Some(person.id), &errand).await?;
+        let task = MailTask::NewAddress(NewAddress { email, binding });
+        self.post(&mut tx, Uuid::now_v7(), Some(person.id), &task).await?;
         self.notify(&mut tx, person.id, NoticeKind::EmailChangeRequested).await?;
         let entry = Entry::success(Event::EmailChangeRequested, origin).by(person.id);
         self.record(&mut tx, entry.on("account", person.id)).await?;
@@ -88,9 +88,9 @@ impl Auth {
         Ok(tx.commit().await?)
     }
 
-    /// Makes the account of a newcomer.
+    /// Makes the account of a pending.
     async fn settle_in(&self, tx: &mut Tx, payload: &[u8], origin: &Origin) -> Result<()> {
-        let Newcomer { email, name, password_hash } = read(payload)?;
+        let PendingRegistration { email, name, password_hash } = read(payload)?;
         let role = Role::User.name();
         let person = self.create_person(tx, Some(&email), &name, role).await?;
         tx.users().set_password(person.id, &password_hash).await?;

@@ -10,9 +10,9 @@ use crate::audit::Entry;
 use crate::callers::access::Permission;
 use crate::callers::principal::Principal;
 use crate::events::Event;
-use crate::login::links::Handover;
+use crate::login::links::LinkDelivery;
 use crate::login::one_time::Purpose;
-use crate::mail::errands::Errand;
+use crate::mail::tasks::MailTask;
 use crate::password::policy::NewPassword;
 use crate::service::Origin;
 use crate::{Auth, Error, Result};
@@ -35,7 +35,7 @@ impl Auth {
         actor: &Principal,
         invitation: Invitation,
         origin: &Origin,
-    ) -> Result<(Person, Handover)> {
+    ) -> Result<(Person, LinkDelivery)> {
         let (mut tx, own) = self.begin_administration(actor, Permission::UsersManage).await?;
         may_give(&mut tx, own, &invitation.role).await?;
         let Invitation { email, name, role } = invitation;
@@ -44,8 +44,8 @@ impl Auth {
         self.record(&mut tx, entry.with(json!({"role": role, "invited": true}))).await?;
         tx.commit().await?;
         let tx = self.store.begin(Scope::Service(Service::Login)).await?;
-        let handover = self.hand_over(tx, &person, Errand::Invitation, Purpose::Invitation).await?;
-        Ok((person, handover))
+        let delivery = self.hand_over(tx, &person, MailTask::Invitation, Purpose::Invitation).await?;
+        Ok((person, delivery))
     }
 
     /// Sets the first password of an account, and its name where one is given.

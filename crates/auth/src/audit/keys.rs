@@ -57,8 +57,8 @@ impl AuditKey {
         format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----", BASE64.encode(&spki))
     }
 
-    /// The word of whoever writes an event.
-    pub(crate) fn vouch(&self, event: &AuditRecord) -> Vec<u8> {
+    /// The key's id and the MAC of an event, which its writer adds.
+    pub(crate) fn event_mac(&self, event: &AuditRecord) -> Vec<u8> {
         let mac = hmac::sign(&self.events, &hashed_form(event));
         [&self.id[..], mac.as_ref()].concat()
     }
@@ -91,15 +91,15 @@ pub struct AuditKeys {
     previous: Vec<AuditKey>,
 }
 
-/// Whose word an event carries.
+/// Whether the MAC of an event is that of its writer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Word {
-    /// Ours.
-    Genuine,
-    /// Nobody's: it is from before there was one, or was put there.
+pub(crate) enum MacStatus {
+    /// It was made with one of our keys.
+    Valid,
+    /// There is none: the event is from before there was one, or was put there.
     Missing,
-    /// Somebody else's, or the event was changed since.
-    False,
+    /// It was made with another key, or the event was changed since.
+    Invalid,
 }
 
 impl AuditKeys {
@@ -131,17 +131,17 @@ impl AuditKeys {
         })
     }
 
-    pub(crate) fn word_of(&self, event: &AuditRecord) -> Word {
-        let Some(word) = &event.mac else { return Word::Missing };
+    pub(crate) fn mac_status(&self, event: &AuditRecord) -> MacStatus {
+        let Some(word) = &event.mac else { return MacStatus::Missing };
         let genuine = word.split_at_checked(ID_LEN).is_some_and(|(id, mac)| {
             let key = self.all().find(|key| key.id == *id);
             key.is_some_and(|key| hmac::verify(&key.events, &hashed_form(event), mac).is_ok())
         });
-        if genuine { Word::Genuine } else { Word::False }
+        if genuine { MacStatus::Valid } else { MacStatus::Invalid }
     }
 }
 
-/// Every column of an event but the word of its writer, each with its length: no two events have the same form.
+/// Every column of an event but its MAC, each with its length: no two events have the same form.
 fn hashed_form(event: &AuditRecord) -> Vec<u8> {
     let mut form = Vec::with_capacity(128 + event.canonical.len());
     form.push(FORM);
@@ -208,7 +208,7 @@ pub(crate) mod tests {
         let forms = changes.map(|change| {
             let mut changed = original.clone();
             change(&mut changed);
-            assert_ne!(key.vouch(&changed), key.vouch(&original));
+            assert_ne!(key.event_mac(&changed), key.event_mac(&original));
             assert_ne!(key.link(&BEFORE_FIRST, 1, &changed), key.link(&BEFORE_FIRST, 1, &original));
             hashed_form(&changed)
         });
@@ -217,7 +217,7 @@ pub(crate) mod tests {
         // What moves from one column to the next is another event.
         let mut moved = original.clone();
         (moved.action, moved.outcome) = ("actions".into(), "uccess".into());
-        assert_ne!(key.vouch(&moved), key.vouch(&original));
+        assert_ne!(key.event_mac(&moved), key.event_mac(&original));
     }
 
     #[test]
@@ -227,7 +227,7 @@ pub(crate) mod tests {
         assert_ne!(link, one.link(&BEFORE_FIRST, 2, &event));
         assert_ne!(link, one.link(&[1; 32], 1, &event));
         assert_ne!(link, two.link(&BEFORE_FIRST, 1, &event));
-        let vouched = AuditRecord { mac: Some(one.vouch(&event)), ..event };
+        let vouched = AuditRecord { mac: Some(one.event_mac(&event)), ..event };
         assert_ne!(link, one.link(&BEFORE_FIRST, 1, &vouched));
     }
 
@@ -235,13 +235,15 @@ pub(crate) mod tests {
     fn a_word_is_ours_missing_or_false() {
         let keys = AuditKeys::new(key(1), vec![key(2)]);
         let event = event();
-        assert_eq!(keys.word_of(&event), Word::Missing);
-        for (writer, word) in [(key(1), Word::Genuine), (key(2), Word::Genuine), (key(3), Word::False)] {
-            let vouched = AuditRecord { mac: Some(writer.vouch(&event)), ..event.clone() };
-            assert_eq!(keys.word_of(&vouched), word);
+        assert_eq!(keys.mac_status(&event), MacStatus::Missing);
+        for (writer, word) in
+            [(key(1), MacStatus::Valid), (key(2), MacStatus::Valid), (key(3), MacStatus::Invalid)]
+        {
+            let vouched = AuditRecord { mac: Some(writer.event_mac(&event)), ..event.clone() };
+            assert_eq!(keys.mac_status(&vouched), word);
         }
         for mac in [vec![], vec![1; 7], vec![0; 40]] {
-            assert_eq!(keys.word_of(&AuditRecord { mac: Some(mac), ..event.clone() }), Word::False);
+            assert_eq!(keys.mac_status(&AuditRecord { mac: Some(mac), ..event.clone() }), MacStatus::Invalid);
         }
     }
 }

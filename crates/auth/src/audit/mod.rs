@@ -156,7 +156,7 @@ impl Auth {
             canonical: Value::Object(canonical).to_string().into_bytes(),
             mac: None,
         };
-        event.mac = Some(self.trail.keys().active().vouch(&event));
+        event.mac = Some(self.trail.keys().active().event_mac(&event));
         let address = entry.origin.address.map(|address| address.to_string());
         tx.audit().append(&event, address.as_deref()).await?;
         if entry.action == Event::SuspiciousActivity {

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use storage::{AuditLink, AuditRecord, AuditSeal, Scope, Service, Store, Tx};
 
-use super::keys::{AuditKeys, BEFORE_FIRST, LinkMac, Word};
+use super::keys::{AuditKeys, BEFORE_FIRST, LinkMac, MacStatus};
 use super::seal;
 use crate::{Error, Result};
 
@@ -153,10 +153,10 @@ impl AuditTrail {
     }
 
     async fn link(&self, tx: &mut Tx, end: &mut End, event: &AuditRecord) -> Result<()> {
-        match self.keys().word_of(event) {
-            Word::Genuine => end.adopts = false,
-            Word::Missing if end.adopts => {}
-            Word::Missing | Word::False => {
+        match self.keys().mac_status(event) {
+            MacStatus::Valid => end.adopts = false,
+            MacStatus::Missing if end.adopts => {}
+            MacStatus::Missing | MacStatus::Invalid => {
                 tracing::error!(event = %event.id, "an audit event that this program did not write, or not with AUDIT_KEY, gets no link; run modelgate audit verify");
                 return Ok(tx.audit_chain().refuse(event.id).await?);
             }

@@ -6,7 +6,7 @@ use data_encoding::HEXLOWER;
 use storage::{AuditRecord, AuditSeal, LinkedEvent, SealedLink, UnlinkedEvent};
 use uuid::Uuid;
 
-use super::keys::{AuditKeys, BEFORE_FIRST, LinkMac, Word};
+use super::keys::{AuditKeys, BEFORE_FIRST, LinkMac, MacStatus};
 use super::seal::{digest, read};
 use super::trail::AuditTrail;
 use crate::events::Event;
@@ -227,21 +227,23 @@ impl<'a> Walk<'a> {
                 format!("its key {key} is neither AUDIT_KEY nor in AUDIT_KEYS_PREVIOUS"),
             );
         };
-        let word = self.keys.word_of(event);
+        let word = self.keys.mac_status(event);
         let follows = before.iter().any(|before| stored == Some(key.link(before, link.seq, event)));
         if !follows && !before.is_empty() {
             self.before.push(key.link(&before[0], link.seq, event));
         }
         match (word, follows || before.is_empty()) {
-            (Word::False, _) => self.found.find(seq, id, "the event was changed, or something else wrote it"),
-            (Word::Missing, _) if !self.adopts => {
+            (MacStatus::Invalid, _) => {
+                self.found.find(seq, id, "the event was changed, or something else wrote it")
+            }
+            (MacStatus::Missing, _) if !self.adopts => {
                 self.found.find(seq, id, "something else than this program wrote the event");
             }
             (_, false) => {
                 self.found.find(seq, id, "the event or the link was changed, or rows are in another order");
             }
-            (Word::Genuine, true) => self.genuine(event),
-            (Word::Missing, true) => {}
+            (MacStatus::Valid, true) => self.genuine(event),
+            (MacStatus::Missing, true) => {}
         }
     }
 
@@ -282,14 +284,14 @@ impl<'a> Walk<'a> {
 
     fn unlinked(&mut self, unlinked: &UnlinkedEvent) {
         let id = Some(unlinked.event.id);
-        match (self.keys.word_of(&unlinked.event), unlinked.waits) {
-            (Word::Genuine, true) => {
+        match (self.keys.mac_status(&unlinked.event), unlinked.waits) {
+            (MacStatus::Valid, true) => {
                 self.found.waiting += 1;
                 self.genuine(&unlinked.event);
             }
-            (Word::Genuine, false) => self.found.find(None, id, "the event was taken out of the chain"),
-            (Word::Missing, true) if self.adopts => self.found.waiting += 1,
-            (Word::Missing | Word::False, _) => {
+            (MacStatus::Valid, false) => self.found.find(None, id, "the event was taken out of the chain"),
+            (MacStatus::Missing, true) if self.adopts => self.found.waiting += 1,
+            (MacStatus::Missing | MacStatus::Invalid, _) => {
                 self.found.find(
                     None,
                     id,

@@ -8,7 +8,7 @@ use storage::{Check, Outcome};
 
 use crate::keys::signed_requests::{self, Presented};
 use crate::limits::in_flight::InFlight;
-use crate::limits::over_limit::Asker;
+use crate::limits::over_limit::Requester;
 use crate::limits::{LimitClass, Window, network_of};
 use crate::quotas::QuotaLease;
 use crate::{Auth, Error, Permission, Principal, Result, Throttle};
@@ -68,14 +68,14 @@ impl From<Error> for Refusal {
 
 /// Where a request comes from, and which one it is where it has a name.
 #[derive(Clone, Copy, Debug)]
-pub struct Whence<'a> {
+pub struct RequestSource<'a> {
     /// The client's address.
     pub address: IpAddr,
     /// The request's id.
     pub request_id: Option<&'a str>,
 }
 
-impl From<IpAddr> for Whence<'_> {
+impl From<IpAddr> for RequestSource<'_> {
     fn from(address: IpAddr) -> Self {
         Self { address, request_id: None }
     }
@@ -96,13 +96,13 @@ impl Auth {
     pub async fn enter(
         &self,
         presented: &Presented<'_>,
-        whence: impl Into<Whence<'_>>,
+        source: impl Into<RequestSource<'_>>,
         permission: Option<Permission>,
         class: LimitClass,
         model: Option<&str>,
     ) -> std::result::Result<Entered, Refusal> {
-        let whence = whence.into();
-        let address = whence.address;
+        let source = source.into();
+        let address = source.address;
         let mut retried = false;
         loop {
             let principal = match presented {
@@ -113,8 +113,8 @@ impl Auth {
             let permitted = || permission.map_or(Ok(()), |permission| principal.require(permission));
             let allowed = principal.admits(address).and_then(|()| permitted());
             let mut windows = self.limits.of_caller(&principal, class, model);
-            let asker = Asker::Caller(principal.account, principal.credential.id(), class);
-            if let Some(throttle) = self.over_limit.find(&asker, &windows, self.now()) {
+            let requester = Requester::Caller(principal.account, principal.credential.id(), class);
+            if let Some(throttle) = self.over_limit.find(&requester, &windows, self.now()) {
                 return Err(Error::Throttled(throttle).into());
             }
             // Before the windows, and given back where they refuse: all is counted, or nothing.
@@ -128,7 +128,7 @@ impl Auth {
                     let mut windows = signed_requests::told(windows);
                     windows.extend(quotas);
                     // Told only now: a refusal counts like any request, and was not decided on stale knowledge.
-                    let allowed = allowed.inspect_err(|refusal| self.deny(&principal, refusal, whence));
+                    let allowed = allowed.inspect_err(|refusal| self.deny(&principal, refusal, source));
                     let allowed = self.require_open_to_caller(&principal).and(allowed);
                     self.detector.place(&principal, address, self.now());
                     return match allowed.and_then(|()| self.in_flight(&principal)) {
@@ -139,7 +139,7 @@ impl Auth {
                 Verdict::Throttled(throttle) => {
                     let error = signed_requests::refusal(throttle);
                     if let Error::Throttled(throttle) = &error {
-                        self.over_limit.remember(asker, throttle, &windows, self.now());
+                        self.over_limit.remember(requester, throttle, &windows, self.now());
                     }
                     return Err(error.into());
                 }
@@ -161,14 +161,14 @@ impl Auth {
     /// Counts a caller without a credential.
     pub async fn admit_visitor(&self, address: IpAddr, class: LimitClass) -> Result<Vec<AllowanceState>> {
         let windows = self.limits.of_visitor(class, address);
-        let asker = Asker::Visitor(network_of(address), class);
-        if let Some(throttle) = self.over_limit.find(&asker, &windows, self.now()) {
+        let requester = Requester::Visitor(network_of(address), class);
+        if let Some(throttle) = self.over_limit.find(&requester, &windows, self.now()) {
             return Err(Error::Throttled(throttle));
         }
         match self.decide(&[], &windows).await? {
             Verdict::Admitted(windows) => Ok(windows),
             Verdict::Throttled(throttle) => {
-                self.over_limit.remember(asker, &throttle, &windows, self.now());
+                self.over_limit.remember(requester, &throttle, &windows, self.now());
                 Err(Error::Throttled(throttle))
             }
             Verdict::Stale => Ok(Vec::new()),

@@ -22,7 +22,7 @@ use places::Places;
 use windows::Windows;
 
 use crate::audit::Entry;
-use crate::callers::admission::Whence;
+use crate::callers::admission::RequestSource;
 use crate::callers::principal::{Credential, Principal};
 use crate::events::Event;
 use crate::limits::network_of;
@@ -76,7 +76,7 @@ impl Default for DetectionSettings {
 
 /// Something that an address does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Deed {
+pub enum Activity {
     /// A request, whatever became of it.
     Request,
     /// A request that brings a file.
@@ -89,21 +89,21 @@ pub enum Deed {
 
 /// Something to be written down.
 #[derive(Debug)]
-struct Noticed {
-    what: What,
+struct Finding {
+    kind: FindingKind,
     origin: Origin,
     detail: Value,
 }
 
-impl Noticed {
+impl Finding {
     fn suspicion(account: Option<Uuid>, address: IpAddr, detail: Value) -> Self {
         let origin = Origin { address: Some(address), ..Origin::default() };
-        Self { what: What::Suspicion(account), origin, detail }
+        Self { kind: FindingKind::Suspicion(account), origin, detail }
     }
 }
 
 #[derive(Debug)]
-enum What {
+enum FindingKind {
     /// Something is wrong, about this account where it is known.
     Suspicion(Option<Uuid>),
     /// This account lacked a right.
@@ -119,7 +119,7 @@ pub(crate) struct Detector {
     slow: Windows,
     places: Places,
     denials: Denials,
-    waiting: Mutex<Vec<Noticed>>,
+    waiting: Mutex<Vec<Finding>>,
 }
 
 impl Detector {
@@ -136,29 +136,30 @@ impl Detector {
         }
     }
 
-    fn keep(&self, noticed: Noticed) {
-        let most = if let What::Denial(_) = noticed.what { MOST_DENIALS_WAITING } else { MOST_WAITING };
+    fn keep(&self, finding: Finding) {
+        let most =
+            if let FindingKind::Denial(_) = finding.kind { MOST_DENIALS_WAITING } else { MOST_WAITING };
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.len() < most {
-            waiting.push(noticed);
+            waiting.push(finding);
         }
     }
 
-    fn take_waiting(&self) -> Vec<Noticed> {
+    fn take_waiting(&self) -> Vec<Finding> {
         std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn notice(&self, deed: Deed, address: IpAddr, now: DateTime<Utc>) {
-        let (windows, threshold, reason) = match deed {
-            Deed::Request => (&self.requests, self.settings.requests, "request_flood"),
-            Deed::Upload => (&self.uploads, self.settings.uploads, "upload_flood"),
-            Deed::Attack(_) => (&self.attacks, self.settings.attacks, "attack_pattern"),
-            Deed::Slow => (&self.slow, self.settings.slow, "slow_requests"),
+    fn notice(&self, activity: Activity, address: IpAddr, now: DateTime<Utc>) {
+        let (windows, threshold, reason) = match activity {
+            Activity::Request => (&self.requests, self.settings.requests, "request_flood"),
+            Activity::Upload => (&self.uploads, self.settings.uploads, "upload_flood"),
+            Activity::Attack(_) => (&self.attacks, self.settings.attacks, "attack_pattern"),
+            Activity::Slow => (&self.slow, self.settings.slow, "slow_requests"),
         };
         if windows.count(network_of(address), now) {
-            let rule = if let Deed::Attack(pattern) = deed { Some(pattern.name()) } else { None };
+            let rule = if let Activity::Attack(pattern) = activity { Some(pattern.name()) } else { None };
             let detail = json!({"reason": reason, "count": threshold.count, "seconds": threshold.seconds, "rule": rule});
-            self.keep(Noticed::suspicion(None, address, detail));
+            self.keep(Finding::suspicion(None, address, detail));
         }
     }
 
@@ -173,45 +174,51 @@ impl Detector {
         if self.places.note(id, network_of(address), now, threshold, counts_moves) {
             let detail = json!({"reason": "impossible_sequence", "credential": credential, "id": id,
                 "count": threshold.count, "seconds": threshold.seconds});
-            self.keep(Noticed::suspicion(Some(principal.account), address, detail));
+            self.keep(Finding::suspicion(Some(principal.account), address, detail));
         }
     }
 
     /// Notes that a caller lacks a right.
-    pub fn deny(&self, principal: &Principal, refusal: &Error, whence: Whence<'_>, now: DateTime<Utc>) {
+    pub fn deny(
+        &self,
+        principal: &Principal,
+        refusal: &Error,
+        source: RequestSource<'_>,
+        now: DateTime<Utc>,
+    ) {
         let (account, said) = (principal.account, refusal.to_string());
         if self.denials.is_first(account, said.clone(), now) {
             let detail = json!({"reason": said, "credential": principal.credential.id()});
             let origin = Origin {
-                address: Some(whence.address),
-                request_id: whence.request_id.map(str::to_owned),
+                address: Some(source.address),
+                request_id: source.request_id.map(str::to_owned),
                 ..Origin::default()
             };
-            self.keep(Noticed { what: What::Denial(account), origin, detail });
+            self.keep(Finding { kind: FindingKind::Denial(account), origin, detail });
         }
     }
 }
 
 impl Auth {
     /// Counts something that an address does.
-    pub fn notice(&self, deed: Deed, address: IpAddr) {
-        self.detector.notice(deed, address, self.now());
+    pub fn notice(&self, activity: Activity, address: IpAddr) {
+        self.detector.notice(activity, address, self.now());
     }
 
     /// Counts a refusal for want of a right; the first of its kind in a while is written down with the next
     /// [`report_noticed`](Self::report_noticed).
-    pub(crate) fn deny(&self, principal: &Principal, refusal: &Error, whence: Whence<'_>) {
+    pub(crate) fn deny(&self, principal: &Principal, refusal: &Error, source: RequestSource<'_>) {
         self.events.count(Event::PermissionDenied);
-        self.detector.deny(principal, refusal, whence, self.now());
+        self.detector.deny(principal, refusal, source, self.now());
     }
 
     /// Writes down what was noticed since the last call; to be called every second. What could not be written because
     /// the store is away waits for the next call.
     pub async fn report_noticed(&self) -> Result<()> {
         let mut waiting = self.detector.take_waiting().into_iter();
-        while let Some(noticed) = waiting.next() {
-            if let Err(error) = self.report(&noticed).await {
-                let comes_again = matches!(error, Error::Unavailable(_)).then_some(noticed);
+        while let Some(finding) = waiting.next() {
+            if let Err(error) = self.report(&finding).await {
+                let comes_again = matches!(error, Error::Unavailable(_)).then_some(finding);
                 comes_again.into_iter().chain(waiting).for_each(|kept| self.detector.keep(kept));
                 return Err(error);
             }
@@ -219,15 +226,15 @@ impl Auth {
         Ok(())
     }
 
-    async fn report(&self, Noticed { what, origin, detail }: &Noticed) -> Result<()> {
+    async fn report(&self, Finding { kind, origin, detail }: &Finding) -> Result<()> {
         let mut tx = self.store.begin(Scope::Service(Service::Audit)).await?;
-        match what {
-            What::Suspicion(account) => {
+        match kind {
+            FindingKind::Suspicion(account) => {
                 let entry = Entry::failure(Event::SuspiciousActivity, origin).with(detail.clone());
                 let entry = account.iter().fold(entry, |entry, account| entry.on("account", *account));
                 self.record(&mut tx, entry).await?;
             }
-            What::Denial(account) => {
+            FindingKind::Denial(account) => {
                 let entry = Entry::failure(Event::PermissionDenied, origin).by(*account);
                 self.write(&mut tx, entry.with(detail.clone())).await?;
             }

@@ -1,4 +1,4 @@
-//! Counting by network in windows that begin with the first deed and end when they should, however many follow.
+//! Counting by network in windows that begin with the first activity and end when they should, however many follow.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -19,7 +19,7 @@ struct Window {
     count: u32,
 }
 
-/// Counts of one kind of deed.
+/// Counts of one kind of activity.
 pub(super) struct Windows {
     threshold: Threshold,
     hasher: RandomState,
@@ -31,7 +31,7 @@ impl Windows {
         Self { threshold, hasher: RandomState::new(), shards: Default::default() }
     }
 
-    /// Counts a deed. True: it is the one with which they are too many; it is so once in a window.
+    /// Counts an activity. True: it is the one with which they are too many; it is so once in a window.
     pub fn count(&self, network: IpAddr, now: DateTime<Utc>) -> bool {
         if self.threshold.count == 0 {
             return false;

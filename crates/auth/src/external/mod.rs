@@ -4,12 +4,12 @@
 //! subject together are an identity; an address never is. From the second request on a token is as cheap as one of
 //! ours: what it says stays with the principal.
 
-mod arrival;
 mod claims;
 mod documents;
 mod identities;
 mod issuer;
 mod keys;
+mod sign_in;
 
 use std::sync::Arc;
 

@@ -23,11 +23,11 @@ struct Networks {
     v6: Prefixes,
 }
 
-type Prefixes = BTreeMap<Reverse<u8>, HashMap<u128, Said>>;
+type Prefixes = BTreeMap<Reverse<u8>, HashMap<u128, NetworkRule>>;
 
 /// What is said of one network.
 #[derive(Debug, Default)]
-struct Said {
+struct NetworkRule {
     /// By somebody.
     chosen: Option<(IpEffect, Until)>,
     /// By the program, which only denies.
@@ -50,11 +50,12 @@ impl IpTable {
                 IpNet::V4(_) => (&mut place.v4, prefix(network.addr(), network.prefix_len())),
                 IpNet::V6(_) => (&mut place.v6, prefix(network.addr(), network.prefix_len())),
             };
-            let said = prefixes.entry(Reverse(network.prefix_len())).or_default().entry(prefix).or_default();
+            let combined =
+                prefixes.entry(Reverse(network.prefix_len())).or_default().entry(prefix).or_default();
             if rule.automatic {
-                said.automatic = Some(rule.expires_at);
+                combined.automatic = Some(rule.expires_at);
             } else {
-                said.chosen = Some((rule.effect, rule.expires_at));
+                combined.chosen = Some((rule.effect, rule.expires_at));
             }
         }
         table
@@ -69,7 +70,7 @@ impl IpTable {
         };
         let address = address.to_canonical();
         let prefixes = if address.is_ipv4() { &networks.v4 } else { &networks.v6 };
-        prefixes.iter().find_map(|(Reverse(length), said)| said.get(&prefix(address, *length))?.at(now))
+        prefixes.iter().find_map(|(Reverse(length), rules)| rules.get(&prefix(address, *length))?.at(now))
     }
 
     /// Whether rules let an address in.
@@ -79,7 +80,7 @@ impl IpTable {
     }
 }
 
-impl Said {
+impl NetworkRule {
     fn at(&self, now: DateTime<Utc>) -> Option<IpEffect> {
         let holds = |until: Until| until.is_none_or(|until| now < until);
         let chosen = self.chosen.filter(|(_, until)| holds(*until)).map(|(effect, _)| effect);

@@ -16,7 +16,7 @@ const CAPACITY: u64 = 20_000;
 
 /// Whose requests of which class were refused.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Asker {
+pub(crate) enum Requester {
     /// An account with one of its credentials.
     Caller(Uuid, Uuid, LimitClass),
     /// An address, or what one customer holds.
@@ -32,7 +32,7 @@ struct Refused {
 }
 
 /// Refusals of the last moment.
-pub(crate) struct OverLimit(moka::sync::Cache<Asker, Refused>);
+pub(crate) struct OverLimit(moka::sync::Cache<Requester, Refused>);
 
 impl OverLimit {
     pub fn new() -> Self {
@@ -40,14 +40,14 @@ impl OverLimit {
         Self(moka::sync::Cache::builder().max_capacity(CAPACITY).time_to_live(life).build())
     }
 
-    pub fn remember(&self, asker: Asker, throttle: &Throttle, windows: &[Window], at: DateTime<Utc>) {
+    pub fn remember(&self, requester: Requester, throttle: &Throttle, windows: &[Window], at: DateTime<Utc>) {
         let keys = windows.iter().map(|window| window.key.clone()).collect();
-        self.0.insert(asker, Refused { at, throttle: throttle.clone(), keys });
+        self.0.insert(requester, Refused { at, throttle: throttle.clone(), keys });
     }
 
     /// The refusal, told as of now, where these are the windows still that it is about.
-    pub fn find(&self, asker: &Asker, windows: &[Window], now: DateTime<Utc>) -> Option<Throttle> {
-        let Refused { at, mut throttle, keys } = self.0.get(asker)?;
+    pub fn find(&self, requester: &Requester, windows: &[Window], now: DateTime<Utc>) -> Option<Throttle> {
+        let Refused { at, mut throttle, keys } = self.0.get(requester)?;
         let since = (now - at).to_std().ok().filter(|_| now - at < REMEMBERED_FOR)?;
         let is_same =
             keys.iter().eq(windows.iter().map(|window| &window.key))
@@ -81,7 +81,7 @@ mod tests {
         let memory = OverLimit::new();
         let minute = Duration::from_secs(60);
         let window = |limit| Window { name: "read", key: String::new(), limit, period: minute };
-        let asker = Asker::Caller(Uuid::nil(), Uuid::nil(), LimitClass::Read);
+        let requester = Requester::Caller(Uuid::nil(), Uuid::nil(), LimitClass::Read);
         let now = DateTime::UNIX_EPOCH;
         let state = AllowanceState {
             name: "read",
@@ -93,23 +93,23 @@ mod tests {
             is_over: false,
         };
         let throttle = Throttle { policy: "read", retry_after: state.reset_after, windows: vec![state] };
-        memory.remember(asker.clone(), &throttle, &[window(5)], now);
+        memory.remember(requester.clone(), &throttle, &[window(5)], now);
         let later = now + chrono::Duration::milliseconds(400);
-        let told = memory.find(&asker, &[window(5)], later);
+        let told = memory.find(&requester, &[window(5)], later);
         let wait = Duration::from_millis(29_600);
         assert!(told.is_some_and(|told| told.retry_after == wait && told.windows[0].reset_after == wait));
-        assert!(memory.find(&asker, &[window(6)], later).is_none(), "another limit");
+        assert!(memory.find(&requester, &[window(6)], later).is_none(), "another limit");
         let other_model = Window { key: "other".into(), ..window(5) };
         assert!(
-            memory.find(&asker, &[other_model], later).is_none(),
+            memory.find(&requester, &[other_model], later).is_none(),
             "another window of this name and limit"
         );
-        assert!(memory.find(&asker, &[], later).is_none());
-        assert!(memory.find(&asker, &[window(5)], now + REMEMBERED_FOR).is_none());
-        assert!(memory.find(&asker, &[window(5)], now - REMEMBERED_FOR).is_none(), "a clock set back");
-        let other = Asker::Caller(Uuid::nil(), Uuid::nil(), LimitClass::Infer);
+        assert!(memory.find(&requester, &[], later).is_none());
+        assert!(memory.find(&requester, &[window(5)], now + REMEMBERED_FOR).is_none());
+        assert!(memory.find(&requester, &[window(5)], now - REMEMBERED_FOR).is_none(), "a clock set back");
+        let other = Requester::Caller(Uuid::nil(), Uuid::nil(), LimitClass::Infer);
         assert!(memory.find(&other, &[window(5)], now).is_none());
         memory.forget();
-        assert!(memory.find(&asker, &[window(5)], now).is_none());
+        assert!(memory.find(&requester, &[window(5)], now).is_none());
     }
 }

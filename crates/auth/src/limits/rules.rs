@@ -26,7 +26,7 @@ const MOST_RULES: u32 = 10_000;
 const HIGHEST: u32 = 1_000_000;
 
 /// The limits that can be said of everyone, and up to where. Those that guard logins, registrations and mails can be
-/// neither switched off nor raised beyond: whoever may change limits must not open the door to guessing.
+/// neither switched off nor raised beyond: whoever may change limits must not make guessing easy.
 const CLASSES: [Class; 7] = [
     Class { name: "anonymous", highest: 1000, is_guard: true, is_hourly: false },
     Class { name: "login", highest: 60, is_guard: true, is_hourly: false },

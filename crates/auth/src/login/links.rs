@@ -15,15 +15,15 @@ use crate::callers::freshness::Watched;
 use crate::callers::principal::Principal;
 use crate::events::Event;
 use crate::login::one_time::{Purpose, Redeemed};
-use crate::mail::errands::Errand;
 use crate::mail::notices::NoticeKind;
+use crate::mail::tasks::MailTask;
 use crate::password::policy::NewPassword;
 use crate::service::Origin;
 use crate::{Auth, Error, Result, crypto};
 
 /// How a link reaches the person it is for.
 #[derive(Debug)]
-pub struct Handover {
+pub struct LinkDelivery {
     /// When the link ends; one that is mailed is made a little later.
     pub expires_at: DateTime<Utc>,
     /// Where no mail is set up, its token, for the administrator to pass on; none: it is mailed.
@@ -32,11 +32,11 @@ pub struct Handover {
 
 /// What an account is helped with.
 #[derive(Debug)]
-pub enum Help {
+pub enum PasswordHelp {
     /// It has a password, which the link replaces.
-    NewPassword(Handover),
+    NewPassword(LinkDelivery),
     /// It never had one.
-    Invitation(Handover),
+    Invitation(LinkDelivery),
 }
 
 impl Auth {
@@ -45,12 +45,17 @@ impl Auth {
     pub async fn forgot_password(&self, email: String) -> Result<()> {
         self.reserve_mail(&email, None).await?;
         let mut tx = self.store.begin(Scope::Service(Service::Login)).await?;
-        self.post(&mut tx, Uuid::now_v7(), None, &Errand::ForgottenPassword { email }).await?;
+        self.post(&mut tx, Uuid::now_v7(), None, &MailTask::ForgottenPassword { email }).await?;
         Ok(tx.commit().await?)
     }
 
     /// Sends an account's owner a link to a new password, or to their first one.
-    pub async fn help_with_password(&self, actor: &Principal, id: Uuid, origin: &Origin) -> Result<Help> {
+    pub async fn help_with_password(
+        &self,
+        actor: &Principal,
+        id: Uuid,
+        origin: &Origin,
+    ) -> Result<PasswordHelp> {
         let (mut tx, own) = self.begin_administration(actor, Permission::UsersManage).await?;
         keep_to_equals(&mut tx, own, id).await?;
         let user = tx.users().find(id).await?.ok_or(Error::NotFound)?;
@@ -66,11 +71,11 @@ impl Auth {
         let mut tx = self.store.begin(Scope::Service(Service::Login)).await?;
         let has_password = tx.users().password_hash(id).await?.is_some();
         if has_password {
-            let link = self.hand_over(tx, &person, Errand::PasswordReset, Purpose::PasswordReset);
-            link.await.map(Help::NewPassword)
+            let link = self.hand_over(tx, &person, MailTask::PasswordReset, Purpose::PasswordReset);
+            link.await.map(PasswordHelp::NewPassword)
         } else {
-            let link = self.hand_over(tx, &person, Errand::Invitation, Purpose::Invitation);
-            link.await.map(Help::Invitation)
+            let link = self.hand_over(tx, &person, MailTask::Invitation, Purpose::Invitation);
+            link.await.map(PasswordHelp::Invitation)
         }
     }
 
@@ -79,18 +84,18 @@ impl Auth {
         &self,
         mut tx: Tx,
         person: &Person,
-        errand: Errand,
+        task: MailTask,
         purpose: Purpose,
-    ) -> Result<Handover> {
+    ) -> Result<LinkDelivery> {
         let expires_at = tx.now() + purpose.lifetime();
         let token = if self.sends_mail {
-            self.post(&mut tx, Uuid::now_v7(), Some(person.id), &errand).await?;
+            self.post(&mut tx, Uuid::now_v7(), Some(person.id), &task).await?;
             None
         } else {
             Some(self.bound_link(&mut tx, purpose, person).await?)
         };
         tx.commit().await?;
-        Ok(Handover { expires_at, token })
+        Ok(LinkDelivery { expires_at, token })
     }
 
     /// Sets a new password with a link that was asked for; every session ends, and so does every half-way login.

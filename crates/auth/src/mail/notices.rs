@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::callers::principal::Principal;
 use crate::limits::network_of;
-use crate::mail::errands::Errand;
+use crate::mail::tasks::MailTask;
 use crate::service::Origin;
 use crate::{Auth, Error, Result};
 
@@ -63,8 +63,8 @@ impl Auth {
         let id = Uuid::now_v7();
         tx.notices().add(id, account, kind.name()).await?;
         let at = tx.now();
-        let errand = Errand::Notice { kind, at, address };
-        match self.post(tx, id, Some(account), &errand).await {
+        let task = MailTask::Notice { kind, at, address };
+        match self.post(tx, id, Some(account), &task).await {
             Err(Error::Overloaded) => {
                 tracing::warn!("too many mails wait to be sent; a notice is not mailed");
                 Ok(())

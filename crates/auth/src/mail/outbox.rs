@@ -5,7 +5,7 @@ use chrono::Duration;
 use storage::{OutboxItem, Scope, SealedColumn, Service, Tx};
 use uuid::Uuid;
 
-use crate::mail::errands::{Errand, LetterContent, read, written};
+use crate::mail::tasks::{MailContent, MailTask, read, written};
 use crate::{Auth, Error, Result};
 
 /// Mails about one account that may wait.
@@ -20,11 +20,11 @@ const FIRST_PAUSE: Duration = Duration::seconds(30);
 const MOST_ATTEMPTS: i64 = 8;
 
 /// A mail to send. Without `Debug`, so that no log gets to know for whom.
-pub struct Letter {
+pub struct OutgoingMail {
     /// The address.
     pub to: String,
     /// What it says.
-    pub content: LetterContent,
+    pub content: MailContent,
     id: Uuid,
     attempts: i64,
 }
@@ -36,25 +36,25 @@ impl Auth {
         tx: &mut Tx,
         id: Uuid,
         account: Option<Uuid>,
-        errand: &Errand,
+        task: &MailTask,
     ) -> Result<()> {
         if !self.sends_mail {
             return Ok(());
         }
-        let sealed = self.encryption.seal(&SealedColumn::Errand.place(id), &written(errand)?)?;
+        let sealed = self.encryption.seal(&SealedColumn::Errand.place(id), &written(task)?)?;
         let most = if account.is_some() { MOST_OF_ACCOUNT } else { MOST_OF_STRANGERS };
         if tx.outbox().add(id, account, &sealed, most).await? { Ok(()) } else { Err(Error::Overloaded) }
     }
 
     /// The next mail to send, which nobody else gets for a while; none: nothing is due.
-    pub async fn next_letter(&self) -> Result<Option<Letter>> {
+    pub async fn next_mail(&self) -> Result<Option<OutgoingMail>> {
         loop {
             let mut tx = self.store.begin(Scope::Service(Service::Mail)).await?;
             let Some(item) = tx.outbox().take(LEASE).await? else { return Ok(None) };
             tx.commit().await?;
-            match self.write_letter(&item).await {
+            match self.compose_mail(&item).await {
                 Ok(Some((to, content))) => {
-                    return Ok(Some(Letter { to, content, id: item.id, attempts: item.attempts }));
+                    return Ok(Some(OutgoingMail { to, content, id: item.id, attempts: item.attempts }));
                 }
                 Ok(None) => self.settle(item.id, false).await?,
                 // Its lease is its pause.
@@ -68,27 +68,27 @@ impl Auth {
     }
 
     /// Notes that a mail was handed on.
-    pub async fn letter_sent(&self, letter: &Letter) -> Result<()> {
-        self.settle(letter.id, true).await
+    pub async fn mail_sent(&self, mail: &OutgoingMail) -> Result<()> {
+        self.settle(mail.id, true).await
     }
 
     /// Notes that a mail could not be sent. Answers whether it will be tried again: not where that is hopeless.
-    pub async fn letter_failed(&self, letter: &Letter, is_hopeless: bool) -> Result<bool> {
-        if is_hopeless || letter.attempts >= MOST_ATTEMPTS {
-            self.give_up(letter.id).await?;
+    pub async fn mail_failed(&self, mail: &OutgoingMail, is_hopeless: bool) -> Result<bool> {
+        if is_hopeless || mail.attempts >= MOST_ATTEMPTS {
+            self.give_up(mail.id).await?;
             return Ok(false);
         }
-        let doublings = u32::try_from(letter.attempts - 1).unwrap_or(0);
+        let doublings = u32::try_from(mail.attempts - 1).unwrap_or(0);
         let mut tx = self.store.begin(Scope::Service(Service::Mail)).await?;
         let until = tx.now() + FIRST_PAUSE * 2_i32.saturating_pow(doublings);
-        tx.outbox().postpone(letter.id, until).await?;
+        tx.outbox().postpone(mail.id, until).await?;
         tx.commit().await?;
         Ok(true)
     }
 
-    async fn write_letter(&self, item: &OutboxItem) -> Result<Option<(String, LetterContent)>> {
+    async fn compose_mail(&self, item: &OutboxItem) -> Result<Option<(String, MailContent)>> {
         let opened = self.encryption.open(&SealedColumn::Errand.place(item.id), &item.errand)?;
-        self.carry_out(item.account_id, read(&opened)?).await
+        self.resolve_task(item.account_id, read(&opened)?).await
     }
 
     async fn settle(&self, id: Uuid, was_sent: bool) -> Result<()> {

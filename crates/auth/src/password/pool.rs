@@ -68,7 +68,7 @@ pub struct HashingPool {
 }
 
 /// What the threads share.
-struct Shop {
+struct Shared {
     work: Mutex<Receiver<(Instant, Work)>>,
     policy: PasswordPolicy,
     parameters: HashParameters,
@@ -87,12 +87,12 @@ impl HashingPool {
     pub fn start(settings: &PasswordHashing) -> Result<Self> {
         let (queue, work) = sync_channel(settings.queue.max(1));
         let parameters = settings.parameters;
-        let shop = Arc::new(Shop { work: Mutex::new(work), policy: settings.policy.clone(), parameters });
+        let shared = Arc::new(Shared { work: Mutex::new(work), policy: settings.policy.clone(), parameters });
         for number in 0..settings.threads() {
-            let shop = Arc::clone(&shop);
+            let shared = Arc::clone(&shared);
             thread::Builder::new()
                 .name(format!("hash-{number}"))
-                .spawn(move || shop.serve())
+                .spawn(move || shared.serve())
                 .map_err(|error| Error::Internal(format!("hashing thread: {error}")))?;
         }
         let decoy = hash(&random::password()?.into(), parameters)?;
@@ -133,7 +133,7 @@ impl HashingPool {
     }
 }
 
-impl Shop {
+impl Shared {
     fn serve(&self) {
         // Best effort: without the right to do it, hashing merely runs at normal priority.
         let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICENESS);

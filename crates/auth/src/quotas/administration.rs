@@ -5,7 +5,7 @@ use serde_json::json;
 use storage::{Page, PageRequest, Scope, Service};
 use uuid::Uuid;
 
-use super::book::MetCap;
+use super::book::ReachedCap;
 use super::{Quota, QuotaPeriod, QuotaUnit};
 use crate::audit::Entry;
 use crate::callers::access::Permission;
@@ -179,7 +179,7 @@ impl Auth {
     }
 
     /// Records that a cap was met, once in its period.
-    async fn record_met(&self, MetCap { period, quota }: &MetCap) -> Result<()> {
+    async fn record_met(&self, ReachedCap { period, quota }: &ReachedCap) -> Result<()> {
         let mut tx = self.store.begin(Scope::Service(Service::Quota)).await?;
         if !tx.quotas().mark_exceeded(period).await? {
             return Ok(());

@@ -55,9 +55,9 @@ pub(super) struct Claim {
     pub surplus: i64,
 }
 
-/// What can be said of a wish without the database.
+/// What comes of taking from a block, without the database.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Word {
+pub(super) enum Taking {
     Taken,
     Exhausted,
     Unknown,
@@ -86,20 +86,20 @@ impl State {
     }
 
     /// Takes `cost`; for 0 something must be there, and nothing is taken.
-    pub fn take(&mut self, quota: &Quota, cost: i64, now: DateTime<Utc>) -> Word {
+    pub fn take(&mut self, quota: &Quota, cost: i64, now: DateTime<Utc>) -> Taking {
         self.adopt(quota);
         self.touched = true;
         let need = cost.max(1);
         if self.remaining >= need {
             self.remaining -= cost;
-            return Word::Taken;
+            return Taking::Taken;
         }
         match self.refused {
             // A clock that was set back must not make it last.
             Some((refused, until)) if need >= refused && now < until && until - now <= EXHAUSTED_FOR => {
-                Word::Exhausted
+                Taking::Exhausted
             }
-            _ => Word::Unknown,
+            _ => Taking::Unknown,
         }
     }
 
@@ -204,17 +204,17 @@ mod tests {
     fn what_is_held_is_taken_and_a_refusal_remembered_for_as_much() {
         let now = DateTime::UNIX_EPOCH;
         let mut state = State::default();
-        assert_eq!(state.take(&quota(10), 3, now), Word::Unknown);
+        assert_eq!(state.take(&quota(10), 3, now), Taking::Unknown);
         state.remaining = 4;
-        assert_eq!(state.take(&quota(10), 3, now), Word::Taken);
-        assert_eq!(state.take(&quota(10), 0, now), Word::Taken, "something is there");
+        assert_eq!(state.take(&quota(10), 3, now), Taking::Taken);
+        assert_eq!(state.take(&quota(10), 0, now), Taking::Taken, "something is there");
         assert_eq!(state.claim(3), Claim { held: 1, debt: 0, surplus: 0 });
         state.refuse(3, now);
         state.remaining += 1;
-        assert_eq!(state.take(&quota(10), 3, now), Word::Exhausted);
-        assert_eq!(state.take(&quota(10), 2, now), Word::Unknown, "less may still be had");
-        assert_eq!(state.take(&quota(10), 3, now + EXHAUSTED_FOR), Word::Unknown);
-        assert_eq!(state.take(&quota(10), 3, now - EXHAUSTED_FOR), Word::Unknown, "a clock set back");
+        assert_eq!(state.take(&quota(10), 3, now), Taking::Exhausted);
+        assert_eq!(state.take(&quota(10), 2, now), Taking::Unknown, "less may still be had");
+        assert_eq!(state.take(&quota(10), 3, now + EXHAUSTED_FOR), Taking::Unknown);
+        assert_eq!(state.take(&quota(10), 3, now - EXHAUSTED_FOR), Taking::Unknown, "a clock set back");
     }
 
     #[test]
@@ -222,7 +222,7 @@ mod tests {
         let now = DateTime::UNIX_EPOCH;
         let mut state = State { remaining: 60, ..State::default() };
         state.cap = Some((1000, true));
-        assert_eq!(state.take(&quota(10), 1, now), Word::Unknown);
+        assert_eq!(state.take(&quota(10), 1, now), Taking::Unknown);
         assert_eq!((state.remaining, state.surplus), (0, 60));
         assert_eq!(state.claim(1), Claim { held: 0, debt: 0, surplus: 60 });
         state.remaining = -5;

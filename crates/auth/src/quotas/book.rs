@@ -9,7 +9,7 @@ use tokio::sync::OwnedMutexGuard;
 use uuid::Uuid;
 
 use super::Quota;
-use super::block::{Block, Claim, Taken, Word};
+use super::block::{Block, Claim, Taken, Taking};
 use crate::{Error, Result};
 
 /// A replica takes at a time what is asked for and this part of the rest: what a crash can lose, for each quota.
@@ -24,17 +24,17 @@ const BATCH: usize = 500;
 pub(crate) struct QuotaBook {
     store: Store,
     blocks: Mutex<HashMap<Period, Arc<Block>>>,
-    met: Mutex<Vec<MetCap>>,
+    met: Mutex<Vec<ReachedCap>>,
 }
 
 /// A cap that was met, to be told of.
-pub(super) struct MetCap {
+pub(super) struct ReachedCap {
     pub period: Period,
     pub quota: Quota,
 }
 
 /// What the database answered.
-struct Given {
+struct Reservation {
     amount: i64,
     left: i64,
     /// Whether there was less than was missing.
@@ -51,12 +51,12 @@ impl QuotaBook {
     }
 
     /// The caps that were met since the last time; each once for as long as its block is kept.
-    pub(super) fn take_met(&self) -> Vec<MetCap> {
+    pub(super) fn take_met(&self) -> Vec<ReachedCap> {
         std::mem::take(&mut *self.met.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// A cap that could not be told of yet.
-    pub(super) fn put_back_met(&self, met: MetCap) {
+    pub(super) fn put_back_met(&self, met: ReachedCap) {
         self.met.lock().unwrap_or_else(PoisonError::into_inner).push(met);
     }
 
@@ -158,9 +158,9 @@ impl QuotaBook {
             (state.take(&quota, cost, self.now()), state.runs_low())
         };
         match word {
-            Word::Unknown => None,
-            Word::Exhausted => Some(None),
-            Word::Taken => {
+            Taking::Unknown => None,
+            Taking::Exhausted => Some(None),
+            Taking::Taken => {
                 if runs_low && let Ok(turn) = Arc::clone(&block.turn).try_lock_owned() {
                     drop(tokio::spawn(Arc::clone(self).ask(Arc::clone(block), quota, 0, turn)));
                 }
@@ -190,7 +190,7 @@ impl QuotaBook {
             Ok(given) => {
                 (state.open, state.left) = (true, given.left);
                 if given.is_met && !std::mem::replace(&mut state.told, true) {
-                    self.put_back_met(MetCap { period: block.period.clone(), quota });
+                    self.put_back_met(ReachedCap { period: block.period.clone(), quota });
                 }
                 state.given = given.amount;
                 state.remaining += given.amount;
@@ -217,7 +217,7 @@ impl QuotaBook {
         claim: Claim,
         missing: i64,
         is_open: bool,
-    ) -> storage::Result<Given> {
+    ) -> storage::Result<Reservation> {
         let mut tx = self.store.begin(Scope::Service(Service::Quota)).await?;
         if !is_open {
             tx.quotas().open(period).await?;
@@ -229,7 +229,7 @@ impl QuotaBook {
             tx.quotas().reserve(period, amount).await?;
         }
         tx.commit().await?;
-        Ok(Given { amount, left: available - amount, is_met: available < missing })
+        Ok(Reservation { amount, left: available - amount, is_met: available < missing })
     }
 }
 

@@ -10,7 +10,7 @@ pub(crate) struct Room {
 }
 
 /// Pixels taken; dropping it gives them back.
-pub(super) struct Taken<'a> {
+pub(super) struct PixelPermit<'a> {
     room: &'a Room,
     pixels: u64,
 }
@@ -21,14 +21,14 @@ impl Room {
     }
 
     /// Waits until there is room; a picture that never fits waits until it is alone.
-    pub(super) fn take(&self, pixels: u64) -> Taken<'_> {
+    pub(super) fn take(&self, pixels: u64) -> PixelPermit<'_> {
         let pixels = pixels.min(self.capacity);
         let mut free = self.lock();
         while *free < pixels {
             free = self.freed.wait(free).unwrap_or_else(PoisonError::into_inner);
         }
         *free -= pixels;
-        Taken { room: self, pixels }
+        PixelPermit { room: self, pixels }
     }
 
     /// Only a number is changed under the lock, at once.
@@ -37,7 +37,7 @@ impl Room {
     }
 }
 
-impl Drop for Taken<'_> {
+impl Drop for PixelPermit<'_> {
     fn drop(&mut self) {
         *self.room.lock() += self.pixels;
         self.room.freed.notify_all();

@@ -21,7 +21,7 @@ use super::{
     weights::Weights,
 };
 use crate::{
-    engine::{Engine, Failure, Interrupt, Ran},
+    engine::{Engine, Failure, Interrupt, RunOutput},
     error::Error,
     provider::{Execution, Provider},
     statistics::Stages,
@@ -187,7 +187,7 @@ impl Engine for OnnxSession {
         &self.specs
     }
 
-    fn run(&mut self, calls: &[&[Tensor]], wanted: &[usize]) -> Result<Ran, Failure> {
+    fn run(&mut self, calls: &[&[Tensor]], wanted: &[usize]) -> Result<RunOutput, Failure> {
         let begin = Instant::now();
         let joined = join(calls, self.inputs.len())?;
         let inputs = match calls {
@@ -217,7 +217,7 @@ impl Engine for OnnxSession {
             outputs.iter_mut().zip(parts).for_each(|(call, part)| call.push(part));
         }
         let stages = Stages { input: handed - begin, infer: ran - handed, output: ran.elapsed() };
-        Ok(Ran { outputs, stages })
+        Ok(RunOutput { outputs, stages })
     }
 
     fn interrupt(&self) -> Arc<dyn Interrupt> {

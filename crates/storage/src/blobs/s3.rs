@@ -12,7 +12,7 @@ use url::Url;
 use super::address::Reach;
 use super::web::Web;
 use super::{BlobError, Opened, Result, refused};
-use crate::told;
+use crate::with_causes;
 
 /// Which service, and as whom.
 #[derive(Clone, Debug, Default)]
@@ -72,7 +72,7 @@ pub(super) async fn open(
 /// A bucket, reached with our own client.
 pub(super) fn store(settings: &S3Settings, web: &Web, bucket: &str, retry: RetryConfig) -> Result<AmazonS3> {
     let store = builder(settings, bucket, web.client(Reach::Named)?.clone()).with_retry(retry).build();
-    store.or_else(|error| refused(format!("s3 is not set up: {}", told(&error))))
+    store.or_else(|error| refused(format!("s3 is not set up: {}", with_causes(&error))))
 }
 
 fn builder(settings: &S3Settings, bucket: &str, client: Client) -> AmazonS3Builder {
@@ -107,6 +107,6 @@ fn problem(error: Error) -> BlobError {
         Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
             BlobError::Refused("the service does not give it to us".to_owned())
         }
-        error => BlobError::Failed(told(&error)),
+        error => BlobError::Failed(with_causes(&error)),
     }
 }

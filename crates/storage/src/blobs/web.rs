@@ -13,7 +13,7 @@ use url::Url;
 
 use super::address::Reach;
 use super::{BlobError, Opened, Result, failed, refused};
-use crate::told;
+use crate::with_causes;
 
 /// How long it may take to reach a host, and how long the next part of an answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -54,7 +54,8 @@ impl Web {
             // A connection belongs to the thread that made it, and files are rare.
             .pool_max_idle_per_host(0)
             .build();
-        let client = client.or_else(|error| failed(format!("requests cannot be sent: {}", told(&error))))?;
+        let client =
+            client.or_else(|error| failed(format!("requests cannot be sent: {}", with_causes(&error))))?;
         Ok(kept.get_or_init(|| client))
     }
 
@@ -69,7 +70,7 @@ impl Web {
             if let Some((offset, tag)) = &from {
                 request = request.header(RANGE, format!("bytes={offset}-")).header(IF_RANGE, tag);
             }
-            let answer = request.send().await.or_else(|error| failed(told(&error.without_url())))?;
+            let answer = request.send().await.or_else(|error| failed(with_causes(&error.without_url())))?;
             if !answer.status().is_redirection() {
                 return opened(answer);
             }
@@ -108,7 +109,7 @@ fn opened(answer: Response) -> Result<Opened> {
     };
     // A weak one promises no equal bytes (RFC 9110, section 13.1.5).
     let tag = text(answer.headers(), &ETAG).filter(|tag| tag.starts_with('"')).map(str::to_owned);
-    let broken = |error: reqwest::Error| BlobError::Failed(told(&error.without_url()));
+    let broken = |error: reqwest::Error| BlobError::Failed(with_causes(&error.without_url()));
     Ok(Opened { offset, length, tag, parts: answer.bytes_stream().map_err(broken).boxed() })
 }
 

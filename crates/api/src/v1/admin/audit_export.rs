@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use serde::Deserialize;
-use storage::{named_enum, told};
+use storage::{named_enum, with_causes};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -111,7 +111,7 @@ impl Export {
             return Err(std::io::Error::other("the right to read the audit trail has ended"));
         }
         let events = app.auth.audit_events_after(self.after, filter, PAGE).await;
-        let events = events.map_err(|error| std::io::Error::other(told(&error)))?;
+        let events = events.map_err(|error| std::io::Error::other(with_causes(&error)))?;
         self.is_over = events.len() < PAGE as usize;
         let mut text = String::from(if self.is_first && self.format == Format::Csv { COLUMNS } else { "" });
         self.is_first = false;

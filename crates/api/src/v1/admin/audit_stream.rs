@@ -12,7 +12,7 @@ use auth::{LimitClass, Permission, Presented, Principal};
 use chrono::{DateTime, Utc};
 use futures_util::Stream;
 use futures_util::stream::unfold;
-use storage::{AuditEvent, AuditFilter, IpPlace, told};
+use storage::{AuditEvent, AuditFilter, IpPlace, with_causes};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::audit::AuditEventView;
@@ -123,7 +123,7 @@ impl Place {
                 Ok(events) if !events.is_empty() => return Some(self.said(events)),
                 Ok(_) => {}
                 Err(error) => {
-                    tracing::warn!(error = told(&error), "a stream of the audit trail ends early");
+                    tracing::warn!(error = with_causes(&error), "a stream of the audit trail ends early");
                     return None;
                 }
             }

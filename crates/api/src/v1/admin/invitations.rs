@@ -58,11 +58,11 @@ pub struct Invited {
 }
 
 impl LinkView {
-    fn of(handover: auth::Handover, app: &App, page: &str) -> Self {
-        let token = handover.token.map(|token| token.expose_secret().to_owned());
+    fn of(delivery: auth::LinkDelivery, app: &App, page: &str) -> Self {
+        let token = delivery.token.map(|token| token.expose_secret().to_owned());
         let public_url = app.settings.mail.public_url.as_ref();
         let link = token.as_ref().and_then(|token| Some(public_url?.link(page, token)));
-        Self { mailed: token.is_none(), expires_at: handover.expires_at, token, link }
+        Self { mailed: token.is_none(), expires_at: delivery.expires_at, token, link }
     }
 }
 
@@ -76,8 +76,8 @@ pub async fn invite(
 ) -> Result<impl Responder> {
     let NewUser { email, name, role } = body.0;
     let invitation = auth::Invitation { email, name: name.unwrap_or_default(), role };
-    let (person, handover) = app.auth.invite(&caller.principal, invitation, &caller.origin).await?;
-    let invitation = LinkView::of(handover, &app, ACCEPT_PAGE);
+    let (person, delivery) = app.auth.invite(&caller.principal, invitation, &caller.origin).await?;
+    let invitation = LinkView::of(delivery, &app, ACCEPT_PAGE);
     Ok((web::Json(Invited { user: person.into(), invitation }), StatusCode::CREATED))
 }
 
@@ -89,9 +89,9 @@ pub async fn reset_password(
     app: web::Data<App>,
     id: Id,
 ) -> Result<web::Json<LinkView>> {
-    let (handover, page) = match app.auth.help_with_password(&caller.principal, id.0, &caller.origin).await? {
-        auth::Help::NewPassword(handover) => (handover, RESET_PAGE),
-        auth::Help::Invitation(handover) => (handover, ACCEPT_PAGE),
+    let (delivery, page) = match app.auth.help_with_password(&caller.principal, id.0, &caller.origin).await? {
+        auth::PasswordHelp::NewPassword(delivery) => (delivery, RESET_PAGE),
+        auth::PasswordHelp::Invitation(delivery) => (delivery, ACCEPT_PAGE),
     };
-    Ok(web::Json(LinkView::of(handover, &app, page)))
+    Ok(web::Json(LinkView::of(delivery, &app, page)))
 }

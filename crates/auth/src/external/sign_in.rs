@@ -42,9 +42,9 @@ const LAST_ADMINISTRATOR: Error = Error::Refused(
 );
 
 /// A verified token on its way in.
-struct Arrival<'a> {
+struct VerifiedToken<'a> {
     trusted: &'a TrustedIssuer,
-    said: Assertion,
+    assertion: Assertion,
     /// What the identity is found by.
     lookup: String,
     /// The digest of what was signed.
@@ -64,54 +64,55 @@ impl Auth {
         let trusted = &issuer.trusted;
         let kid = foreign::key_id(text, &trusted.token_types)?;
         let key = issuer.key(&kid, &*self.external.source, now).await?;
-        let said = Assertion::read(trusted, &foreign::verify(text, &key)?, now)?;
-        let arrival = Arrival {
+        let assertion = Assertion::read(trusted, &foreign::verify(text, &key)?, now)?;
+        let token = VerifiedToken {
             trusted,
-            lookup: self.email_index.of_identity(&trusted.issuer, &said.subject),
+            lookup: self.email_index.of_identity(&trusted.issuer, &assertion.subject),
             digest: crypto::sha256(foreign::signed_part(text).as_bytes()),
-            said,
+            assertion,
             origin: Origin { address, ..Origin::default() },
         };
-        if let Some(principal) = self.known(&arrival, now).await? {
+        if let Some(principal) = self.known(&token, now).await? {
             return Ok(principal);
         }
-        self.take_in(&arrival).await?;
-        self.known(&arrival, now).await?.ok_or(REVOKED)
+        self.take_in(&token).await?;
+        self.known(&token, now).await?.ok_or(REVOKED)
     }
 
     /// The principal, where the token is not news.
-    async fn known(&self, arrival: &Arrival<'_>, now: DateTime<Utc>) -> Result<Option<Principal>> {
+    async fn known(&self, token: &VerifiedToken<'_>, now: DateTime<Utc>) -> Result<Option<Principal>> {
         let mut tx = self.store.read(Scope::Service(Service::Token)).await?;
         // Before the rest, so that a change in between makes this stale rather than unseen.
         let seen = tx.changes().head().await?;
-        let standing = tx.identities().standing(&arrival.lookup, &arrival.token()).await?;
-        let said = &arrival.said;
+        let standing = tx.identities().standing(&token.lookup, &token.token()).await?;
+        let assertion = &token.assertion;
         let is_news = |standing: &IdentityStanding| {
-            standing.identity.newest_token_at.is_none_or(|newest| newest < said.issued_at)
+            standing.identity.newest_token_at.is_none_or(|newest| newest < assertion.issued_at)
         };
-        if said.role.is_none() && standing.as_ref().is_some_and(|standing| !is_news(standing)) {
+        if assertion.role.is_none() && standing.as_ref().is_some_and(|standing| !is_news(standing)) {
             return Err(NO_ROLE);
         }
-        let Some(standing) = arrival.live(standing)?.filter(|standing| !is_news(standing)) else {
+        let Some(standing) = token.live(standing)?.filter(|standing| !is_news(standing)) else {
             return Ok(None);
         };
         let IdentityStanding { identity, account } = standing;
-        if arrival.changes(&account) {
+        if token.changes(&account) {
             return Err(OUTDATED);
         }
         let policy = self.read_policy(&mut tx, seen, &account, None).await?;
         let token = ExternalToken {
             identity: identity.id,
-            digest: arrival.digest,
-            issued_at: said.issued_at,
-            expires_at: said.expires_at,
-            authenticated_at: said.authenticated_at,
-            second_factor: said.second_factor,
-            limit: said.limit,
+            digest: token.digest,
+            issued_at: assertion.issued_at,
+            expires_at: assertion.expires_at,
+            authenticated_at: assertion.authenticated_at,
+            second_factor: assertion.second_factor,
+            limit: assertion.limit,
         };
         let permissions = self.granted_to_external(&account, &token);
         let must_enrol = self.lacks_second_factor(&account, &token);
-        let (credential, good_until) = (Credential::External(token), said.expires_at.min(now + CACHED_FOR));
+        let (credential, good_until) =
+            (Credential::External(token), assertion.expires_at.min(now + CACHED_FOR));
         Ok(Some(Principal::of(account, permissions, must_enrol, credential, policy, seen, good_until)))
     }
 
@@ -136,17 +137,17 @@ impl Auth {
 
     /// Lets a token decide that is newer than all before. Those who do this wait for each other and for administrators:
     /// nobody becomes two accounts, and the last administrator stays one.
-    async fn take_in(&self, arrival: &Arrival<'_>) -> Result<()> {
+    async fn take_in(&self, token: &VerifiedToken<'_>) -> Result<()> {
         let mut tx = self.store.begin(Scope::Service(Service::Login)).await?;
         tx.users().lock_administrators().await?;
-        let standing = tx.identities().standing(&arrival.lookup, &arrival.token()).await?;
-        let settled = match arrival.live(standing)? {
-            Some(standing) => self.note(tx, arrival, standing).await,
-            None => self.provision(tx, arrival).await,
+        let standing = tx.identities().standing(&token.lookup, &token.token()).await?;
+        let settled = match token.live(standing)? {
+            Some(standing) => self.note(tx, token, standing).await,
+            None => self.provision(tx, token).await,
         };
         match settled {
             Err(Error::Refused(why)) => {
-                self.record_refusal(arrival, why).await?;
+                self.record_refusal(token, why).await?;
                 Err(Error::Refused(why))
             }
             settled => settled,
@@ -154,20 +155,20 @@ impl Auth {
     }
 
     /// Notes a new token of one who is known, and takes over the role that it gives.
-    async fn note(&self, mut tx: Tx, arrival: &Arrival<'_>, standing: IdentityStanding) -> Result<()> {
+    async fn note(&self, mut tx: Tx, token: &VerifiedToken<'_>, standing: IdentityStanding) -> Result<()> {
         let IdentityStanding { identity, account } = standing;
         tx.accounts().lock(account.account_id).await?;
-        if !self.note_login(&mut tx, arrival, &account, identity.id, identity.authenticated_at).await? {
+        if !self.note_login(&mut tx, token, &account, identity.id, identity.authenticated_at).await? {
             return Ok(());
         }
         let id = account.account_id;
-        let Some(role) = &arrival.said.role else {
+        let Some(role) = &token.assertion.role else {
             // What was issued while they had one says so no longer.
             tx.identities().end_tokens(id).await?;
             self.commit_change(tx, &[Watched::Account(id)]).await?;
             return Err(NO_ROLE);
         };
-        if !arrival.changes(&account) {
+        if !token.changes(&account) {
             return Ok(tx.commit().await?);
         }
         tx.roles().find(role).await?.ok_or(NO_SUCH_ROLE)?;
@@ -177,37 +178,37 @@ impl Auth {
         })?;
         let update = UserUpdate { role: Some(role.clone()), ..UserUpdate::default() };
         tx.users().update(id, &update).await?.ok_or(REVOKED)?;
-        let detail = json!({"role": role, "before": account.role, "issuer": arrival.trusted.issuer});
-        let entry = Entry::success(Event::AccountChanged, &arrival.origin).on("account", id);
+        let detail = json!({"role": role, "before": account.role, "issuer": token.trusted.issuer});
+        let entry = Entry::success(Event::AccountChanged, &token.origin).on("account", id);
         self.record(&mut tx, entry.with(detail)).await?;
         self.commit_change(tx, &[Watched::Account(id)]).await
     }
 
     /// Makes an account for one who is not known, where the issuer's people get one.
-    async fn provision(&self, mut tx: Tx, arrival: &Arrival<'_>) -> Result<()> {
-        let (trusted, said) = (arrival.trusted, &arrival.said);
-        let removed = tx.identities().removed_at(&arrival.lookup).await?;
-        if removed.is_some_and(|at| said.issued_at <= at) {
+    async fn provision(&self, mut tx: Tx, token: &VerifiedToken<'_>) -> Result<()> {
+        let (trusted, assertion) = (token.trusted, &token.assertion);
+        let removed = tx.identities().removed_at(&token.lookup).await?;
+        if removed.is_some_and(|at| assertion.issued_at <= at) {
             return Err(REVOKED);
         }
         if !trusted.provision {
             return Err(NOT_LINKED);
         }
-        let role = said.role.as_deref().ok_or(NO_ROLE)?;
+        let role = assertion.role.as_deref().ok_or(NO_ROLE)?;
         tx.roles().find(role).await?.ok_or(NO_SUCH_ROLE)?;
-        let email = said.email.as_deref().filter(|email| is_address(email));
+        let email = assertion.email.as_deref().filter(|email| is_address(email));
         if let Some(email) = email
             && tx.users().credentials(&self.email_index.of(email)).await?.is_some()
         {
             return Err(ADDRESS_TAKEN);
         }
-        let name = name_of(said.name.as_deref());
+        let name = name_of(assertion.name.as_deref());
         let person = self.create_person(&mut tx, email, &name, role).await?;
-        let entry = Entry::success(Event::AccountCreated, &arrival.origin).on("account", person.id);
+        let entry = Entry::success(Event::AccountCreated, &token.origin).on("account", person.id);
         self.record(&mut tx, entry.with(json!({"role": role, "issuer": trusted.issuer}))).await?;
-        let identity = self.add_identity(&mut tx, person.id, &trusted.issuer, &said.subject).await?;
+        let identity = self.add_identity(&mut tx, person.id, &trusted.issuer, &assertion.subject).await?;
         let account = tx.accounts().standing(person.id).await?.ok_or(REVOKED)?;
-        self.note_login(&mut tx, arrival, &account, identity, None).await?;
+        self.note_login(&mut tx, token, &account, identity, None).await?;
         Ok(tx.commit().await?)
     }
 
@@ -238,40 +239,40 @@ impl Auth {
     async fn note_login(
         &self,
         tx: &mut Tx,
-        arrival: &Arrival<'_>,
+        token: &VerifiedToken<'_>,
         account: &AccountStanding,
         identity: Uuid,
         before: Option<DateTime<Utc>>,
     ) -> Result<bool> {
-        let said = &arrival.said;
+        let assertion = &token.assertion;
         // An issuer that does not say when they logged in is taken to mean: when it issued the token.
-        let at = said.authenticated_at.unwrap_or(said.issued_at);
-        if !tx.identities().note_token(identity, said.issued_at, at).await? {
+        let at = assertion.authenticated_at.unwrap_or(assertion.issued_at);
+        if !tx.identities().note_token(identity, assertion.issued_at, at).await? {
             return Ok(false);
         }
         if before.is_none_or(|before| before < at) {
             tx.users().record_login(account.account_id).await?;
-            let entry = Entry::success(Event::LoginSuccess, &arrival.origin).by(account.account_id);
-            let detail = json!({"issuer": arrival.trusted.issuer, "second_factor": said.second_factor});
+            let entry = Entry::success(Event::LoginSuccess, &token.origin).by(account.account_id);
+            let detail = json!({"issuer": token.trusted.issuer, "second_factor": assertion.second_factor});
             self.record(tx, entry.on("identity", identity).with(detail)).await?;
         }
         Ok(true)
     }
 
     /// Records that the owner of a good token was let in nowhere: once an hour, however often they try.
-    async fn record_refusal(&self, arrival: &Arrival<'_>, why: &str) -> Result<()> {
-        match self.reserve(&[super::identities::refusals(&arrival.lookup)]).await {
+    async fn record_refusal(&self, token: &VerifiedToken<'_>, why: &str) -> Result<()> {
+        match self.reserve(&[super::identities::refusals(&token.lookup)]).await {
             Err(Error::Throttled(_)) => return Ok(()),
             counted => counted?,
         };
         let mut tx = self.store.begin(Scope::Service(Service::Login)).await?;
-        let entry = Entry::failure(Event::IdentityRefused, &arrival.origin);
-        self.record(&mut tx, entry.with(json!({"issuer": arrival.trusted.issuer, "reason": why}))).await?;
+        let entry = Entry::failure(Event::IdentityRefused, &token.origin);
+        self.record(&mut tx, entry.with(json!({"issuer": token.trusted.issuer, "reason": why}))).await?;
         Ok(tx.commit().await?)
     }
 }
 
-impl Arrival<'_> {
+impl VerifiedToken<'_> {
     /// The token's digest as it is stored.
     fn token(&self) -> String {
         HEXLOWER.encode(&self.digest)
@@ -280,7 +281,7 @@ impl Arrival<'_> {
     /// Refuses a token that was ended, by itself or with others, or whose account is switched off.
     fn live(&self, standing: Option<IdentityStanding>) -> Result<Option<IdentityStanding>> {
         let is_over = |standing: &IdentityStanding| {
-            let ended = standing.identity.ended_at.is_some_and(|at| self.said.issued_at <= at);
+            let ended = standing.identity.ended_at.is_some_and(|at| self.assertion.issued_at <= at);
             standing.identity.token_ended || ended || !standing.account.active
         };
         if standing.as_ref().is_some_and(is_over) { Err(REVOKED) } else { Ok(standing) }
@@ -288,6 +289,6 @@ impl Arrival<'_> {
 
     /// Whether it gives another role than the account has.
     fn changes(&self, account: &AccountStanding) -> bool {
-        self.trusted.gives_roles() && self.said.role.as_ref() != Some(&account.role)
+        self.trusted.gives_roles() && self.assertion.role.as_ref() != Some(&account.role)
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use storage::{Scope, Service, Tx};
 use uuid::Uuid;
 
-use crate::accounts::confirmation::{NewAddress, Newcomer};
+use crate::accounts::confirmation::{NewAddress, PendingRegistration};
 use crate::accounts::people::Person;
 use crate::audit::Entry;
 use crate::events::Event;
@@ -20,7 +20,7 @@ use crate::{Auth, Error, Result};
 /// What a mail is for, as it waits.
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "errand", rename_all = "snake_case")]
-pub(crate) enum Errand {
+pub(crate) enum MailTask {
     /// Telling people of their account; at their own address unless another one is named.
     Notice { kind: NoticeKind, at: DateTime<Utc>, address: Option<String> },
     /// A link for whoever forgot the password of this address's account, if there is one.
@@ -32,11 +32,11 @@ pub(crate) enum Errand {
     /// A link that proves that a new address can be read.
     NewAddress(NewAddress),
     /// A link that makes the account asked for; where the address has one already, word of that.
-    Registration(Newcomer),
+    Registration(PendingRegistration),
 }
 
 /// What a mail says.
-pub enum LetterContent {
+pub enum MailContent {
     /// Something happened to the account.
     Notice(NoticeKind, DateTime<Utc>),
     /// How to choose a new password.
@@ -50,37 +50,37 @@ pub enum LetterContent {
 }
 
 impl Auth {
-    /// To whom an errand leads now, and what to say; none: to nobody, any more.
-    pub(crate) async fn carry_out(
+    /// To whom an task leads now, and what to say; none: to nobody, any more.
+    pub(crate) async fn resolve_task(
         &self,
         account: Option<Uuid>,
-        errand: Errand,
-    ) -> Result<Option<(String, LetterContent)>> {
+        task: MailTask,
+    ) -> Result<Option<(String, MailContent)>> {
         let mut tx = self.store.begin(Scope::Service(Service::Login)).await?;
-        let person = match (account, &errand) {
+        let person = match (account, &task) {
             (Some(account), _) => self.active_person(&mut tx, account).await?,
-            (None, Errand::ForgottenPassword { email }) => self.who_forgot(&mut tx, email).await?,
+            (None, MailTask::ForgottenPassword { email }) => self.who_forgot(&mut tx, email).await?,
             (None, _) => None,
         };
-        let letter = match (errand, person) {
-            (Errand::Registration(newcomer), _) => Some(self.welcome(&mut tx, newcomer).await?),
-            (Errand::Notice { kind, at, address }, Some(person)) => {
-                Some((address.unwrap_or(person.email), LetterContent::Notice(kind, at)))
+        let mail = match (task, person) {
+            (MailTask::Registration(pending), _) => Some(self.welcome(&mut tx, pending).await?),
+            (MailTask::Notice { kind, at, address }, Some(person)) => {
+                Some((address.unwrap_or(person.email), MailContent::Notice(kind, at)))
             }
-            (Errand::ForgottenPassword { .. } | Errand::PasswordReset, Some(person)) => {
+            (MailTask::ForgottenPassword { .. } | MailTask::PasswordReset, Some(person)) => {
                 let link = self.bound_link(&mut tx, Purpose::PasswordReset, &person).await?;
-                Some((person.email, LetterContent::PasswordReset(link)))
+                Some((person.email, MailContent::PasswordReset(link)))
             }
-            (Errand::Invitation, Some(person)) => {
+            (MailTask::Invitation, Some(person)) => {
                 let link = self.bound_link(&mut tx, Purpose::Invitation, &person).await?;
-                Some((person.email, LetterContent::Invitation(link)))
+                Some((person.email, MailContent::Invitation(link)))
             }
-            (Errand::NewAddress(wish), Some(person)) => self.offer_address(&mut tx, wish, &person).await?,
+            (MailTask::NewAddress(wish), Some(person)) => self.offer_address(&mut tx, wish, &person).await?,
             (_, None) => None,
         };
         tx.commit().await?;
         // Whom another issuer vouches for may have no address.
-        Ok(letter.filter(|(address, _)| !address.is_empty()))
+        Ok(mail.filter(|(address, _)| !address.is_empty()))
     }
 
     /// The account of an address, where it has a password to forget: others get in another way.
@@ -95,12 +95,12 @@ impl Auth {
         self.open_person(found.user).map(Some)
     }
 
-    async fn welcome(&self, tx: &mut Tx, newcomer: Newcomer) -> Result<(String, LetterContent)> {
-        if tx.users().credentials(&self.email_index.of(&newcomer.email)).await?.is_some() {
-            return Ok((newcomer.email, LetterContent::HasAccount));
+    async fn welcome(&self, tx: &mut Tx, pending: PendingRegistration) -> Result<(String, MailContent)> {
+        if tx.users().credentials(&self.email_index.of(&pending.email)).await?.is_some() {
+            return Ok((pending.email, MailContent::HasAccount));
         }
-        let link = self.issue_once(tx, Purpose::Registration, None, &written(&newcomer)?).await?;
-        Ok((newcomer.email, LetterContent::Confirmation(link)))
+        let link = self.issue_once(tx, Purpose::Registration, None, &written(&pending)?).await?;
+        Ok((pending.email, MailContent::Confirmation(link)))
     }
 
     /// A link to an address that is still free, unless the account changed since it was asked for.
@@ -109,18 +109,18 @@ impl Auth {
         tx: &mut Tx,
         wish: NewAddress,
         person: &Person,
-    ) -> Result<Option<(String, LetterContent)>> {
+    ) -> Result<Option<(String, MailContent)>> {
         let holder = tx.users().credentials(&self.email_index.of(&wish.email)).await?;
         let is_taken = holder.is_some_and(|holder| holder.user.id != person.id);
         if is_taken || wish.binding != self.binding(tx, person).await? {
             return Ok(None);
         }
         let link = self.issue_once(tx, Purpose::EmailChange, Some(person.id), &written(&wish)?).await?;
-        Ok(Some((wish.email, LetterContent::Confirmation(link))))
+        Ok(Some((wish.email, MailContent::Confirmation(link))))
     }
 }
 
-/// The bytes of an errand or of what a link is about.
+/// The bytes of an task or of what a link is about.
 pub(crate) fn written(value: &impl Serialize) -> Result<Vec<u8>> {
     serde_json::to_vec(value).map_err(|error| Error::Internal(error.to_string()))
 }

@@ -80,14 +80,14 @@ async fn cut(stream: Rc<TcpStream>, due: Rc<Cell<Instant>>, often: Duration) {
 }
 
 /// A request has come: it has bounds of its own, none of them longer.
-pub fn at_work(request: &HttpRequest) {
+pub fn request_started(request: &HttpRequest) {
     if let Some(connection) = request.conn_data::<Connection>() {
         connection.is_busy_for(LONGEST);
     }
 }
 
 /// Its answer is on its way: there is time to read it, and then for the next head.
-pub fn answered(request: &HttpRequest, size: BodySize) {
+pub fn answer_started(request: &HttpRequest, size: BodySize) {
     if let Some(connection) = request.conn_data::<Connection>() {
         connection.is_busy_for(time_to_read(size));
     }
@@ -114,22 +114,22 @@ pub fn watch(next_head: Duration) -> impl Fn(&dyn Any, &mut Extensions) {
 }
 
 /// Ends when the client of the request has closed its side of the connection; never where that cannot be seen.
-pub async fn of(request: &HttpRequest) {
+pub async fn closed(request: &HttpRequest) {
     match request.conn_data::<Connection>() {
         Some(connection) => connection.gone().await,
         None => std::future::pending().await,
     }
 }
 
-/// Drops the run where its client departs before it ends; the answer is then for nobody.
-pub async fn unless<Answer>(
-    departure: impl Future<Output = ()>,
+/// Drops the run where its client goes away before it ends; the answer is then for nobody.
+pub async fn unless_closed<Answer>(
+    closed: impl Future<Output = ()>,
     run: impl Future<Output = Result<Answer, inference::Error>>,
 ) -> Result<Answer, inference::Error> {
     tokio::select! {
         biased;
         answer = run => answer,
-        () = departure => Err(inference::Error::Deadline),
+        () = closed => Err(inference::Error::Deadline),
     }
 }
 

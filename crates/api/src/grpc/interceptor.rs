@@ -1,4 +1,4 @@
-//! The door of gRPC: what middleware and guards are to HTTP, in the same order, before the message of a call is read.
+//! What every gRPC call passes through: what middleware and guards are to HTTP, in the same order, before the message of a call is read.
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
@@ -42,7 +42,7 @@ const MAX_TIMEOUT_DIGITS: usize = 8;
 
 /// Lets calls in and sends answers out.
 #[derive(Clone)]
-pub struct Door {
+pub struct Interceptor {
     app: web::Data<App>,
     guard: Guard,
     inference: GrpcInferenceServiceServer<Inference>,
@@ -50,7 +50,7 @@ pub struct Door {
 }
 
 /// A call that may go on to its method.
-struct LetIn {
+struct AdmittedCall {
     request: Request<Body>,
     windows: Vec<AllowanceState>,
     lease: Option<Arc<QuotaLease>>,
@@ -58,7 +58,7 @@ struct LetIn {
     held: Held,
 }
 
-impl Door {
+impl Interceptor {
     /// In front of all services, until the server stops.
     pub fn new(app: web::Data<App>, guard: Guard, stopping: watch::Receiver<bool>) -> Self {
         // The body has the bound of its method; this one only replaces the decoder's own.
@@ -100,8 +100,8 @@ impl Door {
         deadline: Option<Instant>,
         record: &mut Record,
     ) -> Result<(Response<Body>, Vec<AllowanceState>)> {
-        let let_in = self.let_in(request, method, context, deadline, record);
-        let LetIn { request, mut windows, lease, held } = before(deadline, let_in).await??;
+        let admit = self.admit(request, method, context, deadline, record);
+        let AdmittedCall { request, mut windows, lease, held } = before(deadline, admit).await??;
         let (pace, changes) = method.map_or((Pace::Prompt, false), |method| (method.pace, method.changes));
         let until = pace.until(&self.app, context.arrived);
         let asked = held.clone().during(self.ask(request, deadline));
@@ -116,14 +116,14 @@ impl Door {
         Ok((response, windows))
     }
 
-    async fn let_in(
+    async fn admit(
         &self,
         request: Request<Body>,
         method: Option<&Method>,
         context: &Arc<RequestContext>,
         deadline: Option<Instant>,
         record: &mut Record,
-    ) -> Result<LetIn> {
+    ) -> Result<AdmittedCall> {
         let is_probe = method.is_some_and(|method| method.class == LimitClass::Exempt);
         let host = request.uri().authority().map(|authority| authority.as_str());
         let host = host.or_else(|| request.headers().text("host"));
@@ -163,7 +163,7 @@ impl Door {
             held: held.clone(),
         });
         let request = Request::from_parts(parts, body);
-        Ok(LetIn { request, windows: admitted.windows, lease: admitted.lease, held })
+        Ok(AdmittedCall { request, windows: admitted.windows, lease: admitted.lease, held })
     }
 
     /// Has the method answer, within the time that the caller waits. A fault costs one answer.
@@ -190,7 +190,7 @@ async fn before<T>(deadline: Option<Instant>, work: impl Future<Output = T>) -> 
     }
 }
 
-impl Service<Request<Body>> for Door {
+impl Service<Request<Body>> for Interceptor {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = std::result::Result<Response<Body>, Infallible>> + Send>>;
@@ -201,8 +201,8 @@ impl Service<Request<Body>> for Door {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         // The transport counts from now on, not from when there is time to look at the call.
-        let (door, arrived) = (self.clone(), Instant::now());
-        Box::pin(async move { Ok(door.answer(request, arrived).await) })
+        let (interceptor, arrived) = (self.clone(), Instant::now());
+        Box::pin(async move { Ok(interceptor.answer(request, arrived).await) })
     }
 }
 
