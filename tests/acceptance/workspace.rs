@@ -1,4 +1,4 @@
-//! The house keeps its plan: which crate may know which, and what is named in one place only (docs/ARCHITECTURE.md).
+//! The code keeps to docs/ARCHITECTURE.md: which crate may depend on which, and what is named in one place only.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -105,8 +105,8 @@ fn the_arrows_point_one_way() {
 }
 
 #[test]
-fn each_outside_crate_has_one_room() {
-    let rooms: [(&str, &[&str]); 4] = [
+fn each_outside_crate_has_one_owner() {
+    let owners: [(&str, &[&str]); 4] = [
         (
             "api",
             &[
@@ -128,10 +128,10 @@ fn each_outside_crate_has_one_room() {
         ("storage", &["sqlx", "redis", "object_store"]),
     ];
     let all = all_dependencies();
-    for (room, guests) in rooms {
-        for (name, dependencies) in all.iter().filter(|(name, _)| **name != room) {
+    for (owner, guests) in owners {
+        for (name, dependencies) in all.iter().filter(|(name, _)| **name != owner) {
             let strays: Vec<_> = guests.iter().filter(|guest| dependencies.contains(**guest)).collect();
-            assert!(strays.is_empty(), "{strays:?} belong to {room}, not to {name}");
+            assert!(strays.is_empty(), "{strays:?} belong to {owner}, not to {name}");
         }
     }
     let actix = all.iter().filter(|(_, names)| names.iter().any(|name| name.starts_with("actix")));

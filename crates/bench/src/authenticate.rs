@@ -145,65 +145,68 @@ async fn start(folder: &Path, config: EphemeralConfig) -> Result<Arc<Auth>, Box<
     Store::migrate(&durable).await?;
     let store = Store::connect(durable, clock.clone()).await?;
     let ephemeral = Ephemeral::connect(config, clock)?;
-    let key = EncryptionKey::parse(&EncryptionKey::generate()?).ok_or("a key of ours is not read")?;
-    let audit_key = AuditKey::parse(&EncryptionKey::generate()?).ok_or("a key of ours is not read")?;
-    let auth = Auth::start(
-        store,
-        ephemeral,
-        AuthSettings {
-            encryption: EncryptionKeys::new(key, Vec::new()),
-            audit: AuditSettings {
-                keys: AuditKeys::new(audit_key, Vec::new()),
-                seal_every: 1000,
-                seal_after: Duration::minutes(5),
-            },
-            production: true,
-            algorithm: SigningAlgorithm::EdDsa,
-            shared_secret: None,
-            issuer: "bench".to_owned(),
-            audience: "bench".to_owned(),
-            access_lifetime: Duration::days(1),
-            refresh_lifetime: Duration::days(30),
-            idle_lifetime: Duration::days(7),
-            step_up_max_age: Duration::days(1),
-            mfa_issuer: "bench".to_owned(),
-            mfa_required_roles: Vec::new(),
-            trusted_issuers: Vec::new(),
-            documents: Arc::new(NoDocuments),
-            sends_mail: false,
-            alerts: AlertSettings::default(),
-            incidents: IncidentSettings::default(),
-            detection: DetectionSettings::default(),
-            limits: Limits {
-                anonymous_per_minute: HIGH,
-                infer_per_minute: HIGH,
-                read_per_minute: HIGH,
-                per_hour: HIGH,
-                login_per_minute: HIGH,
-                register_per_minute: HIGH,
-                mail_per_hour: HIGH,
-            },
-            outage: auth::OutagePolicy {
-                replicas: 1,
-                isolation: std::time::Duration::from_secs(30),
-                infer_while_isolated: true,
-            },
-            hashing: PasswordHashing::default(),
-            max_in_flight: HIGH,
-            max_sessions: 100,
-            max_keys: 100,
-            files: auth::FileSettings {
-                vault: storage::Vault::in_folder(folder.join("files")),
-                most: 1,
-                most_bytes: 0,
-                retention: None,
-            },
-            signature_max_age: std::time::Duration::from_secs(300),
-            admin_networks: Vec::new(),
-            max_ip_rules: 100,
-        },
-    );
-    let auth = auth.await?;
+    let auth = Auth::start(store, ephemeral, settings(folder)?).await?;
     auth.prepare_signing_keys().await?;
     Ok(auth)
+}
+
+fn settings(folder: &Path) -> Result<AuthSettings, Box<dyn Error>> {
+    let key = EncryptionKey::parse(&EncryptionKey::generate()?).ok_or("a key of ours is not read")?;
+    let audit_key = AuditKey::parse(&EncryptionKey::generate()?).ok_or("a key of ours is not read")?;
+    Ok(AuthSettings {
+        encryption: EncryptionKeys::new(key, Vec::new()),
+        audit: AuditSettings {
+            keys: AuditKeys::new(audit_key, Vec::new()),
+            seal_every: 1000,
+            seal_after: Duration::minutes(5),
+        },
+        production: true,
+        algorithm: SigningAlgorithm::EdDsa,
+        shared_secret: None,
+        issuer: "bench".to_owned(),
+        audience: "bench".to_owned(),
+        access_lifetime: Duration::days(1),
+        refresh_lifetime: Duration::days(30),
+        idle_lifetime: Duration::days(7),
+        step_up_max_age: Duration::days(1),
+        mfa_issuer: "bench".to_owned(),
+        mfa_required_roles: Vec::new(),
+        trusted_issuers: Vec::new(),
+        documents: Arc::new(NoDocuments),
+        sends_mail: false,
+        alerts: AlertSettings::default(),
+        incidents: IncidentSettings::default(),
+        detection: DetectionSettings::default(),
+        limits: high_limits(),
+        outage: auth::OutagePolicy {
+            replicas: 1,
+            isolation: std::time::Duration::from_secs(30),
+            infer_while_isolated: true,
+        },
+        hashing: PasswordHashing::default(),
+        max_in_flight: HIGH,
+        max_sessions: 100,
+        max_keys: 100,
+        files: auth::FileSettings {
+            vault: storage::Vault::in_folder(folder.join("files")),
+            most: 1,
+            most_bytes: 0,
+            retention: None,
+        },
+        signature_max_age: std::time::Duration::from_secs(300),
+        admin_networks: Vec::new(),
+        max_ip_rules: 100,
+    })
+}
+
+fn high_limits() -> Limits {
+    Limits {
+        anonymous_per_minute: HIGH,
+        infer_per_minute: HIGH,
+        read_per_minute: HIGH,
+        per_hour: HIGH,
+        login_per_minute: HIGH,
+        register_per_minute: HIGH,
+        mail_per_hour: HIGH,
+    }
 }

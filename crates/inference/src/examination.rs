@@ -10,7 +10,7 @@ use crate::{
     engine::Engine,
     inspection::Inspection,
     integrity::{self, Digests},
-    loading::{How, Loader},
+    loading::{How, Loader, ModelFolder},
     manifest::Manifest,
     operators::Libraries,
     repository::{MODEL_FILE, check_file, model_folder, names_version, read_manifest},
@@ -49,16 +49,17 @@ impl Loader {
     /// together, in bytes.
     pub(crate) fn examine(
         &self,
-        (name, folder, manifest): (&str, &Path, &Manifest),
+        of: ModelFolder<'_>,
         version: &str,
         how: How,
         libraries: &Libraries,
         files: &mut Digests,
     ) -> Result<(Inspection, u64), String> {
-        let own = folder.join(version);
+        let ModelFolder { name, path, manifest } = of;
+        let own = path.join(version);
         let file = own.join(MODEL_FILE);
         let size = self.digest(&own, MODEL_FILE, files)?;
-        integrity::verify(folder, manifest, version, files, |part| names_version(folder, part))?;
+        integrity::verify(path, manifest, version, files, |part| names_version(path, part))?;
         let inspection = Inspection::read(&file)?;
         let mut examinee = Examinee { folder: own, file, inspection, digests: files, size };
         let is_known = |files: &Digests| {

@@ -20,7 +20,7 @@ use crate::{
     onnx::{Library, Options},
     operators::Libraries,
     predict::Predictor,
-    provider::Provider,
+    provider::{Execution, Provider},
     queue::Queue,
     registry::KnownFiles,
     repository::{MODEL_FILE, chosen, folders, model_folder, read_manifest},
@@ -44,6 +44,14 @@ pub(crate) struct Loader {
     pub(crate) decoder: Arc<Decoder>,
     /// The files of versions as they were when they were served first.
     pub(crate) known: RwLock<KnownFiles>,
+}
+
+/// A model's folder in the repository, and what its `model.toml` says.
+#[derive(Clone, Copy)]
+pub(crate) struct ModelFolder<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) path: &'a Path,
+    pub(crate) manifest: &'a Arc<Manifest>,
 }
 
 /// How versions are loaded.
@@ -103,7 +111,16 @@ impl Loader {
         let (versions, reason) = match chosen(&folder, &manifest.versions, wanted.active.as_deref()) {
             Ok(names) => {
                 let kept = old.filter(|old| !how.afresh && old.manifest.as_ref() == Some(&manifest));
-                (self.versions((name, &folder, &manifest), &names, life, kept, how), None)
+                (
+                    self.versions(
+                        ModelFolder { name, path: &folder, manifest: &manifest },
+                        &names,
+                        life,
+                        kept,
+                        how,
+                    ),
+                    None,
+                )
             }
             Err(_) if !manifest.source.0.is_empty() => {
                 (Vec::new(), Some("its files are being fetched".to_owned()))
@@ -147,7 +164,7 @@ impl Loader {
 
     fn versions(
         &self,
-        (name, folder, manifest): (&str, &Path, &Arc<Manifest>),
+        of: ModelFolder<'_>,
         names: &[String],
         life: &Arc<Life>,
         kept: Option<&Entry>,
@@ -160,19 +177,18 @@ impl Loader {
             }
             let _loading = life.loading(version);
             let mut files = Digests::new();
-            let libraries = Libraries::of(&self.settings.custom_operators, &manifest.custom_operators);
+            let libraries = Libraries::of(&self.settings.custom_operators, &of.manifest.custom_operators);
             let model = libraries
                 .and_then(|libraries| {
-                    let examined =
-                        self.examine((name, folder, manifest), version, how, &libraries, &mut files)?;
-                    let model = self.model((name, folder, manifest), version, examined, life, libraries)?;
-                    self.check_unchanged(&folder.join(version), &files)?;
+                    let examined = self.examine(of, version, how, &libraries, &mut files)?;
+                    let model = self.model(of, version, examined, life, libraries)?;
+                    self.check_unchanged(&of.path.join(version), &files)?;
                     Ok(model)
                 })
                 .map(Arc::new);
             match &model {
-                Ok(_) => tracing::info!(model = name, version, "a model is ready"),
-                Err(reason) => tracing::error!(model = name, version, reason, "a model is not served"),
+                Ok(_) => tracing::info!(model = of.name, version, "a model is ready"),
+                Err(reason) => tracing::error!(model = of.name, version, reason, "a model is not served"),
             }
             Version { name: version.clone(), files: Arc::new(files), model }
         };
@@ -195,41 +211,33 @@ impl Loader {
 
     fn model(
         &self,
-        (name, folder, manifest): (&str, &Path, &Arc<Manifest>),
+        of: ModelFolder<'_>,
         version: &str,
         (inspection, size): (Inspection, u64),
         life: &Life,
         libraries: Libraries,
     ) -> Result<Model, String> {
-        let library = self.library.as_ref().map_err(String::clone)?;
-        let file = folder.join(version).join(MODEL_FILE);
-        let options = self.options(manifest, size, &libraries);
-        let (sessions, execution) = library.open(&file, &options)?;
-        if let Some(fallback) = execution.fallback() {
-            tracing::warn!(model = name, version, provider = %execution.provider, fallback, "a model is computed by its fallback");
-        }
-        let mut engines: Vec<Box<dyn Engine>> =
-            sessions.into_iter().map(|session| Box::new(session) as Box<dyn Engine>).collect();
+        let ModelFolder { name, path, manifest } = of;
+        let (mut engines, execution) = self.engines(of, version, size, &libraries)?;
         let first = engines.first().ok_or("no session")?;
         let (inputs, outputs) = (first.inputs().to_vec(), first.outputs().to_vec());
-        let predictor = Predictor::new(manifest, &inputs, &outputs, folder)?;
+        let predictor = Predictor::new(manifest, &inputs, &outputs, path)?;
         if manifest.runtime.warm_up {
             let time = self.settings.warm_up_time;
             warm_up::warm_up(name, &mut engines, manifest.warm_up.as_ref(), predictor.as_ref(), time)?;
         }
+        // What loading took beside the sessions themselves.
+        memory::give_back();
+        let recorder = Arc::new(Recorder::new());
         let batching = Batching::new(manifest.batching.as_ref(), name, &inputs, &outputs);
-        let by_rows = inputs.iter().all(|spec| spec.shape.first() == Some(&-1));
         let short_runs = ShortRuns::new(
             is_even(&inspection.operators)
                 && execution.provider == Provider::Cpu
                 && batching.max_rows().is_none(),
         );
-        // What loading took beside the sessions themselves.
-        memory::give_back();
         let share =
             manifest.runtime.instances_per_caller.map_or(Share::LeaveOne(engines.len()), Share::Fixed);
         let queue = Queue::with_share(self.settings.queue_capacity, share);
-        let recorder = Arc::new(Recorder::new());
         let pool = Pool::start(name, engines, queue, batching, short_runs, Arc::clone(&recorder))
             .map_err(|error| format!("the threads of the model did not start: {}", error.kind()))?;
         Ok(Model {
@@ -237,16 +245,34 @@ impl Loader {
             version: version.to_owned(),
             served: Arc::clone(&life.served),
             manifest: Arc::clone(manifest),
+            by_rows: inputs.iter().all(|spec| spec.shape.first() == Some(&-1)),
             inputs,
             outputs,
             predictor,
             decoder: Arc::clone(&self.decoder),
             pool,
-            by_rows,
             needs_elements: NeedsElements::of(&inspection.operators),
             execution,
             cache: Cache::new(manifest.cache.as_ref(), self.settings.cache_bytes),
             recorder,
         })
+    }
+
+    /// The sessions of a version whose files are `size` bytes together, and what computes them.
+    fn engines(
+        &self,
+        of: ModelFolder<'_>,
+        version: &str,
+        size: u64,
+        libraries: &Libraries,
+    ) -> Result<(Vec<Box<dyn Engine>>, Execution), String> {
+        let library = self.library.as_ref().map_err(String::clone)?;
+        let options = self.options(of.manifest, size, libraries);
+        let (sessions, execution) = library.open(&of.path.join(version).join(MODEL_FILE), &options)?;
+        if let Some(fallback) = execution.fallback() {
+            tracing::warn!(model = of.name, version, provider = %execution.provider, fallback, "a model is computed by its fallback");
+        }
+        let engines = sessions.into_iter().map(|session| Box::new(session) as Box<dyn Engine>);
+        Ok((engines.collect(), execution))
     }
 }
