@@ -1,8 +1,8 @@
-//! Clients that go away while their answer is being made, and those that stay and do nothing.
+//! Connections of clients: those that close while an answer is being made, and those that stay idle.
 //!
-//! The framework lets a handler finish whoever has gone, and a model would be kept busy for nobody. And it bounds how
-//! long the first head of a connection takes and how long one is kept over which nothing comes, but not a later head
-//! that has begun, nor an answer that nobody reads: each would hold a connection for ever.
+//! The framework lets a handler finish after its client has gone, so a model would work for nobody. It bounds the time
+//! for the first head of a connection and the time between requests, but neither a later head that has begun nor an
+//! answer that nobody reads: each would hold a connection for ever.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -34,17 +34,17 @@ struct Connection {
     due: Rc<Cell<Instant>>,
     /// How long after an answer the next head may have come whole.
     next_head: Duration,
-    watchman: JoinHandle<()>,
+    timer: JoinHandle<()>,
 }
 
 impl Connection {
     /// One that is cut unless a request came over it within `next_head`.
     fn of(stream: &TcpStream, next_head: Duration) -> io::Result<Self> {
-        let twin = std::net::TcpStream::from(stream.as_fd().try_clone_to_owned()?);
-        let stream = Rc::new(TcpStream::from_std(twin)?);
+        let duplicate = std::net::TcpStream::from(stream.as_fd().try_clone_to_owned()?);
+        let stream = Rc::new(TcpStream::from_std(duplicate)?);
         let due = Rc::new(Cell::new(Instant::now() + next_head));
-        let watchman = spawn(cut(Rc::clone(&stream), Rc::clone(&due), next_head));
-        Ok(Self { stream, due, next_head, watchman })
+        let timer = spawn(cut(Rc::clone(&stream), Rc::clone(&due), next_head));
+        Ok(Self { stream, due, next_head, timer })
     }
 
     /// Ends when the client has closed its side.
@@ -62,7 +62,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.watchman.abort();
+        self.timer.abort();
     }
 }
 
@@ -79,14 +79,14 @@ async fn cut(stream: Rc<TcpStream>, due: Rc<Cell<Instant>>, often: Duration) {
     }
 }
 
-/// A request has come: it has bounds of its own, none of them longer.
+/// To be called when a request has arrived, which has bounds of its own, none of them longer.
 pub fn request_started(request: &HttpRequest) {
     if let Some(connection) = request.conn_data::<Connection>() {
         connection.is_busy_for(LONGEST);
     }
 }
 
-/// Its answer is on its way: there is time to read it, and then for the next head.
+/// To be called when an answer is sent: there is time to read it, and then for the next head.
 pub fn answer_started(request: &HttpRequest, size: BodySize) {
     if let Some(connection) = request.conn_data::<Connection>() {
         connection.is_busy_for(time_to_read(size));

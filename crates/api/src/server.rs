@@ -158,7 +158,7 @@ async fn serve(
     served
 }
 
-/// From the announcement on, whatever fails has to be followed by a goodbye.
+/// Announces the replica first; whatever fails afterwards, the caller must take it off the list again.
 async fn assemble(
     settings: Settings,
     store: Store,

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use crate::named::named_enum;
 
 named_enum! {
-    /// What computes a model. Anything but [`Cpu`](Self::Cpu) needs a build of ONNX Runtime that has it, and the vendor's
-    /// libraries.
+    /// What computes a model. Anything but [`Cpu`](Self::Cpu) needs a build of ONNX Runtime that has it, and the
+    /// vendor's libraries.
     #[derive(Deserialize)]
     #[serde(try_from = "String")]
     pub enum Provider {

@@ -1,4 +1,4 @@
-//! AloneCheck at the repository again and again for what changed in it.
+//! Looks for changes in the repository, again and again.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},

@@ -30,7 +30,7 @@ pub struct AuditRecord {
     pub request_id: Option<String>,
     /// What it tells, byte for byte.
     pub canonical: Vec<u8>,
-    /// The word of whoever wrote it; none: from before there was one.
+    /// Key id and MAC of whoever wrote it; none: from before there were MACs.
     pub mac: Option<Vec<u8>>,
 }
 
@@ -156,7 +156,7 @@ impl AuditChain<'_> {
         Ok(found.is_some())
     }
 
-    /// Events that wait for their link: those without a word of their writer first, then by id.
+    /// Events that wait for their link: those without a MAC first, then by id.
     pub async fn pending(&mut self, limit: u32) -> Result<Vec<AuditRecord>> {
         query!(
             self.tx,

@@ -61,7 +61,7 @@ fn tell(kind: &str, spec: &TensorSpec) {
     print(&format!("{kind}      {} {} [{}]", printable(&spec.name), spec.datatype, shape.join(", ")));
 }
 
-/// The names in a file are a stranger's: none of them moves the cursor.
+/// Names in a file are untrusted: control characters are replaced.
 fn printable(text: &str) -> String {
     text.chars().map(|character| if character.is_control() { '?' } else { character }).collect()
 }

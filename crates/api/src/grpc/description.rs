@@ -1,4 +1,4 @@
-//! What is told about models, from the words of `/v2` to the protocol's messages.
+//! Descriptions of models: the answers of `/v2` as messages of the protocol.
 
 use inference::Model;
 

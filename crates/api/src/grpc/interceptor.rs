@@ -1,4 +1,5 @@
-//! What every gRPC call passes through: what middleware and guards are to HTTP, in the same order, before the message of a call is read.
+//! What every gRPC call passes through before its message is read: what middleware and guards are to HTTP, in the same
+//! order.
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;

@@ -1,4 +1,4 @@
-//! Every error of gRPC is written here: the code, the words that HTTP has, and what helps a client with it.
+//! Errors of gRPC: the code, the text that HTTP has, and metadata that helps a client.
 
 use std::sync::Arc;
 use std::time::Duration;

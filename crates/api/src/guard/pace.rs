@@ -12,7 +12,7 @@ use crate::error::{ApiError, Code, Result};
 /// How long anything may take that no setting bounds: a model may be large, and its trial long.
 pub const LONGEST: Duration = Duration::from_secs(2 * 3600);
 
-/// How long an export may be on its way: one whose reader dawdles breaks off then.
+/// How long an export may be on its way: one whose reader is too slow breaks off then.
 pub const EXPORT_TIME: TimeDelta = TimeDelta::hours(1);
 
 /// How long a handler may take until its answer begins. What an answer streams from then on has bounds
@@ -54,8 +54,8 @@ impl Pace {
     }
 }
 
-/// Does something for a request until its time is over. Given up, a transaction is rolled back unless the word to
-/// commit it is on its way, so that a change may have happened or not; the answer says so. No async function: that
+/// Does something for a request until its time is over. Given up, a transaction is rolled back unless its
+/// `COMMIT` was sent already, so that a change may have happened or not; the answer says so. No async function: that
 /// would hold the work twice, as it came and as it runs.
 pub fn in_time<T>(
     until: Instant,

@@ -88,7 +88,7 @@ impl Auth {
         Ok(tx.commit().await?)
     }
 
-    /// Makes the account of a pending.
+    /// Makes the account of a pending registration.
     async fn settle_in(&self, tx: &mut Tx, payload: &[u8], origin: &Origin) -> Result<()> {
         let PendingRegistration { email, name, password_hash } = read(payload)?;
         let role = Role::User.name();

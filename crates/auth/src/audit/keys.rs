@@ -1,6 +1,6 @@
 //! The keys of the audit trail. They live outside of the database: whoever can write there can forge nothing here.
 //!
-//! Three keys are derived from each `AUDIT_KEY`: one for the word of an event's writer, one for links, one that signs
+//! Three keys are derived from each `AUDIT_KEY`: one for the MACs of events, one for links, one that signs
 //! seals.
 
 use aws_lc_rs::hmac;

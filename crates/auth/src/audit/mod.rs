@@ -1,7 +1,7 @@
 //! What is written into the audit trail, in the transaction of what it tells of.
 //!
 //! The canonical bytes are JSON with sorted members and no personal data; the address stands beside them, erasable.
-//! Every column carries the word of its writer (`keys`), is linked (`trail`), sealed (`seal`) and can be verified
+//! Every event carries a MAC over all its columns (`keys`), is linked (`trail`), sealed (`seal`) and can be verified
 //! (`verify`).
 
 mod keys;

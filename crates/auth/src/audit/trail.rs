@@ -48,7 +48,7 @@ pub struct AuditStanding {
 struct End {
     seq: i64,
     mac: LinkMac,
-    /// Whether events without the word of their writer may still be linked: before the first one with it.
+    /// Whether events without a MAC may still be linked: before the first one that has one.
     adopts: bool,
 }
 

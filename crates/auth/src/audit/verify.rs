@@ -192,7 +192,7 @@ struct Walk<'a> {
     /// The MACs that the next link may follow: that of the link before, and where that was wrong, what it should be.
     /// None: it is not known.
     before: Vec<LinkMac>,
-    /// Whether events without the word of their writer can still come.
+    /// Whether events without a MAC of their own can still come.
     adopts: bool,
     /// How far the chain was pruned, as genuine events tell.
     told_pruned: i64,

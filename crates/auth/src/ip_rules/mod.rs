@@ -62,7 +62,7 @@ impl AddressRules {
     }
 }
 
-/// A rule that is wished for.
+/// A rule to be made.
 #[derive(Clone, Debug)]
 pub struct IpRuleRequest {
     /// An address or a CIDR block.

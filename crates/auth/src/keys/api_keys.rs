@@ -31,7 +31,7 @@ pub enum KeysOf {
     ServiceAccount(Uuid),
 }
 
-/// The key that is wished for.
+/// A key to be made.
 #[derive(Clone, Debug)]
 pub struct KeyRequest {
     /// What its owner calls it.

@@ -134,7 +134,7 @@ impl LimitBook {
         (limit > 0).then_some(Window { name: "login", key, limit, period: MINUTE })
     }
 
-    /// The window of mails to an address (`to`, by what it is found by) or at the wish of an account (`by`, its id).
+    /// The window of mails to an address (`to`, by what it is found by) or on behalf of an account (`by`, its id).
     pub fn mail_window(&self, which: &'static str, whose: &str) -> Option<Window> {
         let key = format!("window:mail:{which}:{whose}");
         let limit = self.rules.now().of_class("mail", self.settings.mail_per_hour);

@@ -13,7 +13,7 @@ const DEFAULT: u32 = 3;
 const LOWEST: u32 = 5;
 
 impl Principal {
-    /// The priority that a request gets whose caller wishes for this one; 0 is no wish.
+    /// The priority that a request gets whose caller asks for this one; 0: they ask for none.
     pub fn priority(&self, wish: u64) -> u32 {
         let highest = if self.permissions.contains(Permission::ModelsManage) {
             1

@@ -154,7 +154,7 @@ impl Auth {
         self.issue_once(tx, purpose, Some(person.id), &binding).await
     }
 
-    /// Whose a link is, and their password's hash. It is not spent: a wish that breaks a rule must not cost it.
+    /// Whose a link is, and their password's hash. It is not spent: a password that breaks a rule must not cost it.
     pub(crate) async fn behind_link(
         &self,
         purpose: Purpose,

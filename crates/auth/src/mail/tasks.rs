@@ -50,7 +50,7 @@ pub enum MailContent {
 }
 
 impl Auth {
-    /// To whom an task leads now, and what to say; none: to nobody, any more.
+    /// The recipient of a mail and what it says, as of now; none: there is nothing to send any more.
     pub(crate) async fn resolve_task(
         &self,
         account: Option<Uuid>,
@@ -120,7 +120,7 @@ impl Auth {
     }
 }
 
-/// The bytes of an task or of what a link is about.
+/// The bytes of a mail task, or of what a link is about.
 pub(crate) fn written(value: &impl Serialize) -> Result<Vec<u8>> {
     serde_json::to_vec(value).map_err(|error| Error::Internal(error.to_string()))
 }

@@ -37,7 +37,7 @@ pub struct PasswordPolicy {
     pub blocklist: Arc<Blocklist>,
 }
 
-/// A password that someone wishes for. The policy is applied where it is hashed, since that takes time: nothing else
+/// A new password. The policy is applied where it is hashed, since that takes time: nothing else
 /// makes a hash to be stored.
 #[derive(Debug)]
 pub struct NewPassword {
@@ -47,7 +47,7 @@ pub struct NewPassword {
 }
 
 impl NewPassword {
-    /// Takes the wish of someone known by `context` (parts of the address, the name); `field` names the field in
+    /// Takes the password of someone known by `context` (parts of the address, the name); `field` names the field in
     /// errors. Of the policy, only the length is looked at: 12–128 characters.
     pub fn check(field: &str, password: SecretString, context: &[&str]) -> Result<Self> {
         if !LENGTH.contains(&password.expose_secret().chars().count()) {

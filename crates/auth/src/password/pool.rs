@@ -99,7 +99,7 @@ impl HashingPool {
         Ok(Self { queue, patience: settings.patience, parameters, decoy })
     }
 
-    /// The hash to store for a password that someone wishes for. [`Error::Invalid`]: the policy forbids it.
+    /// The hash to store for a new password. [`Error::Invalid`]: the policy forbids it.
     pub async fn hash(&self, password: NewPassword) -> Result<String> {
         let (reply, answer) = oneshot::channel();
         self.submit(Work::Admit(password, reply))?;

@@ -47,7 +47,7 @@ pub(super) struct State {
 /// What was taken out of a block while the database is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Claim {
-    /// Serves the wish.
+    /// Is taken for the request.
     pub held: i64,
     /// Was used without being reserved.
     pub debt: i64,
@@ -108,7 +108,7 @@ impl State {
         self.open && self.cap == Some((quota.ledger_cap(), quota.hard))
     }
 
-    /// Takes out what serves a wish, and what has to be made good with the database.
+    /// Takes out what a request needs, and what has to be settled with the database.
     pub fn claim(&mut self, need: i64) -> Claim {
         let held = self.remaining.clamp(0, need);
         let debt = -self.remaining.min(0);

@@ -169,7 +169,7 @@ impl QuotaBook {
         }
     }
 
-    /// Reserves in the database what a wish needs, and some more.
+    /// Reserves in the database what a request needs, and some more.
     async fn ask(
         self: Arc<Self>,
         block: Arc<Block>,

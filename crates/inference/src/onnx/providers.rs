@@ -1,11 +1,11 @@
-//! Execution providers: one wish after the other, until the runtime agrees to one.
+//! Execution providers: tried in the order of the settings until the runtime accepts one.
 
 use ort::ep::{self, ExecutionProviderDispatch};
 
 use crate::provider::{Execution, Provider};
 
-/// Tries the wishes in their order; what comes after one helps out with what it cannot compute. Where all are refused
-/// the reason names each, so nothing is computed by what was not wished for.
+/// Tries providers in their order; those after an accepted one compute what it cannot. Where all are refused
+/// the reason names each, so nothing is computed by a provider that was not asked for.
 pub(super) fn first_accepted<T>(
     wishes: &[Provider],
     open: impl Fn(&[Provider]) -> Result<T, Refusal>,

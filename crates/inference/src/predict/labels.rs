@@ -1,4 +1,4 @@
-//! Names for the classes of an output, and the choice of the likeliest.
+//! Names for the classes of an output, and the choice of the most likely.
 
 use std::path::Path;
 

@@ -37,7 +37,7 @@ enum Place {
     Bucket(Arc<Bucket>),
 }
 
-/// What a bucket is spoken to with is nobody's to read.
+/// Without the credentials of a bucket.
 impl fmt::Debug for Vault {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Vault").finish_non_exhaustive()
