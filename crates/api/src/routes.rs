@@ -216,7 +216,7 @@ routes! {
     Read      v1::sessions           => list end;
     Read      v1::me                 => profile rename;
     Read      v1::usage              => own;
-    Read      v1::usage_export       => export_own;
+    Read      v1::usage_export       => own;
     Read      v1::second_factors     => show enrol confirm remove renew_recovery_codes;
     Read      v1::personal_data      => export erase;
     Read      v1::notices            => list;

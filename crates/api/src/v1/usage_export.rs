@@ -54,7 +54,7 @@ pub struct OwnExport {
 /// What one has used, whole, as JSON or CSV, the oldest first.
 #[utoipa::path(get, path = "/api/v1/me/usage/export", tag = "me", params(OwnExport),
     responses((status = 200, content((Vec<UsageEntry> = "application/json"), (String = "text/csv")))))]
-pub async fn export_own(
+pub async fn own(
     caller: Caller<Own>,
     app: web::Data<App>,
     wanted: Parameters<OwnExport>,
