@@ -29,7 +29,7 @@ pub async fn unload_what_ended(settings: &Settings, auth: &Auth) -> Result<(), S
             version,
             "the server ended in a run of a model; it is unloaded until it is loaded again"
         );
-        auth.unload_model_that_ended(&model, &version).await.map_err(|error| storage::told(&error))?;
+        auth.unload_model_that_ended(&model, &version).await.map_err(|error| storage::with_causes(&error))?;
     }
     // Emptied, not removed: other replicas may have the same folder, and the file open.
     let ready = DirBuilder::new().recursive(true).mode(0o700).create(folder).and_then(|()| {
