@@ -167,7 +167,11 @@ async fn prune(app: web::Data<App>, pruning: Rc<Pruning>) -> Turn {
         Some(time) => app.auth.prune_audit(time).await,
         None => Ok(()),
     };
-    swept.and(pruned).map_err(|error| with_causes(&error))
+    let forgotten = match app.settings.limits.usage_kept_for() {
+        Some(time) => app.auth.prune_usage(time).await,
+        None => Ok(()),
+    };
+    swept.and(pruned).and(forgotten).map_err(|error| with_causes(&error))
 }
 
 /// Keeps the guard's memory small.
