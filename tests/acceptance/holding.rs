@@ -38,7 +38,7 @@ promise! {
         }
         ada.api.post(INTROSPECT, &json!({"token": key})).is(200);
         ada.api.send("POST", INTROSPECT, Some("text/plain"), b"token=x").refused(415, "unsupported_media_type");
-        ada.api.send("POST", INTROSPECT, Some(FORM), b"tok=x").refused(400, "malformed_request");
+        ada.api.send("POST", INTROSPECT, Some(FORM), b"tok=x").invalid(&["token"]);
         form(&server.anon(), INTROSPECT, &key).refused(401, "authentication_required");
     }
 

@@ -120,9 +120,9 @@ promise! {
         );
         ask("top_k=0").invalid(&["top_k"]);
         ask("top_k=1001").invalid(&["top_k"]);
-        ask("top_k=three").refused(400, "malformed_request");
-        ask("top_k=-1").refused(400, "malformed_request");
-        ask("tokk=3").refused(400, "malformed_request");
+        ask("top_k=three").invalid(&["top_k"]);
+        ask("top_k=-1").invalid(&["top_k"]);
+        ask("tokk=3").invalid(&["tokk"]);
         ask("version=2").refused(404, "model_not_found");
         ask("version=..").refused(404, "model_not_found");
         client

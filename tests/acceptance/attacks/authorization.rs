@@ -54,8 +54,8 @@ promise! {
             }
         }
         for query in ["account", "account_id", "owner", "user_id"] {
-            grace.api.get(&format!("{KEYS}?{query}={}", ada.id)).refused(400, "malformed_request");
-            grace.api.get(&format!("{ME}/usage?{query}={}", ada.id)).refused(400, "malformed_request");
+            grace.api.get(&format!("{KEYS}?{query}={}", ada.id)).invalid(&[query]);
+            grace.api.get(&format!("{ME}/usage?{query}={}", ada.id)).invalid(&[query]);
         }
         server.world.is_unchanged_since(&before);
         ada.api.get(ME).is(200);
