@@ -134,7 +134,7 @@ promise! {
     }
 
     fn a_failure_is_counted_and_not_charged(pair) {
-        let server = Server::start(pair, &[("USAGE_RETENTION_DAYS", "62")]);
+        let server = Server::start(pair, &[]);
         let ada = server.person("ada");
         ada.api.predict(b"no picture").is(400);
         ada.api.predict(&sample("1-1")[..40]).is(400);
@@ -148,22 +148,6 @@ promise! {
         server.anon().predict(&sample("1-1")).is(401);
         ada.api.predict(&sample("1-1")).is(200);
         assert_eq!(total(&usage(&ada, 4), "failures"), 2, "what reached no model is not usage");
-
-        // What was kept long enough goes, but for what is under a legal hold.
-        let (admin, grace) = (server.admin(), server.person("grace"));
-        grace.api.predict(&sample("1-1")).is(200);
-        usage(&grace, 1);
-        admin.api.put(&format!("/api/v1/admin/legal-holds/{}", grace.id), &json!({"reason": "case 7"})).is(204);
-        let today = server.now().as_secs() / 86_400;
-        let first = chrono::DateTime::UNIX_EPOCH + chrono::Duration::days(i64::try_from(today).expect("a day") - 1);
-        server.advance(Duration::from_secs(63 * 86_400));
-        let admin = server.log_in(&admin.email, &admin.password);
-        let left = eventually("usage is pruned", || {
-            let left = admin.api.get(&format!("/api/v1/admin/usage?from={}", first.date_naive())).is(200).items();
-            (left.len() < 2).then_some(left)
-        });
-        assert_eq!((left.len(), &left[0]["account_id"]), (1, &json!(grace.id)));
-        assert_eq!(server.audited("usage.pruned", "success"), 1);
     }
 
     fn each_day_is_told_for_itself(pair) {

@@ -167,11 +167,7 @@ async fn prune(app: web::Data<App>, pruning: Rc<Pruning>) -> Turn {
         Some(time) => app.auth.prune_audit(time).await,
         None => Ok(()),
     };
-    let forgotten = match app.settings.limits.usage_kept_for() {
-        Some(time) => app.auth.prune_usage(time).await,
-        None => Ok(()),
-    };
-    swept.and(pruned).and(forgotten).map_err(|error| with_causes(&error))
+    swept.and(pruned).map_err(|error| with_causes(&error))
 }
 
 /// Keeps the guard's memory small.

@@ -73,7 +73,6 @@ named_enum! {
         LegalHoldPlaced = "legal_hold.placed",
         LegalHoldReleased = "legal_hold.released",
         AuditPruned = "audit.pruned",
-        UsagePruned = "usage.pruned",
         AuditCutOff = "audit.cut_off",
     }
 }

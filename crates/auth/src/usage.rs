@@ -1,18 +1,11 @@
 //! What was used. Callers see their own, whoever has `usage:read` everyone's.
 
-use chrono::{Duration, NaiveDate};
-use serde_json::json;
+use chrono::NaiveDate;
 use storage::{Scope, Service, UsageCursor, UsageFilter, UsageRow, UsageSlice};
 use uuid::Uuid;
 
-use crate::audit::Entry;
 use crate::callers::principal::Principal;
-use crate::events::Event;
-use crate::service::Origin;
 use crate::{Auth, Result};
-
-/// Rows that are removed in one go.
-const PRUNED_AT_ONCE: u32 = 1_000;
 
 /// Whose usage is read.
 #[derive(Clone, Copy, Debug)]
@@ -24,24 +17,6 @@ pub enum UsageOf {
 }
 
 impl Auth {
-    /// Removes what was used longer than `keep` ago, but nothing of an account under a legal hold, and writes down how
-    /// much. To be called now and then; of several replicas one removes each row.
-    pub async fn prune_usage(&self, keep: Duration) -> Result<()> {
-        loop {
-            let mut tx = self.store.begin(Scope::Service(Service::Audit)).await?;
-            let before = (tx.now() - keep).date_naive();
-            let rows = tx.usage().prune(before, PRUNED_AT_ONCE.into()).await?;
-            if rows == 0 {
-                return Ok(());
-            }
-            let origin = Origin::default();
-            let detail = json!({"before": before, "rows": rows});
-            self.record(&mut tx, Entry::success(Event::UsagePruned, &origin).with(detail)).await?;
-            tx.commit().await?;
-            tracing::info!(rows, "old usage is pruned");
-        }
-    }
-
     /// What a caller used from one day to another, both included, by day, model and credential.
     pub async fn own_usage(
         &self,

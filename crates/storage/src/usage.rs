@@ -238,21 +238,6 @@ impl Usage<'_> {
         query!(self.tx, execute, "DELETE FROM usage_batches WHERE recorded_at < $1", before)
     }
 
-    /// Removes what was used before a day, `most` rows at a time and the oldest first, but nothing of an account that is
-    /// held. Answers how many.
-    pub async fn prune(&mut self, before: NaiveDate, most: i64) -> Result<u64> {
-        self.tx.lock("usage_daily").await?;
-        query!(
-            self.tx,
-            execute,
-            "DELETE FROM usage_daily WHERE (account_id, api_key_id, model, version, day) IN \
-             (SELECT account_id, api_key_id, model, version, day FROM usage_daily WHERE day < $1 \
-             AND account_id NOT IN (SELECT account_id FROM legal_holds) ORDER BY day LIMIT $2)",
-            before,
-            most
-        )
-    }
-
     async fn add(&mut self, entry: &UsageEntry) -> Result<()> {
         query!(
             self.tx,

@@ -85,8 +85,8 @@ pub(crate) const OWNED: [Owned; 23] = [
     Owned {
         table: "usage_daily",
         row: "VALUES ('$account', '$id', '', '', now(), 0, 0, 0, 0, 0, 0)",
-        read_by: &["administration", "metering", "quota", "audit"],
-        deleted_by: &["audit"],
+        read_by: &["administration", "metering", "quota"],
+        deleted_by: &[],
     },
     Owned {
         table: "audit_events",

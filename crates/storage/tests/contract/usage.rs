@@ -43,22 +43,6 @@ on_both_stores! {
         assert!(matches!(tx.usage().record(replica, 3, &negative).await, Err(Error::Refused(_))));
     }
 
-    async fn what_is_old_is_removed_in_parts_the_oldest_first(world) {
-        let account = next_id();
-        let mut tx = world.begin_as(Service::Metering).await;
-        let batch: Vec<_> = (1..=5).map(|on| entry(account, on, 1)).collect();
-        assert!(tx.usage().record(next_id(), 1, &batch).await.unwrap());
-        tx.commit().await.unwrap();
-        let mut tx = world.begin_as(Service::Audit).await;
-        assert_eq!(tx.usage().prune(day(1), 9).await.unwrap(), 0, "the first day is kept");
-        assert_eq!(tx.usage().prune(day(4), 2).await.unwrap(), 2);
-        let left = |rows: Vec<storage::UsageRow>| rows.into_iter().map(|row| row.day).collect::<Vec<_>>();
-        let rows = tx.usage().summary(account, day(1), day(9)).await.unwrap();
-        assert_eq!(left(rows), [day(5), day(4), day(3)]);
-        assert_eq!(tx.usage().prune(day(4), 2).await.unwrap(), 1);
-        assert_eq!(tx.usage().prune(day(4), 2).await.unwrap(), 0);
-    }
-
     async fn slices_add_up_by_day_or_month_and_go_on_where_they_ended(world) {
         let (ada, eve, key) = (next_id(), next_id(), next_id());
         let mut tx = world.begin_as(Service::Metering).await;
