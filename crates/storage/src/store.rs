@@ -212,14 +212,17 @@ impl Store {
 
     /// The connections that are open.
     pub fn connections(&self) -> Connections {
+        // sqlx counts one that is taken the moment it comes back before it counts it back, and is below zero then.
+        let not_below_zero = |idle| u32::try_from(idle).unwrap_or(0);
         let (open, idle) = match &self.0.pools {
-            Pools::Postgres(pool) => (pool.size(), pool.num_idle()),
-            Pools::Sqlite { writer, readers } => {
-                (writer.size() + readers.size(), writer.num_idle() + readers.num_idle())
-            }
+            Pools::Postgres(pool) => (pool.size(), not_below_zero(pool.num_idle())),
+            Pools::Sqlite { writer, readers } => (
+                writer.size() + readers.size(),
+                not_below_zero(writer.num_idle()) + not_below_zero(readers.num_idle()),
+            ),
         };
         // Read one after the other while they come and go.
-        let idle = u32::try_from(idle).unwrap_or(u32::MAX).min(open);
+        let idle = idle.min(open);
         Connections { used: open - idle, idle }
     }
 
