@@ -1,4 +1,5 @@
-//! Enumerations whose variants have names, in `model.toml`, settings and answers.
+//! Enumerations whose variants have names, in `model.toml`, settings and answers. `storage` has its own, which also reads
+//! columns: neither crate knows the other.
 
 /// Declares an enumeration with a name for each variant: `ALL`, `name` and `Display`.
 macro_rules! named_enum {

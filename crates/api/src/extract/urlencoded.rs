@@ -1,5 +1,5 @@
 //! Names and values as queries and forms have them (WHATWG URL, section 5.1). What does not fit is told by its name and by
-//! what it may be; a value, which may be a secret, is never told.
+//! what it may be; a value, which may be a secret, is never told. serde_urlencoded tells the value and not the name.
 
 use std::borrow::Cow;
 use std::fmt;
