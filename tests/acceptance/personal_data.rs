@@ -115,7 +115,9 @@ promise! {
     }
 
     fn whoever_erases_themselves_is_gone_and_the_trail_stays(pair) {
+        // Whatever is mailed waits, the notice of a new network and what is asked for by address.
         let mail = MailServer::start();
+        mail.refuse(451);
         let settings = [("TRUSTED_PROXIES", "127.0.0.1"), ("EMAIL_VERIFICATION", "off")];
         let world = World::new(pair);
         let mut server = mail.join(&world, &settings);
@@ -123,8 +125,6 @@ promise! {
         let ada = ada(&server);
         let key = server.key(&ada.make_key(&["models:read"]));
         admin.api.put("/api/v1/admin/models/digits/grants", &json!({"account": ada.id})).is(204);
-        // A mail that waits, and one that was asked for by address.
-        mail.refuse(451);
         ada.api.post("/api/v1/auth/email/change", &json!({"email": "countess@example.com"})).is(202);
         let events = trail(&server);
         assert!(server.world.has_stored(HOME) && server.world.has_stored(AGENT), "there is something to erase");
