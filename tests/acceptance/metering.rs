@@ -134,7 +134,7 @@ promise! {
     }
 
     fn a_failure_is_counted_and_not_charged(pair) {
-        let server = Server::start(pair, &[]);
+        let server = Server::start(pair, &[("USAGE_RETENTION_DAYS", "62")]);
         let ada = server.person("ada");
         ada.api.predict(b"no picture").is(400);
         ada.api.predict(&sample("1-1")[..40]).is(400);
@@ -148,6 +148,28 @@ promise! {
         server.anon().predict(&sample("1-1")).is(401);
         ada.api.predict(&sample("1-1")).is(200);
         assert_eq!(total(&usage(&ada, 4), "failures"), 2, "what reached no model is not usage");
+
+        // What was kept long enough goes, but for what is under a legal hold.
+        let (admin, grace) = (server.admin(), server.person("grace"));
+        grace.api.predict(&sample("1-1")).is(200);
+        usage(&grace, 1);
+        admin.api.put(&format!("/api/v1/admin/legal-holds/{}", grace.id), &json!({"reason": "case 7"})).is(204);
+        let today = server.now().as_secs() / 86_400;
+        let first = chrono::DateTime::UNIX_EPOCH + chrono::Duration::days(i64::try_from(today).expect("a day") - 1);
+        server.advance(Duration::from_secs(64 * 86_400));
+        let admin = server.log_in(&admin.email, &admin.password);
+        let grace = server.log_in(&grace.email, &grace.password);
+        grace.api.predict(&sample("1-1")).is(200);
+        usage(&grace, 1);
+        server.advance(Duration::from_secs(3601));
+        let admin = server.log_in(&admin.email, &admin.password);
+        let left = eventually("usage is pruned", || {
+            let left = admin.api.get(&format!("/api/v1/admin/usage?from={}", first.date_naive())).is(200).items();
+            (left.len() < 3).then_some(left)
+        });
+        assert!(left.iter().all(|slice| slice["account_id"] == json!(grace.id)) && left.len() == 2, "{left:?}");
+        let pruned = admin.api.get("/api/v1/admin/audit?action=records.pruned").is(200).items();
+        assert!(pruned.iter().any(|event| event["detail"] == json!({"records": "usage", "rows": 1})), "{pruned:?}");
     }
 
     fn each_day_is_told_for_itself(pair) {

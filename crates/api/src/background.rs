@@ -25,6 +25,9 @@ const AUDIT_INTERVAL: Duration = Duration::from_millis(500);
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 const HEARTBEAT_BELIEVED: chrono::Duration = chrono::Duration::seconds(15);
 
+/// How often what was measured is added up: until then every single time that was taken is kept in memory.
+const MEASURED_INTERVAL: Duration = Duration::from_secs(5);
+
 /// What a task tells of one turn; what went wrong is for the log.
 type Turn = Result<(), String>;
 
@@ -104,6 +107,10 @@ pub fn spawn(app: &web::Data<App>) -> Tasks {
     tasks.every(HEARTBEAT_INTERVAL, async |app| {
         beat(&app.store, app.metering.replica()).await.map_err(|error| with_causes(&error))
     });
+    tasks.every(MEASURED_INTERVAL, async |app| {
+        app.metrics.run_upkeep();
+        Ok(())
+    });
     let pruning = Rc::new(Pruning::default());
     tasks.every(TICK, move |app| prune(app, Rc::clone(&pruning)));
     tasks.every(TICK, async |app| lifecycle::follow(&app).await);
@@ -158,16 +165,7 @@ async fn send_mail(app: web::Data<App>) -> Turn {
 }
 
 async fn prune(app: web::Data<App>, pruning: Rc<Pruning>) -> Turn {
-    if !pruning.when_due(&app.store).await.map_err(|error| with_causes(&error))? {
-        return Ok(());
-    }
-    // A bucket that is out of order keeps nothing else from being done.
-    let swept = app.auth.sweep_files().await.and(app.auth.prune_incidents().await);
-    let pruned = match app.settings.audit.kept_for() {
-        Some(time) => app.auth.prune_audit(time).await,
-        None => Ok(()),
-    };
-    swept.and(pruned).map_err(|error| with_causes(&error))
+    pruning.when_due(&app).await.map_err(|error| with_causes(&error))
 }
 
 /// Keeps the guard's memory small.

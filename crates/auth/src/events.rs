@@ -73,6 +73,7 @@ named_enum! {
         LegalHoldPlaced = "legal_hold.placed",
         LegalHoldReleased = "legal_hold.released",
         AuditPruned = "audit.pruned",
+        RecordsPruned = "records.pruned",
         AuditCutOff = "audit.cut_off",
     }
 }

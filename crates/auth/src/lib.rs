@@ -25,6 +25,7 @@ mod operation;
 mod outage;
 mod password;
 mod quotas;
+mod retention;
 mod second_factors;
 mod service;
 mod signing;

@@ -5,6 +5,7 @@ use chrono::{DateTime, Duration, Utc};
 use sqlx::FromRow;
 use uuid::Uuid;
 
+use crate::pruning::PRUNED_AT_ONCE;
 use crate::query::query;
 use crate::{Page, PageRequest, Result, Tx};
 
@@ -200,6 +201,12 @@ impl Alerts<'_> {
 
     /// Removes those that were raised before a moment, sent or not. Answers how many.
     pub async fn prune(&mut self, before: DateTime<Utc>) -> Result<u64> {
-        query!(self.tx, execute, "DELETE FROM alerts WHERE created_at < $1", before)
+        query!(
+            self.tx,
+            execute,
+            "DELETE FROM alerts WHERE id IN (SELECT id FROM alerts WHERE created_at < $1 LIMIT $2)",
+            before,
+            PRUNED_AT_ONCE
+        )
     }
 }

@@ -4,6 +4,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::FromRow;
 
+use crate::pruning::PRUNED_AT_ONCE;
 use crate::query::query;
 use crate::{Result, Tx};
 
@@ -59,13 +60,15 @@ impl Changes<'_> {
     }
 
     /// Removes the changes made before a moment, but the last: so whoever reads on and was further behind finds a
-    /// first number that does not follow theirs, and has to start afresh. Answers how many.
+    /// first number that does not follow theirs, and has to start afresh. The oldest go first. Answers how many.
     pub async fn prune(&mut self, before: DateTime<Utc>) -> Result<u64> {
         query!(
             self.tx,
             execute,
-            "DELETE FROM changes WHERE created_at < $1 AND seq < (SELECT seq FROM change_head WHERE id = 1)",
-            before
+            "DELETE FROM changes WHERE seq IN (SELECT seq FROM changes WHERE created_at < $1 \
+             AND seq < (SELECT seq FROM change_head WHERE id = 1) ORDER BY seq LIMIT $2)",
+            before,
+            PRUNED_AT_ONCE
         )
     }
 }

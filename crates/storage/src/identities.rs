@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::accounts::standing_columns;
 use crate::debug::debug_only;
+use crate::pruning::PRUNED_AT_ONCE;
 use crate::query::query;
 use crate::{AccountStanding, Result, Tx};
 
@@ -245,6 +246,12 @@ impl Identities<'_> {
 
     /// Forgets the ended tokens that have ended by themselves before a moment. Answers how many.
     pub async fn prune(&mut self, before: DateTime<Utc>) -> Result<u64> {
-        query!(self.tx, execute, "DELETE FROM ended_tokens WHERE expires_at < $1", before)
+        query!(
+            self.tx,
+            execute,
+            "DELETE FROM ended_tokens WHERE digest IN (SELECT digest FROM ended_tokens WHERE expires_at < $1 LIMIT $2)",
+            before,
+            PRUNED_AT_ONCE
+        )
     }
 }

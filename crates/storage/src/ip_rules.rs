@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::FromRow;
 use uuid::Uuid;
 
+use crate::pruning::PRUNED_AT_ONCE;
 use crate::query::query;
 use crate::{Page, PageRequest, Result, Tx, named_enum};
 
@@ -167,6 +168,12 @@ impl IpRules<'_> {
 
     /// Removes those that ended before a moment. Answers how many.
     pub async fn prune(&mut self, before: DateTime<Utc>) -> Result<u64> {
-        query!(self.tx, execute, "DELETE FROM ip_rules WHERE expires_at < $1", before)
+        query!(
+            self.tx,
+            execute,
+            "DELETE FROM ip_rules WHERE id IN (SELECT id FROM ip_rules WHERE expires_at < $1 LIMIT $2)",
+            before,
+            PRUNED_AT_ONCE
+        )
     }
 }

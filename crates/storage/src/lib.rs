@@ -31,6 +31,7 @@ mod outbox;
 mod page;
 mod personal_data;
 mod postgres;
+mod pruning;
 mod query;
 mod quotas;
 mod rate_limits;

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::FromRow;
 use uuid::Uuid;
 
+use crate::pruning::PRUNED_AT_ONCE;
 use crate::query::query;
 use crate::{Page, PageRequest, Result, Tx};
 
@@ -69,8 +70,10 @@ impl Notices<'_> {
         query!(
             self.tx,
             execute,
-            "DELETE FROM notices WHERE created_at < $1 AND account_id NOT IN (SELECT account_id FROM legal_holds)",
-            before
+            "DELETE FROM notices WHERE id IN (SELECT id FROM notices WHERE created_at < $1 \
+             AND account_id NOT IN (SELECT account_id FROM legal_holds) LIMIT $2)",
+            before,
+            PRUNED_AT_ONCE
         )
     }
 }

@@ -5,6 +5,7 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::debug::debug_only;
+use crate::pruning::PRUNED_AT_ONCE;
 use crate::query::query;
 use crate::{Result, Tx};
 
@@ -121,6 +122,12 @@ impl OneTimeTokens<'_> {
 
     /// Removes those that ended before a moment. Answers how many.
     pub async fn prune(&mut self, before: DateTime<Utc>) -> Result<u64> {
-        query!(self.tx, execute, "DELETE FROM one_time_tokens WHERE expires_at < $1", before)
+        query!(
+            self.tx,
+            execute,
+            "DELETE FROM one_time_tokens WHERE hash IN (SELECT hash FROM one_time_tokens WHERE expires_at < $1 LIMIT $2)",
+            before,
+            PRUNED_AT_ONCE
+        )
     }
 }

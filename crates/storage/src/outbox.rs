@@ -5,6 +5,7 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::debug::debug_only;
+use crate::pruning::PRUNED_AT_ONCE;
 use crate::query::query;
 use crate::{Result, Tx};
 
@@ -85,6 +86,12 @@ impl Outbox<'_> {
     /// Removes those that were put here before a moment: given up, or left by a program that sends no mail any more.
     /// Answers how many.
     pub async fn prune(&mut self, before: DateTime<Utc>) -> Result<u64> {
-        query!(self.tx, execute, "DELETE FROM outbox WHERE created_at < $1", before)
+        query!(
+            self.tx,
+            execute,
+            "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE created_at < $1 LIMIT $2)",
+            before,
+            PRUNED_AT_ONCE
+        )
     }
 }

@@ -6,6 +6,7 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::page::{Page, PageRequest};
+use crate::pruning::PRUNED_AT_ONCE;
 use crate::query::query;
 use crate::{Result, Tx};
 
@@ -235,6 +236,12 @@ impl Quotas<'_> {
 
     /// Forgets the periods that began before a day. Answers how many.
     pub async fn prune(&mut self, before: NaiveDate) -> Result<u64> {
-        query!(self.tx, execute, "DELETE FROM quota_periods WHERE starts_on < $1", before)
+        query!(
+            self.tx,
+            execute,
+            "DELETE FROM quota_periods WHERE (subject, unit, period, starts_on) IN (SELECT subject, unit, period, starts_on FROM quota_periods WHERE starts_on < $1 LIMIT $2)",
+            before,
+            PRUNED_AT_ONCE
+        )
     }
 }

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use crate::pruning::PRUNED_AT_ONCE;
 use crate::query::query;
 use crate::{Result, Tx};
 
@@ -39,6 +40,12 @@ impl Replicas<'_> {
 
     /// Forgets the replicas that have not been seen since a moment. Answers how many.
     pub async fn prune(&mut self, before: DateTime<Utc>) -> Result<u64> {
-        query!(self.tx, execute, "DELETE FROM replicas WHERE seen_at < $1", before)
+        query!(
+            self.tx,
+            execute,
+            "DELETE FROM replicas WHERE id IN (SELECT id FROM replicas WHERE seen_at < $1 LIMIT $2)",
+            before,
+            PRUNED_AT_ONCE
+        )
     }
 }

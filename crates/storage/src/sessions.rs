@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::accounts::standing_columns;
 use crate::debug::debug_only;
+use crate::pruning::PRUNED_AT_ONCE;
 use crate::query::query;
 use crate::{AccountStanding, Page, PageRequest, Result, Tx};
 
@@ -332,10 +333,12 @@ impl Sessions<'_> {
         query!(
             self.tx,
             execute,
-            "DELETE FROM sessions WHERE id < $2 AND (expires_at < $1 OR idle_expires_at < $1 OR revoked_at < $1) \
-             AND account_id NOT IN (SELECT account_id FROM legal_holds)",
+            "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE id < $2 \
+             AND (expires_at < $1 OR idle_expires_at < $1 OR revoked_at < $1) \
+             AND account_id NOT IN (SELECT account_id FROM legal_holds) LIMIT $3)",
             before,
-            first_id(before)
+            first_id(before),
+            PRUNED_AT_ONCE
         )
     }
 }

@@ -66,6 +66,8 @@ named_enum! {
         Setup = "setup",
         /// Following the change feed. Background.
         Feed = "feed",
+        /// Removing what was kept long enough. Background.
+        Retention = "retention",
         /// Writing usage. Background.
         Metering = "metering",
         /// Reserving of quotas for callers.
@@ -83,7 +85,16 @@ named_enum! {
 
 impl Service {
     fn is_background(self) -> bool {
-        matches!(self, Self::Setup | Self::Feed | Self::Metering | Self::Audit | Self::Sealing | Self::Mail)
+        matches!(
+            self,
+            Self::Setup
+                | Self::Feed
+                | Self::Retention
+                | Self::Metering
+                | Self::Audit
+                | Self::Sealing
+                | Self::Mail
+        )
     }
 }
 

@@ -5,6 +5,7 @@ use data_encoding::BASE64URL_NOPAD;
 use sqlx::FromRow;
 use uuid::Uuid;
 
+use crate::pruning::PRUNED_AT_ONCE;
 use crate::query::query;
 use crate::{Result, Tx};
 
@@ -235,7 +236,36 @@ impl Usage<'_> {
 
     /// Forgets which batches were recorded before a moment; no retry may be that late. Answers how many.
     pub async fn prune_batches(&mut self, before: DateTime<Utc>) -> Result<u64> {
-        query!(self.tx, execute, "DELETE FROM usage_batches WHERE recorded_at < $1", before)
+        query!(
+            self.tx,
+            execute,
+            "DELETE FROM usage_batches WHERE (replica, batch_no) IN (SELECT replica, batch_no FROM usage_batches WHERE recorded_at < $1 LIMIT $2)",
+            before,
+            PRUNED_AT_ONCE
+        )
+    }
+
+    /// Removes what was used on the oldest day before `before`, but nothing of an account under a legal hold. Answers how
+    /// many rows. The database refuses a day of the last 62: the quotas of a month begin with what its usage tells.
+    pub async fn prune(&mut self, before: NaiveDate) -> Result<u64> {
+        let oldest = query!(
+            self.tx,
+            optional(NaiveDate, i64),
+            "SELECT day, COUNT(*) FROM usage_daily WHERE day < $1 \
+             AND account_id NOT IN (SELECT account_id FROM legal_holds) GROUP BY day ORDER BY day LIMIT 1",
+            before
+        )?;
+        let Some((day, rows)) = oldest else { return Ok(0) };
+        let now = self.tx.now();
+        query!(
+            self.tx,
+            execute,
+            "INSERT INTO usage_prunings (id, through, pruned_at) VALUES ($1, $2, $3)",
+            Uuid::now_v7(),
+            day,
+            now
+        )?;
+        Ok(rows.unsigned_abs())
     }
 
     async fn add(&mut self, entry: &UsageEntry) -> Result<()> {

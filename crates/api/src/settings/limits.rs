@@ -53,4 +53,19 @@ pub struct LimitSettings {
     /// Live API keys of one account; one more is refused with 409.
     #[arg(long = "MAX_API_KEYS_PER_ACCOUNT", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub max_api_keys_per_account: u32,
+    /// Days that it is kept who used what, 62 or more: quotas of a month begin with what usage tells of it; 0: for ever.
+    #[arg(long = "USAGE_RETENTION_DAYS", default_value_t = 0, value_parser = days_of_usage)]
+    pub usage_retention_days: u32,
+}
+
+impl LimitSettings {
+    /// How long usage is kept; none: for ever.
+    pub fn usage_kept_for(&self) -> Option<chrono::Duration> {
+        (self.usage_retention_days > 0).then(|| chrono::Duration::days(i64::from(self.usage_retention_days)))
+    }
+}
+
+fn days_of_usage(text: &str) -> Result<u32, String> {
+    let days = text.parse().ok().filter(|days| *days == 0 || (62..=36_500).contains(days));
+    days.ok_or_else(|| "use 0, or 62 to 36500".into())
 }

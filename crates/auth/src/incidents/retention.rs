@@ -1,4 +1,4 @@
-//! What is kept of incidents and alerts, for how long, and what of a person goes with their account.
+//! What is kept of incidents, for how long, and what of a person goes with their account.
 
 use chrono::Duration;
 use serde_json::{Value, json};
@@ -12,26 +12,19 @@ use crate::{Auth, Result};
 
 /// How long an incident is kept after it was closed, with its timeline and its evidence.
 const INCIDENTS_KEPT: Duration = Duration::days(365);
-/// How long an alert is kept, sent or not.
-const ALERTS_KEPT: Duration = Duration::days(90);
 /// Entries and incidents that are looked at in one go.
 const AT_ONCE: i64 = 50;
 
 impl Auth {
-    /// Removes alerts and closed incidents that were kept long enough, and writes down how many. What names an
-    /// account under a legal hold stays. To be called now and then.
+    /// Removes closed incidents that were kept long enough, and writes down how many. What names an account under a
+    /// legal hold stays. To be called now and then.
     pub async fn prune_incidents(&self) -> Result<()> {
         let mut tx = self.store.begin(Scope::Service(Service::Audit)).await?;
-        let alerts = {
-            let before = tx.now() - ALERTS_KEPT;
-            tx.alerts().prune(before).await?
-        };
         let incidents = remove_closed(&mut tx).await?;
-        if alerts + incidents > 0 {
-            let detail = json!({"alerts": alerts, "incidents": incidents});
-            let origin = Origin::default();
+        if incidents > 0 {
+            let (origin, detail) = (Origin::default(), json!({"incidents": incidents}));
             self.record(&mut tx, Entry::success(Event::IncidentsPruned, &origin).with(detail)).await?;
-            tracing::info!(alerts, incidents, "old incidents and alerts are pruned");
+            tracing::info!(incidents, "old incidents are pruned");
         }
         Ok(tx.commit().await?)
     }

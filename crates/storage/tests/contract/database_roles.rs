@@ -6,7 +6,7 @@ use storage::{Durable, Error, Excess, PageRequest, Store};
 use crate::world::{SERVICE, World, next_id, unique};
 
 /// What the program's role may do with a table, where it is not select, insert, update and delete.
-const PRIVILEGES: [(&str, &str); 11] = [
+const PRIVILEGES: [(&str, &str); 12] = [
     ("_sqlx_migrations", "r"),
     ("audit_events", "ar"),
     ("audit_links", "ar"),
@@ -18,6 +18,7 @@ const PRIVILEGES: [(&str, &str); 11] = [
     ("locks", "arw"),
     ("usage_batches", "ard"),
     ("usage_daily", "arw"),
+    ("usage_prunings", "ar"),
 ];
 /// In the letters of `\dp`: insert, select, update, delete.
 const ALL: &str = "arwd";
@@ -101,6 +102,7 @@ async fn the_role_changes_no_schema_and_no_history() {
         "ALTER TABLE audit_events DISABLE TRIGGER ALL",
         "DELETE FROM change_head",
         "DELETE FROM usage_daily",
+        "DELETE FROM usage_prunings",
         "UPDATE _sqlx_migrations SET success = false",
         "COPY people TO PROGRAM 'cat'",
         "COPY people TO '/tmp/people'",

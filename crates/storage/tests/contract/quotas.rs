@@ -101,7 +101,7 @@ on_both_stores! {
         let mut tx = world.begin_as(Service::Quota).await;
         assert!(tx.quotas().reserve(&today, -27).await.is_err());
         drop(tx);
-        let mut tx = world.begin_as(Service::Feed).await;
+        let mut tx = world.begin_as(Service::Retention).await;
         assert_eq!(tx.quotas().prune(day(3)).await.unwrap(), 5);
     }
 

@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 /// Tables of which no row tells of a person.
-pub(crate) const NOBODYS: [&str; 18] = [
+pub(crate) const NOBODYS: [&str; 19] = [
     "_sqlx_migrations",
     "audit_links",
     "audit_pending",
@@ -22,6 +22,7 @@ pub(crate) const NOBODYS: [&str; 18] = [
     "settings",
     "signing_keys",
     "usage_batches",
+    "usage_prunings",
 ];
 
 /// A table with rows of people.
@@ -60,8 +61,8 @@ pub(crate) const OWNED: [Owned; 23] = [
         table: "sessions",
         row: "(id, account_id, family_key, seq, created_at, authenticated_at, idle_expires_at, expires_at) \
               VALUES ('$id', '$account', '', 0, now(), now(), now(), now())",
-        read_by: &["login", "token", "administration", "feed", "metering", "sealing"],
-        deleted_by: &["login", "token", "administration", "feed"],
+        read_by: &["login", "token", "administration", "feed", "metering", "sealing", "retention"],
+        deleted_by: &["login", "token", "administration", "retention"],
     },
     Owned {
         table: "api_keys",
@@ -85,7 +86,7 @@ pub(crate) const OWNED: [Owned; 23] = [
     Owned {
         table: "usage_daily",
         row: "VALUES ('$account', '$id', '', '', now(), 0, 0, 0, 0, 0, 0)",
-        read_by: &["administration", "metering", "quota"],
+        read_by: &["administration", "metering", "quota", "retention"],
         deleted_by: &[],
     },
     Owned {
@@ -122,15 +123,15 @@ pub(crate) const OWNED: [Owned; 23] = [
     Owned {
         table: "notices",
         row: "(id, account_id, kind, created_at) VALUES ('$id', '$account', 'test', now())",
-        read_by: &["login", "administration", "mail", "feed"],
-        deleted_by: &["login", "administration", "feed"],
+        read_by: &["login", "administration", "mail", "feed", "retention"],
+        deleted_by: &["login", "administration", "retention"],
     },
     Owned {
         table: "outbox",
         row: "(id, account_id, errand, attempts, created_at, next_attempt_at) \
               VALUES ('$id', '$account', '', 0, now(), now())",
-        read_by: &["login", "token", "administration", "mail", "feed", "sealing"],
-        deleted_by: &["login", "administration", "mail", "feed"],
+        read_by: &["login", "token", "administration", "mail", "feed", "sealing", "retention"],
+        deleted_by: &["login", "administration", "mail", "retention"],
     },
     Owned {
         table: "external_identities",
@@ -142,8 +143,8 @@ pub(crate) const OWNED: [Owned; 23] = [
     Owned {
         table: "ended_tokens",
         row: "VALUES ('$id', '$account', now(), now())",
-        read_by: &["login", "token", "administration", "feed"],
-        deleted_by: &["login", "administration", "feed"],
+        read_by: &["login", "token", "administration", "feed", "retention"],
+        deleted_by: &["login", "administration", "retention"],
     },
     Owned {
         table: "files",
@@ -154,13 +155,13 @@ pub(crate) const OWNED: [Owned; 23] = [
     Owned {
         table: "one_time_tokens",
         row: "VALUES ('$id', 'test', '$account', NULL, 1, now(), now())",
-        read_by: &["login", "administration", "feed", "sealing"],
-        deleted_by: &["login", "administration", "feed"],
+        read_by: &["login", "administration", "feed", "sealing", "retention"],
+        deleted_by: &["login", "administration", "retention"],
     },
     Owned {
         table: "legal_holds",
         row: "VALUES ('$account', 'a case', '$id', now())",
-        read_by: &["administration", "feed", "audit"],
+        read_by: &["administration", "feed", "audit", "retention"],
         deleted_by: &["administration"],
     },
     Owned {
@@ -172,8 +173,8 @@ pub(crate) const OWNED: [Owned; 23] = [
     Owned {
         table: "quota_periods",
         row: "VALUES ('$account', '$account', 'requests', 'day', now(), 0, 0, NULL)",
-        read_by: &["quota", "metering", "administration", "feed"],
-        deleted_by: &["quota", "metering", "feed"],
+        read_by: &["quota", "metering", "administration", "feed", "retention"],
+        deleted_by: &["quota", "metering", "retention"],
     },
     Owned {
         table: "rate_limits",
@@ -190,8 +191,8 @@ pub(crate) const PROGRAMS: [Owned; 5] = [
         table: "alerts",
         row: "(id, channel, dedup_key, kind, severity, title, body, attempts, created_at, next_attempt_at) \
               VALUES ('$id', 'slack', '', '', 'low', '', '', 0, now(), now())",
-        read_by: &["login", "token", "administration", "audit", "mail"],
-        deleted_by: &["login", "token", "administration", "audit", "mail"],
+        read_by: &["login", "token", "administration", "audit", "mail", "retention"],
+        deleted_by: &["login", "token", "administration", "audit", "mail", "retention"],
     },
     Owned {
         table: "incidents",
@@ -215,8 +216,8 @@ pub(crate) const PROGRAMS: [Owned; 5] = [
     Owned {
         table: "ip_rules",
         row: "VALUES ('$id', '203.0.113.$account', 'deny', 'all', true, '', now(), NULL)",
-        read_by: &["administration", "feed"],
-        deleted_by: &["administration"],
+        read_by: &["administration", "feed", "retention"],
+        deleted_by: &["administration", "retention"],
     },
 ];
 
@@ -225,13 +226,14 @@ pub(crate) const TELLING: [&str; 8] =
     ["account_id", "actor", "address", "detail", "email", "network", "opened_by", "user_agent"];
 
 /// The parts of the program, by the names that the policies know.
-pub(crate) const SERVICES: [&str; 12] = [
+pub(crate) const SERVICES: [&str; 13] = [
     "login",
     "token",
     "api_key",
     "administration",
     "setup",
     "feed",
+    "retention",
     "metering",
     "quota",
     "audit",

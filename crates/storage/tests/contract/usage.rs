@@ -1,4 +1,4 @@
-use chrono::NaiveDate;
+use chrono::{Days, NaiveDate};
 use storage::{Error, Scope, Service, UsageCounts, UsageCursor, UsageEntry, UsageFilter};
 use uuid::Uuid;
 
@@ -41,6 +41,50 @@ on_both_stores! {
         let counts = UsageCounts { failures: -1, ..UsageCounts::default() };
         let negative = [UsageEntry { counts, ..entry(account, 20, 1) }];
         assert!(matches!(tx.usage().record(replica, 3, &negative).await, Err(Error::Refused(_))));
+    }
+
+    async fn what_is_old_is_removed_by_days_the_oldest_first(world) {
+        let account = next_id();
+        let mut tx = world.begin_as(Service::Metering).await;
+        let batch: Vec<_> = (1..=5).map(|on| entry(account, on, 1)).collect();
+        assert!(tx.usage().record(next_id(), 1, &batch).await.unwrap());
+        tx.commit().await.unwrap();
+        let mut tx = world.begin_as(Service::Retention).await;
+        assert_eq!(tx.usage().prune(day(1)).await.unwrap(), 0, "the first day is kept");
+        assert_eq!(tx.usage().prune(day(4)).await.unwrap(), 1);
+        assert_eq!(tx.usage().prune(day(4)).await.unwrap(), 1);
+        let left = tx.usage().summary(account, day(1), day(9)).await.unwrap();
+        assert_eq!(left.iter().map(|row| row.day).collect::<Vec<_>>(), [day(5), day(4), day(3)]);
+        tx.commit().await.unwrap();
+    }
+
+    async fn usage_of_the_last_two_months_stays_whoever_asks(world) {
+        let account = next_id();
+        let mut tx = world.begin_as(Service::Metering).await;
+        let newest = NaiveDate::from_ymd_opt(2100, 3, 4).unwrap();
+        let batch: Vec<_> = [0, 62, 63].map(|ago| UsageEntry { day: newest - Days::new(ago), ..entry(account, 1, 1) }).into();
+        assert!(tx.usage().record(next_id(), 1, &batch).await.unwrap());
+        tx.commit().await.unwrap();
+        let mut tx = world.begin_as(Service::Retention).await;
+        assert_eq!(tx.usage().prune(newest).await.unwrap(), 1, "the oldest day, of 63 days ago");
+        tx.commit().await.unwrap();
+        let mut tx = world.begin_as(Service::Retention).await;
+        assert!(tx.usage().prune(newest).await.is_err());
+    }
+
+    async fn old_batches_are_forgotten_a_part_at_a_time(world) {
+        let mut tx = world.begin_as(Service::Metering).await;
+        for number in 0..1_001 {
+            assert!(tx.usage().record(Uuid::nil(), number, &[]).await.unwrap());
+        }
+        tx.commit().await.unwrap();
+        let mut tx = world.begin_as(Service::Retention).await;
+        let later = world.in_hours(1);
+        let mut removed = Vec::new();
+        for _ in 0..3 {
+            removed.push(tx.usage().prune_batches(later).await.unwrap());
+        }
+        assert_eq!(removed, [1_000, 1, 0]);
     }
 
     async fn slices_add_up_by_day_or_month_and_go_on_where_they_ended(world) {
