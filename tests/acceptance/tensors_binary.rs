@@ -6,7 +6,7 @@ use crate::harness::grpc::Grpc;
 use crate::harness::grpc::inference::model_infer_request::InferInputTensor;
 use crate::harness::grpc::inference::{self as of, InferTensorContents};
 use crate::harness::onnx_file::{self, Dimension, STRING};
-use crate::harness::{Client, Pair, Reply, Server, World, promise};
+use crate::harness::{Client, Pair, Reply, Server, World, eventually, promise};
 
 const DIGITS: &str = "/v2/models/digits/infer";
 const JSON_LENGTH: &str = "Inference-Header-Content-Length";
@@ -235,6 +235,13 @@ promise! {
         let path = "/v2/models/BYTES/infer";
         // The runtime's strings are UTF-8; nothing else gets as far as the model.
         refuses(send(&client, path, &call("BYTES", 1, 10), b"\x02\0\0\0\xff\xfe\0\0\0\0"), "UTF-8");
+        // Whoever gets no answer pays for none, though the model ran.
+        let input = json!({"name": "x", "shape": [1, 2], "datatype": "BYTES", "data": ["a", "b"]});
+        let highest = json!([{"name": "y", "parameters": {"classification": 1}}]);
+        refuses(client.post(path, &json!({"inputs": [input], "outputs": highest})), "no highest value");
+        let used = eventually("usage is written", || client.get("/api/v1/me/usage").is(200).items().pop());
+        let counts = ["requests", "failures", "inferences", "credits"].map(|name| used[name].as_i64());
+        assert_eq!(counts, [1, 1, 0, 0].map(Some), "{used}");
     }
 
     fn each_output_comes_as_it_was_asked_for(pair) {

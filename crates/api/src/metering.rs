@@ -83,6 +83,32 @@ impl<'a> User<'a> {
     }
 }
 
+/// What a run costs. Until it is taken, or where it never is, the call counts as a failure, which is charged to nobody:
+/// so it is with an answer that is too large, cannot be written, or that nobody waits for any more.
+#[must_use]
+pub struct Charge<'a> {
+    metering: &'a Metering,
+    user: User<'a>,
+    model: &'a Model,
+    work: Work,
+    compute: Duration,
+    is_due: bool,
+}
+
+impl Charge<'_> {
+    /// To be called when the answer is ready to be sent.
+    pub fn take(mut self) {
+        self.is_due = true;
+    }
+}
+
+impl Drop for Charge<'_> {
+    fn drop(&mut self) {
+        let compute = self.is_due.then_some(self.compute);
+        self.metering.note(&self.user, self.model, self.work, compute);
+    }
+}
+
 /// A batch on its way to the database; kept until it is there, under the same number.
 struct Batch {
     number: i64,
@@ -111,24 +137,20 @@ impl Metering {
         self.replica
     }
 
-    /// Notes the work of an inference and how it went, and passes its answer on with the room that is made for it. What
-    /// cannot be answered for want of room is charged to nobody, as any failure.
-    pub fn settle<Answer, Room>(
-        &self,
-        user: &User<'_>,
-        model: &Model,
+    /// Counts a run, and passes its answer on with what it costs. A run that failed is charged to nobody.
+    pub fn ran<'a, Answer>(
+        &'a self,
+        user: User<'a>,
+        model: &'a Model,
         work: Work,
         answer: std::result::Result<Answer, inference::Error>,
         timing: impl FnOnce(&Answer) -> Timing,
-        make_room: impl FnOnce(&Answer) -> Result<Room>,
-    ) -> Result<(Answer, Room)> {
+    ) -> Result<(Answer, Charge<'a>)> {
         let timing = answer.as_ref().map(timing);
         series::count_inference(model.name(), model.version(), timing.as_ref().map_err(|error| *error));
-        let room = answer.as_ref().map(make_room);
-        let is_answered = matches!(room, Ok(Ok(_)));
-        self.note(user, model, work, timing.ok().filter(|_| is_answered).map(|timing| timing.compute));
-        let room = room.map_err(inference::Error::clone)??;
-        Ok((answer?, room))
+        let compute = timing.map_or(Duration::ZERO, |timing| timing.compute);
+        let charge = Charge { metering: self, user, model, work, compute, is_due: false };
+        Ok((answer?, charge))
     }
 
     /// `compute` is none for a failure, which is counted but not charged. What quotas paid for is of the day that paid.

@@ -62,7 +62,7 @@ impl Inference {
         let of = Arc::clone(&model);
         let parse = move || tensors::read(message, Signature { inputs: of.inputs(), outputs: of.outputs() });
         let parsed = app.bodies.work(size, ticket.deadline, parse).await?.map_err(invalid)?;
-        let Performed { id, answer, wanted, room, .. } =
+        let Performed { id, answer, wanted, room, charge, .. } =
             perform(app, caller, &model, ticket, parsed, size, std::future::pending()).await?;
         // Given back with that of the message that is answered.
         call.held.messages().room.take_in(room);
@@ -74,6 +74,7 @@ impl Inference {
             );
             return Err(ApiError::new(Code::TooLarge, told));
         }
+        charge.take();
         Ok(answer)
     }
 }

@@ -19,7 +19,7 @@ use crate::error::{ApiError, Code, Result};
 use crate::extract::{InferBody, ModelVersion, Name};
 use crate::guard::Caller;
 use crate::guard::permission::ModelsInfer;
-use crate::metering::{User, Work};
+use crate::metering::{Charge, User, Work};
 use crate::parts;
 
 /// The header that says how long the JSON before the binary data is.
@@ -86,7 +86,7 @@ async fn run(
         request::parse(&bytes, layout, signature)
     };
     let parsed = app.bodies.work(length, ticket.deadline, parse).await?.map_err(invalid)?;
-    let Performed { id, answer, wanted: outputs, size, room } =
+    let Performed { id, answer, wanted: outputs, size, room, charge } =
         perform(app, caller, model, ticket, parsed, length, connections::closed(request)).await?;
     let of = Arc::clone(model);
     let write = move || {
@@ -97,6 +97,7 @@ async fn run(
     };
     let (Rendered { body, lent, json_length }, packed) =
         app.bodies.work(size, ticket.deadline, write).await?.map_err(invalid)?;
+    charge.take();
     let mut response = HttpResponse::Ok();
     response.insert_header((VARY, "accept-encoding"));
     match json_length {
@@ -114,7 +115,7 @@ async fn run(
 }
 
 /// A call that was run.
-pub struct Performed {
+pub struct Performed<'a> {
     /// To be given back as it came.
     pub id: Option<String>,
     /// The outputs in the wanted order, as the model gave them.
@@ -125,19 +126,21 @@ pub struct Performed {
     pub size: usize,
     /// The room for that.
     pub room: Room,
+    /// To be taken when they are written.
+    pub charge: Charge<'a>,
 }
 
-/// Runs a call that was understood, over whichever surface it came, and notes its usage. `size` is what its body
-/// took, in bytes; `closed` ends when nobody waits for the answer any more.
-pub async fn perform(
-    app: &App,
-    caller: &Caller<ModelsInfer>,
-    model: &Arc<Model>,
+/// Runs a call that was understood, over whichever surface it came. `size` is what its body took, in bytes; `closed`
+/// ends when nobody waits for the answer any more.
+pub async fn perform<'a>(
+    app: &'a App,
+    caller: &'a Caller<ModelsInfer>,
+    model: &'a Model,
     ticket: Ticket,
     call: ParsedInfer,
     size: usize,
     closed: impl Future<Output = ()>,
-) -> Result<Performed> {
+) -> Result<Performed<'a>> {
     let ParsedInfer { id, inputs, outputs: wanted, timeout, priority } = call;
     let rows = model.rows(&inputs);
     let wished = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
@@ -147,15 +150,11 @@ pub async fn perform(
     caller.demand(work.demand(model), app.auth.now()).await?;
     let answer = model.infer(InferRequest { inputs, outputs, ticket });
     let answer = App::in_time(ticket.deadline, connections::unless_closed(closed, answer)).await;
-    let answer = answer.map(|answer| {
-        let sizes =
-            answer.outputs.iter().zip(&wanted).map(|(output, wanted)| written_size(output, wanted.binary));
-        (sizes.sum(), answer)
-    });
-    let room = |(size, _): &(usize, _)| app.bodies.room_for(*size);
-    let ((size, answer), room) =
-        app.metering.settle(&User::of(caller), model, work, answer, |(_, answer)| answer.timing, room)?;
-    Ok(Performed { id, answer: answer.outputs, wanted, size, room })
+    let (answer, charge) = app.metering.ran(User::of(caller), model, work, answer, |answer| answer.timing)?;
+    let sizes =
+        answer.outputs.iter().zip(&wanted).map(|(output, wanted)| written_size(output, wanted.binary));
+    let size = sizes.sum();
+    Ok(Performed { id, answer: answer.outputs, wanted, size, room: app.bodies.room_for(size)?, charge })
 }
 
 /// What is wrong with the tensors of a call.

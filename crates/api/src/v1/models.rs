@@ -205,10 +205,10 @@ pub async fn predict(
     let answer = model.predict(asked.input, top_k, ticket);
     let answer =
         App::in_time(ticket.deadline, connections::unless_closed(connections::closed(&to.0), answer)).await;
-    let answer =
-        answer.map(|answer| (answer.timing, Predictions::of(&model, asked.filenames, answer.results)));
-    let room = |(_, predictions): &(_, Predictions)| app.bodies.room_for(predictions.size());
-    let ((_, predictions), room) =
-        app.metering.settle(&User::of(&caller), &model, asked.work, answer, |(timing, _)| *timing, room)?;
-    predictions.write(&app, room, ticket.deadline).await
+    let (answer, charge) =
+        app.metering.ran(User::of(&caller), &model, asked.work, answer, |answer| answer.timing)?;
+    let predictions = Predictions::of(&model, asked.filenames, answer.results);
+    let response = predictions.write(&app, ticket.deadline).await?;
+    charge.take();
+    Ok(response)
 }

@@ -11,7 +11,6 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::app::App;
-use crate::bodies::Room;
 use crate::error::{ApiError, Code, Result};
 use crate::extract::{PredictBody, read_rows, read_texts};
 use crate::files::StoredPictures;
@@ -134,10 +133,11 @@ impl Predictions {
         }
     }
 
-    /// Writes the answer into the room that was made for it, off the web workers where it is long.
-    pub async fn write(self, app: &App, room: Room, deadline: Instant) -> Result<HttpResponse> {
-        let write = move |answer: Self| serde_json::to_vec(&answer);
-        let body = app.bodies.work(self.size(), deadline, move || write(self)).await?;
+    /// Writes the answer, where there is room for it, off the web workers where it is long.
+    pub async fn write(self, app: &App, deadline: Instant) -> Result<HttpResponse> {
+        let size = self.size();
+        let room = app.bodies.room_for(size)?;
+        let body = app.bodies.work(size, deadline, move || serde_json::to_vec(&self)).await?;
         let body = body.map_err(ApiError::internal)?;
         let mut response = HttpResponse::Ok();
         response.content_type("application/json");
@@ -145,7 +145,7 @@ impl Predictions {
     }
 
     /// How long the answer becomes, about.
-    pub fn size(&self) -> usize {
+    fn size(&self) -> usize {
         /// Of one class beside its label, and of one number.
         const CLASS: usize = 48;
         const NUMBER: usize = 12;
