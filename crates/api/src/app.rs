@@ -56,12 +56,12 @@ pub struct App {
     /// Tells people from programs, where that is set up.
     pub challenge: Option<Challenge>,
     /// What the background tasks found.
-    pub standing: Standing,
+    pub known_health: KnownHealth,
 }
 
 /// What is known of the server and its stores without asking them.
 #[derive(Debug, Default)]
-pub struct Standing {
+pub struct KnownHealth {
     /// The server is stopping.
     pub draining: AtomicBool,
     /// The database did not answer when last asked.
@@ -145,7 +145,7 @@ impl App {
 
     /// How far the service is open, unless it is to everyone. Stopping is draining.
     pub fn mode(&self) -> Option<OperatingMode> {
-        if self.standing.draining.load(Ordering::Relaxed) {
+        if self.known_health.draining.load(Ordering::Relaxed) {
             return Some(OperatingMode::Draining);
         }
         Some(self.auth.operation().mode).filter(|mode| *mode != OperatingMode::Off)
@@ -163,8 +163,8 @@ impl App {
     pub fn degraded(&self) -> Vec<&'static str> {
         let lost = |flag: &AtomicBool, name| flag.load(Ordering::Relaxed).then_some(name);
         [
-            lost(&self.standing.database_lost, "database"),
-            lost(&self.standing.redis_lost, "redis"),
+            lost(&self.known_health.database_lost, "database"),
+            lost(&self.known_health.redis_lost, "redis"),
             (!self.models_loaded()).then_some("models"),
         ]
         .into_iter()

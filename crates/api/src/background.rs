@@ -29,7 +29,7 @@ const HEARTBEAT_BELIEVED: chrono::Duration = chrono::Duration::seconds(15);
 const MEASURED_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What a task tells of one turn; what went wrong is for the log.
-type Turn = Result<(), String>;
+type TickResult = Result<(), String>;
 
 /// Says that this replica lives; without Redis, Postgres refuses a second one, whose limits would be its own.
 pub async fn announce(store: &Store, replica: Uuid, has_redis: bool) -> Result<(), String> {
@@ -72,7 +72,7 @@ pub struct Tasks {
 
 impl Tasks {
     /// Does something again and again, the next time an interval after it is done.
-    fn every(&mut self, interval: Duration, work: impl AsyncFn(web::Data<App>) -> Turn + 'static) {
+    fn every(&mut self, interval: Duration, work: impl AsyncFn(web::Data<App>) -> TickResult + 'static) {
         let app = self.app.clone();
         self.running.push(actix_web::rt::spawn(async move {
             let mut ticks = tokio::time::interval(interval);
@@ -138,33 +138,33 @@ pub fn spawn(app: &web::Data<App>) -> Tasks {
     tasks
 }
 
-async fn link_audit_trail(app: web::Data<App>) -> Turn {
+async fn link_audit_trail(app: web::Data<App>) -> TickResult {
     let watched = app.auth.watch_trail().await.map_err(|error| with_causes(&error));
     app.seals.advance(app.auth.trail(), false).await.and(watched)
 }
 
-async fn follow_feed(app: web::Data<App>) -> Turn {
+async fn follow_feed(app: web::Data<App>) -> TickResult {
     let followed = app.auth.follow_changes().await;
-    app.standing.database_lost.store(followed.is_err(), Ordering::Relaxed);
-    let turned = app.auth.turn_signing_keys().await;
+    app.known_health.database_lost.store(followed.is_err(), Ordering::Relaxed);
+    let turned = app.auth.advance_signing_keys().await;
     let redis_lost = app.ephemeral.is_redis() && app.ephemeral.ping().await.is_err();
-    app.standing.redis_lost.store(redis_lost, Ordering::Relaxed);
+    app.known_health.redis_lost.store(redis_lost, Ordering::Relaxed);
     followed.and(turned).map_err(|error| with_causes(&error))
 }
 
-async fn write_usage(app: web::Data<App>) -> Turn {
+async fn write_usage(app: web::Data<App>) -> TickResult {
     let given_back = app.auth.give_back_quota(false).await.map_err(|error| with_causes(&error));
     app.metering.flush().await.map_err(|error| with_causes(&error)).and(given_back)
 }
 
-async fn send_mail(app: web::Data<App>) -> Turn {
+async fn send_mail(app: web::Data<App>) -> TickResult {
     match &app.mailer {
         Some(mailer) => mailer.send_due(&app.auth).await,
         None => Ok(()),
     }
 }
 
-async fn prune(app: web::Data<App>, pruning: Rc<Pruning>) -> Turn {
+async fn prune(app: web::Data<App>, pruning: Rc<Pruning>) -> TickResult {
     pruning.when_due(&app).await.map_err(|error| with_causes(&error))
 }
 

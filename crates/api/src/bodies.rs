@@ -40,20 +40,20 @@ impl Bodies {
     }
 
     /// The beginning of a body that announces a length, or 0. Refuses at once when there is no room for it.
-    pub fn expect(&self, announced: usize) -> Result<Arriving> {
-        let room = self.room_for(announced)?;
-        Ok(Arriving { bytes: BytesMut::with_capacity(announced), room })
+    pub fn expect(&self, announced: usize) -> Result<IncomingBody> {
+        let room = self.reserve(announced)?;
+        Ok(IncomingBody { bytes: BytesMut::with_capacity(announced), room })
     }
 
     /// No room yet, for a body that is kept elsewhere.
-    pub fn room(&self) -> Room {
-        Room { taken: None, all: Arc::clone(&self.room), pieces: self.pieces }
+    pub fn empty_reservation(&self) -> Reservation {
+        Reservation { taken: None, all: Arc::clone(&self.room), pieces: self.pieces }
     }
 
     /// Room for a body of this length. Refuses when there is none.
-    pub fn room_for(&self, length: usize) -> Result<Room> {
-        let mut room = self.room();
-        room.make(length)?;
+    pub fn reserve(&self, length: usize) -> Result<Reservation> {
+        let mut room = self.empty_reservation();
+        room.grow_to(length)?;
         Ok(room)
     }
 
@@ -79,19 +79,19 @@ impl Bodies {
 }
 
 /// A body as it arrives.
-pub struct Arriving {
+pub struct IncomingBody {
     bytes: BytesMut,
-    room: Room,
+    room: Reservation,
 }
 
 /// The room that one body takes; dropping it gives it back.
-pub struct Room {
+pub struct Reservation {
     taken: Option<OwnedSemaphorePermit>,
     all: Arc<Semaphore>,
     pieces: usize,
 }
 
-impl Arriving {
+impl IncomingBody {
     /// How much has arrived.
     pub fn len(&self) -> usize {
         self.bytes.len()
@@ -99,7 +99,7 @@ impl Arriving {
 
     /// Adds what came. Refuses when there is no room for it.
     pub fn push(&mut self, chunk: &[u8]) -> Result<()> {
-        self.room.make(self.bytes.len() + chunk.len())?;
+        self.room.grow_to(self.bytes.len() + chunk.len())?;
         self.bytes.extend_from_slice(chunk);
         Ok(())
     }
@@ -108,13 +108,13 @@ impl Arriving {
     pub fn whole(self) -> Bytes {
         let bytes = self.bytes.freeze();
         match self.room.taken {
-            Some(room) => Bytes::from_owner(Held { bytes, _room: room }),
+            Some(room) => Bytes::from_owner(SharedBody { bytes, _room: room }),
             None => bytes,
         }
     }
 }
 
-impl Room {
+impl Reservation {
     /// Gives back all of it.
     pub fn empty(&mut self) {
         self.taken = None;
@@ -122,7 +122,7 @@ impl Room {
 
     /// Makes it large enough for this many bytes in all. Refuses when there is no room for them now, and in other
     /// words when there never is.
-    pub fn make(&mut self, length: usize) -> Result<()> {
+    pub fn grow_to(&mut self, length: usize) -> Result<()> {
         let taken = self.taken.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         if length <= SMALL || length <= taken * PIECE {
             return Ok(());
@@ -140,7 +140,7 @@ impl Room {
     }
 
     /// Takes what another one holds, to be given back with this.
-    pub fn take_in(&mut self, other: Self) {
+    pub fn merge(&mut self, other: Self) {
         match (&mut self.taken, other.taken) {
             (Some(taken), Some(more)) => taken.merge(more),
             (taken, more) => *taken = taken.take().or(more),
@@ -153,20 +153,20 @@ fn full() -> ApiError {
 }
 
 fn never(length: usize) -> ApiError {
-    let told = format!(
+    let detail = format!(
         "This takes {length} bytes of memory, more than there is for all large bodies together; send less at a time, or \
          tensors as binary data."
     );
-    ApiError::new(Code::TooLarge, told)
+    ApiError::new(Code::TooLarge, detail)
 }
 
 /// Bytes and the room that they take.
-struct Held {
+struct SharedBody {
     bytes: Bytes,
     _room: OwnedSemaphorePermit,
 }
 
-impl AsRef<[u8]> for Held {
+impl AsRef<[u8]> for SharedBody {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }

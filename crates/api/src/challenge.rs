@@ -104,8 +104,8 @@ impl Challenge {
             Ok(verdict) => Ok(verdict.success),
             Err(error) => {
                 tracing::warn!(error, fail_open = self.fail_open, "a challenge cannot be verified");
-                let told = "The challenge cannot be verified now; try again shortly.";
-                if self.fail_open { Ok(true) } else { Err(ApiError::new(Code::Unavailable, told)) }
+                let refusal = "The challenge cannot be verified now; try again shortly.";
+                if self.fail_open { Ok(true) } else { Err(ApiError::new(Code::Unavailable, refusal)) }
             }
         }
     }

@@ -11,7 +11,7 @@ use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 use storage::named_enum;
 
-use crate::bodies::Arriving;
+use crate::bodies::IncomingBody;
 use crate::error::{ApiError, Code, Result};
 
 /// Bytes that are unpacked at a time.
@@ -85,7 +85,7 @@ impl Encoding {
 
     /// Unpacks a whole body into `room`, or refuses: 400 where it is not what its header says, 413 as soon as more than
     /// `limit` bytes come out of it. Work that grows with `limit`.
-    pub fn decode(self, body: &[u8], room: Arriving, limit: usize) -> Result<Bytes> {
+    pub fn decode(self, body: &[u8], room: IncomingBody, limit: usize) -> Result<Bytes> {
         let mut unpacked = Unpacked { room, limit };
         match self {
             Self::Gzip => unpacked.read(MultiGzDecoder::new(body))?,
@@ -130,7 +130,7 @@ pub fn unsupported(accepted: &'static str) -> ApiError {
 
 /// What came out of a body so far.
 struct Unpacked {
-    room: Arriving,
+    room: IncomingBody,
     limit: usize,
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use actix_web::web::{self, Bytes};
 use auth::Principal;
-use inference::{Model, Takes, Ticket};
+use inference::{InputKind, Model, Ticket};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use storage::StoredFile;
@@ -106,10 +106,12 @@ pub async fn resolve(
         PredictBody::Stored => {
             vec![file.and_then(|id| Uuid::parse_str(id).ok()).ok_or(auth::Error::NotFound)?]
         }
-        PredictBody::Json(bytes) if model.takes() == Some(Takes::Images) => match named(app, bytes).await? {
-            Some(ids) => ids,
-            None => return Ok(body),
-        },
+        PredictBody::Json(bytes) if model.input_kind() == Some(InputKind::Images) => {
+            match named(app, bytes).await? {
+                Some(ids) => ids,
+                None => return Ok(body),
+            }
+        }
         _ => return Ok(body),
     };
     let mut room = app.settings.sizes.max_content_length;

@@ -7,7 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::app::App;
-use crate::guard::Visitor;
+use crate::guard::Anonymous;
 
 /// The paths that probes ask.
 pub const PATHS: [&str; 5] =
@@ -60,13 +60,13 @@ impl Health {
 
 /// Everything about the server's health in one answer; always 200.
 #[utoipa::path(get, path = "/health", tag = "health", responses((status = 200, body = Health)))]
-pub async fn summary(_: Visitor, app: web::Data<App>) -> web::Json<Health> {
+pub async fn summary(_: Anonymous, app: web::Data<App>) -> web::Json<Health> {
     web::Json(Health::of(&app))
 }
 
 /// The process answers.
 #[utoipa::path(get, path = "/health/live", tag = "health", responses((status = 200, body = Health)))]
-pub async fn live(_: Visitor, app: web::Data<App>) -> web::Json<Health> {
+pub async fn live(_: Anonymous, app: web::Data<App>) -> web::Json<Health> {
     web::Json(Health::of_process(&app))
 }
 
@@ -74,7 +74,7 @@ pub async fn live(_: Visitor, app: web::Data<App>) -> web::Json<Health> {
 /// been reached for 30 s.
 #[utoipa::path(get, path = "/health/ready", tag = "health",
     responses((status = 200, body = Health), (status = 503, body = Health, description = "Not ready")))]
-pub async fn ready(_: Visitor, app: web::Data<App>) -> HttpResponse {
+pub async fn ready(_: Anonymous, app: web::Data<App>) -> HttpResponse {
     let health = Health::of(&app);
     match health.status {
         UNAVAILABLE => HttpResponse::ServiceUnavailable().json(health),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use actix_web::web;
 use auth::{Auth, ModelChange};
 use chrono::{DateTime, Utc};
-use inference::{Digests, Incoming, IncomingError, KnownFiles, Moment, Violation, Wanted};
+use inference::{DesiredState, Digests, Incoming, IncomingError, KnownFiles, Revision, Violation};
 use storage::{DesiredModel, ModelFile};
 use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 
@@ -46,15 +46,15 @@ impl Lifecycle {
 }
 
 /// What the registry has to know of what is wanted.
-pub fn wanted(desired: &DesiredModel) -> Wanted {
-    Wanted { unloaded: desired.unloaded, active: desired.active_version.clone(), loads: desired.loads }
+pub fn desired_state(desired: &DesiredModel) -> DesiredState {
+    DesiredState { unloaded: desired.unloaded, active: desired.active_version.clone(), loads: desired.loads }
 }
 
 /// What is wanted, by model, and as of when.
-pub async fn all_wanted(auth: &Auth) -> auth::Result<(HashMap<String, Wanted>, Moment)> {
+pub async fn desired_states(auth: &Auth) -> auth::Result<(HashMap<String, DesiredState>, Revision)> {
     let (desired, number) = auth.follow_desired_models().await?;
-    let wanted = desired.iter().map(|desired| (desired.name.clone(), wanted(desired)));
-    Ok((wanted.collect(), Moment(number)))
+    let wanted = desired.iter().map(|desired| (desired.name.clone(), desired_state(desired)));
+    Ok((wanted.collect(), Revision(number)))
 }
 
 /// The files of versions that were served before.
@@ -128,7 +128,7 @@ pub async fn follow(app: &App) -> std::result::Result<(), String> {
         return Ok(());
     }
     *looked = Some(Instant::now());
-    let (wanted, at) = all_wanted(&app.auth).await.map_err(|error| storage::with_causes(&error))?;
+    let (wanted, at) = desired_states(&app.auth).await.map_err(|error| storage::with_causes(&error))?;
     app.registry.expect(known_files(&app.auth).await.map_err(|error| storage::with_causes(&error))?);
     let registry = app.registry.clone();
     web::block(move || registry.reconcile(&wanted, at)).await.map_err(|error| error.to_string())?;
@@ -214,7 +214,7 @@ pub async fn remove(app: &App, caller: &Caller<ModelsManage>, name: &str, versio
 
 /// Looks for changes in the repository, every `MODEL_POLL_SECONDS`.
 pub async fn poll(app: &App) -> std::result::Result<(), String> {
-    let (wanted, at) = all_wanted(&app.auth).await.map_err(|error| storage::with_causes(&error))?;
+    let (wanted, at) = desired_states(&app.auth).await.map_err(|error| storage::with_causes(&error))?;
     let registry = app.registry.clone();
     web::block(move || registry.poll(&wanted, at)).await.map_err(|error| error.to_string())
 }

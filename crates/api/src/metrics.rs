@@ -11,7 +11,7 @@ use storage::{IpPlace, Scope, Service};
 
 use crate::app::App;
 use crate::error::{ApiError, Result};
-use crate::guard::{self, Visitor, credential};
+use crate::guard::{self, Anonymous, credential};
 use crate::{model_gauges, resources};
 
 /// Upper bounds of the time buckets, in seconds: a tiny model takes microseconds, a large one tenths of a second.
@@ -29,7 +29,7 @@ pub fn install() -> std::result::Result<PrometheusHandle, metrics_exporter_prome
 #[utoipa::path(get, path = "/metrics", tag = "operations", security(("bearer" = ["system:manage"]), ("api_key" = ["system:manage"])),
     responses((status = 200, description = "Prometheus text format", body = String, content_type = "text/plain"),
               (status = 401, description = "No valid credential"), (status = 403, description = "The caller may not")))]
-pub async fn scrape(visitor: Visitor, app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse> {
+pub async fn scrape(visitor: Anonymous, app: web::Data<App>, request: HttpRequest) -> Result<HttpResponse> {
     if !has_token(&app, request.headers()) {
         let address =
             visitor.origin.address.ok_or_else(|| ApiError::internal("a request without an address"))?;
@@ -45,7 +45,9 @@ async fn enter(app: &App, address: IpAddr, headers: &HeaderMap) -> Result<()> {
     let credential = credential::read(headers)?;
     app.auth.require_address(address, IpPlace::Admin)?;
     let permission = Some(auth::Permission::SystemManage);
-    app.auth.enter(&auth::Presented::Whole(credential), address, permission, LimitClass::Read, None).await?;
+    app.auth
+        .admit(&auth::PresentedCredential::Whole(credential), address, permission, LimitClass::Read, None)
+        .await?;
     Ok(())
 }
 

@@ -3,10 +3,10 @@
 use actix_web::error::BlockingError;
 use actix_web::web;
 use auth::{AddedVersion, Auth, ModelChange, Origin, Principal};
-use inference::{Admitted, Digests, Incoming, IncomingError, Moment, Prepared, Registry};
+use inference::{Admitted, Digests, Incoming, IncomingError, Prepared, Registry, Revision};
 use storage::{DesiredModel, ModelSource};
 
-use crate::lifecycle::{rows, wanted};
+use crate::lifecycle::{desired_state, rows};
 
 /// Where models are changed, and by whom.
 pub struct ModelChanges<'a> {
@@ -55,14 +55,14 @@ impl ModelChanges<'_> {
         change: &ModelChange,
         serving: Option<&str>,
         accept: bool,
-    ) -> Result<(Prepared, Moment), ChangeError> {
+    ) -> Result<(Prepared, Revision), ChangeError> {
         let planned = self.auth.plan_model_change(name, change, serving).await?;
         let prepared = self.prepare(&planned, accept).await?;
         let accepted = if accept { rows(prepared.files()) } else { Vec::new() };
         let (actor, origin) = (self.actor, self.origin);
         let number =
             self.auth.commit_model_change(actor, change, serving, &planned, &accepted, origin).await?;
-        Ok((prepared, Moment(number)))
+        Ok((prepared, Revision(number)))
     }
 
     /// Adds a version whose files were received: it is tried, put into the repository and remembered.
@@ -91,7 +91,7 @@ impl ModelChanges<'_> {
     }
 
     async fn prepare(&self, planned: &DesiredModel, accept: bool) -> Result<Prepared, ChangeError> {
-        let (registry, name, wanted) = (self.registry.clone(), planned.name.clone(), wanted(planned));
+        let (registry, name, wanted) = (self.registry.clone(), planned.name.clone(), desired_state(planned));
         let prepare = move || {
             if accept { registry.prepare_changed(&name, wanted) } else { registry.prepare(&name, wanted) }
         };

@@ -62,7 +62,7 @@ fn described(entry: &Entry) -> Operation {
         vec![("400", "The request cannot be read or breaks a rule"), ("429", "A limit is reached")];
     match entry.requirement {
         // A handler that checks a credential of its own, such as the metrics token, says so itself.
-        Requirement::Nothing | Requirement::Anytime => {
+        Requirement::Public | Requirement::AlwaysOpen => {
             operation.security = operation.security.or(Some(vec![]))
         }
         Requirement::Caller { permission, person, recent } => {

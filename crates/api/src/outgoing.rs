@@ -64,13 +64,13 @@ fn client() -> ClientBuilder {
 /// What is answered with 200, of bounded size.
 async fn received(address: &str, request: RequestBuilder) -> Result<Vec<u8>, String> {
     let request = request.header(ACCEPT, "application/json").header(USER_AGENT, NAME);
-    let told = |error: reqwest::Error| format!("{address}: {}", storage::with_causes(&error));
-    let mut answer = request.send().await.map_err(told)?;
+    let describe = |error: reqwest::Error| format!("{address}: {}", storage::with_causes(&error));
+    let mut answer = request.send().await.map_err(describe)?;
     if answer.status() != StatusCode::OK {
         return Err(format!("{address} answered {}", answer.status()));
     }
     let mut document = Vec::new();
-    while let Some(part) = answer.chunk().await.map_err(told)? {
+    while let Some(part) = answer.chunk().await.map_err(describe)? {
         if document.len() + part.len() > MAX_DOCUMENT {
             return Err(format!("{address}: more than {MAX_DOCUMENT} bytes"));
         }
@@ -151,7 +151,7 @@ impl Messenger {
         }
         // A proxy would resolve names by itself.
         let builder = client().no_proxy();
-        let builder = if self.allows_private { builder } else { builder.dns_resolver(PublicOnly) };
+        let builder = if self.allows_private { builder } else { builder.dns_resolver(PublicResolver) };
         let client = builder.build();
         let client =
             client.map_err(|error| format!("messages cannot be sent: {}", storage::with_causes(&error)))?;
@@ -162,9 +162,9 @@ impl Messenger {
 const INSIDE: &str = "its address is one inside; allow it with ALERT_PRIVATE_TARGETS=on";
 
 /// Finds no address but those that everyone can reach.
-struct PublicOnly;
+struct PublicResolver;
 
-impl Resolve for PublicOnly {
+impl Resolve for PublicResolver {
     fn resolve(&self, name: Name) -> Resolving {
         Box::pin(async move {
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;

@@ -9,7 +9,7 @@ use actix_web::body::{BodySize, MessageBody};
 use actix_web::web::Bytes;
 use actix_web::{HttpResponse, HttpResponseBuilder};
 
-use crate::bodies::{Room, SMALL};
+use crate::bodies::{Reservation, SMALL};
 
 /// Most bytes that are handed over at a time: the web framework copies what it is given and keeps it until it is sent.
 const PIECE: usize = 1 << 20;
@@ -19,7 +19,7 @@ pub fn finish(
     response: &mut HttpResponseBuilder,
     head: Vec<u8>,
     lent: Vec<Bytes>,
-    room: Room,
+    room: Reservation,
 ) -> HttpResponse {
     match lent.is_empty() && head.len() <= SMALL {
         true => response.body(head),
@@ -32,11 +32,11 @@ struct Parts {
     left: u64,
     begun: Bytes,
     parts: vec::IntoIter<Bytes>,
-    _room: Room,
+    _room: Reservation,
 }
 
 impl Parts {
-    fn new(head: Vec<u8>, lent: Vec<Bytes>, room: Room) -> Self {
+    fn new(head: Vec<u8>, lent: Vec<Bytes>, room: Reservation) -> Self {
         let left = head.len() as u64 + lent.iter().map(|part| part.len() as u64).sum::<u64>();
         Self { left, begun: head.into(), parts: lent.into_iter(), _room: room }
     }

@@ -17,7 +17,7 @@ use utoipa::openapi::HttpMethod;
 use utoipa::openapi::path::Operation;
 
 use crate::error::ApiError;
-use crate::guard::{FirstArgument, Pace, Requirement, stand_before};
+use crate::guard::{FirstArgument, Requirement, TimeLimit, run_guarded};
 use crate::middleware::Endpoint;
 use crate::{health, metrics, oip, v1, well_known};
 
@@ -74,7 +74,7 @@ impl RouteTable {
     fn add<Document, Function, Arguments>(
         &mut self,
         class: LimitClass,
-        pace: Pace,
+        time_limit: TimeLimit,
         place: &'static str,
         handler: Function,
     ) where
@@ -91,7 +91,7 @@ impl RouteTable {
                 let endpoint = endpoint.clone();
                 let guard = move |request: ServiceRequest, next| {
                     request.extensions_mut().insert(endpoint.clone());
-                    stand_before(Arguments::REQUIREMENT, class, pace, request, next)
+                    run_guarded(Arguments::REQUIREMENT, class, time_limit, request, next)
                 };
                 route(&accepted).to(handler.clone()).wrap(from_fn(guard))
             });
@@ -167,29 +167,29 @@ fn actix_method(method: &HttpMethod) -> Method {
 }
 
 macro_rules! routes {
-    ($($class:ident $(/ $pace:ident)? $($module:ident)::+ => $($handler:ident)+;)*) => {
+    ($($class:ident $(/ $time_limit:ident)? $($module:ident)::+ => $($handler:ident)+;)*) => {
         /// Every route of the program.
         pub fn table() -> Arc<RouteTable> {
             let mut table = RouteTable::default();
             $({
-                let (class, pace) = (LimitClass::$class, routes!(@pace $class $($pace)?));
-                routes!(@module table class pace [$($module)::+] $($handler)+);
+                let (class, time_limit) = (LimitClass::$class, routes!(@time_limit $class $($time_limit)?));
+                routes!(@module table class time_limit [$($module)::+] $($handler)+);
             })*
             Arc::new(table)
         }
     };
-    (@pace $class:ident) => { Pace::of(LimitClass::$class) };
-    (@pace $class:ident $pace:ident) => { Pace::$pace };
-    (@module $table:ident $class:ident $pace:ident [$($module:ident)::+] $first:ident $($handler:ident)*) => {
-        routes!(@one $table $class $pace [$($module)::+] $first);
-        routes!(@module $table $class $pace [$($module)::+] $($handler)*);
+    (@time_limit $class:ident) => { TimeLimit::of(LimitClass::$class) };
+    (@time_limit $class:ident $time_limit:ident) => { TimeLimit::$time_limit };
+    (@module $table:ident $class:ident $time_limit:ident [$($module:ident)::+] $first:ident $($handler:ident)*) => {
+        routes!(@one $table $class $time_limit [$($module)::+] $first);
+        routes!(@module $table $class $time_limit [$($module)::+] $($handler)*);
     };
-    (@module $table:ident $class:ident $pace:ident [$($module:ident)::+]) => {};
-    (@one $table:ident $class:ident $pace:ident [$($module:ident)::+] $handler:ident) => {
+    (@module $table:ident $class:ident $time_limit:ident [$($module:ident)::+]) => {};
+    (@one $table:ident $class:ident $time_limit:ident [$($module:ident)::+] $handler:ident) => {
         pastey::paste! {
             $table.add::<$($module)::+::[<__path_ $handler>], _, _>(
                 $class,
-                $pace,
+                $time_limit,
                 concat!($(stringify!($module), "_",)+ stringify!($handler)),
                 $($module)::+::$handler,
             );

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use actix_web::dev::ServerHandle;
+use actix_web::dev::{self, ServerHandle};
 use actix_web::middleware::{Condition, from_fn};
 use actix_web::{App as Application, HttpServer, web};
 use auth::Auth;
@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use crate::access_log;
 use crate::alerts::Alerter;
-use crate::app::{App, Standing};
+use crate::app::{App, KnownHealth};
 use crate::audit_seals::KeptSeals;
 use crate::bodies::Bodies;
 use crate::challenge::Challenge;
@@ -62,7 +62,7 @@ impl Server {
             Ok(app) => Ok(Self { listener, grpc, app, _data: data }),
             Err(error) => {
                 // One that failed must not be in its successor's way.
-                say_goodbye(&store, replica).await;
+                deregister(&store, replica).await;
                 Err(error)
             }
         }
@@ -107,8 +107,23 @@ async fn serve(
     app: web::Data<App>,
     guard: Guard,
 ) -> io::Result<()> {
-    let table = routes::table();
     let address = listener.local_addr()?;
+    let server = http_server(listener, &app, guard)?;
+    let (grpc_address, stop_grpc) = grpc.unzip();
+    stop_on_signal(server.handle(), stop_grpc.clone(), app)?;
+    // Only now: whoever reads this may already send SIGTERM.
+    let grpc = grpc_address.map(tracing::field::display);
+    tracing::info!(%address, grpc, version = env!("CARGO_PKG_VERSION"), "listening");
+    let served = server.await;
+    if let Some(stop_grpc) = stop_grpc {
+        stop_grpc.send_replace(true);
+    }
+    served
+}
+
+/// The server for HTTP, already accepting connections.
+fn http_server(listener: TcpListener, app: &web::Data<App>, guard: Guard) -> io::Result<dev::Server> {
+    let table = routes::table();
     let program = app.settings.program.clone();
     let document = program.serves_docs().then(|| documentation::document(&table)).transpose()?;
     // The document is a hundredth of what making it takes.
@@ -145,17 +160,7 @@ async fn serve(
         Some(workers) => server.workers(workers.get()),
         None => server,
     };
-    let server = server.listen(listener)?.run();
-    let (grpc_address, stop_grpc) = grpc.unzip();
-    stop_on_signal(server.handle(), stop_grpc.clone(), app)?;
-    // Only now: whoever reads this may already send SIGTERM.
-    let grpc = grpc_address.map(tracing::field::display);
-    tracing::info!(%address, grpc, version = env!("CARGO_PKG_VERSION"), "listening");
-    let served = server.await;
-    if let Some(stop_grpc) = stop_grpc {
-        stop_grpc.send_replace(true);
-    }
-    served
+    Ok(server.listen(listener)?.run())
 }
 
 /// Announces the replica first; whatever fails afterwards, the caller must take it off the list again.
@@ -181,7 +186,7 @@ async fn assemble(
         mailer: Mailer::new(&settings.mail)?,
         alerter: Alerter::new(&settings.alerts),
         challenge: Challenge::new(&settings.challenge),
-        standing: Standing::default(),
+        known_health: KnownHealth::default(),
         bodies: Bodies::new(settings.sizes.max_bodies_in_memory_mb),
         sources: Sources::new(&settings),
         store,
@@ -193,7 +198,7 @@ async fn assemble(
 }
 
 async fn load_models(settings: &Settings, auth: &Auth) -> Result<Registry, String> {
-    let (wanted, at) = lifecycle::all_wanted(auth).await.map_err(|error| storage::with_causes(&error))?;
+    let (wanted, at) = lifecycle::desired_states(auth).await.map_err(|error| storage::with_causes(&error))?;
     let settings = start::inference(settings);
     let known = lifecycle::known_files(auth).await.map_err(|error| storage::with_causes(&error))?;
     let open = move || Registry::open_as(settings, &wanted, at, known);
@@ -215,7 +220,7 @@ fn stop_on_signal(
             _ = interrupt.recv() => {}
         }
         tracing::info!("stopping");
-        app.standing.draining.store(true, Ordering::Relaxed);
+        app.known_health.draining.store(true, Ordering::Relaxed);
         tokio::time::sleep(Duration::from_secs(app.settings.program.drain_seconds)).await;
         if let Some(grpc) = grpc {
             grpc.send_replace(true);
@@ -232,7 +237,7 @@ async fn finish(app: &web::Data<App>) {
     let quotas = async { app.auth.give_back_quota(true).await.map_err(|error| storage::with_causes(&error)) };
     in_time("giving quotas back", quotas).await;
     in_time("sealing the end of the audit trail", app.seals.advance(app.auth.trail(), true)).await;
-    say_goodbye(&app.store, app.metering.replica()).await;
+    deregister(&app.store, app.metering.replica()).await;
     // Their connections are given back while the runtime still lives.
     let closed = async {
         app.store.close().await;
@@ -255,7 +260,7 @@ async fn in_time(what: &str, work: impl Future<Output = Result<(), String>>) {
     }
 }
 
-async fn say_goodbye(store: &Store, replica: Uuid) {
+async fn deregister(store: &Store, replica: Uuid) {
     if let Err(error) = background::leave(store, replica).await {
         tracing::warn!(%error, "this replica could not say that it leaves");
     }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use actix_web::web;
 use chrono::{DateTime, Duration, Utc};
-use inference::{IncomingError, Origin, SourceFile, SourceFiles, Sourced};
+use inference::{IncomingError, Origin, SourceFile, SourceFiles, SourcedVersion};
 use storage::{Blob, BlobSettings, Blobs, ModelSource, S3Settings};
 use tokio::sync::Mutex;
 
@@ -22,14 +22,14 @@ const AGAIN_AT_MOST: Duration = Duration::minutes(15);
 pub struct Sources {
     blobs: Blobs,
     /// What `MODEL_URL` names.
-    named: Option<Sourced>,
+    named: Option<SourcedVersion>,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
     /// Versions that were added by an address, as of this change of the feed.
-    added: Vec<Sourced>,
+    added: Vec<SourcedVersion>,
     read_at: Option<i64>,
     /// When what could not be had is asked for again, and how often it was asked for.
     failures: HashMap<(String, String), (DateTime<Utc>, u32)>,
@@ -61,7 +61,7 @@ impl Sources {
         let sources = &settings.sources;
         let named = sources.model_url.as_ref().zip(sources.model_url_sha256.as_ref()).map(|(url, sha256)| {
             let file = SourceFile { url: url.clone(), sha256: sha256.clone(), size: None };
-            Sourced {
+            SourcedVersion {
                 name: sources.model_url_name.clone(),
                 version: sources.model_url_version.clone(),
                 files: SourceFiles::from([(inference::MODEL_FILE.to_owned(), file)]),
@@ -87,9 +87,10 @@ pub async fn follow(app: &App) -> Result<(), String> {
                 let times = failed.map_or(0, |(_, times)| times);
                 let pause = (AGAIN * 2_i32.pow(times.min(10))).min(AGAIN_AT_MOST);
                 state.failures.insert(key, (app.auth.now() + pause, times + 1));
-                let Sourced { name, version, .. } = sourced;
+                let SourcedVersion { name, version, .. } = sourced;
                 tracing::error!(model = name, version, reason, "a version could not be fetched");
-                app.registry.excuse(&name, format!("version {version} could not be fetched: {reason}"));
+                app.registry
+                    .mark_unavailable(&name, format!("version {version} could not be fetched: {reason}"));
             }
         }
     }
@@ -102,11 +103,11 @@ async fn read(app: &App, state: &mut State) -> Result<(), String> {
     if state.read_at == Some(changes) {
         return Ok(());
     }
-    let mut added: Vec<Sourced> = Vec::new();
+    let mut added: Vec<SourcedVersion> = Vec::new();
     for row in app.auth.model_sources().await.map_err(|error| storage::with_causes(&error))? {
         let ModelSource { name, version, file, url, sha256, size } = row;
         if added.last().is_none_or(|last| last.name != name || last.version != version) {
-            added.push(Sourced { name, version, files: SourceFiles::new() });
+            added.push(SourcedVersion { name, version, files: SourceFiles::new() });
         }
         let size = size.and_then(|size| u64::try_from(size).ok());
         added.last_mut().map(|last| last.files.insert(file, SourceFile { url, sha256, size }));
@@ -116,7 +117,7 @@ async fn read(app: &App, state: &mut State) -> Result<(), String> {
 }
 
 /// What this replica lacks. Of two that name the same version, the file beside the model goes first.
-fn lacking(app: &App, added: &[Sourced]) -> Vec<Sourced> {
+fn lacking(app: &App, added: &[SourcedVersion]) -> Vec<SourcedVersion> {
     let unloaded = |name: &str| app.registry.wanted(name).is_some_and(|wanted| wanted.unloaded);
     let others =
         app.sources.named.iter().chain(added).filter(|sourced| {
@@ -127,23 +128,23 @@ fn lacking(app: &App, added: &[Sourced]) -> Vec<Sourced> {
     all.filter(|sourced| seen.insert((sourced.name.clone(), sourced.version.clone()))).collect()
 }
 
-async fn fetch(app: &App, sourced: &Sourced) -> Result<(), String> {
-    let Sourced { name, version, files } = sourced;
+async fn fetch(app: &App, sourced: &SourcedVersion) -> Result<(), String> {
+    let SourcedVersion { name, version, files } = sourced;
     let begun = Instant::now();
-    let told = |error: IncomingError| error.to_string();
+    let describe = |error: IncomingError| error.to_string();
     let incoming = match app.registry.receive(name, version) {
         // Another replica with the same folder was faster.
         Err(IncomingError::Exists) => return Ok(()),
-        incoming => incoming.map_err(told)?,
+        incoming => incoming.map_err(describe)?,
     };
     let most = app.settings.models.max_model_size_mb << 20;
     for (file, source) in files {
-        let path = incoming.path(file).map_err(told)?;
+        let path = incoming.path(file).map_err(describe)?;
         let blob = Blob { url: &source.url, sha256: &source.sha256, size: source.size, most };
         app.sources.blobs.fetch(&blob, &path).await.map_err(|error| error.to_string())?;
     }
     let (wanted, at) =
-        lifecycle::all_wanted(&app.auth).await.map_err(|error| storage::with_causes(&error))?;
+        lifecycle::desired_states(&app.auth).await.map_err(|error| storage::with_causes(&error))?;
     let wanted = wanted.get(name).cloned().unwrap_or_default();
     let (registry, digests, name) = (app.registry.clone(), sourced.digests(), name.clone());
     let added = web::block(move || match registry.admit(incoming, &digests, Origin::Named) {

@@ -15,8 +15,8 @@ use storage::{Clock, Ephemeral, EphemeralConfig, Store, Vault};
 
 use crate::outgoing::Outgoing;
 use crate::settings::{
-    FilePlace, Finding, PasswordRules, PasswordSettings, Settings, SettingsError, Switch, Weight, audit_keys,
-    encryption_keys, excesses, findings, shared_secret, trusted_issuers,
+    FilePlace, Finding, PasswordRules, PasswordSettings, Settings, SettingsError, Severity, Switch,
+    audit_keys, encryption_keys, excesses, findings, shared_secret, trusted_issuers,
 };
 use crate::sources;
 
@@ -29,7 +29,7 @@ const LOCK_FILE: &str = "server.lock";
 pub fn check(settings: &Settings) -> Result<(), SettingsError> {
     let fatal: Vec<String> = findings(settings)
         .into_iter()
-        .filter(|finding| finding.weight == Weight::Fatal)
+        .filter(|finding| finding.severity == Severity::Fatal)
         .map(|finding| finding.text)
         .collect();
     if fatal.is_empty() { Ok(()) } else { Err(SettingsError(fatal.join("\n"))) }
@@ -43,12 +43,12 @@ pub fn clock(settings: &Settings) -> Clock {
 /// The durable store that the settings name, migrated. A Postgres on which row-level security would hold nothing back
 /// is refused.
 pub async fn store(settings: &Settings) -> Result<Store, String> {
-    let told = |error: storage::Error| format!("database: {}", storage::with_causes(&error));
-    migrate(settings).await.map_err(told)?;
+    let describe = |error: storage::Error| format!("database: {}", storage::with_causes(&error));
+    migrate(settings).await.map_err(describe)?;
     let durable = settings.stores.durable(&settings.program.data_dir);
-    let store = Store::connect(durable, clock(settings)).await.map_err(told)?;
+    let store = Store::connect(durable, clock(settings)).await.map_err(describe)?;
     for finding in wall(settings, &store).await? {
-        if finding.weight == Weight::Fatal {
+        if finding.severity == Severity::Fatal {
             return Err(finding.text);
         }
         tracing::warn!("{}", finding.text);

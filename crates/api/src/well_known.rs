@@ -7,7 +7,7 @@ use chrono::Duration;
 
 use crate::app::App;
 use crate::error::{ApiError, Code, Result};
-use crate::guard::{Anytime, Visitor};
+use crate::guard::{AlwaysOpen, Anonymous};
 
 /// Where the signing keys are.
 pub const JWKS_PATH: &str = "/.well-known/jwks.json";
@@ -17,7 +17,7 @@ const JWKS_CACHE: &str = "public, max-age=300";
 /// The public keys that access tokens verify with (RFC 7517).
 #[utoipa::path(get, path = "/.well-known/jwks.json", tag = "well-known",
     responses((status = 200, description = "A JSON Web Key Set", body = serde_json::Value)))]
-pub async fn jwks(_: Visitor, app: web::Data<App>) -> HttpResponse {
+pub async fn jwks(_: Anonymous, app: web::Data<App>) -> HttpResponse {
     let keys: Vec<PublicKey> = app.auth.public_keys();
     HttpResponse::Ok().insert_header((CACHE_CONTROL, JWKS_CACHE)).json(serde_json::json!({"keys": keys}))
 }
@@ -26,7 +26,7 @@ pub async fn jwks(_: Visitor, app: web::Data<App>) -> HttpResponse {
 #[utoipa::path(get, path = "/.well-known/security.txt", tag = "well-known",
     responses((status = 200, description = "Contact and expiry", body = String, content_type = "text/plain"),
               (status = 404, description = "No contact is configured")))]
-pub async fn security_txt(_: Anytime, app: web::Data<App>) -> Result<HttpResponse> {
+pub async fn security_txt(_: AlwaysOpen, app: web::Data<App>) -> Result<HttpResponse> {
     let contact = app.settings.program.security_contact.as_deref();
     let contact =
         contact.ok_or_else(|| ApiError::new(Code::NotFound, "SECURITY_CONTACT is not set here."))?;

@@ -2,7 +2,7 @@
 
 use storage::{Change, Scope, Service};
 
-use crate::callers::freshness::Watched;
+use crate::callers::freshness::ChangeSubject;
 use crate::limits::rules;
 use crate::models::lifecycle;
 use crate::{Auth, Result, ip_rules, operation, signing};
@@ -40,7 +40,7 @@ impl Auth {
             let mut tx = self.store.read(Scope::Service(Service::Feed)).await?;
             let changes = tx.changes().since(self.freshness.position(), FEED_BATCH).await?;
             drop(tx);
-            self.freshness.in_contact();
+            self.freshness.note_contact();
             let outdated = self.note_changes(&changes);
             self.read_again(&outdated).await?;
             if let Some(last) = changes.last() {
@@ -62,7 +62,7 @@ impl Auth {
             self.note_model_change(first.seq);
         }
         for change in changes {
-            if let Some(watched) = Watched::parse(&change.kind, &change.subject) {
+            if let Some(watched) = ChangeSubject::parse(&change.kind, &change.subject) {
                 self.freshness.note(watched, change.seq, now);
             } else if change.kind == lifecycle::CHANGE {
                 self.note_model_change(change.seq);

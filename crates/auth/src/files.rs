@@ -9,7 +9,7 @@ use storage::{IncomingFile, Page, PageRequest, Scope, SealedColumn, Service, Sto
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use crate::accounts::legal_holds::keep_held;
+use crate::accounts::legal_holds::refuse_held;
 use crate::audit::Entry;
 use crate::callers::principal::Principal;
 use crate::crypto::sealed_stream::{FileKey, PieceSealer, sealed_length};
@@ -198,7 +198,7 @@ impl Auth {
     pub async fn delete_file(&self, principal: &Principal, id: Uuid, origin: &Origin) -> Result<()> {
         let mut tx = self.begin_own(principal).await?;
         let file = tx.files().find(principal.account, id).await?.ok_or(Error::NotFound)?;
-        keep_held(&mut tx, principal.account).await?;
+        refuse_held(&mut tx, principal.account).await?;
         if !tx.files().remove(principal.account, id).await? {
             return Err(Error::NotFound);
         }

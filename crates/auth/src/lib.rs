@@ -46,7 +46,7 @@ pub use audit::{
     read_seal_lines, seal_line,
 };
 pub use callers::access::{Permission, Permissions, Role};
-pub use callers::admission::{AllowanceState, Entered, Refusal, RequestSource};
+pub use callers::admission::{Admission, AllowanceState, Refusal, RequestSource};
 pub use callers::authentication::network;
 pub use callers::holder::CredentialStatus;
 pub use callers::principal::{Credential, ExternalToken, Principal};
@@ -63,13 +63,13 @@ pub use incidents::{
     Answer, AnswerRequest, IncidentChange, IncidentKind, IncidentRequest, IncidentSettings, IncidentStatus,
 };
 pub use ip_rules::IpRuleRequest;
-pub use keys::api_keys::{IssuedKey, KeyChange, KeyRequest, KeysOf};
+pub use keys::api_keys::{IssuedKey, KeyChange, KeyOwner, KeyRequest};
 pub use keys::key_format::PREFIX as API_KEY_PREFIX;
-pub use keys::signed_requests::{Presented, SignedRequest};
+pub use keys::signed_requests::{PresentedCredential, SignedRequest};
 pub use limits::in_flight::InFlight;
 pub use limits::rules::{Allowance, LimitSubject};
 pub use limits::{LimitClass, Limits, network_of};
-pub use login::links::{LinkDelivery, PasswordHelp};
+pub use login::links::{LinkDelivery, PasswordLink};
 pub use login::{Credentials, LoginStep, TokenPair};
 pub use mail::notices::NoticeKind;
 pub use mail::outbox::OutgoingMail;

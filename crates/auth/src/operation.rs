@@ -13,7 +13,7 @@ use storage::{Scope, Service, Tx, named_enum};
 
 use crate::audit::Entry;
 use crate::callers::access::{Permission, Permissions};
-use crate::callers::freshness::Watched;
+use crate::callers::freshness::ChangeSubject;
 use crate::callers::principal::{Credential, Principal};
 use crate::events::Event;
 use crate::service::Origin;
@@ -170,7 +170,7 @@ impl Auth {
         change: OperationChange,
         origin: &Origin,
     ) -> Result<Operation> {
-        let (before, now) = (hold(tx).await?, tx.now());
+        let (before, now) = (lock_mode(tx).await?, tx.now());
         let operation = Operation {
             mode: change.mode,
             message: change.message.filter(|_| change.mode != OperatingMode::Off),
@@ -192,14 +192,14 @@ impl Auth {
         };
         let detail = json!({"mode": operation.mode, "before": before.mode, "number": operation.number, "sessions_ended": ended});
         let entry = Entry::success(Event::OperationChanged, origin).with(detail);
-        self.record(tx, entry.by_some(actor)).await?;
+        self.record(tx, entry.by_optional(actor)).await?;
         Ok(operation)
     }
 
     pub(crate) async fn commit_operation(&self, mut tx: Tx, operation: Operation) -> Result<Operation> {
         tx.changes().append(CHANGE, operation.mode.name()).await?;
         // Sessions may have ended: whoever is known from before is looked at again everywhere.
-        self.commit_change(tx, &[Watched::Policy]).await?;
+        self.commit_change(tx, &[ChangeSubject::Policy]).await?;
         self.operation.remember(operation.clone());
         Ok(operation)
     }
@@ -213,7 +213,7 @@ impl Auth {
 }
 
 /// The mode, which nobody else sets until the end of the transaction.
-pub(crate) async fn hold(tx: &mut Tx) -> Result<Operation> {
+pub(crate) async fn lock_mode(tx: &mut Tx) -> Result<Operation> {
     tx.settings().lock(KEY).await?;
     read(tx).await
 }

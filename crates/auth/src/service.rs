@@ -159,9 +159,16 @@ pub struct Auth {
 impl Auth {
     /// Brings the built-in roles up to date, reads the signing keys and finds the end of the change feed.
     pub async fn start(store: Store, ephemeral: Ephemeral, settings: AuthSettings) -> Result<Arc<Self>> {
-        let clock = store.clock().clone();
         let position = prepare(&store).await?;
-        let auth = Self {
+        let auth = Self::new(store, ephemeral, settings, position).await?;
+        auth.load().await?;
+        Ok(Arc::new(auth))
+    }
+
+    /// Nothing of what the store keeps is read yet, except for the key of the email index.
+    async fn new(store: Store, ephemeral: Ephemeral, settings: AuthSettings, position: i64) -> Result<Self> {
+        let clock = store.clock().clone();
+        Ok(Self {
             stand_in: Ephemeral::connect(
                 EphemeralConfig::Memory { max_entries: STAND_IN_ENTRIES },
                 clock.clone(),
@@ -205,14 +212,17 @@ impl Auth {
             store,
             ephemeral,
             clock,
-        };
-        auth.keyring.load(&auth.store, &auth.encryption).await?;
-        auth.follow_operation().await?;
-        auth.load_ip_rules().await?;
-        auth.read_limits().await?;
-        auth.check_required_roles().await?;
-        auth.check_given_roles().await?;
-        Ok(Arc::new(auth))
+        })
+    }
+
+    /// Reads what is kept in memory, and checks the settings that name roles.
+    async fn load(&self) -> Result<()> {
+        self.keyring.load(&self.store, &self.encryption).await?;
+        self.follow_operation().await?;
+        self.load_ip_rules().await?;
+        self.read_limits().await?;
+        self.check_required_roles().await?;
+        self.check_given_roles().await
     }
 
     /// The injected time.

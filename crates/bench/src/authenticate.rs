@@ -9,9 +9,9 @@ use std::time::Instant;
 
 use auth::{
     AlertSettings, AuditKey, AuditKeys, AuditSettings, Auth, AuthSettings, Credentials, DetectionSettings,
-    EncryptionKey, EncryptionKeys, IncidentSettings, KeyRequest, KeysOf, LimitClass, Limits, LoginStep,
-    NewUserRequest, NoDocuments, Origin, PasswordHashing, Permission, Presented, QuotaPeriod, QuotaRequest,
-    QuotaSubject, QuotaUnit, Role, SigningAlgorithm,
+    EncryptionKey, EncryptionKeys, IncidentSettings, KeyOwner, KeyRequest, LimitClass, Limits, LoginStep,
+    NewUserRequest, NoDocuments, Origin, PasswordHashing, Permission, PresentedCredential, QuotaPeriod,
+    QuotaRequest, QuotaSubject, QuotaUnit, Role, SigningAlgorithm,
 };
 use chrono::Duration;
 use clap::Args;
@@ -83,8 +83,8 @@ async fn measure_on(
 async fn enter(auth: &Auth, credential: &str) -> auth::Result<()> {
     let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let permission = Some(Permission::ModelsInfer);
-    let presented = Presented::Whole(credential);
-    match auth.enter(&presented, address, permission, LimitClass::Infer, Some("digits")).await {
+    let presented = PresentedCredential::Whole(credential);
+    match auth.admit(&presented, address, permission, LimitClass::Infer, Some("digits")).await {
         Ok(_) => Ok(()),
         Err(refusal) => Err(refusal.error),
     }
@@ -134,7 +134,7 @@ async fn credentials(auth: &Auth) -> Result<(SecretString, SecretString), Box<dy
         limits: None,
         expires_at: None,
     };
-    let key = auth.create_key(&principal, KeysOf::Caller, wanted, &origin).await?;
+    let key = auth.create_key(&principal, KeyOwner::Caller, wanted, &origin).await?;
     Ok((tokens.access_token, key.text))
 }
 

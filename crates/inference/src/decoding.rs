@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     error::Error,
-    image::{Limits, Room, look_through, media_type, prepare, write},
+    image::{Limits, PixelBudget, look_through, media_type, prepare, write},
     manifest::ImageInput,
     model::Ticket,
     queue::{NoGrouping, Queue},
@@ -71,7 +71,7 @@ impl Decoder {
         let capacity = settings.queue_capacity.max(settings.max_images);
         let queue = Arc::new(Queue::new(capacity));
         let limits = Limits::from(settings);
-        let room = Arc::new(Room::new(settings.max_decoding_pixels));
+        let room = Arc::new(PixelBudget::new(settings.max_decoding_pixels));
         for number in 0..settings.decode_threads.max(1) {
             let (queue, limits, room) = (Arc::clone(&queue), limits.clone(), Arc::clone(&room));
             let work = move || decode_all(&queue, &limits, &room);
@@ -178,7 +178,7 @@ impl Picture {
         !self.reply.is_closed() && Instant::now() < self.deadline
     }
 
-    fn work(&self, limits: &Limits, room: &Room) -> Result<(), Error> {
+    fn work(&self, limits: &Limits, room: &PixelBudget) -> Result<(), Error> {
         let Purpose::Run { place, batch } = &self.purpose else {
             return look_through(&self.bytes, limits, room, || self.is_wanted());
         };
@@ -190,7 +190,7 @@ impl Picture {
     }
 }
 
-fn decode_all(queue: &Queue<Picture>, limits: &Limits, room: &Room) {
+fn decode_all(queue: &Queue<Picture>, limits: &Limits, room: &PixelBudget) {
     while let Some(picture) = queue.take(&NoGrouping).pop() {
         let answer = if picture.is_wanted() {
             // A decoder that panics on a hostile file costs that request, not the thread.

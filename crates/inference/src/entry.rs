@@ -10,13 +10,13 @@ use std::{
 };
 
 use crate::{
+    desired_state::{DesiredState, Revision},
     error::Error,
     integrity::{Digests, Violation},
     manifest::{Access, Manifest},
     model::Model,
     registry::{ModelStatus, State},
     repository::MODEL_FILE,
-    wanted::{Moment, Wanted},
 };
 
 /// How long after a failure what an operator wants is tried again: the file may have come meanwhile.
@@ -40,10 +40,10 @@ pub(crate) struct Entry {
     pub(crate) setback: Option<String>,
     /// When what an operator wants is tried again.
     pub(crate) again: Option<Instant>,
-    pub(crate) wanted: Wanted,
+    pub(crate) wanted: DesiredState,
     /// The moment up to which that is wanted.
     pub(crate) at: AtomicI64,
-    pub(crate) life: Arc<Life>,
+    pub(crate) lineage: Arc<Lineage>,
 }
 
 /// One version that is or should be served.
@@ -57,7 +57,7 @@ pub(crate) struct Version {
 
 /// What one entry hands on to the next.
 #[derive(Default)]
-pub(crate) struct Life {
+pub(crate) struct Lineage {
     /// Held while versions are loaded: one change of a model at a time.
     pub(crate) work: Mutex<()>,
     /// The versions that are served, as its models tell it.
@@ -84,11 +84,11 @@ impl Served {
     }
 }
 
-impl Life {
+impl Lineage {
     /// Marks a version as being loaded for as long as the answer lives.
     pub(crate) fn loading(&self, version: &str) -> Loading<'_> {
         lock(&self.loading).insert(version.to_owned());
-        Loading { life: self, version: version.to_owned() }
+        Loading { lineage: self, version: version.to_owned() }
     }
 
     /// Notes what was found of a version's files; true where that is news.
@@ -140,19 +140,24 @@ impl Life {
 
 /// A version that is being loaded.
 pub(crate) struct Loading<'a> {
-    life: &'a Life,
+    lineage: &'a Lineage,
     version: String,
 }
 
 impl Drop for Loading<'_> {
     fn drop(&mut self) {
-        lock(&self.life.loading).remove(&self.version);
+        lock(&self.lineage.loading).remove(&self.version);
     }
 }
 
 impl Entry {
     /// One without versions yet.
-    pub(crate) fn of(name: &str, manifest: Option<Arc<Manifest>>, wanted: Wanted, life: Arc<Life>) -> Self {
+    pub(crate) fn of(
+        name: &str,
+        manifest: Option<Arc<Manifest>>,
+        wanted: DesiredState,
+        lineage: Arc<Lineage>,
+    ) -> Self {
         Self {
             name: name.to_owned(),
             required: manifest.as_ref().is_some_and(|manifest| manifest.required),
@@ -166,18 +171,23 @@ impl Entry {
             again: None,
             wanted,
             at: AtomicI64::default(),
-            life,
+            lineage,
         }
     }
 
     /// One of which nothing can be served.
-    pub(crate) fn without_versions(name: &str, reason: String, wanted: Wanted, life: Arc<Life>) -> Self {
+    pub(crate) fn without_versions(
+        name: &str,
+        reason: String,
+        wanted: DesiredState,
+        lineage: Arc<Lineage>,
+    ) -> Self {
         let again = again(&wanted);
-        Self { reason: Some(reason), again, ..Self::of(name, None, wanted, life) }
+        Self { reason: Some(reason), again, ..Self::of(name, None, wanted, lineage) }
     }
 
     /// The same, which goes on although something else is wanted.
-    pub(crate) fn held_back(&self, wanted: Wanted, setback: String) -> Self {
+    pub(crate) fn with_setback(&self, wanted: DesiredState, setback: String) -> Self {
         Self {
             name: self.name.clone(),
             required: self.required,
@@ -190,41 +200,41 @@ impl Entry {
             again: again(&wanted),
             wanted,
             at: AtomicI64::default(),
-            life: Arc::clone(&self.life),
+            lineage: Arc::clone(&self.lineage),
         }
     }
 
     /// The same, as what is wanted at a moment.
-    pub(crate) fn at(self, moment: Moment) -> Self {
-        Self { at: moment.0.into(), ..self }
+    pub(crate) fn at(self, revision: Revision) -> Self {
+        Self { at: revision.0.into(), ..self }
     }
 
     /// The moment up to which this is what is wanted, or as near to it as could be.
-    pub(crate) fn moment(&self) -> Moment {
-        Moment(self.at.load(Ordering::SeqCst))
+    pub(crate) fn revision(&self) -> Revision {
+        Revision(self.at.load(Ordering::SeqCst))
     }
 
     /// Whether there is nothing to do to make it what is wanted at a moment, up to which it then counts. To be called
     /// while nothing can take its place.
-    pub(crate) fn settle(&self, wanted: &Wanted, moment: Moment) -> bool {
+    pub(crate) fn settle(&self, wanted: &DesiredState, revision: Revision) -> bool {
         let is_same = self.wanted == *wanted && self.again.is_none_or(|again| Instant::now() < again);
         if is_same {
-            self.at.fetch_max(moment.0, Ordering::SeqCst);
+            self.at.fetch_max(revision.0, Ordering::SeqCst);
         }
-        is_same || self.moment() > moment
+        is_same || self.revision() > revision
     }
 
     /// To be called when this took the place of `old`.
     pub(crate) fn took_over(&self, old: Option<&Self>) {
-        self.life.served.set(self.ready().map(|model| model.version.clone()).collect());
+        self.lineage.served.set(self.ready().map(|model| model.version.clone()).collect());
         let stayed =
             |new: &&Arc<Model>| old.is_some_and(|old| old.ready().any(|model| Arc::ptr_eq(model, new)));
         for model in self.ready().filter(|model| !stayed(model)) {
-            self.life.found(&model.version, None);
+            self.lineage.found(&model.version, None);
         }
         for model in old.into_iter().flat_map(Self::ready) {
             if !self.ready().any(|kept| Arc::ptr_eq(kept, model)) {
-                self.life.drain(&model.version, model);
+                self.lineage.drain(&model.version, model);
             }
         }
     }
@@ -240,19 +250,19 @@ impl Entry {
                 access: self.access,
                 sha256: sha256.cloned(),
                 active: !version.is_empty() && self.chosen(None).is_some_and(|chosen| chosen.name == version),
-                setback: self.setback.clone().or_else(|| self.life.changed(version)),
+                setback: self.setback.clone().or_else(|| self.lineage.changed(version)),
             };
         let of = |version: &Version| {
             let state = match version.model {
                 Ok(_) => State::Ready,
-                Err(_) if self.life.is_loading(&version.name) => State::Loading,
-                Err(_) if self.life.is_draining(&version.name) => State::Unloading,
+                Err(_) if self.lineage.is_loading(&version.name) => State::Loading,
+                Err(_) if self.lineage.is_draining(&version.name) => State::Unloading,
                 Err(_) => State::Unavailable,
             };
             status(&version.name, state, version.model.as_ref().err(), version.files.get(MODEL_FILE))
         };
         let mut all: Vec<ModelStatus> = self.versions.iter().map(of).collect();
-        let transient = self.life.transient(&self.versions);
+        let transient = self.lineage.transient(&self.versions);
         all.extend(transient.iter().map(|(name, state)| status(name, *state, None, None)));
         if all.is_empty() {
             all.push(status("", State::Unavailable, self.reason.as_ref(), None));
@@ -306,8 +316,8 @@ impl Entry {
 }
 
 /// What only the folder says is not tried again until something changes.
-pub(crate) fn again(wanted: &Wanted) -> Option<Instant> {
-    (*wanted != Wanted::default()).then(|| Instant::now() + RETRY)
+pub(crate) fn again(wanted: &DesiredState) -> Option<Instant> {
+    (*wanted != DesiredState::default()).then(|| Instant::now() + RETRY)
 }
 
 /// None of the values behind these locks can be left half changed.

@@ -1,6 +1,6 @@
 //! What can go wrong, in the terms in which the caller has to answer for it.
 
-use crate::{model::Model, predict::Takes};
+use crate::{model::Model, predict::InputKind};
 
 /// Why a model gave no answer. The messages are meant for the person who called: they say what to change and
 /// never name a path; what only the operator may know is in the log.
@@ -49,8 +49,8 @@ pub struct Problem {
 
 impl Error {
     /// For a call of [`Model::predict`] with something else than the model takes.
-    pub(crate) fn wrong_input(model: &Model, given: Takes) -> Self {
-        let takes = model.takes().map_or("tensors: use /v2", Takes::name);
+    pub(crate) fn wrong_input(model: &Model, given: InputKind) -> Self {
+        let takes = model.input_kind().map_or("tensors: use /v2", InputKind::name);
         Self::WrongInput(format!("the model {} takes {takes}, not {}", model.name(), given.name()))
     }
 

@@ -10,7 +10,7 @@ use crate::{
     engine::Engine,
     inspection::Inspection,
     integrity::{self, Digests},
-    loading::{How, Loader, ModelFolder},
+    loading::{LoadOptions, Loader, ModelFolder},
     manifest::Manifest,
     operators::Libraries,
     repository::{MODEL_FILE, check_file, model_folder, names_version, read_manifest},
@@ -33,7 +33,7 @@ pub struct Examination {
 }
 
 /// A file that was read, with what is known of it and of those that it refers to.
-struct Examinee<'a> {
+struct ExaminedFile<'a> {
     /// The folder that it and its data files are in.
     folder: PathBuf,
     file: PathBuf,
@@ -51,7 +51,7 @@ impl Loader {
         &self,
         of: ModelFolder<'_>,
         version: &str,
-        how: How,
+        options: LoadOptions,
         libraries: &Libraries,
         files: &mut Digests,
     ) -> Result<(Inspection, u64), String> {
@@ -61,12 +61,12 @@ impl Loader {
         let size = self.digest(&own, MODEL_FILE, files)?;
         integrity::verify(path, manifest, version, files, |part| names_version(path, part))?;
         let inspection = Inspection::read(&file)?;
-        let mut examinee = Examinee { folder: own, file, inspection, digests: files, size };
+        let mut examinee = ExaminedFile { folder: own, file, inspection, digests: files, size };
         let is_known = |files: &Digests| {
             check_source(manifest, version, files)?;
-            if how.accept { Ok(()) } else { self.check_known(name, version, files) }
+            if options.accept { Ok(()) } else { self.check_known(name, version, files) }
         };
-        self.check(&mut examinee, libraries, is_known, how.again)?;
+        self.check(&mut examinee, libraries, is_known, options.again)?;
         Ok((examinee.inspection, examinee.size))
     }
 
@@ -82,14 +82,14 @@ impl Loader {
         let inspection = Inspection::read(file).map_err(|reason| reason.replacen(MODEL_FILE, name, 1))?;
         let libraries = self.libraries(of)?;
         let mut examinee =
-            Examinee { folder: own.into(), file: file.into(), inspection, digests: &mut digests, size };
+            ExaminedFile { folder: own.into(), file: file.into(), inspection, digests: &mut digests, size };
         let outcome = self.check(&mut examinee, &libraries, |_| Ok(()), true).and_then(|()| {
             let library = self.library.as_ref().map_err(String::clone)?;
-            let (sessions, _) = library.open(file, &trial::modest(libraries.paths()))?;
+            let (sessions, _) = library.open(file, &trial::minimal_options(libraries.paths()))?;
             let session = sessions.first().ok_or("no session")?;
             Ok((session.inputs().to_vec(), session.outputs().to_vec()))
         });
-        let Examinee { inspection, size, .. } = examinee;
+        let ExaminedFile { inspection, size, .. } = examinee;
         Ok(Examination { inspection, files: digests, size, outcome })
     }
 
@@ -114,12 +114,12 @@ impl Loader {
     /// trial before is tried again.
     fn check(
         &self,
-        examinee: &mut Examinee<'_>,
+        examinee: &mut ExaminedFile<'_>,
         libraries: &Libraries,
         is_known: impl FnOnce(&Digests) -> Result<(), String>,
         again: bool,
     ) -> Result<(), String> {
-        let Examinee { folder, file, inspection, digests, size } = examinee;
+        let ExaminedFile { folder, file, inspection, digests, size } = examinee;
         inspection.check(folder, libraries)?;
         let external = inspection.external.iter().map(String::as_str);
         let more = integrity::digest(folder, external, self.settings.max_model_bytes, digests)?;
@@ -129,7 +129,7 @@ impl Loader {
         if let (Some(trial), Ok(library)) = (&self.settings.trial, &self.library) {
             let runtime = library.version().unwrap_or_default();
             let candidate = trial::Candidate { file, digests, size: *size, operators: libraries };
-            trial::pass(trial, runtime, library.file(), candidate, again)?;
+            trial::ensure_passed(trial, runtime, library.file(), candidate, again)?;
         }
         Ok(())
     }

@@ -11,6 +11,7 @@
 mod batching;
 mod cache;
 mod decoding;
+mod desired_state;
 mod empty;
 mod engine;
 mod entry;
@@ -41,12 +42,12 @@ mod sources;
 mod statistics;
 mod tensor;
 mod trial;
-mod wanted;
 mod warm_up;
 mod watch;
 mod worker;
 
 pub use decoding::Decoder;
+pub use desired_state::{DesiredState, Revision};
 pub use error::{Error, Problem};
 pub use examination::Examination;
 pub use incoming::{Admitted, Incoming, IncomingError, Origin, is_file_name};
@@ -62,7 +63,7 @@ pub use model::{InferRequest, InferResponse, Model, Ticket, Timing};
 pub use onnx::note_ends;
 pub use operators::OperatorLibrary;
 pub use predict::{
-    Cell, Outcome, PredictInput, PredictResponse, Prediction, RowReader, Rows, Table, Takes, TextBatch,
+    Cell, InputKind, Outcome, PredictInput, PredictResponse, Prediction, RowReader, Rows, Table, TextBatch,
     Texts, Values,
 };
 pub use provider::{Execution, Provider};
@@ -70,8 +71,7 @@ pub use registry::{KnownFiles, ModelStatus, Prepared, Registry, State};
 pub use repository::{MODEL_FILE, is_name};
 pub use settings::Settings;
 pub use signature::SigningKey;
-pub use sources::Sourced;
+pub use sources::SourcedVersion;
 pub use statistics::{BatchStatistics, Measure, Statistics};
 pub use tensor::{DataType, NamedTensor, Tensor, TensorData, TensorSpec, element_count};
 pub use trial::{REFUSED, TrialSettings, try_model};
-pub use wanted::{Moment, Wanted};

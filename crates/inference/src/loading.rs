@@ -9,9 +9,10 @@ use crate::{
     batching::Batching,
     cache::Cache,
     decoding::Decoder,
+    desired_state::DesiredState,
     empty::NeedsElements,
     engine::Engine,
-    entry::{Entry, Life, Version, again},
+    entry::{Entry, Lineage, Version, again},
     inspection::Inspection,
     integrity::Digests,
     manifest::Manifest,
@@ -28,7 +29,6 @@ use crate::{
     share::Share,
     short_runs::{ShortRuns, is_even},
     statistics::Recorder,
-    wanted::Wanted,
     warm_up,
     worker::Pool,
 };
@@ -56,7 +56,7 @@ pub(crate) struct ModelFolder<'a> {
 
 /// How versions are loaded.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct How {
+pub(crate) struct LoadOptions {
     /// Also those that are served already.
     pub(crate) afresh: bool,
     /// Whatever their files were when they were served first.
@@ -89,16 +89,16 @@ impl Loader {
     pub(crate) fn candidate(
         &self,
         name: &str,
-        wanted: Wanted,
-        life: &Arc<Life>,
+        wanted: DesiredState,
+        lineage: &Arc<Lineage>,
         old: Option<&Entry>,
-        how: How,
+        options: LoadOptions,
     ) -> Candidate {
         if wanted.unloaded {
-            return Candidate { entry: self.unloaded(name, wanted, life, old), failure: None };
+            return Candidate { entry: self.unloaded(name, wanted, lineage, old), failure: None };
         }
         let failed = |reason: String| {
-            let entry = Entry::without_versions(name, reason.clone(), wanted.clone(), Arc::clone(life));
+            let entry = Entry::without_versions(name, reason.clone(), wanted.clone(), Arc::clone(lineage));
             Candidate { entry, failure: Some(reason) }
         };
         let Some(folder) = model_folder(&self.settings.model_dir, name) else {
@@ -110,17 +110,9 @@ impl Loader {
         };
         let (versions, reason) = match chosen(&folder, &manifest.versions, wanted.active.as_deref()) {
             Ok(names) => {
-                let kept = old.filter(|old| !how.afresh && old.manifest.as_ref() == Some(&manifest));
-                (
-                    self.versions(
-                        ModelFolder { name, path: &folder, manifest: &manifest },
-                        &names,
-                        life,
-                        kept,
-                        how,
-                    ),
-                    None,
-                )
+                let kept = old.filter(|old| !options.afresh && old.manifest.as_ref() == Some(&manifest));
+                let of = ModelFolder { name, path: &folder, manifest: &manifest };
+                (self.versions(of, &names, lineage, kept, options), None)
             }
             Err(_) if !manifest.source.0.is_empty() => {
                 (Vec::new(), Some("its files are being fetched".to_owned()))
@@ -130,7 +122,7 @@ impl Loader {
         let mut entry = Entry {
             versions,
             reason: reason.clone(),
-            ..Entry::of(name, Some(manifest), wanted.clone(), Arc::clone(life))
+            ..Entry::of(name, Some(manifest), wanted.clone(), Arc::clone(lineage))
         };
         let failure = match entry.intended() {
             Some(version) => version.model.as_ref().err().cloned(),
@@ -141,7 +133,13 @@ impl Loader {
     }
 
     /// A model of which nothing is to be served: its versions stay listed.
-    fn unloaded(&self, name: &str, wanted: Wanted, life: &Arc<Life>, old: Option<&Entry>) -> Entry {
+    fn unloaded(
+        &self,
+        name: &str,
+        wanted: DesiredState,
+        lineage: &Arc<Lineage>,
+        old: Option<&Entry>,
+    ) -> Entry {
         let folder = model_folder(&self.settings.model_dir, name);
         let manifest = folder.as_deref().and_then(|folder| read_manifest(folder).ok()).map(Arc::new);
         let manifest = manifest.or_else(|| old.and_then(|old| old.manifest.clone()));
@@ -153,7 +151,7 @@ impl Loader {
         Entry {
             versions,
             reason: Some(reason.clone()),
-            ..Entry::of(name, manifest, wanted, Arc::clone(life))
+            ..Entry::of(name, manifest, wanted, Arc::clone(lineage))
         }
     }
 
@@ -166,22 +164,22 @@ impl Loader {
         &self,
         of: ModelFolder<'_>,
         names: &[String],
-        life: &Arc<Life>,
+        lineage: &Arc<Lineage>,
         kept: Option<&Entry>,
-        how: How,
+        options: LoadOptions,
     ) -> Vec<Version> {
         let load = |version: &String| {
             let served = kept.and_then(|old| old.versions.iter().find(|old| old.name == *version));
             if let Some(served) = served.filter(|old| old.model.is_ok()) {
                 return served.clone();
             }
-            let _loading = life.loading(version);
+            let _loading = lineage.loading(version);
             let mut files = Digests::new();
             let libraries = Libraries::of(&self.settings.custom_operators, &of.manifest.custom_operators);
             let model = libraries
                 .and_then(|libraries| {
-                    let examined = self.examine(of, version, how, &libraries, &mut files)?;
-                    let model = self.model(of, version, examined, life, libraries)?;
+                    let examined = self.examine(of, version, options, &libraries, &mut files)?;
+                    let model = self.model(of, version, examined, lineage, libraries)?;
                     self.check_unchanged(&of.path.join(version), &files)?;
                     Ok(model)
                 })
@@ -214,7 +212,7 @@ impl Loader {
         of: ModelFolder<'_>,
         version: &str,
         (inspection, size): (Inspection, u64),
-        life: &Life,
+        lineage: &Lineage,
         libraries: Libraries,
     ) -> Result<Model, String> {
         let ModelFolder { name, path, manifest } = of;
@@ -243,7 +241,7 @@ impl Loader {
         Ok(Model {
             name: name.to_owned(),
             version: version.to_owned(),
-            served: Arc::clone(&life.served),
+            served: Arc::clone(&lineage.served),
             manifest: Arc::clone(manifest),
             by_rows: inputs.iter().all(|spec| spec.shape.first() == Some(&-1)),
             inputs,

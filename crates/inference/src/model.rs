@@ -13,9 +13,9 @@ use crate::{
     error::Error,
     job::Job,
     manifest::Manifest,
-    predict::{Input, PredictInput, PredictResponse, Predictor, Table, Takes, Texts},
+    predict::{Input, InputKind, PredictInput, PredictResponse, Predictor, Table, Texts},
     provider::Execution,
-    statistics::{Counted, Recorder, Statistics},
+    statistics::{PendingCall, Recorder, Statistics},
     tensor::{NamedTensor, Tensor, TensorSpec, check_inputs, check_outputs},
     worker::Pool,
 };
@@ -125,8 +125,8 @@ impl Model {
     }
 
     /// What [`predict`](Self::predict) takes; none where `model.toml` says nothing of it.
-    pub fn takes(&self) -> Option<Takes> {
-        self.predictor.as_ref().and_then(Predictor::takes)
+    pub fn input_kind(&self) -> Option<InputKind> {
+        self.predictor.as_ref().and_then(Predictor::input_kind)
     }
 
     /// Whether [`predict`](Self::predict) answers with labelled probabilities.
@@ -193,7 +193,7 @@ impl Model {
         let outputs = check_outputs(&self.outputs, &outputs)?;
         self.needs_elements.check(&self.inputs, &inputs)?;
         let arrived = Instant::now();
-        let counted = Counted::new(&self.recorder, arrived);
+        let counted = PendingCall::new(&self.recorder, arrived);
         let (tensors, timing) = self.answer(inputs, &outputs, arrived, ticket).await?;
         counted.succeeded();
         let name = |place: usize| self.outputs[place].name.clone();

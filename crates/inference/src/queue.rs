@@ -135,7 +135,7 @@ impl<T> Queue<T> {
 
     /// Lets a caller work without an item: nothing waits, and their share is not used up. They say
     /// [`done`](Self::done) when they are through.
-    pub(crate) fn pass(&self, caller: u64) -> bool {
+    pub(crate) fn try_bypass(&self, caller: u64) -> bool {
         let mut state = self.lock();
         if state.closed || state.length > 0 {
             return false;
@@ -171,12 +171,12 @@ impl<T> Queue<T> {
             let left = |until: Instant| until.saturating_duration_since(Instant::now());
             let left = together.wait_until(&taken).map(left).filter(|left| !left.is_zero());
             let Some(left) = left.filter(|_| !state.closed && !together.is_complete(&taken)) else { break };
-            self.pass_on(&state);
+            self.wake_next(&state);
             state.gathering += 1;
             state = self.more.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
             state.gathering -= 1;
         }
-        self.pass_on(&state);
+        self.wake_next(&state);
         taken
     }
 
@@ -194,7 +194,7 @@ impl<T> Queue<T> {
     }
 
     /// Wakes a thread that waits for anything where this one leaves something behind.
-    fn pass_on(&self, state: &State<T>) {
+    fn wake_next(&self, state: &State<T>) {
         if state.length > 0 && state.idle > 0 {
             self.arrived.notify_one();
         }

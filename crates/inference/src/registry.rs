@@ -16,18 +16,18 @@ use std::{
 
 use crate::{
     decoding::Decoder,
-    entry::{Entry, Life},
+    desired_state::{DesiredState, Revision},
+    entry::{Entry, Lineage},
     error::Error,
     examination::Examination,
     incoming::{Admitted, Incoming, IncomingError, Origin},
     integrity::{self, Digests, Violation},
-    loading::{Candidate, How, Loader},
+    loading::{Candidate, LoadOptions, Loader},
     manifest::Access,
     model::Model,
     named::named_enum,
     onnx::Library,
     settings::Settings,
-    wanted::{Moment, Wanted},
     watch::Watch,
 };
 
@@ -112,22 +112,22 @@ impl Registry {
     /// Loads the runtime and every model. Blocks for as long as that takes and never fails: what cannot be
     /// served is listed as [`State::Unavailable`] with a reason.
     pub fn open(settings: Settings) -> Self {
-        Self::open_as(settings, &HashMap::new(), Moment::default(), KnownFiles::new())
+        Self::open_as(settings, &HashMap::new(), Revision::default(), KnownFiles::new())
     }
 
     /// The same, with what is wanted of some of the models at a moment, and the files of versions that were served
     /// before.
     pub fn open_as(
         settings: Settings,
-        wanted: &HashMap<String, Wanted>,
-        at: Moment,
+        wanted: &HashMap<String, DesiredState>,
+        at: Revision,
         known: KnownFiles,
     ) -> Self {
         let registry = Self::start(settings);
         registry.shared.loader.sweep();
         registry.expect(known);
         let names = registry.shared.loader.names().into_iter().collect();
-        registry.make_all(names, wanted, at);
+        registry.reconcile_all(names, wanted, at);
         registry
     }
 
@@ -180,46 +180,46 @@ impl Registry {
     }
 
     /// What is wanted of a model as far as this registry knows; none where there is no such model.
-    pub fn wanted(&self, name: &str) -> Option<Wanted> {
+    pub fn wanted(&self, name: &str) -> Option<DesiredState> {
         self.read().get(name).map(|entry| entry.wanted.clone())
     }
 
     /// Loads what is wanted of a model and changes nothing yet. Blocks for as long as that takes. The error says why
     /// the version that would answer calls cannot be served; then everything goes on as before.
-    pub fn prepare(&self, name: &str, wanted: Wanted) -> Result<Prepared, String> {
+    pub fn prepare(&self, name: &str, wanted: DesiredState) -> Result<Prepared, String> {
         self.prepare_as(name, wanted, false)
     }
 
     /// The same, whatever the files were when the versions were served first.
-    pub fn prepare_changed(&self, name: &str, wanted: Wanted) -> Result<Prepared, String> {
+    pub fn prepare_changed(&self, name: &str, wanted: DesiredState) -> Result<Prepared, String> {
         self.prepare_as(name, wanted, true)
     }
 
-    fn prepare_as(&self, name: &str, wanted: Wanted, accept: bool) -> Result<Prepared, String> {
-        let life = self.life(name);
-        let _work = life.work.lock().unwrap_or_else(PoisonError::into_inner);
+    fn prepare_as(&self, name: &str, wanted: DesiredState, accept: bool) -> Result<Prepared, String> {
+        let lineage = self.lineage(name);
+        let _work = lineage.work.lock().unwrap_or_else(PoisonError::into_inner);
         if self.shared.closed.load(Ordering::SeqCst) {
             return Err("the server is shutting down".to_owned());
         }
         let Candidate { entry, failure } =
-            self.candidate(name, wanted, &life, How { afresh: false, accept, again: true });
+            self.candidate(name, wanted, &lineage, LoadOptions { afresh: false, accept, again: true });
         failure.map_or(Ok(Prepared { entry }), Err)
     }
 
     /// Serves what was prepared, which became what is wanted with the change that `at` numbers. What was served before
     /// finishes the calls that it has, then gives its memory back. Where something later is wanted, and known here, that
     /// stays.
-    pub fn publish(&self, prepared: Prepared, at: Moment) {
+    pub fn publish(&self, prepared: Prepared, at: Revision) {
         self.put(prepared.entry, at);
     }
 
     /// Makes every model what was wanted of it at a moment, except for those of which something later is known. A model
     /// that cannot be what is wanted goes on as it was, where it served, and says so. Blocks for as long as loading
     /// takes.
-    pub fn reconcile(&self, wanted: &HashMap<String, Wanted>, at: Moment) {
+    pub fn reconcile(&self, wanted: &HashMap<String, DesiredState>, at: Revision) {
         let mut names: BTreeSet<String> = self.read().keys().cloned().collect();
         names.extend(wanted.keys().filter(|name| self.shared.loader.has(name)).cloned());
-        self.make_all(names, wanted, at);
+        self.reconcile_all(names, wanted, at);
     }
 
     /// Whether some model could not be made what is wanted of it, so that [`Registry::reconcile`] will try again.
@@ -227,8 +227,8 @@ impl Registry {
         self.read().values().any(|entry| entry.again.is_some())
     }
 
-    fn make_all(&self, mut due: BTreeSet<String>, wanted: &HashMap<String, Wanted>, at: Moment) {
-        let default = Wanted::default();
+    fn reconcile_all(&self, mut due: BTreeSet<String>, wanted: &HashMap<String, DesiredState>, at: Revision) {
+        let default = DesiredState::default();
         due.retain(|name| {
             let wanted = wanted.get(name).unwrap_or(&default);
             !self.read().get(name).is_some_and(|entry| entry.settle(wanted, at))
@@ -236,7 +236,7 @@ impl Registry {
         let next = Mutex::new(due.into_iter());
         let work = || {
             while let Some(name) = { next.lock().unwrap_or_else(PoisonError::into_inner).next() } {
-                self.make(&name, wanted.get(&name).cloned().unwrap_or_default(), at);
+                self.reconcile_one(&name, wanted.get(&name).cloned().unwrap_or_default(), at);
             }
         };
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
@@ -270,7 +270,7 @@ impl Registry {
             for version in entry.versions.iter().filter(|version| version.model.is_ok()) {
                 let folder = self.shared.loader.settings.model_dir.join(&entry.name).join(&version.name);
                 let found = integrity::violation(&entry.name, &version.name, &folder, &version.files);
-                if entry.life.found(&version.name, found.as_ref()) {
+                if entry.lineage.found(&version.name, found.as_ref()) {
                     news.extend(found);
                 }
             }
@@ -322,18 +322,22 @@ impl Registry {
     }
 
     /// Makes one model what is wanted of it, or lets it go on and say why not.
-    pub(crate) fn make(&self, name: &str, wanted: Wanted, at: Moment) {
-        self.make_as(name, wanted, at, false);
+    pub(crate) fn reconcile_one(&self, name: &str, wanted: DesiredState, at: Revision) {
+        self.reconcile_as(name, wanted, at, false);
     }
 
-    pub(crate) fn make_as(&self, name: &str, wanted: Wanted, at: Moment, changed: bool) {
-        let life = self.life(name);
-        let _work = life.work.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn reconcile_as(&self, name: &str, wanted: DesiredState, at: Revision, changed: bool) {
+        let lineage = self.lineage(name);
+        let _work = lineage.work.lock().unwrap_or_else(PoisonError::into_inner);
         if self.shared.closed.load(Ordering::SeqCst) {
             return;
         }
-        let Candidate { entry, failure } =
-            self.candidate(name, wanted, &life, How { afresh: changed, accept: false, again: false });
+        let Candidate { entry, failure } = self.candidate(
+            name,
+            wanted,
+            &lineage,
+            LoadOptions { afresh: changed, accept: false, again: false },
+        );
         let old = self.read().get(name).cloned();
         match (failure, old.filter(|old| old.ready().next().is_some())) {
             (Some(failure), Some(old)) => {
@@ -342,7 +346,7 @@ impl Registry {
                     reason = failure,
                     "a change of a model did not come about; it goes on as it was"
                 );
-                self.put(old.held_back(entry.wanted, failure), at);
+                self.put(old.with_setback(entry.wanted, failure), at);
             }
             (Some(reason), None) => {
                 tracing::error!(model = name, reason, "a model is not served");
@@ -353,23 +357,33 @@ impl Registry {
     }
 
     /// Somebody who had the model read afresh also has tried again what failed its trial.
-    fn candidate(&self, name: &str, wanted: Wanted, life: &Arc<Life>, how: How) -> Candidate {
+    fn candidate(
+        &self,
+        name: &str,
+        wanted: DesiredState,
+        lineage: &Arc<Lineage>,
+        options: LoadOptions,
+    ) -> Candidate {
         let old = self.read().get(name).cloned();
         let reread = old.as_ref().is_some_and(|old| old.wanted.loads != wanted.loads);
-        let how = How { afresh: how.afresh || reread || old.is_none(), again: how.again || reread, ..how };
-        self.shared.loader.candidate(name, wanted, life, old.as_deref(), how)
+        let options = LoadOptions {
+            afresh: options.afresh || reread || old.is_none(),
+            again: options.again || reread,
+            ..options
+        };
+        self.shared.loader.candidate(name, wanted, lineage, old.as_deref(), options)
     }
 
     /// What a model hands on from one entry to the next.
-    pub(crate) fn life(&self, name: &str) -> Arc<Life> {
-        self.read().get(name).map(|entry| Arc::clone(&entry.life)).unwrap_or_default()
+    pub(crate) fn lineage(&self, name: &str) -> Arc<Lineage> {
+        self.read().get(name).map(|entry| Arc::clone(&entry.lineage)).unwrap_or_default()
     }
 
     /// Puts an entry where it belongs, unless what is wanted of its model after this moment is there already.
-    pub(crate) fn put(&self, entry: Entry, at: Moment) {
+    pub(crate) fn put(&self, entry: Entry, at: Revision) {
         let entry = Arc::new(entry.at(at));
         let mut models = self.shared.models.write().unwrap_or_else(PoisonError::into_inner);
-        if models.get(&entry.name).is_some_and(|there| there.moment() > at) {
+        if models.get(&entry.name).is_some_and(|there| there.revision() > at) {
             return;
         }
         let old = models.insert(entry.name.clone(), Arc::clone(&entry));

@@ -4,17 +4,17 @@
 use std::sync::{Arc, PoisonError};
 
 use crate::{
+    desired_state::{DesiredState, Revision},
     entry::Entry,
     integrity::Digests,
     manifest::{self, SourceFiles},
     registry::Registry,
     repository::{folders, model_folder},
-    wanted::{Moment, Wanted},
 };
 
 /// A version and where its files come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sourced {
+pub struct SourcedVersion {
     /// The model.
     pub name: String,
     /// Its version.
@@ -23,7 +23,7 @@ pub struct Sourced {
     pub files: SourceFiles,
 }
 
-impl Sourced {
+impl SourcedVersion {
     /// What its files must be.
     pub fn digests(&self) -> Digests {
         manifest::digests(&self.files)
@@ -33,14 +33,14 @@ impl Sourced {
 impl Registry {
     /// The versions that a `model.toml` names sources of, as far as the repository lacks them and the model is not
     /// unloaded.
-    pub fn missing(&self) -> Vec<Sourced> {
+    pub fn missing(&self) -> Vec<SourcedVersion> {
         let mut missing = Vec::new();
         for entry in self.read().values().filter(|entry| !entry.wanted.unloaded) {
             let Some(manifest) = &entry.manifest else { continue };
             for (version, files) in
                 manifest.source.0.iter().filter(|(version, _)| self.lacks(&entry.name, version))
             {
-                missing.push(Sourced {
+                missing.push(SourcedVersion {
                     name: entry.name.clone(),
                     version: version.clone(),
                     files: files.clone(),
@@ -64,25 +64,25 @@ impl Registry {
     }
 
     /// Says why a version is not there, beside the model. What is served goes on.
-    pub fn excuse(&self, name: &str, reason: String) {
-        let life = self.life(name);
-        let _work = life.work.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn mark_unavailable(&self, name: &str, reason: String) {
+        let lineage = self.lineage(name);
+        let _work = lineage.work.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.read().get(name).cloned();
-        let at = old.as_ref().map_or(Moment::default(), |old| old.moment());
+        let at = old.as_ref().map_or(Revision::default(), |old| old.revision());
         let entry = match old {
-            Some(old) if old.ready().next().is_some() => old.held_back(old.wanted.clone(), reason),
+            Some(old) if old.ready().next().is_some() => old.with_setback(old.wanted.clone(), reason),
             Some(old) => Entry {
                 versions: old.versions.clone(),
                 reason: Some(reason),
-                ..Entry::of(name, old.manifest.clone(), old.wanted.clone(), Arc::clone(&life))
+                ..Entry::of(name, old.manifest.clone(), old.wanted.clone(), Arc::clone(&lineage))
             },
-            None => Entry::without_versions(name, reason, Wanted::default(), Arc::clone(&life)),
+            None => Entry::without_versions(name, reason, DesiredState::default(), Arc::clone(&lineage)),
         };
         self.put(entry, at);
     }
 
     /// Serves what came into a model's folder, as far as it is wanted. Blocks for as long as loading takes.
-    pub fn renew(&self, name: &str, wanted: Wanted, at: Moment) {
-        self.make(name, wanted, at);
+    pub fn renew(&self, name: &str, wanted: DesiredState, at: Revision) {
+        self.reconcile_one(name, wanted, at);
     }
 }

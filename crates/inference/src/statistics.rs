@@ -214,13 +214,13 @@ fn batch((place, counters): (usize, &OnceLock<Box<StageCounters>>)) -> Option<Ba
 }
 
 /// Counts a call as failed unless it is said to have succeeded, also where its caller stops waiting.
-pub(crate) struct Counted<'a> {
+pub(crate) struct PendingCall<'a> {
     recorder: &'a Recorder,
     arrived: Instant,
     succeeded: bool,
 }
 
-impl<'a> Counted<'a> {
+impl<'a> PendingCall<'a> {
     pub(crate) fn new(recorder: &'a Recorder, arrived: Instant) -> Self {
         Self { recorder, arrived, succeeded: false }
     }
@@ -230,7 +230,7 @@ impl<'a> Counted<'a> {
     }
 }
 
-impl Drop for Counted<'_> {
+impl Drop for PendingCall<'_> {
     fn drop(&mut self) {
         match self.succeeded {
             true => self.recorder.succeeded(self.arrived.elapsed()),

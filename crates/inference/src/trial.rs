@@ -61,14 +61,14 @@ pub struct TrialSettings {
 /// Loads a model and runs it once on zeros, in the process that calls it. The reason names no path.
 pub fn try_model(file: &Path, library: Option<&Path>, operators: Vec<PathBuf>) -> Result<(), String> {
     let library = Library::load(library)?;
-    let (sessions, _) = library.open(file, &modest(operators))?;
+    let (sessions, _) = library.open(file, &minimal_options(operators))?;
     let mut engines: Vec<Box<dyn Engine>> =
         sessions.into_iter().map(|session| Box::new(session) as Box<dyn Engine>).collect();
     warm_up("trial", &mut engines, None, None, FIRST_RUN)
 }
 
 /// One session on the processor.
-pub(crate) fn modest(operators: Vec<PathBuf>) -> Options {
+pub(crate) fn minimal_options(operators: Vec<PathBuf>) -> Options {
     let providers = vec![Provider::Cpu];
     // The process that tries it is bounded as a whole.
     Options { instances: 1, intra_threads: 1, pack_weights: None, memory: None, providers, operators }
@@ -87,7 +87,7 @@ pub(crate) struct Candidate<'a> {
 }
 
 /// Tries a version unless it passed before, or failed within the same bounds; `again`: in this case, too.
-pub(crate) fn pass(
+pub(crate) fn ensure_passed(
     settings: &TrialSettings,
     runtime: &str,
     library: Option<&Path>,
@@ -272,7 +272,7 @@ mod tests {
             size: 0,
             operators: &Libraries::default(),
         };
-        pass(&settings(script, folder), "1.0", None, of, again)
+        ensure_passed(&settings(script, folder), "1.0", None, of, again)
     }
 
     fn attempt(script: &str) -> (Result<(), String>, usize) {
@@ -305,7 +305,7 @@ mod tests {
             size: 0,
             operators: &Libraries::default(),
         };
-        assert_eq!(pass(&wider, "1.0", None, of, false).unwrap_err(), "green");
+        assert_eq!(ensure_passed(&wider, "1.0", None, of, false).unwrap_err(), "green");
         assert_eq!(attempt("exit 0", true), Ok(()));
         assert_eq!(attempt("exit 3", true), Ok(()), "what passed is not tried again");
     }

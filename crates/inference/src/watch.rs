@@ -9,24 +9,24 @@ use std::{
 };
 
 use crate::{
+    desired_state::{DesiredState, Revision},
     registry::Registry,
     repository::folders,
-    wanted::{Moment, Wanted},
 };
 
 /// Files of one model that are looked at: more are in no folder that a person keeps.
 const MAX_FILES: usize = 100_000;
 
 /// What lies in a model's folder: sizes and times, two levels deep.
-type Sight = BTreeMap<String, (u64, Option<SystemTime>)>;
+type Snapshot = BTreeMap<String, (u64, Option<SystemTime>)>;
 
 /// What was seen of a repository.
 #[derive(Debug, Default)]
 pub struct Watch {
     /// At the last look.
-    seen: BTreeMap<String, Sight>,
+    seen: BTreeMap<String, Snapshot>,
     /// When it was last told of, or at the first look.
-    told: Option<BTreeMap<String, Sight>>,
+    reported: Option<BTreeMap<String, Snapshot>>,
 }
 
 impl Watch {
@@ -34,31 +34,31 @@ impl Watch {
     /// looks in a row saw the same, so that nothing half-copied is loaded. The first look tells of nothing.
     pub fn look(&mut self, model_dir: &Path) -> Vec<String> {
         let Ok(folders) = folders(model_dir) else { return Vec::new() };
-        let now: BTreeMap<String, Sight> =
-            folders.into_iter().map(|(name, folder)| (name, sight(&folder))).collect();
+        let now: BTreeMap<String, Snapshot> =
+            folders.into_iter().map(|(name, folder)| (name, snapshot(&folder))).collect();
         let before = std::mem::replace(&mut self.seen, now);
-        let Some(told) = &mut self.told else {
-            self.told = Some(self.seen.clone());
+        let Some(reported) = &mut self.reported else {
+            self.reported = Some(self.seen.clone());
             return Vec::new();
         };
-        let names: BTreeSet<&String> = self.seen.keys().chain(told.keys()).collect();
+        let names: BTreeSet<&String> = self.seen.keys().chain(reported.keys()).collect();
         let is_due = |name: &&&String| {
             let now = self.seen.get(**name);
-            now == before.get(**name) && now != told.get(**name)
+            now == before.get(**name) && now != reported.get(**name)
         };
         let due: Vec<String> = names.iter().filter(is_due).map(|name| (**name).clone()).collect();
         for name in &due {
             match self.seen.get(name) {
-                Some(sight) => drop(told.insert(name.clone(), sight.clone())),
-                None => drop(told.remove(name)),
+                Some(snapshot) => drop(reported.insert(name.clone(), snapshot.clone())),
+                None => drop(reported.remove(name)),
             }
         }
         due
     }
 }
 
-fn sight(folder: &Path) -> Sight {
-    let mut sight = Sight::new();
+fn snapshot(folder: &Path) -> Snapshot {
+    let mut snapshot = Snapshot::new();
     let mut look = |folder: &Path, prefix: &str| {
         let mut inside = Vec::new();
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -66,8 +66,8 @@ fn sight(folder: &Path) -> Sight {
             let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
             if metadata.is_dir() {
                 inside.push((name, entry.path()));
-            } else if sight.len() < MAX_FILES {
-                sight.insert(name, (metadata.len(), metadata.modified().ok()));
+            } else if snapshot.len() < MAX_FILES {
+                snapshot.insert(name, (metadata.len(), metadata.modified().ok()));
             }
         }
         inside
@@ -75,20 +75,20 @@ fn sight(folder: &Path) -> Sight {
     for (name, folder) in look(folder, "") {
         look(&folder, &format!("{name}/"));
     }
-    sight
+    snapshot
 }
 
 impl Registry {
     /// Looks for changes in the repository and loads what changed since the last look, as far as it is not to be
     /// unloaded. What cannot be loaded goes on as it was. Blocks for as long as that takes.
-    pub fn poll(&self, wanted: &HashMap<String, Wanted>, at: Moment) {
+    pub fn poll(&self, wanted: &HashMap<String, DesiredState>, at: Revision) {
         let due = {
             let mut watch = self.shared.watch.lock().unwrap_or_else(PoisonError::into_inner);
             watch.look(&self.shared.loader.settings.model_dir)
         };
         for name in due {
             tracing::info!(model = name, "a model's folder changed");
-            self.make_as(&name, wanted.get(&name).cloned().unwrap_or_default(), at, true);
+            self.reconcile_as(&name, wanted.get(&name).cloned().unwrap_or_default(), at, true);
         }
     }
 }

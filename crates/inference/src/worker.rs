@@ -212,7 +212,7 @@ impl Shared {
     /// Runs a job on this thread if nobody waits and a session is free; gives it back if not.
     fn run_at_once(&self, job: Job) -> Option<Job> {
         let caller = job.caller;
-        if !self.queue.pass(caller) {
+        if !self.queue.try_bypass(caller) {
             return Some(job);
         }
         let mut job = Some(job);

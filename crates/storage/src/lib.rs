@@ -79,7 +79,7 @@ pub use one_time::{OneTimeToken, OneTimeTokens};
 pub use outbox::{Outbox, OutboxItem};
 pub use page::{Cursor, Page, PageRequest};
 pub use personal_data::PersonalData;
-pub use postgres::Excess;
+pub use postgres::ExcessPrivileges;
 pub use quotas::{Quota, QuotaPeriod, QuotaStanding, Quotas};
 pub use rate_limits::{RateLimit, RateLimits};
 pub use replicas::Replicas;

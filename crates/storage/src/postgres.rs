@@ -19,7 +19,7 @@ const ROLE_REFUSED: [&str; 2] = ["42501", "22023"];
 
 /// What a Postgres role may do that would make row-level security hold nothing back, in words that follow its name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Excess {
+pub struct ExcessPrivileges {
     /// That of `modelgate_app`, the role that every transaction works as.
     pub role: Option<String>,
     /// That of the login in the address, which a transaction could go back to.
@@ -132,7 +132,7 @@ async fn begin_as_role(
 }
 
 /// What the role and the login may do that they should not.
-pub(crate) async fn excess(pool: &PgPool) -> Result<Excess> {
+pub(crate) async fn excess(pool: &PgPool) -> Result<ExcessPrivileges> {
     let mut transaction = begin(pool, "READ ONLY", Scope::Service(Service::Setup)).await?;
     let rows: Vec<(bool, Option<String>)> = sqlx::query_as(
         "SELECT rolname = session_user, \
@@ -145,5 +145,5 @@ pub(crate) async fn excess(pool: &PgPool) -> Result<Excess> {
     .fetch_all(&mut *transaction)
     .await?;
     let of = |login: bool| rows.iter().find(|row| row.0 == login).and_then(|row| row.1.clone());
-    Ok(Excess { role: of(false), login: of(true) })
+    Ok(ExcessPrivileges { role: of(false), login: of(true) })
 }

@@ -9,7 +9,7 @@ use sqlx::migrate::Migrator;
 use sqlx::{PgPool, SqlitePool};
 use uuid::Uuid;
 
-use crate::postgres::{self, Excess};
+use crate::postgres::{self, ExcessPrivileges};
 use crate::tx::{Engine, Tx};
 use crate::{Clock, Result, named_enum, sqlite};
 
@@ -167,10 +167,10 @@ impl Store {
     }
 
     /// What the role and the login on Postgres may do that would undo row-level security; nothing on SQLite.
-    pub async fn excess(&self) -> Result<Excess> {
+    pub async fn excess(&self) -> Result<ExcessPrivileges> {
         match &self.0.pools {
             Pools::Postgres(pool) => postgres::excess(pool).await,
-            Pools::Sqlite { .. } => Ok(Excess::default()),
+            Pools::Sqlite { .. } => Ok(ExcessPrivileges::default()),
         }
     }
 

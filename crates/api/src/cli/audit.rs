@@ -70,11 +70,11 @@ impl Verify {
         kept.extend(audit_seals::read(&audit_seals::head_file(settings))?.unwrap_or_default());
         let compared = kept.len();
         let found = trail(settings).await?.verify(&kept).await.map_err(|error| with_causes(&error))?;
-        tell(&found, compared)
+        print_verification(&found, compared)
     }
 }
 
-fn tell(found: &Verification, compared: usize) -> CommandResult {
+fn print_verification(found: &Verification, compared: usize) -> CommandResult {
     for finding in &found.findings {
         print(&finding.to_string());
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{CommandResult, SettingsSource, print};
-use crate::settings::{Finding, Settings, Weight, findings};
+use crate::settings::{Finding, Settings, Severity, findings};
 use crate::start;
 
 /// How long a server may take to answer.
@@ -34,9 +34,9 @@ impl Check {
 }
 
 async fn inspect(settings: &Settings) -> CommandResult {
-    tell(&findings(settings))?;
+    print_findings(&findings(settings))?;
     let store = start::store(settings).await?;
-    tell(&start::wall(settings, &store).await?)?;
+    print_findings(&start::wall(settings, &store).await?)?;
     store.ping().await.map_err(|error| format!("database: {}", storage::with_causes(&error)))?;
     let ephemeral =
         start::ephemeral(settings).map_err(|error| format!("redis: {}", storage::with_causes(&error)))?;
@@ -47,12 +47,12 @@ async fn inspect(settings: &Settings) -> CommandResult {
     Ok(())
 }
 
-fn tell(found: &[Finding]) -> CommandResult {
+fn print_findings(found: &[Finding]) -> CommandResult {
     for finding in found {
-        let weight = if finding.weight == Weight::Fatal { "wrong" } else { "note" };
-        print(&format!("{weight}: {}", finding.text));
+        let severity = if finding.severity == Severity::Fatal { "wrong" } else { "note" };
+        print(&format!("{severity}: {}", finding.text));
     }
-    if found.iter().any(|finding| finding.weight == Weight::Fatal) {
+    if found.iter().any(|finding| finding.severity == Severity::Fatal) {
         return Err("the server would not start".into());
     }
     Ok(())

@@ -45,12 +45,13 @@ impl Import {
         let people = read(open(&self.file)?)?;
         let auth = start::command(&settings).await?;
         let problems = auth.import_people(&people, &Origin::default()).await.map_err(explained)?;
-        let told: Vec<String> = problems.iter().map(|(position, problem)| told(*position, problem)).collect();
-        if told.is_empty() {
+        let lines: Vec<String> =
+            problems.iter().map(|(position, problem)| describe(*position, problem)).collect();
+        if lines.is_empty() {
             print(&format!("Made {} accounts.", people.len()));
             return Ok(());
         }
-        Err(nobody(&told))
+        Err(imported_nobody(&lines))
     }
 }
 
@@ -72,10 +73,10 @@ fn read(source: impl BufRead) -> Result<Vec<ImportedPerson>, String> {
     for (position, line) in lines.iter().enumerate() {
         match understood(line) {
             Ok(person) => people.push(person),
-            Err(problem) => problems.push(told(position, &problem)),
+            Err(problem) => problems.push(describe(position, &problem)),
         }
     }
-    if problems.is_empty() { Ok(people) } else { Err(nobody(&problems)) }
+    if problems.is_empty() { Ok(people) } else { Err(imported_nobody(&problems)) }
 }
 
 /// The parser's own message could hold a part of the line.
@@ -88,10 +89,10 @@ fn understood(line: &str) -> Result<ImportedPerson, String> {
     Ok(ImportedPerson { email, name, role, password_hash })
 }
 
-fn told(position: usize, problem: &str) -> String {
+fn describe(position: usize, problem: &str) -> String {
     format!("line {}: {problem}", position + 1)
 }
 
-fn nobody(problems: &[String]) -> String {
+fn imported_nobody(problems: &[String]) -> String {
     format!("nobody was imported\n{}", problems.join("\n"))
 }

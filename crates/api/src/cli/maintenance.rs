@@ -43,7 +43,7 @@ impl Maintenance {
         let noted = |mode, Notice { message, retry_after }| OperationChange { mode, message, retry_after };
         let change = match self {
             Self::Status => {
-                tell(&auth.operation());
+                print_mode(&auth.operation());
                 return Ok(());
             }
             Self::On(notice) => noted(OperatingMode::Maintenance, notice),
@@ -52,12 +52,12 @@ impl Maintenance {
             Self::Off => plain(OperatingMode::Off),
         };
         let set = auth.set_operation(None, change, &Origin::default()).await;
-        tell(&set.map_err(|error| storage::with_causes(&error))?);
+        print_mode(&set.map_err(|error| storage::with_causes(&error))?);
         Ok(())
     }
 }
 
-fn tell(operation: &Operation) {
+fn print_mode(operation: &Operation) {
     print(operation.mode.name());
     if let Some(since) = operation.since {
         print(&format!("since {}", since.format("%Y-%m-%d %H:%M:%S UTC")));

@@ -10,7 +10,7 @@ use super::model_bench::Bench;
 use super::model_inspect::Inspect;
 use super::model_trial::Trial;
 use super::{CommandResult, SettingsSource, block_on, print};
-use crate::lifecycle::{all_wanted, known_files};
+use crate::lifecycle::{desired_states, known_files};
 use crate::model_changes::{ChangeError, ModelChanges};
 use crate::settings::Settings;
 use crate::start;
@@ -126,7 +126,7 @@ pub(super) async fn serving(auth: &Auth, registry: &Registry, name: &str) -> Res
     if !registry.has(name) {
         return Ok(None);
     }
-    let (mut wanted, _) = all_wanted(auth).await.map_err(explained)?;
+    let (mut wanted, _) = desired_states(auth).await.map_err(explained)?;
     let prepared = registry.prepare(name, wanted.remove(name).unwrap_or_default()).ok();
     Ok(prepared.and_then(|prepared| prepared.version().map(str::to_owned)))
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use auth::Origin;
 use clap::Args;
 use data_encoding::BASE64;
-use inference::{Registry, SourceFile, SourceFiles, Sourced};
+use inference::{Registry, SourceFile, SourceFiles, SourcedVersion};
 use storage::{Blob, Blobs, ModelSource};
 
 use super::model::{refused, serving};
@@ -45,7 +45,7 @@ impl Add {
     pub async fn run(self, settings: &Settings) -> CommandResult {
         let auth = start::command(settings).await?;
         let registry = Registry::start(start::inference(settings));
-        let Sourced { name, version, files } = self.sourced(&registry)?;
+        let SourcedVersion { name, version, files } = self.sourced(&registry)?;
         let incoming = registry.receive(&name, &version).map_err(|error| error.to_string())?;
         let (blobs, most) = (sources::blobs(settings), settings.models.max_model_size_mb << 20);
         for (file, source) in &files {
@@ -58,7 +58,7 @@ impl Add {
             incoming.sign(&bytes).map_err(|error| error.to_string())?;
         }
         let serving = serving(&auth, &registry, &name).await?;
-        let sourced = Sourced { name: name.clone(), version: version.clone(), files };
+        let sourced = SourcedVersion { name: name.clone(), version: version.clone(), files };
         let sources = shared(&sourced);
         let new =
             NewVersion { name: &name, version: &version, announced: sourced.digests(), sources: &sources };
@@ -72,9 +72,9 @@ impl Add {
     }
 
     /// What is to be added under which name, and where its files are.
-    fn sourced(&self, registry: &Registry) -> Result<Sourced, String> {
-        let told = |error: storage::BlobError| error.to_string();
-        let url = Blobs::address(&self.file).map_err(told)?;
+    fn sourced(&self, registry: &Registry) -> Result<SourcedVersion, String> {
+        let describe = |error: storage::BlobError| error.to_string();
+        let url = Blobs::address(&self.file).map_err(describe)?;
         let name = match &self.name {
             Some(name) => name.clone(),
             None => {
@@ -85,16 +85,16 @@ impl Add {
         let file = SourceFile { url: url.clone(), sha256: self.sha256.clone(), size: self.size };
         let mut files = SourceFiles::from([(inference::MODEL_FILE.to_owned(), file)]);
         for (name, sha256) in &self.data {
-            let url = Blobs::beside(&url, name).map_err(told)?;
+            let url = Blobs::beside(&url, name).map_err(describe)?;
             files.insert(name.clone(), SourceFile { url, sha256: sha256.clone(), size: None });
         }
-        Ok(Sourced { name, version, files })
+        Ok(SourcedVersion { name, version, files })
     }
 }
 
 /// What other replicas fetch from: a path means nothing to them.
-fn shared(sourced: &Sourced) -> Vec<ModelSource> {
-    let Sourced { name, version, files } = sourced;
+fn shared(sourced: &SourcedVersion) -> Vec<ModelSource> {
+    let SourcedVersion { name, version, files } = sourced;
     let everywhere = files.values().all(|file| !file.url.starts_with("file:"));
     let files: BTreeMap<_, _> = if everywhere { files.iter().collect() } else { BTreeMap::new() };
     let row = |(file, source): (&String, &SourceFile)| ModelSource {

@@ -53,8 +53,9 @@ impl Bench {
         if !registry.has(&self.name) {
             return Err(format!("MODEL_DIR has no model {:?}", self.name));
         }
-        let wanted = inference::Wanted { active: self.version.clone(), ..inference::Wanted::default() };
-        registry.reconcile(&HashMap::from([(self.name.clone(), wanted)]), inference::Moment::default());
+        let wanted =
+            inference::DesiredState { active: self.version.clone(), ..inference::DesiredState::default() };
+        registry.reconcile(&HashMap::from([(self.name.clone(), wanted)]), inference::Revision::default());
         let model = registry.find(&self.name, self.version.as_deref()).map_err(|error| error.to_string())?;
         print(&format!("{} version {}, one caller, zeros", model.name(), model.version()));
         let mut all = Vec::new();
@@ -64,7 +65,7 @@ impl Bench {
                 Err(reason) => print(&format!("{rows:>5} rows: {reason}")),
             }
         }
-        tell(&all);
+        print_measured(&all);
         registry.shutdown();
         if all.is_empty() { Err("nothing could be measured".into()) } else { Ok(()) }
     }
@@ -104,7 +105,7 @@ fn inputs(model: &Model, rows: usize) -> Result<Vec<NamedTensor>, String> {
     model.inputs().iter().map(zeros).collect()
 }
 
-fn tell(all: &[Measured]) {
+fn print_measured(all: &[Measured]) {
     let speed = |measured: &Measured| {
         measured.rows as f64 * measured.times.len() as f64 / measured.elapsed.as_secs_f64()
     };

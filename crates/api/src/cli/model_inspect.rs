@@ -43,8 +43,8 @@ impl Inspect {
         }
         match outcome {
             Ok((inputs, outputs)) => {
-                inputs.iter().for_each(|spec| tell("input ", spec));
-                outputs.iter().for_each(|spec| tell("output", spec));
+                inputs.iter().for_each(|spec| print_spec("input ", spec));
+                outputs.iter().for_each(|spec| print_spec("output", spec));
                 print("loads       yes");
                 Ok(())
             }
@@ -56,7 +56,7 @@ impl Inspect {
     }
 }
 
-fn tell(kind: &str, spec: &TensorSpec) {
+fn print_spec(kind: &str, spec: &TensorSpec) {
     let shape: Vec<String> = spec.shape.iter().map(i64::to_string).collect();
     print(&format!("{kind}      {} {} [{}]", printable(&spec.name), spec.datatype, shape.join(", ")));
 }

@@ -9,8 +9,8 @@ use crate::model_changes::ChangeError;
 impl From<auth::Error> for ApiError {
     fn from(error: auth::Error) -> Self {
         use auth::Error as E;
-        let mut told = Self::new(code_of(&error), detail_of(&error));
-        let hints = &mut *told.hints;
+        let mut answer = Self::new(code_of(&error), detail_of(&error));
+        let hints = &mut *answer.hints;
         match error {
             E::StaleAuthentication { max_age } => hints.max_age = max_age.to_std().ok(),
             E::Forbidden(permission) => hints.scope = Some(permission.name()),
@@ -27,7 +27,7 @@ impl From<auth::Error> for ApiError {
             E::Internal(cause) => hints.cause = Some(cause),
             _ => {}
         }
-        told
+        answer
     }
 }
 
@@ -111,12 +111,12 @@ impl From<storage::Error> for ApiError {
 impl From<inference::Error> for ApiError {
     fn from(error: inference::Error) -> Self {
         use inference::Error as E;
-        let told = capitalised(&error.to_string());
+        let detail = capitalised(&error.to_string());
         match error {
-            E::NotFound(_) => Self::new(Code::ModelNotFound, told),
-            E::Unavailable(_) => Self::new(Code::ModelUnavailable, told),
-            E::Overloaded => Self::new(Code::Overloaded, told),
-            E::Deadline => Self::new(Code::DeadlineExceeded, told),
+            E::NotFound(_) => Self::new(Code::ModelNotFound, detail),
+            E::Unavailable(_) => Self::new(Code::ModelUnavailable, detail),
+            E::Overloaded => Self::new(Code::Overloaded, detail),
+            E::Deadline => Self::new(Code::DeadlineExceeded, detail),
             E::Invalid(problems) => {
                 let mut violations = Violations::new();
                 for problem in problems {
@@ -124,19 +124,19 @@ impl From<inference::Error> for ApiError {
                 }
                 Self::violations(violations)
             }
-            E::InvalidInput(_) | E::WrongInput(_) => Self::new(Code::InvalidInput, told),
-            E::InvalidImage(_) => Self::new(Code::InvalidImage, told),
-            E::ImageTooLarge(_) => Self::new(Code::TooLarge, told),
-            E::Runtime => Self::internal(told),
+            E::InvalidInput(_) | E::WrongInput(_) => Self::new(Code::InvalidInput, detail),
+            E::InvalidImage(_) => Self::new(Code::InvalidImage, detail),
+            E::ImageTooLarge(_) => Self::new(Code::TooLarge, detail),
+            E::Runtime => Self::internal(detail),
         }
     }
 }
 
 impl From<IncomingError> for ApiError {
     fn from(error: IncomingError) -> Self {
-        let told = error.to_string();
+        let detail = error.to_string();
         let code = match error {
-            IncomingError::Name => return Self::field("version", told),
+            IncomingError::Name => return Self::field("version", detail),
             IncomingError::Exists => Code::VersionExists,
             IncomingError::Missing => Code::ModelNotFound,
             IncomingError::InUse => Code::VersionInUse,
@@ -144,7 +144,7 @@ impl From<IncomingError> for ApiError {
             IncomingError::Refused(_) => Code::InvalidModel,
             IncomingError::Failed => Code::Unavailable,
         };
-        Self::new(code, capitalised(&told))
+        Self::new(code, capitalised(&detail))
     }
 }
 

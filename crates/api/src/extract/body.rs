@@ -11,7 +11,7 @@ use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use futures_util::StreamExt;
 
 use crate::app::App;
-use crate::bodies::Arriving;
+use crate::bodies::IncomingBody;
 use crate::encodings::{self, Encoding, too_large};
 use crate::error::{ApiError, Result};
 use crate::middleware::RequestContext;
@@ -55,7 +55,7 @@ async fn as_sent(
         .unwrap_or_else(|_| Err(ApiError::slow_body()))
 }
 
-async fn collect(payload: &mut Payload, limit: usize, mut body: Arriving) -> Result<Bytes> {
+async fn collect(payload: &mut Payload, limit: usize, mut body: IncomingBody) -> Result<Bytes> {
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|error| crate::guard::broken(&error))?;
         if body.len() + chunk.len() > limit {

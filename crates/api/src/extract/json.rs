@@ -70,8 +70,9 @@ fn in_value(value: &Value) -> Option<AttackPattern> {
         Value::String(text) => auth::in_text(text),
         Value::Array(items) => items.iter().find_map(in_value),
         Value::Object(members) => {
-            let told = members.iter().filter(|(name, _)| !SECRETS.iter().any(|secret| name.contains(secret)));
-            told.map(|(_, value)| value).find_map(in_value)
+            let searched =
+                members.iter().filter(|(name, _)| !SECRETS.iter().any(|secret| name.contains(secret)));
+            searched.map(|(_, value)| value).find_map(in_value)
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => None,
     }

@@ -112,7 +112,7 @@ fn too_large(limit: u64) -> ApiError {
     ApiError::new(Code::TooLarge, format!("Model too large: the limit is {limit} bytes, all files together."))
 }
 
-fn slow<T>(_: T) -> ApiError {
+fn too_slow<T>(_: T) -> ApiError {
     ApiError::slow_body()
 }
 
@@ -138,7 +138,7 @@ impl ModelBody {
         if self.announced.is_some_and(|announced| announced > limit.saturating_add(MAX_LIST as u64)) {
             return Err(too_large(limit));
         }
-        let mut room = Room { limit, left: limit };
+        let mut room = RemainingBytes { limit, left: limit };
         let receive = async {
             match self.content {
                 Content::Plain(payload) => {
@@ -152,24 +152,24 @@ impl ModelBody {
                 }
             }
         };
-        tokio::time::timeout(WHOLE_BODY, receive).await.map_err(slow)?
+        tokio::time::timeout(WHOLE_BODY, receive).await.map_err(too_slow)?
     }
 }
 
 /// Bytes that may still come.
-struct Room {
+struct RemainingBytes {
     limit: u64,
     left: u64,
 }
 
-impl Room {
+impl RemainingBytes {
     fn take(&mut self, bytes: usize) -> Result<()> {
         self.left = self.left.checked_sub(bytes as u64).ok_or_else(|| too_large(self.limit))?;
         Ok(())
     }
 }
 
-async fn save_form(mut form: Multipart, incoming: &Incoming, room: &mut Room) -> Result<Digests> {
+async fn save_form(mut form: Multipart, incoming: &Incoming, room: &mut RemainingBytes) -> Result<Digests> {
     let first = next_field(&mut form).await?.filter(|field| field.name() == Some("files"));
     let Some(list) = first else {
         return Err(ApiError::field("files", "send the list of the files first, as sha256sum writes it"));
@@ -192,31 +192,31 @@ async fn save_form(mut form: Multipart, incoming: &Incoming, room: &mut Room) ->
     }
 }
 
-async fn read_to_end(mut body: Shared, room: &mut Room) -> Result<()> {
-    while let Some(part) = tokio::time::timeout(NEXT_PART, body.next()).await.map_err(slow)? {
+async fn read_to_end(mut body: Shared, room: &mut RemainingBytes) -> Result<()> {
+    while let Some(part) = tokio::time::timeout(NEXT_PART, body.next()).await.map_err(too_slow)? {
         room.take(part.map_err(|error| broken(&error))?.len())?;
     }
     Ok(())
 }
 
 async fn next_field(form: &mut Multipart) -> Result<Option<Field>> {
-    let field = tokio::time::timeout(NEXT_PART, form.next()).await.map_err(slow)?;
-    field.transpose().map_err(Broken::told)
+    let field = tokio::time::timeout(NEXT_PART, form.next()).await.map_err(too_slow)?;
+    field.transpose().map_err(BodyError::into_api_error)
 }
 
 /// Why no more of a body comes.
-trait Broken {
-    fn told(self) -> ApiError;
+trait BodyError {
+    fn into_api_error(self) -> ApiError;
 }
 
-impl Broken for PayloadError {
-    fn told(self) -> ApiError {
+impl BodyError for PayloadError {
+    fn into_api_error(self) -> ApiError {
         broken(&self)
     }
 }
 
-impl Broken for MultipartError {
-    fn told(self) -> ApiError {
+impl BodyError for MultipartError {
+    fn into_api_error(self) -> ApiError {
         match self {
             Self::Payload(error) => broken(&error),
             _ => ApiError::new(Code::MalformedRequest, "The form cannot be read."),
@@ -226,8 +226,8 @@ impl Broken for MultipartError {
 
 async fn read_list(mut field: Field) -> Result<String> {
     let mut list = Vec::new();
-    while let Some(part) = tokio::time::timeout(NEXT_PART, field.next()).await.map_err(slow)? {
-        list.extend_from_slice(&part.map_err(Broken::told)?);
+    while let Some(part) = tokio::time::timeout(NEXT_PART, field.next()).await.map_err(too_slow)? {
+        list.extend_from_slice(&part.map_err(BodyError::into_api_error)?);
         if list.len() > MAX_LIST {
             return Err(too_large(MAX_LIST as u64));
         }
@@ -235,16 +235,16 @@ async fn read_list(mut field: Field) -> Result<String> {
     String::from_utf8(list).map_err(|_| ApiError::field("files", "send text"))
 }
 
-async fn save_file<E: Broken>(
+async fn save_file<E: BodyError>(
     mut content: impl Stream<Item = std::result::Result<Bytes, E>> + Unpin,
     incoming: &Incoming,
     name: &str,
-    room: &mut Room,
+    room: &mut RemainingBytes,
 ) -> Result<()> {
     let mut file = incoming.create(name)?;
     let mut gathered = BytesMut::new();
-    while let Some(part) = tokio::time::timeout(NEXT_PART, content.next()).await.map_err(slow)? {
-        let part = part.map_err(Broken::told)?;
+    while let Some(part) = tokio::time::timeout(NEXT_PART, content.next()).await.map_err(too_slow)? {
+        let part = part.map_err(BodyError::into_api_error)?;
         room.take(part.len())?;
         gathered.extend_from_slice(&part);
         if gathered.len() >= WRITTEN_AT_ONCE {

@@ -20,22 +20,22 @@ const LONGEST_NAME: usize = 64;
 /// Reads all of it.
 pub(super) fn read<T: DeserializeOwned>(text: &str) -> Result<T> {
     let pairs = Pairs { pairs: form_urlencoded::parse(text.as_bytes()), value: None };
-    T::deserialize(pairs).map_err(|Unfit { name, message }| {
-        let told: String =
+    T::deserialize(pairs).map_err(|Mismatch { name, message }| {
+        let shown: String =
             name.chars().filter(|character| !character.is_control()).take(LONGEST_NAME).collect();
-        ApiError::field(&told, message)
+        ApiError::field(&shown, message)
     })
 }
 
 /// What does not fit, and what it may be.
 #[derive(Debug, PartialEq, Eq)]
-struct Unfit {
+struct Mismatch {
     /// Empty where the name is not known here; whoever knows it adds it.
     name: String,
     message: String,
 }
 
-impl Unfit {
+impl Mismatch {
     fn new(name: &str, message: impl Into<String>) -> Self {
         Self { name: name.into(), message: message.into() }
     }
@@ -45,15 +45,15 @@ impl Unfit {
     }
 }
 
-impl fmt::Display for Unfit {
+impl fmt::Display for Mismatch {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}: {}", self.name, self.message)
     }
 }
 
-impl std::error::Error for Unfit {}
+impl std::error::Error for Mismatch {}
 
-impl Error for Unfit {
+impl Error for Mismatch {
     fn custom<T: fmt::Display>(message: T) -> Self {
         let known = expected_instead(&message.to_string());
         Self::value(known.map_or_else(|| "this is not valid".to_owned(), |what| format!("use {what}")))
@@ -93,9 +93,9 @@ struct Pairs<'a> {
 }
 
 impl<'de> Deserializer<'de> for Pairs<'_> {
-    type Error = Unfit;
+    type Error = Mismatch;
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> std::result::Result<V::Value, Unfit> {
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> std::result::Result<V::Value, Mismatch> {
         visitor.visit_map(self)
     }
 
@@ -106,24 +106,28 @@ impl<'de> Deserializer<'de> for Pairs<'_> {
 }
 
 impl<'de> MapAccess<'de> for Pairs<'_> {
-    type Error = Unfit;
+    type Error = Mismatch;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(
         &mut self,
         seed: K,
-    ) -> std::result::Result<Option<K::Value>, Unfit> {
+    ) -> std::result::Result<Option<K::Value>, Mismatch> {
         let Some((name, value)) = self.pairs.next() else { return Ok(None) };
         // Postgres has no U+0000 in its texts.
         if name.contains('\0') || value.contains('\0') {
-            return Err(Unfit::new(&name, "the character U+0000 is in no text here"));
+            return Err(Mismatch::new(&name, "the character U+0000 is in no text here"));
         }
         let (name, _) = self.value.insert((name, value));
         seed.deserialize(StrDeserializer::new(name)).map(Some)
     }
 
-    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> std::result::Result<S::Value, Unfit> {
-        let (name, value) = self.value.take().ok_or_else(|| Unfit::value("a name comes before its value"))?;
-        seed.deserialize(Text(&value)).map_err(|unfit| Unfit { name: name.into_owned(), ..unfit })
+    fn next_value_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> std::result::Result<S::Value, Mismatch> {
+        let (name, value) =
+            self.value.take().ok_or_else(|| Mismatch::value("a name comes before its value"))?;
+        seed.deserialize(Text(&value)).map_err(|unfit| Mismatch { name: name.into_owned(), ..unfit })
     }
 }
 
@@ -132,25 +136,25 @@ struct Text<'a>(&'a str);
 
 macro_rules! numbers {
     ($($method:ident $visit:ident $number:ident;)*) => { $(
-        fn $method<V: Visitor<'de>>(self, visitor: V) -> std::result::Result<V::Value, Unfit> {
-            let wrong = |_| Unfit::value(format!("use a whole number from {} to {}", $number::MIN, $number::MAX));
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> std::result::Result<V::Value, Mismatch> {
+            let wrong = |_| Mismatch::value(format!("use a whole number from {} to {}", $number::MIN, $number::MAX));
             visitor.$visit(self.0.parse().map_err(wrong)?)
         }
     )* };
 }
 
 impl<'de> Deserializer<'de> for Text<'_> {
-    type Error = Unfit;
+    type Error = Mismatch;
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> std::result::Result<V::Value, Unfit> {
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> std::result::Result<V::Value, Mismatch> {
         visitor.visit_str(self.0)
     }
 
-    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> std::result::Result<V::Value, Unfit> {
-        visitor.visit_bool(self.0.parse().map_err(|_| Unfit::value("use true or false"))?)
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> std::result::Result<V::Value, Mismatch> {
+        visitor.visit_bool(self.0.parse().map_err(|_| Mismatch::value("use true or false"))?)
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> std::result::Result<V::Value, Unfit> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> std::result::Result<V::Value, Mismatch> {
         visitor.visit_some(self)
     }
 
@@ -158,7 +162,7 @@ impl<'de> Deserializer<'de> for Text<'_> {
         self,
         _: &'static str,
         visitor: V,
-    ) -> std::result::Result<V::Value, Unfit> {
+    ) -> std::result::Result<V::Value, Mismatch> {
         visitor.visit_newtype_struct(self)
     }
 
@@ -167,7 +171,7 @@ impl<'de> Deserializer<'de> for Text<'_> {
         name: &'static str,
         variants: &'static [&'static str],
         visitor: V,
-    ) -> std::result::Result<V::Value, Unfit> {
+    ) -> std::result::Result<V::Value, Mismatch> {
         StrDeserializer::new(self.0).deserialize_enum(name, variants, visitor)
     }
 
@@ -206,7 +210,7 @@ mod tests {
 
     #[derive(Debug, Default, Deserialize, PartialEq)]
     #[serde(deny_unknown_fields)]
-    struct Wanted {
+    struct ExpectedType {
         limit: Option<u32>,
         force: Option<bool>,
         id: Option<Uuid>,
@@ -225,10 +229,11 @@ mod tests {
 
     #[test]
     fn what_fits_is_read() {
-        assert_eq!(read::<Wanted>("").unwrap(), Wanted::default());
+        assert_eq!(read::<ExpectedType>("").unwrap(), ExpectedType::default());
         let id = Uuid::nil();
         let wanted =
-            read::<Wanted>(&format!("by=month&search=a+b%26%C3%A9&limit=7&force=true&id={id}")).unwrap();
+            read::<ExpectedType>(&format!("by=month&search=a+b%26%C3%A9&limit=7&force=true&id={id}"))
+                .unwrap();
         assert_eq!((wanted.by, wanted.search.as_deref()), (Span::Month, Some("a b&é")));
         assert_eq!((wanted.limit, wanted.force, wanted.id), (Some(7), Some(true), Some(id)));
     }
@@ -251,7 +256,7 @@ mod tests {
             ("search=s3cret%00", "search", "U+0000"),
             ("limit=1&limit=2", "limit", "say it once"),
         ] {
-            let error = read::<Wanted>(query).unwrap_err();
+            let error = read::<ExpectedType>(query).unwrap_err();
             let violations = error.hints.violations.as_ref().unwrap();
             let (field, messages) = violations.first_key_value().unwrap();
             assert_eq!((violations.len(), field.as_str()), (1, name), "{query}");
@@ -264,7 +269,7 @@ mod tests {
 
     #[test]
     fn long_names_are_told_in_part() {
-        let error = read::<Wanted>(&format!("{}=1", "é".repeat(9_000))).unwrap_err();
+        let error = read::<ExpectedType>(&format!("{}=1", "é".repeat(9_000))).unwrap_err();
         let violations = error.hints.violations.unwrap();
         assert_eq!(violations.first_key_value().unwrap().0.chars().count(), LONGEST_NAME);
     }

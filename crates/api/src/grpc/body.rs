@@ -11,7 +11,7 @@ use tokio::time::{Instant, Sleep};
 use tonic::Status;
 use tonic::body::Body;
 
-use super::call::Held;
+use super::call::CallResources;
 use super::status::refuse;
 use crate::error::{ApiError, Code, Result};
 
@@ -33,14 +33,14 @@ pub struct Bounds {
 /// A body with bounds.
 pub struct BoundedBody {
     inner: Body,
-    held: Held,
+    resources: CallResources,
     bounds: Bounds,
     timer: Pin<Box<Sleep>>,
-    place: Place,
+    place: Position,
 }
 
 /// Where in the body the last byte stood.
-enum Place {
+enum Position {
     /// Within what stands before a message: the bytes of it that are there.
     Prefix(Vec<u8>),
     /// Within a message: its length, and the bytes that it still lacks.
@@ -50,16 +50,16 @@ enum Place {
 }
 
 impl BoundedBody {
-    /// For the messages of a call that holds `held`.
-    pub fn new(inner: Body, held: Held, bounds: Bounds) -> Self {
+    /// For the messages of a call that holds `resources`.
+    pub fn new(inner: Body, resources: CallResources, bounds: Bounds) -> Self {
         let timer = Box::pin(tokio::time::sleep(bounds.time));
-        Self { inner, held, bounds, timer, place: Place::Prefix(Vec::with_capacity(PREFIX)) }
+        Self { inner, resources, bounds, timer, place: Position::Prefix(Vec::with_capacity(PREFIX)) }
     }
 
     fn look_at(&mut self, mut data: &[u8]) -> Result<()> {
         while !data.is_empty() {
             match &mut self.place {
-                Place::Prefix(prefix) => {
+                Position::Prefix(prefix) => {
                     if prefix.is_empty() && self.bounds.streams {
                         self.timer.as_mut().reset(Instant::now() + self.bounds.time);
                     }
@@ -70,7 +70,7 @@ impl BoundedBody {
                         self.begin(u32::from_be_bytes([a, b, c, d]))?;
                     }
                 }
-                Place::Message { lacking, .. } => {
+                Position::Message { lacking, .. } => {
                     let taken = data.len().min(*lacking);
                     *lacking -= taken;
                     data = &data[taken..];
@@ -78,7 +78,7 @@ impl BoundedBody {
                         self.end();
                     }
                 }
-                Place::End => {
+                Position::End => {
                     return Err(ApiError::new(Code::MalformedRequest, "This method takes one message."));
                 }
             }
@@ -91,11 +91,11 @@ impl BoundedBody {
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         let limit = self.bounds.size;
         if length > limit {
-            let told = format!("The message is too large: the limit is {limit} bytes.");
-            return Err(ApiError::new(Code::TooLarge, told));
+            let detail = format!("The message is too large: the limit is {limit} bytes.");
+            return Err(ApiError::new(Code::TooLarge, detail));
         }
-        self.held.messages().room.make(length)?;
-        self.place = Place::Message { length, lacking: length };
+        self.resources.messages().room.grow_to(length)?;
+        self.place = Position::Message { length, lacking: length };
         if length == 0 {
             self.end();
         }
@@ -105,20 +105,20 @@ impl BoundedBody {
     fn end(&mut self) {
         self.place = if self.bounds.streams {
             self.timer.as_mut().reset(Instant::now() + SILENCE);
-            Place::Prefix(Vec::with_capacity(PREFIX))
+            Position::Prefix(Vec::with_capacity(PREFIX))
         } else {
-            Place::End
+            Position::End
         };
     }
 
     /// The message before is answered: what has come of the next one takes room of its own, and has time from now on.
     fn resume(&mut self) -> Result<()> {
-        let mut messages = self.held.messages();
+        let mut messages = self.resources.messages();
         if std::mem::take(&mut messages.done)
-            && let Place::Message { length, .. } = self.place
+            && let Position::Message { length, .. } = self.place
         {
             self.timer.as_mut().reset(Instant::now() + self.bounds.time);
-            messages.room.make(length)?;
+            messages.room.grow_to(length)?;
         }
         Ok(())
     }
@@ -144,7 +144,7 @@ impl http_body::Body for BoundedBody {
         }
         let frame = ready!(Pin::new(&mut this.inner).poll_frame(context));
         let Some(Ok(frame)) = frame else {
-            this.held.messages().broke_off |= frame.is_some();
+            this.resources.messages().broke_off |= frame.is_some();
             return Poll::Ready(frame);
         };
         let looked = frame.data_ref().map_or(Ok(()), |data| this.look_at(data));

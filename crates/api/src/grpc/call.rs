@@ -8,7 +8,7 @@ use auth::{InFlight, Origin};
 use tonic::{Request, Status};
 
 use super::status::refuse;
-use crate::bodies::Room;
+use crate::bodies::Reservation;
 use crate::error::{ApiError, Result as ApiResult};
 use crate::guard::{Access, Caller, Proof};
 use crate::middleware::RequestContext;
@@ -25,7 +25,7 @@ pub struct Call {
     /// Until when its caller waits; none where they do not say.
     pub deadline: Option<Instant>,
     /// What it takes of what is bounded.
-    pub held: Held,
+    pub resources: CallResources,
 }
 
 impl Call {
@@ -43,13 +43,13 @@ impl Call {
 
 tokio::task_local! {
     /// What the call holds that is being answered: the generated services make their decoders themselves.
-    static ANSWERED: Held;
+    static ANSWERED: CallResources;
 }
 
 /// The place among its account's running requests, and the room among the large bodies: given back when the last
 /// clone is dropped, which is when the answer is made.
 #[derive(Clone)]
-pub struct Held {
+pub struct CallResources {
     messages: Arc<Mutex<Messages>>,
     _place: Arc<Option<InFlight>>,
 }
@@ -57,23 +57,23 @@ pub struct Held {
 /// What the messages of a call take.
 pub struct Messages {
     /// Room for the one that arrives or is worked on.
-    pub room: Room,
+    pub room: Reservation,
     /// Whether the last one is done with, so that the next one's time begins.
     pub done: bool,
     /// Whether the client gave the call up while it was sending.
     pub broke_off: bool,
 }
 
-impl Held {
+impl CallResources {
     /// By a call that begins.
-    pub fn new(place: Option<InFlight>, room: Room) -> Self {
+    pub fn new(place: Option<InFlight>, room: Reservation) -> Self {
         Self {
             messages: Arc::new(Mutex::new(Messages { room, done: true, broke_off: false })),
             _place: Arc::new(place),
         }
     }
 
-    /// Answers the call, so that [`Held::of_this_call`] finds this.
+    /// Answers the call, so that [`CallResources::of_this_call`] finds this.
     pub async fn during<Answer>(self, answer: impl Future<Output = Answer>) -> Answer {
         ANSWERED.scope(self, answer).await
     }

@@ -7,7 +7,7 @@ use prost::Message;
 use tonic::Status;
 use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
-use super::call::Held;
+use super::call::CallResources;
 use super::proto::health::HealthCheckRequest;
 use super::proto::inference as of;
 use super::status::refuse;
@@ -63,7 +63,7 @@ where
     }
 
     fn decoder(&mut self) -> BoundedDecoder<Decode> {
-        BoundedDecoder { held: Held::of_this_call(), message: PhantomData }
+        BoundedDecoder { resources: CallResources::of_this_call(), message: PhantomData }
     }
 }
 
@@ -83,14 +83,14 @@ impl<Encode: Message, Decode> Encoder for BoundedCodec<Encode, Decode> {
 
 /// Reads the messages of one call.
 pub struct BoundedDecoder<Decode> {
-    held: ApiResult<Held>,
+    resources: ApiResult<CallResources>,
     message: PhantomData<fn() -> Decode>,
 }
 
 impl<Decode> BoundedDecoder<Decode> {
     /// Makes room for a message and what it becomes, before it does.
     fn make_room(&self, length: usize) -> ApiResult<()> {
-        self.held.as_ref().map_err(Clone::clone)?.messages().room.make(length)
+        self.resources.as_ref().map_err(Clone::clone)?.messages().room.grow_to(length)
     }
 }
 

@@ -19,7 +19,7 @@ use tonic::metadata::MetadataMap;
 use tower_service::Service;
 
 use super::body::{BoundedBody, Bounds};
-use super::call::{Call, Held};
+use super::call::{Call, CallResources};
 use super::connection::{Peer, Unsent};
 use super::health::Health;
 use super::methods::{self, Method};
@@ -30,9 +30,9 @@ use super::service::Inference;
 use super::status;
 use crate::app::App;
 use crate::error::{ApiError, Code, Result};
-use crate::guard::{self, Asked, Pace, write_rate_headers};
+use crate::guard::{self, AdmissionRequest, TimeLimit, write_rate_headers};
 use crate::header_lines::HeaderLines;
-use crate::middleware::{Guard, REQUEST_ID, RequestContext, refuse, tell};
+use crate::middleware::{Guard, REQUEST_ID, RequestContext, log_error, refuse};
 
 /// How long the caller waits (gRPC over HTTP/2, "Timeout").
 const TIMEOUT: &str = "grpc-timeout";
@@ -56,7 +56,7 @@ struct AdmittedCall {
     windows: Vec<AllowanceState>,
     lease: Option<Arc<QuotaLease>>,
     /// Kept until the answer is made.
-    held: Held,
+    resources: CallResources,
 }
 
 impl Interceptor {
@@ -102,17 +102,18 @@ impl Interceptor {
         record: &mut Record,
     ) -> Result<(Response<Body>, Vec<AllowanceState>)> {
         let admit = self.admit(request, method, context, deadline, record);
-        let AdmittedCall { request, mut windows, lease, held } = before(deadline, admit).await??;
-        let (pace, changes) = method.map_or((Pace::Prompt, false), |method| (method.pace, method.changes));
-        let until = pace.until(&self.app, context.arrived);
-        let asked = held.clone().during(self.ask(request, deadline));
+        let AdmittedCall { request, mut windows, lease, resources } = before(deadline, admit).await??;
+        let (time_limit, changes) =
+            method.map_or((TimeLimit::Prompt, false), |method| (method.time_limit, method.changes));
+        let until = time_limit.until(&self.app, context.arrived);
+        let asked = resources.clone().during(self.ask(request, deadline));
         let response = guard::in_time(until, changes, asked).await;
         let response = response.unwrap_or_else(|late| status::refuse(late).into_http());
-        if held.messages().broke_off {
+        if resources.messages().broke_off {
             record.given_up();
         }
         if let Some(lease) = lease {
-            lease.tell_again(&mut windows);
+            lease.refresh_states(&mut windows);
         }
         Ok((response, windows))
     }
@@ -137,7 +138,7 @@ impl Interceptor {
         let method = method.ok_or_else(unknown_method)?;
         check_kind(&request)?;
         let (mut parts, body) = request.into_parts();
-        let asked = Asked {
+        let asked = AdmissionRequest {
             requirement: method.requirement,
             class: method.class,
             changes: method.changes,
@@ -150,21 +151,21 @@ impl Interceptor {
         let admitted = guard::admit(&self.app, asked).await?;
         record.belongs_to(admitted.proof.as_ref().map(|proof| proof.principal.account));
         let origin = context.origin_of(&parts.headers);
-        let held = Held::new(admitted.in_flight, self.app.bodies.room());
+        let resources = CallResources::new(admitted.in_flight, self.app.bodies.empty_reservation());
         let sizes = &self.app.settings.sizes;
         let time = Duration::from_secs(sizes.body_timeout_seconds);
         let bounds = Bounds { size: (method.size)(sizes), time, streams: method.streams };
-        let body = Body::new(BoundedBody::new(body, held.clone(), bounds));
+        let body = Body::new(BoundedBody::new(body, resources.clone(), bounds));
         let context = Arc::clone(context);
         parts.extensions.insert(Call {
             context,
             origin,
             proof: admitted.proof,
             deadline,
-            held: held.clone(),
+            resources: resources.clone(),
         });
         let request = Request::from_parts(parts, body);
-        Ok(AdmittedCall { request, windows: admitted.windows, lease: admitted.lease, held })
+        Ok(AdmittedCall { request, windows: admitted.windows, lease: admitted.lease, resources })
     }
 
     /// Has the method answer, within the time that the caller waits. A fault costs one answer.
@@ -217,7 +218,7 @@ fn finish(
 ) -> Response<Body> {
     if let Some(status) = response.extensions().get::<Status>() {
         let error = status::cause(status).with_windows(windows.to_vec());
-        tell(&error, context);
+        log_error(&error, context);
         record.ended(Err(error.code));
         return status::write(&error, context).into_http();
     }

@@ -4,7 +4,7 @@
 use auth::LimitClass;
 
 use crate::guard::permission::{ModelsInfer, ModelsManage, ModelsRead};
-use crate::guard::{Caller, FirstArgument, Pace, Requirement, Visitor};
+use crate::guard::{Anonymous, Caller, FirstArgument, Requirement, TimeLimit};
 use crate::settings::SizeSettings;
 
 /// What is known of a method before its message is read.
@@ -18,7 +18,7 @@ pub struct Method {
     /// Whether it may change something.
     pub changes: bool,
     /// How long it may take.
-    pub pace: Pace,
+    pub time_limit: TimeLimit,
     /// Whether it takes one message after the other, rather than one.
     pub streams: bool,
     /// Most bytes of a message that it takes.
@@ -33,10 +33,10 @@ macro_rules! methods {
             requirement: <$argument as FirstArgument>::REQUIREMENT,
             class: LimitClass::$class,
             changes: matches!(Kind::$kind, Kind::Changes),
-            pace: match Kind::$kind {
-                Kind::Reads => Pace::of(LimitClass::$class),
-                Kind::Changes => Pace::Long,
-                Kind::Streams => Pace::Inference,
+            time_limit: match Kind::$kind {
+                Kind::Reads => TimeLimit::of(LimitClass::$class),
+                Kind::Changes => TimeLimit::Long,
+                Kind::Streams => TimeLimit::Inference,
             },
             streams: matches!(Kind::$kind, Kind::Streams),
             size: SizeSettings::$size,
@@ -56,12 +56,12 @@ enum Kind {
 
 methods! {
     "grpc.health.v1.Health" {
-        Check(Visitor)                            Exempt Reads   json_bytes;
-        Watch(Visitor)                            Exempt Reads   json_bytes;
+        Check(Anonymous)                            Exempt Reads   json_bytes;
+        Watch(Anonymous)                            Exempt Reads   json_bytes;
     }
     "inference.GRPCInferenceService" {
-        ServerLive(Visitor)                       Exempt Reads   json_bytes;
-        ServerReady(Visitor)                      Exempt Reads   json_bytes;
+        ServerLive(Anonymous)                       Exempt Reads   json_bytes;
+        ServerReady(Anonymous)                      Exempt Reads   json_bytes;
         ServerMetadata(Caller<ModelsRead>)        Read   Reads   json_bytes;
         ModelReady(Caller<ModelsRead>)            Read   Reads   json_bytes;
         ModelMetadata(Caller<ModelsRead>)         Read   Reads   json_bytes;

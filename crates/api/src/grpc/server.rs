@@ -71,9 +71,9 @@ impl Server {
     /// Answers until it is told to stop, and then what has begun, for no longer than `time`. The runtime is given back:
     /// connections to the stores were made on it and live no longer than it does.
     pub async fn answer(self, time: Duration) -> Runtime {
-        let mut told = self.stopping.subscribe();
+        let mut stopping = self.stopping.subscribe();
         // The sender is our own, so that it cannot be gone.
-        let _ = told.wait_for(|stopping| *stopping).await;
+        let _ = stopping.wait_for(|is_stopping| *is_stopping).await;
         if tokio::time::timeout(time, self.serving).await.is_err() {
             tracing::warn!("some calls over gRPC did not end in time");
         }

@@ -16,7 +16,7 @@ use super::proto::inference as of;
 use super::proto::inference::grpc_inference_service_server::GrpcInferenceService;
 use super::proto::inference::repository_index_response::ModelIndex;
 use super::status::refuse;
-use super::stream::Conversation;
+use super::stream::InferStream;
 use super::tensors;
 use crate::app::App;
 use crate::error::{ApiError, Code, Result as ApiResult};
@@ -25,7 +25,7 @@ use crate::guard::permission::{ModelsInfer, ModelsManage, ModelsRead};
 use crate::lifecycle;
 use crate::middleware::Guard;
 use crate::oip::config::ModelConfig;
-use crate::oip::infer::{Performed, classified, invalid, perform, sooner};
+use crate::oip::infer::{CompletedCall, classified, invalid, perform, with_deadline};
 use crate::oip::metadata::ServerMetadata;
 use crate::oip::repository::{IndexEntry, refuse_files};
 use crate::oip::request::{Signature, WantedOutput};
@@ -58,21 +58,21 @@ impl Inference {
         let model = app.model_for(&caller.principal, &message.model_name, version(&message.model_version))?;
         app.auth.admit_to_model(&caller.principal, model.name()).await?;
         let size = message.encoded_len();
-        let ticket = sooner(app.ticket(&caller.principal, caller.arrived), call.deadline);
+        let ticket = with_deadline(app.ticket(&caller.principal, caller.arrived), call.deadline);
         let of = Arc::clone(&model);
         let parse = move || tensors::read(message, Signature { inputs: of.inputs(), outputs: of.outputs() });
         let parsed = app.bodies.work(size, ticket.deadline, parse).await?.map_err(invalid)?;
-        let Performed { id, answer, wanted, room, charge, .. } =
+        let CompletedCall { id, answer, wanted, room, charge, .. } =
             perform(app, caller, &model, ticket, parsed, size, std::future::pending()).await?;
         // Given back with that of the message that is answered.
-        call.held.messages().room.take_in(room);
+        call.resources.messages().room.merge(room);
         let answer = written(&model, id, answer, &wanted).map_err(invalid)?;
         let limit = app.settings.sizes.infer_bytes();
         if answer.encoded_len() > limit {
-            let told = format!(
+            let detail = format!(
                 "The answer is too large: the limit is {limit} bytes; ask for fewer rows or outputs."
             );
-            return Err(ApiError::new(Code::TooLarge, told));
+            return Err(ApiError::new(Code::TooLarge, detail));
         }
         charge.take();
         Ok(answer)
@@ -170,7 +170,7 @@ impl GrpcInferenceService for Inference {
     ) -> Answer<Self::ModelStreamInferStream> {
         let call = Call::of(&request)?;
         call.caller::<ModelsInfer>()?;
-        Ok(Response::new(Box::pin(Conversation::begin(self.clone(), call, request))))
+        Ok(Response::new(Box::pin(InferStream::begin(self.clone(), call, request))))
     }
 
     async fn model_config(

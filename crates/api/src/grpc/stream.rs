@@ -18,15 +18,15 @@ use super::service::Inference;
 use super::status;
 use crate::error::{ApiError, Code, Result};
 use crate::guard::permission::ModelsInfer;
-use crate::guard::{self, Asked, Caller, FirstArgument};
-use crate::middleware::{RequestContext, tell};
+use crate::guard::{self, AdmissionRequest, Caller, FirstArgument};
+use crate::middleware::{RequestContext, log_error};
 
 const PATH: &str = "/inference.GRPCInferenceService/ModelStreamInfer";
 
-type Said = std::result::Result<of::ModelStreamInferResponse, Status>;
+type StreamItem = std::result::Result<of::ModelStreamInferResponse, Status>;
 
 /// A stream of calls.
-pub struct Conversation {
+pub struct InferStream {
     inference: Inference,
     call: Call,
     /// Where the credential stands.
@@ -34,13 +34,13 @@ pub struct Conversation {
     messages: Streaming<of::ModelInferRequest>,
 }
 
-impl Conversation {
+impl InferStream {
     /// The answers to what is asked.
     pub fn begin(
         inference: Inference,
         call: Call,
         request: Request<Streaming<of::ModelInferRequest>>,
-    ) -> impl Stream<Item = Said> + Send {
+    ) -> impl Stream<Item = StreamItem> + Send {
         let (metadata, _, messages) = request.into_parts();
         let headers = metadata.into_headers();
         unfold(Some(Self { inference, call, headers, messages }), async |conversation| {
@@ -49,7 +49,7 @@ impl Conversation {
     }
 
     /// Waits for the next call and answers it; then there is no next one where the stream ends with an error.
-    async fn next(mut self) -> Option<(Said, Option<Self>)> {
+    async fn next(mut self) -> Option<(StreamItem, Option<Self>)> {
         let message = match self.listen().await {
             Ok(message) => message?,
             Err(error) => return Some((self.ended(&error), None)),
@@ -60,7 +60,7 @@ impl Conversation {
             Record::new(self.inference.app.clone(), Arc::new(context), Some(PATH), self.call.deadline);
         let answer = self.answer(message, &mut record).await;
         record.ended(answer.as_ref().map(drop).map_err(|error| error.code));
-        self.call.held.next();
+        self.call.resources.next();
         let said = match answer {
             Ok(answer) => of::ModelStreamInferResponse { infer_response: Some(answer), ..Default::default() },
             // Whoever may not go on is not heard again.
@@ -68,7 +68,7 @@ impl Conversation {
                 return Some((self.ended(&error), None));
             }
             Err(error) => {
-                tell(&error, &self.call.context);
+                log_error(&error, &self.call.context);
                 let answer = of::ModelInferResponse { id, ..Default::default() };
                 of::ModelStreamInferResponse { error_message: error.detail, infer_response: Some(answer) }
             }
@@ -101,7 +101,7 @@ impl Conversation {
         let address = self.call.context.address;
         self.inference.app.auth.require_address(address, IpPlace::All)?;
         self.inference.guard.count(address)?;
-        let asked = Asked {
+        let asked = AdmissionRequest {
             requirement: <Caller<ModelsInfer> as FirstArgument>::REQUIREMENT,
             class: LimitClass::Infer,
             changes: false,
@@ -118,8 +118,8 @@ impl Conversation {
         self.inference.infer(&self.call, &caller, message).await
     }
 
-    fn ended(&self, error: &ApiError) -> Said {
-        tell(error, &self.call.context);
+    fn ended(&self, error: &ApiError) -> StreamItem {
+        log_error(error, &self.call.context);
         Err(status::write(error, &self.call.context))
     }
 }

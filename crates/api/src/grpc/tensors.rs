@@ -169,7 +169,7 @@ pub fn write(output: NamedTensor) -> Result<(InferOutputTensor, Bytes), String> 
         shape: shape.into_iter().map(|size| i64::try_from(size).unwrap_or(i64::MAX)).collect(),
         ..InferOutputTensor::default()
     };
-    Ok((described, binary::lend(data)?))
+    Ok((described, binary::into_bytes(data)?))
 }
 
 #[cfg(test)]

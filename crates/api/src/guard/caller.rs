@@ -20,9 +20,9 @@ use crate::middleware::RequestContext;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Requirement {
     /// Nothing: a public route.
-    Nothing,
+    Public,
     /// Nothing, also while the service is closed: a public route that decides by itself whom it serves then.
-    Anytime,
+    AlwaysOpen,
     /// A caller, with this permission unless it is about what is one's own.
     Caller {
         /// The permission.
@@ -46,15 +46,15 @@ pub trait Access: 'static {
 
 /// What is one's own: any caller.
 #[derive(Debug)]
-pub struct Own;
+pub struct Authenticated;
 
-impl Access for Own {
+impl Access for Authenticated {
     const PERMISSION: Option<Permission> = None;
 }
 
 /// What only a person decides, such as about keys and sessions: as `A`, with an access token.
 #[derive(Debug)]
-pub struct Person<A: Access = Own>(PhantomData<A>);
+pub struct Person<A: Access = Authenticated>(PhantomData<A>);
 
 impl<A: Access> Access for Person<A> {
     const PERMISSION: Option<Permission> = A::PERMISSION;
@@ -119,13 +119,13 @@ pub struct Caller<A: Access> {
 }
 
 /// Anyone, on a public route.
-pub struct Visitor {
+pub struct Anonymous {
     /// Where the request comes from.
     pub origin: Origin,
 }
 
 /// Anyone, on a public route that is also there while the service is closed.
-pub struct Anytime {
+pub struct AlwaysOpen {
     /// Where the request comes from.
     pub origin: Origin,
 }
@@ -141,12 +141,12 @@ impl<A: Access> FirstArgument for Caller<A> {
         Requirement::Caller { permission: A::PERMISSION, person: A::PERSON, recent: A::RECENT };
 }
 
-impl FirstArgument for Visitor {
-    const REQUIREMENT: Requirement = Requirement::Nothing;
+impl FirstArgument for Anonymous {
+    const REQUIREMENT: Requirement = Requirement::Public;
 }
 
-impl FirstArgument for Anytime {
-    const REQUIREMENT: Requirement = Requirement::Anytime;
+impl FirstArgument for AlwaysOpen {
+    const REQUIREMENT: Requirement = Requirement::AlwaysOpen;
 }
 
 impl<A: Access> Caller<A> {
@@ -180,7 +180,7 @@ impl<A: Access> FromRequest for Caller<A> {
     }
 }
 
-impl FromRequest for Visitor {
+impl FromRequest for Anonymous {
     type Error = ApiError;
     type Future = Ready<Result<Self, ApiError>>;
 
@@ -189,7 +189,7 @@ impl FromRequest for Visitor {
     }
 }
 
-impl FromRequest for Anytime {
+impl FromRequest for AlwaysOpen {
     type Error = ApiError;
     type Future = Ready<Result<Self, ApiError>>;
 

@@ -53,9 +53,9 @@ fn bearer(text: &str) -> Result<&str> {
 }
 
 /// The credential that a request to a public route carries though it need not; none also where it cannot be read.
-pub struct HeldToken(pub Option<SecretString>);
+pub struct OptionalToken(pub Option<SecretString>);
 
-impl FromRequest for HeldToken {
+impl FromRequest for OptionalToken {
     type Error = Infallible;
     type Future = Ready<std::result::Result<Self, Infallible>>;
 

@@ -7,10 +7,10 @@
 
 mod caller;
 pub mod credential;
-mod pace;
 mod rate_headers;
 mod signature;
 mod signed_body;
+mod time_limit;
 
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
@@ -21,19 +21,20 @@ use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::middleware::Next;
 use actix_web::{HttpMessage, ResponseError, web};
-use auth::{AllowanceState, Entered, InFlight, LimitClass, Presented, QuotaLease, RequestSource};
+use auth::{Admission, AllowanceState, InFlight, LimitClass, PresentedCredential, QuotaLease, RequestSource};
 use futures_util::FutureExt;
 use storage::IpPlace;
 
 pub(crate) use caller::account;
 pub use caller::{
-    Access, Anytime, Caller, FirstArgument, Fresh, Own, Person, Proof, Requirement, Visitor, permission,
+    Access, AlwaysOpen, Anonymous, Authenticated, Caller, FirstArgument, Fresh, Person, Proof, Requirement,
+    permission,
 };
-pub use credential::{API_KEY, HeldToken};
-pub use pace::{EXPORT_TIME, LONGEST, Pace, in_time};
+pub use credential::{API_KEY, OptionalToken};
 pub use rate_headers::{RateHeader, put_into, whole_seconds, write as write_rate_headers};
 pub use signature::Target;
 pub use signed_body::broken;
+pub use time_limit::{EXPORT_TIME, LONGEST, TimeLimit, in_time};
 
 use crate::app::App;
 use crate::error::{ApiError, Code, Result};
@@ -41,41 +42,41 @@ use crate::header_lines::HeaderLines;
 use crate::middleware::RequestContext;
 
 /// Lets a request through to its handler, or answers it.
-pub async fn stand_before(
+pub async fn run_guarded(
     requirement: Requirement,
     class: LimitClass,
-    pace: Pace,
+    time_limit: TimeLimit,
     mut request: ServiceRequest,
     next: Next<BoxBody>,
 ) -> std::result::Result<ServiceResponse, actix_web::Error> {
-    let mut admitted = match let_in(requirement, class, &request).await {
+    let mut admitted = match admit_request(requirement, class, &request).await {
         Ok(admitted) => admitted,
         Err(error) => return Ok(request.into_response(error.error_response())),
     };
     if let Some(digest) = admitted.digest {
         signed_body::hold(&mut request, digest);
     }
-    let mut response = answered(pace, request, next).await?;
-    admitted.tell_again();
+    let mut response = answer_in_time(time_limit, request, next).await?;
+    admitted.refresh_states();
     rate_headers::write(&admitted.windows, put_into(response.headers_mut()));
     Ok(response)
 }
 
 /// Has the handler answer in its time.
-async fn answered(
-    pace: Pace,
+async fn answer_in_time(
+    time_limit: TimeLimit,
     request: ServiceRequest,
     next: Next<BoxBody>,
 ) -> std::result::Result<ServiceResponse, actix_web::Error> {
-    let Some(app) = request.app_data::<web::Data<App>>() else { return contained(request, next).await };
-    let until = pace.until(app, RequestContext::arrival(&request.extensions()));
+    let Some(app) = request.app_data::<web::Data<App>>() else { return catch_panic(request, next).await };
+    let until = time_limit.until(app, RequestContext::arrival(&request.extensions()));
     let (subject, changes) = (request.request().clone(), !request.method().is_safe());
-    let answered = in_time(until, changes, contained(request, next)).await;
+    let answered = in_time(until, changes, catch_panic(request, next)).await;
     answered.unwrap_or_else(|late| Ok(ServiceResponse::new(subject, late.error_response())))
 }
 
 /// A fault in one handler must cost one answer, not a connection or a worker.
-async fn contained(
+async fn catch_panic(
     request: ServiceRequest,
     next: Next<BoxBody>,
 ) -> std::result::Result<ServiceResponse, actix_web::Error> {
@@ -86,11 +87,15 @@ async fn contained(
     })
 }
 
-async fn let_in(requirement: Requirement, class: LimitClass, request: &ServiceRequest) -> Result<Admitted> {
+async fn admit_request(
+    requirement: Requirement,
+    class: LimitClass,
+    request: &ServiceRequest,
+) -> Result<Admitted> {
     let app =
         request.app_data::<web::Data<App>>().ok_or_else(|| ApiError::internal("the app has no state"))?;
     let context = RequestContext::of(request);
-    let asked = Asked {
+    let asked = AdmissionRequest {
         requirement,
         class,
         changes: !request.method().is_safe(),
@@ -112,7 +117,7 @@ async fn let_in(requirement: Requirement, class: LimitClass, request: &ServiceRe
 }
 
 /// What a request asks for, before its body is read.
-pub struct Asked<'a, Headers> {
+pub struct AdmissionRequest<'a, Headers> {
     /// What its caller must have.
     pub requirement: Requirement,
     /// Which limits it falls under.
@@ -147,24 +152,27 @@ pub struct Admitted {
 
 impl Admitted {
     /// Takes over how the quotas stand when the answer is made.
-    fn tell_again(&mut self) {
+    fn refresh_states(&mut self) {
         if let Some(lease) = &self.lease {
-            lease.tell_again(&mut self.windows);
+            lease.refresh_states(&mut self.windows);
         }
     }
 }
 
 /// The three guards: who it is, whether they may, and how much is left; in the time of any request.
-pub async fn admit<Headers: HeaderLines>(app: &App, asked: Asked<'_, Headers>) -> Result<Admitted> {
+pub async fn admit<Headers: HeaderLines>(
+    app: &App,
+    asked: AdmissionRequest<'_, Headers>,
+) -> Result<Admitted> {
     let until = Instant::now() + app.settings.program.request_timeout();
     in_time(until, false, judge(app, asked)).await?
 }
 
-async fn judge<Headers: HeaderLines>(app: &App, asked: Asked<'_, Headers>) -> Result<Admitted> {
-    let Asked { requirement, class, changes, address, request_id, model, headers, target } = asked;
+async fn judge<Headers: HeaderLines>(app: &App, asked: AdmissionRequest<'_, Headers>) -> Result<Admitted> {
+    let AdmissionRequest { requirement, class, changes, address, request_id, model, headers, target } = asked;
     let Requirement::Caller { permission, person, recent } = requirement else {
-        let windows = app.auth.admit_visitor(address, class).await?;
-        if requirement == Requirement::Nothing && class != LimitClass::Exempt {
+        let windows = app.auth.admit_anonymous(address, class).await?;
+        if requirement == Requirement::Public && class != LimitClass::Exempt {
             app.auth.require_open().map_err(|closed| ApiError::from(closed).with_windows(windows.clone()))?;
         }
         return Ok(Admitted { proof: None, windows, digest: None, lease: None, in_flight: None });
@@ -182,11 +190,11 @@ async fn judge<Headers: HeaderLines>(app: &App, asked: Asked<'_, Headers>) -> Re
     let entered = match presented(headers, target, &mut digest) {
         Ok(presented) => {
             let source = RequestSource { address, request_id: Some(request_id) };
-            app.auth.enter(&presented, source, permission, class, model).await.map_err(ApiError::from)
+            app.auth.admit(&presented, source, permission, class, model).await.map_err(ApiError::from)
         }
         Err(error) => Err(error),
     };
-    let Entered { principal, in_flight, windows, lease } = match entered {
+    let Admission { principal, in_flight, windows, lease } = match entered {
         Ok(entered) => entered,
         Err(error) => return Err(refused(app, address, error).await),
     };
@@ -205,15 +213,15 @@ fn presented<'a, Headers: HeaderLines>(
     headers: &'a Headers,
     target: Option<Target<'_>>,
     digest: &mut Option<[u8; 32]>,
-) -> Result<Presented<'a>> {
+) -> Result<PresentedCredential<'a>> {
     if !signature::is_signed(headers) {
-        return credential::read(headers).map(Presented::Whole);
+        return credential::read(headers).map(PresentedCredential::Whole);
     }
     let target = target
         .ok_or(auth::Error::InvalidCredential("calls over gRPC are not signed; use a key that is sent"))?;
     let signature = signature::read(headers, target)?;
     *digest = Some(signature.digest);
-    Ok(Presented::Signed(signature.request))
+    Ok(PresentedCredential::Signed(signature.request))
 }
 
 /// Whoever failed to say who they are is counted as nobody: past that limit the answer is 429.
@@ -221,7 +229,7 @@ pub async fn refused(app: &App, address: IpAddr, error: ApiError) -> ApiError {
     if !matches!(error.code.status(), 400 | 401) {
         return error;
     }
-    match app.auth.admit_visitor(address, LimitClass::Anonymous).await {
+    match app.auth.admit_anonymous(address, LimitClass::Anonymous).await {
         Ok(windows) => error.with_windows(windows),
         Err(throttled) => throttled.into(),
     }
@@ -254,7 +262,7 @@ mod tests {
     #[actix_web::test]
     async fn a_handler_that_panics_costs_one_answer() {
         let service = actix_web::App::new()
-            .route("/panics", web::get().to(panics).wrap(from_fn(contained)))
+            .route("/panics", web::get().to(panics).wrap(from_fn(catch_panic)))
             .route("/works", web::get().to(HttpResponse::Ok));
         let service = init_service(service).await;
         for (path, status) in [("/panics", 500), ("/works", 200), ("/panics", 500)] {

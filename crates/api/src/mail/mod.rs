@@ -66,7 +66,7 @@ impl Mailer {
     }
 
     async fn send(&self, auth: &Auth, mail: &OutgoingMail) -> Result<(), NotSent> {
-        let to = mail.to.parse().map_err(|_| hopeless("the address cannot be written in a mail"))?;
+        let to = mail.to.parse().map_err(|_| permanent("the address cannot be written in a mail"))?;
         let (subject, body) = templates::write(&mail.content, &self.public_url);
         self.post(Mailbox::new(None, to), subject, body, auth.now()).await
     }
@@ -91,7 +91,7 @@ impl Mailer {
             .date(now.into())
             .header(ContentType::TEXT_PLAIN)
             .body(body)
-            .map_err(|_| hopeless("the mail cannot be written"))?;
+            .map_err(|_| permanent("the mail cannot be written"))?;
         match self.transport.send(message).await {
             Ok(_) => Ok(()),
             Err(error) => Err(NotSent { reason: reason(&error), is_hopeless: error.is_permanent() }),
@@ -99,7 +99,7 @@ impl Mailer {
     }
 }
 
-fn hopeless(reason: &str) -> NotSent {
+fn permanent(reason: &str) -> NotSent {
     NotSent { reason: reason.into(), is_hopeless: true }
 }
 

@@ -62,12 +62,12 @@ pub async fn write_errors<B: MessageBody + 'static>(
     let Some(error) = error.or_else(|| is_bare(&response).then(|| bare(status, response.request()))) else {
         return Ok(response.map_into_left_body());
     };
-    tell(&error, &context);
+    log_error(&error, &context);
     Ok(written(response, &error, &context).map_into_right_body())
 }
 
 /// The client gets the id, the operator finds the cause with it.
-pub fn tell(error: &ApiError, context: &RequestContext) {
+pub fn log_error(error: &ApiError, context: &RequestContext) {
     let Some(cause) = &error.hints.cause else { return };
     let (request_id, code) = (context.id.as_str(), error.code.name());
     if error.code == Code::Internal {

@@ -15,7 +15,7 @@ mod transport;
 pub use context::{Endpoint, REQUEST_ID, RequestContext, accompany};
 pub use cors::cors;
 pub use detection::{count, report};
-pub use errors::{Problem, is_v2, tell, write_errors};
+pub use errors::{Problem, is_v2, log_error, write_errors};
 pub use guard::{FORGET_INTERVAL, Guard};
 pub use headers::secure;
 pub use transport::{protect, refuse};

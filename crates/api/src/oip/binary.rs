@@ -133,7 +133,7 @@ pub fn write(data: &TensorData, body: &mut Vec<u8>) -> Result<(), String> {
 }
 
 /// A tensor as bytes. Numbers are lent as they lie in memory, not copied. Fails as [`write`] does.
-pub fn lend(data: TensorData) -> Result<Bytes, String> {
+pub fn into_bytes(data: TensorData) -> Result<Bytes, String> {
     Ok(match data {
         TensorData::Bool(elements) => lent(elements),
         TensorData::Uint8(elements) => elements.into(),
@@ -157,15 +157,15 @@ pub fn lend(data: TensorData) -> Result<Bytes, String> {
 }
 
 fn lent<T: NoUninit + Send + 'static>(elements: Vec<T>) -> Bytes {
-    struct Lent<T>(Vec<T>);
+    struct SharedElements<T>(Vec<T>);
 
-    impl<T: NoUninit> AsRef<[u8]> for Lent<T> {
+    impl<T: NoUninit> AsRef<[u8]> for SharedElements<T> {
         fn as_ref(&self) -> &[u8] {
             cast_slice(&self.0)
         }
     }
 
-    Bytes::from_owner(Lent(elements))
+    Bytes::from_owner(SharedElements(elements))
 }
 
 fn append<T: NoUninit>(elements: &[T], body: &mut Vec<u8>) {

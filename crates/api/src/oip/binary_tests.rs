@@ -38,7 +38,7 @@ proptest! {
     #[test]
     fn what_is_written_is_read_again_bit_by_bit(data in any_data()) {
         let bytes = written(&data);
-        prop_assert_eq!(&lend(data.clone()).unwrap(), &bytes);
+        prop_assert_eq!(&into_bytes(data.clone()).unwrap(), &bytes);
         prop_assert_eq!(bytes.len(), written_size(&data));
         let again = read(&bytes, data.datatype(), data.len()).unwrap();
         prop_assert_eq!(written(&again), bytes);

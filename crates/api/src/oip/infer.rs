@@ -9,10 +9,10 @@ use inference::{InferRequest, Model, NamedTensor, Ticket};
 
 use super::classification::classify;
 use super::request::{self, Layout, ParsedInfer, Signature, WantedOutput};
-use super::response::{Rendered, Said, render, written_size};
+use super::response::{OutputTensor, Rendered, render, written_size};
 use super::rest::V2Error;
 use crate::app::App;
-use crate::bodies::Room;
+use crate::bodies::Reservation;
 use crate::connections;
 use crate::encodings::Encoding;
 use crate::error::{ApiError, Code, Result};
@@ -86,11 +86,11 @@ async fn run(
         request::parse(&bytes, layout, signature)
     };
     let parsed = app.bodies.work(length, ticket.deadline, parse).await?.map_err(invalid)?;
-    let Performed { id, answer, wanted: outputs, size, room, charge } =
+    let CompletedCall { id, answer, wanted: outputs, size, room, charge } =
         perform(app, caller, model, ticket, parsed, length, connections::closed(request)).await?;
     let of = Arc::clone(model);
     let write = move || {
-        let outputs = said(classified(answer, &outputs, &of)?, &outputs);
+        let outputs = output_tensors(classified(answer, &outputs, &of)?, &outputs);
         let rendered = render(of.name(), of.version(), id.as_deref(), outputs)?;
         let packed = encoding.and_then(|encoding| encoding.encode(&rendered.whole()));
         Ok::<_, String>((rendered, packed))
@@ -115,7 +115,7 @@ async fn run(
 }
 
 /// A call that was run.
-pub struct Performed<'a> {
+pub struct CompletedCall<'a> {
     /// To be given back as it came.
     pub id: Option<String>,
     /// The outputs in the wanted order, as the model gave them.
@@ -125,7 +125,7 @@ pub struct Performed<'a> {
     /// How long they become when they are written, about.
     pub size: usize,
     /// The room for that.
-    pub room: Room,
+    pub room: Reservation,
     /// To be taken when they are written.
     pub charge: Charge<'a>,
 }
@@ -140,11 +140,11 @@ pub async fn perform<'a>(
     call: ParsedInfer,
     size: usize,
     closed: impl Future<Output = ()>,
-) -> Result<Performed<'a>> {
+) -> Result<CompletedCall<'a>> {
     let ParsedInfer { id, inputs, outputs: wanted, timeout, priority } = call;
     let rows = model.rows(&inputs);
     let wished = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-    let ticket = Ticket { priority: caller.principal.priority(priority), ..sooner(ticket, wished) };
+    let ticket = Ticket { priority: caller.principal.priority(priority), ..with_deadline(ticket, wished) };
     let outputs = wanted.iter().map(|output| output.name.clone()).collect();
     let work = Work::tensors(rows, size);
     caller.demand(work.demand(model), app.auth.now()).await?;
@@ -154,7 +154,7 @@ pub async fn perform<'a>(
     let sizes =
         answer.outputs.iter().zip(&wanted).map(|(output, wanted)| written_size(output, wanted.binary));
     let size = sizes.sum();
-    Ok(Performed { id, answer: answer.outputs, wanted, size, room: app.bodies.room_for(size)?, charge })
+    Ok(CompletedCall { id, answer: answer.outputs, wanted, size, room: app.bodies.reserve(size)?, charge })
 }
 
 /// What is wrong with the tensors of a call.
@@ -178,8 +178,12 @@ pub fn classified(
 }
 
 /// The model gives the outputs in the order in which they were wanted.
-fn said(outputs: Vec<NamedTensor>, wanted: &[WantedOutput]) -> Vec<Said> {
-    outputs.into_iter().zip(wanted).map(|(output, wanted)| Said { output, binary: wanted.binary }).collect()
+fn output_tensors(outputs: Vec<NamedTensor>, wanted: &[WantedOutput]) -> Vec<OutputTensor> {
+    outputs
+        .into_iter()
+        .zip(wanted)
+        .map(|(output, wanted)| OutputTensor { output, binary: wanted.binary })
+        .collect()
 }
 
 /// Where the body's parts are, by its headers.
@@ -223,7 +227,7 @@ fn wrong_length() -> ApiError {
 }
 
 /// A caller may wait for less long than the server would let them.
-pub fn sooner(ticket: Ticket, wished: Option<Instant>) -> Ticket {
+pub fn with_deadline(ticket: Ticket, wished: Option<Instant>) -> Ticket {
     Ticket { deadline: wished.map_or(ticket.deadline, |wished| wished.min(ticket.deadline)), ..ticket }
 }
 

@@ -198,7 +198,7 @@ pub fn all_or(
 ) -> Result<Vec<WantedOutput>, String> {
     let all = || specs.iter().map(|spec| WantedOutput { name: spec.name.clone(), binary, classes: None });
     let wanted = if listed.is_empty() { all().collect() } else { listed };
-    wanted.iter().try_for_each(|output| feasible(output, specs))?;
+    wanted.iter().try_for_each(|output| check_output(output, specs))?;
     Ok(wanted)
 }
 
@@ -215,7 +215,7 @@ pub fn wanted(name: String, parameters: &Parameters, binary: bool) -> Result<Wan
 
 /// Whether an output can be said in the wanted way, as far as its type tells: before the model runs for nothing. That
 /// there is such an output, the model checks.
-fn feasible(output: &WantedOutput, specs: &[TensorSpec]) -> Result<(), String> {
+fn check_output(output: &WantedOutput, specs: &[TensorSpec]) -> Result<(), String> {
     let Some(spec) = specs.iter().find(|spec| spec.name == output.name) else { return Ok(()) };
     let (name, datatype) = (&spec.name, spec.datatype);
     let is_number = !matches!(datatype, DataType::Bytes | DataType::Bool);

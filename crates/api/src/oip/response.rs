@@ -12,7 +12,7 @@ use crate::bodies::SMALL;
 
 /// An output and whether it is said as binary data.
 #[derive(Debug)]
-pub struct Said {
+pub struct OutputTensor {
     /// The output.
     pub output: NamedTensor,
     /// Whether as binary data, after the JSON.
@@ -66,17 +66,17 @@ struct BinaryParameters {
     binary_data_size: usize,
 }
 
-impl<'a> From<&'a Said> for ResponseOutput<'a> {
-    fn from(said: &'a Said) -> Self {
-        let NamedTensor { name, tensor } = &said.output;
+impl<'a> From<&'a OutputTensor> for ResponseOutput<'a> {
+    fn from(output: &'a OutputTensor) -> Self {
+        let NamedTensor { name, tensor } = &output.output;
         let data = tensor.data();
         let size = || BinaryParameters { binary_data_size: binary::written_size(data) };
         Self {
             name,
             shape: tensor.shape(),
             datatype: data.datatype(),
-            parameters: said.binary.then(size),
-            data: (!said.binary).then_some(Elements(data)),
+            parameters: output.binary.then(size),
+            data: (!output.binary).then_some(Elements(data)),
         }
     }
 }
@@ -115,7 +115,7 @@ pub fn render(
     model_name: &str,
     model_version: &str,
     id: Option<&str>,
-    outputs: Vec<Said>,
+    outputs: Vec<OutputTensor>,
 ) -> Result<Rendered, String> {
     let response = Response {
         model_name,
@@ -123,19 +123,19 @@ pub fn render(
         id,
         outputs: outputs.iter().map(ResponseOutput::from).collect(),
     };
-    let size = |said: &Said| written_size(&said.output, said.binary);
+    let size = |output: &OutputTensor| written_size(&output.output, output.binary);
     let is_small = outputs.iter().map(size).sum::<usize>() <= SMALL;
-    let copied = outputs.iter().filter(|said| is_small || !said.binary);
+    let copied = outputs.iter().filter(|output| is_small || !output.binary);
     let mut body = Vec::with_capacity(copied.map(size).sum());
     serde_json::to_writer(&mut body, &response)
         .map_err(|error| format!("an output holds {error}, which JSON cannot carry; {ASK_FOR_BINARY}"))?;
-    let json_length = outputs.iter().any(|said| said.binary).then_some(body.len());
+    let json_length = outputs.iter().any(|output| output.binary).then_some(body.len());
     let mut lent = Vec::new();
-    for Said { output, .. } in outputs.into_iter().filter(|said| said.binary) {
+    for OutputTensor { output, .. } in outputs.into_iter().filter(|output| output.binary) {
         if is_small {
             binary::write(output.tensor.data(), &mut body)?;
         } else {
-            lent.push(binary::lend(output.tensor.into_parts().1)?);
+            lent.push(binary::into_bytes(output.tensor.into_parts().1)?);
         }
     }
     Ok(Rendered { body, lent, json_length })

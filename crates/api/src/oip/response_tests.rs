@@ -10,7 +10,7 @@ use crate::oip::json_data;
 fn rendered(data: TensorData) -> Result<Value, String> {
     let tensor = Tensor::new(vec![data.len()], data).unwrap();
     let output = NamedTensor { name: "y".to_owned(), tensor };
-    let rendered = render("m", "3", Some("i"), vec![Said { output, binary: false }])?;
+    let rendered = render("m", "3", Some("i"), vec![OutputTensor { output, binary: false }])?;
     assert_eq!(rendered.json_length, None);
     Ok(serde_json::from_slice(&rendered.body).unwrap())
 }
@@ -55,8 +55,8 @@ fn binary_data_follows_the_json_in_its_order() {
         named("c", TensorData::Bytes(vec![vec![0xff]])),
         named("d", TensorData::Fp32(vec![])),
     ];
-    let said = |binary: [bool; 4]| -> Vec<Said> {
-        outputs.iter().cloned().zip(binary).map(|(output, binary)| Said { output, binary }).collect()
+    let said = |binary: [bool; 4]| -> Vec<OutputTensor> {
+        outputs.iter().cloned().zip(binary).map(|(output, binary)| OutputTensor { output, binary }).collect()
     };
     let Rendered { body, lent, json_length } =
         render("m", "1", None, said([true, false, true, true])).unwrap();
@@ -76,7 +76,7 @@ fn binary_data_follows_the_json_in_its_order() {
 fn the_binary_data_of_a_large_answer_is_not_copied() {
     let numbers = vec![1.5_f32; SMALL];
     let place = numbers.as_ptr().cast::<u8>();
-    let named = |name: &str, data: TensorData| Said {
+    let named = |name: &str, data: TensorData| OutputTensor {
         output: NamedTensor { name: name.to_owned(), tensor: Tensor::new(vec![data.len()], data).unwrap() },
         binary: true,
     };

@@ -10,7 +10,7 @@ use crate::app::App;
 use crate::error::Result;
 use crate::extract::{ModelVersion, Name};
 use crate::guard::permission::ModelsRead;
-use crate::guard::{Caller, Visitor};
+use crate::guard::{Anonymous, Caller};
 
 /// An error as the protocol writes it.
 #[derive(Serialize, ToSchema)]
@@ -21,14 +21,14 @@ pub struct V2Error {
 
 /// The server lives.
 #[utoipa::path(get, path = "/v2/health/live", tag = "v2", responses((status = 200, body = ServerLive)))]
-pub async fn live(_: Visitor) -> web::Json<ServerLive> {
+pub async fn live(_: Anonymous) -> web::Json<ServerLive> {
     web::Json(ServerLive { live: true })
 }
 
 /// Calls are taken.
 #[utoipa::path(get, path = "/v2/health/ready", tag = "v2",
     responses((status = 200, body = ServerReady), (status = 503, body = ServerReady, description = "Not ready")))]
-pub async fn ready(_: Visitor, app: web::Data<App>) -> HttpResponse {
+pub async fn ready(_: Anonymous, app: web::Data<App>) -> HttpResponse {
     let ready = app.is_ready();
     HttpResponse::build(status(ready)).json(ServerReady { live: true, ready })
 }

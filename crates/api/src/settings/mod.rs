@@ -39,7 +39,7 @@ pub use origins::{Network, Origins};
 pub use outages::OutageSettings;
 pub use passwords::{PasswordRules, PasswordSettings};
 pub use program::ProgramSettings;
-pub use rules::{Finding, Weight, excesses, findings};
+pub use rules::{Finding, Severity, excesses, findings};
 pub use secrets::{audit_keys, encryption_keys, shared_secret};
 pub use sizes::{FilePlace, SizeSettings};
 pub use sources::SourceSettings;

@@ -3,14 +3,14 @@
 use actix_web::http::Uri;
 use auth::{HashParameters, SharedSecret, SigningAlgorithm};
 use secrecy::{ExposeSecret, SecretString};
-use storage::{Durable, Excess};
+use storage::{Durable, ExcessPrivileges};
 
 use super::{DatabaseTls, Settings, secrets, sources, trusted_issuers};
 use crate::mail::{is_in_the_clear, is_readable};
 
 /// How much a finding weighs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Weight {
+pub enum Severity {
     /// The program does not start.
     Fatal,
     /// Worth knowing.
@@ -21,7 +21,7 @@ pub enum Weight {
 #[derive(Clone, Debug)]
 pub struct Finding {
     /// How much it weighs.
-    pub weight: Weight,
+    pub severity: Severity,
     /// What it is.
     pub text: String,
 }
@@ -33,7 +33,7 @@ const PLACEHOLDERS: [&str; 6] = ["change", "example", "placeholder", "secret", "
 
 /// Everything that is wrong or noteworthy.
 pub fn findings(settings: &Settings) -> Vec<Finding> {
-    let fatal = |text: String| Finding { weight: Weight::Fatal, text };
+    let fatal = |text: String| Finding { severity: Severity::Fatal, text };
     let mut findings: Vec<Finding> = Vec::new();
     if settings.program.is_production() && settings.tokens.encryption_key.is_none() {
         findings.push(fatal(secrets::MISSING_KEY.into()));
@@ -67,7 +67,7 @@ pub fn findings(settings: &Settings) -> Vec<Finding> {
         findings.extend(
             settings.program.metrics_token.as_ref().and_then(|token| weak("METRICS_TOKEN", token)).map(fatal),
         );
-        let notice = |text: &str| Finding { weight: Weight::Notice, text: text.into() };
+        let notice = |text: &str| Finding { severity: Severity::Notice, text: text.into() };
         findings.extend(open_doors(settings).into_iter().map(notice));
     }
     findings
@@ -119,23 +119,23 @@ fn audit_keys(settings: &Settings) -> Option<&'static str> {
 
 /// Only HS256 has one; in development it is made.
 fn shared_secret(settings: &Settings) -> Option<Finding> {
-    let finding = |weight, text: &str| Some(Finding { weight, text: text.into() });
+    let finding = |severity, text: &str| Some(Finding { severity, text: text.into() });
     let tokens = &settings.tokens;
     match (tokens.jwt_algorithm == SigningAlgorithm::Hs256, &tokens.jwt_secret_key) {
-        (true, None) if settings.program.is_production() => finding(Weight::Fatal, secrets::MISSING_SECRET),
+        (true, None) if settings.program.is_production() => finding(Severity::Fatal, secrets::MISSING_SECRET),
         (true, Some(secret)) => {
             let text = secret.expose_secret();
             let others = [&tokens.encryption_key, &settings.audit.audit_key, &settings.program.metrics_token];
             if others.into_iter().flatten().any(|other| other.expose_secret() == text) {
-                return finding(Weight::Fatal, "JWT_SECRET_KEY must differ from every other secret");
+                return finding(Severity::Fatal, "JWT_SECRET_KEY must differ from every other secret");
             }
             if SharedSecret::parse(text).is_none() {
-                return finding(Weight::Fatal, secrets::WEAK_SECRET);
+                return finding(Severity::Fatal, secrets::WEAK_SECRET);
             }
-            finding(Weight::Fatal, &weak("JWT_SECRET_KEY", secret)?)
+            finding(Severity::Fatal, &weak("JWT_SECRET_KEY", secret)?)
         }
         (false, Some(_)) => {
-            finding(Weight::Notice, "JWT_SECRET_KEY is of no use without JWT_ALGORITHM=HS256")
+            finding(Severity::Notice, "JWT_SECRET_KEY is of no use without JWT_ALGORITHM=HS256")
         }
         _ => None,
     }
@@ -161,21 +161,21 @@ fn stores(settings: &Settings) -> Vec<Finding> {
     let stores = &settings.stores;
     let production = settings.program.is_production();
     let mut findings = Vec::new();
-    let mut add = |weight, text: &str| findings.push(Finding { weight, text: text.into() });
+    let mut add = |severity, text: &str| findings.push(Finding { severity, text: text.into() });
     match (&stores.database_url, &stores.redis_url) {
         (None, Some(_)) if production => add(
-            Weight::Fatal,
+            Severity::Fatal,
             "REDIS_URL with SQLite is refused in production: SQLite serves one replica, which needs no Redis; set DATABASE_URL or unset REDIS_URL",
         ),
         (None, None) if production => {
             add(
-                Weight::Notice,
+                Severity::Notice,
                 "SQLite and memory: good for one replica; limits start anew when it restarts",
             );
         }
         (Some(_), None) if production => {
             add(
-                Weight::Notice,
+                Severity::Notice,
                 "Postgres without Redis: a second replica is refused; set REDIS_URL to run more",
             );
         }
@@ -185,19 +185,20 @@ fn stores(settings: &Settings) -> Vec<Finding> {
         [("DATABASE_URL", &stores.database_url), ("DATABASE_MIGRATION_URL", &stores.database_migration_url)]
     {
         let wrong = url.as_ref().and_then(|url| wrong_address(settings, url));
-        findings.extend(wrong.map(|what| Finding { weight: Weight::Fatal, text: format!("{name} {what}") }));
+        findings
+            .extend(wrong.map(|what| Finding { severity: Severity::Fatal, text: format!("{name} {what}") }));
     }
-    let mut add = |weight, text: &str| findings.push(Finding { weight, text: text.into() });
+    let mut add = |severity, text: &str| findings.push(Finding { severity, text: text.into() });
     if stores.database_url.is_none() && stores.database_migration_url.is_some() {
-        add(Weight::Fatal, "DATABASE_MIGRATION_URL without DATABASE_URL: set both, or neither for SQLite");
+        add(Severity::Fatal, "DATABASE_MIGRATION_URL without DATABASE_URL: set both, or neither for SQLite");
     }
     if let Some(url) = &stores.redis_url {
         let url = url.expose_secret();
         if !url.starts_with("redis://") && !url.starts_with("rediss://") {
-            add(Weight::Fatal, "REDIS_URL must start with redis:// or rediss://");
+            add(Severity::Fatal, "REDIS_URL must start with redis:// or rediss://");
         } else if production && url.starts_with("redis://") && !is_on_this_machine(url) {
             add(
-                Weight::Notice,
+                Severity::Notice,
                 "REDIS_URL has no TLS: use rediss://, or a network that nobody else can listen on",
             );
         }
@@ -208,38 +209,38 @@ fn stores(settings: &Settings) -> Vec<Finding> {
 fn mail(settings: &Settings) -> Vec<Finding> {
     let mail = &settings.mail;
     let mut findings = Vec::new();
-    let mut add = |weight, text: &str| findings.push(Finding { weight, text: text.into() });
+    let mut add = |severity, text: &str| findings.push(Finding { severity, text: text.into() });
     if let Some(url) = &mail.smtp_url {
         if !is_readable(url) {
             add(
-                Weight::Fatal,
+                Severity::Fatal,
                 "SMTP_URL must be smtps://user:password@host:465 or smtp://user:password@host:587",
             );
         }
         if is_in_the_clear(url) {
             add(
-                Weight::Notice,
+                Severity::Notice,
                 "SMTP_URL says ?tls=none: mails and their links cross the network in the clear",
             );
         }
         if mail.smtp_from.is_none() {
-            add(Weight::Fatal, "SMTP_FROM is required with SMTP_URL: whom mails come from");
+            add(Severity::Fatal, "SMTP_FROM is required with SMTP_URL: whom mails come from");
         }
         if mail.public_url.is_none() {
-            add(Weight::Fatal, "PUBLIC_URL is required with SMTP_URL: what links in mails begin with");
+            add(Severity::Fatal, "PUBLIC_URL is required with SMTP_URL: what links in mails begin with");
         }
     } else if mail.verifies_addresses() {
-        add(Weight::Fatal, "EMAIL_VERIFICATION=on needs SMTP_URL: nobody could prove an address");
+        add(Severity::Fatal, "EMAIL_VERIFICATION=on needs SMTP_URL: nobody could prove an address");
     }
     if settings.program.is_production() && mail.public_url.as_ref().is_some_and(|url| !url.is_protected) {
-        add(Weight::Fatal, "PUBLIC_URL must begin with https://: links are as good as passwords");
+        add(Severity::Fatal, "PUBLIC_URL must begin with https://: links are as good as passwords");
     }
     findings
 }
 
 fn alerts(settings: &Settings) -> Vec<Finding> {
     let (alerts, production) = (&settings.alerts, settings.program.is_production());
-    let fatal = |text: String| Finding { weight: Weight::Fatal, text };
+    let fatal = |text: String| Finding { severity: Severity::Fatal, text };
     let mut findings: Vec<Finding> =
         alerts.targets().filter_map(|(name, url)| wrong_target(name, url, production)).map(fatal).collect();
     let secret = alerts.alert_webhook_secret.as_ref().filter(|_| alerts.alert_webhook_url.is_some());
@@ -265,7 +266,7 @@ fn alerts(settings: &Settings) -> Vec<Finding> {
     }
     if production && alerts.channels().is_empty() {
         let text = "no channel for alerts is set up: nobody is told when something is wrong; see ALERT_…";
-        findings.push(Finding { weight: Weight::Notice, text: text.into() });
+        findings.push(Finding { severity: Severity::Notice, text: text.into() });
     }
     findings
 }
@@ -308,22 +309,22 @@ fn is_on_this_machine(url: &str) -> bool {
 }
 
 /// What the roles on Postgres may do that would make row-level security hold nothing back.
-pub fn excesses(settings: &Settings, excess: &Excess) -> Vec<Finding> {
+pub fn excesses(settings: &Settings, excess: &ExcessPrivileges) -> Vec<Finding> {
     let (production, apart) =
         (settings.program.is_production(), settings.stores.database_migration_url.is_some());
     let role = excess.role.as_ref().map(|what| Finding {
-        weight: Weight::Fatal,
+        severity: Severity::Fatal,
         text: format!("the Postgres role modelgate_app {what}: every account's rows are open to every query"),
     });
     let login = excess.login.as_ref().and_then(|what| match (production, apart) {
         (_, true) => Some(Finding {
-            weight: if production { Weight::Fatal } else { Weight::Notice },
+            severity: if production { Severity::Fatal } else { Severity::Notice },
             text: format!(
                 "the login of DATABASE_URL {what}; it should be a member of modelgate_app and nothing else"
             ),
         }),
         (true, false) => Some(Finding {
-            weight: Weight::Notice,
+            severity: Severity::Notice,
             text: format!("the login of DATABASE_URL {what}; set DATABASE_MIGRATION_URL and give it less"),
         }),
         (false, false) => None,

@@ -2,7 +2,7 @@
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, Responder, web};
-use auth::{Allowance, KeysOf};
+use auth::{Allowance, KeyOwner};
 use chrono::{DateTime, Utc};
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -211,7 +211,7 @@ pub async fn list(
     app: web::Data<App>,
     page: Parameters<PageParameters>,
 ) -> Result<web::Json<List<KeyView>>> {
-    Ok(web::Json(List::of(app.auth.keys(&caller.principal, KeysOf::Caller, &page.0.request()?).await?)))
+    Ok(web::Json(List::of(app.auth.keys(&caller.principal, KeyOwner::Caller, &page.0.request()?).await?)))
 }
 
 /// Make a key.
@@ -223,7 +223,7 @@ pub async fn create(
     body: Json<NewKey>,
 ) -> Result<impl Responder> {
     let issued =
-        app.auth.create_key(&caller.principal, KeysOf::Caller, body.0.into(), &caller.origin).await?;
+        app.auth.create_key(&caller.principal, KeyOwner::Caller, body.0.into(), &caller.origin).await?;
     Ok((web::Json(IssuedKeyView::from(issued)), StatusCode::CREATED))
 }
 
@@ -231,7 +231,7 @@ pub async fn create(
 #[utoipa::path(get, path = "/api/v1/api-keys/{id}", tag = "api-keys", params(("id" = Uuid, Path)),
     responses((status = 200, body = KeyView), (status = 404, description = "No key of yours")))]
 pub async fn show(caller: Caller<Person>, app: web::Data<App>, id: Id) -> Result<web::Json<KeyView>> {
-    Ok(web::Json(app.auth.key(&caller.principal, KeysOf::Caller, id.0).await?.into()))
+    Ok(web::Json(app.auth.key(&caller.principal, KeyOwner::Caller, id.0).await?.into()))
 }
 
 /// Change one of one's own keys; it holds from the next request.
@@ -244,7 +244,7 @@ pub async fn change(
     body: Json<KeyChanges>,
 ) -> Result<web::Json<KeyView>> {
     let change = body.0.into();
-    let key = app.auth.change_key(&caller.principal, KeysOf::Caller, id.0, change, &caller.origin).await?;
+    let key = app.auth.change_key(&caller.principal, KeyOwner::Caller, id.0, change, &caller.origin).await?;
     Ok(web::Json(key.into()))
 }
 
@@ -261,7 +261,7 @@ pub async fn rotate(
 ) -> Result<web::Json<IssuedKeyView>> {
     let overlap = parameters.0.overlap();
     let issued =
-        app.auth.rotate_key(&caller.principal, KeysOf::Caller, id.0, overlap, &caller.origin).await?;
+        app.auth.rotate_key(&caller.principal, KeyOwner::Caller, id.0, overlap, &caller.origin).await?;
     Ok(web::Json(issued.into()))
 }
 
@@ -269,7 +269,7 @@ pub async fn rotate(
 #[utoipa::path(delete, path = "/api/v1/api-keys/{id}", tag = "api-keys", params(("id" = Uuid, Path)),
     responses((status = 204, description = "Revoked"), (status = 404, description = "No live key of yours")))]
 pub async fn revoke(caller: Caller<Person>, app: web::Data<App>, id: Id) -> Result<HttpResponse> {
-    app.auth.revoke_key(&caller.principal, KeysOf::Caller, id.0, &caller.origin).await?;
+    app.auth.revoke_key(&caller.principal, KeyOwner::Caller, id.0, &caller.origin).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 

@@ -13,7 +13,7 @@ use crate::app::App;
 use crate::challenge::{Attempt, Counts, MAX_TOKEN, after_challenge};
 use crate::error::{ApiError, Code, Result};
 use crate::extract::Json;
-use crate::guard::{Anytime, Caller, HeldToken, Person, Visitor};
+use crate::guard::{AlwaysOpen, Anonymous, Caller, OptionalToken, Person};
 use crate::settings::Registration;
 
 /// An account to make.
@@ -101,7 +101,7 @@ impl From<auth::TokenPair> for Tokens {
               (status = 202, body = Posted, description = "With e-mail verification, for free and taken addresses alike"),
               (status = 403, description = "Registration is closed, or a challenge is due"),
               (status = 409, description = "The address has an account; without e-mail verification")))]
-pub async fn register(visitor: Visitor, app: web::Data<App>, body: Json<Register>) -> Result<HttpResponse> {
+pub async fn register(visitor: Anonymous, app: web::Data<App>, body: Json<Register>) -> Result<HttpResponse> {
     if app.registration() == Registration::Closed {
         return Err(ApiError::new(Code::RegistrationClosed, "Ask an administrator for an account."));
     }
@@ -123,9 +123,9 @@ pub async fn register(visitor: Visitor, app: web::Data<App>, body: Json<Register
     responses((status = 200, body = LoginAnswer), (status = 401, description = "Wrong address or password"),
               (status = 403, description = "A challenge is due")))]
 pub async fn login(
-    visitor: Anytime,
+    visitor: AlwaysOpen,
     app: web::Data<App>,
-    held: HeldToken,
+    held: OptionalToken,
     body: Json<Login>,
 ) -> Result<web::Json<LoginAnswer>> {
     let Login { email, password, challenge_token } = body.0;
@@ -140,7 +140,7 @@ pub async fn login(
 #[utoipa::path(post, path = "/api/v1/auth/refresh", tag = "auth", request_body = Refresh,
     responses((status = 200, body = Tokens), (status = 401, description = "Not valid, spent or ended")))]
 pub async fn refresh(
-    visitor: Anytime,
+    visitor: AlwaysOpen,
     app: web::Data<App>,
     body: Json<Refresh>,
 ) -> Result<web::Json<Tokens>> {

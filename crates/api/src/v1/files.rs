@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::extract::{FileBody, Id, PageParameters, Parameters};
 use crate::files;
 use crate::guard::permission::FilesWrite;
-use crate::guard::{Caller, Own};
+use crate::guard::{Authenticated, Caller};
 
 /// Longest name kept, in characters.
 const MAX_NAME: usize = 200;
@@ -89,7 +89,7 @@ pub async fn create(
 #[utoipa::path(get, path = "/api/v1/files", tag = "files", params(PageParameters),
     responses((status = 200, body = List<FileView>)))]
 pub async fn list(
-    caller: Caller<Own>,
+    caller: Caller<Authenticated>,
     app: web::Data<App>,
     page: Parameters<PageParameters>,
 ) -> Result<web::Json<List<FileView>>> {
@@ -99,7 +99,7 @@ pub async fn list(
 /// The bytes of one of one's own files, to be saved and never to be shown as a page.
 #[utoipa::path(get, path = "/api/v1/files/{id}", tag = "files", params(("id" = Uuid, Path)),
     responses((status = 200, body = FileBytes, content_type = "image/*"), (status = 404, description = "No file of yours")))]
-pub async fn download(caller: Caller<Own>, app: web::Data<App>, id: Id) -> Result<HttpResponse> {
+pub async fn download(caller: Caller<Authenticated>, app: web::Data<App>, id: Id) -> Result<HttpResponse> {
     let (file, bytes) = files::read(&app, &caller.principal, id.0).await?;
     let kind = HeaderValue::from_str(&file.media_type);
     let mut answer = HttpResponse::Ok();
@@ -113,7 +113,7 @@ pub async fn download(caller: Caller<Own>, app: web::Data<App>, id: Id) -> Resul
 #[utoipa::path(delete, path = "/api/v1/files/{id}", tag = "files", params(("id" = Uuid, Path)),
     responses((status = 204, description = "Deleted"), (status = 404, description = "No file of yours"),
               (status = 409, description = "Your account is under a legal hold")))]
-pub async fn delete(caller: Caller<Own>, app: web::Data<App>, id: Id) -> Result<HttpResponse> {
+pub async fn delete(caller: Caller<Authenticated>, app: web::Data<App>, id: Id) -> Result<HttpResponse> {
     app.auth.delete_file(&caller.principal, id.0, &caller.origin).await?;
     Ok(HttpResponse::NoContent().finish())
 }

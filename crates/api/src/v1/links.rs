@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::challenge::{Attempt, Counts, MAX_TOKEN, after_challenge};
 use crate::error::Result;
 use crate::extract::Json;
-use crate::guard::{Caller, Fresh, Visitor};
+use crate::guard::{Anonymous, Caller, Fresh};
 
 /// An address to mail to.
 #[derive(Debug, Deserialize, ToSchema, Validate)]
@@ -95,7 +95,7 @@ impl Posted {
 #[utoipa::path(post, path = "/api/v1/auth/password/forgot", tag = "auth", request_body = ForgotPassword,
     responses((status = 202, body = Posted), (status = 403, description = "A challenge is due")))]
 pub async fn forgot_password(
-    visitor: Visitor,
+    visitor: Anonymous,
     app: web::Data<App>,
     body: Json<ForgotPassword>,
 ) -> Result<HttpResponse> {
@@ -110,7 +110,7 @@ pub async fn forgot_password(
 #[utoipa::path(post, path = "/api/v1/auth/password/reset", tag = "auth", request_body = ResetPassword,
     responses((status = 204, description = "Changed")))]
 pub async fn reset_password(
-    visitor: Visitor,
+    visitor: Anonymous,
     app: web::Data<App>,
     body: Json<ResetPassword>,
 ) -> Result<HttpResponse> {
@@ -123,7 +123,7 @@ pub async fn reset_password(
 #[utoipa::path(post, path = "/api/v1/auth/invitations/accept", tag = "auth", request_body = AcceptInvitation,
     responses((status = 201, body = UserView)))]
 pub async fn accept_invitation(
-    visitor: Visitor,
+    visitor: Anonymous,
     app: web::Data<App>,
     body: Json<AcceptInvitation>,
 ) -> Result<impl Responder> {
@@ -148,7 +148,7 @@ pub async fn change_email(
 #[utoipa::path(post, path = "/api/v1/auth/email/confirm", tag = "auth", request_body = ConfirmEmail,
     responses((status = 204, description = "Confirmed"), (status = 409, description = "The address has an account")))]
 pub async fn confirm_email(
-    visitor: Visitor,
+    visitor: Anonymous,
     app: web::Data<App>,
     body: Json<ConfirmEmail>,
 ) -> Result<HttpResponse> {

@@ -9,7 +9,7 @@ use super::users::{UserView, check_name};
 use crate::app::App;
 use crate::error::Result;
 use crate::extract::Json;
-use crate::guard::{Caller, Own, Person};
+use crate::guard::{Authenticated, Caller, Person};
 
 /// What one may change about oneself.
 #[derive(Debug, Deserialize, ToSchema, Validate)]
@@ -23,7 +23,7 @@ pub struct Rename {
 
 /// Who one is.
 #[utoipa::path(get, path = "/api/v1/me", tag = "me", responses((status = 200, body = UserView)))]
-pub async fn profile(caller: Caller<Own>, app: web::Data<App>) -> Result<web::Json<UserView>> {
+pub async fn profile(caller: Caller<Authenticated>, app: web::Data<App>) -> Result<web::Json<UserView>> {
     Ok(web::Json(app.auth.profile(&caller.principal).await?.into()))
 }
 

@@ -1,20 +1,18 @@
 //! Models that the caller may use, and predictions of them.
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use inference::{Column, Takes};
+use inference::{Column, InputKind, Model};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::lists::List;
 use super::predictions::{PictureBytes, PictureForm, PredictJson, PredictionRequest, Predictions};
 use crate::app::App;
-use crate::connections;
 use crate::error::{ApiError, Result};
 use crate::extract::{Name, Parameters, PredictBody};
 use crate::files;
 use crate::guard::Caller;
 use crate::guard::permission::{ModelsInfer, ModelsRead};
-use crate::metering::User;
 
 /// A model in a list.
 #[derive(Debug, Serialize, ToSchema)]
@@ -109,6 +107,17 @@ pub struct PredictParameters {
 /// Most classes that may be asked for.
 const MAX_TOP_K: usize = 1000;
 
+impl PredictParameters {
+    fn checked(self) -> Result<Self> {
+        match self.top_k {
+            Some(top_k) if !(1..=MAX_TOP_K).contains(&top_k) => {
+                Err(ApiError::field("top_k", format!("use 1 to {MAX_TOP_K}")))
+            }
+            _ => Ok(self),
+        }
+    }
+}
+
 impl From<inference::ModelStatus> for ModelSummary {
     fn from(status: inference::ModelStatus) -> Self {
         Self {
@@ -118,6 +127,26 @@ impl From<inference::ModelStatus> for ModelSummary {
             version: status.version,
             reason: status.reason,
             sha256: status.sha256,
+        }
+    }
+}
+
+impl From<&Model> for ModelDetails {
+    fn from(model: &Model) -> Self {
+        let manifest = model.manifest();
+        Self {
+            name: model.name().into(),
+            version: model.version().into(),
+            versions: model.versions().to_vec(),
+            description: manifest.description.clone(),
+            takes_images: model.input_kind() == Some(InputKind::Images),
+            takes: model.input_kind().map(InputKind::name),
+            columns: manifest.table.iter().flat_map(|table| &table.columns).map(Into::into).collect(),
+            price: manifest.price.get(),
+            execution_provider: model.execution().provider.name(),
+            execution_fallback: model.execution().fallback(),
+            inputs: model.inputs().iter().map(Into::into).collect(),
+            outputs: model.outputs().iter().map(Into::into).collect(),
         }
     }
 }
@@ -158,20 +187,7 @@ pub async fn show(
     name: Name,
 ) -> Result<web::Json<ModelDetails>> {
     let model = app.model_for(&caller.principal, &name.0, None)?;
-    Ok(web::Json(ModelDetails {
-        name: model.name().into(),
-        version: model.version().into(),
-        versions: model.versions().to_vec(),
-        description: model.manifest().description.clone(),
-        takes_images: model.takes() == Some(Takes::Images),
-        takes: model.takes().map(Takes::name),
-        columns: model.manifest().table.iter().flat_map(|table| &table.columns).map(Into::into).collect(),
-        price: model.manifest().price.get(),
-        execution_provider: model.execution().provider.name(),
-        execution_fallback: model.execution().fallback(),
-        inputs: model.inputs().iter().map(Into::into).collect(),
-        outputs: model.outputs().iter().map(Into::into).collect(),
-    }))
+    Ok(web::Json(ModelDetails::from(&*model)))
 }
 
 /// Predict from pictures (one as the body, several as parts named `file` of a form, or stored ones by their ids),
@@ -193,21 +209,12 @@ pub async fn predict(
     parameters: Parameters<PredictParameters>,
     body: PredictBody,
 ) -> Result<HttpResponse> {
-    let PredictParameters { version, top_k, file } = parameters.0;
-    if top_k.is_some_and(|top_k| !(1..=MAX_TOP_K).contains(&top_k)) {
-        return Err(ApiError::field("top_k", format!("use 1 to {MAX_TOP_K}")));
-    }
+    let PredictParameters { version, top_k, file } = parameters.0.checked()?;
     let model = app.model_for(&caller.principal, &to.1.0, version.as_deref())?;
     let body = files::resolve(&app, &caller.principal, &model, body, file.as_deref()).await?;
     let ticket = app.ticket(&caller.principal, caller.arrived);
-    let asked = PredictionRequest::read(&app, &model, body, ticket.deadline).await?;
-    caller.demand(asked.work.demand(&model), app.auth.now()).await?;
-    let answer = model.predict(asked.input, top_k, ticket);
-    let answer =
-        App::in_time(ticket.deadline, connections::unless_closed(connections::closed(&to.0), answer)).await;
-    let (answer, charge) =
-        app.metering.ran(User::of(&caller), &model, asked.work, answer, |answer| answer.timing)?;
-    let predictions = Predictions::of(&model, asked.filenames, answer.results);
+    let request = PredictionRequest::read(&app, &model, body, ticket.deadline).await?;
+    let (predictions, charge) = request.run(&app, (&caller, &to.0), &model, top_k, ticket).await?;
     let response = predictions.write(&app, ticket.deadline).await?;
     charge.take();
     Ok(response)

@@ -3,18 +3,21 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use actix_web::HttpResponse;
 use actix_web::web::Bytes;
-use inference::{Model, Outcome, PredictInput, Takes, Values};
+use actix_web::{HttpRequest, HttpResponse};
+use inference::{InputKind, Model, Outcome, PredictInput, Ticket, Values};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::app::App;
+use crate::connections;
 use crate::error::{ApiError, Code, Result};
 use crate::extract::{PredictBody, read_rows, read_texts};
 use crate::files::StoredPictures;
-use crate::metering::Work;
+use crate::guard::Caller;
+use crate::guard::permission::ModelsInfer;
+use crate::metering::{Charge, User, Work};
 use crate::parts;
 
 /// What a request asks of a model.
@@ -30,14 +33,14 @@ pub struct PredictionRequest {
 impl PredictionRequest {
     /// Reads the body as the model takes it.
     pub async fn read(app: &App, model: &Arc<Model>, body: PredictBody, deadline: Instant) -> Result<Self> {
-        match (body, model.takes()) {
-            (PredictBody::Images(pictures), Some(Takes::Images) | None) => {
+        match (body, model.input_kind()) {
+            (PredictBody::Images(pictures), Some(InputKind::Images) | None) => {
                 let (filenames, pictures): (Vec<_>, Vec<Bytes>) =
                     pictures.into_iter().map(|picture| (picture.filename, picture.bytes)).unzip();
                 let work = Work::pictures(&pictures);
                 Ok(Self { input: PredictInput::Images(pictures), filenames, work })
             }
-            (PredictBody::Json(bytes), Some(Takes::Rows | Takes::Texts)) => {
+            (PredictBody::Json(bytes), Some(InputKind::Rows | InputKind::Texts)) => {
                 let (length, model) = (bytes.len(), Arc::clone(model));
                 let most = app.settings.sizes.max_rows_per_request;
                 let (input, count) =
@@ -48,6 +51,25 @@ impl PredictionRequest {
             (_, takes) => Err(elsewhere(model.name(), takes)),
         }
     }
+
+    /// Runs the model. Answers with what that costs, to be taken when the answer is written.
+    pub async fn run<'a>(
+        self,
+        app: &'a App,
+        (caller, request): (&'a Caller<ModelsInfer>, &HttpRequest),
+        model: &'a Model,
+        top_k: Option<usize>,
+        ticket: Ticket,
+    ) -> Result<(Predictions, Charge<'a>)> {
+        let Self { input, filenames, work } = self;
+        caller.demand(work.demand(model), app.auth.now()).await?;
+        let run =
+            connections::unless_closed(connections::closed(request), model.predict(input, top_k, ticket));
+        let answer = App::in_time(ticket.deadline, run).await;
+        let (answer, charge) =
+            app.metering.ran(User::of(caller), model, work, answer, |answer| answer.timing)?;
+        Ok((Predictions::of(model, filenames, answer.results), charge))
+    }
 }
 
 fn parse(model: &Model, bytes: &[u8], most: usize) -> Result<(PredictInput, usize)> {
@@ -56,22 +78,22 @@ fn parse(model: &Model, bytes: &[u8], most: usize) -> Result<(PredictInput, usiz
         let count = rows.len();
         return Ok((PredictInput::Rows(rows), count));
     }
-    let texts = model.texts().ok_or_else(|| elsewhere(model.name(), model.takes()))?;
+    let texts = model.texts().ok_or_else(|| elsewhere(model.name(), model.input_kind()))?;
     let texts = read_texts(bytes, texts, most)?;
     let count = texts.len();
     Ok((PredictInput::Texts(texts), count))
 }
 
 /// Tells what to send instead.
-fn elsewhere(name: &str, takes: Option<Takes>) -> ApiError {
+fn elsewhere(name: &str, takes: Option<InputKind>) -> ApiError {
     let other = |what| ApiError::new(Code::UnsupportedMediaType, format!("The model {name} takes {what}."));
     match takes {
-        Some(Takes::Images) => other(
+        Some(InputKind::Images) => other(
             "pictures: send one with an image/… Content-Type, several as multipart/form-data, or stored ones as \
                  {\"file\": id} or {\"files\": [id, …]}",
         ),
-        Some(Takes::Rows) => other("rows: send {\"rows\": [{column: value, …}, …]} as application/json"),
-        Some(Takes::Texts) => other("texts: send {\"texts\": [\"…\", …]} as application/json"),
+        Some(InputKind::Rows) => other("rows: send {\"rows\": [{column: value, …}, …]} as application/json"),
+        Some(InputKind::Texts) => other("texts: send {\"texts\": [\"…\", …]} as application/json"),
         None => ApiError::new(
             Code::InvalidInput,
             format!("The model {name} takes tensors: send them to /v2/models/{name}/infer."),
@@ -136,7 +158,7 @@ impl Predictions {
     /// Writes the answer, where there is room for it, off the web workers where it is long.
     pub async fn write(self, app: &App, deadline: Instant) -> Result<HttpResponse> {
         let size = self.size();
-        let room = app.bodies.room_for(size)?;
+        let room = app.bodies.reserve(size)?;
         let body = app.bodies.work(size, deadline, move || serde_json::to_vec(&self)).await?;
         let body = body.map_err(ApiError::internal)?;
         let mut response = HttpResponse::Ok();

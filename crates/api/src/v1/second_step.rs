@@ -10,7 +10,7 @@ use super::auth::Tokens;
 use crate::app::App;
 use crate::error::Result;
 use crate::extract::Json;
-use crate::guard::{Anytime, Caller, Person};
+use crate::guard::{AlwaysOpen, Caller, Person};
 
 /// A login that waits for a code.
 #[derive(Serialize, ToSchema)]
@@ -100,7 +100,7 @@ impl From<auth::FreshToken> for FreshToken {
 #[utoipa::path(post, path = "/api/v1/auth/mfa", tag = "auth", request_body = SecondStep,
     responses((status = 200, body = Tokens), (status = 401, description = "The code or the login is no good")))]
 pub async fn finish(
-    visitor: Anytime,
+    visitor: AlwaysOpen,
     app: web::Data<App>,
     body: Json<SecondStep>,
 ) -> Result<web::Json<Tokens>> {

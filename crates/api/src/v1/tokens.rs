@@ -10,13 +10,13 @@ use validator::Validate;
 use crate::app::App;
 use crate::error::Result;
 use crate::extract::Form;
-use crate::guard::{Anytime, Caller, Own};
+use crate::guard::{AlwaysOpen, Authenticated, Caller};
 
 /// A credential: an access token, a refresh token or an API key.
 ///
 /// Other members, such as `token_type_hint`, are ignored as the specifications ask: a credential tells what it is.
 #[derive(Debug, Deserialize, ToSchema, Validate)]
-pub struct Held {
+pub struct TokenRequest {
     #[schema(value_type = String)]
     token: SecretString,
 }
@@ -54,12 +54,12 @@ impl From<auth::CredentialStatus> for Introspection {
 
 /// Ask what a credential is good for (RFC 7662).
 #[utoipa::path(post, path = "/api/v1/auth/introspect", tag = "auth",
-    request_body(content((Held = "application/x-www-form-urlencoded"), (Held = "application/json"))),
+    request_body(content((TokenRequest = "application/x-www-form-urlencoded"), (TokenRequest = "application/json"))),
     responses((status = 200, body = Introspection)))]
 pub async fn introspect(
-    _: Caller<Own>,
+    _: Caller<Authenticated>,
     app: web::Data<App>,
-    held: Form<Held>,
+    held: Form<TokenRequest>,
 ) -> Result<web::Json<Introspection>> {
     let status = app.auth.introspect(&held.0.token).await?;
     Ok(web::Json(status.map(Into::into).unwrap_or_default()))
@@ -68,9 +68,13 @@ pub async fn introspect(
 /// End a credential (RFC 7009): a token with its session, a leaked API key for good. Holding it suffices; what is no
 /// good credential is answered alike.
 #[utoipa::path(post, path = "/api/v1/auth/revoke", tag = "auth",
-    request_body(content((Held = "application/x-www-form-urlencoded"), (Held = "application/json"))),
+    request_body(content((TokenRequest = "application/x-www-form-urlencoded"), (TokenRequest = "application/json"))),
     responses((status = 200, description = "Ended, or was no good")))]
-pub async fn revoke(visitor: Anytime, app: web::Data<App>, held: Form<Held>) -> Result<HttpResponse> {
+pub async fn revoke(
+    visitor: AlwaysOpen,
+    app: web::Data<App>,
+    held: Form<TokenRequest>,
+) -> Result<HttpResponse> {
     app.auth.revoke(&held.0.token, &visitor.origin).await?;
     Ok(HttpResponse::Ok().finish())
 }

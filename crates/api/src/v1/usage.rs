@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::error::{ApiError, Result};
 use crate::extract::Parameters;
-use crate::guard::{Caller, Own};
+use crate::guard::{Authenticated, Caller};
 
 /// The longest time that is told of at once.
 const MAX_DAYS: i64 = 366;
@@ -194,7 +194,7 @@ pub struct Usage {
 /// What one has used, and how one's quotas stand. The last seconds may be missing: usage is written in batches.
 #[utoipa::path(get, path = "/api/v1/me/usage", tag = "me", params(Days), responses((status = 200, body = Usage)))]
 pub async fn own(
-    caller: Caller<Own>,
+    caller: Caller<Authenticated>,
     app: web::Data<App>,
     days: Parameters<Days>,
 ) -> Result<web::Json<Usage>> {

@@ -15,7 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::app::App;
 use crate::error::Result;
 use crate::extract::Parameters;
-use crate::guard::{Caller, EXPORT_TIME, Own};
+use crate::guard::{Authenticated, Caller, EXPORT_TIME};
 use crate::v1::usage::{Days, Span, UsageEntry};
 
 /// Rows of an export read at a time: so many are in memory.
@@ -55,7 +55,7 @@ pub struct OwnExport {
 #[utoipa::path(get, path = "/api/v1/me/usage/export", tag = "me", params(OwnExport),
     responses((status = 200, content((Vec<UsageEntry> = "application/json"), (String = "text/csv")))))]
 pub async fn own(
-    caller: Caller<Own>,
+    caller: Caller<Authenticated>,
     app: web::Data<App>,
     wanted: Parameters<OwnExport>,
 ) -> Result<HttpResponse> {

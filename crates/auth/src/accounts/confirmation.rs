@@ -81,7 +81,7 @@ impl Auth {
         let mut tx = self.store.begin(Scope::Service(Service::Login)).await?;
         if link.expose_secret().starts_with(Purpose::Registration.prefix()) {
             let found = self.redeem_once(&mut tx, Purpose::Registration, link).await?;
-            self.settle_in(&mut tx, &found.ok_or(Error::InvalidLink)?.payload, origin).await?;
+            self.create_registered(&mut tx, &found.ok_or(Error::InvalidLink)?.payload, origin).await?;
         } else {
             self.move_address(&mut tx, link, origin).await?;
         }
@@ -89,7 +89,7 @@ impl Auth {
     }
 
     /// Makes the account of a pending registration.
-    async fn settle_in(&self, tx: &mut Tx, payload: &[u8], origin: &Origin) -> Result<()> {
+    async fn create_registered(&self, tx: &mut Tx, payload: &[u8], origin: &Origin) -> Result<()> {
         let PendingRegistration { email, name, password_hash } = read(payload)?;
         let role = Role::User.name();
         let person = self.create_person(tx, Some(&email), &name, role).await?;

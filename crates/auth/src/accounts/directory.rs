@@ -4,15 +4,15 @@ use serde_json::json;
 use storage::{Page, PageRequest, Scope, Service, UserUpdate};
 use uuid::Uuid;
 
-use crate::accounts::legal_holds::keep_held;
+use crate::accounts::legal_holds::refuse_held;
 use crate::accounts::people::Person;
 use crate::audit::{Entry, subject};
 use crate::callers::access::{Permission, Permissions, Role};
-use crate::callers::freshness::Watched;
+use crate::callers::freshness::ChangeSubject;
 use crate::callers::principal::Principal;
 use crate::events::Event;
 use crate::external::remove_all;
-use crate::incidents::{Held, forget_whereabouts};
+use crate::incidents::{HeldSubject, forget_whereabouts};
 use crate::limits::rules::Allowance;
 use crate::service::Origin;
 use crate::{Auth, Error, Result};
@@ -55,7 +55,7 @@ impl Auth {
         origin: &Origin,
     ) -> Result<Person> {
         let (mut tx, own) = self.begin_administration(actor, Permission::UsersManage).await?;
-        keep_to_equals(&mut tx, own, id).await?;
+        refuse_more_powerful(&mut tx, own, id).await?;
         if let Some(role) = &change.role {
             may_give(&mut tx, own, role).await?;
             let account = tx.accounts().standing(id).await?.ok_or(Error::NotFound)?;
@@ -66,7 +66,7 @@ impl Auth {
         let loses_admin = change.active == Some(false)
             || change.role.as_deref().is_some_and(|role| role != Role::Admin.name());
         if loses_admin {
-            keep_an_administrator(&mut tx, id).await?;
+            keep_one_administrator(&mut tx, id).await?;
         }
         let detail = json!({"role": change.role, "active": change.active, "renamed": change.name.is_some()});
         let name = change.name.map(|name| self.seal_name(id, &name)).transpose()?;
@@ -79,14 +79,14 @@ impl Auth {
             // Their tokens do not carry the security version, which has just changed.
             tx.identities().end_tokens(id).await?;
             // Whoever says so by hand has the last word: undoing an answer to an incident changes nothing any more.
-            tx.incident_holds().dissolve(&Held::Account(id).name()).await?;
+            tx.incident_holds().dissolve(&HeldSubject::Account(id).name()).await?;
         }
         let entry = Entry::success(Event::AccountChanged, origin).by(actor.account).on("account", id);
         self.record(&mut tx, entry.with(detail)).await?;
         if let Some(limits) = change.limits {
-            self.change_limit_of(&mut tx, (actor, own), id, limits, origin).await?;
+            self.change_account_limit(&mut tx, (actor, own), id, limits, origin).await?;
         }
-        self.commit_change(tx, &[Watched::Account(id)]).await?;
+        self.commit_change(tx, &[ChangeSubject::Account(id)]).await?;
         if change.limits.is_some() {
             self.read_limits().await?;
         }
@@ -97,11 +97,11 @@ impl Auth {
     /// the trail's events stay valid byte for byte.
     pub async fn delete_user(&self, actor: &Principal, id: Uuid, origin: &Origin) -> Result<()> {
         let (mut tx, own) = self.begin_administration(actor, Permission::UsersManage).await?;
-        keep_to_equals(&mut tx, own, id).await?;
+        refuse_more_powerful(&mut tx, own, id).await?;
         erase(&mut tx, id).await?;
         let entry = Entry::success(Event::AccountDeleted, origin).by(actor.account).on("account", id);
         self.record(&mut tx, entry).await?;
-        self.commit_change(tx, &[Watched::Account(id)]).await?;
+        self.commit_change(tx, &[ChangeSubject::Account(id)]).await?;
         self.forget_files(id).await;
         Ok(())
     }
@@ -114,15 +114,15 @@ impl Auth {
         let nowhere = Origin { address: None, ..origin.clone() };
         let entry = Entry::success(Event::AccountDeleted, &nowhere).by(id).on("account", id);
         self.record(&mut tx, entry).await?;
-        self.commit_change(tx, &[Watched::Account(id)]).await?;
+        self.commit_change(tx, &[ChangeSubject::Account(id)]).await?;
         self.forget_files(id).await;
         Ok(())
     }
 }
 
 async fn erase(tx: &mut storage::Tx, id: Uuid) -> Result<()> {
-    keep_held(tx, id).await?;
-    keep_an_administrator(tx, id).await?;
+    refuse_held(tx, id).await?;
+    keep_one_administrator(tx, id).await?;
     remove_all(tx, id).await?;
     if !tx.users().delete(id).await? {
         return Err(Error::NotFound);
@@ -133,7 +133,7 @@ async fn erase(tx: &mut storage::Tx, id: Uuid) -> Result<()> {
 
 /// Refuses to touch an account that may do more than the actor: or managing users would be a way to every permission.
 /// Answers what it may do.
-pub(crate) async fn keep_to_equals(
+pub(crate) async fn refuse_more_powerful(
     tx: &mut storage::Tx,
     own: Permissions,
     account: Uuid,
@@ -159,7 +159,7 @@ pub(crate) async fn may_give(tx: &mut storage::Tx, own: Permissions, role: &str)
 }
 
 /// Refuses to take the last active administrator away; such changes wait for each other already.
-pub(crate) async fn keep_an_administrator(tx: &mut storage::Tx, losing: Uuid) -> Result<()> {
+pub(crate) async fn keep_one_administrator(tx: &mut storage::Tx, losing: Uuid) -> Result<()> {
     let is_one = tx
         .accounts()
         .standing(losing)

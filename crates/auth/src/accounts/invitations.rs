@@ -44,7 +44,7 @@ impl Auth {
         self.record(&mut tx, entry.with(json!({"role": role, "invited": true}))).await?;
         tx.commit().await?;
         let tx = self.store.begin(Scope::Service(Service::Login)).await?;
-        let delivery = self.hand_over(tx, &person, MailTask::Invitation, Purpose::Invitation).await?;
+        let delivery = self.deliver_link(tx, &person, MailTask::Invitation, Purpose::Invitation).await?;
         Ok((person, delivery))
     }
 
@@ -56,18 +56,18 @@ impl Auth {
         wished: SecretString,
         origin: &Origin,
     ) -> Result<Person> {
-        let accepted = self.move_in(link, name, wished, origin).await;
+        let accepted = self.activate_invited(link, name, wished, origin).await;
         self.note_refusal(accepted, Event::InvitationAccepted, origin).await
     }
 
-    async fn move_in(
+    async fn activate_invited(
         &self,
         link: &SecretString,
         name: Option<&str>,
         wished: SecretString,
         origin: &Origin,
     ) -> Result<Person> {
-        let (person, password) = self.behind_link(Purpose::Invitation, link).await?;
+        let (person, password) = self.find_by_link(Purpose::Invitation, link).await?;
         if password.is_some() {
             return Err(Error::InvalidLink);
         }
@@ -79,7 +79,7 @@ impl Auth {
         let hash = self.hashing.hash(wished).await?;
         let update = UserUpdate { name: Some(self.seal_name(person.id, name)?), ..UserUpdate::default() };
         let mut tx = self.store.begin(Scope::Service(Service::Login)).await?;
-        self.spend_link(&mut tx, Purpose::Invitation, link).await?;
+        self.consume_link(&mut tx, Purpose::Invitation, link).await?;
         tx.users().set_password(person.id, &hash).await?;
         let accepted = tx.users().update(person.id, &update).await?.ok_or(Error::NotFound)?;
         let entry = Entry::success(Event::InvitationAccepted, origin).by(person.id).on("account", person.id);

@@ -49,6 +49,6 @@ impl Auth {
 }
 
 /// Refuses to erase an account that is held.
-pub(crate) async fn keep_held(tx: &mut Tx, account: Uuid) -> Result<()> {
+pub(crate) async fn refuse_held(tx: &mut Tx, account: Uuid) -> Result<()> {
     if tx.legal_holds().has(account).await? { Err(Error::LegalHold) } else { Ok(()) }
 }

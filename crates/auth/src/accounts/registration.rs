@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::accounts::people::Person;
 use crate::audit::Entry;
 use crate::callers::access::Role;
-use crate::callers::freshness::Watched;
+use crate::callers::freshness::ChangeSubject;
 use crate::callers::principal::Principal;
 use crate::events::Event;
 use crate::mail::notices::NoticeKind;
@@ -133,6 +133,6 @@ impl Auth {
         let entry = entry.on("account", principal.account).with(json!({"sessions_ended": ended.len()}));
         self.record(&mut tx, entry).await?;
         self.notify(&mut tx, principal.account, NoticeKind::PasswordChanged).await?;
-        self.commit_change(tx, &[Watched::Account(principal.account)]).await
+        self.commit_change(tx, &[ChangeSubject::Account(principal.account)]).await
     }
 }

@@ -7,14 +7,14 @@ use storage::{
 };
 use uuid::Uuid;
 
-use crate::accounts::directory::{keep_to_equals, may_give};
-use crate::accounts::legal_holds::keep_held;
+use crate::accounts::directory::{may_give, refuse_more_powerful};
+use crate::accounts::legal_holds::refuse_held;
 use crate::audit::Entry;
 use crate::callers::access::{Permission, Permissions};
-use crate::callers::freshness::Watched;
+use crate::callers::freshness::ChangeSubject;
 use crate::callers::principal::Principal;
 use crate::events::Event;
-use crate::incidents::Held;
+use crate::incidents::HeldSubject;
 use crate::service::Origin;
 use crate::{Auth, Error, Result};
 
@@ -67,22 +67,22 @@ impl Auth {
         let update = ServiceAccountUpdate { name, ..change };
         let account = tx.service_accounts().update(id, &update).await?.ok_or(Error::NotFound)?;
         if update.active.is_some() {
-            tx.incident_holds().dissolve(&Held::Account(id).name()).await?;
+            tx.incident_holds().dissolve(&HeldSubject::Account(id).name()).await?;
         }
         let entry = Entry::success(Event::AccountChanged, origin).by(actor.account).on("account", id);
         self.record(&mut tx, entry.with(detail)).await?;
-        self.commit_change(tx, &[Watched::Account(id)]).await?;
+        self.commit_change(tx, &[ChangeSubject::Account(id)]).await?;
         Ok(account)
     }
 
     /// Deletes one with its keys and grants; usage and the audit trail keep its id.
     pub async fn delete_service_account(&self, actor: &Principal, id: Uuid, origin: &Origin) -> Result<()> {
         let (mut tx, _) = self.begin_service_account(actor, id).await?;
-        keep_held(&mut tx, id).await?;
+        refuse_held(&mut tx, id).await?;
         tx.service_accounts().delete(id).await?;
         let entry = Entry::success(Event::AccountDeleted, origin).by(actor.account).on("account", id);
         self.record(&mut tx, entry).await?;
-        self.commit_change(tx, &[Watched::Account(id)]).await?;
+        self.commit_change(tx, &[ChangeSubject::Account(id)]).await?;
         self.forget_files(id).await;
         Ok(())
     }
@@ -91,7 +91,7 @@ impl Auth {
     async fn begin_service_account(&self, actor: &Principal, id: Uuid) -> Result<(Tx, Permissions)> {
         let (mut tx, own) = self.begin_administration(actor, Permission::UsersManage).await?;
         tx.service_accounts().find(id).await?.ok_or(Error::NotFound)?;
-        keep_to_equals(&mut tx, own, id).await?;
+        refuse_more_powerful(&mut tx, own, id).await?;
         Ok((tx, own))
     }
 }

@@ -61,7 +61,7 @@ impl<'a> Entry<'a> {
     }
 
     /// By whoever it was, if anybody.
-    pub fn by_some(self, actor: Option<&Principal>) -> Self {
+    pub fn by_optional(self, actor: Option<&Principal>) -> Self {
         actor.map(|actor| actor.account).into_iter().fold(self, Self::by)
     }
 
@@ -98,17 +98,18 @@ impl Auth {
         let network = entry.origin.address.map(|address| network_of(address).to_string());
         // Of one attacker's attempts on many, and of many counts of one attempt, one alert tells.
         let whom = network.as_deref().or(entry.target.as_deref()).unwrap_or_default();
-        let detail = entry.detail.to_string();
+        let plain = entry.detail.to_string();
         let name = entry.action.name();
         let reason = entry.detail.get("reason").and_then(Value::as_str);
         let title = match reason {
             Some(reason) => format!("Modelgate: {name}: {reason}"),
             None => format!("Modelgate: {name}"),
         };
-        let told = json!({"action": name, "actor": entry.actor, "target": entry.target, "detail": entry.detail,
+        let detail = json!({"action": name, "actor": entry.actor, "target": entry.target, "detail": entry.detail,
             "request_id": entry.origin.request_id});
-        let same = [whom, reason.unwrap_or(&detail)];
-        self.raise_alert(tx, &Cause { same: &same, kind: name, severity, title: &title, detail: &told }).await
+        let same = [whom, reason.unwrap_or(&plain)];
+        self.raise_alert(tx, &Cause { same: &same, kind: name, severity, title: &title, detail: &detail })
+            .await
     }
 
     /// Writes down that alerts were tested on the command line.

@@ -81,7 +81,7 @@ impl AuditTrail {
         }
         self.verify_seals(&mut walk, boundary.as_ref()).await?;
         self.verify_unlinked(&mut walk).await?;
-        if boundary.as_ref().is_some_and(|seal| seal.seq != walk.told_pruned) {
+        if boundary.as_ref().is_some_and(|seal| seal.seq != walk.reported_pruned) {
             walk.found.find(
                 boundary.map(|seal| seal.seq),
                 None,
@@ -195,13 +195,13 @@ struct Walk<'a> {
     /// Whether events without a MAC of their own can still come.
     adopts: bool,
     /// How far the chain was pruned, as genuine events tell.
-    told_pruned: i64,
+    reported_pruned: i64,
 }
 
 impl<'a> Walk<'a> {
     fn new(keys: &'a AuditKeys) -> Self {
         let before = vec![BEFORE_FIRST];
-        Self { keys, found: Verification::default(), before, adopts: true, told_pruned: 0 }
+        Self { keys, found: Verification::default(), before, adopts: true, reported_pruned: 0 }
     }
 
     fn link(&mut self, linked: &LinkedEvent) {
@@ -252,7 +252,7 @@ impl<'a> Walk<'a> {
         if event.action == Event::AuditPruned.name()
             && let Some(through) = pruned_through(event)
         {
-            self.told_pruned = self.told_pruned.max(through);
+            self.reported_pruned = self.reported_pruned.max(through);
         }
     }
 
@@ -308,6 +308,6 @@ fn link_mac(bytes: &[u8]) -> Option<LinkMac> {
 
 /// How far the chain was pruned, as the event of it says.
 fn pruned_through(event: &AuditRecord) -> Option<i64> {
-    let told: serde_json::Value = serde_json::from_slice(&event.canonical).ok()?;
-    told["detail"]["through"].as_i64()
+    let content: serde_json::Value = serde_json::from_slice(&event.canonical).ok()?;
+    content["detail"]["through"].as_i64()
 }

@@ -10,7 +10,7 @@ use storage::{Scope, Service, Tx};
 
 use crate::audit::Entry;
 use crate::callers::access::{Permission, Permissions};
-use crate::callers::freshness::Watched;
+use crate::callers::freshness::ChangeSubject;
 use crate::callers::principal::{Credential, Principal};
 use crate::events::Event;
 use crate::service::Origin;
@@ -91,7 +91,7 @@ impl Auth {
         origin: &Origin,
     ) -> Result<()> {
         self.record(&mut tx, Entry::success(event, origin).by(actor.account).with(detail)).await?;
-        self.commit_change(tx, &[Watched::Policy]).await
+        self.commit_change(tx, &[ChangeSubject::Policy]).await
     }
 
     /// What the caller may do as of now, under a lock on their account.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use storage::{Check, Outcome};
 
-use crate::keys::signed_requests::{self, Presented};
+use crate::keys::signed_requests::{self, PresentedCredential};
 use crate::limits::in_flight::InFlight;
 use crate::limits::over_limit::Requester;
 use crate::limits::{LimitClass, Window, network_of};
@@ -15,6 +15,9 @@ use crate::{Auth, Error, Permission, Principal, Result, Throttle};
 
 /// How long a caller with too much in flight is told to wait.
 const IN_FLIGHT_RETRY: Duration = Duration::from_secs(1);
+
+/// How often a caller is read in one admission: a second reading is newer than the change that asked for it.
+const READINGS: usize = 2;
 
 /// What windows count.
 const REQUESTS: &str = "requests";
@@ -40,7 +43,7 @@ pub struct AllowanceState {
 
 /// A caller who may go on.
 #[derive(Debug)]
-pub struct Entered {
+pub struct Admission {
     /// Who it is.
     pub principal: Arc<Principal>,
     /// Their place among the account's running requests.
@@ -93,64 +96,74 @@ impl Auth {
     /// The three guards in order: who it is, whether they may, and how much is left.
     ///
     /// `permission` is none for what is one's own; `model` is the one that is to be run, where that is known already.
-    pub async fn enter(
+    pub async fn admit(
         &self,
-        presented: &Presented<'_>,
+        presented: &PresentedCredential<'_>,
         source: impl Into<RequestSource<'_>>,
         permission: Option<Permission>,
         class: LimitClass,
         model: Option<&str>,
-    ) -> std::result::Result<Entered, Refusal> {
+    ) -> std::result::Result<Admission, Refusal> {
         let source = source.into();
-        let address = source.address;
-        let mut retried = false;
-        loop {
-            let principal = match presented {
-                Presented::Whole(text) => self.authenticate_from(text, Some(address)).await?,
-                // Boxed, as what the cache does not know: most requests need no room for it.
-                Presented::Signed(request) => Box::pin(self.authenticate_signed(request)).await?,
-            };
-            let permitted = || permission.map_or(Ok(()), |permission| principal.require(permission));
-            let allowed = principal.admits(address).and_then(|()| permitted());
-            let mut windows = self.limits.of_caller(&principal, class, model);
-            let requester = Requester::Caller(principal.account, principal.credential.id(), class);
-            if let Some(throttle) = self.over_limit.find(&requester, &windows, self.now()) {
-                return Err(Error::Throttled(throttle).into());
+        for _ in 0..READINGS {
+            if let Some(admission) = self.try_admit(presented, source, permission, class, model).await? {
+                return Ok(admission);
             }
-            // Before the windows, and given back where they refuse: all is counted, or nothing.
-            let (lease, quotas) = match allowed {
-                Ok(()) => self.lease(&principal, class).await?,
-                Err(_) => (None, Vec::new()),
-            };
-            windows.extend(presented.nonce_window(self.signature_max_age));
-            match self.decide(&principal.watched_checks(), &windows).await? {
-                Verdict::Admitted(windows) => {
-                    let mut windows = signed_requests::told(windows);
-                    windows.extend(quotas);
-                    // Told only now: a refusal counts like any request, and was not decided on stale knowledge.
-                    let allowed = allowed.inspect_err(|refusal| self.deny(&principal, refusal, source));
-                    let allowed = self.require_open_to_caller(&principal).and(allowed);
-                    self.detector.place(&principal, address, self.now());
-                    return match allowed.and_then(|()| self.in_flight(&principal)) {
-                        Ok(in_flight) => Ok(Entered { principal, in_flight, windows, lease }),
-                        Err(error) => Err(Refusal { error, windows }),
-                    };
-                }
-                Verdict::Throttled(throttle) => {
-                    let error = signed_requests::refusal(throttle);
-                    if let Error::Throttled(throttle) = &error {
-                        self.over_limit.remember(requester, throttle, &windows, self.now());
-                    }
-                    return Err(error.into());
-                }
-                // Read again what changed; once suffices, for the reading is newer than the change.
-                Verdict::Stale if !retried => {
-                    self.principals.forget(&presented.fingerprint());
-                    retried = true;
-                }
-                Verdict::Stale => return Err(Error::Overloaded.into()),
-            }
+            self.principals.forget(&presented.fingerprint());
         }
+        Err(Error::Overloaded.into())
+    }
+
+    /// None where something about the caller changed since it was cached.
+    async fn try_admit(
+        &self,
+        presented: &PresentedCredential<'_>,
+        source: RequestSource<'_>,
+        permission: Option<Permission>,
+        class: LimitClass,
+        model: Option<&str>,
+    ) -> std::result::Result<Option<Admission>, Refusal> {
+        let address = source.address;
+        let principal = match presented {
+            PresentedCredential::Whole(text) => self.authenticate_from(text, Some(address)).await?,
+            // Boxed, as what the cache does not know: most requests need no room for it.
+            PresentedCredential::Signed(request) => Box::pin(self.authenticate_signed(request)).await?,
+        };
+        let permitted = || permission.map_or(Ok(()), |permission| principal.require(permission));
+        let allowed = principal.admits(address).and_then(|()| permitted());
+        let mut windows = self.limits.of_caller(&principal, class, model);
+        let requester = Requester::Caller(principal.account, principal.credential.id(), class);
+        if let Some(throttle) = self.over_limit.find(&requester, &windows, self.now()) {
+            return Err(Error::Throttled(throttle).into());
+        }
+        // Before the windows, and given back where they refuse: all is counted, or nothing.
+        let (lease, quotas) = match allowed {
+            Ok(()) => self.lease(&principal, class).await?,
+            Err(_) => (None, Vec::new()),
+        };
+        windows.extend(presented.nonce_window(self.signature_max_age));
+        let mut states = match self.decide(&principal.watched_checks(), &windows).await? {
+            Verdict::Admitted(states) => signed_requests::visible_windows(states),
+            Verdict::Throttled(throttle) => return Err(self.throttled(requester, throttle, &windows).into()),
+            Verdict::Stale => return Ok(None),
+        };
+        states.extend(quotas);
+        // Told only now: a refusal counts like any request, and was not decided on stale knowledge.
+        let allowed = allowed.inspect_err(|refusal| self.deny(&principal, refusal, source));
+        let allowed = self.require_open_to_caller(&principal).and(allowed);
+        self.detector.place(&principal, address, self.now());
+        match allowed.and_then(|()| self.in_flight(&principal)) {
+            Ok(in_flight) => Ok(Some(Admission { principal, in_flight, windows: states, lease })),
+            Err(error) => Err(Refusal { error, windows: states }),
+        }
+    }
+
+    fn throttled(&self, requester: Requester, throttle: Throttle, windows: &[Window]) -> Error {
+        let error = signed_requests::refusal(throttle);
+        if let Error::Throttled(throttle) = &error {
+            self.over_limit.remember(requester, throttle, windows, self.now());
+        }
+        error
     }
 
     /// Refuses a caller who has not proved lately who they are.
@@ -159,9 +172,9 @@ impl Auth {
     }
 
     /// Counts a caller without a credential.
-    pub async fn admit_visitor(&self, address: IpAddr, class: LimitClass) -> Result<Vec<AllowanceState>> {
-        let windows = self.limits.of_visitor(class, address);
-        let requester = Requester::Visitor(network_of(address), class);
+    pub async fn admit_anonymous(&self, address: IpAddr, class: LimitClass) -> Result<Vec<AllowanceState>> {
+        let windows = self.limits.of_anonymous(class, address);
+        let requester = Requester::Anonymous(network_of(address), class);
         if let Some(throttle) = self.over_limit.find(&requester, &windows, self.now()) {
             return Err(Error::Throttled(throttle));
         }
@@ -222,7 +235,7 @@ impl Auth {
         let outcome = match self.ephemeral.decide(&checks).await {
             Ok(outcome) => {
                 if self.ephemeral.is_redis() {
-                    self.freshness.in_contact();
+                    self.freshness.note_contact();
                 }
                 outcome
             }

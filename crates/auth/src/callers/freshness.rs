@@ -17,7 +17,7 @@ pub(crate) const CACHED_FOR: Duration = Duration::seconds(60);
 
 /// Something whose change makes cached principals stale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Watched {
+pub(crate) enum ChangeSubject {
     Account(Uuid),
     Session(Uuid),
     /// Somebody at another issuer, with all their tokens.
@@ -27,7 +27,7 @@ pub(crate) enum Watched {
     Policy,
 }
 
-impl Watched {
+impl ChangeSubject {
     /// The kind in the change feed.
     pub const fn kind(self) -> &'static str {
         match self {
@@ -67,7 +67,7 @@ impl Watched {
 
 /// What this replica knows of changes.
 pub(crate) struct Freshness {
-    changed: RwLock<HashMap<Watched, (i64, DateTime<Utc>)>>,
+    changed: RwLock<HashMap<ChangeSubject, (i64, DateTime<Utc>)>>,
     /// The feed has been read up to here.
     position: AtomicI64,
     /// Last contact with either store. Silence is real time: moving the clock must not cause it.
@@ -100,7 +100,7 @@ impl Freshness {
     }
 
     /// Remembers a change and forgets those that no cached principal can be older than.
-    pub fn note(&self, watched: Watched, number: i64, now: DateTime<Utc>) {
+    pub fn note(&self, watched: ChangeSubject, number: i64, now: DateTime<Utc>) {
         let mut changed = self.changed.write().unwrap_or_else(PoisonError::into_inner);
         let entry = changed.entry(watched).or_insert((number, now));
         *entry = (entry.0.max(number), now);
@@ -111,13 +111,13 @@ impl Freshness {
     }
 
     /// Whether nothing in `watched` changed after `seen`.
-    pub fn is_current(&self, watched: &[Watched], seen: i64) -> bool {
+    pub fn is_current(&self, watched: &[ChangeSubject], seen: i64) -> bool {
         let changed = self.changed.read().unwrap_or_else(PoisonError::into_inner);
         watched.iter().all(|one| changed.get(one).is_none_or(|(number, _)| *number <= seen))
     }
 
     /// Notes that a store answered.
-    pub fn in_contact(&self) {
+    pub fn note_contact(&self) {
         *self.contact.write().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
@@ -137,13 +137,13 @@ mod tests {
     fn a_later_change_makes_stale_and_an_earlier_one_does_not() {
         let now = DateTime::<Utc>::UNIX_EPOCH;
         let freshness = Freshness::new(0, BOUND);
-        let account = Watched::Account(Uuid::from_u128(1));
+        let account = ChangeSubject::Account(Uuid::from_u128(1));
         freshness.note(account, 7, now);
         assert!(!freshness.is_current(&[account], 6));
         assert!(freshness.is_current(&[account], 7));
         freshness.note(account, 5, now);
         assert!(!freshness.is_current(&[account], 6), "numbers only rise");
-        assert!(freshness.is_current(&[Watched::Session(Uuid::from_u128(1))], 0));
+        assert!(freshness.is_current(&[ChangeSubject::Session(Uuid::from_u128(1))], 0));
     }
 
     #[test]
@@ -163,7 +163,7 @@ mod tests {
         *freshness.contact.write().unwrap_or_else(PoisonError::into_inner) =
             long_ago.unwrap_or_else(Instant::now);
         assert!(freshness.is_isolated());
-        freshness.in_contact();
+        freshness.note_contact();
         assert!(!freshness.is_isolated());
     }
 
@@ -173,7 +173,7 @@ mod tests {
         let freshness = Freshness::new(0, BOUND);
         for number in 0..10_000 {
             let now = start + Duration::seconds(number);
-            freshness.note(Watched::Account(Uuid::from_u128(number as u128)), number, now);
+            freshness.note(ChangeSubject::Account(Uuid::from_u128(number as u128)), number, now);
         }
         let remembered = freshness.changed.read().unwrap_or_else(PoisonError::into_inner).len();
         assert!(remembered < 300, "{remembered}");

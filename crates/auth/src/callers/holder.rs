@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::audit::Entry;
 use crate::callers::access::Permissions;
-use crate::callers::freshness::Watched;
+use crate::callers::freshness::ChangeSubject;
 use crate::callers::principal::{Credential, Principal};
 use crate::events::Event;
 use crate::login::family_place;
@@ -65,10 +65,10 @@ impl Auth {
     pub async fn revoke(&self, credential: &SecretString, origin: &Origin) -> Result<()> {
         let text = credential.expose_secret();
         if let Some(session) = self.refresh_session(text).await? {
-            return self.end_by_holder(session.account_id, Watched::Session(session.id), origin).await;
+            return self.end_by_holder(session.account_id, ChangeSubject::Session(session.id), origin).await;
         }
         if let Some((owner, key)) = self.signing_key_of(text).await? {
-            return self.end_by_holder(owner, Watched::ApiKey(key), origin).await;
+            return self.end_by_holder(owner, ChangeSubject::ApiKey(key), origin).await;
         }
         match self.authenticate_from(text, origin.address).await {
             Ok(principal) => self.end_principal(&principal, origin).await,
@@ -85,10 +85,10 @@ impl Auth {
         self.end_by_holder(principal.account, watched, origin).await
     }
 
-    async fn end_by_holder(&self, account: Uuid, watched: Watched, origin: &Origin) -> Result<()> {
+    async fn end_by_holder(&self, account: Uuid, watched: ChangeSubject, origin: &Origin) -> Result<()> {
         let id = watched.id();
         let mut tx = self.store.begin(Scope::Account(account)).await?;
-        let (ended, event) = if let Watched::ApiKey(_) = watched {
+        let (ended, event) = if let ChangeSubject::ApiKey(_) = watched {
             (tx.api_keys().revoke(account, id).await?, Event::ApiKeyRevoked)
         } else {
             (tx.sessions().revoke_own(account, id, REASON).await?, Event::SessionEnded)

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::callers::access::{Permission, Permissions};
 use crate::callers::authentication::Policy;
-use crate::callers::freshness::{Freshness, Watched};
+use crate::callers::freshness::{ChangeSubject, Freshness};
 use crate::keys::signed_requests::SigningSecret;
 use crate::quotas::Quota;
 use crate::{Error, Result};
@@ -193,13 +193,13 @@ impl Principal {
         now < self.good_until && freshness.is_current(&self.watched(), self.seen)
     }
 
-    pub(crate) fn watched(&self) -> [Watched; 3] {
+    pub(crate) fn watched(&self) -> [ChangeSubject; 3] {
         let credential = match self.credential {
-            Credential::Session { id, .. } => Watched::Session(id),
-            Credential::External(token) => Watched::Identity(token.identity),
-            Credential::ApiKey { id } => Watched::ApiKey(id),
+            Credential::Session { id, .. } => ChangeSubject::Session(id),
+            Credential::External(token) => ChangeSubject::Identity(token.identity),
+            Credential::ApiKey { id } => ChangeSubject::ApiKey(id),
         };
-        [Watched::Account(self.account), credential, Watched::Policy]
+        [ChangeSubject::Account(self.account), credential, ChangeSubject::Policy]
     }
 
     pub(crate) fn admits(&self, address: IpAddr) -> Result<()> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use storage::Tx;
 
-use crate::callers::freshness::{CACHED_FOR, Watched};
+use crate::callers::freshness::{CACHED_FOR, ChangeSubject};
 use crate::{Auth, Result};
 
 /// How long a change stays in the ephemeral store: longer than anything cached before it.
@@ -14,7 +14,7 @@ fn remembered_for() -> Duration {
 
 impl Auth {
     /// Commits `tx`, in which `changed` were changed, and makes them known.
-    pub(crate) async fn commit_change(&self, mut tx: Tx, changed: &[Watched]) -> Result<()> {
+    pub(crate) async fn commit_change(&self, mut tx: Tx, changed: &[ChangeSubject]) -> Result<()> {
         let mut numbered = Vec::with_capacity(changed.len());
         for watched in changed {
             let number = tx.changes().append(watched.kind(), &watched.id().to_string()).await?;
@@ -23,8 +23,8 @@ impl Auth {
         tx.commit().await?;
         for (watched, number) in numbered {
             self.freshness.note(watched, number, self.now());
-            let told = self.ephemeral.raise(&watched.ephemeral_key(), number, remembered_for()).await;
-            if let Err(error) = told {
+            let raised = self.ephemeral.raise(&watched.ephemeral_key(), number, remembered_for()).await;
+            if let Err(error) = raised {
                 // Not lost: the others read it from the change feed within a second.
                 tracing::warn!(%error, "a change could not be told through the ephemeral store");
             }

@@ -71,7 +71,7 @@ fn discover(issuer: &TrustedIssuer, document: &[u8]) -> Result<String, String> {
     if discovery.issuer != issuer.issuer {
         return Err("the discovery document is another issuer's".into());
     }
-    if !issuer.is_at_home(&discovery.jwks_uri) {
+    if !issuer.has_same_origin(&discovery.jwks_uri) {
         return Err("the keys are at another host; if that is right, name it as jwks_uri".into());
     }
     Ok(discovery.jwks_uri)

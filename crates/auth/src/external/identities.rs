@@ -8,10 +8,10 @@ use serde_json::json;
 use storage::{Identity, Scope, SealedColumn, Service, Tx};
 use uuid::Uuid;
 
-use crate::accounts::directory::keep_to_equals;
+use crate::accounts::directory::refuse_more_powerful;
 use crate::audit::Entry;
 use crate::callers::access::Permission;
-use crate::callers::freshness::Watched;
+use crate::callers::freshness::ChangeSubject;
 use crate::callers::principal::{ExternalToken, Principal};
 use crate::events::Event;
 use crate::limits::Window;
@@ -69,13 +69,13 @@ impl Auth {
             return Err(Error::invalid("issuer", "there is no such issuer in OIDC_ISSUERS_FILE"));
         }
         let (mut tx, own) = self.begin_administration(actor, Permission::UsersManage).await?;
-        keep_to_equals(&mut tx, own, account).await?;
+        refuse_more_powerful(&mut tx, own, account).await?;
         tx.users().find(account).await?.ok_or(Error::NotFound)?;
         if i64::try_from(tx.identities().list(account, MOST).await?.len()).is_ok_and(|count| count >= MOST) {
             return Err(Error::Refused("the account has as many identities as it may; unlink one first"));
         }
         let id = self.add_identity(&mut tx, account, issuer, subject).await?;
-        self.tell(&mut tx, actor, Event::IdentityLinked, (account, id), issuer, origin).await?;
+        self.record_identity(&mut tx, actor, Event::IdentityLinked, (account, id), issuer, origin).await?;
         self.notify(&mut tx, account, NoticeKind::IdentityLinked).await?;
         let created_at = tx.now();
         tx.commit().await?;
@@ -92,18 +92,25 @@ impl Auth {
         origin: &Origin,
     ) -> Result<()> {
         let (mut tx, own) = self.begin_administration(actor, Permission::UsersManage).await?;
-        keep_to_equals(&mut tx, own, account).await?;
+        refuse_more_powerful(&mut tx, own, account).await?;
         let all = tx.identities().list(account, MOST).await?;
         let removed = all.iter().find(|one| one.id == identity).ok_or(Error::NotFound)?;
         let until = tx.now() + REMOVED_FOR;
         tx.identities().remove(account, Some(identity), until).await?;
-        self.tell(&mut tx, actor, Event::IdentityUnlinked, (account, identity), &removed.issuer, origin)
-            .await?;
+        self.record_identity(
+            &mut tx,
+            actor,
+            Event::IdentityUnlinked,
+            (account, identity),
+            &removed.issuer,
+            origin,
+        )
+        .await?;
         self.notify(&mut tx, account, NoticeKind::IdentityUnlinked).await?;
-        self.commit_change(tx, &[Watched::Identity(identity)]).await
+        self.commit_change(tx, &[ChangeSubject::Identity(identity)]).await
     }
 
-    async fn tell(
+    async fn record_identity(
         &self,
         tx: &mut Tx,
         actor: &Principal,
@@ -140,7 +147,7 @@ impl Auth {
         }
         let entry = Entry::success(Event::SessionEnded, origin).by(account).on("identity", token.identity);
         self.record(&mut tx, entry.with(json!({"reason": reason}))).await?;
-        self.commit_change(tx, &[Watched::Identity(token.identity)]).await
+        self.commit_change(tx, &[ChangeSubject::Identity(token.identity)]).await
     }
 
     /// Opens what is stored of identities.

@@ -153,7 +153,7 @@ impl TrustedIssuer {
     }
 
     /// The roles here that it can give.
-    pub fn our_roles(&self) -> impl Iterator<Item = &str> {
+    pub fn local_roles(&self) -> impl Iterator<Item = &str> {
         self.roles.iter().map(|rule| &*rule.role).chain(self.default_role.as_deref())
     }
 
@@ -168,7 +168,7 @@ impl TrustedIssuer {
 
     /// Whether keys at this address are this issuer's: the same scheme, host and port. Another one is for the
     /// operator to name, or whoever changes one document could send us anywhere.
-    pub(crate) fn is_at_home(&self, address: &str) -> bool {
+    pub(crate) fn has_same_origin(&self, address: &str) -> bool {
         match (Url::parse(&self.issuer), Url::parse(address)) {
             (Ok(issuer), Ok(address)) => issuer.origin() == address.origin() && is_plain(&address),
             _ => false,
@@ -241,8 +241,8 @@ mod tests {
     fn keys_are_at_home_or_nowhere() {
         let issuer = issuer(json!({}));
         assert_eq!(issuer.discovery_address(), "https://id.example.com/.well-known/openid-configuration");
-        assert!(issuer.is_at_home("https://id.example.com/keys"));
-        assert!(issuer.is_at_home("https://id.example.com:443/a/b"));
+        assert!(issuer.has_same_origin("https://id.example.com/keys"));
+        assert!(issuer.has_same_origin("https://id.example.com:443/a/b"));
         for elsewhere in [
             "http://id.example.com/keys",
             "https://id.example.com:8443/keys",
@@ -255,7 +255,7 @@ mod tests {
             "/keys",
             "",
         ] {
-            assert!(!issuer.is_at_home(elsewhere), "{elsewhere}");
+            assert!(!issuer.has_same_origin(elsewhere), "{elsewhere}");
         }
     }
 }

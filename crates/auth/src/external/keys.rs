@@ -60,11 +60,11 @@ impl Issuer {
             return Ok(key);
         }
         // Whoever comes while the issuer is being asked waits for the same answer.
-        if self.may_ask(now) || self.asking.try_lock().is_err() {
+        if self.may_fetch(now) || self.asking.try_lock().is_err() {
             let _place = self.waiting.try_acquire().map_err(|_| Error::Overloaded)?;
             let _turn = self.asking.lock().await;
             // Another one may have asked meanwhile.
-            if self.usable(kid, now).is_none() && self.may_ask(now) {
+            if self.usable(kid, now).is_none() && self.may_fetch(now) {
                 self.ask(source, now).await;
             }
         }
@@ -80,7 +80,7 @@ impl Issuer {
         let refresh = Duration::seconds(i64::from(self.trusted.keys_refresh_seconds));
         let due = self.read(|known| known.fetched_at.is_none_or(|at| is_over(at, refresh, now)));
         if due
-            && self.may_ask(now)
+            && self.may_fetch(now)
             && let Ok(_turn) = self.asking.try_lock()
         {
             self.ask(source, now).await;
@@ -115,7 +115,7 @@ impl Issuer {
         self.read(|known| known.fetched_at.is_some_and(|at| now - at <= stale))
     }
 
-    fn may_ask(&self, now: DateTime<Utc>) -> bool {
+    fn may_fetch(&self, now: DateTime<Utc>) -> bool {
         self.read(|known| known.asked_at.is_none_or(|at| is_over(at, PAUSE, now)))
     }
 

@@ -67,7 +67,7 @@ impl Auth {
     pub(crate) async fn check_given_roles(&self) -> Result<()> {
         let mut tx = self.store.read(Scope::Service(Service::Setup)).await?;
         for trusted in self.external.issuers.iter().map(|issuer| &issuer.trusted) {
-            for role in trusted.our_roles() {
+            for role in trusted.local_roles() {
                 if tx.roles().find(role).await?.is_none() {
                     let issuer = &trusted.issuer;
                     tracing::warn!(issuer, role, "OIDC_ISSUERS_FILE gives a role that does not exist");

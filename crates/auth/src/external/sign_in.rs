@@ -15,12 +15,12 @@ use super::claims::Assertion;
 use super::identities::subject_place;
 use super::issuer::TrustedIssuer;
 use super::keys::Issuer;
-use crate::accounts::directory::keep_an_administrator;
+use crate::accounts::directory::keep_one_administrator;
 use crate::accounts::people::{is_address, name_of};
 use crate::audit::Entry;
 use crate::callers::access::Permissions;
 use crate::callers::authentication::REVOKED;
-use crate::callers::freshness::{CACHED_FOR, Watched};
+use crate::callers::freshness::{CACHED_FOR, ChangeSubject};
 use crate::callers::principal::{Credential, ExternalToken, Principal};
 use crate::events::Event;
 use crate::service::Origin;
@@ -165,14 +165,14 @@ impl Auth {
         let Some(role) = &token.assertion.role else {
             // What was issued while they had one says so no longer.
             tx.identities().end_tokens(id).await?;
-            self.commit_change(tx, &[Watched::Account(id)]).await?;
+            self.commit_change(tx, &[ChangeSubject::Account(id)]).await?;
             return Err(NO_ROLE);
         };
         if !token.changes(&account) {
             return Ok(tx.commit().await?);
         }
         tx.roles().find(role).await?.ok_or(NO_SUCH_ROLE)?;
-        keep_an_administrator(&mut tx, id).await.map_err(|error| match error {
+        keep_one_administrator(&mut tx, id).await.map_err(|error| match error {
             Error::LastAdministrator => LAST_ADMINISTRATOR,
             error => error,
         })?;
@@ -181,7 +181,7 @@ impl Auth {
         let detail = json!({"role": role, "before": account.role, "issuer": token.trusted.issuer});
         let entry = Entry::success(Event::AccountChanged, &token.origin).on("account", id);
         self.record(&mut tx, entry.with(detail)).await?;
-        self.commit_change(tx, &[Watched::Account(id)]).await
+        self.commit_change(tx, &[ChangeSubject::Account(id)]).await
     }
 
     /// Makes an account for one who is not known, where the issuer's people get one.

@@ -7,11 +7,11 @@ use uuid::Uuid;
 use super::answers::{Actor, Answer, Effects};
 use super::holds::is_held_for;
 use super::undoing::closed_by;
-use super::{Affected, Held};
-use crate::accounts::directory::keep_an_administrator;
+use super::{Affected, HeldSubject};
+use crate::accounts::directory::keep_one_administrator;
 use crate::audit::Entry;
 use crate::callers::access::Permissions;
-use crate::callers::freshness::Watched;
+use crate::callers::freshness::ChangeSubject;
 use crate::events::Event;
 use crate::operation::{self, OperatingMode, OperationChange};
 use crate::service::Origin;
@@ -60,11 +60,11 @@ impl Auth {
             let refusal = match reachable(tx, actor, *id).await? {
                 Err(reason) => Some(reason),
                 Ok(standing) if standing.active => {
-                    let stays = keep_an_administrator(tx, *id).await;
+                    let stays = keep_one_administrator(tx, *id).await;
                     stays.is_err().then_some("it is the last administrator")
                 }
                 Ok(_) => {
-                    let holders = Held::Account(*id).holders(tx).await?;
+                    let holders = HeldSubject::Account(*id).holders(tx).await?;
                     let is_ours = holders.is_empty() || is_held_for(&holders, incident);
                     held.extend((!is_ours).then_some(id));
                     is_ours.then_some("it was switched off already")
@@ -74,7 +74,7 @@ impl Auth {
                 skipped.push(json!({"account": id, "reason": reason}));
                 continue;
             }
-            effects.holds.push(Held::Account(*id).name());
+            effects.holds.push(HeldSubject::Account(*id).name());
             done.push(id);
             if !held.contains(&id) {
                 self.switch(tx, actor, *id, false, origin).await?;
@@ -116,8 +116,8 @@ impl Auth {
         tx.identities().end_tokens(account).await?;
         let entry = Entry::success(Event::SessionEnded, origin).on("account", account);
         let entry = entry.with(json!({"reason": REASON, "sessions": ended.len()}));
-        effects.changed.push(Watched::Account(account));
-        self.record(tx, entry.by_some(actor.map(|(actor, _)| actor))).await
+        effects.changed.push(ChangeSubject::Account(account));
+        self.record(tx, entry.by_optional(actor.map(|(actor, _)| actor))).await
     }
 
     /// Switches an account on or off, a person's or a program's.
@@ -136,7 +136,7 @@ impl Auth {
         }
         let entry = Entry::success(Event::AccountChanged, origin).on("account", account);
         let entry = entry.with(json!({"active": active, "reason": REASON}));
-        self.record(tx, entry.by_some(actor.map(|(actor, _)| actor))).await
+        self.record(tx, entry.by_optional(actor.map(|(actor, _)| actor))).await
     }
 
     /// Closes the service to everyone but those who run it. Where somebody closed it already, by an emergency stop above
@@ -149,20 +149,20 @@ impl Auth {
         origin: &Origin,
         effects: &mut Effects,
     ) -> Result<Value> {
-        let now = operation::hold(tx).await?;
+        let now = operation::lock_mode(tx).await?;
         if !now.is_closed() {
             let change =
                 OperationChange { mode: OperatingMode::Maintenance, message: None, retry_after: None };
             let by = actor.map(|(actor, _)| actor);
             effects.operation = Some(self.operate(tx, by, change, origin).await?);
-            effects.holds.push(Held::Operation.name());
+            effects.holds.push(HeldSubject::Operation.name());
             return Ok(json!({"before": now}));
         }
         let holders = closed_by(tx, &now).await?;
         let Some(first) = holders.first().filter(|_| !is_held_for(&holders, incident)) else {
             return Ok(json!({"skipped": "the service is closed already"}));
         };
-        effects.holds.push(Held::Operation.name());
+        effects.holds.push(HeldSubject::Operation.name());
         Ok(json!({"before": first.detail["before"], "closed_before": true}))
     }
 
@@ -176,7 +176,7 @@ impl Auth {
             );
         };
         effects.rule = Some(rule.id);
-        effects.holds.push(Held::Network(&rule.network).name());
+        effects.holds.push(HeldSubject::Network(&rule.network).name());
         Ok(json!({"network": rule.network, "until": until}))
     }
 }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{Affected, IncidentKind, check_accounts};
 use crate::audit::Entry;
 use crate::callers::access::{Permission, Permissions};
-use crate::callers::freshness::Watched;
+use crate::callers::freshness::ChangeSubject;
 use crate::callers::principal::Principal;
 use crate::events::Event;
 use crate::operation::Operation;
@@ -65,7 +65,7 @@ pub(super) type Actor<'a> = Option<(&'a Principal, Permissions)>;
 /// What has to be told once an answer is committed.
 #[derive(Default)]
 pub(super) struct Effects {
-    pub changed: Vec<Watched>,
+    pub changed: Vec<ChangeSubject>,
     pub operation: Option<Operation>,
     /// A rule about addresses that came or went.
     pub rule: Option<Uuid>,
@@ -154,7 +154,7 @@ impl Auth {
         let Some(planned) = tx.incidents().next_of_kind("planned").await? else { return Ok(()) };
         let named = planned.detail["answer"].as_str().and_then(|name| name.parse::<Answer>().ok());
         let answer = named.ok_or_else(|| Error::Internal("an answer of another release".into()))?;
-        let affected = Affected::told(&planned.detail);
+        let affected = Affected::from_detail(&planned.detail);
         let origin = Origin::default();
         let (detail, effects) =
             self.act(&mut tx, planned.incident_id, None, answer, &affected, &origin).await?;
@@ -184,14 +184,14 @@ impl Auth {
         let AnswerRequest { answer, accounts, address } = request;
         let (mut tx, own) = self.begin_answer(actor, id, answer).await?;
         let opened = tx.incidents().first_of_kind(id, "opened").await?;
-        let about = opened.map(|opened| Affected::told(&opened.detail)).unwrap_or_default();
+        let about = opened.map(|opened| Affected::from_detail(&opened.detail)).unwrap_or_default();
         let accounts = if accounts.is_empty() { about.accounts } else { accounts };
         let affected = Affected { accounts, address: address.or(about.address) };
         if affected.accounts.is_empty() && matches!(answer, Answer::DisableAccounts | Answer::EndSessions) {
             return Err(Error::invalid("accounts", "say which accounts"));
         }
         let (detail, effects) = self.act(&mut tx, id, Some((actor, own)), answer, &affected, origin).await?;
-        let entry = self.write_down(&mut tx, id, "answer", Some(actor), &detail).await?;
+        let entry = self.record_finding(&mut tx, id, "answer", Some(actor), &detail).await?;
         self.finish_answer(tx, &entry, Some(actor), answer, effects, origin).await?;
         Ok(entry)
     }
@@ -233,7 +233,7 @@ impl Auth {
         }
         let detail = json!({"answer": answer.name()});
         let event = Entry::success(Event::IncidentAnswered, origin).on("incident", entry.incident_id);
-        self.record(&mut tx, event.with(detail).by_some(actor)).await?;
+        self.record(&mut tx, event.with(detail).by_optional(actor)).await?;
         self.commit_effects(tx, effects).await
     }
 

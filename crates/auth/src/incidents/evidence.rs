@@ -31,7 +31,8 @@ impl Auth {
                         "created_at": session.created_at, "rotated_at": session.rotated_at})
                 })
                 .collect();
-            accounts.push(json!({"account": account, "sessions": sessions, "events": told(&events.items)}));
+            accounts
+                .push(json!({"account": account, "sessions": sessions, "events": summaries(&events.items)}));
         }
         let counts: serde_json::Map<String, Value> = self
             .security_events()
@@ -45,12 +46,12 @@ impl Auth {
             "mode": self.operation().mode,
             "counted_by_this_replica": counts,
             "accounts": accounts,
-            "latest_events": told(&latest.items),
+            "latest_events": summaries(&latest.items),
         }))
     }
 }
 
-fn told(events: &[AuditEvent]) -> Vec<Value> {
+fn summaries(events: &[AuditEvent]) -> Vec<Value> {
     let one = |event: &AuditEvent| {
         let canonical: Value = serde_json::from_slice(&event.canonical).unwrap_or_default();
         json!({"event": canonical, "address": event.address})

@@ -9,7 +9,7 @@ use crate::Result;
 
 /// Something that answers hold.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Held<'a> {
+pub(crate) enum HeldSubject<'a> {
     /// An account, switched off.
     Account(Uuid),
     /// The service, closed.
@@ -18,7 +18,7 @@ pub(crate) enum Held<'a> {
     Network(&'a str),
 }
 
-impl Held<'_> {
+impl HeldSubject<'_> {
     /// The name that it is held under.
     pub fn name(self) -> String {
         match self {
@@ -34,16 +34,16 @@ impl Held<'_> {
     }
 
     /// Tells that it stays as it is for the sake of others.
-    pub fn stays(self, holders: &[IncidentEntry]) -> Value {
-        let mut told = self.stays_because("other answers hold it");
+    pub fn still_held(self, holders: &[IncidentEntry]) -> Value {
+        let mut detail = self.unchanged_because("other answers hold it");
         let mut incidents: Vec<Uuid> = holders.iter().map(|holder| holder.incident_id).collect();
         incidents.dedup();
-        told["incidents"] = json!(incidents);
-        told
+        detail["incidents"] = json!(incidents);
+        detail
     }
 
     /// Tells that it stays as it is, and why.
-    pub fn stays_because(self, reason: &str) -> Value {
+    pub fn unchanged_because(self, reason: &str) -> Value {
         match self {
             Self::Account(id) => json!({"account": id, "reason": reason}),
             Self::Operation => json!({"mode": "maintenance", "reason": reason}),

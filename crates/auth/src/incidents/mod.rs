@@ -16,7 +16,7 @@ use storage::{Incident, IncidentEntry, IncidentUpdate, NewIncident, Page, PageRe
 use uuid::Uuid;
 
 pub use answers::{Answer, AnswerRequest};
-pub(crate) use holds::Held;
+pub(crate) use holds::HeldSubject;
 pub use kinds::{IncidentKind, IncidentStatus};
 pub(crate) use retention::forget_whereabouts;
 
@@ -84,7 +84,7 @@ pub(crate) struct Affected {
 
 impl Affected {
     /// As an entry of a timeline tells it.
-    fn told(detail: &Value) -> Self {
+    fn from_detail(detail: &Value) -> Self {
         Self {
             accounts: serde_json::from_value(detail["accounts"].clone()).unwrap_or_default(),
             address: serde_json::from_value(detail["address"].clone()).unwrap_or_default(),
@@ -145,8 +145,8 @@ impl Auth {
         };
         let incident = tx.incidents().open(&new).await?;
         if incident.occurrences <= MOST_ENTRIES {
-            let told = json!({"event_id": event, "detail": entry.detail()});
-            tx.incidents().note(Uuid::now_v7(), incident.id, "event", None, &told).await?;
+            let detail = json!({"event_id": event, "detail": entry.detail()});
+            tx.incidents().note(Uuid::now_v7(), incident.id, "event", None, &detail).await?;
         }
         let title =
             format!("Intrusion detected: {} from {subject} - {} events", incident.kind, incident.occurrences);
@@ -223,9 +223,9 @@ impl Auth {
         };
         let changed = tx.incidents().update(id, &update).await?.ok_or(Error::IncidentClosed)?;
         let detail = json!({"severity": update.severity, "status": update.status});
-        self.write_down(&mut tx, id, "changed", actor, &detail).await?;
+        self.record_finding(&mut tx, id, "changed", actor, &detail).await?;
         let entry = Entry::success(Event::IncidentChanged, origin).on("incident", id).with(detail);
-        self.record(&mut tx, entry.by_some(actor)).await?;
+        self.record(&mut tx, entry.by_optional(actor)).await?;
         tx.commit().await?;
         Ok(changed)
     }
@@ -255,8 +255,8 @@ impl Auth {
         tx.incidents().find(id).await?.ok_or(Error::NotFound)?;
         let unknown = || Error::invalid("event_id", "there is no event with this id");
         let found = tx.audit().find(event).await?.ok_or_else(unknown)?;
-        let told = json!({"event_id": event, "action": found.action, "occurred_at": found.occurred_at});
-        self.add_entry(tx, id, "event", actor, &told, origin).await
+        let detail = json!({"event_id": event, "action": found.action, "occurred_at": found.occurred_at});
+        self.add_entry(tx, id, "event", actor, &detail, origin).await
     }
 
     /// Adds what somebody says or links. The audit trail tells that it was; what was said stands in the timeline alone.
@@ -269,7 +269,7 @@ impl Auth {
         detail: &Value,
         origin: &Origin,
     ) -> Result<IncidentEntry> {
-        let added = self.write_down(&mut tx, id, kind, Some(actor), detail).await?;
+        let added = self.record_finding(&mut tx, id, kind, Some(actor), detail).await?;
         let entry = Entry::success(Event::IncidentChanged, origin).on("incident", id);
         let entry = entry.by(actor.account).with(json!({"added": kind, "entry": added.id}));
         self.record(&mut tx, entry).await?;
@@ -288,7 +288,7 @@ impl Auth {
         }
     }
 
-    async fn write_down(
+    async fn record_finding(
         &self,
         tx: &mut Tx,
         incident: Uuid,
@@ -314,7 +314,7 @@ impl Auth {
     ) -> Result<()> {
         let detail = json!({"kind": incident.kind, "severity": incident.severity});
         let entry = Entry::success(Event::IncidentOpened, origin).on("incident", incident.id).with(detail);
-        self.record(tx, entry.by_some(actor)).await?;
+        self.record(tx, entry.by_optional(actor)).await?;
         self.alert_of_incident(tx, incident, title, origin).await
     }
 

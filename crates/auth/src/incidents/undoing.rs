@@ -5,11 +5,11 @@ use serde_json::{Value, json};
 use storage::{IncidentEntry, Scope, Service, Tx};
 use uuid::Uuid;
 
-use super::Held;
+use super::HeldSubject;
 use super::answers::{Answer, Effects};
 use crate::audit::Entry;
 use crate::callers::access::Permissions;
-use crate::callers::freshness::Watched;
+use crate::callers::freshness::ChangeSubject;
 use crate::callers::principal::Principal;
 use crate::events::Event;
 use crate::operation::{self, Operation, OperationChange};
@@ -64,9 +64,9 @@ impl Auth {
                 return Err(Error::Refused("evidence changes nothing; it goes with the incident"));
             }
         };
-        let told = json!({"answer": answer.name(), "entry": entry, "stays": stays});
-        let added = self.write_down(&mut tx, id, "undone", Some(actor), &told).await?;
-        let event = Entry::success(Event::IncidentAnswerUndone, origin).on("incident", id).with(told);
+        let detail = json!({"answer": answer.name(), "entry": entry, "stays": stays});
+        let added = self.record_finding(&mut tx, id, "undone", Some(actor), &detail).await?;
+        let event = Entry::success(Event::IncidentAnswerUndone, origin).on("incident", id).with(detail);
         self.record(&mut tx, event.by(actor.account)).await?;
         self.commit_effects(tx, effects).await?;
         Ok(added)
@@ -78,22 +78,22 @@ impl Auth {
             serde_json::from_value(undoing.detail["accounts"].clone()).unwrap_or_default();
         let (mut effects, mut stays) = Undone::default();
         for id in accounts {
-            let account = Held::Account(id);
+            let account = HeldSubject::Account(id);
             let Some(standing) = tx.accounts().standing(id).await? else { continue };
             if !Permissions::from_names(&standing.permissions).is_subset(undoing.own) {
                 return Err(Error::Refused("one of the accounts may do more than you may"));
             }
             if !undoing.held.contains(&account.name()) {
-                stays.push(account.stays_because("somebody switched it on or off since"));
+                stays.push(account.unchanged_because("somebody switched it on or off since"));
                 continue;
             }
             let others = account.holders(tx).await?;
             if others.is_empty() {
                 let by = Some((undoing.actor, undoing.own));
                 self.switch(tx, by, id, true, undoing.origin).await?;
-                effects.changed.push(Watched::Account(id));
+                effects.changed.push(ChangeSubject::Account(id));
             } else {
-                stays.push(account.stays(&others));
+                stays.push(account.still_held(&others));
             }
         }
         Ok((effects, stays))
@@ -104,8 +104,8 @@ impl Auth {
         if undoing.detail["before"].is_null() {
             return Err(Error::Refused("the service was closed before; this changed nothing"));
         }
-        let before = mode_before(undoing.detail)?;
-        let now = operation::hold(tx).await?;
+        let before = previous_mode(undoing.detail)?;
+        let now = operation::lock_mode(tx).await?;
         if !now.is_next_of(&before) {
             return Err(Error::Refused(
                 "the mode was changed since; set it with PUT /api/v1/admin/maintenance",
@@ -113,7 +113,7 @@ impl Auth {
         }
         let others = closed_by(tx, &now).await?;
         if !others.is_empty() {
-            return Ok((Effects::default(), vec![Held::Operation.stays(&others)]));
+            return Ok((Effects::default(), vec![HeldSubject::Operation.still_held(&others)]));
         }
         let change = OperationChange {
             mode: before.mode,
@@ -132,7 +132,7 @@ async fn unblock(tx: &mut Tx, undoing: &Undoing<'_>) -> Result<Undone> {
     let rules = tx.ip_rules().live().await?;
     let rule = rules.into_iter().find(|rule| rule.automatic && rule.network == network);
     let Some(rule) = rule else { return Ok(Undone::default()) };
-    let (network, now) = (Held::Network(network), tx.now());
+    let (network, now) = (HeldSubject::Network(network), tx.now());
     let mut others = network.holders(tx).await?;
     others.retain(|other| blocked_until(other).is_some_and(|until| until > now));
     let effects = Effects { rule: Some(rule.id), ..Effects::default() };
@@ -141,9 +141,9 @@ async fn unblock(tx: &mut Tx, undoing: &Undoing<'_>) -> Result<Undone> {
         return Ok((effects, Vec::new()));
     };
     tx.ip_rules().end_at(rule.id, until).await?;
-    let mut told = network.stays(&others);
-    told["until"] = json!(until);
-    Ok((effects, vec![told]))
+    let mut detail = network.still_held(&others);
+    detail["until"] = json!(until);
+    Ok((effects, vec![detail]))
 }
 
 fn blocked_until(answer: &IncidentEntry) -> Option<DateTime<Utc>> {
@@ -152,13 +152,13 @@ fn blocked_until(answer: &IncidentEntry) -> Option<DateTime<Utc>> {
 
 /// The answers that hold the service in the mode in which it is. Those from before somebody set one hold nothing.
 pub(super) async fn closed_by(tx: &mut Tx, now: &Operation) -> Result<Vec<IncidentEntry>> {
-    let mut holders = Held::Operation.holders(tx).await?;
-    holders.retain(|holder| mode_before(&holder.detail).is_ok_and(|before| now.is_next_of(&before)));
+    let mut holders = HeldSubject::Operation.holders(tx).await?;
+    holders.retain(|holder| previous_mode(&holder.detail).is_ok_and(|before| now.is_next_of(&before)));
     Ok(holders)
 }
 
 /// The mode that an answer closed.
-fn mode_before(detail: &Value) -> Result<Operation> {
+fn previous_mode(detail: &Value) -> Result<Operation> {
     serde_json::from_value(detail["before"].clone())
         .map_err(|error| Error::Internal(format!("an answer's memory: {error}")))
 }

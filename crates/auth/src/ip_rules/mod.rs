@@ -52,12 +52,12 @@ impl AddressRules {
         }
     }
 
-    fn is_home(&self, address: IpAddr) -> bool {
+    fn is_admin_network(&self, address: IpAddr) -> bool {
         self.admin_networks.iter().any(|network| network.contains(&address.to_canonical()))
     }
 
     fn admits(&self, address: IpAddr, place: IpPlace, now: DateTime<Utc>) -> bool {
-        let outside = !self.admin_networks.is_empty() && !self.is_home(address);
+        let outside = !self.admin_networks.is_empty() && !self.is_admin_network(address);
         !(place == IpPlace::Admin && outside) && self.table().admits(address, place, now)
     }
 }
@@ -125,7 +125,7 @@ impl Auth {
             Err(storage::Error::Conflict) => return Err(Error::IpRuleTaken),
             added => added?,
         }
-        self.keep_door_open(&mut tx, force, origin).await?;
+        self.refuse_lockout(&mut tx, force, origin).await?;
         self.commit_ip_rule(tx, Event::IpRuleAdded, actor, &rule, origin).await?;
         Ok(rule)
     }
@@ -142,7 +142,7 @@ impl Auth {
         let rule = tx.ip_rules().live().await?.into_iter().find(|rule| rule.id == id);
         let rule = rule.ok_or(Error::NotFound)?;
         tx.ip_rules().remove(id).await?;
-        self.keep_door_open(&mut tx, force, origin).await?;
+        self.refuse_lockout(&mut tx, force, origin).await?;
         self.commit_ip_rule(tx, Event::IpRuleRemoved, actor, &rule, origin).await
     }
 
@@ -190,7 +190,7 @@ impl Auth {
 
     /// This machine, and where administration comes from.
     fn is_kept_open(&self, address: IpAddr) -> bool {
-        address.to_canonical().is_loopback() || self.addresses.is_home(address)
+        address.to_canonical().is_loopback() || self.addresses.is_admin_network(address)
     }
 
     /// Reads the rules.
@@ -204,7 +204,7 @@ impl Auth {
     }
 
     /// Nobody shuts themselves out by accident.
-    async fn keep_door_open(&self, tx: &mut Tx, force: bool, origin: &Origin) -> Result<()> {
+    async fn refuse_lockout(&self, tx: &mut Tx, force: bool, origin: &Origin) -> Result<()> {
         let Some(address) = origin.address.filter(|_| !force) else { return Ok(()) };
         let open = IpTable::of(&tx.ip_rules().live().await?).admits(address, IpPlace::Admin, self.now());
         if open { Ok(()) } else { Err(Error::WouldShutOut) }
@@ -225,7 +225,7 @@ impl Auth {
             "expires_at": rule.expires_at,
         });
         let entry = Entry::success(event, origin).on("ip_rule", rule.id).with(detail);
-        self.record(&mut tx, entry.by_some(actor)).await?;
+        self.record(&mut tx, entry.by_optional(actor)).await?;
         self.tell_of_ip_rules(tx, rule.id).await
     }
 

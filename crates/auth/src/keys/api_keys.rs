@@ -5,11 +5,11 @@ use secrecy::SecretString;
 use storage::{ApiKey, ApiKeyUpdate, KeyLimits, NewApiKey, Page, PageRequest, Scope, Service, Tx};
 use uuid::Uuid;
 
-use crate::accounts::directory::keep_to_equals;
+use crate::accounts::directory::refuse_more_powerful;
 use crate::audit::Entry;
 use crate::callers::access::{Permission, Permissions};
 use crate::callers::authentication;
-use crate::callers::freshness::Watched;
+use crate::callers::freshness::ChangeSubject;
 use crate::callers::principal::Principal;
 use crate::events::Event;
 use crate::service::Origin;
@@ -24,7 +24,7 @@ const MAX_LIFETIME: Duration = Duration::days(100 * 365);
 
 /// Whose keys are meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeysOf {
+pub enum KeyOwner {
     /// The caller's own.
     Caller,
     /// Those of this service account, which has nobody of its own to look after them.
@@ -87,7 +87,7 @@ impl Auth {
     pub async fn create_key(
         &self,
         actor: &Principal,
-        whose: KeysOf,
+        whose: KeyOwner,
         request: KeyRequest,
         origin: &Origin,
     ) -> Result<IssuedKey> {
@@ -129,13 +129,13 @@ impl Auth {
     }
 
     /// The live keys, newest first.
-    pub async fn keys(&self, actor: &Principal, whose: KeysOf, page: &PageRequest) -> Result<Page<ApiKey>> {
+    pub async fn keys(&self, actor: &Principal, whose: KeyOwner, page: &PageRequest) -> Result<Page<ApiKey>> {
         let (mut tx, owner) = self.read_keys(actor, whose).await?;
         Ok(tx.api_keys().list(owner, page).await?)
     }
 
     /// One key.
-    pub async fn key(&self, actor: &Principal, whose: KeysOf, id: Uuid) -> Result<ApiKey> {
+    pub async fn key(&self, actor: &Principal, whose: KeyOwner, id: Uuid) -> Result<ApiKey> {
         let (mut tx, owner) = self.read_keys(actor, whose).await?;
         tx.api_keys().find(owner, id).await?.ok_or(Error::NotFound)
     }
@@ -144,7 +144,7 @@ impl Auth {
     pub async fn change_key(
         &self,
         actor: &Principal,
-        whose: KeysOf,
+        whose: KeyOwner,
         id: Uuid,
         change: KeyChange,
         origin: &Origin,
@@ -164,7 +164,7 @@ impl Auth {
         let key = tx.api_keys().update(owner, id, &update).await?.ok_or(Error::NotFound)?;
         let entry = Entry::success(Event::ApiKeyChanged, origin).by(actor.account).on("api_key", id);
         self.record(&mut tx, entry).await?;
-        self.commit_change(tx, &[Watched::ApiKey(id)]).await?;
+        self.commit_change(tx, &[ChangeSubject::ApiKey(id)]).await?;
         Ok(key)
     }
 
@@ -173,7 +173,7 @@ impl Auth {
     pub async fn rotate_key(
         &self,
         actor: &Principal,
-        whose: KeysOf,
+        whose: KeyOwner,
         id: Uuid,
         overlap: Duration,
         origin: &Origin,
@@ -193,7 +193,7 @@ impl Auth {
         }
         let entry = Entry::success(Event::ApiKeyRotated, origin).by(actor.account).on("api_key", id);
         self.record(&mut tx, entry).await?;
-        self.commit_change(tx, &[Watched::ApiKey(id)]).await?;
+        self.commit_change(tx, &[ChangeSubject::ApiKey(id)]).await?;
         Ok(IssuedKey { key, text: minted.text })
     }
 
@@ -201,7 +201,7 @@ impl Auth {
     pub async fn revoke_key(
         &self,
         actor: &Principal,
-        whose: KeysOf,
+        whose: KeyOwner,
         id: Uuid,
         origin: &Origin,
     ) -> Result<()> {
@@ -236,16 +236,16 @@ impl Auth {
         }
         let entry = Entry::success(Event::ApiKeyRevoked, origin).by(actor.account).on("api_key", id);
         self.record(&mut tx, entry).await?;
-        self.commit_change(tx, &[Watched::ApiKey(id)]).await
+        self.commit_change(tx, &[ChangeSubject::ApiKey(id)]).await
     }
 
-    async fn read_keys(&self, actor: &Principal, whose: KeysOf) -> Result<(Tx, Uuid)> {
+    async fn read_keys(&self, actor: &Principal, whose: KeyOwner) -> Result<(Tx, Uuid)> {
         match whose {
-            KeysOf::Caller => {
+            KeyOwner::Caller => {
                 actor.require_person()?;
                 Ok((self.store.read(Scope::Account(actor.account)).await?, actor.account))
             }
-            KeysOf::ServiceAccount(owner) => {
+            KeyOwner::ServiceAccount(owner) => {
                 let mut tx = self.store.read(Scope::Service(Service::Administration)).await?;
                 tx.service_accounts().find(owner).await?.ok_or(Error::NotFound)?;
                 Ok((tx, owner))
@@ -254,18 +254,18 @@ impl Auth {
     }
 
     /// Begins a change under a lock on the owner, so that what is counted stays. Keys manage no keys.
-    async fn begin_keys(&self, actor: &Principal, whose: KeysOf) -> Result<Change> {
+    async fn begin_keys(&self, actor: &Principal, whose: KeyOwner) -> Result<Change> {
         actor.require_person()?;
         match whose {
-            KeysOf::Caller => {
+            KeyOwner::Caller => {
                 let tx = self.begin_own(actor).await?;
                 Ok(Change { tx, owner: actor.account, permissions: actor.permissions })
             }
-            KeysOf::ServiceAccount(owner) => {
+            KeyOwner::ServiceAccount(owner) => {
                 let (mut tx, own) = self.begin_administration(actor, Permission::KeysManage).await?;
                 tx.service_accounts().find(owner).await?.ok_or(Error::NotFound)?;
                 tx.accounts().lock(owner).await?;
-                let permissions = keep_to_equals(&mut tx, own, owner).await?;
+                let permissions = refuse_more_powerful(&mut tx, own, owner).await?;
                 Ok(Change { tx, owner, permissions })
             }
         }

@@ -42,7 +42,7 @@ pub struct SignedRequest {
 
 /// What a caller proves with who they are.
 #[derive(Clone, Debug)]
-pub enum Presented<'a> {
+pub enum PresentedCredential<'a> {
     /// A token or an API key.
     Whole(&'a str),
     /// A signature that only the holder of an API key can make.
@@ -53,7 +53,7 @@ pub enum Presented<'a> {
 #[derive(Clone, Debug)]
 pub(crate) struct SigningSecret(SecretString);
 
-impl Presented<'_> {
+impl PresentedCredential<'_> {
     /// What its principal is cached under. That of a signed request is of another kind than any digest of a text.
     pub(crate) fn fingerprint(&self) -> Fingerprint {
         match self {
@@ -94,7 +94,7 @@ impl Auth {
         if !key_format::is_public_id(&request.key_id) {
             return Err(WRONG);
         }
-        let fingerprint = Presented::Signed(request.clone()).fingerprint();
+        let fingerprint = PresentedCredential::Signed(request.clone()).fingerprint();
         let known = self.principals.find(&fingerprint);
         let known = known.filter(|principal| principal.is_current(now, &self.freshness));
         let principal = match known {
@@ -154,7 +154,7 @@ pub(crate) fn refuse_unsigned(standing: &KeyStanding) -> Result<()> {
 }
 
 /// What callers are told of windows: the nonce's is none of them.
-pub(crate) fn told(mut windows: Vec<AllowanceState>) -> Vec<AllowanceState> {
+pub(crate) fn visible_windows(mut windows: Vec<AllowanceState>) -> Vec<AllowanceState> {
     windows.retain(|window| window.name != NONCE);
     windows
 }
@@ -164,7 +164,7 @@ pub(crate) fn refusal(throttle: Throttle) -> Error {
     if throttle.policy == NONCE {
         return REPLAYED;
     }
-    Error::Throttled(Throttle { windows: told(throttle.windows), ..throttle })
+    Error::Throttled(Throttle { windows: visible_windows(throttle.windows), ..throttle })
 }
 
 /// Whether windows may be counted in this process while the store is away: what another replica took would be taken
@@ -200,9 +200,9 @@ mod tests {
 
     #[test]
     fn no_text_is_cached_as_a_signed_request() {
-        let signed = Presented::Signed(request(0));
+        let signed = PresentedCredential::Signed(request(0));
         for text in ["abcdefABCDEF", "signed requestsabcdefABCDEF", "signed requests"] {
-            assert_ne!(signed.fingerprint(), Presented::Whole(text).fingerprint());
+            assert_ne!(signed.fingerprint(), PresentedCredential::Whole(text).fingerprint());
         }
     }
 

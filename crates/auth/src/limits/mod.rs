@@ -76,7 +76,7 @@ impl LimitBook {
     }
 
     /// The windows that a visitor's request is counted in, without those switched off.
-    pub fn of_visitor(&self, class: LimitClass, address: IpAddr) -> Vec<Window> {
+    pub fn of_anonymous(&self, class: LimitClass, address: IpAddr) -> Vec<Window> {
         let minute = self.minute(&self.rules.now(), class);
         let subject = network_of(address).to_string();
         minute.into_iter().flat_map(|limited| limited.window(&subject)).collect()

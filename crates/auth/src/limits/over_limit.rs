@@ -20,7 +20,7 @@ pub(crate) enum Requester {
     /// An account with one of its credentials.
     Caller(Uuid, Uuid, LimitClass),
     /// An address, or what one customer holds.
-    Visitor(IpAddr, LimitClass),
+    Anonymous(IpAddr, LimitClass),
 }
 
 #[derive(Clone)]

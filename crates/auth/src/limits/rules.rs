@@ -197,7 +197,7 @@ fn check_range(said: Allowance, least: u32, most: u32) -> Result<()> {
 
 impl Auth {
     /// Everything that was said.
-    pub async fn limits_said(&self) -> Result<Vec<RateLimit>> {
+    pub async fn configured_limits(&self) -> Result<Vec<RateLimit>> {
         let mut tx = self.store.read(Scope::Service(Service::Administration)).await?;
         Ok(tx.rate_limits().all(MOST_RULES).await?)
     }
@@ -219,7 +219,7 @@ impl Auth {
 
     /// Says what an account is held to, or takes it back, together with what else is changed about it. Once that is
     /// committed the limits are to be read.
-    pub(crate) async fn change_limit_of(
+    pub(crate) async fn change_account_limit(
         &self,
         tx: &mut storage::Tx,
         (actor, own): (&Principal, Permissions),

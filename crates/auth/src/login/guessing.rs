@@ -12,7 +12,7 @@ use serde_json::json;
 use storage::{Scope, Service};
 use uuid::Uuid;
 
-use crate::accounts::directory::keep_to_equals;
+use crate::accounts::directory::refuse_more_powerful;
 use crate::audit::Entry;
 use crate::callers::access::Permission;
 use crate::callers::principal::{Credential, Principal};
@@ -130,7 +130,7 @@ impl Auth {
     /// Lets an account be logged in to again at once, whatever was tried before.
     pub async fn unlock_user(&self, actor: &Principal, id: Uuid, origin: &Origin) -> Result<()> {
         let (mut tx, own) = self.begin_administration(actor, Permission::UsersManage).await?;
-        keep_to_equals(&mut tx, own, id).await?;
+        refuse_more_powerful(&mut tx, own, id).await?;
         tx.users().find(id).await?.ok_or(Error::NotFound)?;
         tx.guessing().forget_failures(id).await?;
         let entry = Entry::success(Event::AccountUnlocked, origin).by(actor.account).on("account", id);

@@ -7,11 +7,11 @@ use serde_json::json;
 use storage::{Scope, Service, Tx};
 use uuid::Uuid;
 
-use crate::accounts::directory::keep_to_equals;
+use crate::accounts::directory::refuse_more_powerful;
 use crate::accounts::people::Person;
 use crate::audit::Entry;
 use crate::callers::access::Permission;
-use crate::callers::freshness::Watched;
+use crate::callers::freshness::ChangeSubject;
 use crate::callers::principal::Principal;
 use crate::events::Event;
 use crate::login::one_time::{Purpose, Redeemed};
@@ -32,7 +32,7 @@ pub struct LinkDelivery {
 
 /// What an account is helped with.
 #[derive(Debug)]
-pub enum PasswordHelp {
+pub enum PasswordLink {
     /// It has a password, which the link replaces.
     NewPassword(LinkDelivery),
     /// It never had one.
@@ -50,14 +50,14 @@ impl Auth {
     }
 
     /// Sends an account's owner a link to a new password, or to their first one.
-    pub async fn help_with_password(
+    pub async fn send_password_link(
         &self,
         actor: &Principal,
         id: Uuid,
         origin: &Origin,
-    ) -> Result<PasswordHelp> {
+    ) -> Result<PasswordLink> {
         let (mut tx, own) = self.begin_administration(actor, Permission::UsersManage).await?;
-        keep_to_equals(&mut tx, own, id).await?;
+        refuse_more_powerful(&mut tx, own, id).await?;
         let user = tx.users().find(id).await?.ok_or(Error::NotFound)?;
         if !user.active {
             return Err(Error::Refused("this account is switched off; switch it on first"));
@@ -71,16 +71,16 @@ impl Auth {
         let mut tx = self.store.begin(Scope::Service(Service::Login)).await?;
         let has_password = tx.users().password_hash(id).await?.is_some();
         if has_password {
-            let link = self.hand_over(tx, &person, MailTask::PasswordReset, Purpose::PasswordReset);
-            link.await.map(PasswordHelp::NewPassword)
+            let link = self.deliver_link(tx, &person, MailTask::PasswordReset, Purpose::PasswordReset);
+            link.await.map(PasswordLink::NewPassword)
         } else {
-            let link = self.hand_over(tx, &person, MailTask::Invitation, Purpose::Invitation);
-            link.await.map(PasswordHelp::Invitation)
+            let link = self.deliver_link(tx, &person, MailTask::Invitation, Purpose::Invitation);
+            link.await.map(PasswordLink::Invitation)
         }
     }
 
     /// Mails a link or, where no mail is set up, gives its token.
-    pub(crate) async fn hand_over(
+    pub(crate) async fn deliver_link(
         &self,
         mut tx: Tx,
         person: &Person,
@@ -125,14 +125,14 @@ impl Auth {
         wished: SecretString,
         origin: &Origin,
     ) -> Result<()> {
-        let (person, present) = self.behind_link(Purpose::PasswordReset, link).await?;
+        let (person, present) = self.find_by_link(Purpose::PasswordReset, link).await?;
         let password = NewPassword::check("new_password", wished.clone(), &[&person.email, &person.name])?;
         if present.is_some() && self.hashing.verify(wished, present).await? {
             return Err(Error::invalid("new_password", "this is your present password; choose another one"));
         }
         let hash = self.hashing.hash(password).await?;
         let mut tx = self.store.begin(Scope::Service(Service::Login)).await?;
-        self.spend_link(&mut tx, Purpose::PasswordReset, link).await?;
+        self.consume_link(&mut tx, Purpose::PasswordReset, link).await?;
         tx.users().set_password(person.id, &hash).await?;
         tx.one_time_tokens().forget(person.id, Purpose::SecondFactor.name()).await?;
         let ended = tx.sessions().revoke_all(person.id, None, "password_reset").await?;
@@ -140,7 +140,7 @@ impl Auth {
         let entry = Entry::success(Event::PasswordReset, origin).by(person.id).on("account", person.id);
         self.record(&mut tx, entry.with(json!({"sessions_ended": ended.len()}))).await?;
         self.notify(&mut tx, person.id, NoticeKind::PasswordReset).await?;
-        self.commit_change(tx, &[Watched::Account(person.id)]).await
+        self.commit_change(tx, &[ChangeSubject::Account(person.id)]).await
     }
 
     /// Makes a link that is void once the account's password or address is another one.
@@ -155,20 +155,20 @@ impl Auth {
     }
 
     /// Whose a link is, and their password's hash. It is not spent: a password that breaks a rule must not cost it.
-    pub(crate) async fn behind_link(
+    pub(crate) async fn find_by_link(
         &self,
         purpose: Purpose,
         link: &SecretString,
     ) -> Result<(Person, Option<String>)> {
         let mut tx = self.store.read(Scope::Service(Service::Login)).await?;
         let found = self.find_once(&mut tx, purpose, link).await?.ok_or(Error::InvalidLink)?;
-        let person = self.still_bound(&mut tx, &found).await?;
+        let person = self.check_binding(&mut tx, &found).await?;
         let hash = tx.users().password_hash(person.id).await?;
         Ok((person, hash))
     }
 
     /// Spends a link, with its account locked: of many who try at once, one goes on.
-    pub(crate) async fn spend_link(
+    pub(crate) async fn consume_link(
         &self,
         tx: &mut Tx,
         purpose: Purpose,
@@ -176,7 +176,7 @@ impl Auth {
     ) -> Result<Person> {
         let found = self.redeem_once(tx, purpose, link).await?.ok_or(Error::InvalidLink)?;
         tx.accounts().lock(found.account.ok_or(Error::InvalidLink)?).await?;
-        self.still_bound(tx, &found).await
+        self.check_binding(tx, &found).await
     }
 
     /// A person, unless their account is switched off.
@@ -192,7 +192,7 @@ impl Auth {
         self.reserve(&Vec::from_iter(to.into_iter().chain(by))).await.map(drop)
     }
 
-    async fn still_bound(&self, tx: &mut Tx, found: &Redeemed) -> Result<Person> {
+    async fn check_binding(&self, tx: &mut Tx, found: &Redeemed) -> Result<Person> {
         let account = found.account.ok_or(Error::InvalidLink)?;
         let person = self.active_person(tx, account).await?.ok_or(Error::InvalidLink)?;
         let binding = self.binding(tx, &person).await?;

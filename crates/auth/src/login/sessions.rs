@@ -6,10 +6,10 @@ use serde_json::json;
 use storage::{Page, PageRequest, Scope, Service, Session, Tx};
 use uuid::Uuid;
 
-use crate::accounts::directory::keep_to_equals;
+use crate::accounts::directory::refuse_more_powerful;
 use crate::audit::Entry;
 use crate::callers::access::Permission;
-use crate::callers::freshness::Watched;
+use crate::callers::freshness::ChangeSubject;
 use crate::callers::principal::{Credential, Principal};
 use crate::events::Event;
 use crate::login::refresh::RefreshToken;
@@ -61,7 +61,7 @@ impl Auth {
         let entry = entry.on("session", session.id).with(detail);
         self.record(&mut tx, entry).await?;
         self.notify(&mut tx, session.account_id, NoticeKind::SessionReplayed).await?;
-        self.commit_change(tx, &[Watched::Session(session.id)]).await?;
+        self.commit_change(tx, &[ChangeSubject::Session(session.id)]).await?;
         Err(NO_REFRESH)
     }
 
@@ -90,7 +90,7 @@ impl Auth {
     /// Ends every session of a person, and every token of other issuers so far.
     pub async fn end_sessions_of(&self, actor: &Principal, account: Uuid, origin: &Origin) -> Result<()> {
         let (mut tx, own) = self.begin_administration(actor, Permission::UsersManage).await?;
-        keep_to_equals(&mut tx, own, account).await?;
+        refuse_more_powerful(&mut tx, own, account).await?;
         self.end_sessions(tx, actor, account, "ended_by_administrator", origin).await
     }
 
@@ -107,7 +107,7 @@ impl Auth {
         tx.identities().end_tokens(account).await?;
         let entry = Entry::success(Event::SessionEnded, origin).by(actor.account).on("account", account);
         self.record(&mut tx, entry.with(json!({"reason": reason, "sessions": ended.len()}))).await?;
-        self.commit_change(tx, &[Watched::Account(account)]).await
+        self.commit_change(tx, &[ChangeSubject::Account(account)]).await
     }
 
     /// Makes room for a session that begins: an account has no more live ones than the settings say.
@@ -116,14 +116,14 @@ impl Auth {
         tx: &mut Tx,
         account: Uuid,
         origin: &Origin,
-    ) -> Result<Vec<Watched>> {
+    ) -> Result<Vec<ChangeSubject>> {
         let reason = "too_many_sessions";
         let ended = tx.sessions().revoke_oldest(account, self.max_sessions, reason).await?;
         for session in &ended {
             let entry = Entry::success(Event::SessionEnded, origin).by(account).on("session", *session);
             self.record(tx, entry.with(json!({"reason": reason}))).await?;
         }
-        Ok(ended.into_iter().map(Watched::Session).collect())
+        Ok(ended.into_iter().map(ChangeSubject::Session).collect())
     }
 
     /// The caller's live sessions.
@@ -141,6 +141,6 @@ impl Auth {
         let entry = Entry::success(Event::SessionEnded, origin).by(account).on("session", session);
         let entry = entry.with(json!({"reason": reason}));
         self.record(&mut tx, entry).await?;
-        self.commit_change(tx, &[Watched::Session(session)]).await
+        self.commit_change(tx, &[ChangeSubject::Session(session)]).await
     }
 }

@@ -59,11 +59,11 @@ impl Auth {
         let mut tx = self.store.begin(Scope::Service(Service::Login)).await?;
         let person = match (account, &task) {
             (Some(account), _) => self.active_person(&mut tx, account).await?,
-            (None, MailTask::ForgottenPassword { email }) => self.who_forgot(&mut tx, email).await?,
+            (None, MailTask::ForgottenPassword { email }) => self.reset_recipient(&mut tx, email).await?,
             (None, _) => None,
         };
         let mail = match (task, person) {
-            (MailTask::Registration(pending), _) => Some(self.welcome(&mut tx, pending).await?),
+            (MailTask::Registration(pending), _) => Some(self.confirmation(&mut tx, pending).await?),
             (MailTask::Notice { kind, at, address }, Some(person)) => {
                 Some((address.unwrap_or(person.email), MailContent::Notice(kind, at)))
             }
@@ -84,7 +84,7 @@ impl Auth {
     }
 
     /// The account of an address, where it has a password to forget: others get in another way.
-    async fn who_forgot(&self, tx: &mut Tx, email: &str) -> Result<Option<Person>> {
+    async fn reset_recipient(&self, tx: &mut Tx, email: &str) -> Result<Option<Person>> {
         let found = tx.users().credentials(&self.email_index.of(email)).await?;
         let Some(found) = found.filter(|found| found.user.active && found.password_hash.is_some()) else {
             return Ok(None);
@@ -95,7 +95,7 @@ impl Auth {
         self.open_person(found.user).map(Some)
     }
 
-    async fn welcome(&self, tx: &mut Tx, pending: PendingRegistration) -> Result<(String, MailContent)> {
+    async fn confirmation(&self, tx: &mut Tx, pending: PendingRegistration) -> Result<(String, MailContent)> {
         if tx.users().credentials(&self.email_index.of(&pending.email)).await?.is_some() {
             return Ok((pending.email, MailContent::HasAccount));
         }

@@ -163,8 +163,8 @@ impl Auth {
         for source in sources {
             tx.model_sources().remember(source).await?;
         }
-        let told = |file: &ModelFile| json!({"version": file.version, "sha256": file.sha256});
-        let detail = json!({"model": name, "files": files.iter().map(told).collect::<Vec<_>>()});
+        let describe = |file: &ModelFile| json!({"version": file.version, "sha256": file.sha256});
+        let detail = json!({"model": name, "files": files.iter().map(describe).collect::<Vec<_>>()});
         self.commit_model(tx, Event::ModelVersionAdded, actor, name, detail, origin).await.map(drop)
     }
 
@@ -206,7 +206,7 @@ impl Auth {
         origin: &Origin,
     ) -> Result<i64> {
         let entry = Entry::success(event, origin).with(detail);
-        self.record(&mut tx, entry.by_some(actor)).await?;
+        self.record(&mut tx, entry.by_optional(actor)).await?;
         let number = tx.changes().append(CHANGE, name).await?;
         tx.commit().await?;
         Ok(number)

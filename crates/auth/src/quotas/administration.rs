@@ -9,7 +9,7 @@ use super::book::ReachedCap;
 use super::{Quota, QuotaPeriod, QuotaUnit};
 use crate::audit::Entry;
 use crate::callers::access::Permission;
-use crate::callers::freshness::Watched;
+use crate::callers::freshness::ChangeSubject;
 use crate::callers::principal::Principal;
 use crate::events::Event;
 use crate::service::Origin;
@@ -68,11 +68,11 @@ impl QuotaSubject {
         }
     }
 
-    fn watched(&self) -> Watched {
+    fn watched(&self) -> ChangeSubject {
         match self {
-            Self::Role(_) => Watched::Policy,
-            Self::Account(id) => Watched::Account(*id),
-            Self::Key(id) => Watched::ApiKey(*id),
+            Self::Role(_) => ChangeSubject::Policy,
+            Self::Account(id) => ChangeSubject::Account(*id),
+            Self::Key(id) => ChangeSubject::ApiKey(*id),
         }
     }
 
@@ -168,18 +168,18 @@ impl Auth {
     /// that were met. To be called every second.
     pub async fn give_back_quota(&self, everything: bool) -> Result<()> {
         let mut result = self.quota_book.give_back(everything).await;
-        for met in self.quota_book.take_met() {
-            let told = self.record_met(&met).await;
-            if told.is_err() {
-                self.quota_book.put_back_met(met);
+        for met in self.quota_book.take_reached_caps() {
+            let recorded = self.record_reached_cap(&met).await;
+            if recorded.is_err() {
+                self.quota_book.return_reached_cap(met);
             }
-            result = result.and(told);
+            result = result.and(recorded);
         }
         result
     }
 
     /// Records that a cap was met, once in its period.
-    async fn record_met(&self, ReachedCap { period, quota }: &ReachedCap) -> Result<()> {
+    async fn record_reached_cap(&self, ReachedCap { period, quota }: &ReachedCap) -> Result<()> {
         let mut tx = self.store.begin(Scope::Service(Service::Quota)).await?;
         if !tx.quotas().mark_exceeded(period).await? {
             return Ok(());

@@ -37,7 +37,7 @@ pub(super) struct State {
     /// Whether the period's row is there.
     pub open: bool,
     /// Whether it is known already that the cap was met.
-    pub told: bool,
+    pub reported: bool,
     /// So much was refused, and until then is again.
     refused: Option<(i64, DateTime<Utc>)>,
     /// Whether anyone came since the last look.
@@ -57,7 +57,7 @@ pub(super) struct Claim {
 
 /// What comes of taking from a block, without the database.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Taking {
+pub(super) enum TakeResult {
     Taken,
     Exhausted,
     Unknown,
@@ -81,25 +81,25 @@ impl State {
             let kept = self.remaining.max(0);
             self.surplus += kept;
             self.remaining -= kept;
-            (self.cap, self.refused, self.told) = (said, None, false);
+            (self.cap, self.refused, self.reported) = (said, None, false);
         }
     }
 
     /// Takes `cost`; for 0 something must be there, and nothing is taken.
-    pub fn take(&mut self, quota: &Quota, cost: i64, now: DateTime<Utc>) -> Taking {
+    pub fn take(&mut self, quota: &Quota, cost: i64, now: DateTime<Utc>) -> TakeResult {
         self.adopt(quota);
         self.touched = true;
         let need = cost.max(1);
         if self.remaining >= need {
             self.remaining -= cost;
-            return Taking::Taken;
+            return TakeResult::Taken;
         }
         match self.refused {
             // A clock that was set back must not make it last.
             Some((refused, until)) if need >= refused && now < until && until - now <= EXHAUSTED_FOR => {
-                Taking::Exhausted
+                TakeResult::Exhausted
             }
-            _ => Taking::Unknown,
+            _ => TakeResult::Unknown,
         }
     }
 
@@ -204,17 +204,17 @@ mod tests {
     fn what_is_held_is_taken_and_a_refusal_remembered_for_as_much() {
         let now = DateTime::UNIX_EPOCH;
         let mut state = State::default();
-        assert_eq!(state.take(&quota(10), 3, now), Taking::Unknown);
+        assert_eq!(state.take(&quota(10), 3, now), TakeResult::Unknown);
         state.remaining = 4;
-        assert_eq!(state.take(&quota(10), 3, now), Taking::Taken);
-        assert_eq!(state.take(&quota(10), 0, now), Taking::Taken, "something is there");
+        assert_eq!(state.take(&quota(10), 3, now), TakeResult::Taken);
+        assert_eq!(state.take(&quota(10), 0, now), TakeResult::Taken, "something is there");
         assert_eq!(state.claim(3), Claim { held: 1, debt: 0, surplus: 0 });
         state.refuse(3, now);
         state.remaining += 1;
-        assert_eq!(state.take(&quota(10), 3, now), Taking::Exhausted);
-        assert_eq!(state.take(&quota(10), 2, now), Taking::Unknown, "less may still be had");
-        assert_eq!(state.take(&quota(10), 3, now + EXHAUSTED_FOR), Taking::Unknown);
-        assert_eq!(state.take(&quota(10), 3, now - EXHAUSTED_FOR), Taking::Unknown, "a clock set back");
+        assert_eq!(state.take(&quota(10), 3, now), TakeResult::Exhausted);
+        assert_eq!(state.take(&quota(10), 2, now), TakeResult::Unknown, "less may still be had");
+        assert_eq!(state.take(&quota(10), 3, now + EXHAUSTED_FOR), TakeResult::Unknown);
+        assert_eq!(state.take(&quota(10), 3, now - EXHAUSTED_FOR), TakeResult::Unknown, "a clock set back");
     }
 
     #[test]
@@ -222,7 +222,7 @@ mod tests {
         let now = DateTime::UNIX_EPOCH;
         let mut state = State { remaining: 60, ..State::default() };
         state.cap = Some((1000, true));
-        assert_eq!(state.take(&quota(10), 1, now), Taking::Unknown);
+        assert_eq!(state.take(&quota(10), 1, now), TakeResult::Unknown);
         assert_eq!((state.remaining, state.surplus), (0, 60));
         assert_eq!(state.claim(1), Claim { held: 0, debt: 0, surplus: 60 });
         state.remaining = -5;

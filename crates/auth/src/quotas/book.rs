@@ -9,7 +9,7 @@ use tokio::sync::OwnedMutexGuard;
 use uuid::Uuid;
 
 use super::Quota;
-use super::block::{Block, Claim, Taken, Taking};
+use super::block::{Block, Claim, TakeResult, Taken};
 use crate::{Error, Result};
 
 /// A replica takes at a time what is asked for and this part of the rest: what a crash can lose, for each quota.
@@ -51,12 +51,12 @@ impl QuotaBook {
     }
 
     /// The caps that were met since the last time; each once for as long as its block is kept.
-    pub(super) fn take_met(&self) -> Vec<ReachedCap> {
+    pub(super) fn take_reached_caps(&self) -> Vec<ReachedCap> {
         std::mem::take(&mut *self.met.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// A cap that could not be told of yet.
-    pub(super) fn put_back_met(&self, met: ReachedCap) {
+    pub(super) fn return_reached_cap(&self, met: ReachedCap) {
         self.met.lock().unwrap_or_else(PoisonError::into_inner).push(met);
     }
 
@@ -158,9 +158,9 @@ impl QuotaBook {
             (state.take(&quota, cost, self.now()), state.runs_low())
         };
         match word {
-            Taking::Unknown => None,
-            Taking::Exhausted => Some(None),
-            Taking::Taken => {
+            TakeResult::Unknown => None,
+            TakeResult::Exhausted => Some(None),
+            TakeResult::Taken => {
                 if runs_low && let Ok(turn) = Arc::clone(&block.turn).try_lock_owned() {
                     drop(tokio::spawn(Arc::clone(self).ask(Arc::clone(block), quota, 0, turn)));
                 }
@@ -189,8 +189,8 @@ impl QuotaBook {
         match answer {
             Ok(given) => {
                 (state.open, state.left) = (true, given.left);
-                if given.is_met && !std::mem::replace(&mut state.told, true) {
-                    self.put_back_met(ReachedCap { period: block.period.clone(), quota });
+                if given.is_met && !std::mem::replace(&mut state.reported, true) {
+                    self.return_reached_cap(ReachedCap { period: block.period.clone(), quota });
                 }
                 state.given = given.amount;
                 state.remaining += given.amount;

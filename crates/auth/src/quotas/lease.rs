@@ -99,14 +99,14 @@ impl QuotaLease {
     }
 
     /// Tells anew how the quotas stand, once the answer is made: with all that it took, and without what goes back.
-    pub fn tell_again(&self, states: &mut [AllowanceState]) {
+    pub fn refresh_states(&self, states: &mut [AllowanceState]) {
         let now = self.book.now();
         let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         for (quota, block) in &self.quotas {
             let of_block = taken.iter().filter(|taken| Arc::ptr_eq(&taken.block, block));
             let unused = of_block.map(Taken::unused).sum();
-            if let Some(told) = states.iter_mut().find(|told| told.name == quota.policy()) {
-                *told = state(quota, block, unused, now);
+            if let Some(known) = states.iter_mut().find(|known| known.name == quota.policy()) {
+                *known = state(quota, block, unused, now);
             }
         }
     }
@@ -150,7 +150,7 @@ fn state(quota: &Quota, block: &Block, unused: i64, now: DateTime<Utc>) -> Allow
         name: quota.policy(),
         limit: u64::try_from(quota.cap).unwrap_or(0),
         period: quota.period.length(starts_on),
-        remaining: quota.unit.told(left),
+        remaining: quota.unit.to_unit(left),
         reset_after: quota.period.left(starts_on, now),
         unit: quota.unit.name(),
         is_over: !quota.hard && left < 0,

@@ -46,7 +46,7 @@ impl QuotaUnit {
     }
 
     /// What is left in the ledger's measure, as callers know it.
-    fn told(self, amount: i64) -> u64 {
+    fn to_unit(self, amount: i64) -> u64 {
         u64::try_from(amount / self.scale()).unwrap_or(0)
     }
 }

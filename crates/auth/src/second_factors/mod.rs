@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 use storage::{Scope, SealedColumn, Tx};
 use uuid::Uuid;
 
-use crate::accounts::directory::keep_to_equals;
+use crate::accounts::directory::refuse_more_powerful;
 use crate::accounts::people::Person;
 use crate::audit::Entry;
 use crate::callers::access::Permission;
-use crate::callers::freshness::Watched;
+use crate::callers::freshness::ChangeSubject;
 use crate::callers::principal::{Credential, Principal};
 use crate::events::Event;
 use crate::login::one_time::Purpose;
@@ -154,7 +154,7 @@ impl Auth {
         origin: &Origin,
     ) -> Result<()> {
         let (mut tx, own) = self.begin_administration(actor, Permission::UsersManage).await?;
-        keep_to_equals(&mut tx, own, account).await?;
+        refuse_more_powerful(&mut tx, own, account).await?;
         tx.users().find(account).await?.ok_or(Error::NotFound)?;
         if account == actor.account {
             return Err(Error::Refused("remove your own second factor with one of its codes"));
@@ -169,7 +169,7 @@ impl Auth {
         let entry = entry.with(json!({"had_one": had_one, "sessions_ended": ended.len()}));
         self.record(&mut tx, entry).await?;
         self.notify(&mut tx, account, NoticeKind::SecondFactorReset).await?;
-        self.commit_change(tx, &[Watched::Account(account)]).await
+        self.commit_change(tx, &[ChangeSubject::Account(account)]).await
     }
 
     /// Begins a change of the caller's own that one of their codes allows.
@@ -209,7 +209,7 @@ impl Auth {
         }
         let entry = Entry::success(event, origin).by(account).on("account", account);
         self.record(&mut tx, entry.with(detail)).await?;
-        self.commit_change(tx, &[Watched::Account(account)]).await
+        self.commit_change(tx, &[ChangeSubject::Account(account)]).await
     }
 }
 

@@ -86,7 +86,7 @@ impl Auth {
     }
 
     /// Moves on the keys whose time has come; to be called now and then. Without one it costs nothing.
-    pub async fn turn_signing_keys(&self) -> Result<()> {
+    pub async fn advance_signing_keys(&self) -> Result<()> {
         if self.steps(&self.keyring.stages()).is_empty() {
             return Ok(());
         }

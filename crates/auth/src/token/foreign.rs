@@ -132,14 +132,14 @@ pub(crate) fn key_id(token: &str, types: &[String]) -> Result<String> {
     let header = jsonwebtoken::decode_header(token).map_err(|_| MALFORMED)?;
     let typ = header.typ.as_deref().unwrap_or("JWT");
     let typ = typ.strip_prefix("application/").unwrap_or(typ);
-    if brings_more(&header) || !types.iter().any(|accepted| accepted.eq_ignore_ascii_case(typ)) {
+    if has_forbidden_members(&header) || !types.iter().any(|accepted| accepted.eq_ignore_ascii_case(typ)) {
         return Err(MALFORMED);
     }
     header.kid.filter(|kid| !kid.is_empty() && kid.len() <= MAX_KID).ok_or(MALFORMED)
 }
 
 /// Whether a header has a key, an address of one, an extension to be understood, or content of another form.
-fn brings_more(header: &Header) -> bool {
+fn has_forbidden_members(header: &Header) -> bool {
     let Header { jku, jwk, x5u, x5c, crit, cty, enc, zip, extras, .. } = header;
     let is_other = [jku.is_some(), jwk.is_some(), x5u.is_some(), x5c.is_some()].contains(&true);
     let is_read_otherwise = [crit.is_some(), cty.is_some(), enc.is_some(), zip.is_some()].contains(&true);

@@ -3,12 +3,12 @@
 mod decode;
 mod jpeg;
 mod normalise;
+mod pixel_budget;
 mod resize;
-mod room;
 
 pub(crate) use decode::{Limits, media_type};
 pub(crate) use normalise::{IMAGE_DATATYPES, write};
-pub(crate) use room::Room;
+pub(crate) use pixel_budget::PixelBudget;
 
 use crate::{error::Error, manifest::ImageInput};
 
@@ -18,7 +18,7 @@ pub(crate) fn prepare(
     bytes: &[u8],
     input: &ImageInput,
     limits: &Limits,
-    room: &Room,
+    room: &PixelBudget,
     is_wanted: impl Fn() -> bool,
 ) -> Result<Pixels, Error> {
     let wanted = || if is_wanted() { Ok(()) } else { Err(Error::Deadline) };
@@ -34,7 +34,7 @@ pub(crate) fn prepare(
 pub(crate) fn look_through(
     bytes: &[u8],
     limits: &Limits,
-    room: &Room,
+    room: &PixelBudget,
     is_wanted: impl Fn() -> bool,
 ) -> Result<(), Error> {
     let decoder = decode::open(bytes, limits)?;

@@ -113,7 +113,7 @@ impl Library {
         let arena = options.memory.map(|most| Arena::register(&self.environment, most)).transpose()?;
         let builder = if arena.is_some() { builder.with_env_allocators()? } else { builder };
         let mut builder = match weights {
-            Some(weights) => weights.lend(builder, options.pack_weights)?,
+            Some(weights) => weights.apply_to(builder, options.pack_weights)?,
             None => builder,
         };
         for library in &options.operators {
@@ -194,7 +194,7 @@ impl Engine for OnnxSession {
             [call] => call,
             _ => joined.as_slice(),
         };
-        let lend = |(input, spec): (_, &TensorSpec)| values::lend(input, &spec.name);
+        let lend = |(input, spec): (_, &TensorSpec)| values::session_value(input, &spec.name);
         let lent: Vec<SessionInputValue<'_>> =
             inputs.iter().zip(&self.inputs).map(lend).collect::<Result<_, _>>()?;
         let handed = Instant::now();

@@ -77,7 +77,7 @@ pub(super) fn failed(error: &ort::Error) -> Error {
 }
 
 /// Lends a tensor to the runtime without copying it (strings are copied).
-pub(super) fn lend<'a>(input: &'a Tensor, name: &str) -> Result<SessionInputValue<'a>, Error> {
+pub(super) fn session_value<'a>(input: &'a Tensor, name: &str) -> Result<SessionInputValue<'a>, Error> {
     let shape = input.shape();
     macro_rules! lend {
         ($elements:expr) => {

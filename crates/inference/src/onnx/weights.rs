@@ -37,7 +37,11 @@ impl Weights {
     }
 
     /// Makes the session to be built use these.
-    pub(super) fn lend(&self, builder: SessionBuilder, pack: Option<bool>) -> ort::Result<SessionBuilder> {
+    pub(super) fn apply_to(
+        &self,
+        builder: SessionBuilder,
+        pack: Option<bool>,
+    ) -> ort::Result<SessionBuilder> {
         let pack = pack.unwrap_or(self.size <= PACKED);
         let mut builder = builder.with_prepacked_weights(&self.packed)?.with_prepacking(pack)?;
         for (name, value) in &self.constants {

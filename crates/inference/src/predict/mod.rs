@@ -39,7 +39,7 @@ const MAX_PREDICTIONS: usize = 100_000;
 
 named_enum! {
     /// What a model answers [`Model::predict`] to.
-    pub enum Takes {
+    pub enum InputKind {
         /// Pictures.
         Images = "images",
         /// Rows of named columns.
@@ -70,11 +70,11 @@ impl PredictInput {
         }
     }
 
-    pub(crate) fn kind(&self) -> Takes {
+    pub(crate) fn kind(&self) -> InputKind {
         match self {
-            Self::Images(_) => Takes::Images,
-            Self::Rows(_) => Takes::Rows,
-            Self::Texts(_) => Takes::Texts,
+            Self::Images(_) => InputKind::Images,
+            Self::Rows(_) => InputKind::Rows,
+            Self::Texts(_) => InputKind::Texts,
         }
     }
 }
@@ -124,11 +124,11 @@ impl Predictor {
         Ok(Some(Self { input, answer }))
     }
 
-    pub(crate) fn takes(&self) -> Option<Takes> {
+    pub(crate) fn input_kind(&self) -> Option<InputKind> {
         Some(match self.input.as_ref()? {
-            Input::Images(_) => Takes::Images,
-            Input::Rows(_) => Takes::Rows,
-            Input::Texts(_) => Takes::Texts,
+            Input::Images(_) => InputKind::Images,
+            Input::Rows(_) => InputKind::Rows,
+            Input::Texts(_) => InputKind::Texts,
         })
     }
 

@@ -4,7 +4,7 @@ use std::io::Cursor;
 
 use bytes::Bytes;
 use image::{GrayImage, ImageFormat};
-use inference::{Cell, Error, Model, Outcome, PredictInput, Prediction, Registry, Takes};
+use inference::{Cell, Error, InputKind, Model, Outcome, PredictInput, Prediction, Registry};
 
 use crate::{
     fixture::{Repository, ticket},
@@ -74,7 +74,7 @@ async fn pictures_are_classified_in_their_order() {
     for batch in [Dimension::Named("n"), Dimension::Fixed(1)] {
         let registry = quarters(batch);
         let model = registry.find("quarters", None).unwrap();
-        assert_eq!((model.takes(), model.classifies()), (Some(Takes::Images), true));
+        assert_eq!((model.input_kind(), model.classifies()), (Some(InputKind::Images), true));
         let labels = brightest(&model, vec![bright(2), bright(0), bright(3)]).await;
         assert_eq!(labels, ["bottom left", "top left", "bottom right"]);
         let all = classify(&model, vec![bright(1)], Some(9)).await.unwrap();
@@ -136,7 +136,7 @@ async fn a_model_of_tensors_has_labels_too() {
         .with("m/labels.txt", LABELS)
         .open();
     let model = registry.find("m", None).unwrap();
-    assert_eq!((model.takes(), model.labels("probabilities").map(<[String]>::len)), (None, Some(4)));
+    assert_eq!((model.input_kind(), model.labels("probabilities").map(<[String]>::len)), (None, Some(4)));
     assert!(matches!(classify(&model, vec![bright(0)], None).await, Err(Error::WrongInput(_))));
     registry.shutdown();
 }
@@ -164,7 +164,7 @@ async fn rows_go_to_an_input_for_each_column() {
         .with("pipeline/model.toml", PIPELINE)
         .open();
     let model = registry.find("pipeline", None).unwrap();
-    assert_eq!(model.takes(), Some(Takes::Rows));
+    assert_eq!(model.input_kind(), Some(InputKind::Rows));
     let read = |rows: &[&[(&str, Cell<'static>)]]| {
         let mut reader = model.table().unwrap().reader(2);
         for row in rows {

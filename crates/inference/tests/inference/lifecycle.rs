@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use inference::{DataType, Error, KnownFiles, Model, ModelStatus, Moment, Registry, State, Wanted};
+use inference::{DataType, DesiredState, Error, KnownFiles, Model, ModelStatus, Registry, Revision, State};
 
 use crate::{
     fixture::{Repository, floats, request, ticket_for},
@@ -14,23 +14,23 @@ use crate::{
 };
 
 /// Changes are numbered in their order.
-fn next() -> Moment {
+fn next() -> Revision {
     static CHANGES: AtomicI64 = AtomicI64::new(0);
-    Moment(CHANGES.fetch_add(1, Ordering::SeqCst) + 1)
+    Revision(CHANGES.fetch_add(1, Ordering::SeqCst) + 1)
 }
 
 /// Makes a model what is wanted of it, as an operator's wish does.
-fn change(registry: &Registry, name: &str, wanted: Wanted) -> Result<(), String> {
+fn change(registry: &Registry, name: &str, wanted: DesiredState) -> Result<(), String> {
     registry.publish(registry.prepare(name, wanted)?, next());
     Ok(())
 }
 
-fn active(version: &str) -> Wanted {
-    Wanted { active: Some(version.to_owned()), ..Wanted::default() }
+fn active(version: &str) -> DesiredState {
+    DesiredState { active: Some(version.to_owned()), ..DesiredState::default() }
 }
 
-fn again(loads: i64) -> Wanted {
-    Wanted { loads, ..Wanted::default() }
+fn again(loads: i64) -> DesiredState {
+    DesiredState { loads, ..DesiredState::default() }
 }
 
 fn status(registry: &Registry, version: &str) -> Option<ModelStatus> {
@@ -50,11 +50,11 @@ fn two_versions() -> Repository {
 fn what_was_wanted_last_is_served_whatever_is_published_last() {
     let repository = two_versions();
     let registry = repository.open();
-    let unloaded = Wanted { unloaded: true, ..Wanted::default() };
+    let unloaded = DesiredState { unloaded: true, ..DesiredState::default() };
     let serves = |version: Option<&str>| {
         assert_eq!(registry.find("m", None).ok().map(|model| model.version().to_owned()).as_deref(), version);
     };
-    let wanted = |wanted: &Wanted| [("m".to_owned(), wanted.clone())].into();
+    let wanted = |wanted: &DesiredState| [("m".to_owned(), wanted.clone())].into();
 
     let (before, first, second) = (next(), next(), next());
     let prepared = registry.prepare("m", unloaded.clone()).unwrap();
@@ -70,7 +70,7 @@ fn what_was_wanted_last_is_served_whatever_is_published_last() {
     registry.reconcile(&wanted(&active("1")), fourth);
     registry.publish(late, third);
     serves(Some("1"));
-    registry.excuse("m", "version 3 could not be fetched".to_owned());
+    registry.mark_unavailable("m", "version 3 could not be fetched".to_owned());
     registry.publish(registry.prepare("m", active("2")).unwrap(), third);
     serves(Some("1"));
 
@@ -97,7 +97,7 @@ fn no_call_fails_while_versions_come_and_go() {
         for number in 0..CHANGES {
             let version = if number % 2 == 0 { "1" } else { "2" };
             let before = calls.load(Ordering::SeqCst);
-            change(&registry, "m", Wanted { loads: number, ..active(version) }).unwrap();
+            change(&registry, "m", DesiredState { loads: number, ..active(version) }).unwrap();
             let model = registry.find("m", None).unwrap();
             assert_eq!((model.version(), &*model.versions()), (version, &[version.to_owned()][..]));
             let until = Instant::now() + Duration::from_secs(10);
@@ -141,7 +141,7 @@ fn what_cannot_be_loaded_leaves_everything_as_it_was() {
 #[test]
 fn what_is_wanted_holds_from_the_start() {
     let repository = two_versions().with("gone/1/model.onnx", identity(FLOAT));
-    let unloaded = Wanted { unloaded: true, ..Wanted::default() };
+    let unloaded = DesiredState { unloaded: true, ..DesiredState::default() };
     let wanted = [("m".to_owned(), active("1")), ("gone".to_owned(), unloaded)].into();
     let registry = Registry::open_as(repository.settings.clone(), &wanted, next(), KnownFiles::new());
     assert_eq!(registry.find("m", None).unwrap().version(), "1");
@@ -160,7 +160,7 @@ fn an_active_version_of_several_leaves_the_others_served() {
     assert_eq!(registry.find("m", None).unwrap().version(), "1");
     let same = registry.find("m", Some("2")).unwrap();
     assert!(std::ptr::eq(&raw const *second, &raw const *same), "what did not change is not loaded again");
-    change(&registry, "m", Wanted { loads: 1, ..active("1") }).unwrap();
+    change(&registry, "m", DesiredState { loads: 1, ..active("1") }).unwrap();
     let other = registry.find("m", Some("2")).unwrap();
     assert!(!std::ptr::eq(&raw const *second, &raw const *other), "told to, it is");
     assert_eq!(*other.versions(), ["1", "2"]);
@@ -182,7 +182,7 @@ fn a_call_that_runs_when_its_model_goes_is_finished() {
             runtime.block_on(model.infer(call)).map(drop)
         });
         thread::sleep(deadline / 4);
-        change(&registry, "m", Wanted { unloaded: true, ..Wanted::default() }).unwrap();
+        change(&registry, "m", DesiredState { unloaded: true, ..DesiredState::default() }).unwrap();
         assert_eq!(status(&registry, "1").unwrap().state, State::Unloading);
         assert!(matches!(registry.find("m", None), Err(Error::Unavailable(_))));
         // It never ends by itself: it ends by its own deadline, not by the model's going.
@@ -254,7 +254,7 @@ fn load_and_unload_again_and_again() {
     let cycle = |number| {
         change(&registry, "m", again(number)).unwrap();
         ask(&registry.find("m", None).unwrap()).unwrap();
-        change(&registry, "m", Wanted { unloaded: true, ..Wanted::default() }).unwrap();
+        change(&registry, "m", DesiredState { unloaded: true, ..DesiredState::default() }).unwrap();
     };
     (0..10).for_each(cycle);
     let before = resident();

@@ -6,7 +6,7 @@ use url::{Host, Url};
 
 /// How far a request may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reach {
+pub(super) enum AllowedNetwork {
     /// Anywhere but to addresses that only this machine's surroundings know, such as a cloud's metadata: the operator
     /// named the host.
     Named,
@@ -14,7 +14,7 @@ pub(super) enum Reach {
     Public,
 }
 
-impl Reach {
+impl AllowedNetwork {
     pub(super) fn covers(self, address: IpAddr) -> bool {
         match self {
             Self::Named => !is_local_link(address),
@@ -32,7 +32,7 @@ impl Reach {
         }
     }
 
-    pub(super) fn of_those(self, addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
+    pub(super) fn filter(self, addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
         addresses.filter(|address| self.covers(address.ip())).collect()
     }
 }
@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn nobody_sends_us_to_an_address_that_is_not_public() {
         for public in ["1.1.1.1", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "::ffff:8.8.8.8"] {
-            assert!(Reach::Public.covers(public.parse().unwrap()), "{public}");
+            assert!(AllowedNetwork::Public.covers(public.parse().unwrap()), "{public}");
         }
         for hidden in [
             "127.0.0.1",
@@ -125,7 +125,7 @@ mod tests {
             "2001:db8::1",
             "3fff::1",
         ] {
-            assert!(!Reach::Public.covers(hidden.parse().unwrap()), "{hidden}");
+            assert!(!AllowedNetwork::Public.covers(hidden.parse().unwrap()), "{hidden}");
         }
     }
 
@@ -144,10 +144,10 @@ mod tests {
     #[test]
     fn an_operator_names_private_hosts_and_no_metadata() {
         for good in ["127.0.0.1", "10.1.2.3", "fd00::1", "1.1.1.1"] {
-            assert!(Reach::Named.covers(good.parse().unwrap()), "{good}");
+            assert!(AllowedNetwork::Named.covers(good.parse().unwrap()), "{good}");
         }
         for bad in ["169.254.169.254", "::ffff:169.254.169.254", "0.0.0.0", "fe80::1", "ff02::1"] {
-            assert!(!Reach::Named.covers(bad.parse().unwrap()), "{bad}");
+            assert!(!AllowedNetwork::Named.covers(bad.parse().unwrap()), "{bad}");
         }
     }
 }

@@ -126,7 +126,7 @@ impl Blobs {
         let fetching = async {
             let mut attempt = 1;
             loop {
-                match self.go_on(&url, &mut file).await {
+                match self.resume(&url, &mut file).await {
                     Err(BlobError::Failed(reason)) if attempt < ATTEMPTS => {
                         tracing::warn!(reason, attempt, "a file from elsewhere is asked for again");
                         tokio::time::sleep(PAUSE * 2_u32.pow(attempt - 1)).await;
@@ -137,16 +137,16 @@ impl Blobs {
                 }
             }
         };
-        let told = |reason: String| format!("{}: {reason}", shown(&url));
+        let describe = |reason: String| format!("{}: {reason}", shown(&url));
         match tokio::time::timeout(WHOLE_FILE, fetching).await {
             Ok(Ok(size)) => Ok(size),
-            Ok(Err(BlobError::Failed(reason))) => failed(told(reason)),
-            Ok(Err(BlobError::Refused(reason))) => refused(told(reason)),
-            Err(_) => failed(told(format!("it took more than {} s", WHOLE_FILE.as_secs()))),
+            Ok(Err(BlobError::Failed(reason))) => failed(describe(reason)),
+            Ok(Err(BlobError::Refused(reason))) => refused(describe(reason)),
+            Err(_) => failed(describe(format!("it took more than {} s", WHOLE_FILE.as_secs()))),
         }
     }
 
-    async fn go_on(&self, url: &Url, file: &mut Receiving) -> Result<()> {
+    async fn resume(&self, url: &Url, file: &mut Receiving) -> Result<()> {
         let from = file.tag().map(|tag| (file.written(), tag.to_owned()));
         let opened = match url.scheme() {
             "file" => local::open(url).await,
@@ -233,9 +233,9 @@ mod tests {
 
     #[test]
     fn what_is_told_has_no_query() {
-        let told = checked("http://x/m?X-Amz-Signature=hush", false).expect_err("plain").to_string();
-        assert_eq!(told, "http://x/m: use https://");
-        let told = checked("https://ada:hush@x/m", false).expect_err("a password").to_string();
-        assert!(!told.contains("hush"), "{told}");
+        let describe = checked("http://x/m?X-Amz-Signature=hush", false).expect_err("plain").to_string();
+        assert_eq!(describe, "http://x/m: use https://");
+        let describe = checked("https://ada:hush@x/m", false).expect_err("a password").to_string();
+        assert!(!describe.contains("hush"), "{describe}");
     }
 }

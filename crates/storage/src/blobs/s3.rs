@@ -9,7 +9,7 @@ use reqwest::Client;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-use super::address::Reach;
+use super::address::AllowedNetwork;
 use super::web::Web;
 use super::{BlobError, Opened, Result, refused};
 use crate::with_causes;
@@ -31,9 +31,9 @@ pub struct S3Settings {
 
 /// Hands our own client on, with its bounds.
 #[derive(Debug)]
-struct Ours(Client);
+struct BoundedClient(Client);
 
-impl HttpConnector for Ours {
+impl HttpConnector for BoundedClient {
     fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
         Ok(HttpClient::new(self.0.clone()))
     }
@@ -71,7 +71,8 @@ pub(super) async fn open(
 
 /// A bucket, reached with our own client.
 pub(super) fn store(settings: &S3Settings, web: &Web, bucket: &str, retry: RetryConfig) -> Result<AmazonS3> {
-    let store = builder(settings, bucket, web.client(Reach::Named)?.clone()).with_retry(retry).build();
+    let store =
+        builder(settings, bucket, web.client(AllowedNetwork::Named)?.clone()).with_retry(retry).build();
     store.or_else(|error| refused(format!("s3 is not set up: {}", with_causes(&error))))
 }
 
@@ -81,7 +82,7 @@ fn builder(settings: &S3Settings, bucket: &str, client: Client) -> AmazonS3Build
         .with_region(&settings.region)
         // Not every service knows the request that removes many.
         .with_disable_bulk_delete(true)
-        .with_http_connector(Ours(client));
+        .with_http_connector(BoundedClient(client));
     if let Some(endpoint) = &settings.endpoint {
         // The client itself refuses what is not TLS where it should be.
         builder = builder.with_endpoint(endpoint.trim_end_matches('/')).with_allow_http(true);

@@ -11,7 +11,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode};
 use url::Url;
 
-use super::address::Reach;
+use super::address::AllowedNetwork;
 use super::{BlobError, Opened, Result, failed, refused};
 use crate::with_causes;
 
@@ -37,20 +37,20 @@ impl Web {
     }
 
     /// A client that goes no further than that. An error where the system's authorities cannot be read.
-    pub(super) fn client(&self, reach: Reach) -> Result<&Client> {
-        let kept = match reach {
-            Reach::Named => &self.named,
-            Reach::Public => &self.public,
+    pub(super) fn client(&self, allowed: AllowedNetwork) -> Result<&Client> {
+        let kept = match allowed {
+            AllowedNetwork::Named => &self.named,
+            AllowedNetwork::Public => &self.public,
         };
         if let Some(client) = kept.get() {
             return Ok(client);
         }
         let client = Client::builder()
             .redirect(Policy::none())
-            .https_only(reach == Reach::Public || !self.plain_http)
+            .https_only(allowed == AllowedNetwork::Public || !self.plain_http)
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(READ_TIMEOUT)
-            .dns_resolver(Arc::new(Within(reach)))
+            .dns_resolver(Arc::new(RestrictedResolver(allowed)))
             // A connection belongs to the thread that made it, and files are rare.
             .pool_max_idle_per_host(0)
             .build();
@@ -61,12 +61,12 @@ impl Web {
 
     /// Asks for a file, or for what comes after the part of this content that is here already.
     pub(super) async fn open(&self, url: &Url, from: Option<(u64, String)>) -> Result<Opened> {
-        let (mut url, mut reach) = (url.clone(), Reach::Named);
+        let (mut url, mut allowed) = (url.clone(), AllowedNetwork::Named);
         for _ in 0..=MAX_REDIRECTS {
-            if !reach.covers_host(&url) {
+            if !allowed.covers_host(&url) {
                 return refused("it is at an address that is not asked");
             }
-            let mut request = self.client(reach)?.get(url.as_str()).header(USER_AGENT, NAME);
+            let mut request = self.client(allowed)?.get(url.as_str()).header(USER_AGENT, NAME);
             if let Some((offset, tag)) = &from {
                 request = request.header(RANGE, format!("bytes={offset}-")).header(IF_RANGE, tag);
             }
@@ -75,7 +75,7 @@ impl Web {
                 return opened(answer);
             }
             url = next(&url, answer.headers())?;
-            reach = Reach::Public;
+            allowed = AllowedNetwork::Public;
         }
         refused(format!("it sends us on more than {MAX_REDIRECTS} times"))
     }
@@ -124,13 +124,13 @@ fn first_byte(range: &str) -> Option<u64> {
 
 /// Finds the addresses of a name, and keeps to those within reach.
 #[derive(Debug)]
-struct Within(Reach);
+struct RestrictedResolver(AllowedNetwork);
 
-impl Resolve for Within {
+impl Resolve for RestrictedResolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let reach = self.0;
+        let allowed = self.0;
         Box::pin(async move {
-            let found = reach.of_those(tokio::net::lookup_host((name.as_str(), 0)).await?);
+            let found = allowed.filter(tokio::net::lookup_host((name.as_str(), 0)).await?);
             if found.is_empty() {
                 return Err("its name leads to addresses that are not asked".into());
             }

@@ -1,7 +1,7 @@
 //! Who may do what on Postgres: the owner migrates, a login that owns nothing works, and neither is more than that.
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
-use storage::{Durable, Error, Excess, PageRequest, Store};
+use storage::{Durable, Error, ExcessPrivileges, PageRequest, Store};
 
 use crate::world::{SERVICE, World, next_id, unique};
 
@@ -138,7 +138,7 @@ async fn an_owner_migrates_and_a_login_that_owns_nothing_works() {
     assert!(tx.users().delete(ada).await.unwrap());
     tx.users().create(&crate::world::new_user("eve", "user")).await.unwrap();
     tx.commit().await.unwrap();
-    assert_eq!(working.excess().await.unwrap(), Excess::default());
+    assert_eq!(working.excess().await.unwrap(), ExcessPrivileges::default());
     working.close().await;
 
     // The owner works behind the same wall, by the role, and without it sees nothing either.

@@ -62,7 +62,7 @@ impl From<AlertRecord> for AlertView {
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub struct WantedAlerts {
+pub struct AlertSearch {
     /// `waiting`, `sent` or `given_up`.
     state: Option<String>,
     /// Most items, 1 to 100; 50 if none is given.
@@ -73,14 +73,14 @@ pub struct WantedAlerts {
 }
 
 /// What became of alerts, newest first; one that went several ways is there several times. They are kept for 90 days.
-#[utoipa::path(get, path = "/api/v1/admin/alerts", tag = "admin", params(WantedAlerts),
+#[utoipa::path(get, path = "/api/v1/admin/alerts", tag = "admin", params(AlertSearch),
     responses((status = 200, body = List<AlertView>)))]
 pub async fn list(
     _: Caller<IncidentsManage>,
     app: web::Data<App>,
-    wanted: Parameters<WantedAlerts>,
+    wanted: Parameters<AlertSearch>,
 ) -> Result<web::Json<List<AlertView>>> {
-    let WantedAlerts { state, limit, cursor } = wanted.0;
+    let AlertSearch { state, limit, cursor } = wanted.0;
     let state = state.map(|state| named::<AlertState>("state", &state)).transpose()?;
     Ok(web::Json(List::of(app.auth.alerts(&page(limit, cursor.as_deref())?, state).await?)))
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use actix_web::http::header::HeaderMap;
 use actix_web::web::{self, Bytes};
-use auth::{LimitClass, Permission, Presented, Principal};
+use auth::{LimitClass, Permission, PresentedCredential, Principal};
 use chrono::{DateTime, Utc};
 use futures_util::Stream;
 use futures_util::stream::unfold;
@@ -43,7 +43,7 @@ pub struct Listener {
 }
 
 /// Where a stream is.
-struct Place {
+struct Position {
     listener: Listener,
     after: i64,
     until: DateTime<Utc>,
@@ -74,7 +74,7 @@ impl Listener {
 
     /// Whether the caller may go on reading.
     pub(super) async fn may_go_on(&self) -> bool {
-        if self.app.standing.draining.load(Ordering::Relaxed) {
+        if self.app.known_health.draining.load(Ordering::Relaxed) {
             return false;
         }
         let auth = &self.app.auth;
@@ -83,8 +83,9 @@ impl Listener {
         }
         match credential::read(&self.headers) {
             Ok(text) => {
-                let (credential, permission) = (Presented::Whole(text), Some(Permission::AuditRead));
-                auth.enter(&credential, self.address, permission, LimitClass::Exempt, None).await.is_ok()
+                let (credential, permission) =
+                    (PresentedCredential::Whole(text), Some(Permission::AuditRead));
+                auth.admit(&credential, self.address, permission, LimitClass::Exempt, None).await.is_ok()
             }
             // A signature is good once.
             Err(_) => auth.may_still(&self.principal, Permission::AuditRead).await,
@@ -99,7 +100,7 @@ impl Listener {
     ) -> impl Stream<Item = std::result::Result<Bytes, Infallible>> {
         let wished = seconds.map_or(LONGEST, |seconds| Duration::from_secs(u64::from(seconds)));
         let until = self.app.auth.now() + wished;
-        let place = Place { listener: self, after, until, last_sent: Instant::now(), is_first: true };
+        let place = Position { listener: self, after, until, last_sent: Instant::now(), is_first: true };
         unfold(place, |mut place| async move {
             let text = place.next().await?;
             place.last_sent = Instant::now();
@@ -108,7 +109,7 @@ impl Listener {
     }
 }
 
-impl Place {
+impl Position {
     /// What to send next; none: no more.
     async fn next(&mut self) -> Option<String> {
         if std::mem::take(&mut self.is_first) {
@@ -120,7 +121,7 @@ impl Place {
             }
             let Listener { app, filter, .. } = &self.listener;
             match app.auth.audit_events_linked_after(self.after, filter, BATCH).await {
-                Ok(events) if !events.is_empty() => return Some(self.said(events)),
+                Ok(events) if !events.is_empty() => return Some(self.render(events)),
                 Ok(_) => {}
                 Err(error) => {
                     tracing::warn!(error = with_causes(&error), "a stream of the audit trail ends early");
@@ -137,7 +138,7 @@ impl Place {
         }
     }
 
-    fn said(&mut self, events: Vec<AuditEvent>) -> String {
+    fn render(&mut self, events: Vec<AuditEvent>) -> String {
         let mut text = String::new();
         for event in events {
             self.after = event.seq.unwrap_or(self.after);

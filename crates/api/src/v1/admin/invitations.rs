@@ -89,9 +89,9 @@ pub async fn reset_password(
     app: web::Data<App>,
     id: Id,
 ) -> Result<web::Json<LinkView>> {
-    let (delivery, page) = match app.auth.help_with_password(&caller.principal, id.0, &caller.origin).await? {
-        auth::PasswordHelp::NewPassword(delivery) => (delivery, RESET_PAGE),
-        auth::PasswordHelp::Invitation(delivery) => (delivery, ACCEPT_PAGE),
+    let (delivery, page) = match app.auth.send_password_link(&caller.principal, id.0, &caller.origin).await? {
+        auth::PasswordLink::NewPassword(delivery) => (delivery, RESET_PAGE),
+        auth::PasswordLink::Invitation(delivery) => (delivery, ACCEPT_PAGE),
     };
     Ok(web::Json(LinkView::of(delivery, &app, page)))
 }

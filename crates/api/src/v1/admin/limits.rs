@@ -101,7 +101,7 @@ impl FromRequest for LimitPath {
 /// The limits that were said; everything else is as the settings have it.
 #[utoipa::path(get, path = "/api/v1/admin/limits", tag = "admin", responses((status = 200, body = List<LimitView>)))]
 pub async fn list(_: Caller<LimitsManage>, app: web::Data<App>) -> Result<web::Json<List<LimitView>>> {
-    let items = app.auth.limits_said().await?.into_iter().map(Into::into).collect();
+    let items = app.auth.configured_limits().await?.into_iter().map(Into::into).collect();
     Ok(web::Json(List { items, next_cursor: None }))
 }
 

@@ -5,6 +5,7 @@ pub mod api_keys;
 pub mod audit;
 mod audit_export;
 pub mod audit_stream;
+pub mod incident_bodies;
 pub mod incidents;
 pub mod invitations;
 pub mod ip_rules;

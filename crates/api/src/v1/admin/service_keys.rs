@@ -2,7 +2,7 @@
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, Responder, web};
-use auth::KeysOf;
+use auth::KeyOwner;
 
 use crate::app::App;
 use crate::error::Result;
@@ -22,7 +22,7 @@ pub async fn list(
     id: Id,
     page: Parameters<PageParameters>,
 ) -> Result<web::Json<List<KeyView>>> {
-    let keys = app.auth.keys(&caller.principal, KeysOf::ServiceAccount(id.0), &page.0.request()?).await?;
+    let keys = app.auth.keys(&caller.principal, KeyOwner::ServiceAccount(id.0), &page.0.request()?).await?;
     Ok(web::Json(List::of(keys)))
 }
 
@@ -37,7 +37,7 @@ pub async fn create(
     id: Id,
     body: Json<NewKey>,
 ) -> Result<impl Responder> {
-    let whose = KeysOf::ServiceAccount(id.0);
+    let whose = KeyOwner::ServiceAccount(id.0);
     let issued = app.auth.create_key(&caller.principal, whose, body.0.into(), &caller.origin).await?;
     Ok((web::Json(IssuedKeyView::from(issued)), StatusCode::CREATED))
 }
@@ -53,7 +53,7 @@ pub async fn change(
     key: KeyId,
     body: Json<KeyChanges>,
 ) -> Result<web::Json<KeyView>> {
-    let whose = KeysOf::ServiceAccount(id.0);
+    let whose = KeyOwner::ServiceAccount(id.0);
     let changed = app.auth.change_key(&caller.principal, whose, key.0, body.0.into(), &caller.origin).await?;
     Ok(web::Json(changed.into()))
 }
@@ -69,7 +69,7 @@ pub async fn rotate(
     key: KeyId,
     parameters: Parameters<RotateParameters>,
 ) -> Result<web::Json<IssuedKeyView>> {
-    let (whose, overlap) = (KeysOf::ServiceAccount(id.0), parameters.0.overlap());
+    let (whose, overlap) = (KeyOwner::ServiceAccount(id.0), parameters.0.overlap());
     let issued = app.auth.rotate_key(&caller.principal, whose, key.0, overlap, &caller.origin).await?;
     Ok(web::Json(issued.into()))
 }
@@ -84,7 +84,7 @@ pub async fn revoke(
     id: Id,
     key: KeyId,
 ) -> Result<HttpResponse> {
-    let whose = KeysOf::ServiceAccount(id.0);
+    let whose = KeyOwner::ServiceAccount(id.0);
     app.auth.revoke_key(&caller.principal, whose, key.0, &caller.origin).await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -21,7 +21,7 @@ const MAX_SEARCH: usize = 200;
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub struct Search {
+pub struct UserSearch {
     /// Part of an address or a name, at most 200 characters. A whole address finds that account alone.
     #[param(max_length = 200)]
     search: Option<String>,
@@ -55,14 +55,14 @@ pub struct UserChanges {
 
 /// People's accounts, newest first. A page of a search may be shorter than its limit and still not be the last:
 /// `next_cursor` tells.
-#[utoipa::path(get, path = "/api/v1/admin/users", tag = "admin", params(Search),
+#[utoipa::path(get, path = "/api/v1/admin/users", tag = "admin", params(UserSearch),
     responses((status = 200, body = List<UserView>)))]
 pub async fn list(
     _: Caller<UsersRead>,
     app: web::Data<App>,
-    search: Parameters<Search>,
+    search: Parameters<UserSearch>,
 ) -> Result<web::Json<List<UserView>>> {
-    let Search { search, limit, cursor } = search.0;
+    let UserSearch { search, limit, cursor } = search.0;
     if search.as_ref().is_some_and(|search| search.chars().count() > MAX_SEARCH) {
         return Err(ApiError::field("search", format!("use at most {MAX_SEARCH} characters")));
     }

@@ -18,7 +18,7 @@ pub const EXPORT_TIME: TimeDelta = TimeDelta::hours(1);
 /// How long a handler may take until its answer begins. What an answer streams from then on has bounds
 /// of its own, such as [`EXPORT_TIME`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pace {
+pub enum TimeLimit {
     /// `REQUEST_TIMEOUT_SECONDS` from the request's arrival, what its guards took included.
     Prompt,
     /// As long as its file may take to arrive, and `REQUEST_TIMEOUT_SECONDS` for the rest.
@@ -30,7 +30,7 @@ pub enum Pace {
     Long,
 }
 
-impl Pace {
+impl TimeLimit {
     /// That of a route about which nothing else is said.
     pub const fn of(class: LimitClass) -> Self {
         match class {
@@ -66,10 +66,10 @@ pub fn in_time<T>(
 }
 
 fn late(changes: bool) -> ApiError {
-    let told = if changes {
+    let detail = if changes {
         "This took too long and was given up. Whether anything was changed is not known: look before you send it again."
     } else {
         "This took too long and was given up; try again shortly."
     };
-    ApiError::new(Code::DeadlineExceeded, told)
+    ApiError::new(Code::DeadlineExceeded, detail)
 }

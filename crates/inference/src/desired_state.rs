@@ -2,7 +2,7 @@
 
 /// What is wanted of one model. The default is whatever its `model.toml` says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Wanted {
+pub struct DesiredState {
     /// Nothing of it is to be served.
     pub unloaded: bool,
     /// The version that answers calls which name none. `[versions] serve = "latest"` then counts from it downwards, so
@@ -15,4 +15,4 @@ pub struct Wanted {
 /// The number of the last change that what is wanted takes account of. Whoever keeps what is wanted numbers its changes
 /// in their order; of two moments, what was wanted at the later one is served, whichever is loaded first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Moment(pub i64);
+pub struct Revision(pub i64);

@@ -3,7 +3,7 @@
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// The pixels that all pictures being decoded may have together.
-pub(crate) struct Room {
+pub(crate) struct PixelBudget {
     capacity: u64,
     free: Mutex<u64>,
     freed: Condvar,
@@ -11,11 +11,11 @@ pub(crate) struct Room {
 
 /// Pixels taken; dropping it gives them back.
 pub(super) struct PixelPermit<'a> {
-    room: &'a Room,
+    room: &'a PixelBudget,
     pixels: u64,
 }
 
-impl Room {
+impl PixelBudget {
     pub(crate) fn new(capacity: u64) -> Self {
         Self { capacity, free: Mutex::new(capacity), freed: Condvar::new() }
     }
@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn no_more_is_taken_than_there_is_and_all_of_it_comes_back() {
-        let room = Room::new(100);
+        let room = PixelBudget::new(100);
         let (now, most) = (AtomicU64::new(0), AtomicU64::new(0));
         std::thread::scope(|scope| {
             for pixels in [60, 30, 70, 1000, 10, 100, 50, 40] {
