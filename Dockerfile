@@ -4,11 +4,12 @@
 #
 # The bases are pinned by exact tag. Pin them by digest as well where your registry shows it to you.
 
-# The library, checked against the SHA-256 in the script.
+# The library, checked against the SHA-256 in the script, and the locale that models of texts name unless they name another.
 FROM debian:12.12-slim AS library
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends ca-certificates python3 python3-pip \
-    && rm -rf /var/lib/apt/lists/*
+    && apt-get install -y --no-install-recommends ca-certificates locales python3 python3-pip \
+    && rm -rf /var/lib/apt/lists/* \
+    && localedef -i en_US -f UTF-8 en_US.UTF-8
 COPY scripts/fetch-onnxruntime /scripts/
 RUN /scripts/fetch-onnxruntime /opt/onnxruntime
 
@@ -29,6 +30,7 @@ RUN apt-get update \
     && useradd --uid 1000 --user-group --no-create-home --home-dir /data --shell /usr/sbin/nologin appuser \
     && install -d -o appuser -g appuser -m 700 /data
 COPY --from=library /opt/onnxruntime/libonnxruntime.so /opt/onnxruntime/LICENSE /opt/onnxruntime/ThirdPartyNotices.txt /opt/onnxruntime/
+COPY --from=library /usr/lib/locale/locale-archive /usr/lib/locale/locale-archive
 COPY --from=build /out/modelgate /usr/local/bin/modelgate
 COPY models /models
 COPY LICENSE /usr/share/doc/modelgate/LICENSE

@@ -89,5 +89,6 @@ mod tensors;
 mod tensors_binary;
 mod tokens;
 mod two_replicas;
+mod unfit_models;
 mod uploads;
 mod workspace;

@@ -67,7 +67,7 @@ pub fn text(app: &App) -> String {
     text
 }
 
-fn of_version(model: &Model, statistics: &Statistics) -> [Line; 3] {
+fn of_version(model: &Model, statistics: &Statistics) -> [Line; 4] {
     let labels = format!("model=\"{}\",version=\"{}\"", model.name(), model.version());
     let cache =
         |what, count: u64| (format!("inference_cache_{what}_total{{{labels}}}"), "counter", count as f64);
@@ -77,6 +77,7 @@ fn of_version(model: &Model, statistics: &Statistics) -> [Line; 3] {
         cache("hits", statistics.cache_hit.count),
         cache("misses", statistics.cache_miss.count),
         (format!("inference_execution_provider{{{provided}}}"), "gauge", 1.0),
+        (format!("inference_overdue_runs_total{{{labels}}}"), "counter", statistics.overdue as f64),
     ]
 }
 

@@ -82,6 +82,9 @@ pub(crate) fn verify(
                 sha256(&folder.join(name)).map_err(|_| format!("\"{name}\" has a checksum and is missing"))?
             }
         };
+        if !is_sha256(expected) {
+            return Err(format!("[checksums] \"{name}\": a SHA-256 has 64 hexadecimal digits"));
+        }
         if !actual.eq_ignore_ascii_case(expected) {
             return Err(format!("checksum mismatch for {name}"));
         }
@@ -153,8 +156,9 @@ mod tests {
     fn files_are_compared() {
         assert_eq!(check(&format!("\"1/model.onnx\" = \"{ABC}\"")), Ok(()));
         assert_eq!(check(&format!("\"1/model.onnx\" = \"{}\"", ABC.to_uppercase())), Ok(()));
-        let mismatch = check("\"1/model.onnx\" = \"00\"").unwrap_err();
+        let mismatch = check(&format!("\"1/model.onnx\" = \"{}\"", "0".repeat(64))).unwrap_err();
         assert_eq!(mismatch, "checksum mismatch for 1/model.onnx");
+        assert!(check("\"1/model.onnx\" = \"00\"").unwrap_err().contains("64 hexadecimal digits"));
     }
 
     #[test]

@@ -10,6 +10,7 @@
 
 mod batching;
 mod cache;
+mod current;
 mod decoding;
 mod desired_state;
 mod empty;

@@ -24,7 +24,7 @@ use crate::{
     provider::{Execution, Provider},
     queue::Queue,
     registry::KnownFiles,
-    repository::{MODEL_FILE, chosen, folders, model_folder, read_manifest},
+    repository::{MODEL_FILE, chosen, folders, model_folder, passed_over, read_manifest, tell},
     settings::Settings,
     share::Share,
     short_runs::{ShortRuns, is_even},
@@ -73,10 +73,13 @@ pub(crate) struct Candidate {
 }
 
 impl Loader {
-    /// Every model of the repository that is a folder.
+    /// Every model of the repository that is a folder; what else lies there is told.
     pub(crate) fn names(&self) -> Vec<String> {
         match folders(&self.settings.model_dir) {
-            Ok(folders) => folders.into_iter().map(|(name, _)| name).collect(),
+            Ok(folders) => {
+                tell(None, &passed_over(&self.settings.model_dir));
+                folders.into_iter().map(|(name, _)| name).collect()
+            }
             Err(error) => {
                 tracing::error!(folder = %self.settings.model_dir.display(), %error, "the model folder cannot be read");
                 Vec::new()
@@ -108,6 +111,9 @@ impl Loader {
             Ok(manifest) => Arc::new(manifest),
             Err(reason) => return failed(reason),
         };
+        if options.afresh {
+            tell(Some(name), &passed_over(&folder));
+        }
         let (versions, reason) = match chosen(&folder, &manifest.versions, wanted.active.as_deref()) {
             Ok(names) => {
                 let kept = old.filter(|old| !options.afresh && old.manifest.as_ref() == Some(&manifest));

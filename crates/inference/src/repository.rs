@@ -2,6 +2,7 @@
 
 use std::{
     cmp::Ordering,
+    collections::BTreeMap,
     fs,
     num::NonZeroUsize,
     path::{Path, PathBuf},
@@ -16,26 +17,48 @@ const MAX_MANIFEST_BYTES: u64 = 1 << 20;
 /// What the file of a model is called.
 pub const MODEL_FILE: &str = "model.onnx";
 
-/// The folders directly inside `parent` with valid names. Links are passed over, with a line in the log: what
-/// they lead to is not part of the repository.
+/// The folders directly inside `parent` with valid names.
 pub(crate) fn folders(parent: &Path) -> std::io::Result<Vec<(String, PathBuf)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(parent)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if !entry.file_type()?.is_dir() {
-            if entry.file_type()?.is_symlink() {
-                tracing::warn!(name, "a link in the model folder is passed over");
-            }
-            continue;
-        }
-        if is_name(&name) {
+        if entry.file_type()?.is_dir() && is_name(&name) {
             found.push((name, entry.path()));
-        } else if !name.starts_with('.') {
-            tracing::warn!(name, "a folder is passed over: its name is not a model's or version's");
         }
     }
     Ok(found)
+}
+
+/// Names of what is passed over, and why.
+pub(crate) type PassedOver = BTreeMap<String, &'static str>;
+
+/// What lies directly inside the repository or a model's folder, looks as if somebody wanted it served, and is not. What
+/// a link leads to is not part of the repository.
+pub(crate) fn passed_over(parent: &Path) -> PassedOver {
+    let reason = |entry: &fs::DirEntry, name: &str| {
+        let kind = entry.file_type().ok()?;
+        if kind.is_symlink() {
+            Some("links are not followed")
+        } else if kind.is_dir() {
+            (!is_name(name)).then_some("a model or version cannot be called so")
+        } else {
+            name.ends_with(".onnx").then_some(
+                "a model is a folder, such as NAME/1/model.onnx; `modelgate model add FILE` makes it",
+            )
+        }
+    };
+    let entries = fs::read_dir(parent).into_iter().flatten().flatten();
+    let named = entries.map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry));
+    let told = named.filter(|(name, _)| !name.starts_with('.'));
+    told.filter_map(|(name, entry)| reason(&entry, &name).map(|reason| (name, reason))).collect()
+}
+
+/// Tells what is passed over.
+pub(crate) fn tell(model: Option<&str>, passed_over: &PassedOver) {
+    for (name, reason) in passed_over {
+        tracing::warn!(model, name, reason, "something in the model folder is passed over");
+    }
 }
 
 /// Whether a model or a version may be called so: `[A-Za-z0-9][A-Za-z0-9._-]{0,127}`.

@@ -46,6 +46,8 @@ pub struct Statistics {
     pub cache_hit: Measure,
     /// Calls whose answer was looked for in the cache in vain, and the time it took to look and to keep the answer.
     pub cache_miss: Measure,
+    /// Runs that went on for too long after they were interrupted.
+    pub overdue: u64,
     /// Runs by their number of rows, fewest first.
     pub batches: Vec<BatchStatistics>,
 }
@@ -126,6 +128,7 @@ pub(crate) struct Recorder {
     compute: StageCounters,
     cache_hit: Counter,
     cache_miss: Counter,
+    overdue: AtomicU64,
     /// By the number of rows, less one; made with the first run of that size.
     batches: Box<[OnceLock<Box<StageCounters>>]>,
 }
@@ -143,6 +146,7 @@ impl Recorder {
             compute: StageCounters::default(),
             cache_hit: Counter::default(),
             cache_miss: Counter::default(),
+            overdue: AtomicU64::new(0),
             batches: (0..MAX_COUNTED_ROWS).map(|_| OnceLock::new()).collect(),
         }
     }
@@ -184,6 +188,11 @@ impl Recorder {
         self.fail.add(1, time);
     }
 
+    /// A run goes on although it was interrupted.
+    pub(crate) fn overdue(&self) {
+        self.overdue.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn read(&self) -> Statistics {
         let last = self.last_inference.load(Ordering::Relaxed);
         Statistics {
@@ -198,6 +207,7 @@ impl Recorder {
             compute_output: self.compute.output.read(),
             cache_hit: self.cache_hit.read(),
             cache_miss: self.cache_miss.read(),
+            overdue: self.overdue.load(Ordering::Relaxed),
             batches: self.batches.iter().enumerate().filter_map(batch).collect(),
         }
     }

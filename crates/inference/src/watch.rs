@@ -11,7 +11,7 @@ use std::{
 use crate::{
     desired_state::{DesiredState, Revision},
     registry::Registry,
-    repository::folders,
+    repository::{PassedOver, folders, passed_over, tell},
 };
 
 /// Files of one model that are looked at: more are in no folder that a person keeps.
@@ -27,6 +27,8 @@ pub struct Watch {
     seen: BTreeMap<String, Snapshot>,
     /// When it was last told of, or at the first look.
     reported: Option<BTreeMap<String, Snapshot>>,
+    /// What was passed over at the last look; the first look's was told when the repository was opened.
+    passed_over: Option<PassedOver>,
 }
 
 impl Watch {
@@ -34,6 +36,7 @@ impl Watch {
     /// looks in a row saw the same, so that nothing half-copied is loaded. The first look tells of nothing.
     pub fn look(&mut self, model_dir: &Path) -> Vec<String> {
         let Ok(folders) = folders(model_dir) else { return Vec::new() };
+        tell(None, &self.newly_passed_over(passed_over(model_dir)));
         let now: BTreeMap<String, Snapshot> =
             folders.into_iter().map(|(name, folder)| (name, snapshot(&folder))).collect();
         let before = std::mem::replace(&mut self.seen, now);
@@ -54,6 +57,12 @@ impl Watch {
             }
         }
         due
+    }
+
+    /// What is passed over now and was not at the last look, or for another reason.
+    fn newly_passed_over(&mut self, now: PassedOver) -> PassedOver {
+        let Some(before) = self.passed_over.replace(now.clone()) else { return PassedOver::new() };
+        now.into_iter().filter(|(name, reason)| before.get(name) != Some(reason)).collect()
     }
 }
 
@@ -121,5 +130,27 @@ mod tests {
         assert_eq!((look(), look()), (vec!["new".to_owned(), "old".to_owned()], vec![]));
         fs::remove_dir_all(folder.path()).unwrap();
         assert_eq!(look(), [] as [String; 0]);
+    }
+
+    #[test]
+    fn what_is_passed_over_is_told_until_it_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut watch = Watch::default();
+        let mut news = || {
+            let news = watch.newly_passed_over(passed_over(folder.path()));
+            news.into_keys().collect::<Vec<_>>()
+        };
+        fs::write(folder.path().join("loose.onnx"), "").unwrap();
+        assert_eq!(news(), [] as [String; 0], "told when the repository was opened");
+        for name in ["a model", ".hidden", "model"] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        fs::write(folder.path().join("README.md"), "").unwrap();
+        assert_eq!(news(), ["a model"]);
+        assert_eq!(news(), [] as [String; 0]);
+        fs::remove_file(folder.path().join("loose.onnx")).unwrap();
+        assert_eq!(news(), [] as [String; 0]);
+        fs::write(folder.path().join("loose.onnx"), "").unwrap();
+        assert_eq!(news(), ["loose.onnx"]);
     }
 }

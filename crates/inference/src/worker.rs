@@ -14,6 +14,7 @@ use std::{
 
 use crate::{
     batching::Batching,
+    current::{Current, INTERRUPTED},
     engine::{Engine, Failure, Interrupt, RunOutput},
     error::Error,
     job::{Job, Waiting},
@@ -29,8 +30,6 @@ use crate::{
 const TICK: Duration = Duration::from_millis(20);
 /// How long the watch keeps looking after the last request before it sleeps.
 const IDLE_TICKS: u32 = 50;
-/// How long an interrupted run may take to notice it.
-const INTERRUPTED: Duration = Duration::from_secs(2);
 
 /// The sessions of one version of a model.
 pub(crate) struct Pool {
@@ -57,8 +56,7 @@ struct Run {
     /// Held by whoever runs; none once the worker has ended.
     engine: Mutex<Option<Box<dyn Engine>>>,
     interrupt: Arc<dyn Interrupt>,
-    /// Those who wait for the run; none between runs.
-    waiting: Mutex<Vec<Waiting>>,
+    current: Mutex<Current>,
 }
 
 impl Pool {
@@ -73,7 +71,7 @@ impl Pool {
     ) -> std::io::Result<Self> {
         let run = |engine: Box<dyn Engine>| {
             let interrupt = engine.interrupt();
-            Run { engine: Mutex::new(Some(engine)), interrupt, waiting: Mutex::default() }
+            Run { engine: Mutex::new(Some(engine)), interrupt, current: Mutex::default() }
         };
         let sessions = engines.len();
         let shared = Arc::new(Shared {
@@ -298,9 +296,9 @@ impl Shared {
     ) -> (Vec<Waiting>, Result<RunOutput, Failure>) {
         {
             // Under the lock, so that a late interruption of the run before cannot stop this one.
-            let mut current = lock(&run.waiting);
+            let mut current = lock(&run.current);
             run.interrupt.clear();
-            *current = waiting;
+            *current = Current::of(waiting);
         }
         let result = match calls {
             [call] => catch_unwind(AssertUnwindSafe(|| engine.run(&[call], wanted))),
@@ -309,7 +307,7 @@ impl Shared {
                 catch_unwind(AssertUnwindSafe(|| engine.run(&calls, wanted)))
             }
         };
-        let waiting = mem::take(&mut *lock(&run.waiting));
+        let waiting = mem::take(&mut *lock(&run.current)).waiting;
         let result = result.unwrap_or_else(|_| {
             tracing::error!(model = self.name, "a run panicked");
             Err(Error::Runtime.into())
@@ -374,13 +372,20 @@ impl Shared {
         }
         let mut busy = self.queue.len() > 0;
         for run in &self.runs {
-            let mut waiting = lock(&run.waiting);
-            busy |= !waiting.is_empty();
-            let late = waiting.iter_mut().filter(|waiting| now >= waiting.deadline);
+            let mut current = lock(&run.current);
+            busy |= !current.waiting.is_empty();
+            let late = current.waiting.iter_mut().filter(|waiting| now >= waiting.deadline);
             late.for_each(|waiting| waiting.answer(Err(Error::Deadline)));
             // The others of the run go on.
-            if !waiting.is_empty() && waiting.iter().all(|waiting| waiting.is_over(now)) {
+            if current.is_over(now) {
                 run.interrupt.raise();
+                if current.became_overdue(now) {
+                    self.recorder.overdue();
+                    tracing::error!(
+                        model = self.name,
+                        "a run that nobody waits for goes on although it was interrupted; its session serves nobody until it ends"
+                    );
+                }
             }
         }
         busy

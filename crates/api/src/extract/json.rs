@@ -29,6 +29,9 @@ const TIMES: [&str; 5] = [
     "input is not enough for unique date and time",
 ];
 
+/// What the reader of JSON says of a number beyond all that it knows.
+const TOO_LARGE: &str = "number out of range";
+
 /// A checked body.
 pub struct Json<T>(pub T);
 
@@ -113,6 +116,9 @@ pub fn unreadable(error: &serde_json::Error) -> ApiError {
     let detail = match error.classify() {
         serde_json::error::Category::Eof => "The JSON body ends too early".to_owned(),
         serde_json::error::Category::Data => without_values(&error.to_string()),
+        _ if error.to_string().starts_with(TOO_LARGE) => {
+            format!("The body has a number that is too large: at most {:e} is taken", f64::MAX)
+        }
         _ => "The body is not valid JSON".to_owned(),
     };
     ApiError::new(Code::MalformedRequest, format!("{detail} ({place})."))
@@ -180,7 +186,21 @@ fn message(error: &ValidationError) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::without_values;
+    use super::{unreadable, without_values};
+
+    #[test]
+    fn a_number_beyond_all_is_no_fault_of_the_syntax() {
+        let told = |text: &str| {
+            let error = serde_json::from_str::<serde_json::Value>(text).map_err(|error| unreadable(&error));
+            format!("{:?}", error.err())
+        };
+        assert!(
+            told("[1e400]").contains("1.7976931348623157e308 is taken (line 1, column 6)"),
+            "{}",
+            told("[1e400]")
+        );
+        assert!(told("[1e40x]").contains("not valid JSON"));
+    }
 
     #[test]
     fn neither_values_nor_names_of_types_are_told() {

@@ -11,6 +11,7 @@ use storage::{Cursor, PageRequest, UnknownName};
 use utoipa::IntoParams;
 use uuid::Uuid;
 
+use super::number::PageLimit;
 use super::urlencoded;
 use crate::error::{ApiError, Code, Result};
 
@@ -44,8 +45,8 @@ pub struct Parameters<T>(pub T);
 #[into_params(parameter_in = Query)]
 pub struct PageParameters {
     /// Most items, 1 to 100; 50 if none is given.
-    #[param(minimum = 1, maximum = 100)]
-    pub limit: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 100)]
+    pub limit: Option<PageLimit>,
     /// `next_cursor` of the page before.
     pub cursor: Option<String>,
 }
@@ -63,11 +64,8 @@ pub fn named<T: FromStr<Err = UnknownName>>(field: &str, name: &str) -> Result<T
 }
 
 /// Reads the two parameters of every list.
-pub fn page(limit: Option<u32>, cursor: Option<&str>) -> Result<PageRequest> {
-    let limit = limit.unwrap_or(PageRequest::default().limit);
-    if !(1..=100).contains(&limit) {
-        return Err(ApiError::field("limit", "use 1 to 100"));
-    }
+pub fn page(limit: Option<PageLimit>, cursor: Option<&str>) -> Result<PageRequest> {
+    let limit = limit.map_or(PageRequest::default().limit, PageLimit::get);
     let cursor = cursor.map(|text| {
         Cursor::parse(text).ok_or_else(|| ApiError::field("cursor", "use next_cursor of the page before"))
     });

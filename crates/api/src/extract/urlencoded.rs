@@ -134,15 +134,6 @@ impl<'de> MapAccess<'de> for Pairs<'_> {
 /// A value, which is what its reader wants it to be.
 struct Text<'a>(&'a str);
 
-macro_rules! numbers {
-    ($($method:ident $visit:ident $number:ident;)*) => { $(
-        fn $method<V: Visitor<'de>>(self, visitor: V) -> std::result::Result<V::Value, Mismatch> {
-            let wrong = |_| Mismatch::value(format!("use a whole number from {} to {}", $number::MIN, $number::MAX));
-            visitor.$visit(self.0.parse().map_err(wrong)?)
-        }
-    )* };
-}
-
 impl<'de> Deserializer<'de> for Text<'_> {
     type Error = Mismatch;
 
@@ -175,18 +166,9 @@ impl<'de> Deserializer<'de> for Text<'_> {
         StrDeserializer::new(self.0).deserialize_enum(name, variants, visitor)
     }
 
-    numbers! {
-        deserialize_u8 visit_u8 u8;
-        deserialize_u16 visit_u16 u16;
-        deserialize_u32 visit_u32 u32;
-        deserialize_u64 visit_u64 u64;
-        deserialize_i32 visit_i32 i32;
-        deserialize_i64 visit_i64 i64;
-    }
-
     forward_to_deserialize_any! {
-        i8 i16 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple tuple_struct map struct identifier
-        ignored_any
+        i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple tuple_struct map
+        struct identifier ignored_any
     }
 }
 
@@ -198,6 +180,7 @@ mod tests {
     use serde::Deserialize;
     use uuid::Uuid;
 
+    use super::super::number::PageLimit;
     use super::*;
 
     #[derive(Debug, Default, Deserialize, PartialEq)]
@@ -211,7 +194,7 @@ mod tests {
     #[derive(Debug, Default, Deserialize, PartialEq)]
     #[serde(deny_unknown_fields)]
     struct ExpectedType {
-        limit: Option<u32>,
+        limit: Option<PageLimit>,
         force: Option<bool>,
         id: Option<Uuid>,
         day: Option<NaiveDate>,
@@ -235,16 +218,20 @@ mod tests {
             read::<ExpectedType>(&format!("by=month&search=a+b%26%C3%A9&limit=7&force=true&id={id}"))
                 .unwrap();
         assert_eq!((wanted.by, wanted.search.as_deref()), (Span::Month, Some("a b&é")));
-        assert_eq!((wanted.limit, wanted.force, wanted.id), (Some(7), Some(true), Some(id)));
+        assert_eq!(
+            (wanted.limit.map(PageLimit::get), wanted.force, wanted.id),
+            (Some(7), Some(true), Some(id))
+        );
     }
 
     #[test]
     fn what_does_not_fit_is_told_by_name_and_without_its_value() {
         for (query, name, told) in [
-            ("limit=s3cret", "limit", "use a whole number from 0 to 4294967295"),
-            ("limit=", "limit", "use a whole number from 0 to 4294967295"),
-            ("limit=-1", "limit", "use a whole number from 0 to 4294967295"),
-            ("limit=4294967296", "limit", "use a whole number from 0 to 4294967295"),
+            ("limit=s3cret", "limit", "use a whole number from 1 to 100"),
+            ("limit=", "limit", "use a whole number from 1 to 100"),
+            ("limit=101", "limit", "use a whole number from 1 to 100"),
+            ("limit=-1", "limit", "use a whole number from 1 to 100"),
+            ("limit=0", "limit", "use a whole number from 1 to 100"),
             ("search=x&force=s3cret", "force", "use true or false"),
             ("id=s3cret", "id", "use an id, which is a UUID"),
             ("day=s3cret", "day", "use a date or a time as RFC 3339"),

@@ -8,8 +8,8 @@ use utoipa::{IntoParams, ToSchema};
 use super::lists::List;
 use super::predictions::{PictureBytes, PictureForm, PredictJson, PredictionRequest, Predictions};
 use crate::app::App;
-use crate::error::{ApiError, Result};
-use crate::extract::{Name, Parameters, PredictBody};
+use crate::error::Result;
+use crate::extract::{Name, Parameters, PredictBody, WholeNumber};
 use crate::files;
 use crate::guard::Caller;
 use crate::guard::permission::{ModelsInfer, ModelsRead};
@@ -97,26 +97,15 @@ pub struct PredictParameters {
     /// The newest that is served if none is given.
     version: Option<String>,
     /// How many classes to answer with; the model's own setting if none is given.
-    #[param(minimum = 1, maximum = 1000)]
-    top_k: Option<usize>,
+    #[param(value_type = Option<usize>, minimum = 1, maximum = 1000)]
+    top_k: Option<WholeNumber<1, MAX_TOP_K>>,
     /// The id of one of one's own stored files, a picture, in place of a body.
     #[param(value_type = Option<Uuid>)]
     file: Option<String>,
 }
 
 /// Most classes that may be asked for.
-const MAX_TOP_K: usize = 1000;
-
-impl PredictParameters {
-    fn checked(self) -> Result<Self> {
-        match self.top_k {
-            Some(top_k) if !(1..=MAX_TOP_K).contains(&top_k) => {
-                Err(ApiError::field("top_k", format!("use 1 to {MAX_TOP_K}")))
-            }
-            _ => Ok(self),
-        }
-    }
-}
+const MAX_TOP_K: u32 = 1000;
 
 impl From<inference::ModelStatus> for ModelSummary {
     fn from(status: inference::ModelStatus) -> Self {
@@ -209,7 +198,8 @@ pub async fn predict(
     parameters: Parameters<PredictParameters>,
     body: PredictBody,
 ) -> Result<HttpResponse> {
-    let PredictParameters { version, top_k, file } = parameters.0.checked()?;
+    let PredictParameters { version, top_k, file } = parameters.0;
+    let top_k = top_k.map(|top_k| top_k.get() as usize);
     let model = app.model_for(&caller.principal, &to.1.0, version.as_deref())?;
     let body = files::resolve(&app, &caller.principal, &model, body, file.as_deref()).await?;
     let ticket = app.ticket(&caller.principal, caller.arrived);

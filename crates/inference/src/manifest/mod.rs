@@ -119,7 +119,11 @@ const MAX_SHOWN: usize = 300;
 
 fn describe(text: &str, error: &toml::de::Error) -> String {
     let shown = |text: &str| text.chars().take(MAX_SHOWN).collect::<String>();
-    let message = shown(error.message());
+    // What is read becomes a `struct` here; whoever writes the file knows it as a table.
+    let message = match shown(error.message()).split_once("expected struct ") {
+        Some((before, _)) => format!("{before}expected a table"),
+        None => shown(error.message()),
+    };
     let Some(before) = error.span().and_then(|span| text.get(..span.start)) else {
         return message;
     };

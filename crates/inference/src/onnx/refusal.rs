@@ -15,9 +15,27 @@ pub(super) fn reason(code: ErrorCode, message: &str) -> String {
         _ => "ONNX Runtime refused model.onnx",
     };
     let said = said(message);
-    let is_newer = said.contains("max supported IR version") || said.contains("is till opset");
-    let advice = if is_newer { " (export the model with an older opset and ir_version)" } else { "" };
-    if said.is_empty() { what.to_owned() } else { format!("{what}: {said}{advice}") }
+    if said.is_empty() {
+        return what.to_owned();
+    }
+    match advice(&said) {
+        Some(advice) => format!("{what}: {said} ({advice})"),
+        None => format!("{what}: {said}"),
+    }
+}
+
+/// What to do about it, where that is known.
+fn advice(said: &str) -> Option<&'static str> {
+    if said.contains("max supported IR version") || said.contains("is till opset") {
+        Some("export the model with an older opset and ir_version")
+    } else if said.contains("Failed to construct locale") {
+        Some(
+            "export the model with the locale C.UTF-8, or install the one that it names on this machine and load the \
+             model again: docs/MODELS.md, Texts",
+        )
+    } else {
+        None
+    }
 }
 
 /// A message without paths, and without the place in the runtime's source that stands before most of them.
@@ -69,6 +87,14 @@ mod tests {
             told(ErrorCode::GenericFailure, newer),
             "ONNX Runtime refused model.onnx: Unsupported model IR version: 14, max supported IR version: 13 (export \
              the model with an older opset and ir_version)"
+        );
+        let locale = "Exception during initialization: /onnxruntime_src/string_normalizer.cc:235 \
+                      onnxruntime::StringNormalizer::Locale::Locale(const std::string&)::<lambda()> Failed to \
+                      construct locale with name:en_US.UTF-8:locale::facet::_S_create_c_locale name not valid";
+        let locale = told(ErrorCode::GenericFailure, locale);
+        assert!(
+            locale.contains("name:en_US.UTF-8") && locale.contains("with the locale C.UTF-8"),
+            "{locale}"
         );
         let short = "Deserialize tensor w failed.tensorprotoutils.cc:1876 GetExtDataFromTensorProto External \
                      initializer: w are out of bounds or can not be read in full.";

@@ -241,9 +241,12 @@ fn find_input<'a>(
         format!("{place}: the model has no input \"{name}\", but {}", names.join(", "))
     })?;
     if !datatypes.contains(&spec.datatype) {
+        let taken: Vec<_> = datatypes.iter().map(|datatype| datatype.name()).collect();
         return Err(format!(
-            "{place}: the input \"{name}\" has datatype {}, which does not fit",
-            spec.datatype
+            "{place}: the input \"{name}\" has datatype {}; what can be filled here is {} (tensors of any kind are \
+             taken over /v2, without this table)",
+            spec.datatype,
+            taken.join(", ")
         ));
     }
     Ok(spec)

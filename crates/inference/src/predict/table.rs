@@ -65,18 +65,13 @@ impl Table {
             let place = format!("[table] column \"{}\"", column.name);
             let spec = find_input(specs, name, &TABLE_DATATYPES, &place)?;
             if !fits(column, spec.datatype) {
-                let kind = column.kind.name();
-                return Err(format!("{place}: a {kind} cannot fill an input of datatype {}", spec.datatype));
+                return Err(misfit(&place, column, spec.datatype));
             }
-            let input = if table.input.is_some() && !inputs.is_empty() {
-                0
-            } else if inputs.iter().any(|input| input.name == *name) {
-                return Err(format!("{place}: the input \"{name}\" has another column already"));
-            } else {
+            let input = inputs.iter().position(|input| input.name == *name).unwrap_or_else(|| {
                 let (name, is_vector) = (name.clone(), spec.shape.len() == 1);
                 inputs.push(Input { name, datatype: spec.datatype, width: 0, is_vector });
                 inputs.len() - 1
-            };
+            });
             let default = fallback(column).map_err(|reason| format!("{place}: default {reason}"))?;
             columns.push(Placed { column: column.clone(), default, input, offset: inputs[input].width });
             inputs[input].width += cell::width(column);
@@ -194,6 +189,13 @@ fn fits(column: &Column, datatype: DataType) -> bool {
             datatype != DataType::Bool && !(is_text && column.encoding == Encoding::OneHot)
         }
     }
+}
+
+fn misfit(place: &str, column: &Column, datatype: DataType) -> String {
+    let fitting = |kind: &ColumnKind| fits(&Column { kind: *kind, ..column.clone() }, datatype);
+    let kinds: Vec<_> = ColumnKind::ALL.iter().filter(|kind| fitting(kind)).map(|kind| kind.name()).collect();
+    let kind = column.kind.name();
+    format!("{place}: a {kind} cannot fill an input of datatype {datatype}; what can is {}", kinds.join(", "))
 }
 
 fn fallback(column: &Column) -> Result<Fallback, String> {

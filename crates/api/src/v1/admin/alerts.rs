@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::error::Result;
-use crate::extract::{Id, Parameters, named, page};
+use crate::extract::{Id, PageLimit, Parameters, named, page};
 use crate::guard::Caller;
 use crate::guard::permission::IncidentsManage;
 use crate::v1::lists::List;
@@ -66,8 +66,8 @@ pub struct AlertSearch {
     /// `waiting`, `sent` or `given_up`.
     state: Option<String>,
     /// Most items, 1 to 100; 50 if none is given.
-    #[param(minimum = 1, maximum = 100)]
-    limit: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 100)]
+    limit: Option<PageLimit>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
 }

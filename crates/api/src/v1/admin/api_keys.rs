@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::error::Result;
-use crate::extract::{Id, Parameters, page};
+use crate::extract::{Id, PageLimit, Parameters, page};
 use crate::guard::permission::{KeysManage, KeysRead};
 use crate::guard::{Caller, Person};
 use crate::v1::api_keys::KeyView;
@@ -22,8 +22,8 @@ pub struct KeySearch {
     /// The account that they belong to; everyone's if none is given.
     account_id: Option<Uuid>,
     /// Most items, 1 to 100; 50 if none is given.
-    #[param(minimum = 1, maximum = 100)]
-    limit: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 100)]
+    limit: Option<PageLimit>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
 }

@@ -11,10 +11,10 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::audit_export::{Export, Format};
-use super::audit_stream::{LONGEST, Listener};
+use super::audit_stream::{LONGEST_SECONDS, Listener};
 use crate::app::App;
 use crate::error::{ApiError, Result};
-use crate::extract::{Id, Parameters, page};
+use crate::extract::{Id, PageLimit, Parameters, WholeNumber, page};
 use crate::guard::Caller;
 use crate::guard::permission::AuditRead;
 use crate::v1::lists::List;
@@ -39,8 +39,8 @@ pub struct AuditSearch {
     /// Before this moment.
     to: Option<DateTime<Utc>>,
     /// Most items of a page, 1 to 100; 50 if none is given.
-    #[param(minimum = 1, maximum = 100)]
-    limit: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 100)]
+    limit: Option<PageLimit>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
 }
@@ -80,8 +80,8 @@ pub struct AuditListening {
     /// The account that did it.
     actor: Option<Uuid>,
     /// Seconds after which the stream ends; none: with the caller's right, after a day at the latest.
-    #[param(maximum = 86400)]
-    seconds: Option<u32>,
+    #[param(value_type = Option<u32>, maximum = 86400)]
+    seconds: Option<WholeNumber<0, LONGEST_SECONDS>>,
 }
 
 /// An event.
@@ -213,16 +213,13 @@ pub async fn stream(
     request: HttpRequest,
 ) -> Result<HttpResponse> {
     let AuditListening { action, actor, seconds } = listening.0;
-    let longest = LONGEST.as_secs();
-    if seconds.is_some_and(|seconds| u64::from(seconds) > longest) {
-        return Err(ApiError::field("seconds", format!("use at most {longest}")));
-    }
     let after = match last_event(request.headers())? {
         Some(seq) => seq,
         None => app.auth.audit_standing().await?.last_link,
     };
     let filter = AuditFilter { action, actor, ..AuditFilter::default() };
     let listener = listener(&app, &caller, &request, AuditReading::Stream, filter).await?;
+    let seconds = seconds.map_or(LONGEST_SECONDS, WholeNumber::get);
     Ok(HttpResponse::Ok().content_type("text/event-stream").streaming(listener.events(after, seconds)))
 }
 

@@ -25,8 +25,10 @@ use crate::guard::{Caller, credential};
 const INTERVAL: Duration = Duration::from_millis(500);
 /// How long nothing may be sent: a listener who has gone away is noticed by sending, and keeps a place until then.
 const SILENCE: Duration = Duration::from_secs(2);
-/// How long a stream may last; whoever listens on asks again from where they were.
-pub const LONGEST: Duration = Duration::from_secs(86_400);
+/// How long a stream may last, in seconds; whoever listens on asks again from where they were.
+pub const LONGEST_SECONDS: u32 = 86_400;
+/// The same.
+pub const LONGEST: Duration = Duration::from_secs(LONGEST_SECONDS as u64);
 /// Events sent at a time.
 const BATCH: u32 = 100;
 
@@ -92,14 +94,13 @@ impl Listener {
         }
     }
 
-    /// The events behind a number, until the right or the time ends; [`LONGEST`] where no time is given.
+    /// The events behind a number, until the right or the time ends.
     pub fn events(
         self,
         after: i64,
-        seconds: Option<u32>,
+        seconds: u32,
     ) -> impl Stream<Item = std::result::Result<Bytes, Infallible>> {
-        let wished = seconds.map_or(LONGEST, |seconds| Duration::from_secs(u64::from(seconds)));
-        let until = self.app.auth.now() + wished;
+        let until = self.app.auth.now() + Duration::from_secs(u64::from(seconds));
         let place = Position { listener: self, after, until, last_sent: Instant::now(), is_first: true };
         unfold(place, |mut place| async move {
             let text = place.next().await?;

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use validator::Validate;
 
 use crate::error::{ApiError, Result};
-use crate::extract::{named, page};
+use crate::extract::{PageLimit, named, page};
 use crate::v1::rules::{Checked, has_length, is_line, require};
 
 /// Longest note or resolution, in characters.
@@ -101,8 +101,8 @@ pub struct IncidentSearch {
     /// Of one kind.
     kind: Option<String>,
     /// Most items, 1 to 100; 50 if none is given.
-    #[param(minimum = 1, maximum = 100)]
-    limit: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 100)]
+    limit: Option<PageLimit>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
 }

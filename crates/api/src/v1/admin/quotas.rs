@@ -13,7 +13,7 @@ use validator::Validate;
 
 use crate::app::App;
 use crate::error::{ApiError, Code, Result};
-use crate::extract::{Json, Parameters, page};
+use crate::extract::{Json, PageLimit, Parameters, page};
 use crate::guard::Caller;
 use crate::guard::permission::LimitsManage;
 use crate::v1::lists::List;
@@ -74,8 +74,8 @@ pub struct QuotaSearch {
     /// The name of a role, or the id of an account or key; everything if none is given.
     subject: Option<String>,
     /// Most items, 1 to 100; 50 if none is given.
-    #[param(minimum = 1, maximum = 100)]
-    limit: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 100)]
+    limit: Option<PageLimit>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
 }

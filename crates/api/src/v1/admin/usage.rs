@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::error::{ApiError, Result};
-use crate::extract::{Parameters, page};
+use crate::extract::{PageLimit, Parameters, page};
 use crate::guard::Caller;
 use crate::guard::permission::UsageRead;
 use crate::v1::usage::{Days, QuotaStanding, Span, UsageEntry};
@@ -36,8 +36,8 @@ pub struct UsageSearch {
     /// Of one model.
     model: Option<String>,
     /// Most items, 1 to 100; 50 if none is given.
-    #[param(minimum = 1, maximum = 100)]
-    limit: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 100)]
+    limit: Option<PageLimit>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
 }

@@ -7,7 +7,7 @@ use validator::Validate;
 
 use crate::app::App;
 use crate::error::{ApiError, Result};
-use crate::extract::{Id, Json, Parameters, page};
+use crate::extract::{Id, Json, PageLimit, Parameters, page};
 use crate::guard::permission::{UsersManage, UsersRead};
 use crate::guard::{Caller, Fresh};
 use crate::v1::api_keys::{KeyLimits, check_limits, present};
@@ -26,8 +26,8 @@ pub struct UserSearch {
     #[param(max_length = 200)]
     search: Option<String>,
     /// Most items, 1 to 100; 50 if none is given.
-    #[param(minimum = 1, maximum = 100)]
-    limit: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 100)]
+    limit: Option<PageLimit>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
 }

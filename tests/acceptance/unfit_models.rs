@@ -1,0 +1,87 @@
+//! Models that their `model.toml` does not fit, and what is told about it.
+
+use std::fs;
+
+use crate::harness::onnx_file::{self, FLOAT};
+use crate::harness::{Pair, World};
+
+/// Models that `model.toml` does not fit are not served, and say why.
+#[test]
+fn a_table_that_does_not_fit_its_model_is_told() {
+    let world = World::new(Pair::Embedded);
+    let folder = world.folder().join("repository");
+    let regression = "\n[regression]\noutput = \"y\"\n";
+    let column = |lines: &str| format!("[[table.columns]]\nname = \"x\"\n{lines}{regression}");
+    let wide = |lines: &str| format!("[table]\ninput = \"x\"\n{}", column(lines));
+    let cases = [
+        (wide(""), "rows of 1 elements, but the model's input \"x\" has shape [-1, 2]"),
+        (
+            "[table]\ninput = \"x\"\ncolumns = [\"a\"]\n".to_owned(),
+            "invalid type: string \"a\", expected a table (at `columns",
+        ),
+        (
+            "[checksums]\n\"1/model.onnx\" = \"ab\"\n".to_owned(),
+            "\"1/model.onnx\": a SHA-256 has 64 hexadecimal digits",
+        ),
+        (
+            column("type = \"text\""),
+            "a text cannot fill an input of datatype FP32; what can is number, integer, boolean, category",
+        ),
+        (
+            column(
+                "input = \"x\"\n[[table.columns]]\nname = \"a\"\ninput = \"x\"\n[[table.columns]]\nname = \"b\"\ninput = \"x\"",
+            ),
+            "rows of 3 elements, but",
+        ),
+        (column("input = \"z\""), "the model has no input \"z\", but \"x\""),
+        (column("type = \"category\""), "a category, and nothing else, needs values"),
+        (column("type = \"integer\"\nrequired = false"), "needs a default"),
+        (column("default = \"one\""), "default must be a number"),
+        (column("min = 3\nmax = 2"), "min must not exceed max"),
+        (column("min = 3\ndefault = 2"), "default must be at least 3"),
+        (column("kind = \"text\""), "unknown field `kind`"),
+        (column("type = \"date\""), "line 3"),
+        (wide("input = \"y\""), "input has no meaning"),
+        ("[table]\ncolumns = []\n".to_owned(), "needs 1 to 4096 columns"),
+        (format!("[text]\ninput = \"x\"{regression}"), "datatype FP32; what can be filled here is BYTES"),
+        (
+            "[table]\ninput = \"x\"\n[[table.columns]]\nname = \"a\"\n[[table.columns]]\nname = \"b\"\n"
+                .to_owned(),
+            "but not what it answers",
+        ),
+        (format!("{}[text]\ninput = \"x\"\n", column("")), "one of [image], [table] and [text]"),
+        (
+            format!("{}[classification]\noutput = \"y\"\n", column("")),
+            "one of [classification] and [regression]",
+        ),
+        ("[classification]\noutput = \"y\"\nthreshold = 1.5\n".to_owned(), "threshold must be 0 to 1"),
+        ("[warm_up]\nbatch_sizes = [0]\n".to_owned(), "batch_sizes must be 1 to 4096"),
+        ("[warm_up.inputs.z]\nvalue = 1\n".to_owned(), "[warm_up] the model has no input \"z\""),
+        ("[warm_up.inputs.x]\nshape = [-1, 3]\n".to_owned(), "[warm_up] input \"x\" has shape [1, 3]"),
+        ("[warm_up.inputs.x]\nshape = [1, -1]\n".to_owned(), "may be -1 in the first place only"),
+    ];
+    for (number, (toml, _)) in cases.iter().enumerate() {
+        let model = folder.join(format!("m{number}"));
+        fs::create_dir_all(model.join("1")).expect("a folder");
+        fs::write(model.join("1/model.onnx"), onnx_file::identity(FLOAT)).expect("a model");
+        fs::write(model.join("model.toml"), toml).expect("model.toml");
+    }
+    let fine = folder.join("fine");
+    fs::create_dir_all(fine.join("1")).expect("a folder");
+    fs::write(fine.join("1/model.onnx"), onnx_file::identity(FLOAT)).expect("a model");
+    fs::write(
+        fine.join("model.toml"),
+        "[warm_up]\nbatch_sizes = [1, 8]\n[warm_up.inputs.x]\nshape = [-1, 2]\nvalue = 0.5\n",
+    )
+    .expect("model.toml");
+    let listed = world.run(&["model", "list"], &[("MODEL_DIR", &folder.display().to_string())], "").stdout;
+    let line = |name: &str| {
+        let line = listed.lines().find(|line| line.split_whitespace().next() == Some(name));
+        line.unwrap_or_else(|| panic!("{name} is not in {listed}")).to_owned()
+    };
+    for (number, (toml, reason)) in cases.iter().enumerate() {
+        let line = line(&format!("m{number}"));
+        assert!(line.contains(reason), "{toml}\n{reason}\n{line}");
+    }
+    assert!(line("fine").contains("ready"), "{listed}");
+}
