@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::guard::Anonymous;
+use crate::names;
 
 /// The paths that probes ask.
 pub const PATHS: [&str; 5] =
@@ -18,7 +19,7 @@ const UNAVAILABLE: &str = "unavailable";
 /// How the server is.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Health {
-    /// `ok`, `degraded` or `unavailable`.
+    #[schema(value_type = names::HealthStatus)]
     status: &'static str,
     /// Whether every model that was found can be used, and there is at least one.
     model_loaded: bool,
@@ -29,8 +30,9 @@ pub struct Health {
     /// What is missing while the server works on: `redis`, `database`, `models`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     degraded: Vec<&'static str>,
-    /// How far the service is open, unless it is to everyone: `draining`, `maintenance`, `emergency_stop`.
+    /// How far the service is open, unless it is to everyone.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<names::OperatingMode>)]
     mode: Option<&'static str>,
 }
 

@@ -27,6 +27,7 @@ mod metrics;
 mod middleware;
 mod model_changes;
 mod model_gauges;
+mod names;
 mod oip;
 mod openapi;
 mod outgoing;

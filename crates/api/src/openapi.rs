@@ -1,9 +1,10 @@
 //! The OpenAPI 3.1 document, made from the route table: what a route asks of its caller is written nowhere else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use utoipa::openapi::extensions::Extensions;
 use utoipa::openapi::path::{Operation, PathItem, Paths};
+use utoipa::openapi::schema::{ArrayItems, Schema};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{
     Components, Content, ContentBuilder, Info, License, OpenApi, OpenApiBuilder, Ref, RefOr, ResponseBuilder,
@@ -41,12 +42,26 @@ pub fn document(table: &RouteTable) -> OpenApi {
 fn components(table: &RouteTable) -> Components {
     let mut components = Components::new();
     components.schemas.extend(schemas(table));
+    name_items(&mut components.schemas);
     components.schemas.insert(Problem::name().into_owned(), Problem::schema());
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
     components.security_schemes.insert("bearer".into(), SecurityScheme::Http(bearer).into());
     let key = SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new("X-API-Key")));
     components.security_schemes.insert("api_key".into(), key.into());
     components
+}
+
+/// What a list consists of is told by its name: spelt out in each list, clients would have a second type of it.
+fn name_items(schemas: &mut BTreeMap<String, RefOr<Schema>>) {
+    let known: BTreeSet<String> = schemas.keys().cloned().collect();
+    for (name, schema) in schemas {
+        let item = name.strip_prefix("List_").filter(|item| known.contains(*item));
+        if let (Some(item), RefOr::T(Schema::Object(list))) = (item, schema)
+            && let Some(RefOr::T(Schema::Array(items))) = list.properties.get_mut("items")
+        {
+            items.items = ArrayItems::RefOrSchema(Box::new(Ref::from_schema_name(item).into()));
+        }
+    }
 }
 
 fn schemas(table: &RouteTable) -> Schemas {
@@ -77,7 +92,10 @@ fn described(entry: &Entry) -> Operation {
             refusals.extend([("401", unproved), ("403", "The caller may not do this")]);
         }
     }
-    if operation.request_body.is_some() {
+    if let Some(body) = &mut operation.request_body {
+        if let RefOr::T(body) = body {
+            body.content.values_mut().for_each(leave_out);
+        }
         refusals
             .extend([("413", "The body is too large"), ("415", "The body's type or encoding is not taken")]);
     }
@@ -104,6 +122,15 @@ fn described(entry: &Entry) -> Operation {
     operation
 }
 
+/// A body that need not come is absent, and not `null`.
+fn leave_out(content: &mut RefOr<Content>) {
+    let RefOr::T(content) = content else { return };
+    let Some(RefOr::T(Schema::OneOf(either))) = &content.schema else { return };
+    if let [body @ RefOr::Ref(_), RefOr::T(_)] = either.items.as_slice() {
+        content.schema = Some(body.clone());
+    }
+}
+
 /// Every error has the one body of its surface.
 fn error_body(path: &str) -> (&'static str, Content) {
     let (media_type, schema) = if middleware::is_v2(path) {
@@ -123,8 +150,45 @@ fn operation_id(place: &str) -> String {
 mod tests {
     use std::collections::HashMap;
 
+    use serde_json::Value;
+
     use super::*;
     use crate::routes;
+
+    /// The names of schemas that a document refers to.
+    fn referred<'a>(value: &'a Value, found: &mut BTreeSet<&'a str>) {
+        match value {
+            Value::Object(members) => {
+                let name = members.get("$ref").and_then(Value::as_str);
+                found.extend(name.and_then(|name| name.strip_prefix("#/components/schemas/")));
+                members.values().for_each(|value| referred(value, found));
+            }
+            Value::Array(items) => items.iter().for_each(|value| referred(value, found)),
+            _ => {}
+        }
+    }
+
+    /// A client that is made from the document has one type for each thing, and an enumeration where there are few names.
+    #[test]
+    fn every_schema_is_there_and_in_use_and_says_its_names() {
+        let document = serde_json::to_value(document(&routes::table())).expect("JSON");
+        let mut used = BTreeSet::new();
+        referred(&document, &mut used);
+        let schemas = document["components"]["schemas"].as_object().expect("schemas");
+        assert_eq!(used, schemas.keys().map(String::as_str).collect());
+        for (name, schema) in schemas {
+            for (member, told) in schema["properties"].as_object().into_iter().flatten() {
+                let description = told["description"].as_str().unwrap_or_default();
+                let lists_names = told["type"] == "string"
+                    && description.starts_with('`')
+                    && description.contains("` or `");
+                assert!(
+                    !lists_names || told["enum"].is_array(),
+                    "{name}.{member} is an enumeration: crates/api/src/names.rs"
+                );
+            }
+        }
+    }
 
     #[test]
     fn no_two_types_have_one_name() {

@@ -8,6 +8,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use inference::{InferRequest, Model, NamedTensor, Ticket};
 
 use super::classification::classify;
+use super::described::{InferenceRequest, InferenceResponse};
 use super::request::{self, Layout, ParsedInfer, Signature, WantedOutput};
 use super::response::{OutputTensor, Rendered, render, written_size};
 use super::rest::V2Error;
@@ -31,8 +32,8 @@ const BINARY: &str = "application/octet-stream";
 /// Run a model on tensors.
 #[utoipa::path(post, path = "/v2/models/{name}/infer", tag = "v2", params(("name" = String, Path), JsonLength),
     request_body(description = "An inference request of the Open Inference Protocol, its tensors in the JSON or after it; where all of it is binary data, nothing is a tensor of no rows",
-        content((Option<serde_json::Value> = "application/json"), (ref("#/components/schemas/TensorBytes") = "application/octet-stream"))),
-    responses((status = 200, description = "Its answer", content((serde_json::Value = "application/json"), (TensorBytes = "application/octet-stream"))),
+        content((Option<InferenceRequest> = "application/json"), (ref("#/components/schemas/TensorBytes") = "application/octet-stream"))),
+    responses((status = 200, description = "Its answer", content((InferenceResponse = "application/json"), (TensorBytes = "application/octet-stream"))),
               (status = 404, body = V2Error, description = "No such model"),
               (status = 413, body = V2Error, description = "Too large"),
               (status = 415, body = V2Error, description = "Neither JSON nor announced binary data"),
@@ -52,8 +53,8 @@ pub async fn infer(
 #[utoipa::path(post, path = "/v2/models/{name}/versions/{version}/infer", tag = "v2",
     params(("name" = String, Path), ("version" = String, Path), JsonLength),
     request_body(description = "An inference request of the Open Inference Protocol, its tensors in the JSON or after it; where all of it is binary data, nothing is a tensor of no rows",
-        content((Option<serde_json::Value> = "application/json"), (ref("#/components/schemas/TensorBytes") = "application/octet-stream"))),
-    responses((status = 200, description = "Its answer", content((serde_json::Value = "application/json"), (TensorBytes = "application/octet-stream"))),
+        content((Option<InferenceRequest> = "application/json"), (ref("#/components/schemas/TensorBytes") = "application/octet-stream"))),
+    responses((status = 200, description = "Its answer", content((InferenceResponse = "application/json"), (TensorBytes = "application/octet-stream"))),
               (status = 404, body = V2Error, description = "No such version"),
               (status = 413, body = V2Error, description = "Too large"),
               (status = 415, body = V2Error, description = "Neither JSON nor announced binary data"),

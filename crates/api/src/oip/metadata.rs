@@ -4,6 +4,8 @@ use inference::{Model, TensorSpec};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::names::Datatype;
+
 /// Extensions of the protocol that work, and so may be announced.
 const EXTENSIONS: [&str; 7] = [
     "binary_tensor_data",
@@ -83,6 +85,7 @@ pub struct TensorMetadata {
     /// Its name.
     pub name: String,
     /// Type of its elements, such as `FP32`.
+    #[schema(value_type = Datatype)]
     pub datatype: String,
     /// Its dimensions; -1 is variable.
     pub shape: Vec<i64>,

@@ -3,6 +3,7 @@
 pub mod binary;
 mod classification;
 pub mod config;
+mod described;
 pub mod infer;
 mod json_data;
 pub mod metadata;

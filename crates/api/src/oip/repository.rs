@@ -15,6 +15,7 @@ use crate::extract::{InferBody, Name, unreadable};
 use crate::guard::Caller;
 use crate::guard::permission::{ModelsManage, ModelsRead};
 use crate::lifecycle;
+use crate::names::IndexState;
 
 /// Longest body of a load or unload, in bytes: it may say hardly anything.
 const MAX_BODY: usize = 64 << 10;
@@ -34,7 +35,8 @@ pub struct IndexEntry {
     /// The version; absent where the model has none.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub version: String,
-    /// `READY`, `LOADING`, `UNLOADING` or `UNAVAILABLE`.
+    /// Whether it can be called.
+    #[schema(value_type = IndexState)]
     pub state: String,
     /// Why it is not ready; empty where it is.
     pub reason: String,

@@ -13,18 +13,19 @@ use crate::extract::{Name, Parameters, PredictBody, WholeNumber};
 use crate::files;
 use crate::guard::Caller;
 use crate::guard::permission::{ModelsInfer, ModelsRead};
+use crate::names::{ColumnType, Datatype, ExecutionProvider, ModelAccess, ModelState, ModelTakes};
 
 /// A model in a list.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ModelSummary {
     name: String,
     version: String,
-    /// `ready`, `loading`, `unloading` or `unavailable`.
+    #[schema(value_type = ModelState)]
     state: &'static str,
     /// Why it is unavailable.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
-    /// `everyone` or `granted`.
+    #[schema(value_type = ModelAccess)]
     access: &'static str,
     /// SHA-256 of the model file.
     sha256: Option<String>,
@@ -40,15 +41,17 @@ pub struct ModelDetails {
     description: String,
     /// Whether `predict` takes pictures.
     takes_images: bool,
-    /// What `predict` takes: `images`, `rows` or `texts`; absent where it takes nothing.
+    /// What `predict` takes; absent where it takes nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<ModelTakes>)]
     takes: Option<&'static str>,
     /// The columns of its rows.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     columns: Vec<ColumnView>,
     /// What each row or picture takes of quotas of credits.
     price: u32,
-    /// What computes it: `cpu`, or an accelerator.
+    /// What computes it.
+    #[schema(value_type = ExecutionProvider)]
     execution_provider: &'static str,
     /// Why what was asked for first does not compute it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -61,6 +64,7 @@ pub struct ModelDetails {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct TensorView {
     name: String,
+    #[schema(value_type = Datatype)]
     datatype: String,
     /// -1 where any size goes.
     shape: Vec<i64>,
@@ -70,7 +74,7 @@ pub struct TensorView {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ColumnView {
     name: String,
-    /// `number`, `integer`, `boolean`, `text` or `category`.
+    #[schema(value_type = ColumnType)]
     r#type: &'static str,
     /// Whether each row must have it.
     required: bool,

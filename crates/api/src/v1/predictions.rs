@@ -191,7 +191,7 @@ pub struct PictureBytes(Vec<u8>);
 #[expect(dead_code, reason = "documentation only: the form is read as it streams in")]
 pub struct PictureForm {
     /// The pictures; the part may occur several times.
-    #[schema(value_type = Vec<String>, content_media_type = "application/octet-stream")]
+    #[schema(value_type = Vec<PictureBytes>)]
     file: Vec<Vec<u8>>,
 }
 

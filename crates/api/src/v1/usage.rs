@@ -11,6 +11,7 @@ use crate::app::App;
 use crate::error::{ApiError, Result};
 use crate::extract::Parameters;
 use crate::guard::{Authenticated, Caller};
+use crate::names::{QuotaPeriod, QuotaUnit};
 
 /// The longest time that is told of at once.
 const MAX_DAYS: i64 = 366;
@@ -151,9 +152,9 @@ pub struct QuotaStanding {
     name: &'static str,
     /// The key that it is of; null: the account's.
     api_key_id: Option<Uuid>,
-    /// `requests`, `inferences`, `images`, `bytes`, `compute_ms` or `credits`.
+    #[schema(value_type = QuotaUnit)]
     unit: &'static str,
-    /// `day` or `month`, in UTC.
+    #[schema(value_type = QuotaPeriod)]
     period: &'static str,
     limit: i64,
     /// Whether what is beyond is refused.

@@ -13,6 +13,7 @@ use crate::error::Result;
 use crate::extract::{Id, PageLimit, Parameters, named, page};
 use crate::guard::Caller;
 use crate::guard::permission::IncidentsManage;
+use crate::names::{self, AlertChannel, Severity};
 use crate::v1::lists::List;
 
 /// An alert on one channel. What it told, and whom, is not shown.
@@ -21,14 +22,14 @@ use crate::v1::lists::List;
 pub struct AlertView {
     /// The same as in the message, however often it is sent.
     id: Uuid,
-    /// `webhook`, `slack`, `email` or `sms`.
+    #[schema(value_type = AlertChannel)]
     channel: String,
     #[schema(example = "incident")]
     kind: String,
-    /// `low`, `medium`, `high` or `critical`.
+    #[schema(value_type = Severity)]
     severity: String,
     title: String,
-    /// `waiting`, `sent` or `given_up`.
+    #[schema(value_type = names::AlertState)]
     state: String,
     /// How often it was tried.
     attempts: i64,
@@ -63,7 +64,8 @@ impl From<AlertRecord> for AlertView {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct AlertSearch {
-    /// `waiting`, `sent` or `given_up`.
+    /// All if none is given.
+    #[param(value_type = Option<names::AlertState>)]
     state: Option<String>,
     /// Most items, 1 to 100; 50 if none is given.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 100)]

@@ -13,6 +13,7 @@ use validator::Validate;
 
 use crate::error::{ApiError, Result};
 use crate::extract::{PageLimit, named, page};
+use crate::names;
 use crate::v1::rules::{Checked, has_length, is_line, require};
 
 /// Longest note or resolution, in characters.
@@ -27,10 +28,11 @@ const BUNDLE: &str = "bundle";
 #[schema(as = Incident)]
 pub struct IncidentView {
     id: Uuid,
+    #[schema(value_type = names::IncidentKind)]
     kind: String,
-    /// `low`, `medium`, `high` or `critical`.
+    #[schema(value_type = names::Severity)]
     severity: String,
-    /// `open`, `contained`, `resolved` or `closed`.
+    #[schema(value_type = names::IncidentStatus)]
     status: String,
     title: String,
     /// Whom or what a detector noticed, such as `address:203.0.113.7`.
@@ -71,7 +73,7 @@ impl From<Incident> for IncidentView {
 pub struct EntryView {
     id: Uuid,
     at: DateTime<Utc>,
-    /// `opened`, `changed`, `note`, `event`, `planned`, `answer`, `failed` or `undone`.
+    #[schema(value_type = names::IncidentEntryKind)]
     kind: String,
     /// Who made it; null: the program.
     actor: Option<Uuid>,
@@ -96,9 +98,11 @@ impl From<IncidentEntry> for EntryView {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct IncidentSearch {
-    /// `open`, `contained`, `resolved` or `closed`.
+    /// All if none is given.
+    #[param(value_type = Option<names::IncidentStatus>)]
     status: Option<String>,
     /// Of one kind.
+    #[param(value_type = Option<names::IncidentKind>)]
     kind: Option<String>,
     /// Most items, 1 to 100; 50 if none is given.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 100)]
@@ -111,10 +115,10 @@ pub struct IncidentSearch {
 #[derive(Debug, Deserialize, ToSchema, Validate)]
 #[serde(deny_unknown_fields)]
 pub struct NewIncident {
-    /// `failed_logins`, `stolen_token`, `request_flood`, `upload_flood`, `attack_pattern`, `impossible_sequence`,
-    /// `slow_requests`, `data_breach`, `system_compromise` or `other`.
+    #[schema(value_type = names::IncidentKind)]
     kind: String,
-    /// `low`, `medium`, `high` or `critical`; what its kind has as a rule if none is given.
+    /// What its kind has as a rule if none is given.
+    #[schema(value_type = Option<names::Severity>)]
     severity: Option<String>,
     /// What went wrong, in a line of 1 to 200 characters; as its kind says if none is given.
     #[validate(custom(function = check_line))]
@@ -133,9 +137,10 @@ pub struct NewIncident {
 #[derive(Debug, Deserialize, ToSchema, Validate)]
 #[serde(deny_unknown_fields)]
 pub struct IncidentChanges {
-    /// `low`, `medium`, `high` or `critical`.
+    #[schema(value_type = Option<names::Severity>)]
     severity: Option<String>,
-    /// `open`, `contained`, `resolved` or `closed`; closing needs a resolution, and is for good.
+    /// Closing needs a resolution, and is for good.
+    #[schema(value_type = Option<names::IncidentStatus>)]
     status: Option<String>,
     /// What came out: 1 to 2000 characters.
     #[validate(custom(function = check_text))]
@@ -166,6 +171,7 @@ pub struct EventLink {
 pub struct NewAnswer {
     /// `disable_accounts` or `end_sessions` (`users:manage`), `block_address` or `maintenance` (`system:manage`), or
     /// `collect_evidence` (`audit:read`).
+    #[schema(value_type = names::IncidentAnswer)]
     answer: String,
     /// To which accounts, 100 at most; none: those that the incident is about.
     #[serde(default)]

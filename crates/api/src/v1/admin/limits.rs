@@ -16,13 +16,14 @@ use crate::error::{ApiError, Code, Result};
 use crate::extract::Json;
 use crate::guard::Caller;
 use crate::guard::permission::LimitsManage;
+use crate::names::LimitScope;
 use crate::v1::lists::List;
 
 /// A limit that was said.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Limit)]
 pub struct LimitView {
-    /// `class`, `role`, `account`, `key` or `model`.
+    #[schema(value_type = LimitScope)]
     scope: String,
     /// The name of the class, role or model, or the id of the account or key.
     subject: String,
@@ -59,7 +60,8 @@ pub struct LimitNumbers {
 #[into_params(parameter_in = Path)]
 #[expect(dead_code, reason = "documentation only: the path is read as it stands")]
 pub struct LimitParameters {
-    /// `class`, `role`, `account`, `key` or `model`.
+    /// Whose it is.
+    #[param(value_type = LimitScope)]
     scope: String,
     /// `anonymous`, `login`, `register`, `mail`, `read`, `infer` or `hour`; the name of the role or model; or the id
     /// of the account or key.

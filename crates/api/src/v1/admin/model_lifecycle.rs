@@ -15,6 +15,7 @@ use crate::extract::{Json, Name, Parameters};
 use crate::guard::Caller;
 use crate::guard::permission::ModelsManage;
 use crate::lifecycle;
+use crate::names::ModelState;
 use crate::v1::lists::List;
 
 /// A model, as this replica serves it.
@@ -41,7 +42,7 @@ pub struct ManagedModel {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ManagedVersion {
     version: String,
-    /// `ready`, `loading`, `unloading` or `unavailable`.
+    #[schema(value_type = ModelState)]
     state: &'static str,
     /// Why it is unavailable.
     #[serde(skip_serializing_if = "Option::is_none")]

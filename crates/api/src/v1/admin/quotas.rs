@@ -16,6 +16,7 @@ use crate::error::{ApiError, Code, Result};
 use crate::extract::{Json, PageLimit, Parameters, page};
 use crate::guard::Caller;
 use crate::guard::permission::LimitsManage;
+use crate::names;
 use crate::v1::lists::List;
 
 /// The most that a quota can be: numbers up to here are exact in every JSON reader.
@@ -31,9 +32,9 @@ pub struct QuotaView {
     subject: String,
     /// Whose it is; null for a role's.
     account_id: Option<Uuid>,
-    /// `requests`, `inferences`, `images`, `bytes`, `compute_ms` or `credits`.
+    #[schema(value_type = names::QuotaUnit)]
     unit: String,
-    /// `day` or `month`, in UTC.
+    #[schema(value_type = names::QuotaPeriod)]
     period: String,
     /// The most of it.
     limit: i64,
@@ -89,9 +90,11 @@ pub struct QuotaParameters {
     scope: String,
     /// The name of the role, or the id of the account or key.
     subject: String,
-    /// `requests`, `inferences`, `images`, `bytes`, `compute_ms` or `credits`.
+    /// What it counts.
+    #[param(value_type = names::QuotaUnit)]
     unit: String,
-    /// `day` or `month`.
+    /// How long it lasts.
+    #[param(value_type = names::QuotaPeriod)]
     period: String,
 }
 
