@@ -22,7 +22,7 @@ struct TwoLogins {
 
 impl TwoLogins {
     fn new() -> Self {
-        let world = World::new(Pair::Shared);
+        let world = World::empty(Pair::Shared);
         let url = world.database_url().expect("Postgres").to_owned();
         let passwords = [("OWNER_PASSWORD", "of-the-owner"), ("SERVER_PASSWORD", "of-the-server")];
         let script = workspace().join("migrations/database-roles.sql");

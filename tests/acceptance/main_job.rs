@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use crate::harness::{Pair, Reply, Server, promise, sample};
+use crate::harness::{Pair, Reply, Server, World, promise, sample};
 
 /// The most probable class of the first picture.
 fn digit(answer: &Reply) -> String {
@@ -12,7 +12,7 @@ fn digit(answer: &Reply) -> String {
 
 promise! {
     fn a_person_and_a_program_classify_pictures_until_an_administrator_switches_them_off(pair) {
-        let server = Server::start(pair, &[]);
+        let server = World::empty(pair).start(&[]);
         let admin = server.admin();
         let (email, password) = ("ada@example.com", "Correct-horse-battery-9");
         let ada = json!({"email": email, "password": password, "name": "Ada Lovelace"});

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Server, promise};
+use crate::harness::{Server, World, promise};
 use crate::routes_matrix::document;
 
 const LOGIN: &str = "/api/v1/auth/login";
@@ -35,7 +35,7 @@ promise! {
     }
 
     fn a_fresh_installation_lets_nobody_in(pair) {
-        let server = Server::start(pair, &[]);
+        let server = World::empty(pair).start(&[]);
         let before = server.world.state();
         assert!(before.iter().all(|row| !row.contains("argon2") && !row.contains("INTO accounts")), "{before:?}");
         for name in ["admin", "root", "admin@localhost", "admin@example.com", "administrator", "modelgate", "user", "test", ""] {

@@ -33,10 +33,19 @@ pub struct OwnDatabase {
 impl OwnDatabase {
     /// Creates an empty one.
     pub fn create() -> Self {
+        Self::create_with("")
+    }
+
+    /// Creates one that is the same. Nobody may be connected to it.
+    pub fn copy(&self) -> Self {
+        Self::create_with(&format!("TEMPLATE {}", self.name))
+    }
+
+    fn create_with(options: &str) -> Self {
         let server = required("TEST_DATABASE_URL");
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let name = format!("acceptance_{}_{number}", std::process::id());
-        psql(&server, &format!("CREATE DATABASE {name}"));
+        psql(&server, &format!("CREATE DATABASE {name} {options}"));
         let (base, parameters) = server.split_once('?').unwrap_or((&server, ""));
         let base = base.rsplit_once('/').expect("an address with a database").0;
         let url = format!("{base}/{name}?{parameters}");

@@ -1,7 +1,7 @@
 //! What a server's replicas share: stores, data directory, clock, and the secrets that a test knows.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tempfile::TempDir;
@@ -63,9 +63,30 @@ pub struct World {
     pub(super) secrets: Secrets,
 }
 
+/// What `modelgate migrate` made of an empty Postgres database, once for all tests: a copy of it is ready sooner than
+/// one that each test migrates.
+fn migrated() -> &'static OwnDatabase {
+    static MIGRATED: OnceLock<OwnDatabase> = OnceLock::new();
+    MIGRATED.get_or_init(|| {
+        let world = World::empty(Pair::Shared);
+        let finished = world.run(&["migrate"], &[], "");
+        assert_eq!(finished.code, Some(0), "{finished:?}");
+        world.database.as_ref().expect("Postgres").copy()
+    })
+}
+
 impl World {
-    /// Empty stores.
+    /// Stores in which nothing is yet; the tables of a Postgres database are there.
     pub fn new(pair: Pair) -> Arc<Self> {
+        Self::on((pair == Pair::Shared).then(|| migrated().copy()))
+    }
+
+    /// Stores without tables: what is started first makes them.
+    pub fn empty(pair: Pair) -> Arc<Self> {
+        Self::on((pair == Pair::Shared).then(OwnDatabase::create))
+    }
+
+    fn on(database: Option<OwnDatabase>) -> Arc<Self> {
         let folder = tempfile::tempdir().expect("a folder");
         let mut settings: Settings = SETTINGS.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let mut set = |name: &str, value: &Path| settings.insert(name.into(), value.display().to_string());
@@ -74,7 +95,6 @@ impl World {
         // Tried once by all tests together: what a model is worth does not change between them.
         set("MODEL_TRIAL_DIR", &trials());
         set("TEST_CLOCK", &folder.path().join("clock"));
-        let database = (pair == Pair::Shared).then(OwnDatabase::create);
         if let Some(database) = &database {
             settings.insert("DATABASE_URL".into(), database.url.clone());
             settings.insert("REDIS_URL".into(), own_redis_database());
