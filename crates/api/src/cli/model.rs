@@ -115,8 +115,10 @@ async fn change(settings: &Settings, name: &str, change: ModelChange, accept: bo
     let changes = ModelChanges { auth: &auth, registry: &registry, actor: None, origin: &Origin::default() };
     let (prepared, _) = changes.change(name, &change, serving.as_deref(), accept).await.map_err(refused)?;
     match prepared.version() {
-        Some(version) => print(&format!("{name}: version {version} answers from now on.")),
-        None => print(&format!("{name}: nothing of it is served from now on.")),
+        Some(version) => {
+            print(&format!("{name}: version {version} is wanted; servers answer with it within a second."))
+        }
+        None => print(&format!("{name}: nothing of it is wanted; servers stop within a second.")),
     }
     Ok(())
 }

@@ -98,6 +98,18 @@ struct Output {
     parameters: Parameters,
 }
 
+/// Clients send the header again that they kept from a call before, with a body that has another length.
+fn what_was_read(layout: Layout) -> String {
+    match layout {
+        Layout::Mixed(length) => {
+            format!(
+                "the first {length} bytes of the body, which Inference-Header-Content-Length says are JSON, are"
+            )
+        }
+        Layout::Json | Layout::Raw => "the body is".to_owned(),
+    }
+}
+
 /// Reads the body of an inference call to a model of this signature. The error says what to change.
 pub fn parse(body: &[u8], layout: Layout, model: Signature<'_>) -> Result<ParsedInfer, String> {
     let (json, mut tensors) = match layout {
@@ -111,7 +123,7 @@ pub fn parse(body: &[u8], layout: Layout, model: Signature<'_>) -> Result<Parsed
         Layout::Raw => return raw(body, model),
     };
     let Object(request): Object<Request<'_>> = serde_json::from_slice(json)
-        .map_err(|error| format!("the body is not an inference request: {error}"))?;
+        .map_err(|error| format!("{} not an inference request: {error}", what_was_read(layout)))?;
     request.parameters.check()?;
     let inputs = request
         .inputs

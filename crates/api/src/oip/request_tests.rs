@@ -267,6 +267,8 @@ fn binary_data_that_does_not_add_up_is_refused() {
         parse(b"{}", Layout::Mixed(3), Signature { inputs: &specs, outputs: &[] }),
         "announced with 3 bytes",
     );
+    let stale = parse(b"{\"inputs\":[]}", Layout::Mixed(5), Signature { inputs: &specs, outputs: &[] });
+    assert!(stale.is_err_and(|error| error.starts_with("the first 5 bytes of the body")));
     refused(
         mixed("", b"", &specs).map(|_| ParsedInfer::default()).and(Err("no inputs".to_owned())),
         "no inputs",

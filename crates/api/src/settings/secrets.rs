@@ -12,8 +12,8 @@ use super::{Settings, SettingsError};
 
 const KEY_FILE: &str = "encryption.key";
 const AUDIT_KEY_FILE: &str = "audit.key";
-pub(super) const MISSING_KEY: &str =
-    "ENCRYPTION_KEY is required in production; make one with: openssl rand -base64 32";
+pub(super) const MISSING_KEY: &str = "ENCRYPTION_KEY is required in production, which is what APP_ENV is unless it says development (as scripts/run has \
+     it); make one with: openssl rand -base64 32";
 pub(super) const WEAK_KEY: &str =
     "ENCRYPTION_KEY must be 32 random bytes in base64; make one with: openssl rand -base64 32";
 pub(super) const WEAK_PREVIOUS: &str =
