@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::harness::{World, eventually, promise, sample};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -24,13 +26,17 @@ promise! {
 
         world.advance(31 * DAY);
         let server = world.start(&[]);
-        let pruned = server.wait_for_log("pruning", |entry| entry["message"] == "pruned");
-        assert_eq!((&pruned["sessions"], &pruned["replicas"]), (&2.into(), &1.into()), "{pruned}");
-        assert!(pruned["changes"].as_u64() >= Some(1), "{pruned}");
-        assert!(pruned["usage_batches"].as_u64() >= Some(1), "{pruned}");
+        let pruned = |records: &str| {
+            let is_of = |entry: &Value| entry["message"] == "old records are pruned" && entry["records"] == records;
+            server.wait_for_log("pruning", is_of)["rows"].as_u64()
+        };
+        assert_eq!((pruned("sessions"), pruned("replicas")), (Some(2), Some(1)));
+        assert!(pruned("changes") >= Some(1) && pruned("usage_batches") >= Some(1));
         server.log_in(&ada.email, &ada.password).api.act("/api/v1/auth/logout").is(204);
-        let prunings = || server.log().matches("\"pruned\"").count();
+        let prunings = || server.log().matches("\"records\":\"sessions\"").count();
         assert_eq!(prunings(), 1);
+        // Of what tells of people the trail knows it as well.
+        eventually("it is told", || (server.audited("records.pruned", "success") == 1).then_some(()));
 
         // And again, while it runs, without anybody noticing.
         world.advance(31 * DAY);

@@ -63,7 +63,7 @@ pub use incidents::{
     Answer, AnswerRequest, IncidentChange, IncidentKind, IncidentRequest, IncidentSettings, IncidentStatus,
 };
 pub use ip_rules::IpRuleRequest;
-pub use keys::api_keys::{IssuedKey, KeyChange, KeyOwner, KeyRequest};
+pub use keys::api_keys::{IssuedKey, KeyChange, KeyOwner, KeyRequest, MAX_OVERLAP_SECONDS};
 pub use keys::key_format::PREFIX as API_KEY_PREFIX;
 pub use keys::signed_requests::{PresentedCredential, SignedRequest};
 pub use limits::in_flight::InFlight;

@@ -37,11 +37,13 @@ impl Auth {
     pub async fn prune(&self, usage_kept: Option<Duration>) -> Result<()> {
         let now = self.store.clock().now();
         let day = |kept: Duration| (now - kept).date_naive();
-        self.prune_bookkeeping(async |tx| tx.changes().prune(now - CHANGES_KEPT).await).await?;
-        self.prune_bookkeeping(async |tx| tx.replicas().prune(now - REPLICAS_KEPT).await).await?;
-        self.prune_bookkeeping(async |tx| tx.usage().prune_batches(now - USAGE_BATCHES_KEPT).await).await?;
-        self.prune_bookkeeping(async |tx| tx.one_time_tokens().prune(now).await).await?;
-        self.prune_bookkeeping(async |tx| tx.identities().prune(now).await).await?;
+        let sent_again = now - USAGE_BATCHES_KEPT;
+        self.prune_bookkeeping("changes", async |tx| tx.changes().prune(now - CHANGES_KEPT).await).await?;
+        self.prune_bookkeeping("replicas", async |tx| tx.replicas().prune(now - REPLICAS_KEPT).await).await?;
+        self.prune_bookkeeping("usage_batches", async |tx| tx.usage().prune_batches(sent_again).await)
+            .await?;
+        self.prune_bookkeeping("one_time_tokens", async |tx| tx.one_time_tokens().prune(now).await).await?;
+        self.prune_bookkeeping("ended_tokens", async |tx| tx.identities().prune(now).await).await?;
         self.prune_records("sessions", async |tx| tx.sessions().prune(now - SESSIONS_KEPT).await).await?;
         self.prune_records("notices", async |tx| tx.notices().prune(now - NOTICES_KEPT).await).await?;
         self.prune_records("unsent_mails", async |tx| tx.outbox().prune(now - UNSENT_MAILS_KEPT).await)
@@ -57,15 +59,13 @@ impl Auth {
     }
 
     /// What the program notes for itself; nobody asks what became of it.
-    async fn prune_bookkeeping(&self, remove: impl AsyncFn(&mut Tx) -> storage::Result<u64>) -> Result<()> {
-        loop {
-            let mut tx = self.store.begin(Scope::Service(Service::Retention)).await?;
-            let rows = remove(&mut tx).await?;
-            tx.commit().await?;
-            if rows == 0 {
-                return Ok(());
-            }
-        }
+    async fn prune_bookkeeping(
+        &self,
+        records: &str,
+        remove: impl AsyncFn(&mut Tx) -> storage::Result<u64>,
+    ) -> Result<()> {
+        while self.prune_part(records, &remove, false).await? > 0 {}
+        Ok(())
     }
 
     async fn prune_records(
@@ -73,16 +73,26 @@ impl Auth {
         records: &str,
         remove: impl AsyncFn(&mut Tx) -> storage::Result<u64>,
     ) -> Result<()> {
-        loop {
-            let mut tx = self.store.begin(Scope::Service(Service::Retention)).await?;
-            let rows = remove(&mut tx).await?;
-            if rows == 0 {
-                return Ok(());
-            }
+        while self.prune_part(records, &remove, true).await? > 0 {}
+        Ok(())
+    }
+
+    async fn prune_part(
+        &self,
+        records: &str,
+        remove: impl AsyncFn(&mut Tx) -> storage::Result<u64>,
+        is_audited: bool,
+    ) -> Result<u64> {
+        let mut tx = self.store.begin(Scope::Service(Service::Retention)).await?;
+        let rows = remove(&mut tx).await?;
+        if rows > 0 && is_audited {
             let (origin, detail) = (Origin::default(), json!({"records": records, "rows": rows}));
             self.record(&mut tx, Entry::success(Event::RecordsPruned, &origin).with(detail)).await?;
-            tx.commit().await?;
+        }
+        tx.commit().await?;
+        if rows > 0 {
             tracing::info!(records, rows, "old records are pruned");
         }
+        Ok(rows)
     }
 }

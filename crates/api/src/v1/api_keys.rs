@@ -15,7 +15,7 @@ use super::lists::List;
 use super::rules::{Checked, is_line, require};
 use crate::app::App;
 use crate::error::Result;
-use crate::extract::{Id, Json, PageParameters, Parameters};
+use crate::extract::{Id, Json, PageParameters, Parameters, WholeNumber};
 use crate::guard::{Caller, Fresh, Person};
 
 /// Longest lists in a key.
@@ -116,8 +116,8 @@ pub struct KeyChanges {
 #[into_params(parameter_in = Query)]
 pub struct RotateParameters {
     /// Seconds that the old secret works on, at most a week; a day if none is given.
-    #[param(minimum = 0, maximum = 604_800)]
-    overlap_seconds: Option<u32>,
+    #[param(value_type = Option<u32>, minimum = 0, maximum = 604_800)]
+    overlap_seconds: Option<WholeNumber<0, { auth::MAX_OVERLAP_SECONDS }>>,
 }
 
 /// Seconds that a rotated key's old secret works on unless told otherwise.
@@ -173,7 +173,7 @@ impl From<KeyChanges> for auth::KeyChange {
 impl RotateParameters {
     /// How long the old secret works on.
     pub fn overlap(&self) -> chrono::Duration {
-        chrono::Duration::seconds(self.overlap_seconds.unwrap_or(DEFAULT_OVERLAP).into())
+        chrono::Duration::seconds(self.overlap_seconds.map_or(DEFAULT_OVERLAP, WholeNumber::get).into())
     }
 }
 

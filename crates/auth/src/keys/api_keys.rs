@@ -15,8 +15,8 @@ use crate::events::Event;
 use crate::service::Origin;
 use crate::{Auth, Error, Result, Violations, keys::key_format};
 
-/// Longest time that a rotated key's old secret works on.
-const MAX_OVERLAP: Duration = Duration::days(7);
+/// Longest time that a rotated key's old secret works on, in seconds: a week.
+pub const MAX_OVERLAP_SECONDS: u32 = 7 * 24 * 3600;
 /// How long a key is good when nothing else is asked for.
 const DEFAULT_LIFETIME: Duration = Duration::days(90);
 /// The longest: what lies beyond is a slip of the pen, and years of five digits sort wrongly where times are texts.
@@ -179,9 +179,9 @@ impl Auth {
         origin: &Origin,
     ) -> Result<IssuedKey> {
         actor.require_enrolled()?;
-        if overlap < Duration::zero() || overlap > MAX_OVERLAP {
-            let most = MAX_OVERLAP.num_seconds();
-            return Err(Error::invalid("overlap_seconds", format!("use 0 to {most}")));
+        let longest = Duration::seconds(MAX_OVERLAP_SECONDS.into());
+        if overlap < Duration::zero() || overlap > longest {
+            return Err(Error::invalid("overlap_seconds", format!("use 0 to {MAX_OVERLAP_SECONDS}")));
         }
         let Change { mut tx, owner, .. } = self.begin_keys(actor, whose).await?;
         let key = tx.api_keys().find(owner, id).await?.ok_or(Error::NotFound)?;

@@ -162,7 +162,7 @@ fn a_model_toml_that_lies_costs_its_model_and_nothing_else() {
         ("[image]\ninput = \"x\"\nwidth = 8\nheight = 8", "pictures of shape"),
         ("[image]\ninput = \"z\"\nwidth = 8\nheight = 8", "no input \"z\""),
         ("[image]\ninput = \"x\"\nwidth = 4096\nheight = 4294967296", "line 4"),
-        ("[text]\ninput = \"x\"", "does not fit"),
+        ("[text]\ninput = \"x\"", "what can be filled here is BYTES"),
         (concat!(fits!(), "[classification]\noutput = \"z\""), "has no output"),
         (concat!(fits!(), "[regression]\noutput = \"x\""), "has no output"),
         (concat!(fits!(), "[classification]\noutput = \"y\"\nlabels = \"missing.txt\""), "missing"),
