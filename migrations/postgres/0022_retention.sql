@@ -30,9 +30,12 @@ CREATE TABLE usage_prunings (
 CREATE POLICY removed_by_retention ON usage_daily AS RESTRICTIVE FOR DELETE USING ((SELECT modelgate_serves('retention')));
 CREATE INDEX usage_daily_by_age ON usage_daily (day);
 
--- Runs as the owner, for the program's role may delete no usage.
+-- Runs as the owner, for the program's role may delete no usage; policies do not hold an owner who is a superuser.
 CREATE FUNCTION usage_prune() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
+    IF NOT modelgate_serves('retention') THEN
+        RAISE EXCEPTION 'usage is removed by retention alone' USING ERRCODE = 'insufficient_privilege';
+    END IF;
     IF NEW.through >= greatest(current_date, (SELECT max(day) FROM usage_daily)) - 62 THEN
         RAISE EXCEPTION 'usage of the last 62 days stays' USING ERRCODE = 'check_violation';
     END IF;

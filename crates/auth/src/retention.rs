@@ -37,62 +37,46 @@ impl Auth {
     pub async fn prune(&self, usage_kept: Option<Duration>) -> Result<()> {
         let now = self.store.clock().now();
         let day = |kept: Duration| (now - kept).date_naive();
-        let sent_again = now - USAGE_BATCHES_KEPT;
-        self.prune_bookkeeping("changes", async |tx| tx.changes().prune(now - CHANGES_KEPT).await).await?;
-        self.prune_bookkeeping("replicas", async |tx| tx.replicas().prune(now - REPLICAS_KEPT).await).await?;
-        self.prune_bookkeeping("usage_batches", async |tx| tx.usage().prune_batches(sent_again).await)
+        let (sent_again, people) = (now - USAGE_BATCHES_KEPT, Some(Event::RecordsPruned));
+        self.prune_all("changes", None, async |tx| tx.changes().prune(now - CHANGES_KEPT).await).await?;
+        self.prune_all("replicas", None, async |tx| tx.replicas().prune(now - REPLICAS_KEPT).await).await?;
+        self.prune_all("usage_batches", None, async |tx| tx.usage().prune_batches(sent_again).await).await?;
+        self.prune_all("one_time_tokens", None, async |tx| tx.one_time_tokens().prune(now).await).await?;
+        self.prune_all("ended_tokens", None, async |tx| tx.identities().prune(now).await).await?;
+        self.prune_all("sessions", people, async |tx| tx.sessions().prune(now - SESSIONS_KEPT).await).await?;
+        self.prune_all("notices", people, async |tx| tx.notices().prune(now - NOTICES_KEPT).await).await?;
+        self.prune_all("unsent_mails", people, async |tx| tx.outbox().prune(now - UNSENT_MAILS_KEPT).await)
             .await?;
-        self.prune_bookkeeping("one_time_tokens", async |tx| tx.one_time_tokens().prune(now).await).await?;
-        self.prune_bookkeeping("ended_tokens", async |tx| tx.identities().prune(now).await).await?;
-        self.prune_records("sessions", async |tx| tx.sessions().prune(now - SESSIONS_KEPT).await).await?;
-        self.prune_records("notices", async |tx| tx.notices().prune(now - NOTICES_KEPT).await).await?;
-        self.prune_records("unsent_mails", async |tx| tx.outbox().prune(now - UNSENT_MAILS_KEPT).await)
-            .await?;
-        self.prune_records("alerts", async |tx| tx.alerts().prune(now - ALERTS_KEPT).await).await?;
-        self.prune_records("ip_rules", async |tx| tx.ip_rules().prune(now).await).await?;
-        self.prune_records("quota_periods", async |tx| tx.quotas().prune(day(QUOTA_PERIODS_KEPT)).await)
+        self.prune_all("alerts", people, async |tx| tx.alerts().prune(now - ALERTS_KEPT).await).await?;
+        self.prune_all("ip_rules", people, async |tx| tx.ip_rules().prune(now).await).await?;
+        self.prune_all("quota_periods", people, async |tx| tx.quotas().prune(day(QUOTA_PERIODS_KEPT)).await)
             .await?;
         if let Some(kept) = usage_kept {
-            self.prune_records("usage", async |tx| tx.usage().prune(day(kept)).await).await?;
+            self.prune_all("usage", people, async |tx| tx.usage().prune(day(kept)).await).await?;
         }
         Ok(())
     }
 
-    /// What the program notes for itself; nobody asks what became of it.
-    async fn prune_bookkeeping(
+    /// Removes one kind of records, part after part. `event` tells of each part; none where the program noted them for
+    /// itself, and nobody asks what became of them.
+    async fn prune_all(
         &self,
         records: &str,
+        event: Option<Event>,
         remove: impl AsyncFn(&mut Tx) -> storage::Result<u64>,
     ) -> Result<()> {
-        while self.prune_part(records, &remove, false).await? > 0 {}
-        Ok(())
-    }
-
-    async fn prune_records(
-        &self,
-        records: &str,
-        remove: impl AsyncFn(&mut Tx) -> storage::Result<u64>,
-    ) -> Result<()> {
-        while self.prune_part(records, &remove, true).await? > 0 {}
-        Ok(())
-    }
-
-    async fn prune_part(
-        &self,
-        records: &str,
-        remove: impl AsyncFn(&mut Tx) -> storage::Result<u64>,
-        is_audited: bool,
-    ) -> Result<u64> {
-        let mut tx = self.store.begin(Scope::Service(Service::Retention)).await?;
-        let rows = remove(&mut tx).await?;
-        if rows > 0 && is_audited {
-            let (origin, detail) = (Origin::default(), json!({"records": records, "rows": rows}));
-            self.record(&mut tx, Entry::success(Event::RecordsPruned, &origin).with(detail)).await?;
-        }
-        tx.commit().await?;
-        if rows > 0 {
+        loop {
+            let mut tx = self.store.begin(Scope::Service(Service::Retention)).await?;
+            let rows = remove(&mut tx).await?;
+            if rows == 0 {
+                return Ok(());
+            }
+            if let Some(event) = event {
+                let (origin, detail) = (Origin::default(), json!({"records": records, "rows": rows}));
+                self.record(&mut tx, Entry::success(event, &origin).with(detail)).await?;
+            }
+            tx.commit().await?;
             tracing::info!(records, rows, "old records are pruned");
         }
-        Ok(rows)
     }
 }

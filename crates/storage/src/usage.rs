@@ -248,6 +248,8 @@ impl Usage<'_> {
     /// Removes what was used on the oldest day before `before`, but nothing of an account under a legal hold. Answers how
     /// many rows. The database refuses a day of the last 62: the quotas of a month begin with what its usage tells.
     pub async fn prune(&mut self, before: NaiveDate) -> Result<u64> {
+        // Of two replicas that look at once, the second finds what the first left.
+        self.tx.lock("usage_daily").await?;
         let oldest = query!(
             self.tx,
             optional(NaiveDate, i64),

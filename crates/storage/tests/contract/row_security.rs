@@ -194,6 +194,32 @@ async fn each_part_of_the_program_sees_what_it_needs() {
     scene.world.end().await;
 }
 
+/// What removes usage runs as the owner, whom no policy holds where the owner is a superuser.
+#[tokio::test]
+async fn nobody_but_retention_removes_usage() {
+    let mut scene = Scene::new().await;
+    run(&mut scene.connection, "RESET ROLE").await.unwrap();
+    // Ada and Eve are under a legal hold.
+    let (account, key) = (next_id(), next_id());
+    let old = format!(
+        "INSERT INTO usage_daily VALUES ('{account}', '{key}', '', '', '2000-01-01', 0, 0, 0, 0, 0, 0)"
+    );
+    run(&mut scene.connection, &old).await.unwrap();
+    run(&mut scene.connection, "SET ROLE modelgate_app").await.unwrap();
+    let order = format!("INSERT INTO usage_prunings VALUES ('{key}', '2000-01-01', now())");
+    for service in SERVICES.into_iter().chain([""]).filter(|service| *service != "retention") {
+        scene.scope("", service).await;
+        assert_eq!(scene.reached(&order).await, None, "{service}");
+    }
+    scene.scope("", "retention").await;
+    assert_eq!(scene.count("usage_daily").await, 3);
+    run(&mut scene.connection, &order).await.unwrap();
+    assert_eq!(scene.count("usage_daily").await, 2, "what is held stays");
+    let young = format!("INSERT INTO usage_prunings VALUES ('{}', current_date, now())", next_id());
+    assert_eq!(run(&mut scene.connection, &young).await, Err("23514".into()));
+    scene.world.end().await;
+}
+
 /// What is hidden looks like what is not there: nobody who decides by how an account stands may miss a part of it.
 #[tokio::test]
 async fn an_account_stands_the_same_for_whoever_checks_it() {
