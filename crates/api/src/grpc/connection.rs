@@ -3,15 +3,13 @@
 //! HTTP/2 itself bounds streams and headers, and asks a silent peer for a sign of life. What it does not bound is how
 //! long a client takes to say its first words, and how long it lets an answer wait by never widening its window.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -19,6 +17,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Interval, interval};
 use tonic::transport::server::Connected;
+
+use super::unsent::Unsent;
 
 /// How long a client may take to send the first words of HTTP/2.
 const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -165,67 +165,5 @@ impl AsyncWrite for Connection {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
-
-/// The answers of a connection that are not sent yet, and since when.
-#[derive(Clone, Default)]
-pub struct Unsent(Arc<Mutex<Waiting>>);
-
-#[derive(Default)]
-struct Waiting {
-    next: u64,
-    since: BTreeMap<u64, Instant>,
-}
-
-impl Unsent {
-    /// Bytes that count as unsent until their last clone is dropped, which is when they have been written.
-    pub fn track(&self, bytes: Bytes) -> Bytes {
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let number = waiting.next;
-        waiting.next += 1;
-        waiting.since.insert(number, Instant::now());
-        Bytes::from_owner(Tracked { bytes, number, unsent: self.clone() })
-    }
-
-    /// How long the first of them has been waiting.
-    fn longest(&self) -> Option<Duration> {
-        let waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.since.first_key_value().map(|(_, since)| since.elapsed())
-    }
-}
-
-struct Tracked {
-    bytes: Bytes,
-    number: u64,
-    unsent: Unsent,
-}
-
-impl AsRef<[u8]> for Tracked {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-impl Drop for Tracked {
-    fn drop(&mut self) {
-        self.unsent.0.lock().unwrap_or_else(PoisonError::into_inner).since.remove(&self.number);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_answer_waits_until_its_last_part_is_gone() {
-        let unsent = Unsent::default();
-        assert!(unsent.longest().is_none());
-        let answer = unsent.track(Bytes::from_static(b"answer"));
-        let part = answer.slice(2..);
-        drop(answer);
-        assert!(unsent.longest().is_some());
-        drop(part);
-        assert!(unsent.longest().is_none());
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use actix_web::web;
 use auth::{AllowanceState, LimitClass, QuotaLease};
 use futures_util::FutureExt;
-use http::{HeaderMap, Method as HttpMethod, Request, Response};
+use http::{Method as HttpMethod, Request, Response};
 use tokio::sync::watch;
 use tonic::Status;
 use tonic::body::Body;
@@ -20,26 +20,20 @@ use tower_service::Service;
 
 use super::body::{BoundedBody, Bounds};
 use super::call::{Call, CallResources};
-use super::connection::{Peer, Unsent};
+use super::connection::Peer;
 use super::health::Health;
 use super::methods::{self, Method};
 use super::proto::health::health_server::HealthServer;
 use super::proto::inference::grpc_inference_service_server::GrpcInferenceServiceServer;
 use super::record::Record;
 use super::service::Inference;
-use super::status;
+use super::unsent::Unsent;
+use super::{status, timeout};
 use crate::app::App;
 use crate::error::{ApiError, Code, Result};
 use crate::guard::{self, AdmissionRequest, TimeLimit, write_rate_headers};
 use crate::header_lines::HeaderLines;
 use crate::middleware::{Guard, REQUEST_ID, RequestContext, log_error, refuse};
-
-/// How long the caller waits (gRPC over HTTP/2, "Timeout").
-const TIMEOUT: &str = "grpc-timeout";
-/// The transport below ends calls by the same header, with a status that blames the caller: ours is over before.
-const TRANSPORT_MARGIN: Duration = Duration::from_millis(5);
-/// Most digits of a time-out.
-const MAX_TIMEOUT_DIGITS: usize = 8;
 
 /// Lets calls in and sends answers out.
 #[derive(Clone)]
@@ -78,13 +72,12 @@ impl Interceptor {
         let address = peer.as_ref().map(|peer| peer.address);
         let context = Arc::new(RequestContext::read(address, request.headers(), trusted));
         let method = methods::find(request.uri().path());
-        let deadline = timeout(request.headers());
-        let time = deadline.as_ref().ok().copied().flatten();
-        let until = time.and_then(|time| arrived.checked_add(time.saturating_sub(TRANSPORT_MARGIN)));
+        let deadline = timeout::deadline(request.headers(), arrived);
+        let until = deadline.as_ref().ok().copied().flatten();
         let mut record =
             Record::new(self.app.clone(), Arc::clone(&context), method.map(|method| method.path), until);
         let through = match deadline {
-            Ok(_) => self.through(request, method, &context, until, &mut record).await,
+            Ok(deadline) => self.through(request, method, &context, deadline, &mut record).await,
             Err(error) => Err(error),
         };
         let (response, windows) =
@@ -102,7 +95,8 @@ impl Interceptor {
         record: &mut Record,
     ) -> Result<(Response<Body>, Vec<AllowanceState>)> {
         let admit = self.admit(request, method, context, deadline, record);
-        let AdmittedCall { request, mut windows, lease, resources } = before(deadline, admit).await??;
+        let AdmittedCall { request, mut windows, lease, resources } =
+            timeout::before(deadline, admit).await??;
         let (time_limit, changes) =
             method.map_or((TimeLimit::Prompt, false), |method| (method.time_limit, method.changes));
         let until = time_limit.until(&self.app, context.arrived);
@@ -118,14 +112,14 @@ impl Interceptor {
         Ok((response, windows))
     }
 
-    async fn admit(
+    /// What can be told before anybody is looked up: whether this server is meant, from there and that often, and
+    /// whether it has such a method.
+    fn check<'a>(
         &self,
-        request: Request<Body>,
-        method: Option<&Method>,
-        context: &Arc<RequestContext>,
-        deadline: Option<Instant>,
-        record: &mut Record,
-    ) -> Result<AdmittedCall> {
+        request: &Request<Body>,
+        method: Option<&'a Method>,
+        context: &RequestContext,
+    ) -> Result<&'a Method> {
         let is_probe = method.is_some_and(|method| method.class == LimitClass::Exempt);
         let host = request.uri().authority().map(|authority| authority.as_str());
         let host = host.or_else(|| request.headers().text("host"));
@@ -136,7 +130,19 @@ impl Interceptor {
             self.guard.count(context.address)?;
         }
         let method = method.ok_or_else(unknown_method)?;
-        check_kind(&request)?;
+        check_kind(request)?;
+        Ok(method)
+    }
+
+    async fn admit(
+        &self,
+        request: Request<Body>,
+        method: Option<&Method>,
+        context: &Arc<RequestContext>,
+        deadline: Option<Instant>,
+        record: &mut Record,
+    ) -> Result<AdmittedCall> {
+        let method = self.check(&request, method, context)?;
         let (mut parts, body) = request.into_parts();
         let asked = AdmissionRequest {
             requirement: method.requirement,
@@ -173,22 +179,12 @@ impl Interceptor {
         let is_health = request.uri().path().starts_with("/grpc.health.");
         let call = if is_health { self.health.call(request) } else { self.inference.call(request) };
         let call = AssertUnwindSafe(call).catch_unwind();
-        match before(deadline, call).await {
+        match timeout::before(deadline, call).await {
             Ok(Ok(Ok(response))) => response,
             Ok(Ok(Err(never))) => match never {},
             Ok(Err(_)) => status::refuse(ApiError::internal("a method panicked")).into_http(),
             Err(late) => status::refuse(late).into_http(),
         }
-    }
-}
-
-/// Waits as long as the caller does.
-async fn before<T>(deadline: Option<Instant>, work: impl Future<Output = T>) -> Result<T> {
-    match deadline {
-        Some(deadline) => Ok(tokio::time::timeout_at(deadline.into(), work)
-            .await
-            .map_err(|_| inference::Error::Deadline)?),
-        None => Ok(work.await),
     }
 }
 
@@ -229,34 +225,10 @@ fn finish(
     status::put_into(&mut metadata)(REQUEST_ID, context.id.clone());
     parts.headers = metadata.into_headers();
     let body = match answers {
-        Some(answers) => Body::new(TrackedBody { inner: body, answers }),
+        Some(answers) => answers.track_body(body),
         None => body,
     };
     Response::from_parts(parts, body)
-}
-
-/// An answer that its connection waits for to be sent.
-struct TrackedBody {
-    inner: Body,
-    answers: Unsent,
-}
-
-impl http_body::Body for TrackedBody {
-    type Data = bytes::Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<std::result::Result<http_body::Frame<bytes::Bytes>, Status>>> {
-        let this = &mut *self;
-        let frame = Pin::new(&mut this.inner).poll_frame(context);
-        frame.map_ok(|frame| frame.map_data(|data| this.answers.track(data)))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
 }
 
 fn unknown_method() -> ApiError {
@@ -273,49 +245,4 @@ fn check_kind(request: &Request<Body>) -> Result<()> {
         return Ok(());
     }
     Err(ApiError::new(Code::UnsupportedMediaType, "Only gRPC is spoken here; HTTP has a port of its own."))
-}
-
-/// How long the caller waits; none where they do not say.
-fn timeout(headers: &HeaderMap) -> Result<Option<Duration>> {
-    if !headers.contains_key(TIMEOUT) {
-        return Ok(None);
-    }
-    let wrong = || {
-        ApiError::new(
-            Code::MalformedRequest,
-            "grpc-timeout must be up to eight digits and one of H, M, S, m, u, n.",
-        )
-    };
-    headers.text(TIMEOUT).and_then(read_timeout).map(Some).ok_or_else(wrong)
-}
-
-fn read_timeout(text: &str) -> Option<Duration> {
-    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let readable =
-        (1..=MAX_TIMEOUT_DIGITS).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
-    let count: u64 = digits.parse().ok().filter(|_| readable)?;
-    Some(match unit {
-        "H" => Duration::from_secs(count * 3600),
-        "M" => Duration::from_secs(count * 60),
-        "S" => Duration::from_secs(count),
-        "m" => Duration::from_millis(count),
-        "u" => Duration::from_micros(count),
-        "n" => Duration::from_nanos(count),
-        _ => return None,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_timeout_is_digits_and_a_unit() {
-        assert_eq!(read_timeout("5S"), Some(Duration::from_secs(5)));
-        assert_eq!(read_timeout("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
-        assert_eq!(read_timeout("250m"), Some(Duration::from_millis(250)));
-        for wrong in ["", "S", "5", "+5S", "-1S", "999999999S", "5s", "5 S", "5Sé", "é"] {
-            assert_eq!(read_timeout(wrong), None, "{wrong:?}");
-        }
-    }
 }

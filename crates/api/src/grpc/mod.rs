@@ -23,6 +23,8 @@ mod service;
 mod status;
 mod stream;
 mod tensors;
+mod timeout;
+mod unsent;
 mod wire;
 
 pub use server::Server;
