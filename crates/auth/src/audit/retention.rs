@@ -40,7 +40,7 @@ impl Auth {
     }
 
     async fn prune_segments(&self, keep: Duration) -> Result<bool> {
-        let mut tx = self.store.begin(Scope::Service(Service::Audit)).await?;
+        let mut tx = self.store.begin(Scope::Service(Service::Retention)).await?;
         tx.audit_chain().lock().await?;
         let mut below = i64::MAX;
         for account in tx.legal_holds().accounts().await? {

@@ -15,7 +15,7 @@ use crate::events::Event;
 use crate::service::Origin;
 use crate::{Auth, Error, Result, Violations, keys::key_format};
 
-/// Longest time that a rotated key's old secret works on, in seconds: a week.
+/// Longest time that a rotated key's old secret works on, in seconds: a week. The parameter is no number beyond it.
 pub const MAX_OVERLAP_SECONDS: u32 = 7 * 24 * 3600;
 /// How long a key is good when nothing else is asked for.
 const DEFAULT_LIFETIME: Duration = Duration::days(90);
@@ -168,8 +168,8 @@ impl Auth {
         Ok(key)
     }
 
-    /// Gives a key another secret; its id, its rights and its end stay. The old secret works on for `overlap`, though
-    /// never longer than the key.
+    /// Gives a key another secret; its id, its rights and its end stay. The old secret works on for `overlap`, which the
+    /// type of the route's parameter bounds, though never longer than the key.
     pub async fn rotate_key(
         &self,
         actor: &Principal,
@@ -179,10 +179,6 @@ impl Auth {
         origin: &Origin,
     ) -> Result<IssuedKey> {
         actor.require_enrolled()?;
-        let longest = Duration::seconds(MAX_OVERLAP_SECONDS.into());
-        if overlap < Duration::zero() || overlap > longest {
-            return Err(Error::invalid("overlap_seconds", format!("use 0 to {MAX_OVERLAP_SECONDS}")));
-        }
         let Change { mut tx, owner, .. } = self.begin_keys(actor, whose).await?;
         let key = tx.api_keys().find(owner, id).await?.ok_or(Error::NotFound)?;
         let minted = key_format::mint_again(self.environment, key.public_id.clone())?;

@@ -162,8 +162,12 @@ on_both_stores! {
             let error = world.raw(sql).await.unwrap_err().to_string();
             assert!(error.contains("only ever added to"), "{sql}: {error}");
         }
-        let time = if world.store.is_postgres() { "now()" } else { "'2026-01-01T00:00:00+00:00'" };
-        let error = world.raw(&format!("INSERT INTO audit_prunings VALUES (7, {time})")).await.unwrap_err().to_string();
+        let order = if world.store.is_postgres() {
+            "SET modelgate.service = 'retention'; INSERT INTO audit_prunings VALUES (7, now())"
+        } else {
+            "INSERT INTO audit_prunings VALUES (7, '2026-01-01T00:00:00+00:00')"
+        };
+        let error = world.raw(order).await.unwrap_err().to_string();
         assert!(error.contains("up to a seal only"), "{error}");
         assert_eq!(world.read().await.audit_chain().last_seal().await.unwrap(), Some(seal));
     }

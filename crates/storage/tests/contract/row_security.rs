@@ -220,6 +220,30 @@ async fn nobody_but_retention_removes_usage() {
     scene.world.end().await;
 }
 
+/// Nor does any other part of the program order the trail to be pruned, whoever owns the tables.
+#[tokio::test]
+async fn nobody_but_retention_prunes_the_audit_trail() {
+    let mut scene = Scene::new().await;
+    run(&mut scene.connection, "RESET ROLE").await.unwrap();
+    let sealed = "INSERT INTO audit_links SELECT row_number() OVER (), id, '', 'key' FROM audit_events; \
+                  DELETE FROM audit_pending; INSERT INTO audit_seals VALUES (1, '', '', 'key', now())";
+    run(&mut scene.connection, sealed).await.unwrap();
+    run(&mut scene.connection, "SET ROLE modelgate_app").await.unwrap();
+    let order = "INSERT INTO audit_prunings VALUES (1, now())";
+    for service in SERVICES.into_iter().chain([""]).filter(|service| *service != "retention") {
+        for account in [String::new(), scene.ada.to_string()] {
+            scene.scope(&account, service).await;
+            assert_eq!(scene.reached(order).await, None, "{service}");
+        }
+    }
+    scene.scope("", "retention").await;
+    assert_eq!((scene.count("audit_events").await, scene.count("audit_subjects").await), (2, 2));
+    run(&mut scene.connection, order).await.unwrap();
+    assert_eq!((scene.count("audit_events").await, scene.count("audit_subjects").await), (1, 1));
+    assert_eq!((scene.count("audit_links").await, scene.count("audit_seals").await), (1, 1));
+    scene.world.end().await;
+}
+
 /// What is hidden looks like what is not there: nobody who decides by how an account stands may miss a part of it.
 #[tokio::test]
 async fn an_account_stands_the_same_for_whoever_checks_it() {

@@ -92,14 +92,14 @@ pub(crate) const OWNED: [Owned; 23] = [
     Owned {
         table: "audit_events",
         row: "(id, occurred_at, action, outcome, actor, canonical) VALUES ('$id', now(), '', '', '$account', '')",
-        read_by: &["administration", "audit"],
+        read_by: &["administration", "audit", "retention"],
         deleted_by: &[],
     },
     Owned {
         table: "audit_subjects",
         row: "VALUES ('$parent', '203.0.113.7')",
-        read_by: &["administration", "audit"],
-        deleted_by: &["administration", "audit"],
+        read_by: &["administration", "audit", "retention"],
+        deleted_by: &["administration", "audit", "retention"],
     },
     Owned {
         table: "service_accounts",
