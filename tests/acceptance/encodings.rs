@@ -1,33 +1,15 @@
 //! Compressed bodies: taken and given where tensors are, bounded by what they become, and nowhere else.
 
-use std::io::{Read, Write};
+use std::io::Read;
 
-use flate2::Compression;
 use flate2::read::{GzDecoder, ZlibDecoder};
-use flate2::write::{GzEncoder, ZlibEncoder};
 use ruzstd::decoding::StreamingDecoder;
-use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Reply, Server, promise, sample};
+use crate::harness::{Client, ENCODINGS, Reply, Server, pack, promise, sample};
 
 const INFER: &str = "/v2/models/digits/infer";
 const JSON_LENGTH: &str = "Inference-Header-Content-Length";
-const ENCODINGS: [&str; 3] = ["gzip", "deflate", "zstd"];
-
-fn pack(encoding: &str, body: &[u8]) -> Vec<u8> {
-    match encoding {
-        "gzip" => {
-            let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-            encoder.write_all(body).and_then(|()| encoder.finish()).expect("a packed body")
-        }
-        "deflate" => {
-            let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
-            encoder.write_all(body).and_then(|()| encoder.finish()).expect("a packed body")
-        }
-        _ => compress_to_vec(body, CompressionLevel::Fastest),
-    }
-}
 
 fn unpack(reply: &Reply) -> Vec<u8> {
     let mut body = Vec::new();

@@ -122,7 +122,9 @@ class Walk:
         await at("infer, a parameter of one's own", "infer", "digits", digits, parameters={"mine": "yes"})
         await at("infer, a sequence", "infer", "digits", digits, sequence_id=7, sequence_start=True, refused="INVALID_ARGUMENT")
         await at("infer, a wrong type", "infer", "digits", [tensor(ROWS.astype(np.float64), "FP64")], refused="INVALID_ARGUMENT")
-        await at("infer, packed", "infer", "digits", digits, compression_algorithm="gzip", refused="UNIMPLEMENTED")
+        for packing in ("gzip", "deflate"):
+            await at(f"infer, {packing}", "infer", "digits", digits, compression_algorithm=packing,
+                     check=lambda it: it.as_numpy("label").shape == (2,))
         await at("get_inference_statistics", "get_inference_statistics",
                  check=lambda it: any(stats.name == "digits" and stats.inference_count for stats in it.model_stats))
         await at("get_inference_statistics, of a model", "get_inference_statistics", "digits",
@@ -141,7 +143,7 @@ class Walk:
         self.client.async_infer("digits", digits, hear, headers=self.headers)
         result, error = heard.get(timeout=30)
         self.tell("async_infer", "ok" if error is None and alike(result.as_numpy("label"), np.array([1, 1])) else f"WRONG: {error}")
-        self.client.start_stream(hear, headers=self.headers)
+        self.client.start_stream(hear, headers=self.headers, compression_algorithm="gzip")
         for number in range(5):
             self.client.async_stream_infer("digits", digits, request_id=str(number))
         self.client.async_stream_infer("none", digits, request_id="none")
@@ -169,7 +171,7 @@ class Walk:
                 yield {"model_name": "digits", "inputs": [tensor(ROWS, "FP32")], "request_id": str(number)}
             yield {"model_name": "none", "inputs": [tensor(ROWS, "FP32")]}
 
-        answers = [answer async for answer in self.client.stream_infer(calls(), headers=self.headers)]
+        answers = [answer async for answer in self.client.stream_infer(calls(), headers=self.headers, compression_algorithm="deflate")]
         fine = [result.get_response().id for result, error in answers[:5] if error is None] == list("01234")
         self.tell("stream_infer", "ok" if fine else f"WRONG: {answers}")
         told = len(answers) == 6 and "no model" in str(answers[5][1])

@@ -39,8 +39,8 @@ impl Encoding {
     /// Their names, as `Accept-Encoding` lists them.
     pub const NAMES: &str = "gzip, deflate, zstd";
 
-    /// Names are the same in either case, and `x-gzip` is gzip (RFC 9110, section 8.4.1).
-    fn named(name: &str) -> Option<Self> {
+    /// The one of a name. Names are the same in either case, and `x-gzip` is gzip (RFC 9110, section 8.4.1).
+    pub fn named(name: &str) -> Option<Self> {
         let name = if name.eq_ignore_ascii_case("x-gzip") { "gzip" } else { name };
         Self::ALL.iter().copied().find(|encoding| encoding.name().eq_ignore_ascii_case(name))
     }

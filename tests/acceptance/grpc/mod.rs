@@ -3,6 +3,7 @@
 mod access;
 mod bounds;
 mod calls;
+mod compression;
 mod limits;
 mod stopping;
 mod streams;

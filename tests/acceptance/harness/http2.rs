@@ -45,24 +45,31 @@ impl Connection {
 }
 
 impl Begun {
-    /// Sends bytes as they are.
+    /// Sends bytes as they are. A call that is answered already takes none.
     pub fn send(&mut self, bytes: impl Into<Bytes>, is_end: bool) {
-        self.body.send_data(bytes.into(), is_end).expect("the call is open");
+        let _ = self.body.send_data(bytes.into(), is_end);
     }
 
     /// Waits for the status: of the answer's head, or of its end.
     pub async fn status(self) -> Result<Status, h2::Error> {
-        let answer = self.answer.await?;
-        let (head, mut body) = answer.into_parts();
+        Ok(self.answer().await?.1)
+    }
+
+    /// Waits for all of the answer: its body, and its status.
+    pub async fn answer(self) -> Result<(Bytes, Status), h2::Error> {
+        let (head, mut body) = self.answer.await?.into_parts();
         if let Some(status) = Status::from_header_map(&head.headers) {
-            return Ok(status);
+            return Ok((Bytes::new(), status));
         }
+        let mut whole = BytesMut::new();
         while let Some(data) = body.data().await {
-            let length = data?.len();
-            body.flow_control().release_capacity(length)?;
+            let data = data?;
+            body.flow_control().release_capacity(data.len())?;
+            whole.extend_from_slice(&data);
         }
         let end = body.trailers().await?.unwrap_or_default();
-        Ok(Status::from_header_map(&end).unwrap_or_else(|| Status::new(Code::Unknown, "no status")))
+        let status = Status::from_header_map(&end).unwrap_or_else(|| Status::new(Code::Unknown, "no status"));
+        Ok((whole.freeze(), status))
     }
 
     /// Waits for the head of the answer and reads nothing of it.

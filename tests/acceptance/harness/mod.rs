@@ -16,6 +16,7 @@ mod mail;
 #[path = "../../../crates/inference/tests/inference/onnx_file.rs"]
 #[expect(dead_code, reason = "the other tests that it is written for use the rest")]
 pub mod onnx_file;
+mod packing;
 mod people;
 mod process;
 mod provider;
@@ -34,6 +35,7 @@ pub use depot::{Depot, sha256};
 pub use door::Door;
 pub use hook::{Hook, Post};
 pub use mail::MailServer;
+pub use packing::{ENCODINGS, pack};
 pub use people::{Person, Tokens};
 pub use process::Finished;
 pub use provider::{AUDIENCE, Realm, described};

@@ -16,7 +16,7 @@ use super::status::refuse;
 use crate::error::{ApiError, Code, Result};
 
 /// Length of what stands before each message: whether it is compressed, and its length in four bytes.
-const PREFIX: usize = 5;
+pub const PREFIX: usize = 5;
 /// How long a stream of messages may be silent between two of them.
 const SILENCE: Duration = Duration::from_secs(300);
 

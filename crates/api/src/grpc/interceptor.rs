@@ -20,6 +20,7 @@ use tower_service::Service;
 
 use super::body::{BoundedBody, Bounds};
 use super::call::{Call, CallResources};
+use super::compression::UnpackedBody;
 use super::connection::Peer;
 use super::health::Health;
 use super::methods::{self, Method};
@@ -28,7 +29,7 @@ use super::proto::inference::grpc_inference_service_server::GrpcInferenceService
 use super::record::Record;
 use super::service::Inference;
 use super::unsent::Unsent;
-use super::{status, timeout};
+use super::{compression, status, timeout};
 use crate::app::App;
 use crate::error::{ApiError, Code, Result};
 use crate::guard::{self, AdmissionRequest, TimeLimit, write_rate_headers};
@@ -144,6 +145,7 @@ impl Interceptor {
     ) -> Result<AdmittedCall> {
         let method = self.check(&request, method, context)?;
         let (mut parts, body) = request.into_parts();
+        let encoding = compression::take_encoding(&mut parts.headers)?;
         let asked = AdmissionRequest {
             requirement: method.requirement,
             class: method.class,
@@ -161,7 +163,14 @@ impl Interceptor {
         let sizes = &self.app.settings.sizes;
         let time = Duration::from_secs(sizes.body_timeout_seconds);
         let bounds = Bounds { size: (method.size)(sizes), time, streams: method.streams };
-        let body = Body::new(BoundedBody::new(body, resources.clone(), bounds));
+        let limit = bounds.size;
+        let body = BoundedBody::new(body, resources.clone(), bounds);
+        let body = match encoding {
+            Some(encoding) => {
+                Body::new(UnpackedBody::new(body, encoding, self.app.clone(), resources.clone(), limit))
+            }
+            None => Body::new(body),
+        };
         let context = Arc::clone(context);
         parts.extensions.insert(Call {
             context,

@@ -76,6 +76,9 @@ pub fn write(error: &ApiError, context: &RequestContext) -> Status {
             details.add_bad_request_violation(field, message);
         }
     }
+    if let Some(encodings) = error.hints.accept_encoding {
+        put_into(&mut metadata)("grpc-accept-encoding", encodings.to_owned());
+    }
     write_rate_headers(&error.hints.windows, |header, value| put_into(&mut metadata)(header.name(), value));
     put_into(&mut metadata)(REQUEST_ID, context.id.clone());
     let message: String = error.detail.chars().take(MAX_MESSAGE).collect();

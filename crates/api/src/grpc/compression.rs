@@ -1,0 +1,139 @@
+//! Compressed messages (`grpc-encoding`; gRPC over HTTP/2, "Compression"): unpacked before the framework, which knows no
+//! bound, gets to see them.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use actix_web::web;
+use bytes::{BufMut, Bytes, BytesMut};
+use http::HeaderMap;
+use http_body::{Body, Frame};
+use tonic::Status;
+
+use super::body::{BoundedBody, PREFIX};
+use super::call::CallResources;
+use super::status::refuse;
+use crate::app::App;
+use crate::encodings::{Encoding, unsupported};
+use crate::error::{ApiError, Code, Result};
+use crate::header_lines::HeaderLines;
+
+/// Says how the messages of a call are compressed, those that are.
+const ENCODING: &str = "grpc-encoding";
+
+/// Takes from the headers how compressed messages are to be unpacked; none where there are none.
+pub fn take_encoding(headers: &mut HeaderMap) -> Result<Option<Encoding>> {
+    let encoding = match headers.text(ENCODING) {
+        Some("identity") => None,
+        Some(name) => Some(Encoding::named(name).ok_or_else(|| unsupported(Encoding::NAMES))?),
+        None if headers.contains_key(ENCODING) => return Err(unsupported(Encoding::NAMES)),
+        None => None,
+    };
+    headers.remove(ENCODING);
+    Ok(encoding)
+}
+
+/// A body whose messages are given as if they had never been compressed, one after the other.
+pub struct UnpackedBody {
+    inner: BoundedBody,
+    encoding: Encoding,
+    app: web::Data<App>,
+    resources: CallResources,
+    /// Most bytes of an unpacked message.
+    limit: usize,
+    /// What came and belongs to later messages.
+    waiting: Bytes,
+    /// What came of the present message, with what stands before it.
+    packed: BytesMut,
+    /// The unpacked message, of which only the beginning is given yet.
+    unpacked: Option<Bytes>,
+}
+
+impl UnpackedBody {
+    /// Unpacks messages to `limit` bytes at most.
+    pub fn new(
+        inner: BoundedBody,
+        encoding: Encoding,
+        app: web::Data<App>,
+        resources: CallResources,
+        limit: usize,
+    ) -> Self {
+        let (waiting, packed) = (Bytes::new(), BytesMut::new());
+        Self { inner, encoding, app, resources, limit, waiting, packed, unpacked: None }
+    }
+
+    /// What can be given of what has come.
+    fn next(&mut self) -> Result<Option<Bytes>> {
+        if let Some(message) = self.unpacked.take() {
+            return Ok(Some(message));
+        }
+        self.collect(PREFIX);
+        let Some(&[compressed, a, b, c, d]) = self.packed.first_chunk::<PREFIX>() else { return Ok(None) };
+        let whole =
+            PREFIX.saturating_add(usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX));
+        self.collect(whole);
+        if self.packed.len() < whole {
+            return Ok(None);
+        }
+        let message = self.packed.split().freeze();
+        if compressed == 1 { self.unpack(&message[PREFIX..]).map(Some) } else { Ok(Some(message)) }
+    }
+
+    /// Moves what waits to the present message, until that has this length.
+    fn collect(&mut self, length: usize) {
+        let lacking = length.saturating_sub(self.packed.len());
+        let more = self.waiting.split_to(lacking.min(self.waiting.len()));
+        self.packed.extend_from_slice(&more);
+    }
+
+    /// Gives what stands before the unpacked message, and keeps that for the next time.
+    fn unpack(&mut self, packed: &[u8]) -> Result<Bytes> {
+        let room = self.app.bodies.expect(0)?;
+        let unpacked = tokio::task::block_in_place(|| self.encoding.decode(packed, room, self.limit));
+        let message = unpacked.map_err(in_words_of_grpc)?;
+        self.resources.messages().room.grow_to(packed.len().saturating_add(message.len()))?;
+        let mut prefix = BytesMut::with_capacity(PREFIX);
+        prefix.put_u8(0);
+        prefix.put_u32(u32::try_from(message.len()).map_err(ApiError::internal)?);
+        self.unpacked = Some(message);
+        Ok(prefix.freeze())
+    }
+
+    fn broken_off(&self) -> Option<ApiError> {
+        let detail = "The message broke off.";
+        (!self.packed.is_empty()).then(|| ApiError::new(Code::MalformedRequest, detail))
+    }
+}
+
+fn in_words_of_grpc(error: ApiError) -> ApiError {
+    match error.code {
+        Code::MalformedRequest => {
+            ApiError::new(error.code, "The message is not what grpc-encoding says, or not all of it.")
+        }
+        Code::TooLarge => ApiError::new(error.code, "The message is too large when it is unpacked."),
+        _ => error,
+    }
+}
+
+impl Body for UnpackedBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<std::result::Result<Frame<Bytes>, Status>>> {
+        loop {
+            match self.next() {
+                Ok(Some(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Ok(None) => {}
+                Err(error) => return Poll::Ready(Some(Err(refuse(error)))),
+            }
+            match ready!(Pin::new(&mut self.inner).poll_frame(context)).transpose()?.map(Frame::into_data) {
+                Some(Ok(data)) => self.waiting = data,
+                Some(Err(trailers)) => return Poll::Ready(Some(Ok(trailers))),
+                None => return Poll::Ready(self.broken_off().map(|error| Err(refuse(error)))),
+            }
+        }
+    }
+}
