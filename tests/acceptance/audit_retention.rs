@@ -70,10 +70,10 @@ promise! {
         admin.api.put(&path, &json!({"reason": ""})).invalid(&["reason"]);
         admin.api.put(&format!("{HOLDS}/01890000-0000-7000-8000-000000000000"), &json!({"reason": "case 7"})).refused(404, "not_found");
         grace.api.put(&path, &json!({"reason": "mine"})).refused(403, "insufficient_permissions");
-        for _ in 0..2 {
-            admin.api.put(&path, &json!({"reason": "case 7"})).is(204);
+        for reason in ["case 6", "case 7", "case 7"] {
+            admin.api.put(&path, &json!({"reason": reason})).is(204);
         }
-        assert_eq!(server.audited("legal_hold.placed", "success"), 1);
+        assert_eq!(server.audited("legal_hold.placed", "success"), 2, "another reason is told, the same one not");
         let holds = admin.api.get(HOLDS).is(200).items();
         assert_eq!((holds.len(), &holds[0]["account_id"], &holds[0]["reason"]), (1, &json!(grace.id), &json!("case 7")));
         admin.api.delete(&format!("/api/v1/admin/users/{}", grace.id)).refused(409, "legal_hold");

@@ -76,6 +76,18 @@ promise! {
         grace.api.put(&other, &json!({"name": "Ada B", "limits": {"requests_per_minute": 1}})).refused(403, "insufficient_permissions");
         assert_eq!(grace.api.get(&other).is(200).json()["name"], "Ada L", "all of it or nothing");
         grace.api.put(&other, &json!({"name": "Ada B"})).is(200);
+
+        // Who limits the administrators too much comes back by the command line.
+        say(&admin, "role/admin", &json!({"per_minute": 1, "per_hour": 1}));
+        while admin.api.get("/api/v1/admin/limits").status != 429 {}
+        admin.api.delete("/api/v1/admin/limits/role/admin").refused(429, "rate_limited");
+        assert!(server.cli(&["limits", "list"], "").stdout.contains("role\tadmin\t1\t1"));
+        assert_eq!(server.cli(&["limits", "set", "role", "admin", "--per-hour", "0"], "").code, Some(0));
+        eventually("administrators are served again", || (admin.api.get("/api/v1/admin/limits").status == 200).then_some(()));
+        assert_eq!(server.cli(&["limits", "remove", "role", "admin"], "").code, Some(0));
+        for wrong in [&["remove", "role", "admin"][..], &["remove", "team", "a"], &["set", "role", "admin"], &["set", "class", "login", "--per-minute", "0"], &["set", "account", "ada", "--per-hour", "1"]] {
+            assert_eq!(server.cli(&[&["limits"], wrong].concat(), "").code, Some(1), "{wrong:?}");
+        }
     }
 
     fn nobody_opens_the_door_to_guessing_or_changes_limits_without_leave(pair) {

@@ -87,6 +87,7 @@ promise! {
         assert_eq!(served.header("content-type"), Some("application/json"));
         assert_eq!(served.json(), printed());
         server.anon().act("/openapi.json").refused(405, "method_not_allowed");
+        assert!(server.anon().send("HEAD", "/openapi.json", None, b"").is(200).body.is_empty());
     }
 
     fn the_pages_load_nothing_from_elsewhere(pair) {

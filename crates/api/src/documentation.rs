@@ -22,9 +22,13 @@ pub fn configure(config: &mut web::ServiceConfig, document: Option<Bytes>) {
         let document = document.clone();
         async move { HttpResponse::Ok().content_type("application/json").body(document) }
     };
-    let refuse = || async { ApiError::method_not_allowed("GET").error_response() };
+    let refuse = || async { ApiError::method_not_allowed("GET, HEAD").error_response() };
+    let resource = web::resource(DOCUMENT_PATH)
+        .route(web::get().to(answer.clone()))
+        .route(web::head().to(answer))
+        .default_service(web::to(refuse));
     config
-        .service(web::resource(DOCUMENT_PATH).route(web::get().to(answer)).default_service(web::to(refuse)))
+        .service(resource)
         .service(web::redirect("/docs", "/docs/"))
         .service(SwaggerUi::new("/docs/{_:.*}").config(Config::from(DOCUMENT_PATH)));
 }

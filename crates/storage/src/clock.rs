@@ -48,6 +48,14 @@ impl Clock {
         }
     }
 
+    /// Moves a manual clock back, as somebody may set that of a machine; any other clock ignores this.
+    pub fn set_back(&self, by: Duration) {
+        if let Source::Manual(time) = &*self.0 {
+            let mut time = time.lock().unwrap_or_else(PoisonError::into_inner);
+            *time = (*time - by).trunc_subsecs(FRACTION_DIGITS);
+        }
+    }
+
     /// The present moment.
     pub fn now(&self) -> DateTime<Utc> {
         let time = match &*self.0 {

@@ -14,7 +14,7 @@ pub struct LegalHold {
     pub account_id: Uuid,
     /// Why, such as the number of a case.
     pub reason: String,
-    /// Who placed it.
+    /// Who placed it, or gave this reason.
     pub placed_by: Uuid,
     /// Since when.
     pub placed_at: DateTime<Utc>,
@@ -26,14 +26,15 @@ pub struct LegalHolds<'tx> {
 }
 
 impl LegalHolds<'_> {
-    /// Holds an account. False: it is held already.
+    /// Holds an account, or says another reason and who gave it. False: it is held for this reason already.
     pub async fn place(&mut self, account: Uuid, reason: &str, placed_by: Uuid) -> Result<bool> {
         let now = self.tx.now();
         let placed = query!(
             self.tx,
             execute,
             "INSERT INTO legal_holds (account_id, reason, placed_by, placed_at) VALUES ($1, $2, $3, $4) \
-             ON CONFLICT (account_id) DO NOTHING",
+             ON CONFLICT (account_id) DO UPDATE SET reason = excluded.reason, placed_by = excluded.placed_by \
+             WHERE legal_holds.reason <> excluded.reason",
             account,
             reason,
             placed_by,

@@ -10,6 +10,7 @@ mod import;
 mod incident;
 mod ip_rules;
 mod keys;
+mod limits;
 mod maintenance;
 mod migrate;
 mod model;
@@ -64,6 +65,9 @@ enum Command {
     /// Say which addresses are let in.
     #[command(subcommand)]
     IpRules(ip_rules::IpRules),
+    /// Say how many requests are answered.
+    #[command(subcommand)]
+    Limits(limits::Limits),
     /// Make and renew secrets.
     #[command(subcommand)]
     Keys(keys::Keys),
@@ -107,6 +111,7 @@ impl Cli {
             Command::Openapi => openapi::run(),
             Command::Model(model) => model.run(settings),
             Command::IpRules(rules) => block_on(rules.run(settings()?)),
+            Command::Limits(limits) => block_on(limits.run(settings()?)),
             Command::Keys(keys) => block_on(keys.run(settings)),
             Command::Incident(incident) => block_on(incident.run(settings()?)),
             Command::Alert(alert) => block_on(alert.run(settings()?)),

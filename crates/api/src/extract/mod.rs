@@ -6,6 +6,7 @@ mod form;
 mod images;
 mod json;
 mod model_body;
+mod moment;
 mod number;
 mod parameters;
 mod rows;
@@ -17,6 +18,7 @@ pub use form::Form;
 pub use images::{Picture, PredictBody, require_type};
 pub use json::{Json, unreadable};
 pub use model_body::ModelBody;
+pub use moment::Moment;
 pub use number::{PageLimit, WholeNumber};
 pub use parameters::{
     EntryId, Id, IdentityId, KeyId, ModelVersion, Name, PageParameters, Parameters, RoleName, named, page,

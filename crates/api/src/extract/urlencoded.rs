@@ -176,10 +176,11 @@ impl<'de> Deserializer<'de> for Text<'_> {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed test may panic")]
 
-    use chrono::{DateTime, NaiveDate, Utc};
+    use chrono::NaiveDate;
     use serde::Deserialize;
     use uuid::Uuid;
 
+    use super::super::moment::Moment;
     use super::super::number::PageLimit;
     use super::*;
 
@@ -198,7 +199,7 @@ mod tests {
         force: Option<bool>,
         id: Option<Uuid>,
         day: Option<NaiveDate>,
-        at: Option<DateTime<Utc>>,
+        at: Option<Moment>,
         #[serde(default)]
         by: Span,
         search: Option<String>,
@@ -237,6 +238,12 @@ mod tests {
             ("day=s3cret", "day", "use a date or a time as RFC 3339"),
             ("day=2026-02-30", "day", "use a date or a time as RFC 3339"),
             ("at=2026-01-01T25:00:00Z", "at", "use a date or a time as RFC 3339"),
+            ("at=-9999-01-01T00:00:00Z", "at", "use a date or a time as RFC 3339, in the years 0000 to 9999"),
+            (
+                "at=9999-12-31T23:59:59-00:01",
+                "at",
+                "use a date or a time as RFC 3339, in the years 0000 to 9999",
+            ),
             ("by=s3cret", "by", "use day or month"),
             ("colour=s3cret", "colour", "what is: limit, force, id"),
             ("%00=s3cret", "", "U+0000"),

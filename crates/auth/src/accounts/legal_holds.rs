@@ -19,7 +19,7 @@ impl Auth {
         Ok(tx.legal_holds().list(page).await?)
     }
 
-    /// Holds an account. One that is held already stays held as it is.
+    /// Holds an account. One that is held already stays held since then, for the reason that is given now.
     pub async fn place_legal_hold(
         &self,
         actor: &Principal,

@@ -136,6 +136,20 @@ impl Rules {
 }
 
 impl LimitSubject {
+    /// What a scope and a name or id in it mean; none: nothing.
+    pub fn named(scope: &str, subject: &str) -> Option<Self> {
+        let id = || Uuid::parse_str(subject).ok();
+        let name = || (!subject.chars().any(char::is_control)).then(|| subject.to_owned());
+        Some(match scope {
+            "class" => Self::Class(name()?),
+            "role" => Self::Role(name()?),
+            "model" => Self::Model(name()?),
+            "account" => Self::Account(id()?),
+            "key" => Self::Key(id()?),
+            _ => return None,
+        })
+    }
+
     fn scope(&self) -> &'static str {
         match self {
             Self::Class(_) => "class",
@@ -202,15 +216,16 @@ impl Auth {
         Ok(tx.rate_limits().all(MOST_RULES).await?)
     }
 
-    /// Says a limit; it holds here from the next request, and within a second on every replica.
+    /// Says a limit; it holds here from the next request, and within a second on every replica. Without an actor it is the
+    /// command line that says it.
     pub async fn set_limit(
         &self,
-        actor: &Principal,
+        actor: Option<&Principal>,
         subject: &LimitSubject,
         said: Allowance,
         origin: &Origin,
     ) -> Result<()> {
-        let (mut tx, _) = self.begin_administration(actor, Permission::LimitsManage).await?;
+        let mut tx = self.begin_operation(actor, Permission::LimitsManage).await?;
         self.write_limit(&mut tx, subject, said).await?;
         self.tell_of_limits(&mut tx, actor, subject, Some(said), origin).await?;
         tx.commit().await?;
@@ -235,7 +250,7 @@ impl Auth {
             Some(said) => self.write_limit(tx, &subject, said).await?,
             None => drop(tx.rate_limits().remove(subject.scope(), &subject.name()).await?),
         }
-        self.tell_of_limits(tx, actor, &subject, said, origin).await
+        self.tell_of_limits(tx, Some(actor), &subject, said, origin).await
     }
 
     async fn write_limit(&self, tx: &mut storage::Tx, subject: &LimitSubject, said: Allowance) -> Result<()> {
@@ -257,14 +272,14 @@ impl Auth {
         Ok(())
     }
 
-    /// Takes back what was said.
+    /// Takes back what was said, as [`Auth::set_limit`] says it.
     pub async fn remove_limit(
         &self,
-        actor: &Principal,
+        actor: Option<&Principal>,
         subject: &LimitSubject,
         origin: &Origin,
     ) -> Result<()> {
-        let (mut tx, _) = self.begin_administration(actor, Permission::LimitsManage).await?;
+        let mut tx = self.begin_operation(actor, Permission::LimitsManage).await?;
         if !tx.rate_limits().remove(subject.scope(), &subject.name()).await? {
             return Err(Error::NotFound);
         }
@@ -285,7 +300,7 @@ impl Auth {
     async fn tell_of_limits(
         &self,
         tx: &mut storage::Tx,
-        actor: &Principal,
+        actor: Option<&Principal>,
         subject: &LimitSubject,
         said: Option<Allowance>,
         origin: &Origin,
@@ -296,7 +311,7 @@ impl Auth {
             }),
             None => json!({subject.scope(): subject.name(), "removed": true}),
         };
-        let entry = Entry::success(Event::LimitsChanged, origin).by(actor.account).with(detail);
+        let entry = Entry::success(Event::LimitsChanged, origin).by_optional(actor).with(detail);
         self.record(tx, entry).await?;
         tx.changes().append(CHANGE, "").await?;
         Ok(())

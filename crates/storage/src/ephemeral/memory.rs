@@ -64,6 +64,7 @@ impl Memory {
         let mut decision = Decision {
             entries: &entries,
             now,
+            shortened: Vec::new(),
             pending: Vec::with_capacity(checks.len()),
             windows: Vec::with_capacity(checks.len()),
         };
@@ -73,14 +74,13 @@ impl Memory {
                 refused = refused.or(Some(index));
             }
         }
-        let Decision { pending, windows, .. } = decision;
+        let Decision { shortened, pending, windows, .. } = decision;
         let windows =
             windows.into_iter().map(|(before, after)| if refused.is_some() { before } else { after });
         let outcome = Outcome { refused, windows: windows.collect() };
-        if refused.is_none() {
-            for (key, entry) in pending {
-                entries.put(key, entry, self.max_entries);
-            }
+        let counted = pending.into_iter().filter(|_| outcome.refused.is_none());
+        for (key, entry) in shortened.into_iter().chain(counted) {
+            entries.put(key, entry, self.max_entries);
         }
         outcome
     }
@@ -160,6 +160,8 @@ impl Entries {
 struct Decision<'entries, 'keys> {
     entries: &'entries Entries,
     now: i64,
+    /// Windows that would last longer than their period, because the clock was set back.
+    shortened: Vec<(&'keys str, Entry)>,
     /// At most one for each window check.
     pending: Vec<(&'keys str, Entry)>,
     windows: Vec<(WindowState, WindowState)>,
@@ -178,14 +180,17 @@ impl<'keys> Decision<'_, 'keys> {
 
     fn window(&mut self, key: &'keys str, limit: u32, period: Duration, cost: u32) -> bool {
         let place = self.pending.iter().position(|(pending, _)| *pending == key);
+        let latest = self.now + micros(period);
         let old = match place {
             Some(place) => Some(&self.pending[place].1),
             None => self.entries.live(key, self.now),
         };
         let count = old.map_or(0, Entry::number);
         let total = count.saturating_add(i64::from(cost));
-        let expires = old.map_or(self.now + micros(period), |old| old.expires);
+        let late = old.filter(|old| place.is_none() && old.expires > latest).map(|late| late.value.clone());
+        let expires = old.filter(|_| late.is_none()).map_or(latest, |old| old.expires);
         let started = old.is_some();
+        self.shortened.extend(late.map(|value| (key, Entry { value, expires })));
         self.windows.push((
             self.state(limit, count, started.then_some(expires)),
             self.state(limit, total, (started || cost > 0).then_some(expires)),

@@ -53,13 +53,14 @@ pub enum Check<'a> {
         /// The key.
         key: &'a str,
     },
-    /// Counts up to a limit within a fixed window that starts with the first count, and refuses beyond.
+    /// Counts up to a limit within a fixed window that starts with the first count, and refuses beyond. It ends a period
+    /// from now at the latest, also when the clock was set back since.
     Window {
         /// The key.
         key: &'a str,
         /// The most that fits.
         limit: u32,
-        /// How long a window lasts.
+        /// How long a window lasts, the same whenever this key is counted.
         period: Duration,
         /// How much to count; 0 only looks.
         cost: u32,

@@ -47,6 +47,11 @@ local function decide()
         window.expires = before.cost > 0 and before.ends or before.expires
       else
         local value, expires = load(key)
+        local latest = now + tonumber(ARGV[at + 2])
+        if expires and expires > latest then -- the clock was set back
+          expires = latest
+          store(key, value, expires)
+        end
         window.count, window.stored, window.expires = value and number(value) or 0, expires, expires
       end
       window.ends = window.expires or now + tonumber(ARGV[at + 2])

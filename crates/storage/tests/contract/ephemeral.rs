@@ -35,6 +35,24 @@ on_both_ephemerals! {
         assert!(about(outcome.windows[0].reset_after, MINUTE), "{outcome:?}");
     }
 
+    async fn a_clock_that_is_set_back_makes_no_window_longer(room) {
+        let (key, other) = (room.key("w"), room.key("other"));
+        for _ in 0..2 {
+            assert_eq!(room.store.decide(&[window(&key, 2, 1), window(&other, 9, 1)]).await.unwrap().refused, None);
+        }
+        room.clock.set_back(60 * MINUTE);
+        for cost in [1, 0, 1] {
+            let outcome = room.store.decide(&[window(&key, 2, cost), window(&other, 9, 0)]).await.unwrap();
+            assert_eq!((outcome.refused, outcome.windows[0].remaining), ((cost > 0).then_some(0), 0), "counted stays counted");
+            assert!(outcome.windows.iter().all(|window| about(window.reset_after, MINUTE)), "{outcome:?}");
+        }
+        room.clock.advance(MINUTE / 2);
+        let outcome = room.store.decide(&[window(&key, 2, 1)]).await.unwrap();
+        assert!(outcome.refused.is_some() && about(outcome.windows[0].reset_after, MINUTE / 2), "{outcome:?}");
+        room.clock.advance(MINUTE / 2 + JITTER);
+        assert_eq!(room.store.decide(&[window(&key, 2, 1)]).await.unwrap().windows[0].remaining, 1);
+    }
+
     async fn a_decision_is_all_or_nothing(room) {
         let (small, large, fresh) = (room.key("small"), room.key("large"), room.key("fresh"));
         let checks = [window(&large, 10, 1), window(&small, 1, 1)];

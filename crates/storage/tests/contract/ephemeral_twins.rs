@@ -23,7 +23,7 @@ enum Act {
 enum Question {
     Unchanged(u8, i64),
     Absent(u8),
-    Window(u8, u32, u8, u32),
+    Window(u8, u32, u32),
 }
 
 fn life(seconds: u8) -> Duration {
@@ -34,8 +34,7 @@ fn question() -> impl Strategy<Value = Question> {
     prop_oneof![
         (0..4u8, -3..3i64).prop_map(|(key, seen)| Question::Unchanged(key, seen)),
         (0..4u8).prop_map(Question::Absent),
-        (0..4u8, 0..6u32, 0..9u8, 0..4u32)
-            .prop_map(|(key, limit, period, cost)| Question::Window(key, limit, period, cost)),
+        (0..4u8, 0..6u32, 0..4u32).prop_map(|(key, limit, cost)| Question::Window(key, limit, cost)),
     ]
 }
 
@@ -78,8 +77,8 @@ async fn decide(room: &Room, questions: &[Question]) -> String {
         .map(|question| match *question {
             Question::Unchanged(number, seen) => Check::Unchanged { key: key(number), seen },
             Question::Absent(number) => Check::Absent { key: key(number) },
-            Question::Window(number, limit, period, cost) => {
-                Check::Window { key: key(number), limit, period: life(period), cost }
+            Question::Window(number, limit, cost) => {
+                Check::Window { key: key(number), limit, period: life(2 * number), cost }
             }
         })
         .collect();

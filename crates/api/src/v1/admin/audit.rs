@@ -14,7 +14,7 @@ use super::audit_export::{Export, Format};
 use super::audit_stream::{LONGEST_SECONDS, Listener};
 use crate::app::App;
 use crate::error::{ApiError, Result};
-use crate::extract::{Id, PageLimit, Parameters, WholeNumber, page};
+use crate::extract::{Id, Moment, PageLimit, Parameters, WholeNumber, page};
 use crate::guard::Caller;
 use crate::guard::permission::AuditRead;
 use crate::v1::lists::List;
@@ -35,9 +35,11 @@ pub struct AuditSearch {
     /// The request it was done in.
     request_id: Option<String>,
     /// From this moment on (RFC 3339).
-    from: Option<DateTime<Utc>>,
+    #[param(value_type = Option<DateTime<Utc>>)]
+    from: Option<Moment>,
     /// Before this moment.
-    to: Option<DateTime<Utc>>,
+    #[param(value_type = Option<DateTime<Utc>>)]
+    to: Option<Moment>,
     /// Most items of a page, 1 to 100; 50 if none is given.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 100)]
     limit: Option<PageLimit>,
@@ -65,9 +67,11 @@ pub struct AuditExport {
     /// The request it was done in.
     request_id: Option<String>,
     /// From this moment on (RFC 3339).
-    from: Option<DateTime<Utc>>,
+    #[param(value_type = Option<DateTime<Utc>>)]
+    from: Option<Moment>,
     /// Before this moment; now, if none is given.
-    to: Option<DateTime<Utc>>,
+    #[param(value_type = Option<DateTime<Utc>>)]
+    to: Option<Moment>,
 }
 
 /// Which events of a stream.
@@ -149,6 +153,7 @@ pub async fn list(
 ) -> Result<web::Json<List<AuditEventView>>> {
     let AuditSearch { action, actor, target, outcome, request_id, from, to, limit, cursor } = search.0;
     let page = page(limit, cursor.as_deref())?;
+    let (from, to) = (from.map(Moment::get), to.map(Moment::get));
     let filter = AuditFilter { action, actor, target, outcome, request_id, from, to };
     app.auth.record_audit_reading(&caller.principal, AuditReading::Page, &filter, &caller.origin).await?;
     Ok(web::Json(List::of(app.auth.audit_page(&filter, &page).await?)))
@@ -191,7 +196,7 @@ pub async fn export(
 ) -> Result<HttpResponse> {
     let AuditExport { format, action, actor, target, outcome, request_id, from, to } = search.0;
     let now = app.auth.now();
-    let to = Some(to.map_or(now, |to| to.min(now)));
+    let (from, to) = (from.map(Moment::get), Some(to.map_or(now, |to| to.get().min(now))));
     let filter = AuditFilter { action, actor, target, outcome, request_id, from, to };
     let listener = listener(&app, &caller, &request, AuditReading::Export, filter).await?;
     let name = format!("attachment; filename=\"audit.{}\"", format.name());

@@ -68,26 +68,8 @@ pub struct LimitParameters {
     subject: String,
 }
 
-/// Whose limit.
+/// Whose limit; what is none of ours names nothing.
 pub struct LimitPath(LimitSubject);
-
-impl LimitPath {
-    /// What is none of ours names nothing.
-    fn read(request: &HttpRequest) -> Option<Self> {
-        let segment = |name| request.match_info().get(name).unwrap_or_default();
-        let subject = segment("subject");
-        let id = || Uuid::parse_str(subject).ok();
-        let name = || (!subject.chars().any(char::is_control)).then(|| subject.to_owned());
-        Some(Self(match segment("scope") {
-            "class" => LimitSubject::Class(name()?),
-            "role" => LimitSubject::Role(name()?),
-            "model" => LimitSubject::Model(name()?),
-            "account" => LimitSubject::Account(id()?),
-            "key" => LimitSubject::Key(id()?),
-            _ => return None,
-        }))
-    }
-}
 
 impl FromRequest for LimitPath {
     type Error = ApiError;
@@ -96,7 +78,9 @@ impl FromRequest for LimitPath {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let unknown =
             "There is no such limit: name a class, role, account, key or model; docs/API.md lists them.";
-        ready(Self::read(request).ok_or_else(|| ApiError::new(Code::NotFound, unknown)))
+        let segment = |name| request.match_info().get(name).unwrap_or_default();
+        let named = LimitSubject::named(segment("scope"), segment("subject"));
+        ready(named.map(Self).ok_or_else(|| ApiError::new(Code::NotFound, unknown)))
     }
 }
 
@@ -122,7 +106,7 @@ pub async fn set(
     }
     let LimitNumbers { per_minute, per_hour } = body.0;
     let said = Allowance { per_minute, per_hour };
-    app.auth.set_limit(&caller.principal, &path.0, said, &caller.origin).await?;
+    app.auth.set_limit(Some(&caller.principal), &path.0, said, &caller.origin).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -134,6 +118,6 @@ pub async fn remove(
     app: web::Data<App>,
     path: LimitPath,
 ) -> Result<HttpResponse> {
-    app.auth.remove_limit(&caller.principal, &path.0, &caller.origin).await?;
+    app.auth.remove_limit(Some(&caller.principal), &path.0, &caller.origin).await?;
     Ok(HttpResponse::NoContent().finish())
 }
