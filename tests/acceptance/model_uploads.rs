@@ -154,6 +154,17 @@ promise! {
         assert_eq!(add("2", &"0".repeat(64)), Some(1));
         assert_eq!(add("2", SHA256), Some(0));
         assert_eq!((add("2", SHA256), add("../2", SHA256)), (Some(1), Some(1)));
+        // A file of this machine is what it is; a folder has its name.
+        let folder = repository.world.folder().join("loose");
+        fs::create_dir(&folder).expect("a folder");
+        fs::write(folder.join("model.onnx"), demo()).expect("a model");
+        let loose = server.cli(&["model", "add", &folder.display().to_string()], "");
+        assert!(loose.code == Some(0) && loose.stdout.contains(&format!("{SHA256}  model.onnx\nloose: version 1")), "{loose:?}");
+        std::os::unix::fs::symlink(folder.join("model.onnx"), folder.join("link.onnx")).expect("a link");
+        let link = folder.join("link.onnx").display().to_string();
+        assert_eq!(server.cli(&["model", "add", &link], "").code, Some(0), "an operator named it");
+        let far = server.cli(&["model", "add", "https://127.0.0.1:1/far.onnx"], "");
+        assert!(far.code == Some(1) && far.stderr.contains("--sha256"), "{far:?}");
         answers(&client, "1");
         assert_eq!(server.cli(&["model", "activate", "digits", "2"], "").code, Some(0));
         eventually("version 2", || {

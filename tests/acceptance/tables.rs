@@ -214,6 +214,7 @@ promise! {
             ("rows[2].size", "is missing"),
             ("rows[2].weight", "the model has no such column"),
             ("rows[3].age", "must be at least 0"),
+            ("rows[3].children", "is too large for a whole number"),
             ("rows[4]", "must be an object of columns and their values"),
         ] {
             assert_eq!(errors[place], json!([message]), "{place}");

@@ -31,7 +31,8 @@ const TYPES: [(u64, &str, usize); 14] = [
     (STRING, "BYTES", 0),
 ];
 
-/// A server with `y = x` for each type, named as that, `x` of shape `[n, 2]`, and `one-text`, with `x` of shape `[1]`.
+/// A server with `y = x` for each type, named as that, `x` of shape `[n, 2]`; `one-text`, with `x` of shape `[1]`; and
+/// `words`, whose second word is not UTF-8.
 fn identities(pair: Pair) -> (Server, Client) {
     let world = World::new(pair);
     let folder = world.folder().join("repository");
@@ -44,6 +45,7 @@ fn identities(pair: Pair) -> (Server, Client) {
         put(name, onnx_file::identity(element));
     }
     put("one-text", onnx_file::identity_of(STRING, &[Dimension::Fixed(1)]));
+    put("words", onnx_file::lookup_texts(&[b"a\0b", b"\xff\xfe"]));
     let server = world.start(&[("MODEL_DIR", &folder.display().to_string()), ("GRPC_PORT", "0")]);
     let client = server.person("ada").api;
     (server, client)
@@ -224,7 +226,8 @@ promise! {
     }
 
     fn what_json_cannot_carry_goes_as_bytes(pair) {
-        let (_server, client) = identities(pair);
+        let (server, client) = identities(pair);
+        let grpc = server.grpc_user(&server.log_in("ada@example.com", "Correct-horse-battery-9").tokens.access);
         for name in ["FP16", "BF16"] {
             let path = format!("/v2/models/{name}/infer");
             let input = json!({"name": "x", "shape": [1, 2], "datatype": name, "data": [1, 2]});
@@ -233,15 +236,36 @@ promise! {
             refuses(send(&client, &path, &json, &[0; 4]), "JSON cannot carry");
         }
         let path = "/v2/models/BYTES/infer";
-        // The runtime's strings are UTF-8; nothing else gets as far as the model.
+        // The runtime takes texts that are UTF-8; nothing else gets as far as the model.
         refuses(send(&client, path, &call("BYTES", 1, 10), b"\x02\0\0\0\xff\xfe\0\0\0\0"), "UTF-8");
-        // Whoever gets no answer pays for none, though the model ran.
+        // What has no highest value is not run for it.
         let input = json!({"name": "x", "shape": [1, 2], "datatype": "BYTES", "data": ["a", "b"]});
         let highest = json!([{"name": "y", "parameters": {"classification": 1}}]);
         refuses(client.post(path, &json!({"inputs": [input], "outputs": highest})), "no highest value");
-        let used = eventually("usage is written", || client.get("/api/v1/me/usage").is(200).items().pop());
+        let classes = of::infer_parameter::ParameterChoice::Int64Param(1);
+        let classes = of::InferParameter { parameter_choice: Some(classes) };
+        let highest = of::model_infer_request::InferRequestedOutputTensor {
+            name: "y".into(),
+            parameters: [("classification".to_owned(), classes)].into(),
+        };
+        let refused = of::ModelInferRequest { model_name: "BYTES".into(), outputs: vec![highest], ..Default::default() };
+        let refused = grpc.infer(refused).expect_err("it has no highest value");
+        assert!(refused.message().contains("no highest value"), "{refused:?}");
+        // What a model gives is what it gives. Whoever gets no answer pays for none, though the model ran.
+        let words = |word: i64, binary: bool| {
+            let input = json!({"name": "x", "shape": [1], "datatype": "INT64", "data": [word]});
+            let call = json!({"inputs": [input], "parameters": {"binary_data_output": binary}});
+            client.post("/v2/models/words/infer", &call)
+        };
+        refuses(words(1, false), "not UTF-8");
+        assert_eq!(words(0, false).is(200).json()["outputs"][0]["data"], json!(["a\0b"]));
+        assert_eq!(parts(&words(1, true).is(200)).1[0].1, b"\x02\0\0\0\xff\xfe");
+        let used = eventually("usage is written", || {
+            let items = client.get("/api/v1/me/usage").is(200).items();
+            items.into_iter().find(|item| item["model"] == "words" && item["requests"] == 3)
+        });
         let counts = ["requests", "failures", "inferences", "credits"].map(|name| used[name].as_i64());
-        assert_eq!(counts, [1, 1, 0, 0].map(Some), "{used}");
+        assert_eq!(counts, [3, 1, 2, 2].map(Some), "{used}");
     }
 
     fn each_output_comes_as_it_was_asked_for(pair) {

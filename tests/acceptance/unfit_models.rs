@@ -84,4 +84,16 @@ fn a_table_that_does_not_fit_its_model_is_told() {
         assert!(line.contains(reason), "{toml}\n{reason}\n{line}");
     }
     assert!(line("fine").contains("ready"), "{listed}");
+
+    // A server tells of each once, and whom the runtime's words are about.
+    fs::create_dir_all(folder.join("constant/1")).expect("a folder");
+    fs::write(folder.join("constant/1/model.onnx"), onnx_file::constant_input()).expect("a model");
+    fs::write(fine.join("1/model.onnx"), b"no model").expect("a file");
+    let server = world.start(&[("MODEL_DIR", &folder.display().to_string())]);
+    server.wait_for_log("warning", |entry| entry["target"] == "ort" && entry["model"] == "constant/1");
+    for name in ["m0", "m1", "fine"] {
+        let log = server.log();
+        let of = |line: &&str| line.contains(&format!("\"model\":\"{name}\"")) && line.contains("\"ERROR\"");
+        assert_eq!(log.lines().filter(of).count(), 1, "{name}");
+    }
 }

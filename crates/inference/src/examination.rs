@@ -8,11 +8,13 @@ use std::{
 
 use crate::{
     engine::Engine,
-    inspection::Inspection,
+    incoming::is_file_name,
+    inspection::{Inspection, OUTSIDE},
     integrity::{self, Digests},
     loading::{LoadOptions, Loader, ModelFolder},
     manifest::Manifest,
     operators::Libraries,
+    registry::Registry,
     repository::{MODEL_FILE, check_file, model_folder, names_version, read_manifest},
     signature,
     tensor::TensorSpec,
@@ -44,6 +46,25 @@ struct ExaminedFile<'a> {
     size: u64,
 }
 
+impl Registry {
+    /// SHA-256 of an ONNX file of this machine and of the data files beside it that it refers to, by their names in a
+    /// version's folder. Links are followed: an operator named the file. The error says why one cannot be read.
+    pub fn digests(&self, file: &Path) -> Result<Digests, String> {
+        let (folder, name) = parts(file)?;
+        let most = self.shared.loader.settings.max_model_bytes;
+        let mut own = Digests::new();
+        integrity::digest(folder, [name], most, &mut own)?;
+        let inspection = Inspection::read(file).map_err(|reason| reason.replacen(MODEL_FILE, name, 1))?;
+        if !inspection.external.iter().all(|name| is_file_name(name)) {
+            return Err(OUTSIDE.to_owned());
+        }
+        let mut digests: Digests = own.into_values().map(|sha256| (MODEL_FILE.to_owned(), sha256)).collect();
+        let external = inspection.external.iter().map(String::as_str);
+        integrity::digest(folder, external, most, &mut digests)?;
+        Ok(digests)
+    }
+}
+
 impl Loader {
     /// Looks at a version's files. Leaves their digests in `files`, and tells what the model says and their size
     /// together, in bytes.
@@ -73,10 +94,7 @@ impl Loader {
     /// Looks at a file that need not be in the repository, and says what it is. `of` is the model that it is to be a
     /// version of: the libraries of operators that its `model.toml` asks for are loaded with it.
     pub(crate) fn inspect(&self, file: &Path, of: Option<&str>) -> Result<Examination, String> {
-        let (Some(own), Some(name)) = (file.parent(), file.file_name().and_then(|name| name.to_str())) else {
-            return Err("this is not the name of a file".to_owned());
-        };
-        let own = if own.as_os_str().is_empty() { Path::new(".") } else { own };
+        let (own, name) = parts(file)?;
         let mut digests = Digests::new();
         let size = self.digest(own, name, &mut digests)?;
         let inspection = Inspection::read(file).map_err(|reason| reason.replacen(MODEL_FILE, name, 1))?;
@@ -148,6 +166,14 @@ impl Loader {
         let manifest = folder.map_or(Ok(Manifest::default()), |folder| read_manifest(&folder))?;
         Libraries::of(&self.settings.custom_operators, &manifest.custom_operators)
     }
+}
+
+/// A file's folder and its name there.
+fn parts(file: &Path) -> Result<(&Path, &str), String> {
+    let (Some(folder), Some(name)) = (file.parent(), file.file_name().and_then(|name| name.to_str())) else {
+        return Err("this is not the name of a file".to_owned());
+    };
+    Ok((if folder.as_os_str().is_empty() { Path::new(".") } else { folder }, name))
 }
 
 /// Whether files are those that `[source]` names, as far as it names them.

@@ -36,6 +36,9 @@ const DOMAINS: [&str; 10] = [
     "com.ms.internal.nhwc",
 ];
 
+/// Why a file is refused that refers to others than those in its folder.
+pub(crate) const OUTSIDE: &str = "it refers to data that is not a file in the version's folder";
+
 /// What an ONNX file says of itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Inspection {
@@ -95,10 +98,15 @@ impl Inspection {
     }
 }
 
+/// A path without its parts that lead nowhere: `./weights.bin` is `weights.bin`.
+fn plain(location: &str) -> String {
+    location.split('/').filter(|part| *part != ".").collect::<Vec<_>>().join("/")
+}
+
 /// External data is a plain file below the version's folder, on a way without links.
 fn check_location(folder: &Path, location: &str) -> Result<(), String> {
     // The text is the model's own, and may well be a path of this machine.
-    let outside = || "it refers to data that is not a file in the version's folder".to_owned();
+    let outside = || OUTSIDE.to_owned();
     let path = Path::new(location);
     if location.is_empty() || location.contains(['\\', '\0']) || location.len() as u64 > MAX_TEXT {
         return Err(outside());
@@ -258,7 +266,7 @@ impl<Reader: BufRead + Seek> Walk<Reader> {
             Kind::Node => *found.operators.entry((fields.first, fields.second)).or_default() += 1,
             Kind::Function => drop(found.functions.insert(fields.first)),
             Kind::Tensor => found.initializers += 1,
-            Kind::Entry if fields.first == "location" => drop(found.external.insert(fields.second)),
+            Kind::Entry if fields.first == "location" => drop(found.external.insert(plain(&fields.second))),
             _ => {}
         }
         let most =

@@ -54,6 +54,8 @@ fn a_reference_is_found_wherever_a_tensor_may_stand() {
     ] {
         assert_eq!(inspect(&bytes).unwrap().external, ["w.bin".to_owned()].into());
     }
+    let here = field(13, &[field(1, b"location"), field(2, b"./a/./w.bin")].concat());
+    assert_eq!(inspect(&graph(field(5, &here))).unwrap().external, ["a/w.bin".to_owned()].into());
 }
 
 #[test]

@@ -47,7 +47,11 @@ pub(crate) fn digest<'a>(
     let mut size = 0u64;
     for name in files {
         let unreadable = |_| format!("{name} cannot be read");
-        let length = fs::metadata(folder.join(name)).map_err(unreadable)?.len();
+        let metadata = fs::metadata(folder.join(name)).map_err(unreadable)?;
+        if !metadata.is_file() {
+            return Err(format!("{name} is not a file"));
+        }
+        let length = metadata.len();
         if length > max_bytes {
             return Err(format!("{name} is {length} bytes large; at most {max_bytes} are accepted"));
         }

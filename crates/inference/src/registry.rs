@@ -349,7 +349,10 @@ impl Registry {
                 self.put(old.with_setback(entry.wanted, failure), at);
             }
             (Some(reason), None) => {
-                tracing::error!(model = name, reason, "a model is not served");
+                // What is wrong with a version was told where it was loaded.
+                if entry.versions.is_empty() {
+                    tracing::error!(model = name, reason, "a model is not served");
+                }
                 self.put(entry, at);
             }
             (None, _) => self.put(entry, at),

@@ -17,22 +17,22 @@ use crate::{sources, start};
 /// A version to add.
 #[derive(Args, Debug)]
 pub struct Add {
-    /// An ONNX file: a path, or its address, file://, https:// or s3://bucket/key. A server on the same database whose
-    /// MODEL_DIR lacks the version fetches it from an https:// or s3:// address, too.
+    /// An ONNX file: a path, also of a folder with a model.onnx, or its address, file://, https:// or s3://bucket/key. A
+    /// server on the same database whose MODEL_DIR lacks the version fetches it from an https:// or s3:// address, too.
     file: String,
-    /// The model's name; left out: what the file is called, unless that is model.onnx.
+    /// The model's name; left out: what the file is called, unless that is model.onnx, or the folder.
     #[arg(long)]
     name: Option<String>,
     /// The version, which must be new; left out: the number after the highest.
     #[arg(long)]
     version: Option<String>,
-    /// What its SHA-256 must be, in hexadecimal.
+    /// What its SHA-256 must be, in hexadecimal; may be left out for a file of this machine.
     #[arg(long, value_parser = digest)]
-    sha256: String,
+    sha256: Option<String>,
     /// What its size must be, in bytes.
     #[arg(long)]
     size: Option<u64>,
-    /// A data file beside it, as NAME=SHA256; once for each.
+    /// A data file beside it, as NAME=SHA256; once for each. Those of a file of this machine are found without.
     #[arg(long = "data", value_parser = data)]
     data: Vec<(String, String)>,
     /// Its Ed25519 signature in Base64, where MODEL_SIGNING_KEYS are set.
@@ -65,6 +65,7 @@ impl Add {
         let changes =
             ModelChanges { auth: &auth, registry: &registry, actor: None, origin: &Origin::default() };
         changes.add(incoming, new, serving.as_deref()).await.map_err(refused)?;
+        sourced.digests().iter().for_each(|(file, sha256)| print(&format!("{sha256}  {file}")));
         print(&format!(
             "{name}: version {version} is in the repository; modelgate model activate {name} {version} serves it."
         ));
@@ -74,19 +75,29 @@ impl Add {
     /// What is to be added under which name, and where its files are.
     fn sourced(&self, registry: &Registry) -> Result<SourcedVersion, String> {
         let describe = |error: storage::BlobError| error.to_string();
-        let url = Blobs::address(&self.file).map_err(describe)?;
-        let name = match &self.name {
-            Some(name) => name.clone(),
-            None => {
-                named_after(&url).ok_or("say --name: what the file is called cannot be a model's name")?
-            }
+        let local = Blobs::path(&self.file).map(|path| match path.is_dir() {
+            true => path.join(inference::MODEL_FILE),
+            false => path,
+        });
+        let address = match &local {
+            Some(path) => path.to_str().ok_or("the path is not UTF-8")?,
+            None => &self.file,
         };
+        let url = Blobs::address(address).map_err(describe)?;
+        let name = self.name.clone().or_else(|| named_after(&self.file));
+        let name = name.ok_or("say --name: what the file is called cannot be a model's name")?;
         let version = self.version.clone().unwrap_or_else(|| registry.next_version(&name));
-        let file = SourceFile { url: url.clone(), sha256: self.sha256.clone(), size: self.size };
-        let mut files = SourceFiles::from([(inference::MODEL_FILE.to_owned(), file)]);
-        for (name, sha256) in &self.data {
-            let url = Blobs::beside(&url, name).map_err(describe)?;
-            files.insert(name.clone(), SourceFile { url, sha256: sha256.clone(), size: None });
+        let mut digests = local.map(|path| registry.digests(&path)).transpose()?.unwrap_or_default();
+        digests.extend(self.sha256.clone().map(|sha256| (inference::MODEL_FILE.to_owned(), sha256)));
+        digests.extend(self.data.iter().cloned());
+        let mut files = SourceFiles::new();
+        for (file, sha256) in digests {
+            let is_model = file == inference::MODEL_FILE;
+            let url = if is_model { url.clone() } else { Blobs::beside(&url, &file).map_err(describe)? };
+            files.insert(file, SourceFile { url, sha256, size: self.size.filter(|_| is_model) });
+        }
+        if !files.contains_key(inference::MODEL_FILE) {
+            return Err("say --sha256: what comes over a network is taken if it is what was meant".to_owned());
         }
         Ok(SourcedVersion { name, version, files })
     }
@@ -108,10 +119,13 @@ fn shared(sourced: &SourcedVersion) -> Vec<ModelSource> {
     files.into_iter().map(row).collect()
 }
 
-/// `resnet50` for `…/resnet50.onnx?download=true`.
-fn named_after(url: &str) -> Option<String> {
-    let path = url.split('?').next().unwrap_or_default();
-    let stem = path.rsplit('/').next().unwrap_or_default().strip_suffix(".onnx")?;
+/// `resnet50` for `…/resnet50.onnx?download=true`, and for a folder `…/resnet50/`.
+fn named_after(file: &str) -> Option<String> {
+    let local = Blobs::path(file);
+    let is_folder = local.as_ref().is_some_and(|path| path.is_dir());
+    let path = if local.is_some() { file } else { file.split('?').next().unwrap_or_default() };
+    let last = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    let stem = if is_folder { last } else { last.strip_suffix(".onnx")? };
     (stem != "model" && inference::is_name(stem)).then(|| stem.to_owned())
 }
 

@@ -30,7 +30,7 @@ const TIMES: [&str; 5] = [
 ];
 
 /// What the reader of JSON says of a number beyond all that it knows.
-const TOO_LARGE: &str = "number out of range";
+pub const TOO_LARGE: &str = "number out of range";
 
 /// A checked body.
 pub struct Json<T>(pub T);

@@ -16,7 +16,7 @@ pub use body::InferBody;
 pub use file::FileBody;
 pub use form::Form;
 pub use images::{Picture, PredictBody, require_type};
-pub use json::{Json, unreadable};
+pub use json::{Json, TOO_LARGE, unreadable};
 pub use model_body::ModelBody;
 pub use moment::Moment;
 pub use number::{PageLimit, WholeNumber};

@@ -6,6 +6,7 @@ use inference::{DataType, TensorData};
 use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Visitor};
 
 use super::binary::MAX_TEXTS;
+use crate::extract::TOO_LARGE;
 
 /// Reads `count` elements. How deeply the lists are nested, and where, is not compared with the shape: row-major
 /// order is all that counts.
@@ -37,11 +38,24 @@ fn elements<T: Element>(text: &str, datatype: DataType, count: usize) -> Result<
     let mut elements = Vec::with_capacity(count.min(text.len() / 2 + 1));
     let list = List { elements: &mut elements, datatype, count };
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    deserializer.deserialize_seq(list).map_err(|error| format!("\"data\" {error}"))?;
+    deserializer.deserialize_seq(list).map_err(|error| refusal::<T>(&error, datatype))?;
     if elements.len() == count {
         return Ok(elements);
     }
     Err(format!("\"shape\" needs {count} elements, but \"data\" has {}", elements.len()))
+}
+
+/// Why the list was not read. The reader of JSON does not say what a number would be that is beyond all that it knows.
+fn refusal<T: Element>(error: &serde_json::Error, datatype: DataType) -> String {
+    let told = error.to_string();
+    match told.strip_prefix(TOO_LARGE) {
+        Some(place) => format!("\"data\" holds a number that {}{place}", other_than::<T>(datatype)),
+        None => format!("\"data\" {told}"),
+    }
+}
+
+fn other_than<T: Element>(datatype: DataType) -> String {
+    format!("is not a value of type {datatype} ({})", T::range())
 }
 
 /// JSON knows one kind of number: `1.0`, `1e2` and `-0` are whole as well. Up to here such a one is exact.
@@ -49,6 +63,9 @@ const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// What an element of JSON becomes, where it can.
 trait Element: Sized {
+    /// Its values, for people.
+    fn range() -> String;
+
     fn from_bool(_: bool) -> Option<Self> {
         None
     }
@@ -73,6 +90,10 @@ trait Element: Sized {
 macro_rules! integers {
     ($($integer:ty),+) => {$(
         impl Element for $integer {
+            fn range() -> String {
+                format!("a whole number from {} to {}", Self::MIN, Self::MAX)
+            }
+
             fn from_unsigned(value: u64) -> Option<Self> {
                 Self::try_from(value).ok()
             }
@@ -94,6 +115,10 @@ integers!(u8, u16, u32, u64, i8, i16, i32, i64);
 macro_rules! floats {
     ($($float:ty),+) => {$(
         impl Element for $float {
+            fn range() -> String {
+                format!("a number from {:e} to {:e}", Self::MIN, Self::MAX)
+            }
+
             fn from_unsigned(value: u64) -> Option<Self> {
                 Some(value as Self)
             }
@@ -112,12 +137,20 @@ macro_rules! floats {
 floats!(f32, f64);
 
 impl Element for bool {
+    fn range() -> String {
+        "true or false".to_owned()
+    }
+
     fn from_bool(value: bool) -> Option<Self> {
         Some(value)
     }
 }
 
 impl Element for Vec<u8> {
+    fn range() -> String {
+        "a string".to_owned()
+    }
+
     fn from_text(value: &str) -> Option<Self> {
         Some(value.as_bytes().to_vec())
     }
@@ -133,10 +166,7 @@ struct List<'a, T> {
 impl<T: Element> List<'_, T> {
     fn push<E: Error>(self, given: impl Display, element: Option<T>) -> Result<(), E> {
         let Some(element) = element else {
-            return Err(E::custom(format_args!(
-                "holds {given}, which is not a value of type {}",
-                self.datatype
-            )));
+            return Err(E::custom(format_args!("holds {given}, which {}", other_than::<T>(self.datatype))));
         };
         if self.elements.len() == self.count {
             return Err(E::custom(format_args!("has more than the {} elements of \"shape\"", self.count)));

@@ -121,7 +121,16 @@ fn values_of_another_kind_are_refused() {
     refused(call("[1]", "UINT8", "[2.56e2]"), "holds 256, which is not a value of type UINT8");
     refused(call("[1]", "UINT64", "[1e19]"), "UINT64");
     refused(call("[1]", "INT64", "[9223372036854775808]"), "INT64");
-    refused(call("[1]", "FP32", "[1e39]"), "FP32");
+    refused(
+        call("[1]", "FP32", "[1e39]"),
+        "holds 1e39, which is not a value of type FP32 (a number from -3.4028235e38 to 3.4028235e38)",
+    );
+    refused(
+        call("[2]", "FP64", "[0, 1e400]"),
+        "holds a number that is not a value of type FP64 (a number from -1.7976931348623157e308 to \
+         1.7976931348623157e308) at line 1",
+    );
+    refused(call("[1]", "INT8", "[1e400]"), "type INT8 (a whole number from -128 to 127)");
     refused(call("[1]", "FP32", "[\"1\"]"), "a string");
     refused(call("[1]", "FP32", "[null]"), "FP32");
     refused(call("[1]", "FP32", "[NaN]"), "not an inference request");

@@ -47,6 +47,11 @@ impl Line {
         Self(format!("{}/{}\n", part(name), part(version)).into())
     }
 
+    /// What it says.
+    pub(super) fn name(&self) -> &str {
+        self.0.trim_end()
+    }
+
     /// Runs something in the name of the model. A run on several threads may end the process on another one: then
     /// nothing is written.
     pub(super) fn during<T>(&self, run: impl FnOnce() -> T) -> T {
@@ -122,6 +127,7 @@ mod tests {
     #[test]
     fn a_line_names_model_and_version() {
         assert_eq!(&*Line::of(Path::new("/srv/models/digits/12/model.onnx")).0, "digits/12\n");
+        assert_eq!(Line::of(Path::new("digits/12/model.onnx")).name(), "digits/12");
         assert_eq!(&*Line::of(Path::new("model.onnx")).0, "/\n");
     }
 

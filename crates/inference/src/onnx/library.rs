@@ -6,10 +6,10 @@ use std::{
     io::Read,
     panic::catch_unwind,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
-use ort::environment::Environment;
+use ort::{environment::Environment, logging::LogLevel};
 
 use super::division;
 
@@ -64,11 +64,23 @@ impl Library {
 fn open(place: &Path) -> Result<Library, String> {
     let builder = ort::init_from(place).map_err(|error| error.to_string())?;
     // On by default in the vendor's builds, and it reports the names of models.
-    let environment = builder.with_name("modelgate").with_telemetry(false).build();
+    let builder = builder.with_name("modelgate").with_telemetry(false).with_logger(Arc::new(tell));
+    let environment = builder.build();
     let environment = environment.map_err(|error| error.to_string())?;
     division::go_on();
-    environment.set_log_level(ort::logging::LogLevel::Warning);
+    environment.set_log_level(LogLevel::Warning);
     Ok(Library { environment, version: version(place), place: place.to_owned() })
+}
+
+/// Passes on what the runtime says; the binding's own way leaves out of which session. What it calls an error is what a
+/// call failed with, often the caller's own doing: how bad that is says whoever made the call.
+fn tell(level: LogLevel, _category: &str, model: &str, place: &str, message: &str) {
+    match level {
+        LogLevel::Verbose => tracing::trace!(target: "ort", model, place, "{message}"),
+        LogLevel::Info => tracing::info!(target: "ort", model, place, "{message}"),
+        LogLevel::Warning | LogLevel::Error => tracing::warn!(target: "ort", model, place, "{message}"),
+        LogLevel::Fatal => tracing::error!(target: "ort", model, place, "{message}"),
+    }
 }
 
 /// The version that the library's symbols carry, since the binding does not tell it; on other systems than Linux

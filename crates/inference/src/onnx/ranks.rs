@@ -45,7 +45,8 @@ impl Drop for Kind {
     }
 }
 
-fn checked(status: OrtStatusPtr) -> ort::Result<()> {
+/// The error of a status that a call has just returned, where it is one.
+pub(super) fn checked(status: OrtStatusPtr) -> ort::Result<()> {
     // SAFETY: only statuses that a call has just returned are given here.
     unsafe { Error::result_from_status(status) }
 }

@@ -74,9 +74,9 @@ impl Library {
         weights: Option<&Weights>,
     ) -> Result<OnnxSession, Refusal> {
         let line = Line::of(model);
-        let built = line.during(|| self.build(model, options, providers, weights));
+        let built = line.during(|| self.build(model, &line, options, providers, weights));
         let session = built.map_err(|error| {
-            tracing::error!(model = %model.display(), %error, "a model could not be loaded");
+            tracing::warn!(model = line.name(), %error, "a model could not be loaded");
             match providers {
                 [Provider::Cpu, ..] => Refusal::Model(refusal::reason(error.code(), error.message())),
                 _ => Refusal::Provider(error.message().to_owned()),
@@ -96,11 +96,14 @@ impl Library {
     fn build(
         &self,
         model: &Path,
+        line: &Line,
         options: &Options,
         providers: &[Provider],
         weights: Option<&Weights>,
     ) -> ort::Result<Session> {
         let builder = Session::builder(&self.environment)?
+            // What the runtime says of it names it.
+            .with_log_id(line.name())?
             .with_execution_providers(providers::dispatches(providers))?
             .with_optimization_level(GraphOptimizationLevel::All)?
             .with_intra_threads(options.intra_threads)?

@@ -6,7 +6,7 @@ use ort::{
     value::{DynValue, Outlet, TensorElementType, TensorRef, ValueType},
 };
 
-use super::arena::EXCEEDED;
+use super::{arena::EXCEEDED, texts};
 use crate::{
     error::Error,
     tensor::{DataType, Tensor, TensorData, TensorSpec, element_count},
@@ -167,8 +167,8 @@ fn elements(value: &DynValue, datatype: DataType, counts: &[usize]) -> Result<Ve
         DataType::Fp32 => copy!(Fp32),
         DataType::Fp64 => copy!(Fp64),
         DataType::Bytes => {
-            let (_, texts) = value.try_extract_strings().map_err(|error| failed(&error))?;
-            let mut texts = texts.into_iter().map(String::into_bytes);
+            let texts = texts::read(value, counts.iter().sum()).map_err(|error| failed(&error))?;
+            let mut texts = texts.into_iter();
             Ok(counts.iter().map(|&count| TensorData::Bytes(texts.by_ref().take(count).collect())).collect())
         }
     }

@@ -48,6 +48,9 @@ pub(super) fn read<'a>(column: &'a Column, cell: Cell<'a>) -> Result<Option<Valu
         (ColumnKind::Integer, Cell::Number(value)) if value.fract() == 0.0 && value.abs() <= MAX_EXACT => {
             Value::Integer(value as i64)
         }
+        (ColumnKind::Integer, Cell::Number(value)) if value.fract() == 0.0 => {
+            return Err("is too large for a whole number".to_owned());
+        }
         (ColumnKind::Text, Cell::Text(text)) => Value::Text(checked(text, column.max_length)?),
         (ColumnKind::Category, Cell::Text(text)) => {
             let place = column.values.iter().position(|value| value == text);

@@ -9,7 +9,7 @@ use inference::{
 
 use crate::{
     fixture::{Repository, floats, named, request, ticket},
-    onnx_file::{FLOAT, distinct, identity, parts, zip_map},
+    onnx_file::{FLOAT, constant_input, distinct, identity, lookup_texts, parts, zip_map},
 };
 
 fn open(model: Vec<u8>, toml: &str) -> (Registry, Arc<Model>) {
@@ -50,6 +50,26 @@ async fn maps_come_as_their_keys_and_their_values() {
         named("probability_keys", &[2, 3], TensorData::Bytes(words)),
     ];
     assert_eq!(answer.outputs, expected);
+    registry.shutdown();
+}
+
+#[tokio::test]
+async fn texts_come_byte_for_byte() {
+    let (registry, model) = open(lookup_texts(&[b"a\0b", b"", b"\xff\xfe"]), "");
+    let answer =
+        model.infer(request(vec![named("x", &[3], TensorData::Int64(vec![2, 1, 0]))])).await.unwrap();
+    let texts = vec![b"\xff\xfe".to_vec(), Vec::new(), b"a\0b".to_vec()];
+    assert_eq!(answer.outputs, [named("y", &[3], TensorData::Bytes(texts))]);
+    registry.shutdown();
+}
+
+#[tokio::test]
+async fn an_input_with_a_value_of_its_own_keeps_it() {
+    let (registry, model) = open(constant_input(), "");
+    let answer = model.infer(request(vec![floats("x", &[1], &[2.0])])).await.unwrap();
+    assert_eq!(answer.outputs, [floats("y", &[1], &[3.0])]);
+    let both = request(vec![floats("x", &[1], &[2.0]), floats("one", &[1], &[5.0])]);
+    assert!(matches!(model.infer(both).await, Err(Error::InvalidInput(_))));
     registry.shutdown();
 }
 

@@ -164,6 +164,14 @@ pub(crate) fn arithmetic(other: &'static str) -> Vec<u8> {
     model(&graph(&nodes, &[], &inputs, &[vector("sum", "n"), vector("product", "n")]))
 }
 
+/// `y = x + one`, where `one` is an input, too, as old exporters write it: the runtime warns of it.
+pub(crate) fn constant_input() -> Vec<u8> {
+    let vector = |name| value(name, FLOAT, &[Dimension::Fixed(1)]);
+    let one = constant("one", FLOAT, &[1], &1_f32.to_le_bytes());
+    let add = node("Add", &["x", "one"], &["y"], &[]);
+    model(&graph(&[add], &[one], &[vector("x"), vector("one")], &[vector("y")]))
+}
+
 /// `probabilities = softmax(x)` over `[batch, classes]`.
 pub(crate) fn softmax(batch: Dimension, classes: u64) -> Vec<u8> {
     let input = value("x", FLOAT, &[batch, Dimension::Fixed(classes)]);
@@ -200,6 +208,15 @@ pub(crate) fn lookup(table: &[f32]) -> Vec<u8> {
     let vector = |name, element| value(name, element, &[Dimension::Named("n")]);
     let gather = node("Gather", &["table", "x"], &["y"], &[]);
     model(&graph(&[gather], &[table], &[vector("x", INT64)], &[vector("y", FLOAT)]))
+}
+
+/// `y = table[x]` for numbers `x` of shape `[n]`: texts, or what takes their place.
+pub(crate) fn lookup_texts(table: &[&[u8]]) -> Vec<u8> {
+    let texts: Vec<u8> = table.iter().flat_map(|text| bytes(6, text)).collect();
+    let table = [number(1, table.len() as u64), number(2, STRING), bytes(8, "table"), texts].concat();
+    let vector = |name, element| value(name, element, &[Dimension::Named("n")]);
+    let gather = node("Gather", &["table", "x"], &["y"], &[]);
+    model(&graph(&[gather], &[table], &[vector("x", INT64)], &[vector("y", STRING)]))
 }
 
 /// `y`, of shape `[m]`, is what there is in `x`, of shape `[n]`, each number once.

@@ -7,7 +7,7 @@ mod receiving;
 mod s3;
 mod web;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -105,6 +105,14 @@ impl Blobs {
         }
         let path = std::path::absolute(text).ok().and_then(|path| Url::from_file_path(path).ok());
         path.map_or_else(|| refused("this is not a path"), |url| Ok(url.to_string()))
+    }
+
+    /// The path of what lies on this machine; none where it comes over a network.
+    pub fn path(text: &str) -> Option<PathBuf> {
+        if !text.contains("://") {
+            return Some(text.into());
+        }
+        Url::parse(text).ok().filter(|url| url.scheme() == "file")?.to_file_path().ok()
     }
 
     /// The address of a file in the folder that another address lies in; `name` may be a path downwards.
@@ -227,6 +235,9 @@ mod tests {
         assert_eq!(beside("https://x/a/m.onnx?d=1", "w#1.bin").as_deref(), Some("https://x/a/w%231.bin"));
         assert_eq!(beside("s3://bucket/m.onnx", "data/w.bin").as_deref(), Some("s3://bucket/data/w.bin"));
         assert_eq!(beside("data:x", "w.bin"), None);
+        let path = |text: &str| Blobs::path(text).map(|path| path.display().to_string());
+        assert_eq!(path("file:///srv/a%20b.onnx").as_deref(), Some("/srv/a b.onnx"));
+        assert_eq!((path("a.onnx").as_deref(), path("https://x/m")), (Some("a.onnx"), None));
         assert_eq!(Blobs::address("/srv/a b.onnx").ok().as_deref(), Some("file:///srv/a%20b.onnx"));
         assert_eq!(Blobs::address("s3://bucket/m").ok().as_deref(), Some("s3://bucket/m"));
     }
