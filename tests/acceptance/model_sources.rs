@@ -1,6 +1,7 @@
 //! Versions come from elsewhere, by an address and a digest, and nothing else than what was named is ever served.
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::Path;
 use std::time::Duration;
 
@@ -123,6 +124,12 @@ promise! {
         let repository = Repository::new(pair);
         let (url, digest) = (depot.url("/digits.onnx"), sha256(&demo()));
         let settings = [PLAIN, ("MODEL_URL", &*url), ("MODEL_URL_SHA256", &*digest), ("MODEL_URL_NAME", "fetched")];
+        // One that takes the request and never answers holds up no other.
+        let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let silent = format!("http://{}/digits.onnx", silent.local_addr().expect("an address"));
+        let stuck = repository.add("a-stuck");
+        fs::remove_dir_all(stuck.join("1")).expect("a folder");
+        say(&stuck, &source("1", "model.onnx", &silent, &digest, demo().len()));
         let (mut server, client) = repository.start(&settings);
         let admin = server.admin().api;
         is_told(&admin, "fetched", "it answered 503");

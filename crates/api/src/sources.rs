@@ -1,14 +1,18 @@
 //! Versions that come from elsewhere: named by a `model.toml`, by `MODEL_URL`, or added by an address on some
-//! replica. What the repository of this one lacks is fetched, one version at a time.
+//! replica. What the repository of this one lacks is fetched, a few versions at a time: a source that is slow to answer
+//! holds up no other.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
 
 use actix_web::web;
 use chrono::{DateTime, Duration, Utc};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use inference::{IncomingError, Origin, SourceFile, SourceFiles, SourcedVersion};
 use storage::{Blob, BlobSettings, Blobs, ModelSource, S3Settings};
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use crate::app::App;
 use crate::lifecycle;
@@ -17,6 +21,10 @@ use crate::settings::Settings;
 /// How long after a version could not be had it is asked for again; each time twice as long, up to the second.
 const AGAIN: Duration = Duration::seconds(30);
 const AGAIN_AT_MOST: Duration = Duration::minutes(15);
+/// Versions that are fetched at a time.
+const AT_ONCE: usize = 4;
+/// How often it is looked for more while some are being fetched.
+const LOOK: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// What is known of versions from elsewhere.
 pub struct Sources {
@@ -32,7 +40,7 @@ struct State {
     added: Vec<SourcedVersion>,
     read_at: Option<i64>,
     /// When what could not be had is asked for again, and how often it was asked for.
-    failures: HashMap<(String, String), (DateTime<Utc>, u32)>,
+    failures: HashMap<Key, (DateTime<Utc>, u32)>,
 }
 
 /// How files from elsewhere are fetched.
@@ -71,30 +79,55 @@ impl Sources {
     }
 }
 
-/// Fetches what this replica lacks, as far as it is time; to be called every second.
+/// Fetches what this replica lacks, as far as it is time; to be called every second. Returns when nothing is being
+/// fetched any more, and looks for more until then.
 pub async fn follow(app: &App) -> Result<(), String> {
     let mut state = app.sources.state.lock().await;
-    read(app, &mut state).await?;
-    for sourced in lacking(app, &state.added) {
-        let key = (sourced.name.clone(), sourced.version.clone());
-        let failed = state.failures.get(&key).copied();
-        if failed.is_some_and(|(again, _)| app.auth.now() < again) {
-            continue;
-        }
-        match fetch(app, &sourced).await {
-            Ok(()) => drop(state.failures.remove(&key)),
-            Err(reason) => {
-                let times = failed.map_or(0, |(_, times)| times);
-                let pause = (AGAIN * 2_i32.pow(times.min(10))).min(AGAIN_AT_MOST);
-                state.failures.insert(key, (app.auth.now() + pause, times + 1));
-                let SourcedVersion { name, version, .. } = sourced;
-                tracing::error!(model = name, version, reason, "a version could not be fetched");
-                app.registry
-                    .mark_unavailable(&name, format!("version {version} could not be fetched: {reason}"));
+    let mut fetching = FuturesUnordered::new();
+    let mut begun = BTreeSet::new();
+    loop {
+        let looked = read(app, &mut state).await;
+        for sourced in lacking(app, &state.added) {
+            let key = key(&sourced);
+            if begun.len() < AT_ONCE && state.is_due(&key, app.auth.now()) && begun.insert(key) {
+                fetching.push(async move { (fetch(app, &sourced).await, sourced) });
             }
         }
+        if fetching.is_empty() {
+            return looked;
+        }
+        if let Ok(Some((outcome, sourced))) = timeout(LOOK, fetching.next()).await {
+            begun.remove(&key(&sourced));
+            settle(app, &mut state, sourced, outcome);
+        }
     }
-    Ok(())
+}
+
+type Key = (String, String);
+
+fn key(sourced: &SourcedVersion) -> Key {
+    (sourced.name.clone(), sourced.version.clone())
+}
+
+impl State {
+    fn is_due(&self, key: &Key, now: DateTime<Utc>) -> bool {
+        self.failures.get(key).is_none_or(|(again, _)| now >= *again)
+    }
+}
+
+/// Notes how a version was fetched, or when it is asked for again.
+fn settle(app: &App, state: &mut State, sourced: SourcedVersion, outcome: Result<(), String>) {
+    let key = key(&sourced);
+    let Err(reason) = outcome else {
+        state.failures.remove(&key);
+        return;
+    };
+    let times = state.failures.get(&key).map_or(0, |(_, times)| *times);
+    let pause = (AGAIN * 2_i32.pow(times.min(10))).min(AGAIN_AT_MOST);
+    state.failures.insert(key, (app.auth.now() + pause, times + 1));
+    let SourcedVersion { name, version, .. } = sourced;
+    tracing::error!(model = name, version, reason, "a version could not be fetched");
+    app.registry.mark_unavailable(&name, format!("version {version} could not be fetched: {reason}"));
 }
 
 /// Versions that were added by an address, where something was said since the last look.
