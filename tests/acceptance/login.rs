@@ -151,7 +151,9 @@ promise! {
         let body = account("ada@example.com", PASSWORD, "Ada Lovelace");
         let answers = at_once(8, |_| server.anon().post(REGISTER, &body).status);
         assert_eq!(answers.iter().filter(|status| **status == 201).count(), 1, "{answers:?}");
-        assert!(answers.iter().all(|status| [201, 409].contains(status)), "{answers:?}");
+        // A machine that has too much to do sheds those whose turn to be hashed does not come.
+        assert!(answers.iter().all(|status| [201, 409, 503].contains(status)), "{answers:?}");
+        server.anon().post(REGISTER, &body).refused(409, "email_taken");
     }
 
     fn a_flood_of_logins_is_shed_and_the_rest_is_answered(pair) {

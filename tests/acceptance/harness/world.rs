@@ -1,5 +1,7 @@
 //! What a server's replicas share: stores, data directory, clock, and the secrets that a test knows.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -63,22 +65,30 @@ pub struct World {
     pub(super) secrets: Secrets,
 }
 
-/// What `modelgate migrate` made of an empty Postgres database, once for all tests: a copy of it is ready sooner than
-/// one that each test migrates.
-fn migrated() -> &'static OwnDatabase {
-    static MIGRATED: OnceLock<OwnDatabase> = OnceLock::new();
-    MIGRATED.get_or_init(|| {
-        let world = World::empty(Pair::Shared);
+/// What `modelgate migrate` made of empty stores, once for all tests: a copy of them is ready sooner than what each test
+/// migrates.
+fn migrated(pair: Pair) -> &'static World {
+    static MIGRATED: [OnceLock<Arc<World>>; 2] = [const { OnceLock::new() }; 2];
+    MIGRATED[usize::from(pair == Pair::Shared)].get_or_init(|| {
+        let world = World::empty(pair);
         let finished = world.run(&["migrate"], &[], "");
         assert_eq!(finished.code, Some(0), "{finished:?}");
-        world.database.as_ref().expect("Postgres").copy()
+        world
     })
 }
 
 impl World {
-    /// Stores in which nothing is yet; the tables of a Postgres database are there.
+    /// Stores in which nothing is yet but the tables of the database.
     pub fn new(pair: Pair) -> Arc<Self> {
-        Self::on((pair == Pair::Shared).then(|| migrated().copy()))
+        let migrated = migrated(pair);
+        let world = Self::on(migrated.database.as_ref().map(OwnDatabase::copy));
+        if pair == Pair::Embedded {
+            let data = world.folder.path().join("data");
+            DirBuilder::new().mode(0o700).create(data).expect("a data folder");
+            let file = |world: &Self| world.folder.path().join("data/modelgate.db");
+            std::fs::copy(file(migrated), file(&world)).expect("a copy of the database");
+        }
+        world
     }
 
     /// Stores without tables: what is started first makes them.
