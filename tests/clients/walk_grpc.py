@@ -201,7 +201,8 @@ def write(page):
     lines = [
         "# The protocol's own clients, over gRPC", "",
         f"Made by `scripts/prove grpc-clients`: every public call of these clients, with a bearer token and with an API key, against a\n"
-        f"server with the demo model and an identity for each type ({count} calls). {used}.", "",
+        f"server with the demo model and an identity for each type ({count} calls). {used}. The rows of `kserve`\n"
+        "are of its gRPC client, walked by itself.", "",
         "| client | call | bearer token | API key |", "|---|---|---|---|",
     ]
     for (client, call), outcomes in results.items():
