@@ -87,4 +87,4 @@ pub use second_factors::second_step::Challenge;
 pub use second_factors::{SecondFactorState, TotpEnrolment};
 pub use service::{Auth, AuthSettings, Origin};
 pub use signing::{PublicKey, SharedSecret, SigningAlgorithm};
-pub use usage::UsageOf;
+pub use usage::UsageScope;

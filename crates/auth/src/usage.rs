@@ -9,7 +9,7 @@ use crate::{Auth, Result};
 
 /// Whose usage is read.
 #[derive(Clone, Copy, Debug)]
-pub enum UsageOf {
+pub enum UsageScope {
     /// That of one account, whatever the filter says.
     Account(Uuid),
     /// Everyone's.
@@ -32,14 +32,14 @@ impl Auth {
     /// all.
     pub async fn usage(
         &self,
-        whose: UsageOf,
+        whose: UsageScope,
         filter: &UsageFilter,
         after: Option<&UsageCursor>,
         limit: u32,
     ) -> Result<(Vec<UsageSlice>, Option<UsageCursor>)> {
         let (scope, account) = match whose {
-            UsageOf::Account(account) => (Scope::Account(account), Some(account)),
-            UsageOf::Everyone => (Scope::Service(Service::Administration), filter.account),
+            UsageScope::Account(account) => (Scope::Account(account), Some(account)),
+            UsageScope::Everyone => (Scope::Service(Service::Administration), filter.account),
         };
         let filter = UsageFilter { account, ..filter.clone() };
         Ok(self.store.read(scope).await?.usage().slices(&filter, after, limit).await?)

@@ -63,9 +63,9 @@ impl<A: Access> Access for Person<A> {
 
 /// What is sensitive: as `A`, by the person, who proved who they are not long ago (step-up, RFC 9470).
 #[derive(Debug)]
-pub struct Fresh<A: Access = Person>(PhantomData<A>);
+pub struct StepUp<A: Access = Person>(PhantomData<A>);
 
-impl<A: Access> Access for Fresh<A> {
+impl<A: Access> Access for StepUp<A> {
     const PERMISSION: Option<Permission> = A::PERMISSION;
     const PERSON: bool = true;
     const RECENT: bool = true;

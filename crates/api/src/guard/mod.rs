@@ -27,7 +27,7 @@ use storage::IpPlace;
 
 pub(crate) use caller::account;
 pub use caller::{
-    Access, AlwaysOpen, Anonymous, Authenticated, Caller, FirstArgument, Fresh, Person, Proof, Requirement,
+    Access, AlwaysOpen, Anonymous, Authenticated, Caller, FirstArgument, Person, Proof, Requirement, StepUp,
     permission,
 };
 pub use credential::{API_KEY, OptionalToken};

@@ -16,7 +16,7 @@ use super::rules::{Checked, is_line, require};
 use crate::app::App;
 use crate::error::Result;
 use crate::extract::{Id, Json, PageParameters, Parameters, WholeNumber};
-use crate::guard::{Caller, Fresh, Person};
+use crate::guard::{Caller, Person, StepUp};
 
 /// Longest lists in a key.
 const MAX_ENTRIES: u64 = 100;
@@ -218,7 +218,7 @@ pub async fn list(
 #[utoipa::path(post, path = "/api/v1/api-keys", tag = "api-keys", request_body = NewKey,
     responses((status = 201, body = IssuedKeyView), (status = 409, description = "As many keys as may be")))]
 pub async fn create(
-    caller: Caller<Fresh>,
+    caller: Caller<StepUp>,
     app: web::Data<App>,
     body: Json<NewKey>,
 ) -> Result<impl Responder> {
@@ -238,7 +238,7 @@ pub async fn show(caller: Caller<Person>, app: web::Data<App>, id: Id) -> Result
 #[utoipa::path(put, path = "/api/v1/api-keys/{id}", tag = "api-keys", params(("id" = Uuid, Path)),
     request_body = KeyChanges, responses((status = 200, body = KeyView), (status = 404, description = "No key of yours")))]
 pub async fn change(
-    caller: Caller<Fresh>,
+    caller: Caller<StepUp>,
     app: web::Data<App>,
     id: Id,
     body: Json<KeyChanges>,
@@ -254,7 +254,7 @@ pub async fn change(
     params(("id" = Uuid, Path), RotateParameters),
     responses((status = 200, body = IssuedKeyView), (status = 404, description = "No live key of yours")))]
 pub async fn rotate(
-    caller: Caller<Fresh>,
+    caller: Caller<StepUp>,
     app: web::Data<App>,
     id: Id,
     parameters: Parameters<RotateParameters>,

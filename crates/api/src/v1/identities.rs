@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::error::Result;
 use crate::extract::{Id, IdentityId, Json};
 use crate::guard::permission::{UsersManage, UsersRead};
-use crate::guard::{Caller, Fresh, Person};
+use crate::guard::{Caller, Person, StepUp};
 
 /// Somebody at another issuer, who is somebody here.
 #[derive(Serialize, ToSchema)]
@@ -79,7 +79,7 @@ pub async fn list(_: Caller<UsersRead>, app: web::Data<App>, id: Id) -> Result<w
     responses((status = 201, body = IdentityView), (status = 404, description = "No such account"),
               (status = 409, description = "The identity belongs to an account")))]
 pub async fn link(
-    caller: Caller<Fresh<UsersManage>>,
+    caller: Caller<StepUp<UsersManage>>,
     app: web::Data<App>,
     id: Id,
     body: Json<NewIdentity>,
@@ -94,7 +94,7 @@ pub async fn link(
     params(("id" = Uuid, Path), ("identity_id" = Uuid, Path)),
     responses((status = 204, description = "Unlinked"), (status = 404, description = "No such identity of it")))]
 pub async fn unlink(
-    caller: Caller<Fresh<UsersManage>>,
+    caller: Caller<StepUp<UsersManage>>,
     app: web::Data<App>,
     id: Id,
     identity: IdentityId,

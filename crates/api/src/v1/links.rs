@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::challenge::{Attempt, Counts, MAX_TOKEN, after_challenge};
 use crate::error::Result;
 use crate::extract::Json;
-use crate::guard::{Anonymous, Caller, Fresh};
+use crate::guard::{Anonymous, Caller, StepUp};
 
 /// An address to mail to.
 #[derive(Debug, Deserialize, ToSchema, Validate)]
@@ -136,7 +136,7 @@ pub async fn accept_invitation(
 #[utoipa::path(post, path = "/api/v1/auth/email/change", tag = "auth", request_body = Address,
     responses((status = 202, body = Posted), (status = 409, description = "No mail is set up")))]
 pub async fn change_email(
-    caller: Caller<Fresh>,
+    caller: Caller<StepUp>,
     app: web::Data<App>,
     body: Json<Address>,
 ) -> Result<HttpResponse> {

@@ -22,7 +22,7 @@ use super::users::UserView;
 use crate::app::App;
 use crate::bodies::SMALL;
 use crate::error::{ApiError, Result};
-use crate::guard::{Caller, Fresh};
+use crate::guard::{Caller, StepUp};
 
 /// How long an export may wait to be written.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -96,7 +96,7 @@ impl From<Export> for ExportView {
 
 /// Everything that is kept about oneself, five times an hour.
 #[utoipa::path(get, path = "/api/v1/me/export", tag = "me", responses((status = 200, body = ExportView)))]
-pub async fn export(caller: Caller<Fresh>, app: web::Data<App>) -> Result<HttpResponse> {
+pub async fn export(caller: Caller<StepUp>, app: web::Data<App>) -> Result<HttpResponse> {
     let export = app.auth.export(&caller.principal, &caller.origin).await?;
     // Long ones are not written by the threads that answer everyone.
     let write = move || serde_json::to_vec(&ExportView::from(export)).map_err(ApiError::internal);
@@ -107,7 +107,7 @@ pub async fn export(caller: Caller<Fresh>, app: web::Data<App>) -> Result<HttpRe
 /// Erase oneself: the account goes with all that is its own. Usage and the audit trail keep its id and nothing more.
 #[utoipa::path(delete, path = "/api/v1/me", tag = "me",
     responses((status = 204, description = "Erased"), (status = 409, description = "The last active administrator")))]
-pub async fn erase(caller: Caller<Fresh>, app: web::Data<App>) -> Result<HttpResponse> {
+pub async fn erase(caller: Caller<StepUp>, app: web::Data<App>) -> Result<HttpResponse> {
     app.auth.erase_own(&caller.principal, &caller.origin).await?;
     Ok(HttpResponse::NoContent().finish())
 }

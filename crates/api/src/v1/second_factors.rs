@@ -11,7 +11,7 @@ use validator::Validate;
 use crate::app::App;
 use crate::error::{ApiError, Result};
 use crate::extract::Json;
-use crate::guard::{Caller, Fresh, Person};
+use crate::guard::{Caller, Person, StepUp};
 use crate::qr;
 
 /// How one stands with second factors.
@@ -78,7 +78,7 @@ pub async fn show(caller: Caller<Person>, app: web::Data<App>) -> Result<web::Js
 /// Begin with an authenticator app. It counts once `/me/mfa/totp/confirm` gets a code of it, within ten minutes.
 #[utoipa::path(post, path = "/api/v1/me/mfa/totp", tag = "me",
     responses((status = 200, body = TotpEnrolment), (status = 409, description = "There is one; remove it first")))]
-pub async fn enrol(caller: Caller<Fresh>, app: web::Data<App>) -> Result<web::Json<TotpEnrolment>> {
+pub async fn enrol(caller: Caller<StepUp>, app: web::Data<App>) -> Result<web::Json<TotpEnrolment>> {
     let enrolment = app.auth.enrol_totp(&caller.principal).await?;
     let uri = enrolment.uri.expose_secret().to_owned();
     let picture = web::block({
@@ -109,7 +109,7 @@ pub async fn confirm(
 #[utoipa::path(delete, path = "/api/v1/me/mfa/totp", tag = "me", request_body = Code,
     responses((status = 204, description = "Removed"), (status = 401, description = "The code is wrong"),
               (status = 404, description = "There is none")))]
-pub async fn remove(caller: Caller<Fresh>, app: web::Data<App>, body: Json<Code>) -> Result<HttpResponse> {
+pub async fn remove(caller: Caller<StepUp>, app: web::Data<App>, body: Json<Code>) -> Result<HttpResponse> {
     app.auth.remove_totp(&caller.principal, &body.0.code, &caller.origin).await?;
     Ok(HttpResponse::NoContent().finish())
 }
@@ -119,7 +119,7 @@ pub async fn remove(caller: Caller<Fresh>, app: web::Data<App>, body: Json<Code>
     responses((status = 200, body = RecoveryCodes), (status = 401, description = "The code is wrong"),
               (status = 404, description = "There is no authenticator")))]
 pub async fn renew_recovery_codes(
-    caller: Caller<Fresh>,
+    caller: Caller<StepUp>,
     app: web::Data<App>,
     body: Json<Code>,
 ) -> Result<web::Json<RecoveryCodes>> {

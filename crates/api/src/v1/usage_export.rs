@@ -5,7 +5,7 @@ use std::sync::Arc;
 use actix_web::HttpResponse;
 use actix_web::http::header::CONTENT_DISPOSITION;
 use actix_web::web::{self, Bytes};
-use auth::{Auth, UsageOf};
+use auth::{Auth, UsageScope};
 use chrono::{DateTime, NaiveDate, Utc};
 use futures_util::stream::{self, Stream};
 use serde::Deserialize;
@@ -62,13 +62,13 @@ pub async fn own(
     let OwnExport { from, to, by, format } = wanted.0;
     let (from, to) = Days { from, to }.read(app.auth.now().date_naive())?;
     let filter = UsageFilter { from, to, by_month: by.is_month(), ..UsageFilter::default() };
-    export(&app, UsageOf::Account(caller.principal.account), filter, format).await
+    export(&app, UsageScope::Account(caller.principal.account), filter, format).await
 }
 
 /// What is still to be written of an export.
 struct Rest {
     auth: Arc<Auth>,
-    whose: UsageOf,
+    whose: UsageScope,
     filter: UsageFilter,
     format: Format,
     /// Rows that were read, and where to go on after them.
@@ -80,7 +80,12 @@ struct Rest {
 
 /// Writes an export page by page, so that its length costs no memory. What fails later breaks it off, which a client of
 /// HTTP notices.
-pub async fn export(app: &App, whose: UsageOf, filter: UsageFilter, format: Format) -> Result<HttpResponse> {
+pub async fn export(
+    app: &App,
+    whose: UsageScope,
+    filter: UsageFilter,
+    format: Format,
+) -> Result<HttpResponse> {
     let auth = app.auth.clone();
     let (page, next) = auth.usage(whose, &filter, None, EXPORT_ROWS).await?;
     let until = auth.now() + EXPORT_TIME;

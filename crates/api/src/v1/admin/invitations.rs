@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::error::Result;
 use crate::extract::{Id, Json};
 use crate::guard::permission::UsersManage;
-use crate::guard::{Caller, Fresh};
+use crate::guard::{Caller, StepUp};
 use crate::mail::{ACCEPT_PAGE, RESET_PAGE};
 use crate::v1::users::{UserView, check_email, check_name};
 
@@ -85,7 +85,7 @@ pub async fn invite(
 #[utoipa::path(post, path = "/api/v1/admin/users/{id}/reset-password", tag = "admin", params(("id" = Uuid, Path)),
     responses((status = 200, body = LinkView), (status = 404, description = "No such account")))]
 pub async fn reset_password(
-    caller: Caller<Fresh<UsersManage>>,
+    caller: Caller<StepUp<UsersManage>>,
     app: web::Data<App>,
     id: Id,
 ) -> Result<web::Json<LinkView>> {

@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::error::Result;
 use crate::extract::{Id, Json, PageParameters, Parameters};
 use crate::guard::permission::UsersManage;
-use crate::guard::{Caller, Fresh};
+use crate::guard::{Caller, StepUp};
 use crate::v1::lists::List;
 use crate::v1::rules::{Checked, is_line, require};
 
@@ -69,7 +69,7 @@ pub async fn list(
     request_body = Reason,
     responses((status = 204, description = "Held"), (status = 404, description = "No such account")))]
 pub async fn place(
-    caller: Caller<Fresh<UsersManage>>,
+    caller: Caller<StepUp<UsersManage>>,
     app: web::Data<App>,
     id: Id,
     body: Json<Reason>,
@@ -82,7 +82,7 @@ pub async fn place(
 #[utoipa::path(delete, path = "/api/v1/admin/legal-holds/{id}", tag = "admin", params(("id" = Uuid, Path)),
     responses((status = 204, description = "Released"), (status = 404, description = "It is not held")))]
 pub async fn release(
-    caller: Caller<Fresh<UsersManage>>,
+    caller: Caller<StepUp<UsersManage>>,
     app: web::Data<App>,
     id: Id,
 ) -> Result<HttpResponse> {

@@ -8,7 +8,7 @@ use crate::app::App;
 use crate::error::Result;
 use crate::extract::{Id, Json, KeyId, PageParameters, Parameters};
 use crate::guard::permission::{KeysManage, KeysRead};
-use crate::guard::{Caller, Fresh, Person};
+use crate::guard::{Caller, Person, StepUp};
 use crate::v1::api_keys::{IssuedKeyView, KeyChanges, KeyView, NewKey, RotateParameters};
 use crate::v1::lists::List;
 
@@ -32,7 +32,7 @@ pub async fn list(
     responses((status = 201, body = IssuedKeyView), (status = 404, description = "No such service account"),
               (status = 409, description = "As many keys as may be")))]
 pub async fn create(
-    caller: Caller<Fresh<KeysManage>>,
+    caller: Caller<StepUp<KeysManage>>,
     app: web::Data<App>,
     id: Id,
     body: Json<NewKey>,
@@ -47,7 +47,7 @@ pub async fn create(
     params(("id" = Uuid, Path), ("key_id" = Uuid, Path)), request_body = KeyChanges,
     responses((status = 200, body = KeyView), (status = 404, description = "No live key of its")))]
 pub async fn change(
-    caller: Caller<Fresh<KeysManage>>,
+    caller: Caller<StepUp<KeysManage>>,
     app: web::Data<App>,
     id: Id,
     key: KeyId,
@@ -63,7 +63,7 @@ pub async fn change(
     params(("id" = Uuid, Path), ("key_id" = Uuid, Path), RotateParameters),
     responses((status = 200, body = IssuedKeyView), (status = 404, description = "No live key of its")))]
 pub async fn rotate(
-    caller: Caller<Fresh<KeysManage>>,
+    caller: Caller<StepUp<KeysManage>>,
     app: web::Data<App>,
     id: Id,
     key: KeyId,

@@ -1,7 +1,7 @@
 //! What everyone used.
 
 use actix_web::{HttpResponse, web};
-use auth::UsageOf;
+use auth::UsageScope;
 use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 use storage::{UsageCursor, UsageFilter};
@@ -93,7 +93,7 @@ pub async fn list(
     let filter =
         UsageFilter { account: account_id, api_key: api_key_id, model, from, to, by_month: by.is_month() };
     let limit = page(limit, None)?.limit();
-    let (slices, next) = app.auth.usage(UsageOf::Everyone, &filter, after.as_ref(), limit).await?;
+    let (slices, next) = app.auth.usage(UsageScope::Everyone, &filter, after.as_ref(), limit).await?;
     let quotas = match account_id {
         Some(account) => app.auth.quotas_of_account(account).await?,
         None => Vec::new(),
@@ -117,7 +117,7 @@ pub async fn export(
     let (from, to) = Days { from, to }.read(app.auth.now().date_naive())?;
     let filter =
         UsageFilter { account: account_id, api_key: api_key_id, model, from, to, by_month: by.is_month() };
-    write(&app, UsageOf::Everyone, filter, format).await
+    write(&app, UsageScope::Everyone, filter, format).await
 }
 
 fn wrong_cursor() -> ApiError {

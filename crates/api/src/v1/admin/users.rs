@@ -9,7 +9,7 @@ use crate::app::App;
 use crate::error::{ApiError, Result};
 use crate::extract::{Id, Json, PageLimit, Parameters, page};
 use crate::guard::permission::{UsersManage, UsersRead};
-use crate::guard::{Caller, Fresh};
+use crate::guard::{Caller, StepUp};
 use crate::v1::api_keys::{KeyLimits, check_limits, present};
 use crate::v1::lists::List;
 use crate::v1::users::{UserView, check_name};
@@ -123,7 +123,7 @@ pub async fn unlock(caller: Caller<UsersManage>, app: web::Data<App>, id: Id) ->
 #[utoipa::path(delete, path = "/api/v1/admin/users/{id}/mfa", tag = "admin", params(("id" = Uuid, Path)),
     responses((status = 204, description = "Taken"), (status = 404, description = "No such account")))]
 pub async fn reset_second_factors(
-    caller: Caller<Fresh<UsersManage>>,
+    caller: Caller<StepUp<UsersManage>>,
     app: web::Data<App>,
     id: Id,
 ) -> Result<HttpResponse> {
