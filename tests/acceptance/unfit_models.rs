@@ -58,6 +58,7 @@ fn a_table_that_does_not_fit_its_model_is_told() {
         ("[warm_up]\nbatch_sizes = [0]\n".to_owned(), "batch_sizes must be 1 to 4096"),
         ("[warm_up.inputs.z]\nvalue = 1\n".to_owned(), "[warm_up] the model has no input \"z\""),
         ("[warm_up.inputs.x]\nshape = [-1, 3]\n".to_owned(), "[warm_up] input \"x\" has shape [1, 3]"),
+        ("[warm_up.inputs.x]\ntext = \"a\"\n".to_owned(), "input \"x\" of datatype FP32 has value, not text"),
         ("[warm_up.inputs.x]\nshape = [1, -1]\n".to_owned(), "may be -1 in the first place only"),
     ];
     for (number, (toml, _)) in cases.iter().enumerate() {

@@ -192,7 +192,7 @@ impl Loader {
                 .map(Arc::new);
             match &model {
                 Ok(_) => tracing::info!(model = of.name, version, "a model is ready"),
-                Err(reason) => tracing::error!(model = of.name, version, reason, "a model is not served"),
+                Err(reason) => tracing::error!(model = of.name, version, reason, "a version is not served"),
             }
             Version { name: version.clone(), files: Arc::new(files), model }
         };

@@ -109,9 +109,16 @@ fn stated(table: &WarmUp, size: usize, specs: &[TensorSpec]) -> Result<Vec<Tenso
             })
             .collect();
         let each = match spec.datatype {
-            DataType::Bytes => size_of::<Vec<u8>>() + input.text.len(),
+            DataType::Bytes => size_of::<Vec<u8>>() + input.text.as_ref().map_or(0, String::len),
             _ => 1,
         };
+        let told = match spec.datatype {
+            DataType::Bytes => input.value.map(|_| "has text, not value"),
+            _ => input.text.as_ref().map(|_| "has value, not text"),
+        };
+        if let Some(told) = told {
+            return Err(format!("[warm_up] input \"{}\" of datatype {} {told}", spec.name, spec.datatype));
+        }
         let count = take(&mut left, &shape, each);
         let count = count.ok_or_else(|| format!("[warm_up] input \"{}\" is too large", spec.name))?;
         let tensor = Tensor::new(shape, filled(spec.datatype, count, input));
@@ -124,7 +131,7 @@ fn stated(table: &WarmUp, size: usize, specs: &[TensorSpec]) -> Result<Vec<Tenso
 /// `count` elements of the stated value; a fraction is cut off and what is out of range becomes the nearest.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the casts saturate, as meant")]
 fn filled(datatype: DataType, count: usize, input: &WarmUpInput) -> TensorData {
-    let value = input.value;
+    let value = input.value.unwrap_or_default();
     match datatype {
         DataType::Bool => TensorData::Bool(vec![value != 0.0; count]),
         DataType::Uint8 => TensorData::Uint8(vec![value as u8; count]),
@@ -139,6 +146,8 @@ fn filled(datatype: DataType, count: usize, input: &WarmUpInput) -> TensorData {
         DataType::Bf16 => TensorData::Bf16(vec![bf16::from_f64(value); count]),
         DataType::Fp32 => TensorData::Fp32(vec![value as f32; count]),
         DataType::Fp64 => TensorData::Fp64(vec![value; count]),
-        DataType::Bytes => TensorData::Bytes(vec![input.text.clone().into_bytes(); count]),
+        DataType::Bytes => {
+            TensorData::Bytes(vec![input.text.clone().unwrap_or_default().into_bytes(); count])
+        }
     }
 }

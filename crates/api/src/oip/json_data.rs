@@ -156,6 +156,19 @@ impl Element for Vec<u8> {
     }
 }
 
+/// A number as people write it: without hundreds of zeros.
+struct Shown(f64);
+
+impl Display for Shown {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        if self.0.abs() < MAX_EXACT {
+            write!(formatter, "{}", self.0)
+        } else {
+            write!(formatter, "{:e}", self.0)
+        }
+    }
+}
+
 /// A list, or an element of one, whose elements go to the end of `elements`.
 struct List<'a, T> {
     elements: &'a mut Vec<T>,
@@ -210,7 +223,7 @@ impl<'de, T: Element> Visitor<'de> for List<'_, T> {
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<(), E> {
-        self.push(value, T::from_float(value))
+        self.push(Shown(value), T::from_float(value))
     }
 
     fn visit_str<E: Error>(self, value: &str) -> Result<(), E> {

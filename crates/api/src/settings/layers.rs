@@ -65,7 +65,18 @@ fn merged(layers: impl IntoIterator<Item = Values>) -> Result<Values, SettingsEr
 }
 
 fn parse(values: &Values) -> Result<Settings, SettingsError> {
-    let arguments = values.iter().map(|(name, value)| format!("--{name}={value}"));
+    let command = Settings::command();
+    let delimiter = |name: &str| {
+        command.get_arguments().find(|argument| argument.get_long() == Some(name))?.get_value_delimiter()
+    };
+    let arguments = values.iter().map(|(name, value)| match delimiter(name) {
+        // People write a space after a comma.
+        Some(delimiter) => {
+            let parts: Vec<&str> = value.split(delimiter).map(str::trim).collect();
+            format!("--{name}={}", parts.join(&delimiter.to_string()))
+        }
+        None => format!("--{name}={value}"),
+    });
     Settings::try_parse_from(arguments).map_err(|error| {
         let text = error.to_string();
         let text = text.trim_start_matches("error: ").replace("'--", "'");
@@ -180,6 +191,14 @@ mod tests {
         assert_eq!(settings.program.port, 2);
         assert_eq!(settings.program.host.to_string(), "::1");
         assert!(settings.program.is_production(), "an unset APP_ENV is production");
+    }
+
+    #[test]
+    fn a_list_may_have_spaces_around_its_commas() {
+        let spaced = [("EXECUTION_PROVIDERS", "cuda, cpu"), ("ALLOWED_HOSTS", " a.example , b.example")];
+        let settings = combine([layer(&spaced)]).unwrap();
+        assert_eq!(settings.models.execution_providers.len(), 2);
+        assert_eq!(settings.program.allowed_hosts, ["a.example", "b.example"]);
     }
 
     #[test]

@@ -144,7 +144,9 @@ impl ImageInput {
         let channels = self.color.channels();
         for (key, values) in [("mean", &self.mean), ("std", &self.std)] {
             if ![0, 1, channels].contains(&values.len()) {
-                return Err(format!("[image] {key} needs 1 or {channels} numbers, not {}", values.len()));
+                let needs =
+                    if channels == 1 { "1 number".to_owned() } else { format!("1 or {channels} numbers") };
+                return Err(format!("[image] {key} needs {needs}, not {}", values.len()));
             }
         }
         let numbers = self.mean.iter().chain(&self.std).chain([&self.scale]);

@@ -119,17 +119,30 @@ const MAX_SHOWN: usize = 300;
 
 fn describe(text: &str, error: &toml::de::Error) -> String {
     let shown = |text: &str| text.chars().take(MAX_SHOWN).collect::<String>();
-    // What is read becomes a `struct` here; whoever writes the file knows it as a table.
-    let message = match shown(error.message()).split_once("expected struct ") {
-        Some((before, _)) => format!("{before}expected a table"),
-        None => shown(error.message()),
-    };
+    let message = in_words_of_toml(&shown(error.message()));
     let Some(before) = error.span().and_then(|span| text.get(..span.start)) else {
         return message;
     };
     let number = before.matches('\n').count();
     let line = shown(text.lines().nth(number).unwrap_or_default().trim());
     format!("line {}: {message} (at `{line}`)", number + 1)
+}
+
+/// What is expected, which the reader of TOML calls by the names of Rust's types.
+fn in_words_of_toml(message: &str) -> String {
+    let Some((before, expected)) = message.rsplit_once("expected ") else { return message.to_owned() };
+    let expected = match expected {
+        "u8" => "a whole number from 0 to 255",
+        "u32" => "a whole number from 0 to 4294967295",
+        "u64" | "usize" => "a whole number from 0 to 9223372036854775807",
+        "a nonzero usize" => "a whole number from 1 to 9223372036854775807",
+        "i64" => "a whole number",
+        "f32" | "f64" => "a number",
+        "a sequence" => "a list",
+        expected if expected.starts_with("struct ") => "a table",
+        expected => expected,
+    };
+    format!("{}expected {expected}", before.replace(" as i128", ""))
 }
 
 #[cfg(test)]
@@ -164,6 +177,23 @@ mod tests {
     fn an_unknown_key_is_named_with_its_line() {
         let message = refused("description = \"x\"\n[image]\ncolour = \"gray\"\n");
         assert!(message.contains("line 3") && message.contains("colour"), "{message}");
+    }
+
+    #[test]
+    fn what_is_expected_is_told_in_words_of_the_format() {
+        for (text, told) in [
+            ("[batching]\nmax_rows = -1", "`-1`, expected a whole number from 0 to 9"),
+            ("[batching]\nmax_rows = 99999999999999999999", "`99999999999999999999`, expected a whole"),
+            ("[versions]\nlatest = 0", "expected a whole number from 1 to 9"),
+            ("price = 1.5", "expected a whole number from 0 to 4294967295 (at"),
+            ("[warm_up.inputs.x]\nvalue = \"a\"", "expected a number (at"),
+            ("custom_operators = \"x.so\"", "expected a list (at"),
+            ("batching = 3", "expected a table (at"),
+            ("access = \"nobody\"", "expected `everyone` or `granted` (at"),
+        ] {
+            let message = refused(text);
+            assert!(message.contains(told), "{message}");
+        }
     }
 
     #[test]

@@ -26,9 +26,9 @@ pub struct WarmUpInput {
     /// All dimensions; -1 in the first place stands for the batch size. Default the model's own.
     pub shape: Option<Vec<i64>>,
     /// The value of each element; default 0.
-    pub value: f64,
+    pub value: Option<f64>,
     /// The value of each element of an input of strings; default the empty text.
-    pub text: String,
+    pub text: Option<String>,
 }
 
 impl Default for WarmUp {
@@ -52,7 +52,7 @@ impl WarmUp {
                     "[warm_up] shape of \"{name}\" may be -1 in the first place only, and never less"
                 ));
             }
-            if !input.value.is_finite() {
+            if input.value.is_some_and(|value| !value.is_finite()) {
                 return Err(format!("[warm_up] value of \"{name}\" must be finite"));
             }
         }

@@ -136,7 +136,12 @@ impl Blobs {
             loop {
                 match self.resume(&url, &mut file).await {
                     Err(BlobError::Failed(reason)) if attempt < ATTEMPTS => {
-                        tracing::warn!(reason, attempt, "a file from elsewhere is asked for again");
+                        tracing::warn!(
+                            address = shown(&url),
+                            reason,
+                            attempt,
+                            "a file from elsewhere is asked for again"
+                        );
                         tokio::time::sleep(PAUSE * 2_u32.pow(attempt - 1)).await;
                         attempt += 1;
                     }
