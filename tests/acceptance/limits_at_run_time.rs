@@ -1,5 +1,6 @@
 //! Limits that administrators say while the program runs.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -151,4 +152,15 @@ fn what_is_said_on_one_replica_holds_on_the_other_within_two_seconds() {
     let clients = [ada.api.clone(), there];
     let answers = at_once(40, |index| clients[index % 2].predict(&sample("1-1")).status);
     assert_eq!(answers.iter().filter(|status| **status == 200).count(), 9, "counted together: {answers:?}");
+
+    // Rights that change one after another hold up nobody.
+    let staff = json!({"name": "staff", "permissions": ["models:read"]});
+    admin.api.post("/api/v1/admin/roles", &staff).is(201);
+    let statuses = at_once(12, |index| -> BTreeSet<u16> {
+        let changed =
+            |_| admin.api.put("/api/v1/admin/roles/staff", &json!({"permissions": ["models:read"]})).status;
+        let asked = |_| clients[index % 2].get("/api/v1/models").status;
+        if index < 3 { (0..15).map(changed).collect() } else { (0..15).map(asked).collect() }
+    });
+    assert!(statuses.iter().all(|statuses| *statuses == BTreeSet::from([200])), "{statuses:?}");
 }

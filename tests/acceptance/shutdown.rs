@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::harness::{Pair, Server, World, eventually, promise, read_all, sample};
+use crate::harness::{Pair, Server, World, at_once, eventually, promise, read_all, sample};
 
 /// A login whose body is still on its way.
 fn half_a_login(server: &Server) -> (TcpStream, &'static [u8]) {
@@ -124,7 +124,10 @@ promise! {
         for _ in 0..5 {
             ada.api.predict(&sample("1-1")).is(200);
         }
+        // Workers take the connections that they opened with them.
+        at_once(12, |_| ada.api.get("/api/v1/files").is(200));
         assert_eq!(server.stop(), Some(0));
+        assert!(!server.log().contains("could not be done"), "{}", server.log());
         let server = server.world.start(&[]);
         let ada = server.log_in(&ada.email, &ada.password);
         let usage = ada.api.get("/api/v1/me/usage").is(200).json();

@@ -35,6 +35,10 @@ use crate::{background, connections, documentation, ended, grpc, metrics, middle
 const LINGER: Duration = Duration::from_secs(5);
 /// How long each of the last writes may take.
 const LAST_WRITE: Duration = Duration::from_secs(5);
+/// How often each is tried: connections that a worker opened end with it, perhaps in the middle of a write.
+const LAST_TRIES: u32 = 3;
+/// How long before it is tried again: longer than workers take to end after their last answer.
+const LAST_PAUSE: Duration = Duration::from_millis(200);
 /// Connections open at a time for each worker.
 const MAX_CONNECTIONS: usize = 10_000;
 
@@ -232,14 +236,20 @@ fn stop_on_signal(
 
 /// After the last answer: usage is written, quotas go back, the audit trail is sealed, the models' threads end.
 async fn finish(app: &web::Data<App>) {
-    let usage = async { app.metering.flush().await.map_err(|error| storage::with_causes(&error)) };
+    let usage = async || app.metering.flush().await.map_err(|error| storage::with_causes(&error));
     in_time("writing the last usage", usage).await;
-    let quotas = async { app.auth.give_back_quota(true).await.map_err(|error| storage::with_causes(&error)) };
+    let quotas = async || app.auth.give_back_quota(true).await.map_err(|error| storage::with_causes(&error));
     in_time("giving quotas back", quotas).await;
-    in_time("sealing the end of the audit trail", app.seals.advance(app.auth.trail(), true)).await;
-    deregister(&app.store, app.metering.replica()).await;
+    let seal = async || app.seals.advance(app.auth.trail(), true).await;
+    in_time("sealing the end of the audit trail", seal).await;
+    let leave = async || {
+        background::leave(&app.store, app.metering.replica())
+            .await
+            .map_err(|error| storage::with_causes(&error))
+    };
+    in_time("saying that this replica leaves", leave).await;
     // Their connections are given back while the runtime still lives.
-    let closed = async {
+    let closed = async || {
         app.store.close().await;
         Ok(())
     };
@@ -252,8 +262,17 @@ async fn finish(app: &web::Data<App>) {
 }
 
 /// Does one last thing; that it failed, or took too long, is told and holds nothing else up.
-async fn in_time(what: &str, work: impl Future<Output = Result<(), String>>) {
-    match tokio::time::timeout(LAST_WRITE, work).await {
+async fn in_time(what: &str, work: impl AsyncFn() -> Result<(), String>) {
+    let tries = async {
+        for _ in 1..LAST_TRIES {
+            if work().await.is_ok() {
+                return Ok(());
+            }
+            tokio::time::sleep(LAST_PAUSE).await;
+        }
+        work().await
+    };
+    match tokio::time::timeout(LAST_WRITE, tries).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::error!(what, error, "the last of it could not be done"),
         Err(_) => tracing::error!(what, "the last of it could not be done in time"),

@@ -16,8 +16,9 @@ use crate::{Auth, Error, Permission, Principal, Result, Throttle};
 /// How long a caller with too much in flight is told to wait.
 const IN_FLIGHT_RETRY: Duration = Duration::from_secs(1);
 
-/// How often a caller is read in one admission: a second reading is newer than the change that asked for it.
-const READINGS: usize = 2;
+/// How often a caller is read in one admission: each reading is newer than the change that asked for it, but somebody may
+/// be changing one thing after another.
+const READINGS: usize = 8;
 
 /// What windows count.
 const REQUESTS: &str = "requests";

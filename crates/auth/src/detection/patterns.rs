@@ -107,7 +107,7 @@ fn in_path(path: &str) -> Option<AttackPattern> {
 pub fn in_header(name: &str, value: &str) -> Option<AttackPattern> {
     let suspicious = |byte: u8| matches!(byte, b'<' | b'$' | b'\'' | b'{' | b'\\') || byte == 0;
     let is_agent = name == "user-agent";
-    if !is_agent && !value.bytes().any(suspicious) {
+    if !is_agent && !value.bytes().any(suspicious) && !value.contains("..") {
         return None;
     }
     let value = beginning(value).to_ascii_lowercase();
@@ -285,6 +285,7 @@ mod tests {
         }
         assert_eq!(in_header("user-agent", "sqlmap/1.7 (https://sqlmap.org)"), Some(Scanner));
         assert_eq!(in_header("referer", "${jndi:ldap://x/a}"), Some(Template));
+        assert_eq!(in_header("x-version", "../../etc/passwd"), Some(Traversal));
         assert_eq!(in_text("x'; DELETE FROM accounts; --"), Some(Sql));
         assert_eq!(in_text("1; DELETE FROM accounts"), Some(Sql));
         assert_eq!(in_text("<SCRIPT>alert(1)</SCRIPT>"), Some(Script));
