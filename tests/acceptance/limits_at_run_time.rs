@@ -154,6 +154,8 @@ fn what_is_said_on_one_replica_holds_on_the_other_within_two_seconds() {
     assert_eq!(answers.iter().filter(|status| **status == 200).count(), 9, "counted together: {answers:?}");
 
     // Rights that change one after another hold up nobody.
+    let grace = first.person("grace");
+    let clients = [second.user(&grace.tokens.access), grace.api];
     let staff = json!({"name": "staff", "permissions": ["models:read"]});
     admin.api.post("/api/v1/admin/roles", &staff).is(201);
     let statuses = at_once(12, |index| -> BTreeSet<u16> {

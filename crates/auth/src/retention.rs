@@ -28,7 +28,7 @@ const USAGE_BATCHES_KEPT: Duration = Duration::days(7);
 
 impl Auth {
     /// Removes what was kept long enough, part after part, each in a transaction of its own; of what tells of people an
-    /// event says how much. Usage is kept for `usage_kept`; none: for ever. Of several replicas one removes each row. To
+    /// event says how much; of what was erased no log keeps a copy either. Usage is kept for `usage_kept`; none: for ever. Of several replicas one removes each row. To
     /// be called now and then.
     ///
     /// # Errors
@@ -54,7 +54,7 @@ impl Auth {
         if let Some(kept) = usage_kept {
             self.prune_all("usage", people, async |tx| tx.usage().prune(day(kept)).await).await?;
         }
-        Ok(())
+        Ok(self.store.empty_log().await?)
     }
 
     /// Removes one kind of records, part after part. `event` tells of each part; none where the program noted them for

@@ -237,6 +237,17 @@ impl Store {
         Connections { used: open - idle, idle }
     }
 
+    /// Empties SQLite's write-ahead log into its database file, so that what was erased is in neither; where somebody
+    /// reads for long it stays until the next time. Postgres looks after its own.
+    pub async fn empty_log(&self) -> Result<()> {
+        match &self.0.pools {
+            Pools::Postgres(_) => Ok(()),
+            Pools::Sqlite { writer, .. } => {
+                Ok(sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(writer).await.map(drop)?)
+            }
+        }
+    }
+
     /// Ends every connection once it is idle; later work is refused as unavailable.
     pub async fn close(&self) {
         match &self.0.pools {
