@@ -120,7 +120,7 @@ promise! {
         let wish = |version: &str| admin.post(&format!("{ADMIN}/digits/activate"), &json!({"version": version}));
         let refused = wish("3").refused(409, "model_not_loadable").text();
         assert!(refused.contains("not a valid ONNX file") && !refused.contains("/tmp"), "{refused}");
-        assert!(wish("4").refused(409, "model_not_loadable").text().contains("missing"));
+        assert!(wish("4").refused(409, "model_not_loadable").text().contains("no folder 4/"));
         admin.act(&format!("{ADMIN}/digits/load")).refused(409, "model_not_loadable");
         assert_eq!(admin.act("/v2/repository/models/digits/load").status, 409);
         assert_eq!(version(&client), "2");

@@ -78,6 +78,11 @@ impl Loader {
     ) -> Result<(Inspection, u64), String> {
         let ModelFolder { name, path, manifest } = of;
         let own = path.join(version);
+        if !own.is_dir() {
+            return Err(format!(
+                "there is no version \"{version}\": no folder {version}/ with a {MODEL_FILE}"
+            ));
+        }
         let file = own.join(MODEL_FILE);
         let size = self.digest(&own, MODEL_FILE, files)?;
         integrity::verify(path, manifest, version, files, |part| names_version(path, part))?;
