@@ -131,14 +131,14 @@ promise! {
         server.try_log_in(&ada.email, &ada.password).is(401);
         undo(&mia, &id, &done).refused(403, "insufficient_permissions");
         undo(&admin, &id, &done).is(200);
-        undo(&admin, &id, &done).refused(403, "forbidden");
+        undo(&admin, &id, &done).refused(409, "nothing_to_undo");
         let ada = server.log_in(&ada.email, &ada.password);
 
         // Where nothing is said, an answer is to those that the incident is about.
         let done = answer(&admin, &id, &json!({"answer": "end_sessions"}));
         assert_eq!(done["detail"]["accounts"], json!([ada.id]));
         ada.api.get("/api/v1/me").refused(401, "invalid_token");
-        undo(&admin, &id, &done).refused(403, "forbidden");
+        undo(&admin, &id, &done).refused(409, "nothing_to_undo");
         let ada = server.log_in(&ada.email, &ada.password);
 
         let from = |address: &str| {
@@ -164,7 +164,7 @@ promise! {
         ada.api.get("/api/v1/me").refused(503, "maintenance");
         let again = answer(&admin, &id, &json!({"answer": "maintenance"}));
         assert_eq!(again["detail"]["skipped"], "the service is closed already");
-        undo(&admin, &id, &again).refused(403, "forbidden");
+        undo(&admin, &id, &again).refused(409, "nothing_to_undo");
         // Nor is anything opened again that another incident still needs closed, in whichever order they are undone.
         let other = answer(&admin, &second, &json!({"answer": "maintenance"}));
         assert_eq!(stays(&undo(&admin, &id, &done).is(200).json()), [&*second]);

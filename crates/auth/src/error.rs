@@ -117,6 +117,9 @@ pub enum Error {
     /// An alert that waits, or was sent, is not sent again.
     #[error("this alert was not given up: it was sent, or waits to be")]
     AlertNotGivenUp,
+    /// An answer to an incident that was undone, cannot be, or has been overtaken, as the reason says.
+    #[error("{0}")]
+    NothingToUndo(&'static str),
     /// Nothing is done about an incident any more.
     #[error("this incident is closed; open another one")]
     IncidentClosed,

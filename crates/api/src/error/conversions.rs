@@ -62,6 +62,7 @@ const fn code_of(error: &auth::Error) -> Code {
         E::LastAdministrator => Code::LastAdministrator,
         E::NoPreviousVersion => Code::NoPreviousVersion,
         E::AlertNotGivenUp => Code::AlertNotGivenUp,
+        E::NothingToUndo(_) => Code::NothingToUndo,
         E::IncidentClosed => Code::IncidentClosed,
         E::ModelChanged => Code::ModelChanged,
         E::Invalid(_) => Code::ValidationFailed,

@@ -81,6 +81,7 @@ codes! {
     VersionInUse = 409 "version_in_use" "The version is served";
     VersionNotUploaded = 409 "version_not_uploaded" "The version did not come by an upload";
     AlertNotGivenUp = 409 "alert_not_given_up" "The alert was not given up";
+    NothingToUndo = 409 "nothing_to_undo" "There is nothing to undo";
     IncidentClosed = 409 "incident_closed" "The incident is closed";
     ModelChanged = 409 "model_changed" "The model was changed meanwhile";
     TooLarge = 413 "too_large" "Too large";

@@ -49,7 +49,7 @@ impl Auth {
         let answer = named.ok_or(Error::NotFound)?;
         let (mut tx, own) = self.begin_answer(actor, id, answer).await?;
         if !tx.incidents().undo(entry).await? {
-            return Err(Error::Refused("this was undone before"));
+            return Err(Error::NothingToUndo("this was undone before"));
         }
         let held = tx.incident_holds().release(entry).await?;
         let undoing = Undoing { actor, own, detail: &found.detail, held, origin };
@@ -58,10 +58,12 @@ impl Auth {
             Answer::BlockAddress => unblock(&mut tx, &undoing).await?,
             Answer::Maintenance => self.reopen(&mut tx, &undoing).await?,
             Answer::EndSessions => {
-                return Err(Error::Refused("sessions that ended stay ended; their owners log in again"));
+                return Err(Error::NothingToUndo(
+                    "sessions that ended stay ended; their owners log in again",
+                ));
             }
             Answer::CollectEvidence => {
-                return Err(Error::Refused("evidence changes nothing; it goes with the incident"));
+                return Err(Error::NothingToUndo("evidence changes nothing; it goes with the incident"));
             }
         };
         let detail = json!({"answer": answer.name(), "entry": entry, "stays": stays});
@@ -102,12 +104,12 @@ impl Auth {
     /// Goes back to the mode before, unless somebody set another one since, or other answers hold the service closed.
     async fn reopen(&self, tx: &mut Tx, undoing: &Undoing<'_>) -> Result<Undone> {
         if undoing.detail["before"].is_null() {
-            return Err(Error::Refused("the service was closed before; this changed nothing"));
+            return Err(Error::NothingToUndo("the service was closed before; this changed nothing"));
         }
         let before = previous_mode(undoing.detail)?;
         let now = operation::lock_mode(tx).await?;
         if !now.is_next_of(&before) {
-            return Err(Error::Refused(
+            return Err(Error::NothingToUndo(
                 "the mode was changed since; set it with PUT /api/v1/admin/maintenance",
             ));
         }
@@ -128,7 +130,7 @@ impl Auth {
 /// Takes the block away that the answer made. What other answers blocked as well stays blocked for as long as they said.
 async fn unblock(tx: &mut Tx, undoing: &Undoing<'_>) -> Result<Undone> {
     let network =
-        undoing.detail["network"].as_str().ok_or(Error::Refused("the address was never blocked"))?;
+        undoing.detail["network"].as_str().ok_or(Error::NothingToUndo("the address was never blocked"))?;
     let rules = tx.ip_rules().live().await?;
     let rule = rules.into_iter().find(|rule| rule.automatic && rule.network == network);
     let Some(rule) = rule else { return Ok(Undone::default()) };

@@ -256,7 +256,8 @@ impl Auth {
     async fn write_limit(&self, tx: &mut storage::Tx, subject: &LimitSubject, said: Allowance) -> Result<()> {
         let account_id = subject.owner(tx).await?;
         subject.check(said)?;
-        if tx.rate_limits().count().await? >= i64::from(MOST_RULES) {
+        let replaces = tx.rate_limits().remove(subject.scope(), &subject.name()).await?;
+        if !replaces && tx.rate_limits().count().await? >= i64::from(MOST_RULES) {
             return Err(Error::Refused("limits are said of too many already; take some back first"));
         }
         tx.rate_limits()
