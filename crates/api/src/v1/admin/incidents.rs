@@ -130,7 +130,7 @@ pub async fn answer(
 #[utoipa::path(delete, path = "/api/v1/admin/incidents/{id}/answers/{entry_id}", tag = "admin",
     params(("id" = Uuid, Path), ("entry_id" = Uuid, Path)),
     responses((status = 200, body = EntryView), (status = 404, description = "No such answer"),
-              (status = 409, description = "The incident is closed")))]
+              (status = 409, description = "The incident is closed, or there is nothing to undo")))]
 pub async fn undo(
     caller: Caller<IncidentsManage>,
     app: web::Data<App>,
