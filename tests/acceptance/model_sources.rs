@@ -8,10 +8,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::harness::onnx_file::{Dimension, FLOAT, external, graph, model, node, value};
-use crate::harness::{Client, Depot, Pair, Repository, eventually, promise, sample, sha256, workspace};
+use crate::harness::{Client, FileServer, Pair, Repository, eventually, promise, sample, sha256, workspace};
 
 const ADMIN: &str = "/api/v1/admin/models";
-/// What lets a depot without TLS, on this machine, be asked.
+/// What lets a server of files without TLS, on this machine, be asked.
 const PLAIN: (&str, &str) = ("MODEL_SOURCES_PLAIN_HTTP", "true");
 
 fn demo() -> Vec<u8> {
@@ -69,27 +69,27 @@ fn adds(client: &Client, name: &str) {
 
 promise! {
     fn a_version_comes_from_where_model_toml_says_and_nothing_else_takes_its_place(pair) {
-        let depot = Depot::plain();
-        depot.put("/digits.onnx", &demo());
-        depot.put("/other.onnx", b"another file");
+        let file_server = FileServer::plain();
+        file_server.put("/digits.onnx", &demo());
+        file_server.put("/other.onnx", b"another file");
         let repository = Repository::new(pair);
         let digits = repository.add("digits");
         fs::remove_dir_all(digits.join("1")).expect("a folder");
-        let good = |version: &str| source(version, "model.onnx", &depot.url("/digits.onnx"), &sha256(&demo()), demo().len());
+        let good = |version: &str| source(version, "model.onnx", &file_server.url("/digits.onnx"), &sha256(&demo()), demo().len());
         say(&digits, &good("1"));
-        depot.cut(2);
+        file_server.cut(2);
         let (server, client) = repository.start(&[PLAIN]);
         let admin = server.admin().api;
         comes(&client, "1");
-        let asked = depot.asked();
+        let asked = file_server.asked();
         let half = demo().len() / 2;
         assert_eq!(asked[..2], ["/digits.onnx 0".to_owned(), format!("/digits.onnx {half}")], "it went on where it broke off");
         assert_eq!(asked.len(), 3, "{asked:?}");
 
         // Another file under the right name, one that is too long, one that is not there.
-        say(&digits, &source("2", "model.onnx", &depot.url("/other.onnx"), &sha256(&demo()), 12));
-        say(&digits, &source("3", "model.onnx", &depot.url("/digits.onnx"), &sha256(&demo()), 100));
-        say(&digits, &source("4", "model.onnx", &depot.url("/nowhere.onnx"), &sha256(&demo()), 100));
+        say(&digits, &source("2", "model.onnx", &file_server.url("/other.onnx"), &sha256(&demo()), 12));
+        say(&digits, &source("3", "model.onnx", &file_server.url("/digits.onnx"), &sha256(&demo()), 100));
+        say(&digits, &source("4", "model.onnx", &file_server.url("/nowhere.onnx"), &sha256(&demo()), 100));
         admin.act(&format!("{ADMIN}/digits/load")).is(204);
         is_told(&admin, "digits", "could not be fetched");
         for reason in ["its SHA-256 is", "more than 100 bytes", "it answered 404"] {
@@ -103,10 +103,10 @@ promise! {
         assert_eq!(left, 0, "nothing half-received stays");
 
         // It is asked for again when its time has come.
-        let before = depot.asked().len();
-        depot.put("/nowhere.onnx", &demo());
-        depot.put("/other.onnx", &demo());
-        assert_eq!(depot.asked().len(), before);
+        let before = file_server.asked().len();
+        file_server.put("/nowhere.onnx", &demo());
+        file_server.put("/other.onnx", &demo());
+        assert_eq!(file_server.asked().len(), before);
         let text = fs::read_to_string(digits.join("model.toml")).expect("model.toml");
         fs::write(digits.join("model.toml"), text.replace("size = 12\n", &format!("size = {}\n", demo().len()))).expect("model.toml");
         admin.act(&format!("{ADMIN}/digits/load")).is(204);
@@ -118,11 +118,11 @@ promise! {
     }
 
     fn a_model_named_by_a_setting_is_fetched_once(pair) {
-        let depot = Depot::plain();
-        depot.put("/digits.onnx", &demo());
-        depot.is_down(true);
+        let file_server = FileServer::plain();
+        file_server.put("/digits.onnx", &demo());
+        file_server.is_down(true);
         let repository = Repository::new(pair);
-        let (url, digest) = (depot.url("/digits.onnx"), sha256(&demo()));
+        let (url, digest) = (file_server.url("/digits.onnx"), sha256(&demo()));
         let settings = [PLAIN, ("MODEL_URL", &*url), ("MODEL_URL_SHA256", &*digest), ("MODEL_URL_NAME", "fetched")];
         // One that takes the request and never answers holds up no other.
         let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -133,19 +133,19 @@ promise! {
         let (mut server, client) = repository.start(&settings);
         let admin = server.admin().api;
         is_told(&admin, "fetched", "it answered 503");
-        depot.is_down(false);
+        file_server.is_down(false);
         server.advance(Duration::from_secs(31));
         eventually("it comes", || (client.get("/v2/models/fetched").status == 200).then_some(()));
         assert_eq!(server.stop(), Some(0));
 
-        depot.is_down(true);
-        let asked = depot.asked().len();
+        file_server.is_down(true);
+        let asked = file_server.asked().len();
         let folder = repository.folder.display().to_string();
         let again = [&[("MODEL_DIR", folder.as_str())], &settings[..]].concat();
         let server = repository.world.start(&again);
         let client = server.log_in("ada@example.com", "Correct-horse-battery-9").api;
         client.get("/v2/models/fetched").is(200);
-        assert_eq!(depot.asked().len(), asked, "it is there already");
+        assert_eq!(file_server.asked().len(), asked, "it is there already");
     }
 
     fn a_version_with_data_files_is_uploaded(pair) {
@@ -189,16 +189,16 @@ promise! {
 
 #[test]
 fn what_is_added_by_an_address_comes_to_every_replica() {
-    let depot = Depot::plain().owned_by("reader", "Never-to-be-read-s3-4711");
+    let file_server = FileServer::plain().owned_by("reader", "Never-to-be-read-s3-4711");
     let (model, data) = with_data();
-    depot.put("/models/sum/model.onnx", &model);
-    depot.put("/models/sum/weights.bin", &data);
+    file_server.put("/models/sum/model.onnx", &model);
+    file_server.put("/models/sum/weights.bin", &data);
     let repository = Repository::new(Pair::Shared);
     repository.world.remember("Never-to-be-read-s3-4711");
     let other = repository.world.folder().join("other");
     fs::create_dir(&other).expect("a folder");
     let (here, there) = (repository.folder.display().to_string(), other.display().to_string());
-    let endpoint = depot.url("");
+    let endpoint = file_server.url("");
     let bucket = [
         PLAIN,
         ("AWS_ENDPOINT_URL", &*endpoint),
@@ -249,13 +249,13 @@ fn what_is_added_by_an_address_comes_to_every_replica() {
 
 #[test]
 fn over_tls_the_host_is_verified_and_sends_nobody_to_private_addresses() {
-    let (depot, secret) = (Depot::over_tls(), Depot::over_tls());
-    depot.put("/digits.onnx", &demo());
+    let (file_server, secret) = (FileServer::over_tls(), FileServer::over_tls());
+    file_server.put("/digits.onnx", &demo());
     secret.put("/digits.onnx", &demo());
-    depot.send_on("/here", "/digits.onnx");
-    depot.send_on("/private", &secret.url("/digits.onnx"));
-    depot.send_on("/metadata", "https://169.254.169.254/latest");
-    depot.send_on("/plain", "http://example.com/digits.onnx");
+    file_server.send_on("/here", "/digits.onnx");
+    file_server.send_on("/private", &secret.url("/digits.onnx"));
+    file_server.send_on("/metadata", "https://169.254.169.254/latest");
+    file_server.send_on("/plain", "http://example.com/digits.onnx");
     let folder = std::env::var("TEST_TLS_DIR").expect("run ./scripts/test, which makes certificates");
     let repository = Repository::new(Pair::Embedded);
     let here = repository.folder.display().to_string();
@@ -267,7 +267,7 @@ fn over_tls_the_host_is_verified_and_sends_nobody_to_private_addresses() {
         let authority = format!("{folder}/{authority}.crt");
         repository.world.run(&arguments, &[("MODEL_DIR", &here), ("SSL_CERT_FILE", &authority)], "")
     };
-    let added = add(&depot.url("/digits.onnx"), "authority");
+    let added = add(&file_server.url("/digits.onnx"), "authority");
     assert_eq!(added.code, Some(0), "{added:?}");
     for (path, reason) in [
         ("/here", "addresses that are not asked"),
@@ -275,23 +275,23 @@ fn over_tls_the_host_is_verified_and_sends_nobody_to_private_addresses() {
         ("/metadata", "an address that is not asked"),
         ("/plain", "without TLS"),
     ] {
-        let refused = add(&depot.url(path), "authority");
+        let refused = add(&file_server.url(path), "authority");
         assert!(refused.code == Some(1) && refused.stderr.contains(reason), "{path}: {refused:?}");
     }
-    let asked = depot.asked().len();
+    let asked = file_server.asked().len();
     assert_eq!(secret.asked().len(), 0, "nobody was sent there");
     for (url, authority) in [
-        (depot.url("/digits.onnx"), "stranger"),
-        (depot.url("/digits.onnx").replace("localhost", "127.0.0.1"), "authority"),
+        (file_server.url("/digits.onnx"), "stranger"),
+        (file_server.url("/digits.onnx").replace("localhost", "127.0.0.1"), "authority"),
         ("https://169.254.169.254/latest".to_owned(), "authority"),
-        (Depot::plain().url("/digits.onnx"), "authority"),
+        (FileServer::plain().url("/digits.onnx"), "authority"),
         ("ftp://localhost/digits.onnx".to_owned(), "authority"),
-        (depot.url("/digits.onnx").replace("localhost", "ada:hush@localhost"), "authority"),
+        (file_server.url("/digits.onnx").replace("localhost", "ada:hush@localhost"), "authority"),
     ] {
         let refused = add(&url, authority);
         assert!(refused.code == Some(1) && !refused.stderr.contains("hush"), "{url}: {refused:?}");
     }
-    assert_eq!(depot.asked().len(), asked);
+    assert_eq!(file_server.asked().len(), asked);
 
     // Settings that would weaken this do not start.
     for (settings, name) in [

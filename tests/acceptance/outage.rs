@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tonic::Code;
 
 use crate::harness::grpc::digits;
-use crate::harness::{Door, OwnRedis, Pair, Person, Reply, Server, World, at_once, eventually, sample};
+use crate::harness::{OwnRedis, Pair, Person, Reply, Server, StoreProxy, World, at_once, eventually, sample};
 
 const ME: &str = "/api/v1/me";
 const MODELS: &str = "/api/v1/models";
@@ -131,7 +131,7 @@ fn a_revocation_reaches_the_other_replica_without_redis_and_outlives_its_return(
 fn replicas_share_a_limit_and_one_without_stores_changes_nothing() {
     let mut redis = OwnRedis::start();
     let world = World::new(Pair::Shared);
-    let (door, url) = Door::in_front_of(world.database_url().expect("Postgres"));
+    let (proxy, url) = StoreProxy::in_front_of(world.database_url().expect("Postgres"));
     let settings = [
         ("REDIS_URL", &*redis.url()),
         ("DATABASE_URL", &*url),
@@ -157,7 +157,7 @@ fn replicas_share_a_limit_and_one_without_stores_changes_nothing() {
     for caller in &callers {
         caller.predict(&sample("1-1")).is(200);
     }
-    door.shut();
+    proxy.shut();
     eventually("isolated", || (replicas[1].anon().get("/health/ready").status == 503).then_some(()));
     eventually("isolated", || (replicas[0].anon().get("/health/ready").status == 503).then_some(()));
     callers[0].predict(&sample("1-1")).is(200);
@@ -165,7 +165,7 @@ fn replicas_share_a_limit_and_one_without_stores_changes_nothing() {
     for caller in &callers {
         caller.act("/api/v1/auth/logout").refused(503, "unavailable");
     }
-    door.open();
+    proxy.open();
     redis.resume();
     for (server, caller) in replicas.iter().zip(&callers) {
         eventually("ready, and nothing is missing", || {
@@ -198,9 +198,10 @@ fn what_an_operator_reads_names_the_cause_and_no_password() {
         assert!(!all.contains(PASSWORD), "{setting}: {all}");
     }
 
-    let (door, url) = Door::in_front_of(&real.replacen("//postgres@", &format!("//postgres:{PASSWORD}@"), 1));
+    let (proxy, url) =
+        StoreProxy::in_front_of(&real.replacen("//postgres@", &format!("//postgres:{PASSWORD}@"), 1));
     let server = world.start(&[("DATABASE_URL", &url)]);
-    door.shut();
+    proxy.shut();
     server.try_log_in("nobody@example.com", "Wrong-horse-battery-9").refused(503, "unavailable");
     for what in ["a store is unavailable", "a background task failed and will be tried again"] {
         let line = server.wait_for_log(what, |entry| entry["message"] == what);
@@ -221,11 +222,11 @@ fn over_grpc(server: &Server, token: &str, asked: Instant) -> (u16, Option<Reply
 
 /// Two seconds late with every answer: what needs it is given up in time, whole, and says what that leaves open.
 #[track_caller]
-fn a_slow_database_holds_nobody_beyond_the_deadline(server: &Server, door: &Door, ada: &Person) {
+fn a_slow_database_holds_nobody_beyond_the_deadline(server: &Server, proxy: &StoreProxy, ada: &Person) {
     let admin = server.admin();
     let unseen = server.try_log_in(&ada.email, &ada.password).is(200).member("access_token");
     let role = json!({"name": "auditor", "permissions": ["audit:read"]});
-    door.hold(Duration::from_secs(2));
+    proxy.hold(Duration::from_secs(2));
     let answers = at_once(5, |number| {
         let asked = Instant::now();
         let reply = match number {
@@ -250,7 +251,7 @@ fn a_slow_database_holds_nobody_beyond_the_deadline(server: &Server, door: &Door
         assert!(late.refused(504, "deadline_exceeded").member("detail").contains("is not known"));
     }
 
-    door.open();
+    proxy.open();
     // Not half: the role is there with its permission, or it is not there and can be made.
     let again = eventually("the database answers", || {
         let reply = admin.api.post("/api/v1/admin/roles", &role);
@@ -267,7 +268,7 @@ fn a_slow_database_holds_nobody_beyond_the_deadline(server: &Server, door: &Door
 #[test]
 fn without_the_database_known_callers_are_served_and_others_told_to_wait() {
     let world = World::new(Pair::Shared);
-    let (door, url) = Door::in_front_of(world.database_url().expect("Postgres"));
+    let (proxy, url) = StoreProxy::in_front_of(world.database_url().expect("Postgres"));
     let deadline = DEADLINE.as_secs().to_string();
     let server =
         world.start(&[("DATABASE_URL", &url), ("REQUEST_TIMEOUT_SECONDS", &deadline), ("GRPC_PORT", "0")]);
@@ -275,7 +276,7 @@ fn without_the_database_known_callers_are_served_and_others_told_to_wait() {
     let unseen = server.try_log_in(&ada.email, &ada.password).is(200).member("access_token");
     ada.api.predict(&sample("1-1")).is(200);
 
-    door.shut();
+    proxy.shut();
     for _ in 0..5 {
         ada.api.predict(&sample("1-1")).is(200);
     }
@@ -294,7 +295,7 @@ fn without_the_database_known_callers_are_served_and_others_told_to_wait() {
     server.anon().get("/.well-known/jwks.json").is(200);
     server.anon().get("/v2/health/ready").is(200);
 
-    door.open();
+    proxy.open();
     is_degraded(&server, &[]);
     server.user(&unseen).get(ME).is(200);
     let usage = eventually("what was used meanwhile is written", || {
@@ -303,7 +304,7 @@ fn without_the_database_known_callers_are_served_and_others_told_to_wait() {
         (requests >= 7).then_some(requests)
     });
     assert_eq!(usage, 7, "once");
-    a_slow_database_holds_nobody_beyond_the_deadline(&server, &door, &ada);
+    a_slow_database_holds_nobody_beyond_the_deadline(&server, &proxy, &ada);
     ada.api.act("/api/v1/auth/logout").is(204);
     ada.api.get(ME).is(401);
 }

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::harness::{Client, Door, OwnRedis, Pair, Person, Reply, Server, World, eventually, psql, sample};
+use crate::harness::{
+    Client, OwnRedis, Pair, Person, Reply, Server, StoreProxy, World, eventually, psql, sample,
+};
 
 const ME: &str = "/api/v1/me";
 const MODELS: &str = "/api/v1/models";
@@ -27,12 +29,12 @@ enum Store {
     Postgres,
 }
 
-/// Two replicas, each store behind a door, and who called them before something failed.
+/// Two replicas, each store behind a proxy, and who called them before something failed.
 struct Scene {
     world: Arc<World>,
     redis: OwnRedis,
-    redis_door: Door,
-    database_door: Door,
+    redis_proxy: StoreProxy,
+    database_proxy: StoreProxy,
     replicas: [Server; 2],
     admin: Person,
     ada: Person,
@@ -48,8 +50,8 @@ impl Scene {
     fn set() -> Self {
         let world = World::new(Pair::Shared);
         let redis = OwnRedis::start();
-        let (redis_door, redis_url) = Door::in_front_of(&redis.url());
-        let (database_door, url) = Door::in_front_of(world.database_url().expect("Postgres"));
+        let (redis_proxy, redis_url) = StoreProxy::in_front_of(&redis.url());
+        let (database_proxy, url) = StoreProxy::in_front_of(world.database_url().expect("Postgres"));
         let settings = [
             ("REDIS_URL", &*redis_url),
             ("DATABASE_URL", &*url),
@@ -74,8 +76,8 @@ impl Scene {
         Self {
             world,
             redis,
-            redis_door,
-            database_door,
+            redis_proxy,
+            database_proxy,
             replicas,
             admin,
             ada,
@@ -87,7 +89,7 @@ impl Scene {
         }
     }
 
-    /// The address of the database itself, for who stands behind the door.
+    /// The address of the database itself, for who stands behind the proxy.
     fn database(&self) -> &str {
         self.world.database_url().expect("Postgres")
     }
@@ -109,12 +111,12 @@ impl Scene {
         match (store, way) {
             (Store::Redis, "stopped") => self.redis.kill(),
             (Store::Redis, "paused") => self.redis.freeze(true),
-            (Store::Redis, "slow") => self.redis_door.hold(Duration::from_secs(2)),
+            (Store::Redis, "slow") => self.redis_proxy.hold(Duration::from_secs(2)),
             (Store::Redis, "flushed") => self.redis.tell("FLUSHALL"),
             (Store::Redis, _) => self.redis.tell("REPLICAOF 127.0.0.1 1"),
-            (Store::Postgres, "stopped") => self.database_door.shut(),
-            (Store::Postgres, "paused") => self.database_door.hold(Duration::from_secs(3600)),
-            (Store::Postgres, "slow") => self.database_door.hold(Duration::from_secs(2)),
+            (Store::Postgres, "stopped") => self.database_proxy.shut(),
+            (Store::Postgres, "paused") => self.database_proxy.hold(Duration::from_secs(3600)),
+            (Store::Postgres, "slow") => self.database_proxy.hold(Duration::from_secs(2)),
             (Store::Postgres, _) => self.set_read_only(true),
         }
     }
@@ -125,9 +127,9 @@ impl Scene {
             (Store::Redis, "paused") => self.redis.freeze(false),
             (Store::Redis, "flushed") => {}
             (Store::Redis, "read-only") => self.redis.tell("REPLICAOF NO ONE"),
-            (Store::Redis, _) => self.redis_door.open(),
+            (Store::Redis, _) => self.redis_proxy.open(),
             (Store::Postgres, "read-only") => self.set_read_only(false),
-            (Store::Postgres, _) => self.database_door.open(),
+            (Store::Postgres, _) => self.database_proxy.open(),
         }
     }
 

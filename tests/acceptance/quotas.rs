@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use crate::harness::onnx_file::arithmetic;
 use crate::harness::{
-    Client, Door, OwnRedis, Pair, Person, Reply, Repository, Server, World, at_once, configure, eventually,
-    promise, sample,
+    Client, OwnRedis, Pair, Person, Reply, Repository, Server, StoreProxy, World, at_once, configure,
+    eventually, promise, sample,
 };
 
 const USAGE: &str = "/api/v1/me/usage";
@@ -308,16 +308,16 @@ fn with_redis_stopped_and_a_replica_killed_half_way_no_more_than_the_cap_is_serv
 #[test]
 fn without_the_database_nothing_is_promised_that_is_not_held() {
     let world = World::new(Pair::Shared);
-    let (door, url) = Door::in_front_of(world.database_url().expect("Postgres"));
+    let (proxy, url) = StoreProxy::in_front_of(world.database_url().expect("Postgres"));
     let server = world.start(&[("DATABASE_URL", &url)]);
     let (admin, ada, grace) = (server.admin(), server.person("ada"), server.person("grace"));
     allow(&admin, "account", &ada.id, "requests/day", 10);
     ada.api.predict(&sample("1-1")).is(200);
     grace.api.predict(&sample("1-1")).is(200);
-    door.shut();
+    proxy.shut();
     // Ten are so few that each is reserved for itself: nothing is held.
     ada.api.predict(&sample("1-1")).refused(503, "unavailable");
     grace.api.predict(&sample("1-1")).is(200);
-    door.open();
+    proxy.open();
     eventually("the database answers", || (ada.api.predict(&sample("1-1")).status == 200).then_some(()));
 }

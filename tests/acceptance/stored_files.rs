@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Depot, Reply, World, at_once, eventually, promise, sample};
+use crate::harness::{Client, FileServer, Reply, World, at_once, eventually, promise, sample};
 
 const FILES: &str = "/api/v1/files";
 const DAY: Duration = Duration::from_secs(86_400);
@@ -199,10 +199,10 @@ promise! {
 
     fn in_a_bucket_they_are_sealed_the_same_and_nothing_is_left_there_either(pair) {
         const SECRET: &str = "Never-to-be-read-s3-4712";
-        let depot = Depot::plain().owned_by("keeper", SECRET);
+        let file_server = FileServer::plain().owned_by("keeper", SECRET);
         let world = World::new(pair);
         world.remember(SECRET);
-        let endpoint = depot.url("");
+        let endpoint = file_server.url("");
         let settings = [
             ("FILE_DIR", "s3://pictures/of/people"), ("MODEL_SOURCES_PLAIN_HTTP", "true"), ("AWS_ENDPOINT_URL", &*endpoint),
             ("AWS_ACCESS_KEY_ID", "keeper"), ("AWS_SECRET_ACCESS_KEY", SECRET), ("FILE_RETENTION_DAYS", "2"), ("MAX_FILES_PER_ACCOUNT", "3"),
@@ -210,12 +210,12 @@ promise! {
         let server = world.start(&settings);
         let (ada, eve, admin) = (server.person("ada"), server.person("eve"), server.admin());
         let seven = sample("7-1");
-        let lies_there = |path: &str| depot.files().contains_key(path);
-        depot.cut(1);
+        let lies_there = |path: &str| file_server.files().contains_key(path);
+        file_server.cut(1);
         let id = store(&ada.api, "seven.png", &seven).is(201).member("id");
         let (path, place) = (format!("{FILES}/{id}"), format!("/pictures/of/people/{}/{id}", ada.id));
-        assert!(lies_there(&place), "{:?}", depot.asked());
-        let sealed = depot.files()[&place].clone();
+        assert!(lies_there(&place), "{:?}", file_server.asked());
+        let sealed = file_server.files()[&place].clone();
         assert!(sealed.len() > seven.len() && !sealed.windows(4).any(|part| part == b"IHDR"), "in the clear");
         assert_eq!(ada.api.get(&path).is(200).body, seven);
         eve.api.get(&path).refused(404, "not_found");
@@ -224,52 +224,52 @@ promise! {
         assert!(kept(&world).is_empty(), "nothing stays in quarantine");
 
         // The bucket is out of order: nothing is promised, nothing is lost, nothing half-done is seen.
-        depot.is_down(true);
+        file_server.is_down(true);
         for reply in [store(&ada.api, "a", &seven), ada.api.get(&path), ada.api.act(&predict)] {
             assert!(reply.header("retry-after").is_some());
             reply.refused(503, "unavailable");
         }
         assert_eq!(ada.api.get(FILES).is(200).items().len(), 1);
         assert!(kept(&world).is_empty());
-        depot.is_down(false);
+        file_server.is_down(false);
         // Every answer to it is lost, though the file got there: it is taken away again.
-        depot.cut(3);
+        file_server.cut(3);
         store(&ada.api, "a", &seven).refused(503, "unavailable");
-        assert_eq!(depot.files().len(), 1);
+        assert_eq!(file_server.files().len(), 1);
         // Others' bytes are not its bytes, whoever can write there.
         let other = store(&ada.api, "a", &seven).is(201).member("id");
         let other_place = format!("/pictures/of/people/{}/{other}", ada.id);
-        depot.put(&place, &depot.files()[&other_place]);
+        file_server.put(&place, &file_server.files()[&other_place]);
         ada.api.get(&path).refused(503, "unavailable");
-        depot.put(&place, &[&sealed[..], &[0; 100_000]].concat());
+        file_server.put(&place, &[&sealed[..], &[0; 100_000]].concat());
         ada.api.get(&path).refused(503, "unavailable");
-        depot.put(&place, &sealed);
+        file_server.put(&place, &sealed);
         ada.api.get(&path).is(200);
 
         let answers = at_once(4, |_| store(&ada.api, "a", &seven).status);
         assert_eq!(answers.iter().filter(|status| **status == 201).count(), 1, "{answers:?}");
-        assert_eq!(depot.files().len(), 3);
+        assert_eq!(file_server.files().len(), 3);
         ada.api.delete(&path).is(204);
         assert!(!lies_there(&place));
 
         // Deleted while the bucket was out of order, or left by a killed process: a later sweep finds it, and that
         // only.
-        depot.is_down(true);
+        file_server.is_down(true);
         ada.api.delete(&format!("{FILES}/{other}")).is(204);
-        depot.is_down(false);
+        file_server.is_down(false);
         let (orphan, stranger) = (format!("/pictures/of/people/{}/{id}", eve.id), "/pictures/of/others/file");
-        depot.put(&orphan, &sealed);
-        depot.put(stranger, &sealed);
-        depot.put("/pictures/of/people/readme", &sealed);
+        file_server.put(&orphan, &sealed);
+        file_server.put(stranger, &sealed);
+        file_server.put("/pictures/of/people/readme", &sealed);
         assert!(lies_there(&other_place));
         world.advance(Duration::from_secs(2 * 3600));
         eventually("what no row tells of is gone", || (!lies_there(&other_place) && !lies_there(&orphan)).then_some(()));
-        assert_eq!(depot.files().len(), 3, "{:?}", depot.files().keys());
+        assert_eq!(file_server.files().len(), 3, "{:?}", file_server.files().keys());
 
         // Who goes away while the bucket takes its time leaves a file that counts, or nothing.
-        let puts = || depot.asked().iter().filter(|asked| asked.starts_with("PUT ")).count();
+        let puts = || file_server.asked().iter().filter(|asked| asked.starts_with("PUT ")).count();
         let before = puts();
-        depot.hold(true);
+        file_server.hold(true);
         let mut stream = server.connect();
         let head = format!(
             "POST {FILES} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Type: image/png\r\nContent-Length: {}\r\n\r\n",
@@ -278,31 +278,31 @@ promise! {
         stream.write_all(&[head.as_bytes(), &seven].concat()).expect("a file");
         eventually("the bucket is asked", || (puts() > before).then_some(()));
         drop(stream);
-        depot.hold(false);
+        file_server.hold(false);
         eventually("it is taken", || kept(&world).is_empty().then_some(()));
         let ada = server.log_in(&ada.email, &ada.password);
         eventually("what lies there is counted", || {
             let counted = ada.api.get(FILES).is(200).items().len();
-            (depot.files().len() == 3 + counted - 1).then_some(())
+            (file_server.files().len() == 3 + counted - 1).then_some(())
         });
 
         // With their account, and by age.
-        let before = depot.files().len();
+        let before = file_server.files().len();
         let eve = server.log_in(&eve.email, &eve.password);
         let admin = server.log_in(&admin.email, &admin.password);
         for name in ["a", "b", "c"] {
             store(&eve.api, name, &seven).is(201);
         }
-        assert_eq!(depot.files().len(), before + 3);
+        assert_eq!(file_server.files().len(), before + 3);
         admin.api.delete(&format!("/api/v1/admin/users/{}", eve.id)).is(204);
-        assert_eq!(depot.files().len(), before);
+        assert_eq!(file_server.files().len(), before);
         world.advance(DAY * 3);
-        eventually("old files are gone", || (depot.files().len() == 2).then_some(()));
+        eventually("old files are gone", || (file_server.files().len() == 2).then_some(()));
         assert!(lies_there(stranger) && lies_there("/pictures/of/people/readme"));
 
         drop(server);
         assert_eq!(world.run(&["check"], &settings, "").code, Some(0));
-        depot.is_down(true);
+        file_server.is_down(true);
         let told = world.run(&["check"], &settings, "");
         assert!(told.code == Some(1) && told.stderr.contains("FILE_DIR") && !told.stderr.contains(SECRET), "{told:?}");
         let wrong = world.run(&["serve"], &[("FILE_DIR", "s3://keeper:hush@pictures/of")], "");

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::harness::{Client, Door, OwnRedis, Pair, Person, Server, World, eventually, sample};
+use crate::harness::{Client, OwnRedis, Pair, Person, Server, StoreProxy, World, eventually, sample};
 
 const ME: &str = "/api/v1/me";
 const MODELS: &str = "/api/v1/models";
@@ -109,11 +109,11 @@ impl Scene {
 }
 
 /// Everything that must hold while Redis is out of order, and once it is back.
-fn controls_hold(fail: impl Fn(&mut OwnRedis, &Door), mend: impl Fn(&mut OwnRedis, &Door)) {
+fn controls_hold(fail: impl Fn(&mut OwnRedis, &StoreProxy), mend: impl Fn(&mut OwnRedis, &StoreProxy)) {
     let mut redis = OwnRedis::start();
-    let (door, url) = Door::in_front_of(&redis.url());
+    let (proxy, url) = StoreProxy::in_front_of(&redis.url());
     let mut scene = Scene::set(&url);
-    fail(&mut redis, &door);
+    fail(&mut redis, &proxy);
     let begun = Instant::now();
     scene.known_callers_are_served();
     scene.nothing_ended_revives();
@@ -121,7 +121,7 @@ fn controls_hold(fail: impl Fn(&mut OwnRedis, &Door), mend: impl Fn(&mut OwnRedi
     scene.a_key_can_be_ended();
     scene.a_stolen_refresh_token_ends_its_session();
     assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
-    mend(&mut redis, &door);
+    mend(&mut redis, &proxy);
     for server in &scene.replicas {
         eventually("Redis counts again", || {
             server.anon().get("/health").is(200).json()["degraded"].is_null().then_some(())
@@ -143,7 +143,7 @@ fn redis_hangs() {
 
 #[test]
 fn redis_takes_two_seconds() {
-    controls_hold(|_, door| door.hold(Duration::from_secs(2)), |_, door| door.open());
+    controls_hold(|_, proxy| proxy.hold(Duration::from_secs(2)), |_, proxy| proxy.open());
 }
 
 #[test]
@@ -169,10 +169,10 @@ fn redis_forgets_everything() {
 #[test]
 fn redis_fails_over_to_an_empty_one() {
     controls_hold(
-        |redis, door| {
-            door.shut();
+        |redis, proxy| {
+            proxy.shut();
             redis.tell("FLUSHALL");
-            door.open();
+            proxy.open();
         },
         |_, _| (),
     );
@@ -181,11 +181,11 @@ fn redis_fails_over_to_an_empty_one() {
 #[test]
 fn a_slow_database_slows_those_who_need_it_and_nobody_else() {
     let world = World::new(Pair::Shared);
-    let (door, url) = Door::in_front_of(world.database_url().expect("Postgres"));
+    let (proxy, url) = StoreProxy::in_front_of(world.database_url().expect("Postgres"));
     let server = world.start(&[("DATABASE_URL", &url)]);
     let ada = server.person("ada");
     ada.api.predict(&sample("1-1")).is(200);
-    door.hold(Duration::from_millis(100));
+    proxy.hold(Duration::from_millis(100));
     std::thread::scope(|scope| {
         let login = scope.spawn(|| server.try_log_in(&ada.email, &ada.password).status);
         for _ in 0..10 {
@@ -195,20 +195,20 @@ fn a_slow_database_slows_those_who_need_it_and_nobody_else() {
         }
         assert!(matches!(login.join().expect("a login"), 200 | 503));
     });
-    door.open();
+    proxy.open();
     server.log_in(&ada.email, &ada.password);
 }
 
 #[test]
 fn a_database_that_hangs_is_given_up_and_nothing_is_let_in_meanwhile() {
     let world = World::new(Pair::Shared);
-    let (door, url) = Door::in_front_of(world.database_url().expect("Postgres"));
+    let (proxy, url) = StoreProxy::in_front_of(world.database_url().expect("Postgres"));
     let server = world.start(&[("DATABASE_URL", &url)]);
     let ada = server.person("ada");
     let unseen = server.try_log_in(&ada.email, &ada.password).is(200).member("access_token");
     ada.api.predict(&sample("1-1")).is(200);
     let before = world.state();
-    door.hold(Duration::from_secs(3600));
+    proxy.hold(Duration::from_secs(3600));
     ada.api.predict(&sample("1-1")).is(200);
     let begun = Instant::now();
     server.try_log_in(&ada.email, &ada.password).refused(503, "unavailable");
@@ -217,6 +217,6 @@ fn a_database_that_hangs_is_given_up_and_nothing_is_let_in_meanwhile() {
     assert!(begun.elapsed() < Duration::from_secs(45), "{:?}", begun.elapsed());
     ada.api.predict(&sample("1-1")).is(200);
     world.is_unchanged_since(&before);
-    door.open();
+    proxy.open();
     eventually("the database answers again", || (server.user(&unseen).get(ME).status == 200).then_some(()));
 }

@@ -5,8 +5,7 @@
 mod authenticator;
 mod check;
 mod client;
-mod depot;
-mod door;
+mod file_server;
 pub mod grpc;
 mod hook;
 pub mod http2;
@@ -25,14 +24,14 @@ mod repository;
 mod secrets;
 mod server;
 mod services;
+mod store_proxy;
 mod stored;
 mod tls;
 mod world;
 
 pub use authenticator::Authenticator;
 pub use client::{Client, Reply};
-pub use depot::{Depot, sha256};
-pub use door::Door;
+pub use file_server::{FileServer, sha256};
 pub use hook::{Hook, Post};
 pub use mail::MailServer;
 pub use packing::{ENCODINGS, pack};
@@ -43,6 +42,7 @@ pub use raw::read_all;
 pub use repository::{Repository, configure};
 pub use server::Server;
 pub use services::{OwnRedis, psql, psql_file};
+pub use store_proxy::StoreProxy;
 pub use tls::tls_file;
 pub use world::{Pair, World};
 

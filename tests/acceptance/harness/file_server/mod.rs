@@ -23,7 +23,7 @@ use request::Request;
 
 /// Files from elsewhere.
 #[derive(Clone, Debug)]
-pub struct Depot {
+pub struct FileServer {
     scheme: &'static str,
     address: SocketAddr,
     state: Arc<Mutex<State>>,
@@ -56,7 +56,7 @@ pub fn sha256(content: &[u8]) -> String {
     HEXLOWER.encode(digest::digest(&digest::SHA256, content).as_ref())
 }
 
-impl Depot {
+impl FileServer {
     /// One without TLS.
     pub fn plain() -> Self {
         Self::open("http", None)
@@ -69,9 +69,9 @@ impl Depot {
 
     fn open(scheme: &'static str, tls: Option<Arc<ServerConfig>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let depot =
+        let file_server =
             Self { scheme, address: listener.local_addr().expect("an address"), state: Arc::default() };
-        let host = depot.clone();
+        let host = file_server.clone();
         thread::spawn(move || {
             for visitor in listener.incoming().map_while(Result::ok) {
                 let (host, tls) = (host.clone(), tls.clone());
@@ -84,7 +84,7 @@ impl Depot {
                 });
             }
         });
-        depot
+        file_server
     }
 
     /// Lets in only this key from now on; paths begin with the bucket's name.

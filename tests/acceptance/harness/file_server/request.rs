@@ -1,4 +1,4 @@
-//! A request to a depot, read whole.
+//! A request to a server of files, read whole.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};

@@ -1,4 +1,4 @@
-//! A door between a server and a store, to be shut or held: connections break, or whatever the store answers comes
+//! A proxy between a server and a store, to be shut or held: connections break, or whatever the store answers comes
 //! late.
 
 use std::io::{Read, Write};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 /// Forwards connections to a store while it is open. It lasts as long as the test process.
 #[derive(Debug)]
-pub struct Door {
+pub struct StoreProxy {
     address: SocketAddr,
     state: Arc<State>,
 }
@@ -23,30 +23,30 @@ struct State {
     connections: Mutex<Vec<TcpStream>>,
 }
 
-impl Door {
-    /// An open door before the server at `target`, written as `host:port`.
+impl StoreProxy {
+    /// An open proxy before the server at `target`, written as `host:port`.
     pub fn before(target: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let door = Self { address: listener.local_addr().expect("an address"), state: Arc::default() };
-        let (state, target) = (Arc::clone(&door.state), target.to_owned());
+        let proxy = Self { address: listener.local_addr().expect("an address"), state: Arc::default() };
+        let (state, target) = (Arc::clone(&proxy.state), target.to_owned());
         thread::spawn(move || {
-            for visitor in listener.incoming().map_while(Result::ok) {
-                // A visitor before a shut door is dropped, which closes the connection.
+            for client in listener.incoming().map_while(Result::ok) {
+                // A client before a shut proxy is dropped, which closes the connection.
                 if !state.shut.load(Ordering::SeqCst) {
-                    state.let_in(visitor, &target);
+                    state.let_in(client, &target);
                 }
             }
         });
-        door
+        proxy
     }
 
-    /// The same address of a database with this door in front.
+    /// The same address of a database with this proxy in front.
     pub fn in_front_of(database_url: &str) -> (Self, String) {
         let host = database_url.split(['@', '/', '?']).find(|part| part.contains(':') && part.contains('.'));
         let host = host.expect("an address with a port");
-        let door = Self::before(host);
-        let url = database_url.replacen(host, &door.address.to_string(), 1);
-        (door, url)
+        let proxy = Self::before(host);
+        let url = database_url.replacen(host, &proxy.address.to_string(), 1);
+        (proxy, url)
     }
 
     /// Breaks every connection and lets nobody in.
@@ -75,14 +75,14 @@ impl State {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn let_in(self: &Arc<Self>, visitor: TcpStream, target: &str) {
+    fn let_in(self: &Arc<Self>, client: TcpStream, target: &str) {
         let Ok(store) = TcpStream::connect(target) else { return };
-        let both = (visitor.try_clone(), store.try_clone(), visitor.try_clone(), store.try_clone());
-        let (Ok(from_visitor), Ok(to_store), Ok(kept), Ok(kept_too)) = both else { return };
+        let both = (client.try_clone(), store.try_clone(), client.try_clone(), store.try_clone());
+        let (Ok(from_client), Ok(to_store), Ok(kept), Ok(kept_too)) = both else { return };
         self.connections().extend([kept, kept_too]);
         let (here, there) = (Arc::clone(self), Arc::clone(self));
-        thread::spawn(move || here.carry(from_visitor, to_store, false));
-        thread::spawn(move || there.carry(store, visitor, true));
+        thread::spawn(move || here.carry(from_client, to_store, false));
+        thread::spawn(move || there.carry(store, client, true));
     }
 
     /// Takes as long as the delay is, also where that changes meanwhile.
