@@ -140,7 +140,7 @@ promise! {
         assert_eq!(answer["detail"]["skipped"], "the service is closed already");
         assert_eq!(back.api.get(MAINTENANCE).is(200).member("mode"), "emergency_stop");
         let undo = timeline.replace("timeline", &format!("answers/{}", answer["id"].as_str().expect("an id")));
-        back.api.delete(&undo).refused(403, "forbidden");
+        back.api.delete(&undo).refused(409, "nothing_to_undo");
         server.key(&master).get(MAINTENANCE).refused(503, "emergency_stop");
         set(&back, "off").is(200);
         back.api.get("/api/v1/me").is(200);

@@ -292,6 +292,17 @@ impl Entry {
         }
     }
 
+    /// Says in the log why there are no versions. What is wrong with one of them was told where it was loaded, and whoever
+    /// fetches them tells when that fails.
+    pub(crate) fn tell_reason(&self) {
+        let awaited = self.manifest.as_ref().is_some_and(|manifest| !manifest.source.0.is_empty());
+        match &self.reason {
+            Some(reason) if awaited => tracing::info!(model = self.name, reason, "a model is not served yet"),
+            Some(reason) => tracing::error!(model = self.name, reason, "a model is not served"),
+            None => {}
+        }
+    }
+
     /// The version that calls which name none are meant to get, whether it can answer or not.
     pub(crate) fn intended(&self) -> Option<&Version> {
         match &self.active {

@@ -348,14 +348,8 @@ impl Registry {
                 );
                 self.put(old.with_setback(entry.wanted, failure), at);
             }
-            (Some(reason), None) => {
-                // What is wrong with a version was told where it was loaded, and whoever fetches tells when that fails.
-                let awaited = entry.manifest.as_ref().is_some_and(|manifest| !manifest.source.0.is_empty());
-                if awaited && entry.versions.is_empty() {
-                    tracing::info!(model = name, reason, "a model is not served yet");
-                } else if entry.versions.is_empty() {
-                    tracing::error!(model = name, reason, "a model is not served");
-                }
+            (Some(_), None) => {
+                entry.tell_reason();
                 self.put(entry, at);
             }
             (None, _) => self.put(entry, at),
