@@ -28,8 +28,8 @@ const USAGE_BATCHES_KEPT: Duration = Duration::days(7);
 
 impl Auth {
     /// Removes what was kept long enough, part after part, each in a transaction of its own; of what tells of people an
-    /// event says how much; of what was erased no log keeps a copy either. Usage is kept for `usage_kept`; none: for ever. Of several replicas one removes each row. To
-    /// be called now and then.
+    /// event says how much. Of what was erased no log of the database keeps a copy either. Usage is kept for `usage_kept`;
+    /// none: for ever. Of several replicas one removes each row. To be called now and then.
     ///
     /// # Errors
     ///

@@ -3,8 +3,8 @@
 //! A call comes through [`connection`] (bounds of one connection) to [`interceptor`], which is to gRPC what middleware
 //! and guards are to HTTP: request id, HTTPS, the per-process guard, then `guard::admit`, all before the message
 //! is read. What a method asks of its caller stands in [`methods`]; a method that does not stand there cannot be
-//! reached. The message is read within bounds ([`body`], [`compression`], [`wire`]), decoded ([`codec`]) and answered by [`service`];
-//! [`status`] writes every error.
+//! reached. The message is read within bounds ([`body`], [`compression`], [`wire`]), decoded ([`codec`]) and answered by
+//! [`service`]; [`status`] writes every error.
 //!
 //! tonic needs a runtime whose tasks may move between threads, which actix-web's workers are not: [`server`] has its
 //! own.
