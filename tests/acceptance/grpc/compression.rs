@@ -103,6 +103,14 @@ promise! {
             assert_eq!(status.code(), Code::ResourceExhausted, "{encoding}: {status:?}");
         }
         assert!(server.metric("process_resident_memory_bytes") - before < 40e6);
+        // What anybody may ask, as often as they like, unpacks to next to nothing.
+        for (length, code) in [(1 << 10, Code::Ok), (1 << 16, Code::ResourceExhausted)] {
+            let padded = packed("gzip", &of::ModelMetadataRequest { name: "x".repeat(length), ..Default::default() });
+            let (_, status) = call(&server, "nobody", "ServerLive", "gzip", &[&padded]);
+            assert_eq!(status.code(), code, "{length}: {status:?}");
+        }
+        let (_, status) = call(&server, &ada, "ServerLive", "gzip", &[&packed("gzip", &of::ServerLiveRequest {})]);
+        assert_eq!(status.code(), Code::Ok, "{status:?}");
         let (_, status) = call(&server, &ada, "ModelInfer", "snappy", &[&marked(b"fine")]);
         assert_eq!(status.code(), Code::Unimplemented, "{status:?}");
         assert_eq!(status.metadata().get("grpc-accept-encoding").expect("what is taken"), "gzip, deflate, zstd");

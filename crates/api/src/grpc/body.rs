@@ -56,6 +56,16 @@ impl BoundedBody {
         Self { inner, resources, bounds, timer, place: Position::Prefix(Vec::with_capacity(PREFIX)) }
     }
 
+    /// What the call holds.
+    pub fn resources(&self) -> &CallResources {
+        &self.resources
+    }
+
+    /// Most bytes of a message, also of one that is unpacked.
+    pub fn limit(&self) -> usize {
+        self.bounds.size
+    }
+
     fn look_at(&mut self, mut data: &[u8]) -> Result<()> {
         while !data.is_empty() {
             match &mut self.place {

@@ -11,7 +11,6 @@ use http_body::{Body, Frame};
 use tonic::Status;
 
 use super::body::{BoundedBody, PREFIX};
-use super::call::CallResources;
 use super::status::refuse;
 use crate::app::App;
 use crate::encodings::{Encoding, unsupported};
@@ -38,9 +37,6 @@ pub struct UnpackedBody {
     inner: BoundedBody,
     encoding: Encoding,
     app: web::Data<App>,
-    resources: CallResources,
-    /// Most bytes of an unpacked message.
-    limit: usize,
     /// What came and belongs to later messages.
     waiting: Bytes,
     /// What came of the present message, with what stands before it.
@@ -50,16 +46,9 @@ pub struct UnpackedBody {
 }
 
 impl UnpackedBody {
-    /// Unpacks messages to `limit` bytes at most.
-    pub fn new(
-        inner: BoundedBody,
-        encoding: Encoding,
-        app: web::Data<App>,
-        resources: CallResources,
-        limit: usize,
-    ) -> Self {
-        let (waiting, packed) = (Bytes::new(), BytesMut::new());
-        Self { inner, encoding, app, resources, limit, waiting, packed, unpacked: None }
+    /// Unpacks messages within the bounds of `inner`.
+    pub fn new(inner: BoundedBody, encoding: Encoding, app: web::Data<App>) -> Self {
+        Self { inner, encoding, app, waiting: Bytes::new(), packed: BytesMut::new(), unpacked: None }
     }
 
     /// What can be given of what has come.
@@ -89,30 +78,24 @@ impl UnpackedBody {
     /// Gives what stands before the unpacked message, and keeps that for the next time.
     fn unpack(&mut self, packed: &[u8]) -> Result<Bytes> {
         let room = self.app.bodies.expect(0)?;
-        let unpacked = tokio::task::block_in_place(|| self.encoding.decode(packed, room, self.limit));
+        let limit = self.inner.limit();
+        let unpacked = tokio::task::block_in_place(|| self.encoding.decode(packed, room, limit));
         let message = unpacked.map_err(in_words_of_grpc)?;
-        self.resources.messages().room.grow_to(packed.len().saturating_add(message.len()))?;
+        self.inner.resources().messages().room.grow_to(packed.len().saturating_add(message.len()))?;
         let mut prefix = BytesMut::with_capacity(PREFIX);
         prefix.put_u8(0);
         prefix.put_u32(u32::try_from(message.len()).map_err(ApiError::internal)?);
         self.unpacked = Some(message);
         Ok(prefix.freeze())
     }
-
-    fn broken_off(&self) -> Option<ApiError> {
-        let detail = "The message broke off.";
-        (!self.packed.is_empty()).then(|| ApiError::new(Code::MalformedRequest, detail))
-    }
 }
 
+/// An error of HTTP, which has another header.
 fn in_words_of_grpc(error: ApiError) -> ApiError {
-    match error.code {
-        Code::MalformedRequest => {
-            ApiError::new(error.code, "The message is not what grpc-encoding says, or not all of it.")
-        }
-        Code::TooLarge => ApiError::new(error.code, "The message is too large when it is unpacked."),
-        _ => error,
+    if error.code != Code::MalformedRequest {
+        return error;
     }
+    ApiError::new(error.code, "The message is not what grpc-encoding says, or not all of it.")
 }
 
 impl Body for UnpackedBody {
@@ -132,7 +115,9 @@ impl Body for UnpackedBody {
             match ready!(Pin::new(&mut self.inner).poll_frame(context)).transpose()?.map(Frame::into_data) {
                 Some(Ok(data)) => self.waiting = data,
                 Some(Err(trailers)) => return Poll::Ready(Some(Ok(trailers))),
-                None => return Poll::Ready(self.broken_off().map(|error| Err(refuse(error)))),
+                None if self.packed.is_empty() => return Poll::Ready(None),
+                // The framework says what it says of any message that breaks off.
+                None => return Poll::Ready(Some(Ok(Frame::data(self.packed.split().freeze())))),
             }
         }
     }

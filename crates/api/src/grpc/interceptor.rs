@@ -163,12 +163,9 @@ impl Interceptor {
         let sizes = &self.app.settings.sizes;
         let time = Duration::from_secs(sizes.body_timeout_seconds);
         let bounds = Bounds { size: (method.size)(sizes), time, streams: method.streams };
-        let limit = bounds.size;
         let body = BoundedBody::new(body, resources.clone(), bounds);
         let body = match encoding {
-            Some(encoding) => {
-                Body::new(UnpackedBody::new(body, encoding, self.app.clone(), resources.clone(), limit))
-            }
+            Some(encoding) => Body::new(UnpackedBody::new(body, encoding, self.app.clone())),
             None => Body::new(body),
         };
         let context = Arc::clone(context);

@@ -56,12 +56,12 @@ enum Kind {
 
 methods! {
     "grpc.health.v1.Health" {
-        Check(Anonymous)                            Exempt Reads   json_bytes;
-        Watch(Anonymous)                            Exempt Reads   json_bytes;
+        Check(Anonymous)                            Exempt Reads   probe_bytes;
+        Watch(Anonymous)                            Exempt Reads   probe_bytes;
     }
     "inference.GRPCInferenceService" {
-        ServerLive(Anonymous)                       Exempt Reads   json_bytes;
-        ServerReady(Anonymous)                      Exempt Reads   json_bytes;
+        ServerLive(Anonymous)                       Exempt Reads   probe_bytes;
+        ServerReady(Anonymous)                      Exempt Reads   probe_bytes;
         ServerMetadata(Caller<ModelsRead>)        Read   Reads   json_bytes;
         ModelReady(Caller<ModelsRead>)            Read   Reads   json_bytes;
         ModelMetadata(Caller<ModelsRead>)         Read   Reads   json_bytes;

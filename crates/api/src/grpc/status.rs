@@ -46,9 +46,6 @@ pub fn refuse(error: impl Into<ApiError>) -> Status {
 pub fn cause(status: &Status) -> ApiError {
     let ours = std::error::Error::source(status).and_then(|source| source.downcast_ref::<ApiError>());
     ours.cloned().unwrap_or_else(|| match status.code() {
-        GrpcCode::Unimplemented => {
-            ApiError::new(Code::UnsupportedMediaType, "Send messages without compression.")
-        }
         GrpcCode::OutOfRange | GrpcCode::ResourceExhausted => {
             ApiError::new(Code::TooLarge, "The message is too large.")
         }

@@ -72,6 +72,9 @@ fn file_place(text: &str) -> Result<FilePlace, &'static str> {
 
 const MIB: u64 = 1 << 20;
 
+/// Most bytes of a health probe's message.
+const PROBE: usize = 4 << 10;
+
 impl SizeSettings {
     /// Largest image in bytes.
     pub fn image_bytes(&self) -> usize {
@@ -91,6 +94,11 @@ impl SizeSettings {
     /// Largest message that holds no tensors, in bytes.
     pub fn json_bytes(&self) -> usize {
         self.max_json_length
+    }
+
+    /// Largest message of a health probe, in bytes. It names a service at most, and as many come as anybody sends.
+    pub fn probe_bytes(&self) -> usize {
+        self.json_bytes().min(PROBE)
     }
 
     /// Whether the largest body that is taken at all fits into memory as it may be used.
