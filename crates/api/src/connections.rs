@@ -6,7 +6,9 @@
 
 use std::any::Any;
 use std::cell::Cell;
+use std::future;
 use std::io;
+use std::net;
 use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -22,15 +24,20 @@ use rustix::net::Shutdown;
 use crate::guard::LONGEST;
 use crate::v1::admin::audit_stream;
 
+/// How long an answer takes at least before anybody looks whether its client is still there: looking takes the kernel
+/// longer than most runs take the model.
+const LOOK_AFTER: Duration = Duration::from_millis(10);
+
 /// How often to look again while bytes of a next request lie unread before the end.
 const AGAIN: Duration = Duration::from_millis(100);
 
 /// How slowly an answer may be read, in bytes a second.
 const SLOWEST: u64 = 16 << 10;
 
-/// A second handle of a client's connection, to see whether it has ended, and to end it when it is overdue.
+/// A second handle of a client's connection, to see whether it has ended, and to end it when it is overdue. The event
+/// loop knows it only while somebody looks: it would wake for each request a second time.
 struct Connection {
-    stream: Rc<TcpStream>,
+    stream: Rc<net::TcpStream>,
     due: Rc<Cell<Instant>>,
     /// How long after an answer the next head may have come whole.
     next_head: Duration,
@@ -40,16 +47,19 @@ struct Connection {
 impl Connection {
     /// One that is cut unless a request came over it within `next_head`.
     fn of(stream: &TcpStream, next_head: Duration) -> io::Result<Self> {
-        let duplicate = std::net::TcpStream::from(stream.as_fd().try_clone_to_owned()?);
-        let stream = Rc::new(TcpStream::from_std(duplicate)?);
+        let stream = Rc::new(net::TcpStream::from(stream.as_fd().try_clone_to_owned()?));
         let due = Rc::new(Cell::new(Instant::now() + next_head));
         let timer = spawn(cut(Rc::clone(&stream), Rc::clone(&due), next_head));
         Ok(Self { stream, due, next_head, timer })
     }
 
-    /// Ends when the client has closed its side.
+    /// Ends when the client has closed its side; never where that cannot be seen, for want of handles.
     async fn gone(&self) {
-        while matches!(self.stream.peek(&mut [0]).await, Ok(1..)) {
+        time::sleep(LOOK_AFTER).await;
+        let Ok(stream) = self.stream.try_clone().and_then(TcpStream::from_std) else {
+            return future::pending().await;
+        };
+        while matches!(stream.peek(&mut [0]).await, Ok(1..)) {
             time::sleep(AGAIN).await;
         }
     }
@@ -67,7 +77,7 @@ impl Drop for Connection {
 }
 
 /// Cuts a connection when it is due; looks at least once in `often`, for it may be due earlier than it was.
-async fn cut(stream: Rc<TcpStream>, due: Rc<Cell<Instant>>, often: Duration) {
+async fn cut(stream: Rc<net::TcpStream>, due: Rc<Cell<Instant>>, often: Duration) {
     loop {
         let left = due.get().saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -117,7 +127,7 @@ pub fn watch(next_head: Duration) -> impl Fn(&dyn Any, &mut Extensions) {
 pub async fn closed(request: &HttpRequest) {
     match request.conn_data::<Connection>() {
         Some(connection) => connection.gone().await,
-        None => std::future::pending().await,
+        None => future::pending().await,
     }
 }
 
@@ -151,7 +161,7 @@ mod tests {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
             for at_work in [false, true] {
-                let mut client = std::net::TcpStream::connect(address).unwrap();
+                let mut client = net::TcpStream::connect(address).unwrap();
                 let (stream, _) = listener.accept().await.unwrap();
                 let connection = Connection::of(&stream, TIME).unwrap();
                 if at_work {

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use storage::{Check, Outcome};
 
 use crate::keys::signed_requests::{self, PresentedCredential};
@@ -124,9 +125,9 @@ impl Auth {
         class: LimitClass,
         model: Option<&str>,
     ) -> std::result::Result<Option<Admission>, Refusal> {
-        let address = source.address;
+        let (address, now) = (source.address, self.now());
         let principal = match presented {
-            PresentedCredential::Whole(text) => self.authenticate_from(text, Some(address)).await?,
+            PresentedCredential::Whole(text) => self.authenticate_from(text, Some(address), now).await?,
             // Boxed, as what the cache does not know: most requests need no room for it.
             PresentedCredential::Signed(request) => Box::pin(self.authenticate_signed(request)).await?,
         };
@@ -134,12 +135,12 @@ impl Auth {
         let allowed = principal.admits(address).and_then(|()| permitted());
         let mut windows = self.limits.of_caller(&principal, class, model);
         let requester = Requester::Caller(principal.account, principal.credential.id(), class);
-        if let Some(throttle) = self.over_limit.find(&requester, &windows, self.now()) {
+        if let Some(throttle) = self.over_limit.find(&requester, &windows, now) {
             return Err(Error::Throttled(throttle).into());
         }
         // Before the windows, and given back where they refuse: all is counted, or nothing.
         let (lease, quotas) = match allowed {
-            Ok(()) => self.lease(&principal, class).await?,
+            Ok(()) => self.lease(&principal, class, now).await?,
             Err(_) => (None, Vec::new()),
         };
         windows.extend(presented.nonce_window(self.signature_max_age));
@@ -152,7 +153,7 @@ impl Auth {
         // Told only now: a refusal counts like any request, and was not decided on stale knowledge.
         let allowed = allowed.inspect_err(|refusal| self.deny(&principal, refusal, source));
         let allowed = self.require_open_to_caller(&principal).and(allowed);
-        self.detector.place(&principal, address, self.now());
+        self.detector.place(&principal, address, now);
         match allowed.and_then(|()| self.in_flight(&principal)) {
             Ok(in_flight) => Ok(Some(Admission { principal, in_flight, windows: states, lease })),
             Err(error) => Err(Refusal { error, windows: states }),
@@ -209,12 +210,12 @@ impl Auth {
         &self,
         principal: &Principal,
         class: LimitClass,
+        now: DateTime<Utc>,
     ) -> Result<(Option<QuotaLease>, Vec<AllowanceState>)> {
         if class != LimitClass::Infer || principal.quotas.is_empty() {
             return Ok((None, Vec::new()));
         }
-        let begun =
-            QuotaLease::begin(&self.quota_book, principal.account, &principal.quotas, self.now()).await;
+        let begun = QuotaLease::begin(&self.quota_book, principal.account, &principal.quotas, now).await;
         begun.map(|(lease, states)| (Some(lease), states))
     }
 

@@ -25,7 +25,7 @@ const WRONG_KEY: Error = Error::InvalidCredential("this API key is not valid");
 impl Auth {
     /// The caller behind `credential`, an access token or an API key.
     pub async fn authenticate(&self, credential: &str) -> Result<Arc<Principal>> {
-        self.authenticate_from(credential, None).await
+        self.authenticate_from(credential, None, self.now()).await
     }
 
     /// The same, where it is known from where the credential came.
@@ -33,9 +33,9 @@ impl Auth {
         &self,
         credential: &str,
         address: Option<IpAddr>,
+        now: DateTime<Utc>,
     ) -> Result<Arc<Principal>> {
         let fingerprint = PrincipalCache::fingerprint(credential);
-        let now = self.now();
         if let Some(principal) = self.principals.find(&fingerprint) {
             if principal.is_current(now, &self.freshness) {
                 return Ok(principal);

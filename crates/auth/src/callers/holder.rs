@@ -70,7 +70,7 @@ impl Auth {
         if let Some((owner, key)) = self.signing_key_of(text).await? {
             return self.end_by_holder(owner, ChangeSubject::ApiKey(key), origin).await;
         }
-        match self.authenticate_from(text, origin.address).await {
+        match self.authenticate_from(text, origin.address, self.now()).await {
             Ok(principal) => self.end_principal(&principal, origin).await,
             Err(Error::InvalidCredential(_) | Error::Refused(_)) => Ok(()),
             Err(error) => Err(error),

@@ -105,16 +105,27 @@ fn in_path(path: &str) -> Option<AttackPattern> {
 
 /// What a header looks like.
 pub fn in_header(name: &str, value: &str) -> Option<AttackPattern> {
+    if name == "user-agent" {
+        return in_agent(value);
+    }
     let suspicious = |byte: u8| matches!(byte, b'<' | b'$' | b'\'' | b'{' | b'\\') || byte == 0;
-    let is_agent = name == "user-agent";
-    if !is_agent && !value.bytes().any(suspicious) && !value.contains("..") {
+    if !value.bytes().any(suspicious) && !value.contains("..") {
         return None;
     }
-    let value = beginning(value).to_ascii_lowercase();
-    if is_agent && SCANNERS.iter().any(|scanner| value.contains(scanner)) {
+    in_decoded(&beginning(value).to_ascii_lowercase())
+}
+
+fn in_agent(agent: &str) -> Option<AttackPattern> {
+    // `curl/8.5.0`, as programs call themselves: nothing in it could be part of a rule but a scanner's name.
+    let is_plain = agent.starts_with(|sign: char| sign.is_ascii_alphabetic())
+        && agent.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/.-_".contains(&byte))
+        && !agent.contains("..")
+        && !agent.contains("/etc/");
+    let agent = beginning(agent).to_ascii_lowercase();
+    if SCANNERS.iter().any(|scanner| agent.contains(scanner)) {
         return Some(AttackPattern::Scanner);
     }
-    in_decoded(&value)
+    if is_plain { None } else { in_decoded(&agent) }
 }
 
 /// What a text that somebody wrote looks like, such as a member of a JSON body.

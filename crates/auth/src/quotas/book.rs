@@ -67,13 +67,14 @@ impl QuotaBook {
         block: &Arc<Block>,
         quota: Quota,
         cost: i64,
+        now: DateTime<Utc>,
     ) -> Result<Option<Taken>> {
-        if let Some(answer) = self.from_memory(block, quota, cost) {
+        if let Some(answer) = self.from_memory(block, quota, cost, now) {
             return Ok(answer);
         }
         let turn = Arc::clone(&block.turn).lock_owned().await;
         // Whoever was before may have brought enough for both, or learned that there is none.
-        if let Some(answer) = self.from_memory(block, quota, cost) {
+        if let Some(answer) = self.from_memory(block, quota, cost, self.now()) {
             return Ok(answer);
         }
         // By itself, so that a caller who goes away meanwhile takes nothing with them.
@@ -152,10 +153,16 @@ impl QuotaBook {
         Ok(result?)
     }
 
-    fn from_memory(self: &Arc<Self>, block: &Arc<Block>, quota: Quota, cost: i64) -> Option<Option<Taken>> {
+    fn from_memory(
+        self: &Arc<Self>,
+        block: &Arc<Block>,
+        quota: Quota,
+        cost: i64,
+        now: DateTime<Utc>,
+    ) -> Option<Option<Taken>> {
         let (word, runs_low) = {
             let mut state = block.state();
-            (state.take(&quota, cost, self.now()), state.runs_low())
+            (state.take(&quota, cost, now), state.runs_low())
         };
         match word {
             TakeResult::Unknown => None,

@@ -65,7 +65,7 @@ impl QuotaLease {
                 // Whether there are pictures in the body nobody knows yet: it is only asked how it stands.
                 QuotaUnit::Images => {
                     if !block.state().knows(quota) {
-                        drop(lease.book.take(block, *quota, 0).await?);
+                        drop(lease.book.take(block, *quota, 0, now).await?);
                     }
                     state(quota, block, 0, now)
                 }
@@ -125,7 +125,7 @@ impl QuotaLease {
         cost: i64,
         now: DateTime<Utc>,
     ) -> Result<AllowanceState> {
-        let taken = self.book.take(block, quota, cost).await?;
+        let taken = self.book.take(block, quota, cost, now).await?;
         let state = state(&quota, block, 0, now);
         let Some(taken) = taken else {
             return Err(Error::QuotaExceeded(Throttle {
