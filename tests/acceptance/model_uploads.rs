@@ -105,6 +105,18 @@ promise! {
         client.get("/v2/models/fresh").is(200);
     }
 
+    fn a_version_of_the_longest_names_goes_as_it_came(pair) {
+        let repository = Repository::new(pair);
+        let (server, _) = repository.start(&[]);
+        let admin = server.admin().api;
+        let path = format!("/api/v1/admin/models/{}/versions/{}", "m".repeat(128), "v".repeat(128));
+        let kind = Some("application/octet-stream");
+        admin.send("PUT", &format!("{path}?sha256={SHA256}"), kind, &demo()).is(201);
+        admin.delete(&path).is(204);
+        admin.delete(&path).refused(404, "model_not_found");
+        assert_eq!(left(&repository), 0);
+    }
+
     fn what_is_not_right_is_not_taken(pair) {
         let repository = Repository::new(pair);
         repository.add("digits");

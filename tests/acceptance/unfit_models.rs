@@ -39,6 +39,10 @@ fn a_table_that_does_not_fit_its_model_is_told() {
         (column("default = \"one\""), "default must be a number"),
         (column("min = 3\nmax = 2"), "min must not exceed max"),
         (column("min = 3\ndefault = 2"), "default must be at least 3"),
+        (
+            wide(&format!("default = 1e300\n{}", "[[table.columns]]\nname = \"b\"\n")),
+            "column \"x\": default is too large for the model, which computes in FP32",
+        ),
         (column("kind = \"text\""), "unknown field `kind`"),
         (column("type = \"date\""), "line 3"),
         (wide("input = \"y\""), "input has no meaning"),

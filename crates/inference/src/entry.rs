@@ -250,7 +250,10 @@ impl Entry {
                 access: self.access,
                 sha256: sha256.cloned(),
                 active: !version.is_empty() && self.chosen(None).is_some_and(|chosen| chosen.name == version),
-                setback: self.setback.clone().or_else(|| self.lineage.changed(version)),
+                setback: self.setback.clone().or_else(|| {
+                    // Of what is not served nothing goes on.
+                    (state == State::Ready).then(|| self.lineage.changed(version)).flatten()
+                }),
             };
         let of = |version: &Version| {
             let state = match version.model {

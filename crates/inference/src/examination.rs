@@ -112,6 +112,7 @@ impl Loader {
             let session = sessions.first().ok_or("no session")?;
             Ok((session.inputs().to_vec(), session.outputs().to_vec()))
         });
+        let outcome = outcome.map_err(|reason| reason.replacen(MODEL_FILE, name, 1));
         let ExaminedFile { inspection, size, .. } = examinee;
         Ok(Examination { inspection, files: digests, size, outcome })
     }

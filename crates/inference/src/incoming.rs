@@ -136,13 +136,21 @@ fn failed(error: &io::Error) -> IncomingError {
 
 impl Loader {
     pub(crate) fn receive(&self, name: &str, version: &str) -> Result<Incoming, IncomingError> {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
         if !is_name(name) || !is_name(version) {
             return Err(IncomingError::Name);
         }
         if self.is_there(name, version) {
             return Err(IncomingError::Exists);
         }
+        let folder = self.new_folder()?;
+        sweep(&self.settings.model_dir.join(FOLDER), &folder);
+        Ok(Incoming { name: name.to_owned(), version: version.to_owned(), folder })
+    }
+
+    /// An empty folder for files on their way in or out. It is not called as the version is: two names together are
+    /// longer than a file system takes.
+    fn new_folder(&self) -> Result<PathBuf, IncomingError> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
         let parent = self.settings.model_dir.join(FOLDER);
         let private = |folder: &Path| DirBuilder::new().mode(0o700).create(folder);
         match private(&parent) {
@@ -153,10 +161,7 @@ impl Loader {
             let number = NUMBER.fetch_add(1, Ordering::Relaxed);
             let folder = parent.join(format!("{}-{number}", std::process::id()));
             match private(&folder) {
-                Ok(()) => {
-                    sweep(&parent, &folder);
-                    return Ok(Incoming { name: name.to_owned(), version: version.to_owned(), folder });
-                }
+                Ok(()) => return Ok(folder),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(failed(&error)),
             }
@@ -237,11 +242,14 @@ impl Loader {
     /// Takes a version away that was received before.
     pub(crate) fn withdraw(&self, name: &str, version: &str) -> Result<(), IncomingError> {
         self.is_received(name, version)?;
-        let parent = self.settings.model_dir.join(FOLDER);
-        let gone = parent.join(format!("gone-{}-{name}-{version}", std::process::id()));
-        // In one step, so that nobody loads half of it.
-        fs::rename(self.place(name, version), &gone).map_err(|error| failed(&error))?;
-        fs::remove_dir_all(gone).map_err(|error| failed(&error))
+        let gone = self.new_folder()?;
+        // In one step, so that nobody loads half of it; somebody else may have taken it away meanwhile.
+        let renamed = fs::rename(self.place(name, version), &gone).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => IncomingError::Missing,
+            _ => failed(&error),
+        });
+        let removed = fs::remove_dir_all(gone).map_err(|error| failed(&error));
+        renamed.and(removed)
     }
 
     pub(crate) fn is_received(&self, name: &str, version: &str) -> Result<(), IncomingError> {

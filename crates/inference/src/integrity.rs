@@ -83,7 +83,11 @@ pub(crate) fn verify(
         let actual = match own {
             Some(actual) => actual.clone(),
             None => {
-                sha256(&folder.join(name)).map_err(|_| format!("\"{name}\" has a checksum and is missing"))?
+                let file = folder.join(name);
+                // A pipe would be waited for without end.
+                let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
+                let digest = if is_file { sha256(&file).ok() } else { None };
+                digest.ok_or_else(|| format!("\"{name}\" has a checksum and is missing, or no file"))?
             }
         };
         if !is_sha256(expected) {
@@ -169,6 +173,7 @@ mod tests {
     fn another_version_does_not_matter_and_a_missing_file_does() {
         assert_eq!(check("\"2/model.onnx\" = \"00\""), Ok(()));
         assert!(check("\"labels.txt\" = \"00\"").unwrap_err().contains("missing"));
+        assert!(check("\"1\" = \"00\"").unwrap_err().contains("no file"));
         assert!(check("\"../secret\" = \"00\"").unwrap_err().contains("not a file"));
     }
 

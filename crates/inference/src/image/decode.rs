@@ -5,7 +5,7 @@ use std::io::Cursor;
 
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, error::LimitErrorKind};
 
-use super::{Pixels, jpeg};
+use super::{Pixels, jpeg, orientation};
 use crate::{error::Error, manifest::Color, settings::Settings};
 
 /// What is accepted, told from the first bytes.
@@ -14,6 +14,9 @@ const FORMATS: [ImageFormat; 5] =
 
 /// Bytes per pixel of the largest representation, RGBA in 16 bits.
 const MAX_PIXEL_BYTES: u64 = 8;
+
+/// How often the decoder of PNG may hold what a file says beside its pixels: as it grows, and as it is kept.
+const MAX_METADATA_COPIES: u64 = 4;
 
 /// What a decoder may allocate beside the pixels themselves.
 const DECODER_MARGIN: u64 = 16 << 20;
@@ -46,6 +49,14 @@ impl Limits {
             )));
         }
         Ok(())
+    }
+
+    /// For sides so large that a decoder gives up before it tells them.
+    fn exceeded(&self) -> Error {
+        let Self { pixels, side, .. } = self;
+        Error::ImageTooLarge(format!(
+            "the image is too large: each side may be at most {side} pixels, and there may be at most {pixels} in all"
+        ))
     }
 
     fn check_size(&self, (width, height): (u32, u32)) -> Result<(), Error> {
@@ -82,8 +93,11 @@ pub(super) fn open<'a>(bytes: &'a [u8], limits: &Limits) -> Result<impl ImageDec
         return Err(damaged());
     }
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    reader.limits(allocation_limit(limits));
-    let decoder = reader.into_decoder().map_err(|error| refusal(&error))?;
+    reader.limits(allocation_limit(format, bytes.len(), limits));
+    let decoder = reader.into_decoder().map_err(|error| match refusal(&error) {
+        Error::ImageTooLarge(_) => limits.exceeded(),
+        other => other,
+    })?;
     limits.check_size(decoder.dimensions())?;
     Ok(decoder)
 }
@@ -103,8 +117,13 @@ pub(super) fn count(decoder: &impl ImageDecoder) -> u64 {
 
 /// Decodes a picture (of an animation the first frame), turns it upright as its EXIF orientation says, and lays
 /// it on the background where it is transparent.
-pub(super) fn decode(mut decoder: impl ImageDecoder, color: Color, background: u8) -> Result<Pixels, Error> {
-    let orientation = decoder.orientation().map_err(|error| refusal(&error))?;
+pub(super) fn decode(
+    mut decoder: impl ImageDecoder,
+    bytes: &[u8],
+    color: Color,
+    background: u8,
+) -> Result<Pixels, Error> {
+    let orientation = orientation::read(&mut decoder, bytes).map_err(|error| refusal(&error))?;
     let mut image = DynamicImage::from_decoder(decoder).map_err(|error| refusal(&error))?;
     image.apply_orientation(orientation);
     Ok(flatten(image, color, background))
@@ -115,9 +134,15 @@ pub(super) fn try_to(decoder: impl ImageDecoder) -> Result<(), Error> {
     DynamicImage::from_decoder(decoder).map(drop).map_err(|error| refusal(&error))
 }
 
-fn allocation_limit(limits: &Limits) -> image::Limits {
+/// What the decoder of a file of so many bytes may allocate. That of PNG needs nothing that grows with the pixels, and
+/// what it unpacks besides (a colour profile, which nobody reads) could be a thousand times as long as the file.
+fn allocation_limit(format: ImageFormat, length: usize, limits: &Limits) -> image::Limits {
+    let most = match format {
+        ImageFormat::Png => MAX_METADATA_COPIES.saturating_mul(length as u64),
+        _ => limits.pixels.saturating_mul(MAX_PIXEL_BYTES),
+    };
     let mut allocation = image::Limits::no_limits();
-    allocation.max_alloc = Some(limits.pixels.saturating_mul(MAX_PIXEL_BYTES).saturating_add(DECODER_MARGIN));
+    allocation.max_alloc = Some(most.saturating_add(DECODER_MARGIN));
     allocation
 }
 

@@ -1,13 +1,13 @@
 //! Small pictures of every format, whole and broken.
 #![expect(clippy::unwrap_used, reason = "a failed test may panic")]
 
-use image::{RgbImage, Rgba, RgbaImage};
+use image::{ImageEncoder, RgbImage, Rgba, RgbaImage};
 
 use super::*;
 
 /// Header and pixels in one go.
 fn decode(bytes: &[u8], color: Color, background: u8, limits: &Limits) -> Result<Pixels, Error> {
-    super::decode(open(bytes, limits)?, color, background)
+    super::decode(open(bytes, limits)?, bytes, color, background)
 }
 
 fn limits() -> Limits {
@@ -82,6 +82,35 @@ fn exif_orientation_is_applied() {
     assert!(turned.values[0] > 200, "the left side is on top now");
 }
 
+/// A chunk of a PNG file.
+fn chunk(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
+    let checked = [&kind[..], content].concat();
+    let length = u32::try_from(content.len()).unwrap().to_be_bytes();
+    [&length[..], &checked, &checksum(&checked).to_be_bytes()].concat()
+}
+
+#[test]
+fn exif_orientation_is_found_wherever_programs_write_it() {
+    let exif = b"MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
+    let prefixed = [b"Exif\0\0", &exif[..]].concat();
+    let png = encode(&halves(), ImageFormat::Png);
+    let end = png.len() - 12;
+    assert_eq!(&png[end + 4..end + 8], b"IEND");
+    for exif in [&exif[..], &prefixed] {
+        // Before the pixels, which begin behind the header, and behind them.
+        for place in [33, end] {
+            let turned = rgb(&[&png[..place], &chunk(b"eXIf", exif), &png[place..]].concat());
+            assert_eq!((turned.width, turned.height), (16, 32), "at {place}");
+            assert_eq!(turned.values[0], 255, "the left side is on top now");
+        }
+        let mut file = Vec::new();
+        let mut encoder = image::codecs::webp::WebPEncoder::new_lossless(&mut file);
+        encoder.set_exif_metadata(exif.to_vec()).unwrap();
+        halves().write_with_encoder(encoder).unwrap();
+        assert_eq!((rgb(&file).width, rgb(&file).height), (16, 32));
+    }
+}
+
 #[test]
 fn of_an_animation_the_first_frame_counts() {
     let frame = |value| image::Frame::new(RgbaImage::from_pixel(4, 4, Rgba([value, value, value, 255])));
@@ -135,7 +164,11 @@ fn a_bomb_is_refused_by_its_header() {
         let sum = checksum(&bomb[12..29]);
         bomb[29..33].copy_from_slice(&sum.to_be_bytes());
     };
-    for (side, part) in [(60_000, "each side"), (10_000, "in all")] {
+    for (side, part) in [
+        (60_000, "each side may be at most 16384"),
+        (10_000, "in all"),
+        (0x7fff_ffff, "each side may be at most 16384"),
+    ] {
         claim(&mut bomb, side);
         match decode(&bomb, Color::Rgb, 0, &limits()) {
             Err(Error::ImageTooLarge(message)) => assert!(message.contains(part), "{message}"),
@@ -146,6 +179,23 @@ fn a_bomb_is_refused_by_its_header() {
     refused(&bomb);
     let small = Limits { bytes: 10, ..limits() };
     assert!(matches!(decode(&bomb, Color::Rgb, 0, &small), Err(Error::ImageTooLarge(_))));
+}
+
+#[test]
+fn what_a_file_packs_beside_its_pixels_is_not_unpacked_without_end() {
+    let with_profile = |length: usize| {
+        let mut file = Vec::new();
+        let mut encoder = image::codecs::png::PngEncoder::new(&mut file);
+        encoder.set_icc_profile(vec![0; length]).unwrap();
+        halves().write_with_encoder(encoder).unwrap();
+        file
+    };
+    let profile =
+        |file: &[u8]| open(file, &limits()).unwrap().icc_profile().unwrap().map(|profile| profile.len());
+    let bomb = with_profile(100 << 20);
+    assert!(bomb.len() < 1 << 20, "{}", bomb.len());
+    assert_eq!((profile(&with_profile(1 << 20)), profile(&bomb)), (Some(1 << 20), None));
+    assert_eq!(rgb(&bomb), rgb(&encode(&halves(), ImageFormat::Png)));
 }
 
 /// The CRC-32 of a PNG chunk.

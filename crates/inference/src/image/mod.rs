@@ -3,6 +3,7 @@
 mod decode;
 mod jpeg;
 mod normalise;
+mod orientation;
 mod pixel_budget;
 mod resize;
 
@@ -25,7 +26,7 @@ pub(crate) fn prepare(
     let decoder = decode::open(bytes, limits)?;
     let _taken = room.take(decode::count(&decoder));
     wanted()?;
-    let pixels = decode::decode(decoder, input.color, input.background)?;
+    let pixels = decode::decode(decoder, bytes, input.color, input.background)?;
     wanted()?;
     resize::resize(pixels, input)
 }

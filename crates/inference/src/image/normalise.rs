@@ -66,15 +66,7 @@ fn arrange<T: Copy>(pixels: &Pixels, input: &ImageInput, values: &mut [T], conve
 
 /// What each of the 256 levels of a channel becomes.
 fn table<T: Copy>(input: &ImageInput, channel: usize, convert: impl Fn(f32) -> T) -> [T; 256] {
-    let of = |values: &[f32], default: f32| {
-        values.get(channel).or_else(|| values.first()).copied().unwrap_or(default)
-    };
-    let (mean, deviation) = (of(&input.mean, 0.0), of(&input.std, 1.0));
-    std::array::from_fn(|level| {
-        let level = u8::try_from(level).unwrap_or(u8::MAX);
-        let level = f32::from(if input.invert { 255 - level } else { level });
-        convert((level * input.scale - mean) / deviation)
-    })
+    std::array::from_fn(|level| convert(input.value(channel, u8::try_from(level).unwrap_or(u8::MAX))))
 }
 
 #[cfg(test)]

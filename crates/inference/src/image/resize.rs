@@ -75,12 +75,13 @@ fn centre(pixels: &Pixels, input: &ImageInput) -> [f64; 4] {
     [left, top, width.min(f64::from(pixels.width) - left), height.min(f64::from(pixels.height) - top)]
 }
 
-/// The largest size of the picture's proportions that fits in.
+/// The largest size of the picture's proportions that fits in. Halves become even numbers, as training pipelines do it.
 fn contained(pixels: &Pixels, width: u32, height: u32) -> (u32, u32) {
     let (from_width, from_height) = (u64::from(pixels.width), u64::from(pixels.height));
     let side = |numerator: u64, denominator: u64, limit: u32| {
-        let rounded = (numerator + denominator / 2) / denominator;
-        u32::try_from(rounded).unwrap_or(limit).clamp(1, limit)
+        let (whole, rest) = (numerator / denominator, numerator % denominator);
+        let up = 2 * rest > denominator || 2 * rest == denominator && whole % 2 == 1;
+        u32::try_from(whole + u64::from(up)).unwrap_or(limit).clamp(1, limit)
     };
     if u64::from(width) * from_height <= u64::from(height) * from_width {
         (width, side(from_height * u64::from(width), from_width, height))
@@ -149,6 +150,12 @@ mod tests {
         let picture = gray(2, 1, &[200, 100]);
         let padded = resize(picture, &input(2, 3, "resize = \"pad\"\nbackground = 7")).unwrap();
         assert_eq!(padded.values, [7, 7, 200, 100, 7, 7]);
+        // 10.5 and 1.5 rows.
+        for (width, rows) in [(7, 10), (1, 2)] {
+            let padded = resize(gray(2, 3, &[200; 6]), &input(width, 60, "resize = \"pad\"")).unwrap();
+            let filled = padded.values.iter().filter(|&&value| value > 0).count();
+            assert_eq!(filled, width as usize * rows, "{width}");
+        }
     }
 
     #[test]

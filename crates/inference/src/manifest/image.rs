@@ -153,6 +153,23 @@ impl ImageInput {
         if numbers.into_iter().any(|number| !number.is_finite()) || self.std.contains(&0.0) {
             return Err("[image] scale, mean and std must be finite, and std not 0".to_owned());
         }
+        if (0..channels).any(|channel| self.extremes(channel).into_iter().any(f32::is_infinite)) {
+            return Err("[image] scale, mean and std make a picture's values infinite".to_owned());
+        }
         Ok(())
+    }
+
+    /// What the darkest and the brightest level of a channel become.
+    fn extremes(&self, channel: usize) -> [f32; 2] {
+        [0, u8::MAX].map(|level| self.value(channel, level))
+    }
+
+    /// What a level of a channel becomes; one number of `mean` or `std` stands for all channels.
+    pub(crate) fn value(&self, channel: usize, level: u8) -> f32 {
+        let of = |values: &[f32], default: f32| {
+            values.get(channel).or_else(|| values.first()).copied().unwrap_or(default)
+        };
+        let level = if self.invert { u8::MAX - level } else { level };
+        (f32::from(level) * self.scale - of(&self.mean, 0.0)) / of(&self.std, 1.0)
     }
 }

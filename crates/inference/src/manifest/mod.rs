@@ -203,6 +203,8 @@ mod tests {
         assert!(refused(&image.replace("width = 8", "width = 0")).contains("width"));
         assert!(refused(&format!("{image}mean = [0.1, 0.2]")).contains("mean"));
         assert!(refused(&format!("{image}std = [0.0]")).contains("std"));
+        assert!(refused(&format!("{image}std = [1.0, 1.0, 1e-45]")).contains("infinite"));
+        assert!(refused("[table]\ncolumns = [{ name = \"\" }]").contains("has a name"));
         assert!(refused(&format!("{image}background = 300")).contains("line 5"));
         assert!(refused("price = 0").contains("price") && refused("price = 1000001").contains("price"));
         assert!(refused("price = -1").contains("line 1") && refused("price = 1.5").contains("line 1"));

@@ -119,6 +119,9 @@ impl Column {
     }
 
     fn check(&self) -> Result<(), String> {
+        if self.name.is_empty() {
+            return Err("a column has a name".to_owned());
+        }
         let numeric = matches!(self.kind, ColumnKind::Number | ColumnKind::Integer);
         if !numeric && (self.min.is_some() || self.max.is_some()) {
             return Err("min and max are for numbers".to_owned());

@@ -229,13 +229,14 @@ fn class_count(classification: &Classification, outputs: &[TensorSpec]) -> Resul
 }
 
 fn read_labels(folder: &Path, file: &str, classes: Option<usize>) -> Result<Vec<String>, String> {
-    if file.contains(['/', '\\']) || file.starts_with('.') {
-        return Err("[classification] labels must be a file in the model's folder".to_owned());
+    let wrong = |reason: &str| format!("[classification] labels \"{file}\": {reason}");
+    if file.is_empty() || file.contains(['/', '\\']) || file.starts_with('.') {
+        return Err(wrong("must be a file in the model's folder"));
     }
-    let labels = labels::read(&folder.join(file))?;
+    let labels = labels::read(&folder.join(file)).map_err(|reason| wrong(&reason))?;
     match classes {
         Some(classes) if classes != labels.len() => {
-            Err(format!("the labels file has {} labels, but the model has {classes} classes", labels.len()))
+            Err(wrong(&format!("has {} labels, but the model has {classes} classes", labels.len())))
         }
         _ => Ok(labels),
     }

@@ -22,14 +22,15 @@ pub struct Prediction {
     pub probability: f32,
 }
 
-/// Reads one label per line. Empty lines at the end do not count.
+/// Reads one label per line. Empty lines at the end do not count. The error says what is wrong with the file.
 pub(super) fn read(path: &Path) -> Result<Vec<String>, String> {
-    let metadata = path.symlink_metadata().map_err(|_| "the labels file is missing".to_owned())?;
+    let metadata = path.symlink_metadata().map_err(|_| "is missing".to_owned())?;
     if !metadata.is_file() || metadata.len() > MAX_LABELS_BYTES {
-        return Err(format!("labels must be a plain file of at most {MAX_LABELS_BYTES} bytes"));
+        return Err(format!("must be a plain file of at most {MAX_LABELS_BYTES} bytes"));
     }
-    let text =
-        std::fs::read_to_string(path).map_err(|_| "the labels file is not readable as UTF-8".to_owned())?;
+    let text = std::fs::read_to_string(path).map_err(|_| "cannot be read as UTF-8".to_owned())?;
+    // Editors mark UTF-8 by a character that nobody sees.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     Ok(text.trim_end().lines().map(|line| line.trim().to_owned()).collect())
 }
 
@@ -138,6 +139,14 @@ mod tests {
         let row =
             &predictions(&scores(vec![1, 1], &[0.0]), &choice(Activation::Sigmoid, 1), unnamed).unwrap()[0];
         assert_eq!(row[0].probability, 0.5);
+    }
+
+    #[test]
+    fn labels_are_lines_without_what_editors_add() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("labels.txt");
+        std::fs::write(&file, "\u{feff}cat\r\n dog \r\n\r\n").unwrap();
+        assert_eq!(read(&file).unwrap(), ["cat", "dog"]);
     }
 
     #[test]

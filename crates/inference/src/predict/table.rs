@@ -83,7 +83,25 @@ impl Table {
             return Err(format!("[table] no column fills the model's input \"{}\"", spec.name));
         }
         let names = table.columns.iter().enumerate().map(|(place, column)| (column.name.clone(), place));
-        Ok(Self { batch: batch?, names: names.collect(), columns, inputs })
+        let table = Self { batch: batch?, names: names.collect(), columns, inputs };
+        table.check_defaults()?;
+        Ok(table)
+    }
+
+    /// The reason where an input cannot hold what rows without a column get: no caller could do anything about it.
+    fn check_defaults(&self) -> Result<(), String> {
+        let mut buffers = self.buffers();
+        self.add_row(&mut buffers);
+        for placed in &self.columns {
+            if let Fallback::Value(default) = &placed.default {
+                let value = cell::read(&placed.column, of_toml(default));
+                let written = value.and_then(|value| self.write(&mut buffers, placed, value));
+                written.map_err(|reason| {
+                    format!("[table] column \"{}\": default {reason}", placed.column.name)
+                })?;
+            }
+        }
+        Ok(())
     }
 
     /// A reader of at most `max_rows` rows.

@@ -195,6 +195,17 @@ fn a_call_that_runs_when_its_model_goes_is_finished() {
 }
 
 #[test]
+fn of_what_was_unloaded_nothing_goes_on_whatever_its_files_are() {
+    let repository = two_versions();
+    let registry = repository.open();
+    let _repository = repository.with("m/2/model.onnx", identity(INT64));
+    assert_eq!(registry.verify().len(), 1);
+    assert!(status(&registry, "2").unwrap().setback.is_some());
+    change(&registry, "m", DesiredState { unloaded: true, ..DesiredState::default() }).unwrap();
+    assert_eq!(status(&registry, "2").unwrap().setback, None);
+}
+
+#[test]
 fn files_that_are_not_those_served_first_are_not_loaded() {
     let repository = two_versions().with("m/model.toml", "[versions]\nserve = \"all\"");
     let registry = repository.open();
