@@ -282,6 +282,7 @@ promise! {
             "process_resident_memory_bytes",
             "process_cpu_seconds_total",
             "process_open_fds",
+            "process_threads",
             "storage_pool_connections",
             "inference_queue_depth",
             "inference_batch_size",

@@ -76,8 +76,12 @@ promise! {
             by_json(&ada.api, wrong).invalid(&["file"]);
         }
         by_json(&ada.api, json!({"file": "../../etc/passwd"})).refused(400, "malformed_request");
-        for wrong in [json!({"rows": []}), json!({"file": 5, "rows": []}), json!({"file": one, "url": "http://169.254.169.254/"})] {
+        for wrong in [json!({"rows": []}), json!({"file": 5, "rows": []}), json!({"texts": []})] {
             by_json(&ada.api, wrong).refused(415, "unsupported_media_type");
+        }
+        for (wrong, member) in [(json!({"file": one, "url": "http://169.254.169.254/"}), "`url`"), (json!({"fiel": one}), "`fiel`")] {
+            let told = by_json(&ada.api, wrong).refused(400, "malformed_request").member("detail");
+            assert!(told.contains(member), "{told}");
         }
         for (client, id) in [(&ada.api, &one), (&eve.api, &foreign)] {
             client.delete(&format!("{FILES}/{}", id.as_str().expect("an id"))).is(204);

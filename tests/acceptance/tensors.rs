@@ -248,6 +248,25 @@ promise! {
         refused(&client, &json!([]), "object");
         let twice = format!(r#"{{"inputs": [{}], "inputs": []}}"#, good());
         refuses(client.send("POST", INFER, Some("application/json"), twice.as_bytes()), "duplicate");
+        let twice = format!(r#"{{"inputs": [{}], "parameters": {{"priority": 1, "priority": 2}}}}"#, good());
+        refuses(client.send("POST", INFER, Some("application/json"), twice.as_bytes()), "\"priority\" is given twice");
+    }
+
+    fn what_a_caller_writes_comes_back_within_bounds(pair) {
+        let (_server, client) = someone(pair);
+        let long = "ä".repeat(1 << 20);
+        for body in [
+            call(&[input(&long, "FP32", &json!([1]), &json!([1]))]),
+            call(&[input("x", &long, &json!([1]), &json!([1]))]),
+            json!({"inputs": [good()], "outputs": [{"name": long}]}),
+            json!({"inputs": [good()], "parameters": long}),
+            json!({"inputs": [good()], "id": long}),
+        ] {
+            let refused = client.post(INFER, &body).is(400);
+            assert!(refused.body.len() < 5000, "{} bytes", refused.body.len());
+        }
+        let body = json!({"inputs": [good()], "id": "i".repeat(4096)});
+        assert_eq!(client.post(INFER, &body).is(200).member("id").len(), 4096);
     }
 
     fn unknown_members_are_passed_over(pair) {

@@ -69,8 +69,9 @@ impl Encoding {
         for item in lines.flat_map(|line| line.split(',')) {
             let mut parts = item.split(';').map(str::trim);
             let Some(encoding) = parts.next().and_then(Self::named) else { continue };
-            let weight =
-                parts.find_map(|part| part.strip_prefix("q=")).map_or(Some(1.0), |text| text.parse().ok());
+            let weight = parts
+                .find_map(|part| part.strip_prefix(['q', 'Q'])?.strip_prefix('='))
+                .map_or(Some(1.0), |text| text.parse().ok());
             let weight: f32 = weight.unwrap_or(0.0);
             let rank = |encoding| Self::ALL.iter().position(|one| *one == encoding);
             let better = best.is_none_or(|(known, most)| {

@@ -104,6 +104,7 @@ fn what_the_client_likes_best_is_taken() {
     assert_eq!(chosen(&["deflate", "ZSTD"]), Some(Encoding::Deflate));
     assert_eq!(chosen(&["gzip;q=0.5, zstd; q=0.8, deflate;q=0"]), Some(Encoding::Zstd));
     assert_eq!(chosen(&["gzip;q=0, zstd;q=nonsense"]), None);
+    assert_eq!(chosen(&["gzip;Q=0, zstd;Q=0.1"]), Some(Encoding::Zstd));
     assert_eq!(chosen(&["x-gzip"]), Some(Encoding::Gzip));
 }
 

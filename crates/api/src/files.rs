@@ -129,7 +129,7 @@ pub async fn resolve(
     Ok(PredictBody::Images(pictures))
 }
 
-/// The ids that a body names; none where it has members of another model's kind: whoever reads it then tells what to
+/// The ids that a body names; none where it is meant for another kind of model: whoever reads it then tells what to
 /// send instead.
 async fn named(app: &App, body: &Bytes) -> Result<Option<Vec<Uuid>>> {
     let (most_bytes, most) = (app.settings.sizes.json_bytes(), app.settings.sizes.max_images_per_request);
@@ -158,8 +158,9 @@ async fn named(app: &App, body: &Bytes) -> Result<Option<Vec<Uuid>>> {
 
 fn stored_pictures(body: &[u8]) -> serde_json::Result<Option<StoredPictures>> {
     let members: BTreeMap<String, IgnoredAny> = serde_json::from_slice(body)?;
-    let is_ours = members.keys().all(|name| ["file", "files"].contains(&name.as_str()));
-    if is_ours { serde_json::from_slice(body).map(Some) } else { Ok(None) }
+    let is_for_another = members.contains_key("rows") || members.contains_key("texts");
+    // A member that no kind has is named by the reader.
+    if is_for_another { Ok(None) } else { serde_json::from_slice(body).map(Some) }
 }
 
 fn too_large(limit: usize) -> ApiError {

@@ -13,8 +13,10 @@ pub fn gauges(app: &App) -> Vec<Line> {
     if let Some(seconds) = cpu_seconds() {
         tell("process_cpu_seconds_total", "counter", seconds);
     }
-    if let Ok(handles) = std::fs::read_dir("/proc/self/fd") {
-        tell("process_open_fds", "gauge", handles.count() as f64);
+    for (name, folder) in [("process_open_fds", "/proc/self/fd"), ("process_threads", "/proc/self/task")] {
+        if let Ok(entries) = std::fs::read_dir(folder) {
+            tell(name, "gauge", entries.count() as f64);
+        }
     }
     let connections = app.store.connections();
     for (state, count) in [("used", connections.used), ("idle", connections.idle)] {

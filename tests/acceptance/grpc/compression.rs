@@ -7,7 +7,7 @@ use tonic::{Code, Status};
 use super::{ON, method};
 use crate::harness::grpc::{digits, inference as of, wait};
 use crate::harness::http2::{Connection, framed};
-use crate::harness::{ENCODINGS, Server, pack, promise};
+use crate::harness::{ENCODINGS, Server, at_once, pack, promise};
 
 const WINDOW: u32 = 1 << 16;
 
@@ -114,5 +114,19 @@ promise! {
         let (_, status) = call(&server, &ada, "ModelInfer", "snappy", &[&marked(b"fine")]);
         assert_eq!(status.code(), Code::Unimplemented, "{status:?}");
         assert_eq!(status.metadata().get("grpc-accept-encoding").expect("what is taken"), "gzip, deflate, zstd");
+    }
+
+    fn however_many_messages_come_packed_a_few_threads_unpack_them(pair) {
+        let server = Server::start(pair, &[ON, ("MAX_INFER_BODY_MB", "8"), ("MAX_BODIES_IN_MEMORY_MB", "1024")]);
+        let ada = server.person("ada").tokens.access;
+        let bomb = packed("zstd", &digits(&vec![0.0; 64 << 16]));
+        let refused = |_| call(&server, &ada, "ModelInfer", "zstd", &[&bomb]).1.code();
+        assert_eq!(refused(0), Code::ResourceExhausted);
+        let before = server.metric("process_threads");
+        let codes = at_once(32, refused);
+        // A thread that has nothing to do any more stays for some seconds.
+        let after = server.metric("process_threads");
+        assert!(codes.iter().all(|code| *code == Code::ResourceExhausted), "{codes:?}");
+        assert!(after - before < 16.0, "{before} threads, then {after}");
     }
 }

@@ -98,6 +98,9 @@ codes! {
     DeadlineExceeded = 504 "deadline_exceeded" "The deadline has passed";
 }
 
+/// Most bytes of a detail: it may tell what a caller wrote, which may be as long as a body.
+const MAX_DETAIL: usize = 4 << 10;
+
 /// How long a client is told to wait when nothing better is known.
 const DEFAULT_RETRY: Duration = Duration::from_secs(1);
 
@@ -144,7 +147,8 @@ impl ApiError {
     /// An error with a detail for the client.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
         let retry_after = matches!(code.status(), 503 | 504).then_some(DEFAULT_RETRY);
-        Self { code, detail: detail.into(), hints: Box::new(Hints { retry_after, ..Hints::default() }) }
+        let detail = shortened(detail.into());
+        Self { code, detail, hints: Box::new(Hints { retry_after, ..Hints::default() }) }
     }
 
     /// What a status that the framework set means here.
@@ -208,6 +212,16 @@ impl ApiError {
     }
 }
 
+/// The beginning of a long text.
+fn shortened(mut text: String) -> String {
+    if text.len() > MAX_DETAIL {
+        text.truncate(text.floor_char_boundary(MAX_DETAIL));
+        text.shrink_to_fit();
+        text.push('…');
+    }
+    text
+}
+
 impl fmt::Display for ApiError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}: {}", self.code.name(), self.detail)
@@ -225,5 +239,18 @@ impl ResponseError for ApiError {
         let mut response = HttpResponse::new(self.status());
         response.extensions_mut().insert(self.clone());
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_detail_is_no_longer_than_a_page_whatever_it_tells() {
+        let detail = |text: String| ApiError::new(Code::InvalidInput, text).detail;
+        assert_eq!(detail("ä".to_owned()), "ä");
+        let long = detail(format!("x{}", "ä".repeat(1 << 20)));
+        assert!(long.len() <= MAX_DETAIL + '…'.len_utf8() && long.ends_with("ä…"), "{} bytes", long.len());
     }
 }

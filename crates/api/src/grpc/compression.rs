@@ -1,8 +1,10 @@
 //! Compressed messages (`grpc-encoding`; gRPC over HTTP/2, "Compression"): unpacked before the framework, which knows no
 //! bound, gets to see them.
 
+use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use actix_web::web;
 use bytes::{BufMut, Bytes, BytesMut};
@@ -41,31 +43,47 @@ pub struct UnpackedBody {
     waiting: Bytes,
     /// What came of the present message, with what stands before it.
     packed: BytesMut,
+    /// The present message while it is being unpacked.
+    unpacking: Option<Unpacking>,
     /// The unpacked message, of which only the beginning is given yet.
     unpacked: Option<Bytes>,
 }
 
+type Unpacking = Pin<Box<dyn Future<Output = Result<Bytes>> + Send>>;
+
 impl UnpackedBody {
     /// Unpacks messages within the bounds of `inner`.
     pub fn new(inner: BoundedBody, encoding: Encoding, app: web::Data<App>) -> Self {
-        Self { inner, encoding, app, waiting: Bytes::new(), packed: BytesMut::new(), unpacked: None }
+        let (waiting, packed) = (Bytes::new(), BytesMut::new());
+        Self { inner, encoding, app, waiting, packed, unpacking: None, unpacked: None }
     }
 
-    /// What can be given of what has come.
-    fn next(&mut self) -> Result<Option<Bytes>> {
+    /// What can be given of what has come; none where more has to come first.
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
         if let Some(message) = self.unpacked.take() {
-            return Ok(Some(message));
+            return Poll::Ready(Ok(Some(message)));
         }
+        if self.unpacking.is_none() {
+            let Some(message) = self.message() else { return Poll::Ready(Ok(None)) };
+            if message.first() != Some(&1) {
+                return Poll::Ready(Ok(Some(message)));
+            }
+            self.unpacking = Some(self.unpack(message.slice(PREFIX..)));
+        }
+        let Some(unpacking) = &mut self.unpacking else { return Poll::Ready(Ok(None)) };
+        let unpacked = ready!(unpacking.as_mut().poll(context));
+        self.unpacking = None;
+        Poll::Ready(unpacked.and_then(|message| self.begin(message)).map(Some))
+    }
+
+    /// The present message with what stands before it, once all of it has come.
+    fn message(&mut self) -> Option<Bytes> {
         self.collect(PREFIX);
-        let Some(&[compressed, a, b, c, d]) = self.packed.first_chunk::<PREFIX>() else { return Ok(None) };
+        let &[_, a, b, c, d] = self.packed.first_chunk::<PREFIX>()?;
         let whole =
             PREFIX.saturating_add(usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX));
         self.collect(whole);
-        if self.packed.len() < whole {
-            return Ok(None);
-        }
-        let message = self.packed.split().freeze();
-        if compressed == 1 { self.unpack(&message[PREFIX..]).map(Some) } else { Ok(Some(message)) }
+        (self.packed.len() >= whole).then(|| self.packed.split().freeze())
     }
 
     /// Moves what waits to the present message, until that has this length.
@@ -75,13 +93,22 @@ impl UnpackedBody {
         self.packed.extend_from_slice(&more);
     }
 
+    /// Unpacks a message where bodies of HTTP are: by as few at a time, for a short one may become a long one.
+    fn unpack(&self, packed: Bytes) -> Unpacking {
+        let (app, encoding, limit) = (self.app.clone(), self.encoding, self.inner.limit());
+        let resources = self.inner.resources().clone();
+        Box::pin(async move {
+            let (length, room) = (packed.len(), app.bodies.expect(0)?);
+            let decode = move || encoding.decode(&packed, room, limit);
+            let unpacked = app.bodies.work(limit, app.deadline(Instant::now()), decode).await?;
+            let message = unpacked.map_err(in_words_of_grpc)?;
+            resources.messages().room.grow_to(length.saturating_add(message.len()))?;
+            Ok(message)
+        })
+    }
+
     /// Gives what stands before the unpacked message, and keeps that for the next time.
-    fn unpack(&mut self, packed: &[u8]) -> Result<Bytes> {
-        let room = self.app.bodies.expect(0)?;
-        let limit = self.inner.limit();
-        let unpacked = tokio::task::block_in_place(|| self.encoding.decode(packed, room, limit));
-        let message = unpacked.map_err(in_words_of_grpc)?;
-        self.inner.resources().messages().room.grow_to(packed.len().saturating_add(message.len()))?;
+    fn begin(&mut self, message: Bytes) -> Result<Bytes> {
         let mut prefix = BytesMut::with_capacity(PREFIX);
         prefix.put_u8(0);
         prefix.put_u32(u32::try_from(message.len()).map_err(ApiError::internal)?);
@@ -107,7 +134,7 @@ impl Body for UnpackedBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<std::result::Result<Frame<Bytes>, Status>>> {
         loop {
-            match self.next() {
+            match ready!(self.poll_next(context)) {
                 Ok(Some(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
                 Ok(None) => {}
                 Err(error) => return Poll::Ready(Some(Err(refuse(error)))),

@@ -16,7 +16,9 @@ use super::proto::inference::model_infer_response::InferOutputTensor;
 use super::proto::inference::{InferParameter, InferTensorContents, ModelInferRequest};
 use crate::oip::binary;
 use crate::oip::parameters::Parameters;
-use crate::oip::request::{ParsedInfer, Signature, WantedOutput, all_or, shape as shape_of, wanted};
+use crate::oip::request::{
+    ParsedInfer, Signature, WantedOutput, all_or, check_id, shape as shape_of, wanted,
+};
 
 /// Outputs are always given as bytes, which can carry every type.
 const AS_BYTES: bool = true;
@@ -24,6 +26,7 @@ const AS_BYTES: bool = true;
 /// Reads a call to a model of this signature. The error says what to change.
 pub fn read(message: ModelInferRequest, model: Signature<'_>) -> Result<ParsedInfer, String> {
     let ModelInferRequest { id, parameters: given, inputs, outputs, raw_input_contents: raw, .. } = message;
+    check_id(&id)?;
     let given = parameters(given)?;
     if !raw.is_empty() && raw.len() != inputs.len() {
         return Err(format!(

@@ -3,8 +3,10 @@
 //! What would change the answer and is not offered is refused; other names have no meaning here and are passed over.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fmt::{self, Formatter};
 
-use serde::{Deserialize, Deserializer};
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde_json::Value;
 
 /// Names that the protocol or its extensions keep for what is not offered here.
@@ -19,7 +21,36 @@ pub struct Parameters(BTreeMap<String, Value>);
 impl<'de> Deserialize<'de> for Parameters {
     /// What is null is not given.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let given = Option::<BTreeMap<String, Value>>::deserialize(deserializer)?.unwrap_or_default();
+        deserializer.deserialize_any(Members)
+    }
+}
+
+struct Members;
+
+impl<'de> Visitor<'de> for Members {
+    type Value = Parameters;
+
+    fn expecting(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object of parameters")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Parameters, E> {
+        Ok(Parameters::default())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Parameters, A::Error> {
+        let mut given = BTreeMap::new();
+        while let Some((name, value)) = members.next_entry::<String, Value>()? {
+            match given.entry(name) {
+                Entry::Vacant(place) => place.insert(value),
+                Entry::Occupied(twice) => {
+                    return Err(A::Error::custom(format_args!(
+                        "parameter \"{}\" is given twice",
+                        twice.key()
+                    )));
+                }
+            };
+        }
         Ok(given.into_iter().filter(|(_, value)| !value.is_null()).collect())
     }
 }

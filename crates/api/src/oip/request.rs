@@ -19,6 +19,9 @@ use super::{binary, json_data};
 /// Most dimensions of a tensor.
 pub const MAX_RANK: usize = 32;
 
+/// Most bytes of a call's `id`, which stands in its answer again.
+const MAX_ID: usize = 4 << 10;
+
 /// How the bytes of a call are laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
@@ -124,6 +127,7 @@ pub fn parse(body: &[u8], layout: Layout, model: Signature<'_>) -> Result<Parsed
     };
     let Object(request): Object<Request<'_>> = serde_json::from_slice(json)
         .map_err(|error| format!("{} not an inference request: {error}", what_was_read(layout)))?;
+    check_id(request.id.as_deref().unwrap_or_default())?;
     request.parameters.check()?;
     let inputs = request
         .inputs
@@ -144,6 +148,12 @@ pub fn parse(body: &[u8], layout: Layout, model: Signature<'_>) -> Result<Parsed
         timeout: timeout.map(Duration::from_micros),
         priority: request.parameters.whole_number("priority")?.unwrap_or_default(),
     })
+}
+
+/// Refuses an `id` that is too long.
+pub fn check_id(id: &str) -> Result<(), String> {
+    let fits = id.len() <= MAX_ID;
+    if fits { Ok(()) } else { Err(format!("\"id\" has {} bytes; at most {MAX_ID} are taken", id.len())) }
 }
 
 /// `tensors` is what is left of the binary data; none where the body has none.
