@@ -52,6 +52,7 @@ mod meanwhile;
 mod metering;
 mod mfa_login;
 mod mfa_required;
+mod model_commands;
 mod model_files;
 mod model_lifecycle;
 mod model_runs;

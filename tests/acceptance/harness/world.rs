@@ -1,8 +1,9 @@
 //! What a server's replicas share: stores, data directory, clock, and the secrets that a test knows.
 
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -125,6 +126,13 @@ impl World {
     #[track_caller]
     pub fn run(&self, arguments: &[&str], settings: &[(&str, &str)], input: &str) -> Finished {
         process::run(process::command(arguments, &self.settings(settings), self.folder.path()), input)
+    }
+
+    /// Runs a command whose output goes into a file; its exit code.
+    pub fn run_into(&self, arguments: &[&str], file: File) -> Option<i32> {
+        let mut command = process::command(arguments, &self.settings(&[]), self.folder.path());
+        command.stdin(Stdio::null()).stdout(file).stderr(Stdio::null());
+        command.status().expect("the program starts").code()
     }
 
     /// Moves the clock of every server here.

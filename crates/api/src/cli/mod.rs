@@ -21,9 +21,10 @@ mod model_trial;
 mod openapi;
 mod serve;
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use clap::{Parser, Subcommand};
 
@@ -88,10 +89,14 @@ enum Command {
 /// Why a command failed, for the person who typed it.
 type CommandResult = Result<(), String>;
 
+/// Why something that was printed did not arrive: a password that is shown once must not be lost unnoticed.
+static LOST_OUTPUT: OnceLock<String> = OnceLock::new();
+
 impl Cli {
     /// Runs the command; what went wrong is told on standard error.
     pub fn run(self) -> ExitCode {
-        match self.dispatch() {
+        let lost = || LOST_OUTPUT.get().map_or(Ok(()), |reason| Err(reason.clone()));
+        match self.dispatch().and_then(|()| lost()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 let _ = writeln!(std::io::stderr(), "modelgate: {error}");
@@ -129,7 +134,11 @@ fn block_on(command: impl Future<Output = CommandResult>) -> CommandResult {
 
 /// Writes to standard output; a closed pipe is the reader's choice.
 fn print(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{text}");
+    if let Err(error) = writeln!(std::io::stdout(), "{text}")
+        && error.kind() != ErrorKind::BrokenPipe
+    {
+        LOST_OUTPUT.get_or_init(|| format!("standard output cannot be written: {}", error.kind()));
+    }
 }
 
 /// Something that settings are read from, when a command needs them at all.

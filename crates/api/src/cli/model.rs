@@ -91,6 +91,9 @@ impl Model {
 
 /// How many would not be served, and of how many.
 fn list(settings: &Settings) -> Result<(usize, usize), String> {
+    let folder = &settings.models.model_dir;
+    std::fs::read_dir(folder)
+        .map_err(|error| format!("MODEL_DIR ({}) cannot be read: {}", folder.display(), error.kind()))?;
     let registry = Registry::open(start::inference(settings));
     let models = registry.models();
     for model in &models {
