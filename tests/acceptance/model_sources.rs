@@ -270,9 +270,9 @@ fn over_tls_the_host_is_verified_and_sends_nobody_to_private_addresses() {
     let added = add(&file_server.url("/digits.onnx"), "authority");
     assert_eq!(added.code, Some(0), "{added:?}");
     for (path, reason) in [
-        ("/here", "addresses that are not asked"),
-        ("/private", "addresses that are not asked"),
-        ("/metadata", "an address that is not asked"),
+        ("/here", "addresses that are not allowed"),
+        ("/private", "addresses that are not allowed"),
+        ("/metadata", "address is not allowed"),
         ("/plain", "without TLS"),
     ] {
         let refused = add(&file_server.url(path), "authority");

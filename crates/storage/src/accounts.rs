@@ -1,4 +1,4 @@
-//! Accounts: people now, service accounts and teams with them, as far as every request needs to know them.
+//! Accounts of any kind, people's and service accounts', as far as every request needs to know them.
 
 use sqlx::FromRow;
 use uuid::Uuid;
@@ -6,25 +6,25 @@ use uuid::Uuid;
 use crate::query::query;
 use crate::{Result, Tx};
 
-/// What decides whether a token or a key of an account still holds, and what it may do.
+/// The state that decides whether an account's tokens and keys are valid, and what they may do.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
 pub struct AccountStanding {
     /// The account.
     pub account_id: Uuid,
-    /// Whether it may act at all.
+    /// Whether it is enabled.
     pub active: bool,
-    /// Goes up whenever tokens issued before must stop working.
+    /// Incremented whenever tokens issued before must stop working.
     pub security_version: i64,
     /// The name of its role.
     pub role: String,
     /// The permissions of that role, as they are now.
     #[sqlx(json)]
     pub permissions: Vec<String>,
-    /// Whether it is a person's.
+    /// Whether it belongs to a person, not a program.
     pub is_person: bool,
     /// Whether it has a second factor that was confirmed.
     pub has_second_factor: bool,
-    /// Whether an administrator took its second factor away, so that it needs another one.
+    /// Whether an administrator removed its second factor, so that it needs a new one.
     pub must_enrol: bool,
 }
 
@@ -81,7 +81,7 @@ impl Accounts<'_> {
         Ok(query!(self.tx, execute, "UPDATE accounts SET active = active WHERE id = $1", id)? > 0)
     }
 
-    /// Notes whether an account needs a second factor before anything else.
+    /// Sets whether an account needs a second factor before anything else.
     pub async fn set_must_enrol(&mut self, id: Uuid, must_enrol: bool) -> Result<()> {
         query!(self.tx, execute, "UPDATE accounts SET must_enrol = $2 WHERE id = $1", id, must_enrol)?;
         Ok(())

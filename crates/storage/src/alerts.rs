@@ -1,5 +1,5 @@
-//! Alerts on their way to operators, one row for each channel: written in the transaction of what they tell of, taken
-//! by whichever replica comes first.
+//! The outbox of alerts to operators, one row for each channel: written in the transaction that causes them, sent by
+//! any replica.
 
 use chrono::{DateTime, Duration, Utc};
 use sqlx::FromRow;
@@ -9,12 +9,12 @@ use crate::pruning::PRUNED_AT_ONCE;
 use crate::query::query;
 use crate::{Page, PageRequest, Result, Tx};
 
-/// An alert to be.
+/// A new alert.
 #[derive(Clone, Debug)]
 pub struct NewAlert<'a> {
     /// Alerts with the same key are one.
     pub dedup_key: &'a str,
-    /// What it is about, in a word.
+    /// What it is about, as one word.
     pub kind: &'a str,
     /// `low`, `medium`, `high` or `critical`.
     pub severity: &'a str,
@@ -24,23 +24,23 @@ pub struct NewAlert<'a> {
     pub body: &'a str,
 }
 
-/// How many alerts of a channel there may be.
+/// When a further alert of a channel is not sent.
 #[derive(Clone, Copy, Debug)]
 pub struct AlertBounds {
-    /// One of the same key since then is enough.
+    /// Not if there is one of the same key since this time.
     pub same_since: DateTime<Utc>,
-    /// So many since `counted_since`, of whatever key.
+    /// Not if there are this many since `counted_since`, whatever their key.
     pub most: i64,
-    /// From when on they are counted.
+    /// The time from which on `most` counts.
     pub counted_since: DateTime<Utc>,
 }
 
-/// An alert to be sent.
+/// An alert to send.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
 pub struct Alert {
     /// Its id.
     pub id: Uuid,
-    /// What it is about, in a word.
+    /// What it is about, as one word.
     pub kind: String,
     /// How bad it is.
     pub severity: String,
@@ -48,20 +48,20 @@ pub struct Alert {
     pub title: String,
     /// What else is known, as JSON.
     pub body: String,
-    /// How often it was tried, this time included.
+    /// How often sending was tried, this time included.
     pub attempts: i64,
     /// When it was raised.
     pub created_at: DateTime<Utc>,
 }
 
-/// What became of an alert. What it tells is not in it.
+/// The delivery state of an alert, without its content.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
 pub struct AlertRecord {
     /// Its id.
     pub id: Uuid,
-    /// Which way it takes.
+    /// The channel it is sent through.
     pub channel: String,
-    /// What it is about, in a word.
+    /// What it is about, as one word.
     pub kind: String,
     /// How bad it is.
     pub severity: String,
@@ -69,19 +69,19 @@ pub struct AlertRecord {
     pub title: String,
     /// `waiting`, `sent` or `given_up`.
     pub state: String,
-    /// How often it was tried.
+    /// How often sending was tried.
     pub attempts: i64,
     /// When it was raised.
     pub created_at: DateTime<Utc>,
     /// When it is tried next, while it waits.
     pub next_attempt_at: DateTime<Utc>,
-    /// When its receiver took it.
+    /// When its receiver accepted it.
     pub sent_at: Option<DateTime<Utc>>,
     /// When it was given up.
     pub failed_at: Option<DateTime<Utc>>,
 }
 
-/// How far an alert is, in a word.
+/// The `state` of an alert, as SQL.
 macro_rules! state {
     () => {
         "CASE WHEN sent_at IS NOT NULL THEN 'sent' WHEN failed_at IS NOT NULL THEN 'given_up' ELSE 'waiting' END"
@@ -150,14 +150,14 @@ impl Alerts<'_> {
         Ok(())
     }
 
-    /// Notes that an alert was taken by its receiver.
+    /// Notes that an alert was accepted by its receiver.
     pub async fn sent(&mut self, id: Uuid) -> Result<()> {
         let now = self.tx.now();
         query!(self.tx, execute, "UPDATE alerts SET sent_at = $2 WHERE id = $1", id, now)?;
         Ok(())
     }
 
-    /// Gives an alert up; it is kept for whoever asks what became of it.
+    /// Gives an alert up; the row stays as a record.
     pub async fn fail(&mut self, id: Uuid) -> Result<()> {
         let now = self.tx.now();
         query!(self.tx, execute, "UPDATE alerts SET failed_at = $2 WHERE id = $1", id, now)?;
@@ -181,8 +181,8 @@ impl Alerts<'_> {
         Ok(page.page(alerts, |alert| alert.id))
     }
 
-    /// Lets one that was given up be tried again, at once and as if for the first time. None: there is no such alert;
-    /// false: it was not given up.
+    /// Retries an alert that was given up, at once and as if for the first time. None: there is no such alert; false:
+    /// it was not given up.
     pub async fn revive(&mut self, id: Uuid) -> Result<Option<bool>> {
         let now = self.tx.now();
         let known = query!(self.tx, value Uuid, "SELECT id FROM alerts WHERE id = $1", id)?;

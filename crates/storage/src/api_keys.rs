@@ -10,16 +10,16 @@ use crate::debug::debug_only;
 use crate::query::query;
 use crate::{Page, PageRequest, Result, Tx};
 
-/// Requests that a key is held to, besides what its account is.
+/// Rate limits of a key, besides its account's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyLimits {
-    /// In a minute; none: as its account.
+    /// Requests a minute; none: as its account.
     pub requests_per_minute: Option<u32>,
-    /// In an hour; none: as its account.
+    /// Requests an hour; none: as its account.
     pub requests_per_hour: Option<u32>,
 }
 
-/// An API key to be.
+/// A new API key.
 #[derive(Clone)]
 pub struct NewApiKey {
     /// A version 7 id.
@@ -36,7 +36,7 @@ pub struct NewApiKey {
     pub models: Option<Vec<String>>,
     /// The networks it may be used from; none: any.
     pub allowed_ips: Option<Vec<String>>,
-    /// What it is held to; none: as its account.
+    /// Its own rate limits; none: as its account.
     pub limits: Option<KeyLimits>,
     /// When it stops working; none: never.
     pub expires_at: Option<DateTime<Utc>>,
@@ -70,7 +70,7 @@ pub struct ApiKey {
     /// The networks it may be used from; none: any.
     #[sqlx(json(nullable))]
     pub allowed_ips: Option<Vec<String>>,
-    /// What it is held to; none: as its account.
+    /// Its own rate limits; none: as its account.
     #[sqlx(json(nullable))]
     pub limits: Option<KeyLimits>,
     /// Whether it signs its requests and is never sent itself.
@@ -79,9 +79,9 @@ pub struct ApiKey {
     pub created_at: DateTime<Utc>,
     /// When it stops working; none: never.
     pub expires_at: Option<DateTime<Utc>>,
-    /// When it was ended before its time.
+    /// When it was revoked.
     pub revoked_at: Option<DateTime<Utc>>,
-    /// When it was last used, as far as that was written down yet.
+    /// When it was last used; written with a delay.
     pub last_used_at: Option<DateTime<Utc>>,
     /// The truncated address it was last used from.
     pub last_used_address: Option<String>,
@@ -98,7 +98,7 @@ pub struct ApiKeyUpdate {
     pub models: Option<Option<Vec<String>>>,
     /// The networks it may be used from; `Some(None)` lifts the restriction.
     pub allowed_ips: Option<Option<Vec<String>>>,
-    /// What it is held to; `Some(None)`: as its account.
+    /// Its own rate limits; `Some(None)`: as its account.
     pub limits: Option<Option<KeyLimits>>,
     /// When it stops working; `Some(None)` means never.
     pub expires_at: Option<Option<DateTime<Utc>>>,
@@ -210,7 +210,7 @@ impl ApiKeys<'_> {
         query!(self.tx, value Uuid, "SELECT account_id FROM api_keys WHERE id = $1", id)
     }
 
-    /// How many keys of an account could be used now, or once its owner may again.
+    /// How many keys of an account are neither revoked nor expired.
     pub async fn live_count(&mut self, account: Uuid) -> Result<i64> {
         let now = self.tx.now();
         query!(
@@ -253,7 +253,7 @@ impl ApiKeys<'_> {
         )
     }
 
-    /// Ends a key of an account. False: it has no such key, or the key was ended before.
+    /// Revokes a key of an account. False: it has no such key, or the key was revoked before.
     pub async fn revoke(&mut self, account: Uuid, id: Uuid) -> Result<bool> {
         let now = self.tx.now();
         let revoked = query!(

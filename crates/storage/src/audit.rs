@@ -1,5 +1,5 @@
-//! What was done by whom. Events are only ever added: the database refuses to change or remove one. The one
-//! personal detail, the address, stands in a table of its own and can be erased.
+//! The audit trail. Events are only ever added: the database refuses to change or remove one. The one personal detail,
+//! the address, stands in a table of its own and can be erased.
 
 use chrono::{DateTime, Utc};
 use sqlx::FromRow;
@@ -27,13 +27,13 @@ pub struct AuditEvent {
     pub target: Option<String>,
     /// The request it was done in.
     pub request_id: Option<String>,
-    /// The bytes that the chain vouches for.
+    /// The canonical bytes that the chain's MAC covers.
     pub canonical: Vec<u8>,
     /// Where it was done from, unless erased.
     pub address: Option<String>,
 }
 
-/// Which events are wanted; none: all.
+/// Which events to select; none: all.
 #[derive(Clone, Debug, Default)]
 pub struct AuditFilter {
     /// Those of one action.
@@ -42,7 +42,7 @@ pub struct AuditFilter {
     pub actor: Option<Uuid>,
     /// Those done to one thing.
     pub target: Option<String>,
-    /// Those that ended so.
+    /// Those of one outcome.
     pub outcome: Option<String>,
     /// Those of one request.
     pub request_id: Option<String>,

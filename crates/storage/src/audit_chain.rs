@@ -1,5 +1,5 @@
-//! The chain over the audit trail: each event gets a numbered link, some links a seal. What links and seals must say is
-//! not decided here.
+//! The chain over the audit trail: each event gets a numbered link, some links a seal. Their content is decided in
+//! `auth`.
 
 use chrono::{DateTime, Utc};
 use sqlx::FromRow;
@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::query::query;
 use crate::{Result, Tx};
 
-/// The lock that whoever adds to the chain holds.
+/// The lock held while the chain grows.
 const LOCK: &str = "audit_chain";
 
 /// Every column of an event.
@@ -28,9 +28,9 @@ pub struct AuditRecord {
     pub target: Option<String>,
     /// The request it was done in.
     pub request_id: Option<String>,
-    /// What it tells, byte for byte.
+    /// Its canonical form, byte for byte.
     pub canonical: Vec<u8>,
-    /// Key id and MAC of whoever wrote it; none: from before there were MACs.
+    /// Key id and MAC of its writer; none: from before there were MACs.
     pub mac: Option<Vec<u8>>,
 }
 

@@ -1,5 +1,5 @@
-//! The feed that tells replicas, and a running server, what changed. Numbers are given out under a locked
-//! head row: they have no gaps, and whoever has read up to one never finds a lower one later.
+//! The change feed, from which replicas learn what changed. Numbers are assigned under a locked head row: they have no
+//! gaps, and a reader who has read up to one never finds a lower one later.
 
 use chrono::{DateTime, Utc};
 use sqlx::FromRow;
@@ -59,8 +59,8 @@ impl Changes<'_> {
         query!(self.tx, one i64, "SELECT seq FROM change_head WHERE id = 1")
     }
 
-    /// Removes the changes made before a moment, but the last: so whoever reads on and was further behind finds a
-    /// first number that does not follow theirs, and has to start afresh. The oldest go first. Answers how many.
+    /// Removes the changes made before a moment, except the last: a reader that was further behind then finds a first
+    /// number that does not follow its own, and has to start afresh. The oldest go first. Answers how many.
     pub async fn prune(&mut self, before: DateTime<Utc>) -> Result<u64> {
         query!(
             self.tx,

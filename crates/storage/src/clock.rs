@@ -12,7 +12,7 @@ const FRACTION_DIGITS: u16 = 6;
 /// The furthest an offset file may move the clock, in seconds (a hundred years).
 const MAX_OFFSET_SECONDS: f64 = 100.0 * 365.25 * 86_400.0;
 
-/// Tells the time, truncated to microseconds. Clones share their source.
+/// A clock, truncated to microseconds. Clones share their source.
 #[derive(Clone, Debug)]
 pub struct Clock(Arc<Source>);
 
@@ -48,7 +48,7 @@ impl Clock {
         }
     }
 
-    /// Moves a manual clock back, as somebody may set that of a machine; any other clock ignores this.
+    /// Moves a manual clock back, as an operator may set a machine's; any other clock ignores this.
     pub fn set_back(&self, by: Duration) {
         if let Source::Manual(time) = &*self.0 {
             let mut time = time.lock().unwrap_or_else(PoisonError::into_inner);

@@ -7,12 +7,12 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why an operation was not done. Nothing was changed, except where an [`Error::Unavailable`] commit leaves
-/// it unknown. The texts are for the log and tell every cause: whoever logs one line has all that is known. An
-/// address, which may hold a password, is in none of them.
+/// Why an operation was not done. Nothing was changed, except where an [`Error::Unavailable`] commit leaves it unknown.
+/// The texts are for the log and contain every cause, so that one line has all that is known. None contains an address,
+/// which may hold a password.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Something that must be unique is already there. The operation says what.
+    /// Something that must be unique exists already; the operation documents what.
     #[error("already taken")]
     Conflict,
     /// The store cannot be reached, is overloaded or gave up in time; trying again later may help.

@@ -1,5 +1,4 @@
-//! Stored files: whose they are, what they are, and the key that their bytes are sealed with. The bytes are in
-//! [`crate::Vault`].
+//! Stored files: their owners, their metadata and their keys. The bytes are in [`crate::Vault`].
 
 use chrono::{DateTime, Utc};
 use sqlx::FromRow;
@@ -18,13 +17,13 @@ pub struct StoredFile {
     pub account_id: Uuid,
     /// What its owner calls it.
     pub name: String,
-    /// What it is, told from its content.
+    /// Its media type, detected from its content.
     pub media_type: String,
     /// Its bytes.
     pub size: i64,
     /// Their SHA-256, in hexadecimal.
     pub sha256: String,
-    /// What they are sealed with, sealed.
+    /// The key that its bytes are sealed with, itself sealed.
     pub data_key: Vec<u8>,
     /// When it was stored.
     pub created_at: DateTime<Utc>,

@@ -1,4 +1,4 @@
-//! What is remembered of attempts to guess a password: how many failed in a row, and which networks an account knows.
+//! Failed logins of an account in a row, and the networks that it is known to use.
 
 use sqlx::FromRow;
 use uuid::Uuid;
@@ -6,7 +6,7 @@ use uuid::Uuid;
 use crate::query::query;
 use crate::{Result, Tx};
 
-/// How an account stands towards one more attempt to log in.
+/// The state of an account that decides about one more attempt to log in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromRow)]
 pub struct GuessStanding {
     /// Wrong passwords in a row.
@@ -15,14 +15,14 @@ pub struct GuessStanding {
     pub familiar: bool,
 }
 
-/// Queries on attempts to guess. An account that does not exist costs the same statements as one that does.
+/// Queries on failed logins. An account that does not exist costs the same statements as one that does.
 pub struct Guessing<'tx> {
     pub(crate) tx: &'tx mut Tx,
 }
 
 impl Guessing<'_> {
-    /// How an account stands towards an attempt from `network`. A session that was ended before its time makes its
-    /// network familiar only where that was for the reason `harmless`.
+    /// The state of an account for an attempt from `network`. A session that was revoked makes its network familiar
+    /// only if the reason was `harmless`.
     pub async fn standing(
         &mut self,
         account: Uuid,
@@ -55,7 +55,7 @@ impl Guessing<'_> {
         Ok(())
     }
 
-    /// Begins anew: the password was right, or an administrator says so.
+    /// Resets the count: the password was right, or an administrator unlocked the account.
     pub async fn forget_failures(&mut self, account: Uuid) -> Result<()> {
         query!(
             self.tx,

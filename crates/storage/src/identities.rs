@@ -1,4 +1,4 @@
-//! People whom another issuer vouches for: who they are there, whose account that is, and which of their tokens ended.
+//! Identities at other issuers: their subjects, the accounts that they belong to, and their revoked tokens.
 
 use chrono::{DateTime, Utc};
 use sqlx::FromRow;
@@ -10,16 +10,16 @@ use crate::pruning::PRUNED_AT_ONCE;
 use crate::query::query;
 use crate::{AccountStanding, Result, Tx};
 
-/// An identity to be.
+/// A new identity.
 #[derive(Clone)]
 pub struct NewIdentity {
     /// A version 7 id.
     pub id: Uuid,
     /// Whose it is.
     pub account_id: Uuid,
-    /// Who vouches for it.
+    /// The issuer that vouches for it.
     pub issuer: String,
-    /// Who it is there, sealed.
+    /// Its subject at the issuer, sealed.
     pub subject: Vec<u8>,
     /// A keyed digest of issuer and subject, which must be unique.
     pub lookup: String,
@@ -34,9 +34,9 @@ pub struct Identity {
     pub id: Uuid,
     /// Whose it is.
     pub account_id: Uuid,
-    /// Who vouches for it.
+    /// The issuer that vouches for it.
     pub issuer: String,
-    /// Who it is there, sealed.
+    /// Its subject at the issuer, sealed.
     pub subject: Vec<u8>,
     /// When it became this account's.
     pub created_at: DateTime<Utc>,
@@ -57,7 +57,7 @@ pub struct IdentityState {
     pub authenticated_at: Option<DateTime<Utc>>,
     /// Tokens issued until then are refused.
     pub ended_at: Option<DateTime<Utc>>,
-    /// Whether the token asked about was ended by itself.
+    /// Whether the given token was ended by itself.
     pub token_ended: bool,
 }
 
@@ -205,7 +205,7 @@ impl Identities<'_> {
     }
 
     /// Removes one identity of an account, or all of them; the tokens that they have are remembered as ended until
-    /// `expires_at`, or the next of them would come as a stranger's. Answers how many there were.
+    /// `expires_at`, or the next of them would count as a new person's. Answers how many there were.
     pub async fn remove(
         &mut self,
         account: Uuid,

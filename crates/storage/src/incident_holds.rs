@@ -1,20 +1,20 @@
-//! What answers to incidents hold: one thing may be held by several, and is let go with the last.
+//! Holds of answers to incidents: several answers may hold one subject, and it is released with the last.
 
 use uuid::Uuid;
 
 use crate::query::query;
 use crate::{IncidentEntry, Result, Tx};
 
-/// Most holders of one thing that are told, the newest.
+/// The most holders of one subject that are listed, the newest.
 const MOST_HOLDERS: i64 = 100;
 
-/// Queries on what answers hold.
+/// Queries on holds.
 pub struct IncidentHolds<'tx> {
     pub(crate) tx: &'tx mut Tx,
 }
 
 impl IncidentHolds<'_> {
-    /// Notes that an entry of a timeline holds something.
+    /// Notes that an entry of a timeline holds a subject.
     pub async fn hold(&mut self, entry: Uuid, subject: &str) -> Result<()> {
         query!(
             self.tx,
@@ -26,7 +26,7 @@ impl IncidentHolds<'_> {
         Ok(())
     }
 
-    /// The entries that hold something, newest first.
+    /// The entries that hold a subject, newest first.
     pub async fn holders(&mut self, subject: &str) -> Result<Vec<IncidentEntry>> {
         query!(
             self.tx,
@@ -38,12 +38,12 @@ impl IncidentHolds<'_> {
         )
     }
 
-    /// Ends what an entry holds, and tells what that was.
+    /// Ends the holds of an entry, and returns their subjects.
     pub async fn release(&mut self, entry: Uuid) -> Result<Vec<String>> {
         query!(self.tx, values String, "DELETE FROM incident_holds WHERE entry_id = $1 RETURNING subject", entry)
     }
 
-    /// Ends every hold on something: somebody said otherwise.
+    /// Ends every hold on a subject: it was changed by hand.
     pub async fn dissolve(&mut self, subject: &str) -> Result<()> {
         query!(self.tx, execute, "DELETE FROM incident_holds WHERE subject = $1", subject)?;
         Ok(())

@@ -1,4 +1,4 @@
-//! Incidents and their timelines: what went wrong, who said what, what was done and undone.
+//! Incidents and their timelines: notes, linked events, what was done and undone.
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::query::query;
 use crate::{Page, PageRequest, Result, Tx};
 
-/// An incident to be.
+/// A new incident.
 #[derive(Clone, Debug)]
 pub struct NewIncident {
     /// A version 7 id.
@@ -33,7 +33,7 @@ pub struct Incident {
     pub id: Uuid,
     /// What kind of thing went wrong.
     pub kind: String,
-    /// How bad it is.
+    /// Its severity.
     pub severity: String,
     /// `open`, `contained`, `resolved` or `closed`.
     pub status: String,
@@ -51,18 +51,18 @@ pub struct Incident {
     pub updated_at: DateTime<Utc>,
     /// When it was closed.
     pub closed_at: Option<DateTime<Utc>>,
-    /// What came out.
+    /// Its resolution.
     pub resolution: Option<String>,
 }
 
 /// What changes about an incident; what is none stays.
 #[derive(Clone, Debug, Default)]
 pub struct IncidentUpdate {
-    /// How bad it is.
+    /// Its severity.
     pub severity: Option<String>,
-    /// How far it is.
+    /// Its status.
     pub status: Option<String>,
-    /// What came out.
+    /// Its resolution.
     pub resolution: Option<String>,
 }
 
@@ -79,10 +79,10 @@ pub struct IncidentEntry {
     pub kind: String,
     /// Who made it; none: the program.
     pub actor: Option<Uuid>,
-    /// What it tells.
+    /// Its content.
     #[sqlx(json)]
     pub detail: Value,
-    /// When what it tells of was undone.
+    /// When the answer that it reports was undone.
     pub undone_at: Option<DateTime<Utc>>,
 }
 
@@ -296,7 +296,7 @@ impl Incidents<'_> {
         )
     }
 
-    /// Says how what an entry announced came out.
+    /// Replaces a pending entry by its outcome.
     pub async fn settle(&mut self, id: Uuid, kind: &str, detail: &Value) -> Result<()> {
         query!(
             self.tx,
@@ -309,7 +309,7 @@ impl Incidents<'_> {
         Ok(())
     }
 
-    /// Notes that what an entry tells of was undone. False: it was before.
+    /// Notes that the answer of an entry was undone. False: it was before.
     pub async fn undo(&mut self, id: Uuid) -> Result<bool> {
         let now = self.tx.now();
         let undone = query!(
@@ -322,7 +322,7 @@ impl Incidents<'_> {
         Ok(undone > 0)
     }
 
-    /// Entries that name something anywhere in what they tell, from behind an id on. It reads every entry.
+    /// Entries whose content contains a text, from behind an id on. It reads every entry.
     pub async fn entries_naming(&mut self, text: &str, after: Uuid, most: i64) -> Result<Vec<IncidentEntry>> {
         query!(
             self.tx,

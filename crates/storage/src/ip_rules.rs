@@ -1,4 +1,4 @@
-//! Which addresses are let in: a network at a time, for a while or for good.
+//! IP rules: networks that are allowed or denied, for a while or for good.
 
 use chrono::{DateTime, Utc};
 use sqlx::FromRow;
@@ -9,17 +9,17 @@ use crate::query::query;
 use crate::{Page, PageRequest, Result, Tx, named_enum};
 
 named_enum! {
-    /// What a rule says of its network.
+    /// The effect of a rule.
     pub enum IpEffect {
-        /// It is let in.
+        /// Requests from the network are allowed.
         Allow = "allow",
-        /// It is refused.
+        /// Requests from the network are refused.
         Deny = "deny",
     }
 }
 
 named_enum! {
-    /// Where a rule holds.
+    /// The requests that a rule holds for.
     pub enum IpPlace {
         /// For every request.
         All = "all",
@@ -28,22 +28,22 @@ named_enum! {
     }
 }
 
-/// What is said of a network.
+/// A rule about a network.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
 pub struct IpRule {
     /// A version 7 id.
     pub id: Uuid,
     /// A CIDR block in its one spelling.
     pub network: String,
-    /// What is said of it.
+    /// Whether it is allowed or denied.
     #[sqlx(try_from = "String")]
     pub effect: IpEffect,
-    /// Where that holds.
+    /// The requests that the rule holds for.
     #[sqlx(try_from = "String")]
     pub applies_to: IpPlace,
-    /// Whether the program made it by itself.
+    /// Whether a detector made it.
     pub automatic: bool,
-    /// Why, in the words of whoever made it.
+    /// Why, in the words of its author.
     pub reason: String,
     /// When it was made.
     pub created_at: DateTime<Utc>,
@@ -92,8 +92,8 @@ impl IpRules<'_> {
         Ok(page.page(rules, |rule| rule.id))
     }
 
-    /// How many have not ended, of those that the program made (`automatic`) or of the others. Until the end of the
-    /// transaction nobody else adds any who asks first.
+    /// How many have not ended, of those that detectors made (`automatic`) or of the others. Until the end of the
+    /// transaction no other caller of this can add one.
     pub async fn count(&mut self, automatic: bool) -> Result<i64> {
         self.tx.lock("ip_rules").await?;
         let now = self.tx.now();

@@ -1,4 +1,4 @@
-//! The secrets of API keys, in a table of their own: two at a time while one replaces another. And what a secret opens.
+//! The secrets of API keys, in a table of their own: two at a time during a rotation.
 
 use chrono::{DateTime, Utc};
 use sqlx::FromRow;
@@ -23,7 +23,7 @@ pub struct KeySecret {
 
 debug_only!(KeySecret { expires_at });
 
-/// How a key, its secrets and the account behind it stand now.
+/// The present state of a key, its secrets and its account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyStanding {
     /// The key, revoked or not.

@@ -1,4 +1,4 @@
-//! Accounts of which nothing may be removed while somebody may ask for it in court.
+//! Legal holds: accounts of which nothing may be removed, because of a legal case.
 
 use chrono::{DateTime, Utc};
 use sqlx::FromRow;
@@ -26,7 +26,7 @@ pub struct LegalHolds<'tx> {
 }
 
 impl LegalHolds<'_> {
-    /// Holds an account, or says another reason and who gave it. False: it is held for this reason already.
+    /// Holds an account, or changes the reason and its author. False: it is held for this reason already.
     pub async fn place(&mut self, account: Uuid, reason: &str, placed_by: Uuid) -> Result<bool> {
         let now = self.tx.now();
         let placed = query!(
@@ -43,7 +43,7 @@ impl LegalHolds<'_> {
         Ok(placed > 0)
     }
 
-    /// Lets an account go. False: it is not held.
+    /// Releases an account. False: it is not held.
     pub async fn release(&mut self, account: Uuid) -> Result<bool> {
         Ok(query!(self.tx, execute, "DELETE FROM legal_holds WHERE account_id = $1", account)? > 0)
     }

@@ -1,4 +1,4 @@
-//! Where the files of versions come from that were added by an address.
+//! The sources of model versions that were added by address.
 
 use sqlx::FromRow;
 
@@ -18,11 +18,11 @@ pub struct ModelSource {
     pub url: String,
     /// Its SHA-256 in lower-case hexadecimal.
     pub sha256: String,
-    /// Its size in bytes, where it was said.
+    /// Its size in bytes, if it was given.
     pub size: Option<i64>,
 }
 
-/// Queries on where versions come from.
+/// Queries on sources.
 pub struct ModelSources<'tx> {
     pub(crate) tx: &'tx mut Tx,
 }
@@ -37,7 +37,7 @@ impl ModelSources<'_> {
         )
     }
 
-    /// Remembers where a file comes from; an earlier word about the same file is forgotten.
+    /// Sets the source of a file, in place of an earlier one.
     pub async fn remember(&mut self, source: &ModelSource) -> Result<()> {
         let now = self.tx.now();
         query!(

@@ -62,24 +62,24 @@ pub struct Model {
     /// Who may use it.
     #[sqlx(try_from = "String")]
     pub access: ModelAccess,
-    /// Goes up with every change to what is wanted of it.
+    /// Incremented with every change of its access or grants.
     pub generation: i64,
     /// When it last changed.
     pub updated_at: DateTime<Utc>,
 }
 
-/// What an operator wants of a model.
+/// The desired state of a model.
 #[derive(Clone, Debug, Default, PartialEq, Eq, FromRow)]
 pub struct DesiredModel {
     /// The model.
     pub name: String,
-    /// Nothing of it is to be served.
+    /// Whether no version is to be served.
     pub unloaded: bool,
     /// The version that answers calls which name none; none: what its `model.toml` says.
     pub active_version: Option<String>,
     /// The one before it, to go back to.
     pub previous_version: Option<String>,
-    /// How often it was told to be read from disk afresh.
+    /// How many reloads from disk were requested.
     pub loads: i64,
 }
 
@@ -140,9 +140,8 @@ impl Models<'_> {
         )
     }
 
-    /// What is wanted of every model about which an operator said something, by name, and the number of the last
-    /// change in the feed that it takes account of; 0 where nothing was said. Both are read by one statement, so that
-    /// no change is half in it.
+    /// The desired state of every model that has one, by name, and the number of the last change in the feed that it
+    /// includes; 0 without any. Both are read by one statement, so that they are consistent.
     pub async fn desired(&mut self) -> Result<(Vec<DesiredModel>, i64)> {
         let rows = query!(
             self.tx,
@@ -154,7 +153,7 @@ impl Models<'_> {
         Ok((rows.into_iter().map(|row| row.desired).collect(), number))
     }
 
-    /// What is wanted of one model; none where nothing was said about it.
+    /// The desired state of one model; none if it was never set.
     pub async fn desired_of(&mut self, name: &str) -> Result<Option<DesiredModel>> {
         query!(
             self.tx,
@@ -164,8 +163,8 @@ impl Models<'_> {
         )
     }
 
-    /// Says what is wanted of a model.
-    pub async fn desire(&mut self, wanted: &DesiredModel) -> Result<()> {
+    /// Sets the desired state of a model.
+    pub async fn desire(&mut self, desired: &DesiredModel) -> Result<()> {
         let now = self.tx.now();
         query!(
             self.tx,
@@ -174,11 +173,11 @@ impl Models<'_> {
              VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (name) DO UPDATE SET unloaded = excluded.unloaded, \
              active_version = excluded.active_version, previous_version = excluded.previous_version, \
              loads = excluded.loads, updated_at = excluded.updated_at",
-            wanted.name.as_str(),
-            wanted.unloaded,
-            wanted.active_version.as_deref(),
-            wanted.previous_version.as_deref(),
-            wanted.loads,
+            desired.name.as_str(),
+            desired.unloaded,
+            desired.active_version.as_deref(),
+            desired.previous_version.as_deref(),
+            desired.loads,
             now
         )?;
         Ok(())
@@ -232,7 +231,7 @@ impl Models<'_> {
         Ok(granted > 0)
     }
 
-    /// Takes a grant back. False: there was none.
+    /// Removes a grant. False: there was none.
     pub async fn revoke_grant(&mut self, name: &str, subject: &GrantSubject) -> Result<bool> {
         let revoked = query!(
             self.tx,

@@ -1,4 +1,4 @@
-//! What people are told of their own account.
+//! Notices to people about their own accounts.
 
 use chrono::{DateTime, Utc};
 use sqlx::FromRow;
@@ -8,7 +8,7 @@ use crate::pruning::PRUNED_AT_ONCE;
 use crate::query::query;
 use crate::{Page, PageRequest, Result, Tx};
 
-/// Something that a person was told.
+/// A notice.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
 pub struct Notice {
     /// Its id.
@@ -29,7 +29,7 @@ pub struct Notices<'tx> {
 }
 
 impl Notices<'_> {
-    /// Tells a person something. [`crate::Error::Refused`]: there is no such account.
+    /// Adds a notice. [`crate::Error::Refused`]: there is no such account.
     pub async fn add(&mut self, id: Uuid, account: Uuid, kind: &str) -> Result<()> {
         let now = self.tx.now();
         query!(
@@ -44,7 +44,7 @@ impl Notices<'_> {
         Ok(())
     }
 
-    /// What an account was told, newest first.
+    /// The notices of an account, newest first.
     pub async fn list(&mut self, account: Uuid, page: &PageRequest) -> Result<Page<Notice>> {
         let notices = query!(
             self.tx,

@@ -1,4 +1,4 @@
-//! Tokens that are good once and not for long. Only their digests are stored.
+//! One-time tokens: valid once and for a short time. Only their digests are stored.
 
 use chrono::{DateTime, Utc};
 use sqlx::FromRow;
@@ -9,12 +9,12 @@ use crate::pruning::PRUNED_AT_ONCE;
 use crate::query::query;
 use crate::{Result, Tx};
 
-/// A token to be, and as it is found again.
+/// A one-time token.
 #[derive(Clone, PartialEq, Eq, FromRow)]
 pub struct OneTimeToken {
     /// The digest of its text.
     pub hash: Vec<u8>,
-    /// What it is good for; one found under another purpose is not found.
+    /// Its purpose; it is not found under another one.
     pub purpose: String,
     /// Whose it is; none where there is no account yet.
     pub account_id: Option<Uuid>,

@@ -1,4 +1,4 @@
-//! Mails on their way: written in the transaction of what they tell of, taken by whichever replica comes first.
+//! The outbox of mails: written in the transaction that causes them, sent by any replica.
 
 use chrono::{DateTime, Duration, Utc};
 use sqlx::FromRow;
@@ -9,14 +9,14 @@ use crate::pruning::PRUNED_AT_ONCE;
 use crate::query::query;
 use crate::{Result, Tx};
 
-/// A mail to be sent.
+/// A mail to send.
 #[derive(Clone, PartialEq, Eq, FromRow)]
 pub struct OutboxItem {
     /// Its id.
     pub id: Uuid,
     /// Whose account it is about; none: perhaps nobody's.
     pub account_id: Option<Uuid>,
-    /// What to tell and to whom, sealed.
+    /// The mail task: what to send and to whom, sealed.
     pub errand: Vec<u8>,
     /// How often it was tried, this time included.
     pub attempts: i64,
@@ -71,7 +71,7 @@ impl Outbox<'_> {
         Ok(())
     }
 
-    /// Gives a mail up; it is kept for whoever asks what became of it.
+    /// Gives a mail up; the row stays as a record.
     pub async fn fail(&mut self, id: Uuid) -> Result<()> {
         let now = self.tx.now();
         query!(self.tx, execute, "UPDATE outbox SET failed_at = $2 WHERE id = $1", id, now)?;

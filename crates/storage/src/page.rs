@@ -3,15 +3,15 @@
 use data_encoding::BASE64URL_NOPAD;
 use uuid::Uuid;
 
-/// Items on a page when nobody asks for a number.
+/// Items on a page without a `limit`.
 const DEFAULT_LIMIT: u32 = 50;
 /// The most items on a page.
 const MAX_LIMIT: u32 = 100;
 
-/// Which part of a list is wanted.
+/// The requested page of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PageRequest {
-    /// The most items wanted; brought into 1..=100 when used.
+    /// The most items; clamped to 1..=100 when used.
     pub limit: u32,
     /// Where the page before ended; none for the first page.
     pub cursor: Option<Cursor>,
@@ -24,7 +24,7 @@ impl Default for PageRequest {
 }
 
 impl PageRequest {
-    /// One row more than the page holds tells whether another page follows.
+    /// One row more than the page holds, to see whether another page follows.
     pub(crate) fn rows(&self) -> i64 {
         i64::from(self.limit()) + 1
     }
@@ -75,7 +75,7 @@ impl Cursor {
 pub struct Page<T> {
     /// The items, newest first.
     pub items: Vec<T>,
-    /// Asks for the next page; none on the last one.
+    /// The cursor of the next page; none on the last one.
     pub next_cursor: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! What is kept about one person, all of it: for them to see.
+//! Everything that is kept about one person, for their personal data export.
 
 use uuid::Uuid;
 
@@ -52,7 +52,7 @@ impl PersonalData<'_> {
         )
     }
 
-    /// What they were told.
+    /// Their notices.
     pub async fn notices(&mut self) -> Result<Vec<Notice>> {
         query!(
             self.tx,

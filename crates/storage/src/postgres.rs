@@ -17,7 +17,7 @@ const STATEMENT_TIMEOUT_MS: u32 = 10_000;
 /// "Permission denied" and "role does not exist" (appendix A of the manual), the answers to `SET ROLE`.
 const ROLE_REFUSED: [&str; 2] = ["42501", "22023"];
 
-/// What a Postgres role may do that would make row-level security hold nothing back, in words that follow its name.
+/// Privileges of a Postgres role that defeat row-level security, in words that follow its name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExcessPrivileges {
     /// That of `modelgate_app`, the role that every transaction works as.
@@ -78,7 +78,7 @@ async fn bring_up_to_date(pool: &PgPool, migrations: &Migrator) -> Result<()> {
     if is_up_to_date(&mut connection, migrations).await? {
         return Ok(());
     }
-    // Row-level security is forced: without a word of who comes, an owner would change no row and hear of no error.
+    // Row-level security is forced: without a scope even an owner would change no row, and without an error.
     sqlx::query("SET modelgate.service = 'migration'").execute(&mut *connection).await?;
     Ok(migrations.run(&mut *connection).await?)
 }
@@ -98,7 +98,7 @@ async fn is_up_to_date(connection: &mut PgConnection, migrations: &Migrator) -> 
 }
 
 /// Begins in a task of its own, which ends whether or not the caller still waits: given up half-way, the transaction
-/// would stay open on its connection, and whoever gets that next would fail.
+/// would stay open on its connection, and the next user of that connection would fail.
 pub(crate) async fn begin(
     pool: &PgPool,
     mode: &'static str,

@@ -1,5 +1,5 @@
-//! Quotas, and what was taken of them in each period. The database is the authority: what a replica gives out it has
-//! reserved here before, under the lock of the period's row.
+//! Quotas, and their use in each period. The database is the authority: a replica grants only what it has reserved here
+//! before, under the lock of the period's row.
 
 use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::FromRow;
@@ -29,7 +29,7 @@ pub struct Quota {
     pub cap: i64,
     /// Whether what is beyond is refused.
     pub hard: bool,
-    /// When it was last said.
+    /// When it was last set.
     pub updated_at: DateTime<Utc>,
 }
 
@@ -71,7 +71,7 @@ pub struct Quotas<'tx> {
 }
 
 impl Quotas<'_> {
-    /// Says a quota, in the place of the one there is for the same scope, subject, unit and period, whose id stays.
+    /// Sets a quota, in place of the one for the same scope, subject, unit and period, whose id stays.
     pub async fn set(&mut self, quota: &Quota) -> Result<()> {
         let now = self.tx.now();
         query!(
@@ -93,7 +93,7 @@ impl Quotas<'_> {
         Ok(())
     }
 
-    /// Takes a quota away; answers what it was.
+    /// Removes a quota and returns it.
     pub async fn remove(
         &mut self,
         scope: &str,
@@ -141,8 +141,8 @@ impl Quotas<'_> {
         )
     }
 
-    /// Begins a period with what usage tells of it so far, or takes that into one that has begun: while there was no
-    /// quota nothing was reserved.
+    /// Begins a period with its usage so far, or adds that to one that has begun: while there was no quota nothing was
+    /// reserved.
     pub async fn open(&mut self, period: &QuotaPeriod) -> Result<()> {
         query!(
             self.tx,

@@ -1,4 +1,4 @@
-//! Limits that administrators said at run time.
+//! Rate limits set by administrators at run time.
 
 use chrono::{DateTime, Utc};
 use sqlx::FromRow;
@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::query::query;
 use crate::{Result, Tx};
 
-/// What was said of the requests of somebody or to something.
+/// A rate limit.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
 pub struct RateLimit {
     /// `class`, `role`, `account`, `key` or `model`.
@@ -16,11 +16,11 @@ pub struct RateLimit {
     pub subject: String,
     /// Whose it is; none where it is nobody's alone.
     pub account_id: Option<Uuid>,
-    /// Requests a minute; 0: no limit; none: nothing is said.
+    /// Requests a minute; 0: no limit; none: not set.
     pub per_minute: Option<i64>,
-    /// Requests an hour; 0: no limit; none: nothing is said.
+    /// Requests an hour; 0: no limit; none: not set.
     pub per_hour: Option<i64>,
-    /// When it was last said.
+    /// When it was last set.
     pub updated_at: DateTime<Utc>,
 }
 
@@ -30,7 +30,7 @@ pub struct RateLimits<'tx> {
 }
 
 impl RateLimits<'_> {
-    /// Says a limit, in the place of what was said of the same subject.
+    /// Sets a limit, in place of the subject's present one.
     pub async fn set(&mut self, limit: &RateLimit) -> Result<()> {
         let now = self.tx.now();
         query!(
@@ -49,7 +49,7 @@ impl RateLimits<'_> {
         Ok(())
     }
 
-    /// Takes back what was said. False: nothing was.
+    /// Removes a limit. False: there was none.
     pub async fn remove(&mut self, scope: &str, subject: &str) -> Result<bool> {
         let removed = query!(
             self.tx,
@@ -61,7 +61,7 @@ impl RateLimits<'_> {
         Ok(removed > 0)
     }
 
-    /// Everything that was said, `most` at most.
+    /// Every limit, `most` at most.
     pub async fn all(&mut self, most: u32) -> Result<Vec<RateLimit>> {
         query!(
             self.tx,
@@ -72,7 +72,7 @@ impl RateLimits<'_> {
         )
     }
 
-    /// Of how much something was said.
+    /// How many limits there are.
     pub async fn count(&mut self) -> Result<i64> {
         query!(self.tx, one i64, "SELECT COUNT(*) FROM rate_limits")
     }

@@ -1,4 +1,4 @@
-//! Who else runs on this database.
+//! The replicas that run on this database.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -13,7 +13,7 @@ pub struct Replicas<'tx> {
 }
 
 impl Replicas<'_> {
-    /// Says that a replica is alive now.
+    /// Records that a replica is alive now.
     pub async fn heartbeat(&mut self, id: Uuid) -> Result<()> {
         let now = self.tx.now();
         query!(
@@ -32,7 +32,7 @@ impl Replicas<'_> {
         query!(self.tx, one i64, "SELECT COUNT(*) FROM replicas WHERE id <> $1 AND seen_at >= $2", id, since)
     }
 
-    /// Says that a replica stops, so that nobody waits for it to be missed.
+    /// Records that a replica stops, so that nobody waits for it to time out.
     pub async fn leave(&mut self, id: Uuid) -> Result<()> {
         query!(self.tx, execute, "DELETE FROM replicas WHERE id = $1", id)?;
         Ok(())

@@ -12,10 +12,10 @@ use crate::{Result, Tx};
 pub struct Role {
     /// Its unique name.
     pub name: String,
-    /// What whoever has it may do.
+    /// The permissions that it grants.
     #[sqlx(json)]
     pub permissions: Vec<String>,
-    /// Whether the program brought it, so that nobody changes it.
+    /// Whether it is built in, so that nobody can change it.
     pub built_in: bool,
     /// When it was made.
     pub created_at: DateTime<Utc>,

@@ -1,4 +1,4 @@
-//! Every column that holds sealed values, for those who seal them and for those who seal them anew.
+//! Every column that holds sealed values, for sealing them and for resealing them under a new key.
 
 use std::fmt;
 

@@ -85,7 +85,7 @@ impl SecondFactors<'_> {
         Ok(confirmed > 0)
     }
 
-    /// Takes the code of a time step: of many who try at once, one gets it. False: it, or a later one, was taken.
+    /// Uses up the code of a time step: of many who try at once, one succeeds. False: it, or a later one, was used.
     pub async fn take_step(&mut self, id: Uuid, step: i64) -> Result<bool> {
         let taken = query!(
             self.tx,
@@ -104,7 +104,7 @@ impl SecondFactors<'_> {
         Ok(query!(self.tx, execute, "DELETE FROM second_factors WHERE account_id = $1", account)? > 0)
     }
 
-    /// Gives an account these recovery codes, by their digests, in the place of all it had.
+    /// Sets an account's recovery codes, by their digests, in place of all it had.
     pub async fn set_recovery_codes(&mut self, account: Uuid, hashes: &[Vec<u8>]) -> Result<()> {
         query!(self.tx, execute, "DELETE FROM recovery_codes WHERE account_id = $1", account)?;
         for hash in hashes {
@@ -119,7 +119,7 @@ impl SecondFactors<'_> {
         Ok(())
     }
 
-    /// Takes a recovery code: of many who try at once, one gets it. False: there is none such, or it was taken.
+    /// Uses up a recovery code: of many who try at once, one succeeds. False: there is no such code, or it was used.
     pub async fn take_recovery_code(&mut self, account: Uuid, hash: &[u8]) -> Result<bool> {
         let now = self.tx.now();
         let taken = query!(

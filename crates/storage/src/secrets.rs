@@ -1,4 +1,4 @@
-//! Secrets that the program makes for itself and keeps, sealed, beside what they are for.
+//! Secrets that the program generates for itself and stores sealed.
 
 use crate::query::query;
 use crate::{Result, Tx};

@@ -22,7 +22,7 @@ pub struct ServiceAccount {
     pub created_at: DateTime<Utc>,
 }
 
-/// A service account to be.
+/// A new service account.
 #[derive(Clone, Debug)]
 pub struct NewServiceAccount {
     /// A version 7 id.

@@ -11,7 +11,7 @@ use crate::pruning::PRUNED_AT_ONCE;
 use crate::query::query;
 use crate::{AccountStanding, Page, PageRequest, Result, Tx};
 
-/// A session to be.
+/// A new session.
 #[derive(Clone)]
 pub struct NewSession {
     /// A version 7 id.
@@ -229,7 +229,7 @@ impl Sessions<'_> {
         Ok(revoked > 0)
     }
 
-    /// Ends every session of an account, but one if wanted, and says which.
+    /// Ends every session of an account, except one if given, and returns their ids.
     pub async fn revoke_all(
         &mut self,
         account: Uuid,
@@ -249,7 +249,7 @@ impl Sessions<'_> {
         )
     }
 
-    /// Ends every session that began by a moment, whoever's it is, except the given one, and says how many.
+    /// Ends every account's sessions that began by a moment, except the given one, and returns how many.
     pub async fn revoke_every(
         &mut self,
         begun_by: DateTime<Utc>,
@@ -269,7 +269,7 @@ impl Sessions<'_> {
         )
     }
 
-    /// Ends the oldest live sessions of an account beyond the newest `keep`, and says which.
+    /// Ends the oldest live sessions of an account beyond the newest `keep`, and returns their ids.
     pub async fn revoke_oldest(&mut self, account: Uuid, keep: u32, reason: &str) -> Result<Vec<Uuid>> {
         let now = self.tx.now();
         query!(

@@ -18,7 +18,7 @@ impl Settings<'_> {
         Ok(found.map(|Json(value)| value))
     }
 
-    /// Waits for whoever else changes a setting, until the end of their transaction.
+    /// Waits until no other transaction changes this setting, and holds others off until the end of this one.
     pub async fn lock(&mut self, key: &str) -> Result<()> {
         self.tx.lock(&format!("setting:{key}")).await
     }

@@ -117,8 +117,8 @@ impl SigningKeys<'_> {
         Ok(query!(self.tx, execute, "DELETE FROM signing_keys WHERE kid = $1", kid)? > 0)
     }
 
-    /// Waits for, and then holds off, whoever else works on the keys of a purpose until the transaction ends,
-    /// so that two replicas do not both make the first one.
+    /// Waits for, and then holds off, others who change the keys of a purpose until the transaction ends, so that two
+    /// replicas do not both make the first one.
     pub async fn lock(&mut self, purpose: &str) -> Result<()> {
         self.tx.lock(&format!("signing_keys:{purpose}")).await
     }

@@ -131,7 +131,7 @@ repositories! {
     usage: Usage,
     /// How much may be used, and what was taken of it.
     quotas: Quotas,
-    /// Limits said at run time.
+    /// Rate limits set at run time.
     rate_limits: RateLimits,
     /// What was done by whom.
     audit: Audit,
@@ -139,7 +139,7 @@ repositories! {
     legal_holds: LegalHolds,
     /// The chain over that.
     audit_chain: AuditChain,
-    /// The feed that tells replicas what changed.
+    /// The change feed.
     changes: Changes,
     /// Settings that change while the program runs.
     settings: Settings,
@@ -153,7 +153,7 @@ repositories! {
     second_factors: SecondFactors,
     /// Tokens that are good once.
     one_time_tokens: OneTimeTokens,
-    /// What people are told of their own account.
+    /// Notices to people about their own accounts.
     notices: Notices,
     /// Mails on their way.
     outbox: Outbox,

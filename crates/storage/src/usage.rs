@@ -1,4 +1,4 @@
-//! What was used, by account, key, model, version and day (UTC).
+//! Usage, by account, key, model, version and day (UTC).
 
 use chrono::{DateTime, NaiveDate, Utc};
 use data_encoding::BASE64URL_NOPAD;
@@ -80,7 +80,7 @@ pub struct UsageRow {
     pub counts: UsageCounts,
 }
 
-/// Whose usage, of what, and when; what is none is everyone's or everything.
+/// Which usage to select; a filter that is none does not restrict.
 #[derive(Clone, Debug, Default)]
 pub struct UsageFilter {
     /// One account's.
@@ -245,8 +245,8 @@ impl Usage<'_> {
         )
     }
 
-    /// Removes what was used on the oldest day before `before`, but nothing of an account under a legal hold. Answers how
-    /// many rows. The database refuses a day of the last 62: the quotas of a month begin with what its usage tells.
+    /// Removes what was used on the oldest day before `before`, but nothing of an account under a legal hold. Answers
+    /// how many rows. The database refuses a day of the last 62: the quotas of a month begin with its usage so far.
     pub async fn prune(&mut self, before: NaiveDate) -> Result<u64> {
         // Of two replicas that look at once, the second finds what the first left.
         self.tx.lock("usage_daily").await?;

@@ -24,9 +24,9 @@ pub struct User {
     pub name: Vec<u8>,
     /// The name of their role.
     pub role: String,
-    /// Whether they may act at all.
+    /// Whether their account is enabled.
     pub active: bool,
-    /// Goes up whenever tokens issued before must stop working.
+    /// Incremented whenever tokens issued before must stop working.
     pub security_version: i64,
     /// When the account was made.
     pub created_at: DateTime<Utc>,
@@ -36,7 +36,7 @@ pub struct User {
 
 debug_only!(User { id, role, active, security_version, created_at, last_login_at });
 
-/// A person to be.
+/// A new person.
 #[derive(Clone)]
 pub struct NewUser {
     /// A version 7 id.
@@ -53,12 +53,12 @@ pub struct NewUser {
 
 debug_only!(NewUser { id, role });
 
-/// What an administrator changes about a person; none leaves a field as it is.
+/// Changes of a person by an administrator; none leaves a field as it is.
 #[derive(Clone, Default)]
 pub struct UserUpdate {
     /// The name of an existing role.
     pub role: Option<String>,
-    /// Whether they may act at all.
+    /// Whether their account is enabled.
     pub active: Option<bool>,
     /// The name they go by, sealed.
     pub name: Option<Vec<u8>>,

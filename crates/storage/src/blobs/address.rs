@@ -1,16 +1,15 @@
-//! Which addresses may be asked: those that an operator named, and where these send us on, public ones only.
+//! Which addresses files may be fetched from: those that an operator named and, after redirects, public ones only.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use url::{Host, Url};
 
-/// How far a request may go.
+/// Which networks a request may reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AllowedNetwork {
-    /// Anywhere but to addresses that only this machine's surroundings know, such as a cloud's metadata: the operator
-    /// named the host.
+    /// Any but link-local and multicast addresses, such as a cloud's metadata service: the operator named the host.
     Named,
-    /// To public addresses: another host named it.
+    /// Public addresses only: another host named it in a redirect.
     Public,
 }
 
@@ -77,7 +76,7 @@ fn is_public_v4(v4: Ipv4Addr) -> bool {
 }
 
 fn is_public_v6(v6: Ipv6Addr) -> bool {
-    // Only what is given out to networks at all, less what is for documentation or carries IPv4 addresses inside.
+    // Global unicast addresses, less those for documentation and those that embed IPv4 addresses.
     let [first, second, ..] = v6.segments();
     let special = matches!((first, second), (0x2001, 0..=0x1ff | 0xdb8) | (0x2002, _) | (0x3fff, 0..=0xfff));
     first & 0xe000 == 0x2000 && !special

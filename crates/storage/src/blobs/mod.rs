@@ -1,5 +1,5 @@
-//! Files from elsewhere, by `file://`, `https://` and `s3://`: each is known by its SHA-256 before it is asked for, and
-//! nothing that is not it is ever called fetched.
+//! Fetching files by `file://`, `https://` and `s3://`. The SHA-256 of each is known beforehand, and a file with
+//! another one is refused.
 
 mod address;
 mod local;
@@ -22,7 +22,7 @@ use receiving::Receiving;
 pub use s3::S3Settings;
 use web::Web;
 
-/// How often a file is asked for, or the rest of one that broke off.
+/// Attempts at a file, those that resume it included.
 const ATTEMPTS: u32 = 5;
 /// The pause before the second attempt; each one after is twice as long.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -54,10 +54,10 @@ pub struct Blob<'a> {
 /// Why a file was not fetched. The text names its address without a query, which may be a credential.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BlobError {
-    /// The other side did not answer, or broke off, again and again.
+    /// The other side did not answer, or broke off, in every attempt.
     #[error("{0}")]
     Failed(String),
-    /// It said no, or gave something else than was asked for: to repeat it is no use.
+    /// It refused, or sent another file than requested: repeating it is no use.
     #[error("{0}")]
     Refused(String),
 }
@@ -79,7 +79,7 @@ pub struct Blobs {
     web: Web,
 }
 
-/// What answers: from which byte on, how long the whole is, what marks this content, and the bytes.
+/// A response: the first byte's offset, the length of the whole, its entity tag, and the bytes.
 struct Opened {
     offset: u64,
     length: Option<u64>,
@@ -88,12 +88,12 @@ struct Opened {
 }
 
 impl Blobs {
-    /// Nothing is reached yet.
+    /// Connects to nothing yet.
     pub fn new(settings: BlobSettings) -> Self {
         Self { web: Web::new(settings.plain_http), settings }
     }
 
-    /// Whether an address may be asked at all.
+    /// Checks that files may be fetched from an address.
     pub fn check(url: &str, plain_http: bool) -> Result<()> {
         checked(url, plain_http).map(drop)
     }
@@ -126,8 +126,8 @@ impl Blobs {
         Ok(url.to_string())
     }
 
-    /// Writes a file to `path`, where none must be, and answers its size. What broke off is asked for from there on
-    /// where the other side can do that. An error may leave a part of the file behind.
+    /// Writes a file to `path`, which must not exist, and returns its size. A download that broke off is resumed if the
+    /// other side can do that. An error may leave a part of the file behind.
     pub async fn fetch(&self, blob: &Blob<'_>, path: &Path) -> Result<u64> {
         let url = checked(blob.url, self.settings.plain_http)?;
         let mut file = Receiving::create(path, blob).await?;
@@ -140,7 +140,7 @@ impl Blobs {
                             address = shown(&url),
                             reason,
                             attempt,
-                            "a file from elsewhere is asked for again"
+                            "fetching a file is tried again"
                         );
                         tokio::time::sleep(PAUSE * 2_u32.pow(attempt - 1)).await;
                         attempt += 1;
@@ -183,7 +183,7 @@ pub(crate) fn bucket(settings: &BlobSettings, name: &str, retry: RetryConfig) ->
     s3::store(&settings.s3, &Web::new(settings.plain_http), name, retry)
 }
 
-/// An address that may be asked at all.
+/// Parses an address, if files may be fetched from it.
 fn checked(text: &str, plain_http: bool) -> Result<Url> {
     let Ok(url) = Url::parse(text) else { return refused("this is not an address") };
     if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
@@ -197,7 +197,7 @@ fn checked(text: &str, plain_http: bool) -> Result<Url> {
     }
 }
 
-/// An address as it may be told: its query may be a credential.
+/// An address as it may be shown: its query may be a credential.
 fn shown(url: &Url) -> String {
     let mut url = url.clone();
     url.set_query(None);

@@ -1,4 +1,4 @@
-//! A file while it comes: written, counted and digested as it does.
+//! A file being received: written, counted and digested as it arrives.
 
 use std::io::SeekFrom;
 use std::path::Path;
@@ -38,12 +38,12 @@ impl Receiving {
         })
     }
 
-    /// How much there is.
+    /// Bytes received so far.
     pub(super) fn written(&self) -> u64 {
         self.written
     }
 
-    /// What marks the content of which there is a part, so that the rest can be asked for.
+    /// The entity tag of the content received so far, so that the rest can be requested.
     pub(super) fn tag(&self) -> Option<&str> {
         self.tag.as_deref()
     }
@@ -64,7 +64,7 @@ impl Receiving {
         }
         if offset != 0 {
             self.tag = None;
-            return failed("it went on at another place than asked for");
+            return failed("it resumed at another offset than requested");
         }
         self.gathered.clear();
         (self.digest, self.written) = (Context::new(&SHA256), 0);

@@ -1,4 +1,4 @@
-//! `s3://bucket/key`, at Amazon or at whoever speaks the same.
+//! `s3://bucket/key`, at Amazon or a compatible service.
 
 use futures_util::{StreamExt, TryStreamExt};
 use object_store::aws::{AmazonS3, AmazonS3Builder};
@@ -14,7 +14,7 @@ use super::web::Web;
 use super::{BlobError, Opened, Result, refused};
 use crate::with_causes;
 
-/// Which service, and as whom.
+/// The service and its credentials.
 #[derive(Clone, Debug, Default)]
 pub struct S3Settings {
     /// Its address; none: Amazon's for the region.
@@ -50,7 +50,7 @@ pub(super) async fn open(
         Ok(key) if url.query().is_none() && !key.is_root() => key,
         _ => return refused("write it as s3://bucket/key"),
     };
-    // What broke off is asked for again by who calls this.
+    // The caller of this retries.
     let once = RetryConfig { max_retries: 0, ..RetryConfig::default() };
     let store = store(settings, web, bucket, once)?;
     let rest = from.map(|(offset, tag)| GetOptions {

@@ -18,9 +18,9 @@ use crate::with_causes;
 /// How long it may take to reach a host, and how long the next part of an answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often one address may send us on to another.
+/// The most redirects of one request.
 const MAX_REDIRECTS: usize = 5;
-/// Who asks.
+/// The `User-Agent`.
 const NAME: &str = concat!("modelgate/", env!("CARGO_PKG_VERSION"));
 
 /// The clients, made when they are first needed.
@@ -36,7 +36,7 @@ impl Web {
         Self { plain_http, named: OnceLock::new(), public: OnceLock::new() }
     }
 
-    /// A client that goes no further than that. An error where the system's authorities cannot be read.
+    /// The client for a network. An error where the system's certificate authorities cannot be read.
     pub(super) fn client(&self, allowed: AllowedNetwork) -> Result<&Client> {
         let kept = match allowed {
             AllowedNetwork::Named => &self.named,
@@ -59,12 +59,12 @@ impl Web {
         Ok(kept.get_or_init(|| client))
     }
 
-    /// Asks for a file, or for what comes after the part of this content that is here already.
+    /// Requests a file, or the rest after the part of this content that is here already.
     pub(super) async fn open(&self, url: &Url, from: Option<(u64, String)>) -> Result<Opened> {
         let (mut url, mut allowed) = (url.clone(), AllowedNetwork::Named);
         for _ in 0..=MAX_REDIRECTS {
             if !allowed.covers_host(&url) {
-                return refused("it is at an address that is not asked");
+                return refused("its address is not allowed");
             }
             let mut request = self.client(allowed)?.get(url.as_str()).header(USER_AGENT, NAME);
             if let Some((offset, tag)) = &from {
@@ -81,13 +81,13 @@ impl Web {
     }
 }
 
-/// Where an answer sends us.
+/// The target of a redirect.
 fn next(url: &Url, headers: &HeaderMap) -> Result<Url> {
     let location = text(headers, &LOCATION).and_then(|location| url.join(location).ok());
     match location {
         Some(next) if next.scheme() == "https" => Ok(next),
         Some(_) => refused("it sends us on to an address without TLS"),
-        None => refused("it sends us on and does not say where"),
+        None => refused("it redirects without a location"),
     }
 }
 
@@ -98,7 +98,7 @@ fn opened(answer: Response) -> Result<Opened> {
         StatusCode::OK => (0, length),
         StatusCode::PARTIAL_CONTENT => {
             let offset = text(answer.headers(), &CONTENT_RANGE).and_then(first_byte);
-            let Some(offset) = offset else { return failed("it answered with a part and did not say which") };
+            let Some(offset) = offset else { return failed("it sent a part without saying which") };
             (offset, length.map(|length| offset.saturating_add(length)))
         }
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => {
@@ -132,7 +132,7 @@ impl Resolve for RestrictedResolver {
         Box::pin(async move {
             let found = allowed.filter(tokio::net::lookup_host((name.as_str(), 0)).await?);
             if found.is_empty() {
-                return Err("its name leads to addresses that are not asked".into());
+                return Err("its host name leads to addresses that are not allowed".into());
             }
             Ok(Box::new(found.into_iter()) as Addrs)
         })

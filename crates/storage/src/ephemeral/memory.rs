@@ -35,7 +35,7 @@ enum Value {
 }
 
 impl Entry {
-    /// The value as a number. What is none counts as the highest: a key of the wrong kind must refuse.
+    /// The value as a number. A text counts as the highest: a key of the wrong kind must refuse.
     fn number(&self) -> i64 {
         let text = match &self.value {
             Value::Number(number) => return *number,

@@ -95,7 +95,7 @@ impl Redis {
         self.guard(async move |mut connection| call.invoke_async(&mut connection).await).await
     }
 
-    /// Lets a call through where the breaker does, bounds its time, and tells the breaker how it went.
+    /// Runs a call if the breaker is closed, bounds its time, and reports the result to the breaker.
     async fn guard<T>(&self, call: impl AsyncFnOnce(ConnectionManager) -> RedisResult<T>) -> Result<T> {
         self.breaker.admit(Instant::now())?;
         let connected = async { call(self.connections.of_this_thread()?).await };

@@ -1,5 +1,5 @@
-//! The bytes of stored files: what is on its way lies in quarantine, a folder of this machine; what came whole in its
-//! place, `<account>/<file>` in a folder or in a bucket. Names are ids: nothing that a caller says is part of a path.
+//! The bytes of stored files: while being received they lie in quarantine, a folder of this machine; once complete in
+//! `<account>/<file>`, in a folder or in a bucket. Names are ids: nothing that a caller sends is part of a path.
 
 mod bucket;
 mod folder;
@@ -62,8 +62,7 @@ impl Vault {
         bucket::parts(url).is_some()
     }
 
-    /// Whether the place answers, and would take what is put there as far as that can be told without putting
-    /// anything there.
+    /// Whether the place answers, and would accept files as far as that can be seen without writing one.
     pub async fn ping(&self) -> Result<()> {
         match &self.place {
             Place::Folder(folder) => {

@@ -1,5 +1,5 @@
-//! Where files lie while they come, on this machine: what a killed process left is found by its lock, which ended
-//! with it.
+//! The quarantine: files being received, on this machine. What a killed process left is recognised by its lock, which
+//! ended with the process.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};

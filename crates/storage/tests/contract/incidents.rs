@@ -79,8 +79,8 @@ on_both_stores! {
         assert!(tx.incidents().undo(entry.id).await.unwrap());
         assert!(!tx.incidents().undo(entry.id).await.unwrap());
         let named = next_id();
-        let told = json!({"bundle": [{"account": named}]});
-        let naming = tx.incidents().note(next_id(), opened.id, "answer", None, &told).await.unwrap();
+        let detail = json!({"bundle": [{"account": named}]});
+        let naming = tx.incidents().note(next_id(), opened.id, "answer", None, &detail).await.unwrap();
         let found = tx.incidents().entries_naming(&named.to_string(), Uuid::nil(), 9).await.unwrap();
         assert_eq!((found.len(), found[0].id), (1, naming.id));
         assert!(tx.incidents().entries_naming(&named.to_string(), naming.id, 9).await.unwrap().is_empty());
