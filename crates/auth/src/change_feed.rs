@@ -1,4 +1,4 @@
-//! What other replicas and the command line changed: read from the change feed, each second.
+//! Follows the change feed: changes by other replicas and the command line, read each second.
 
 use storage::{Change, Scope, Service};
 

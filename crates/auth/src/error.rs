@@ -1,4 +1,4 @@
-//! The one error of this crate: what a caller may be told, without saying how it is told.
+//! The one error of this crate: what a caller may learn, independent of the protocol.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -138,7 +138,7 @@ pub enum Error {
     Closed {
         /// Whether it is an emergency stop rather than maintenance.
         is_stopped: bool,
-        /// What its operators say.
+        /// The operators' message.
         message: Option<String>,
         /// How long to wait.
         retry_after: Duration,

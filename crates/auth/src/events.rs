@@ -1,4 +1,4 @@
-//! How often what matters to security happened in this process.
+//! Security events, and how often each happened in this process.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -79,7 +79,7 @@ named_enum! {
 }
 
 impl Event {
-    /// How bad it is, where operators are told of it at once; of what makes an incident, the incident tells.
+    /// The severity of its alert, if it raises one; what opens an incident is alerted by the incident.
     pub const fn alert(self) -> Option<Severity> {
         match self {
             Self::OperationChanged | Self::ModelFileChanged | Self::ModelEndedServer => Some(Severity::High),

@@ -1,4 +1,4 @@
-//! Files of one's own: received sealed, looked at, then stored with their row or not at all.
+//! Stored files: received sealed, inspected, then stored with their row or not at all.
 
 use std::collections::HashSet;
 
@@ -30,7 +30,7 @@ const REMOVED_WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
 /// Rows that are removed in one transaction.
 const PRUNED_AT_ONCE: i64 = 500;
 
-/// What is kept of files.
+/// Where and how long files are kept, and how many.
 #[derive(Clone, Debug)]
 pub struct FileSettings {
     /// Where their bytes lie.
@@ -108,8 +108,8 @@ impl Auth {
         Ok(Upload { id, sealer, data_key, digest, size: 0, incoming })
     }
 
-    /// Stores a file that was looked at: first the bytes, then the row, for a row without its bytes would be a
-    /// promise that cannot be kept. Bytes without a row, left by whoever is killed in between, are swept.
+    /// Stores a file that was looked at: first the bytes, then the row, for a row without its bytes would be a promise
+    /// that cannot be kept. Bytes without a row, left by a process killed in between, are swept.
     pub async fn store_file(
         &self,
         principal: &Principal,
@@ -214,7 +214,7 @@ impl Auth {
         removed(self.files.vault.remove_account(account)).await;
     }
 
-    /// Removes rows that were kept long enough, what was left in quarantine, and bytes that no row tells of.
+    /// Removes rows that were kept long enough, files left in quarantine, and bytes without a row.
     pub async fn sweep_files(&self) -> Result<()> {
         self.files.vault.sweep().await?;
         while let Some(retention) = self.files.retention {

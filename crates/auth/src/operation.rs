@@ -1,4 +1,4 @@
-//! Whether the service is open: to everyone, to those who run it, or to nobody but those of them who log in now.
+//! The operating mode: open to everyone, to its operators, or to nobody but operators who log in again.
 //!
 //! The mode is one row, and its changes are numbered like all others: a replica learns of it through the change feed.
 //! What a request asks is in memory, one atomic read while everything is open (docs/decisions/0024).
@@ -28,7 +28,7 @@ const STOPPED: &str = "emergency_stop";
 /// How long after an emergency stop a replica may not have heard of it and still let somebody in. Their sessions end
 /// when the stop does; meanwhile they are refused.
 const STRAGGLERS: Duration = Duration::seconds(10);
-/// How long callers are told to wait where nobody said, in seconds.
+/// The default `Retry-After`, in seconds.
 const RETRY_AFTER: u32 = 60;
 
 named_enum! {
@@ -37,14 +37,14 @@ named_enum! {
     #[serde(rename_all = "snake_case")]
     #[repr(u8)]
     pub enum OperatingMode {
-        /// To everyone, as always.
+        /// Open to everyone.
         #[default]
         Off = "off",
-        /// To everyone, while readiness says 503 on every replica, so that load balancers look elsewhere.
+        /// Open to everyone, while readiness is 503 on every replica, so that load balancers look elsewhere.
         Draining = "draining",
-        /// To callers with `system:manage` only.
+        /// Open to callers with `system:manage` only.
         Maintenance = "maintenance",
-        /// Every session is ended and every API key refused; whoever has `system:manage` may log in again.
+        /// Every session is ended and every API key refused; people with `system:manage` may log in again.
         EmergencyStop = "emergency_stop",
     }
 }
@@ -54,9 +54,9 @@ named_enum! {
 pub struct Operation {
     /// The mode.
     pub mode: OperatingMode,
-    /// What callers who are refused are told.
+    /// The message to refused callers.
     pub message: Option<String>,
-    /// How long they are told to wait, in seconds.
+    /// Their `Retry-After`, in seconds.
     pub retry_after: u32,
     /// When the mode was set; none: it never was.
     pub since: Option<DateTime<Utc>>,
@@ -86,9 +86,9 @@ impl Operation {
 pub struct OperationChange {
     /// The mode.
     pub mode: OperatingMode,
-    /// What callers who are refused are told; none: that they are refused.
+    /// The message to refused callers; none: a general one.
     pub message: Option<String>,
-    /// How long they are told to wait, in seconds; none: a minute.
+    /// Their `Retry-After`, in seconds; none: a minute.
     pub retry_after: Option<u32>,
 }
 
@@ -129,7 +129,7 @@ impl Auth {
         self.require_open_to(Permissions::default(), false)
     }
 
-    /// Refuses, while the service is closed, whoever may do no more than `permissions`; in an emergency stop every key.
+    /// While the service is closed, refuses callers with no more than `permissions`; in an emergency stop every key.
     pub(crate) fn require_open_to(&self, permissions: Permissions, is_key: bool) -> Result<()> {
         if !self.operation.is_closed() {
             return Ok(());
@@ -184,7 +184,7 @@ impl Auth {
             tx.identities().end_every_token().await?;
             tx.sessions().revoke_every(now, None, STOPPED).await?
         } else if let Some(since) = before.since.filter(|_| is_stop(&before)) {
-            // Whoever ends the stop has shown that they may be here.
+            // The actor who ends the stop was admitted just now.
             let own = actor.map(|actor| actor.credential.id());
             tx.sessions().revoke_every(since + STRAGGLERS, own, STOPPED).await?
         } else {
@@ -198,13 +198,13 @@ impl Auth {
 
     pub(crate) async fn commit_operation(&self, mut tx: Tx, operation: Operation) -> Result<Operation> {
         tx.changes().append(CHANGE, operation.mode.name()).await?;
-        // Sessions may have ended: whoever is known from before is looked at again everywhere.
+        // Sessions may have ended: every replica reads its cached principals again.
         self.commit_change(tx, &[ChangeSubject::Policy]).await?;
         self.operation.remember(operation.clone());
         Ok(operation)
     }
 
-    /// Reads the mode, as the change feed said that there is another one.
+    /// Reads the mode, after the change feed reported a change.
     pub(crate) async fn follow_operation(&self) -> Result<()> {
         let mut tx = self.store.read(Scope::Service(Service::Feed)).await?;
         self.operation.remember(read(&mut tx).await?);

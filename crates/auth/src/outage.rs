@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::Auth;
 use crate::limits::{LimitClass, Window};
 
-/// What holds while a store is out of reach.
+/// The policies while a store is out of reach.
 #[derive(Clone, Copy, Debug)]
 pub struct OutagePolicy {
     /// Replicas that count by themselves meanwhile: each allows its share of a limit.

@@ -1,4 +1,4 @@
-//! What is kept for a while and no longer, so that no table grows for ever. What a legal hold is on stays.
+//! Retention: prunes records that are old enough, so that no table grows for ever. What is under a legal hold stays.
 
 use chrono::Duration;
 use serde_json::json;
@@ -9,15 +9,15 @@ use crate::events::Event;
 use crate::service::Origin;
 use crate::{Auth, Result};
 
-/// How long a session is kept after its end, for whoever looks into what happened.
+/// How long a session is kept after its end, for investigations.
 const SESSIONS_KEPT: Duration = Duration::days(30);
-/// How long people can read what they were told.
+/// How long people can read their notices.
 const NOTICES_KEPT: Duration = Duration::days(365);
 /// How long a mail is kept that was not sent.
 const UNSENT_MAILS_KEPT: Duration = Duration::days(30);
 /// How long an alert is kept, sent or not.
 const ALERTS_KEPT: Duration = Duration::days(90);
-/// How long it is known what was taken of a quota.
+/// How long the use of quotas is kept.
 const QUOTA_PERIODS_KEPT: Duration = Duration::days(400);
 /// How long a change can be read; a replica that was cut off for longer starts afresh.
 const CHANGES_KEPT: Duration = Duration::days(1);

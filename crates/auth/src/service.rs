@@ -1,4 +1,4 @@
-//! The one value that holds everything the decisions need.
+//! [`Auth`], the value that every decision is a method of, and its settings.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -69,13 +69,13 @@ pub struct AuthSettings {
     pub trusted_issuers: Vec<TrustedIssuer>,
     /// Fetches what they publish.
     pub documents: Arc<dyn DocumentSource>,
-    /// Whether somebody takes letters and sends them.
+    /// Whether mail is set up.
     pub sends_mail: bool,
     /// Where alerts go, and how often.
     pub alerts: AlertSettings,
-    /// What happens by itself when something goes wrong.
+    /// The automatic answers to incidents.
     pub incidents: IncidentSettings,
-    /// What is too many.
+    /// The thresholds of detectors.
     pub detection: DetectionSettings,
     /// Requests a window.
     pub limits: Limits,
@@ -93,7 +93,7 @@ pub struct AuthSettings {
     pub files: FileSettings,
     /// How old a signed request may be, and how far in the future.
     pub signature_max_age: std::time::Duration,
-    /// Where administration comes from; nothing: from anywhere.
+    /// The only networks for administration; empty: any.
     pub admin_networks: Vec<IpNet>,
     /// Rules about addresses, and as many blocks that detectors made.
     pub max_ip_rules: u32,
@@ -149,7 +149,7 @@ pub struct Auth {
     pub(crate) files: FileSettings,
     pub(crate) signature_max_age: std::time::Duration,
     pub(crate) model_access: ModelAccessCache,
-    /// The number of the last change to what is wanted of a model, as far as the feed was read.
+    /// The number of the last change to a model's desired state, as far as the feed was read.
     pub(crate) model_changes: AtomicI64,
     pub(crate) operation: OperationSwitch,
     pub(crate) events: EventCounts,
@@ -240,7 +240,7 @@ impl Auth {
         &self.trail
     }
 
-    /// What mattered to security in this process, by name and number.
+    /// The counts of security events in this process, by name.
     pub fn security_events(&self) -> Vec<(&'static str, u64)> {
         self.events.read()
     }

@@ -1,4 +1,4 @@
-//! What was used. Callers see their own, whoever has `usage:read` everyone's.
+//! Usage. Callers see their own, callers with `usage:read` everyone's.
 
 use chrono::NaiveDate;
 use storage::{Scope, Service, UsageCursor, UsageFilter, UsageRow, UsageSlice};

@@ -1,4 +1,4 @@
-//! E-mail addresses: when two are one, how one is found without being readable, and which characters show.
+//! E-mail addresses: their normal form, how they are found although they are sealed, and which characters are visible.
 
 use data_encoding::HEXLOWER;
 use storage::{Scope, SealedColumn, Service, Store};
@@ -43,8 +43,8 @@ fn is_ignorable(c: char) -> bool {
         | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// Finds addresses in the database, where they are sealed, by a keyed digest of their normal form. Whoever has the
-/// database and no key cannot even try addresses out.
+/// Finds addresses in the database, where they are sealed, by a keyed digest of their normal form. With the database
+/// but without the key nobody can even try addresses out.
 pub(crate) struct EmailIndex(Zeroizing<Vec<u8>>);
 
 impl EmailIndex {

@@ -1,4 +1,4 @@
-//! Addresses that must be proved before they count: of new accounts, where that is asked for, and in place of others.
+//! E-mail verification: of new accounts, where `EMAIL_VERIFICATION` is on, and of changed addresses.
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
@@ -18,11 +18,11 @@ use crate::password::policy::NewPassword;
 use crate::service::Origin;
 use crate::{Auth, Error, Result};
 
-/// An address that a person wants instead of theirs.
+/// A person's new address, not yet confirmed.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct NewAddress {
     pub email: String,
-    /// What the account's links were bound to when it was asked for.
+    /// What the account's links were bound to when the change was requested.
     pub binding: [u8; 32],
 }
 
@@ -35,8 +35,8 @@ pub(crate) struct PendingRegistration {
 }
 
 impl Auth {
-    /// Registers somebody whose address must be proved first. An address that has an account gets a mail that says so;
-    /// the answer and its time are the same.
+    /// Registers a person whose address must be verified first. An address that has an account gets a mail that says
+    /// so; the answer and its time are the same.
     pub async fn register(&self, request: NewUserRequest) -> Result<()> {
         let NewUserRequest { email, name, password } = request;
         let password = NewPassword::check("password", password, &[&email, &name])?;
@@ -48,8 +48,8 @@ impl Auth {
         Ok(tx.commit().await?)
     }
 
-    /// Mails a link to the address that the caller wants instead of theirs, and word of it to theirs. Whether another
-    /// account has it is not told.
+    /// Mails a link to the caller's new address, and a notice to the present one. Does not reveal whether another
+    /// account has the new one.
     pub async fn change_email(&self, principal: &Principal, email: &str, origin: &Origin) -> Result<()> {
         if !self.sends_mail {
             return Err(Error::MailUnavailable);
@@ -70,8 +70,7 @@ impl Auth {
         Ok(tx.commit().await?)
     }
 
-    /// Takes the proof that somebody reads an address: makes the account that waits for it, or gives it to the one that
-    /// does.
+    /// Confirms an address: makes the pending account, or changes the address of the account that requested it.
     pub async fn confirm_email(&self, link: &SecretString, origin: &Origin) -> Result<()> {
         let confirmed = self.confirm_address(link, origin).await;
         self.note_refusal(confirmed, Event::EmailConfirmed, origin).await
@@ -112,7 +111,7 @@ impl Auth {
             Err(storage::Error::Conflict) => return Err(Error::EmailTaken),
             done => done?,
         }
-        // The address before is the one to tell: whoever reads it may not have wanted this.
+        // The notice goes to the previous address: its owner may not have made the change.
         self.notify_at(tx, account, NoticeKind::EmailChanged, Some(person.email)).await?;
         let entry = Entry::success(Event::EmailConfirmed, origin).by(account).on("account", account);
         self.record(tx, entry.with(json!({"changed": ["email"]}))).await

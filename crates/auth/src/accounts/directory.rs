@@ -1,4 +1,4 @@
-//! What administrators do with people's accounts.
+//! Administration of people's accounts.
 
 use serde_json::json;
 use storage::{Page, PageRequest, Scope, Service, UserUpdate};
@@ -26,7 +26,7 @@ pub struct UserChange {
     pub active: Option<bool>,
     /// The name to show.
     pub name: Option<String>,
-    /// What it is held to; none inside: what was said is taken back.
+    /// Its rate limits; an inner none removes them.
     pub limits: Option<Option<Allowance>>,
 }
 
@@ -78,7 +78,7 @@ impl Auth {
         if update.active.is_some() {
             // Their tokens do not carry the security version, which has just changed.
             tx.identities().end_tokens(id).await?;
-            // Whoever says so by hand has the last word: undoing an answer to an incident changes nothing any more.
+            // A change by hand is final: undoing an answer to an incident no longer switches the account.
             tx.incident_holds().dissolve(&HeldSubject::Account(id).name()).await?;
         }
         let entry = Entry::success(Event::AccountChanged, origin).by(actor.account).on("account", id);
@@ -110,7 +110,7 @@ impl Auth {
     pub async fn erase_own(&self, principal: &Principal, origin: &Origin) -> Result<()> {
         let (mut tx, id) = (self.begin_leaving(principal).await?, principal.account);
         erase(&mut tx, id).await?;
-        // What tells of it must not keep where they were.
+        // The event of the erasure must not keep the person's address.
         let nowhere = Origin { address: None, ..origin.clone() };
         let entry = Entry::success(Event::AccountDeleted, &nowhere).by(id).on("account", id);
         self.record(&mut tx, entry).await?;
@@ -131,7 +131,7 @@ async fn erase(tx: &mut storage::Tx, id: Uuid) -> Result<()> {
     forget_whereabouts(tx, id).await
 }
 
-/// Refuses to touch an account that may do more than the actor: or managing users would be a way to every permission.
+/// Refuses to change an account with more permissions than the actor, or `users:manage` would lead to every permission.
 /// Answers what it may do.
 pub(crate) async fn refuse_more_powerful(
     tx: &mut storage::Tx,

@@ -39,7 +39,7 @@ pub struct Export {
     pub usage: Vec<UsageRow>,
     /// Files, as they are described; each is had by its id.
     pub files: Vec<StoredFile>,
-    /// What they were told.
+    /// Their notices.
     pub notices: Vec<Notice>,
     /// What they did, and what was done to their account; of others, neither who they are nor where they were.
     pub events: Vec<AuditEvent>,
@@ -95,7 +95,7 @@ impl Auth {
 }
 
 impl Export {
-    /// What else an event tells.
+    /// The event's details.
     pub fn detail(event: &AuditEvent) -> Value {
         let canonical = serde_json::from_slice(&event.canonical).unwrap_or(Value::Null);
         canonical.get("detail").cloned().unwrap_or_default()

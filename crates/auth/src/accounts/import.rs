@@ -1,4 +1,4 @@
-//! People who come from elsewhere, many at a time, with the hashes of the passwords that they have there.
+//! Bulk import of people from another system, with the hashes of their passwords there.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use crate::password;
 use crate::service::Origin;
 use crate::{Auth, Result};
 
-/// A person to be. The address and the name are checked by whoever reads the file.
+/// A person to import. The reader of the file has checked the address and the name.
 #[derive(Debug)]
 pub struct ImportedPerson {
     /// The e-mail address.
@@ -26,8 +26,8 @@ pub struct ImportedPerson {
 }
 
 impl Auth {
-    /// Makes an account for everyone, or for nobody: then the answer is what is wrong, with the person's position, and
-    /// holds nothing of what the file said.
+    /// Makes an account for everyone or for nobody; the error lists what is wrong by the person's position, and repeats
+    /// nothing from the file.
     pub async fn import_people(
         &self,
         people: &[ImportedPerson],

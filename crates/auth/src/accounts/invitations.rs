@@ -17,12 +17,12 @@ use crate::password::policy::NewPassword;
 use crate::service::Origin;
 use crate::{Auth, Error, Result};
 
-/// A person to invite. The address and the name are checked by whoever reads the request.
+/// A person to invite. The reader of the request has checked the address and the name.
 #[derive(Debug)]
 pub struct Invitation {
     /// The e-mail address, as the person writes it.
     pub email: String,
-    /// The name to show; empty: they say it themselves.
+    /// The name to show; empty: they give it themselves.
     pub name: String,
     /// The name of a role.
     pub role: String,
@@ -53,10 +53,10 @@ impl Auth {
         &self,
         link: &SecretString,
         name: Option<&str>,
-        wished: SecretString,
+        new_password: SecretString,
         origin: &Origin,
     ) -> Result<Person> {
-        let accepted = self.activate_invited(link, name, wished, origin).await;
+        let accepted = self.activate_invited(link, name, new_password, origin).await;
         self.note_refusal(accepted, Event::InvitationAccepted, origin).await
     }
 
@@ -64,7 +64,7 @@ impl Auth {
         &self,
         link: &SecretString,
         name: Option<&str>,
-        wished: SecretString,
+        new_password: SecretString,
         origin: &Origin,
     ) -> Result<Person> {
         let (person, password) = self.find_by_link(Purpose::Invitation, link).await?;
@@ -73,10 +73,10 @@ impl Auth {
         }
         let name = name.map_or(person.name.as_str(), str::trim);
         if name.is_empty() {
-            return Err(Error::invalid("name", "say what you are called"));
+            return Err(Error::invalid("name", "give your name"));
         }
-        let wished = NewPassword::check("password", wished, &[&person.email, name])?;
-        let hash = self.hashing.hash(wished).await?;
+        let new_password = NewPassword::check("password", new_password, &[&person.email, name])?;
+        let hash = self.hashing.hash(new_password).await?;
         let update = UserUpdate { name: Some(self.seal_name(person.id, name)?), ..UserUpdate::default() };
         let mut tx = self.store.begin(Scope::Service(Service::Login)).await?;
         self.consume_link(&mut tx, Purpose::Invitation, link).await?;

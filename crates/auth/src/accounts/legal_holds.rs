@@ -19,7 +19,7 @@ impl Auth {
         Ok(tx.legal_holds().list(page).await?)
     }
 
-    /// Holds an account. One that is held already stays held since then, for the reason that is given now.
+    /// Holds an account. One that is held already keeps its date and gets the new reason.
     pub async fn place_legal_hold(
         &self,
         actor: &Principal,
@@ -36,7 +36,7 @@ impl Auth {
         Ok(tx.commit().await?)
     }
 
-    /// Lets an account go.
+    /// Releases an account.
     pub async fn release_legal_hold(&self, actor: &Principal, account: Uuid, origin: &Origin) -> Result<()> {
         let (mut tx, _) = self.begin_administration(actor, Permission::UsersManage).await?;
         if !tx.legal_holds().release(account).await? {

@@ -1,4 +1,4 @@
-//! Accounts, from the first word about them to the last.
+//! Accounts: registration, invitation, administration, search, export and erasure.
 
 pub(crate) mod address;
 pub(crate) mod confirmation;

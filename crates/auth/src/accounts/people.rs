@@ -1,4 +1,4 @@
-//! People as those who may ask see them: what the database keeps sealed, opened.
+//! People's personal data, opened: the database keeps it sealed.
 
 use chrono::{DateTime, Utc};
 use storage::{Page, SealedColumn, User};
@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::accounts::address::is_visible;
 use crate::{Auth, Result};
 
-/// A person. Without `Debug`, so that no log gets to know them.
+/// A person. Without `Debug`, so that no log contains their data.
 pub struct Person {
     /// Their account.
     pub id: Uuid,
@@ -29,7 +29,7 @@ pub struct Person {
 pub const MAX_EMAIL: usize = 120;
 /// Shortest and longest name, in characters.
 pub const NAME_LENGTH: std::ops::RangeInclusive<usize> = 2..=50;
-/// The name of one whose provider tells none that could be theirs.
+/// The name of a person whose identity provider gives no usable one.
 const UNNAMED: &str = "Unnamed";
 
 /// Letters of any script, spaces, apostrophes, hyphens and points: a name can be O'Brien, but no markup and no line.

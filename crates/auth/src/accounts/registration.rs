@@ -16,18 +16,18 @@ use crate::password::policy::NewPassword;
 use crate::service::Origin;
 use crate::{Auth, Error, Result, same_secret};
 
-/// A person who wants an account. The address and the name are checked by whoever reads the request.
+/// A person who registers. The reader of the request has checked the address and the name.
 #[derive(Debug)]
 pub struct NewUserRequest {
     /// The e-mail address, as the person writes it.
     pub email: String,
     /// The name to show.
     pub name: String,
-    /// The password wished for.
+    /// The new password.
     pub password: SecretString,
 }
 
-/// Whoever is behind an account.
+/// The profile of an account.
 pub enum Profile {
     /// A person.
     Person(Person),
@@ -72,7 +72,7 @@ impl Auth {
         }
     }
 
-    /// The caller's own profile: a person's, or a service account's where a key of one asks.
+    /// The caller's own profile: a person's, or a service account's if the caller is its key.
     pub async fn profile(&self, principal: &Principal) -> Result<Profile> {
         let mut tx = self.store.read(Scope::Account(principal.account)).await?;
         if let Some(user) = tx.users().find(principal.account).await? {
@@ -96,12 +96,12 @@ impl Auth {
         self.open_person(user)
     }
 
-    /// Sets a new password for one who knows the present one; every other session ends.
+    /// Changes the caller's password, given the present one; every other session ends.
     pub async fn change_password(
         &self,
         principal: &Principal,
         current: SecretString,
-        wished: SecretString,
+        new_password: SecretString,
         origin: &Origin,
     ) -> Result<()> {
         let session = principal.require_session()?;
@@ -116,11 +116,11 @@ impl Auth {
         if !self.hashing.verify(current.clone(), stored.clone()).await? {
             return Err(wrong());
         }
-        if same_secret(current.expose_secret(), wished.expose_secret()) {
+        if same_secret(current.expose_secret(), new_password.expose_secret()) {
             return Err(Error::invalid("new_password", "choose another one than the present one"));
         }
-        let wished = NewPassword::check("new_password", wished, &[&user.email, &user.name])?;
-        let hash = self.hashing.hash(wished).await?;
+        let new_password = NewPassword::check("new_password", new_password, &[&user.email, &user.name])?;
+        let hash = self.hashing.hash(new_password).await?;
         let mut tx = self.begin_own(principal).await?;
         // Of two changes at once, one is right about what the password was.
         if tx.users().password_hash(principal.account).await? != stored {

@@ -1,4 +1,4 @@
-//! Roles besides the four: made, changed and removed by whoever may, and never with more than they have themselves.
+//! Custom roles: made, changed and removed with `roles:manage`, and never with more than the actor's own permissions.
 
 use serde_json::json;
 use storage::{Role, Scope, Service, Tx};
@@ -33,7 +33,7 @@ impl Auth {
         self.commit_role(tx, actor, name, permissions, origin).await
     }
 
-    /// Changes what a role may do; it holds from the next request of whoever has it.
+    /// Changes a role's permissions; the change holds from the next request.
     pub async fn change_role(
         &self,
         actor: &Principal,
@@ -75,7 +75,7 @@ impl Auth {
     }
 }
 
-/// The four that the program brings stay as they are.
+/// Refuses to change a built-in role.
 fn own_role(role: Option<Role>) -> Result<Role> {
     let role = role.ok_or(Error::NotFound)?;
     if role.built_in {
@@ -85,7 +85,7 @@ fn own_role(role: Option<Role>) -> Result<Role> {
     }
 }
 
-/// Nobody gives, or takes, what they do not have.
+/// Refuses permissions that the actor does not have, to give or to remove.
 fn within(own: Permissions, permissions: &[String]) -> Result<()> {
     let unknown = permissions.iter().filter(|name| name.parse::<Permission>().is_err());
     let mut messages: Vec<String> = unknown.map(|name| format!("there is no permission {name:?}")).collect();

@@ -10,7 +10,7 @@ use crate::{Auth, Result};
 
 /// People read at a time.
 const BATCH: u32 = 100;
-/// After so many, one request opens no further batch; whoever wants more goes on from the cursor.
+/// People opened in one request; the search goes on from the cursor.
 const MOST_OPENED: usize = 5_000;
 
 impl Auth {

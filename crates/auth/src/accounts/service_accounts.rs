@@ -1,5 +1,5 @@
 //! Service accounts: the accounts of programs. They have a name and a role, no password and no session; what they own,
-//! such as keys, grants and usage, outlives whoever made them.
+//! such as keys, grants and usage, outlives the person who made them.
 
 use serde_json::json;
 use storage::{

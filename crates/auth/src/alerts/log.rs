@@ -1,4 +1,4 @@
-//! What became of alerts, for whoever looks after them; one that was given up is sent again at their word.
+//! The delivery state of alerts, for operators, who can have one sent again that was given up.
 
 use storage::{AlertRecord, Page, PageRequest, Scope, Service, named_enum};
 use uuid::Uuid;
@@ -15,9 +15,9 @@ named_enum! {
     pub enum AlertState {
         /// To be sent, for the first time or again.
         Waiting = "waiting",
-        /// Its receiver took it.
+        /// Its receiver accepted it.
         Sent = "sent",
-        /// Nobody took it, however often it was tried.
+        /// Every attempt failed.
         GivenUp = "given_up",
     }
 }

@@ -1,6 +1,6 @@
-//! What operators are told at once: put into an outbox in the transaction of what it tells of, sent by whoever takes
-//! it, tried again with growing pauses, and given up in the end. Nothing is lost with a process; an alert may go out
-//! twice when one dies, and carries its id so that receivers can tell (docs/decisions/0025).
+//! Alerts to operators: put into an outbox in the transaction that causes them, sent by any replica, tried again with
+//! growing pauses, and given up in the end. Nothing is lost with a process; an alert may go out twice when one dies,
+//! and carries its id so that receivers can detect that (docs/decisions/0025).
 
 pub(crate) mod log;
 
@@ -23,7 +23,7 @@ const LONGEST_PAUSE: Duration = Duration::hours(1);
 const MOST_ATTEMPTS: i64 = 15;
 
 named_enum! {
-    /// A way to operators.
+    /// A channel to operators.
     pub enum AlertChannel {
         /// A signed message to an HTTP address.
         Webhook = "webhook",
@@ -93,7 +93,7 @@ impl Alert {
     }
 }
 
-/// Something that operators should know at once.
+/// An alert to raise.
 pub(crate) struct Cause<'a> {
     /// What makes two of them the same.
     pub same: &'a [&'a str],

@@ -1,4 +1,4 @@
-//! The keys of the audit trail. They live outside of the database: whoever can write there can forge nothing here.
+//! The keys of the audit trail. They live outside the database: write access to it does not suffice to forge events.
 //!
 //! Three keys are derived from each `AUDIT_KEY`: one for the MACs of events, one for links, one that signs
 //! seals.

@@ -1,4 +1,4 @@
-//! What is written into the audit trail, in the transaction of what it tells of.
+//! Writing to the audit trail, in the transaction that the event reports.
 //!
 //! The canonical bytes are JSON with sorted members and no personal data; the address stands beside them, erasable.
 //! Every event carries a MAC over all its columns (`keys`), is linked (`trail`), sealed (`seal`) and can be verified
@@ -60,7 +60,7 @@ impl<'a> Entry<'a> {
         Self { target: Some(subject(kind, id)), ..self }
     }
 
-    /// By whoever it was, if anybody.
+    /// Sets the actor, if there is one.
     pub fn by_optional(self, actor: Option<&Principal>) -> Self {
         actor.map(|actor| actor.account).into_iter().fold(self, Self::by)
     }
@@ -92,11 +92,11 @@ pub(crate) fn subject(kind: &str, id: Uuid) -> String {
 }
 
 impl Auth {
-    /// Tells operators of what they should know at once.
+    /// Raises the event's alert, if it has one.
     async fn alert_of(&self, tx: &mut Tx, entry: &Entry<'_>) -> Result<()> {
         let Some(severity) = entry.action.alert() else { return Ok(()) };
         let network = entry.origin.address.map(|address| network_of(address).to_string());
-        // Of one attacker's attempts on many, and of many counts of one attempt, one alert tells.
+        // One attacker's attempts on many accounts raise one alert, and so do many counts of one attempt.
         let whom = network.as_deref().or(entry.target.as_deref()).unwrap_or_default();
         let plain = entry.detail.to_string();
         let name = entry.action.name();

@@ -27,8 +27,8 @@ impl Auth {
         Ok(())
     }
 
-    /// Writes down, and tells operators, where the end of the trail was cut off under a process that had seen it, or
-    /// the database was put back; to be called several times a second.
+    /// Records, and alerts operators, when the end of the trail was cut off under a process that had seen it, or the
+    /// database was put back; to be called several times a second.
     pub async fn watch_trail(&self) -> Result<()> {
         let Some(link) = self.trail().lost_end().await? else { return Ok(()) };
         tracing::error!(link, "the audit trail was cut off or put back; run modelgate audit verify");

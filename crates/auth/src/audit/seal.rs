@@ -1,5 +1,5 @@
-//! Seals: signed statements about the head of the chain. One that is kept elsewhere finds what a database cannot tell
-//! of itself: that its end was cut off, or that all of it is an old copy.
+//! Seals: signed statements about the head of the chain. A seal kept elsewhere reveals what the database alone cannot:
+//! that its end was cut off, or that all of it is an old copy.
 
 use chrono::{DateTime, Utc};
 use data_encoding::{BASE64, HEXLOWER};

@@ -1,5 +1,4 @@
-//! The chain grows: events that wait get their links, links their seals. One replica at a time does it, whoever comes
-//! first, under a lock of the database.
+//! Growing the chain: pending events get links, links get seals. One replica at a time does it, under a database lock.
 
 use chrono::{DateTime, Duration, Utc};
 use std::sync::{Mutex, PoisonError};
@@ -98,7 +97,7 @@ impl AuditTrail {
     }
 
     /// Whether the chain goes on from where this process last saw it end. If not, the number of the link that is gone
-    /// or is another one now; told once.
+    /// or is another one now; returned once.
     pub(crate) async fn lost_end(&self) -> Result<Option<i64>> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut tx = self.read().await?;

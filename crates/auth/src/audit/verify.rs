@@ -14,10 +14,10 @@ use crate::{Result, crypto};
 
 /// Rows read at a time.
 const PAGE: u32 = 1000;
-/// Findings that are told one by one; the others are counted.
+/// Findings that are listed; the others are counted.
 const MOST_FINDINGS: usize = 100;
 
-/// Something that is not as it was written.
+/// A deviation from what was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditFinding {
     /// The number of the link or the seal.
@@ -170,7 +170,7 @@ impl AuditTrail {
                 None,
                 "a seal that was kept elsewhere tells another history: this one was written anew",
             ),
-            // Pruned links are told of by an event; what they were is not known any more.
+            // Pruned links are reported by an event; their content is not known any more.
             None if kept.seq < pruned => {}
             None => walk.found.find(
                 seq,

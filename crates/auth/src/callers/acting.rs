@@ -1,8 +1,8 @@
-//! Changing something in the name of a caller.
+//! Beginning a change on behalf of a caller.
 //!
-//! A request is let through before its body is read, and a body may take its time: by then the caller may have been
-//! demoted, switched off or logged out. So whoever changes something is looked at again inside the transaction that
-//! changes it, with their account locked: what was revoked before the change began is refused, whatever was cached.
+//! A request is admitted before its body is read, and a body may take long to arrive: by then the caller may have been
+//! demoted, disabled or logged out. So the caller is checked again inside the transaction of the change, with their
+//! account locked: what was revoked before the change began is refused, whatever was cached.
 
 use data_encoding::HEXLOWER;
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! How much: quotas in memory, then every window and the freshness of the caller in one round trip.
+//! Admission: quotas in memory, then every rate window and the caller's freshness in one round trip.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::limits::{LimitClass, Window, network_of};
 use crate::quotas::QuotaLease;
 use crate::{Auth, Error, Permission, Principal, Result, Throttle};
 
-/// How long a caller with too much in flight is told to wait.
+/// `Retry-After` for a caller with too many requests in flight.
 const IN_FLIGHT_RETRY: Duration = Duration::from_secs(1);
 
 /// How often a caller is read in one admission: each reading is newer than the change that asked for it, but somebody may
@@ -39,7 +39,7 @@ pub struct AllowanceState {
     pub reset_after: Duration,
     /// What is counted in it.
     pub unit: &'static str,
-    /// Whether it is passed and only tells so: a soft quota.
+    /// Whether it is exceeded without a refusal: a soft quota.
     pub is_over: bool,
 }
 
@@ -86,7 +86,7 @@ impl From<IpAddr> for RequestSource<'_> {
     }
 }
 
-/// What the store said to an admission.
+/// The store's decision on an admission.
 enum Verdict {
     Admitted(Vec<AllowanceState>),
     /// Something about the caller changed since it was cached.
@@ -150,7 +150,7 @@ impl Auth {
             Verdict::Stale => return Ok(None),
         };
         states.extend(quotas);
-        // Told only now: a refusal counts like any request, and was not decided on stale knowledge.
+        // Only now: a refusal counts like any request, and was not decided on stale knowledge.
         let allowed = allowed.inspect_err(|refusal| self.deny(&principal, refusal, source));
         let allowed = self.require_open_to_caller(&principal).and(allowed);
         self.detector.place(&principal, address, now);
@@ -205,7 +205,7 @@ impl Auth {
         }
     }
 
-    /// What an inference takes of the caller's quotas. Where there are none, nothing is asked.
+    /// Charges an inference to the caller's quotas. Without quotas it costs nothing.
     async fn lease(
         &self,
         principal: &Principal,

@@ -104,7 +104,7 @@ impl Auth {
         Ok(standing.map(|standing| (tx, seen, standing)))
     }
 
-    /// Whoever proved to have a key, by a secret that is good until `end`.
+    /// The principal of a verified key, whose secret is good until `end`.
     pub(crate) async fn principal_of_key(
         &self,
         mut tx: Tx,
@@ -140,7 +140,7 @@ impl Auth {
     }
 }
 
-/// What was said of a caller besides their role.
+/// The grants and quotas of a caller.
 pub(crate) struct Policy {
     /// Models granted to the account or its role.
     pub grants: Vec<String>,
@@ -149,7 +149,7 @@ pub(crate) struct Policy {
 }
 
 impl Auth {
-    /// What was said of the account and the key; and, while at it, which models are for those with a grant only.
+    /// Reads the grants and quotas of the account and the key; and, at the same time, which models need a grant.
     pub(crate) async fn read_policy(
         &self,
         tx: &mut Tx,

@@ -1,4 +1,4 @@
-//! What whoever holds a credential may ask and do with it: learn what it is good for, and end it.
+//! Introspection and revocation of a credential by its holder.
 
 use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret, SecretString};

@@ -1,4 +1,4 @@
-//! Who is calling, what they may do, and whether it is let in now.
+//! Callers: authentication, authorisation and admission.
 
 pub(crate) mod access;
 pub(crate) mod acting;

@@ -96,7 +96,7 @@ pub struct Principal {
 }
 
 impl Principal {
-    /// Whoever a credential of an account stands for that nothing narrows.
+    /// The principal of an account's credential, without restrictions.
     pub(crate) fn of(
         account: AccountStanding,
         permissions: Permissions,
@@ -151,7 +151,7 @@ impl Principal {
         }
     }
 
-    /// Refuses whoever has no session of ours: what concerns a password needs one who logged in with it.
+    /// Refuses callers without a session of ours: what concerns a password needs a login with it.
     pub(crate) fn require_session(&self) -> Result<Uuid> {
         match self.credential {
             Credential::External(_) => {
@@ -161,7 +161,7 @@ impl Principal {
         }
     }
 
-    /// Refuses whoever has not proved who they are within `max_age`: what is sensitive needs the person, now (RFC
+    /// Refuses a caller whose last proof of identity is older than `max_age`: sensitive acts need a recent one (RFC
     /// 9470).
     pub(crate) fn require_recent(&self, max_age: Duration, now: DateTime<Utc>) -> Result<()> {
         self.require_person()?;

@@ -1,4 +1,4 @@
-//! Proving again who one is, for what is sensitive (RFC 9470).
+//! Step-up authentication, for sensitive acts (RFC 9470).
 
 use secrecy::SecretString;
 use storage::Scope;
@@ -23,7 +23,7 @@ pub struct FreshToken {
 
 impl Auth {
     /// A fresh token for the password and, where there is a second factor, a code. What is tried counts for the session
-    /// alone: whoever stole a token can neither guess for long nor keep the owner from logging in.
+    /// alone: the thief of a token can neither guess for long nor keep the owner from logging in.
     pub async fn step_up(
         &self,
         principal: &Principal,

@@ -1,4 +1,4 @@
-//! Sealing anew, under the active key, whatever an earlier key sealed; while servers work.
+//! Rotation of the encryption key: reseals under the active key what earlier keys sealed, while servers run.
 
 use serde_json::json;
 use storage::{Scope, SealedColumn, SealedValue, Service};
@@ -8,7 +8,7 @@ use crate::events::Event;
 use crate::service::Origin;
 use crate::{Auth, Error, Result};
 
-/// Values of one transaction: few, for whoever wants to change one of them waits for its end.
+/// Values of one transaction: few, since other writers of these rows wait for its end.
 const BATCH: u32 = 50;
 
 /// What became of one column.

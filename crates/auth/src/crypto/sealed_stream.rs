@@ -1,6 +1,6 @@
-//! Sealing what passes by: AES-256-GCM over pieces, under a key that is used for one file alone. Each piece is bound
-//! to its file, its place and to whether it is the last (the STREAM construction of Hoang, Reyhanitabar, Rogaway and
-//! Vizár): no piece can be left out, repeated, moved or cut off.
+//! Streamed encryption of files: AES-256-GCM over pieces, under a key that is used for one file alone. Each piece is
+//! bound to its file, its place and to whether it is the last (the STREAM construction of Hoang, Reyhanitabar, Rogaway
+//! and Vizár): no piece can be left out, repeated, moved or cut off.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use uuid::Uuid;

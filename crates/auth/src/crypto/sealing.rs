@@ -1,4 +1,5 @@
-//! Sealing what is secret or personal at rest: AES-256-GCM under a ring of keys, each value bound to its place.
+//! Sealing: encryption of secrets and personal data at rest, AES-256-GCM under a ring of keys, each value bound to its
+//! place.
 //!
 //! A sealed value is version (1 byte) ‖ key id (8) ‖ nonce (12) ‖ ciphertext ‖ tag (16). Its place, table.column:row,
 //! is authenticated with it and not stored: copied to another row, it does not open.
@@ -165,8 +166,8 @@ mod tests {
     #[test]
     fn a_missing_key_is_told_by_its_setting() {
         let sealed = ring(&fresh(), &[]).seal(PLACE, b"secret").unwrap();
-        let told = ring(&fresh(), &[]).open(PLACE, &sealed).unwrap_err().to_string();
-        assert!(told.contains(PLACE) && told.contains("ENCRYPTION_KEYS_PREVIOUS"), "{told}");
+        let message = ring(&fresh(), &[]).open(PLACE, &sealed).unwrap_err().to_string();
+        assert!(message.contains(PLACE) && message.contains("ENCRYPTION_KEYS_PREVIOUS"), "{message}");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Refusals for want of a right, on their way into the audit trail: of an account and a right the first in a while, for
-//! whoever is refused must not fill it.
+//! Which missing permissions are listed in the audit trail: the first of an account and permission in a while, so that
+//! a refused caller cannot fill the trail.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -12,17 +12,17 @@ const LISTED_EVERY: Duration = Duration::minutes(5);
 /// Accounts and rights known at a time; when all are in their time, one more replaces them all.
 const MOST_KNOWN: usize = 4_096;
 
-/// When a refusal was listed last, by account and what was said.
+/// When a refusal was listed last, by account and missing permission.
 #[derive(Default)]
 pub(super) struct Denials(Mutex<HashMap<(Uuid, String), DateTime<Utc>>>);
 
 impl Denials {
     /// Whether this one is to be listed.
-    pub fn is_first(&self, account: Uuid, said: String, now: DateTime<Utc>) -> bool {
+    pub fn is_first(&self, account: Uuid, missing: String, now: DateTime<Utc>) -> bool {
         // A clock that was set back begins anew, too.
         let is_over = |listed: DateTime<Utc>| now < listed || now - listed >= LISTED_EVERY;
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let denial = (account, said);
+        let denial = (account, missing);
         if known.get(&denial).is_some_and(|listed| !is_over(*listed)) {
             return false;
         }
@@ -46,7 +46,7 @@ mod tests {
         let denials = Denials::default();
         let at = |seconds: i64| DateTime::UNIX_EPOCH + Duration::seconds(seconds);
         let [ada, eve] = [1, 2].map(Uuid::from_u128);
-        let listed = |account, said: &str, seconds| denials.is_first(account, said.into(), at(seconds));
+        let listed = |account, missing: &str, seconds| denials.is_first(account, missing.into(), at(seconds));
         assert!(listed(ada, "users:read", 0) && !listed(ada, "users:read", 299));
         assert!(listed(ada, "users:manage", 1) && listed(eve, "users:read", 1), "each by itself");
         assert!(listed(ada, "users:read", 300) && listed(ada, "users:read", 0), "a clock that is set back");

@@ -31,10 +31,10 @@ use crate::{Auth, Error, Result};
 
 /// What waits to be written down; more is counted and forgotten.
 const MOST_WAITING: usize = 256;
-/// Of that, refusals for want of a right: they must not be in the way of what is worse.
+/// Of those, missing permissions: they must not crowd out what is worse.
 const MOST_DENIALS_WAITING: usize = MOST_WAITING / 2;
 
-/// So many in so long, from the first on.
+/// A count in a window that begins with the first event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Threshold {
     /// The number that is too many; 0: never.
@@ -186,9 +186,9 @@ impl Detector {
         source: RequestSource<'_>,
         now: DateTime<Utc>,
     ) {
-        let (account, said) = (principal.account, refusal.to_string());
-        if self.denials.is_first(account, said.clone(), now) {
-            let detail = json!({"reason": said, "credential": principal.credential.id()});
+        let (account, missing) = (principal.account, refusal.to_string());
+        if self.denials.is_first(account, missing.clone(), now) {
+            let detail = json!({"reason": missing, "credential": principal.credential.id()});
             let origin = Origin {
                 address: Some(source.address),
                 request_id: source.request_id.map(str::to_owned),

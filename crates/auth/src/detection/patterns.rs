@@ -1,5 +1,5 @@
-//! What attacks look like in a path, a query, a header or a JSON text. A hit refuses nothing: it is counted. So rules
-//! are narrow rather than complete, for people are called O'Brien and ask to select a model.
+//! Attack patterns in a path, a query, a header or a JSON text. A hit refuses nothing: it is counted. The rules are
+//! narrow rather than complete, so that honest texts, such as the name O'Brien, do not match.
 
 use percent_encoding::percent_decode_str;
 use storage::named_enum;

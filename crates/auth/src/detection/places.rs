@@ -91,17 +91,18 @@ mod tests {
     #[test]
     fn a_key_at_many_networks_at_once_is_told_once() {
         let places = Places::default();
-        let told: Vec<bool> =
+        let reported: Vec<bool> =
             [1, 1, 2, 1, 2, 3, 4].iter().map(|last| use_at(&places, 0, *last, false)).collect();
-        assert_eq!(told, [false, false, false, false, false, true, false]);
+        assert_eq!(reported, [false, false, false, false, false, true, false]);
         assert!(!use_at(&places, 60, 5, false), "the window is over");
     }
 
     #[test]
     fn a_session_that_moves_once_is_a_person_and_one_that_goes_to_and_fro_is_none() {
         let places = Places::default();
-        let told: Vec<bool> = [1, 2, 2, 1, 2].iter().map(|last| use_at(&places, 1, *last, true)).collect();
-        assert_eq!(told, [false, false, false, false, true]);
+        let reported: Vec<bool> =
+            [1, 2, 2, 1, 2].iter().map(|last| use_at(&places, 1, *last, true)).collect();
+        assert_eq!(reported, [false, false, false, false, true]);
         let places = Places::default();
         assert!((0..50).all(|minute| !use_at(&places, minute * 60, (minute % 2) as u8, true)), "in an hour");
     }

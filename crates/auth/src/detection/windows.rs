@@ -69,16 +69,19 @@ mod tests {
     fn a_window_ends_when_it_should_and_tells_once() {
         let windows = Windows::new(Threshold { count: 3, seconds: 10 });
         let one: IpAddr = "192.0.2.1".parse().unwrap();
-        let told = |seconds: f64| windows.count(one, at(seconds));
-        assert_eq!([told(0.0), told(9.0), told(9.9), told(9.95)], [false, false, true, false]);
+        let reported = |seconds: f64| windows.count(one, at(seconds));
         assert_eq!(
-            [told(10.0), told(19.0), told(19.999)],
+            [reported(0.0), reported(9.0), reported(9.9), reported(9.95)],
+            [false, false, true, false]
+        );
+        assert_eq!(
+            [reported(10.0), reported(19.0), reported(19.999)],
             [false, false, true],
             "a new one, from its first on"
         );
-        assert_eq!([told(20.0), told(29.999), told(30.0)], [false, false, false], "two in each");
+        assert_eq!([reported(20.0), reported(29.999), reported(30.0)], [false, false, false], "two in each");
         assert_eq!(
-            [told(40.0), told(41.0), told(5.0), told(6.0), told(7.0)],
+            [reported(40.0), reported(41.0), reported(5.0), reported(6.0), reported(7.0)],
             [false, false, false, false, true]
         );
         assert!(!windows.count("192.0.2.2".parse().unwrap(), at(7.0)), "each network by itself");

@@ -1,4 +1,4 @@
-//! What a verified token of another issuer says, read by that issuer's rules.
+//! The claims of a verified token of another issuer, read by that issuer's rules.
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
@@ -109,8 +109,8 @@ fn text<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
 }
 
 /// Whether a claim is this text, or a list of texts with it.
-fn is_or_has(claim: Option<&Value>, wanted: &str) -> bool {
-    texts(claim).any(|text| text == wanted)
+fn is_or_has(claim: Option<&Value>, expected: &str) -> bool {
+    texts(claim).any(|text| text == expected)
 }
 
 /// A claim that is one text or a list of them.
@@ -145,10 +145,10 @@ fn scopes(claims: &Map<String, Value>) -> Vec<&str> {
 
 /// Only what the operator took for one counts as a second factor.
 fn has_second_factor(issuer: &TrustedIssuer, claims: &Map<String, Value>) -> bool {
-    let says = |name: &str, meant: &[String]| {
-        texts(claims.get(name)).any(|said| meant.iter().any(|one| one == said))
+    let matches = |name: &str, accepted: &[String]| {
+        texts(claims.get(name)).any(|value| accepted.iter().any(|one| one == value))
     };
-    says("amr", &issuer.second_factor_amr) || says("acr", &issuer.second_factor_acr)
+    matches("amr", &issuer.second_factor_amr) || matches("acr", &issuer.second_factor_acr)
 }
 
 /// The role of the first rule that fits, in the order in which the operator wrote them.
@@ -272,7 +272,7 @@ mod tests {
 
     #[test]
     fn a_second_factor_and_an_address_count_only_where_the_issuer_says_so() {
-        for (name, said, counts) in [
+        for (name, value, counts) in [
             ("amr", json!(["pwd"]), false),
             ("amr", json!(["pwd", "otp"]), true),
             ("amr", json!("otp"), true),
@@ -281,10 +281,10 @@ mod tests {
             ("acr", json!("otp"), false),
             ("amr", json!(["gold"]), false),
         ] {
-            assert_eq!(with(name, said.clone()).unwrap().second_factor, counts, "{name}: {said}");
+            assert_eq!(with(name, value.clone()).unwrap().second_factor, counts, "{name}: {value}");
         }
-        for said in [json!(false), json!("true"), Value::Null] {
-            assert_eq!(with("email_verified", said).unwrap().email, None);
+        for value in [json!(false), json!("true"), Value::Null] {
+            assert_eq!(with("email_verified", value).unwrap().email, None);
         }
         assert_eq!(with("email", json!(7)).unwrap().email, None);
     }

@@ -1,4 +1,4 @@
-//! What an issuer publishes about itself: the discovery document, and its keys.
+//! The documents that an issuer publishes: the discovery document and its keys.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -16,8 +16,8 @@ const MOST_KEYS: usize = 100;
 /// A document on its way.
 pub type Fetched<'a> = Pin<Box<dyn Future<Output = Result<Vec<u8>, String>> + Send + 'a>>;
 
-/// Fetches documents of issuers: the one way out of this crate, bounded in size and time by whoever implements it. It
-/// follows no redirect.
+/// Fetches documents of issuers: the one way out of this crate. Implementations bound size and time, and follow no
+/// redirect.
 pub trait DocumentSource: std::fmt::Debug + Send + Sync {
     /// The document at an address; an error says why there is none, for the log.
     fn fetch<'a>(&'a self, address: &'a str) -> Fetched<'a>;

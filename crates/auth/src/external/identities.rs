@@ -1,4 +1,4 @@
-//! Which accounts belong to which identities: seen by their owners, linked and unlinked by administrators.
+//! Identities at other issuers: listed by their owners, linked and unlinked by administrators.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ const REMOVED_FOR: chrono::Duration = chrono::Duration::days(8);
 /// Refusals of one identity that are recorded in an hour.
 const REFUSALS_PER_HOUR: u32 = 1;
 
-/// Somebody at another issuer, who is somebody here.
+/// An identity at another issuer that belongs to an account here.
 pub struct ExternalIdentity {
     /// Its id here.
     pub id: Uuid,
@@ -55,8 +55,8 @@ impl Auth {
         self.open_identities(tx.identities().list(account, MOST).await?)
     }
 
-    /// Makes an identity a person's, who can come in with it from now on; its issuer must be trusted. They are told:
-    /// it is as good as a password.
+    /// Links an identity to a person, who can log in with it from now on; its issuer must be trusted. They get a
+    /// notice: it is as good as a password.
     pub async fn link_identity(
         &self,
         actor: &Principal,
@@ -83,7 +83,7 @@ impl Auth {
         Ok(ExternalIdentity { id, issuer, subject, created_at, last_seen_at: None })
     }
 
-    /// Takes an identity from a person: no token of it leads to them any more.
+    /// Unlinks an identity from a person: its tokens lead to their account no more.
     pub async fn unlink_identity(
         &self,
         actor: &Principal,

@@ -50,7 +50,7 @@ pub struct TrustedIssuer {
     /// The claim with a person's name.
     #[serde(default = "name_claim")]
     pub name_claim: String,
-    /// Whether whoever has a good token gets an account; otherwise only those do who were linked to one before.
+    /// Whether a good token makes an account; otherwise an administrator has to link the person first.
     #[serde(default)]
     pub provision: bool,
     /// Values of `amr` that mean a second factor (RFC 8176).
@@ -111,7 +111,7 @@ fn max_token_seconds() -> u32 {
 }
 
 impl TrustedIssuer {
-    /// What is wrong with it, for whoever wrote it; `development`: plain HTTP to this machine will do.
+    /// Checks it; the error is for the operator. `development`: plain HTTP to this machine is allowed.
     pub fn check(&self, development: bool) -> Result<(), String> {
         check_address("issuer", &self.issuer, development)?;
         if let Some(address) = &self.jwks_uri {
@@ -166,8 +166,8 @@ impl TrustedIssuer {
         format!("{}{DISCOVERY}", self.issuer.trim_end_matches('/'))
     }
 
-    /// Whether keys at this address are this issuer's: the same scheme, host and port. Another one is for the
-    /// operator to name, or whoever changes one document could send us anywhere.
+    /// Whether keys at this address are this issuer's: the same scheme, host and port. Another host has to be named by
+    /// the operator, or a changed document could send us anywhere.
     pub(crate) fn has_same_origin(&self, address: &str) -> bool {
         match (Url::parse(&self.issuer), Url::parse(address)) {
             (Ok(issuer), Ok(address)) => issuer.origin() == address.origin() && is_plain(&address),

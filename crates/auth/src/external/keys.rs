@@ -1,6 +1,6 @@
-//! The keys of one issuer, kept: fetched beforehand, when they are due, and when a token names one that is not known.
+//! The key cache of one issuer: keys are fetched when they are due, and when a token names an unknown one.
 //!
-//! Whatever tokens come, an issuer is asked at most once in [`PAUSE`], and those who wait for its answer are counted.
+//! Whatever tokens come, an issuer is queried at most once in [`PAUSE`], and the requests that wait for it are bounded.
 //! Keys are used for a stated time after they were fetched; then their tokens are refused until they can be fetched
 //! again.
 
@@ -28,10 +28,10 @@ const UNKNOWN_KEY: Error =
 pub(crate) struct Issuer {
     pub trusted: TrustedIssuer,
     known: RwLock<Known>,
-    /// Held by whoever asks the issuer.
+    /// Held while the issuer is queried.
     asking: Mutex<()>,
     waiting: Semaphore,
-    /// A key that was there is gone, which nobody was told yet.
+    /// Whether a key was removed since [`refresh`](Self::refresh) last returned true.
     has_lost: AtomicBool,
 }
 
@@ -49,7 +49,7 @@ impl Issuer {
         Self { trusted, known: RwLock::default(), asking: Mutex::default(), waiting, has_lost }
     }
 
-    /// The key of an id. The issuer is asked for it where it may be asked.
+    /// The key of an id. Queries the issuer if it is unknown and a query is allowed.
     pub async fn key(
         &self,
         kid: &str,
@@ -59,11 +59,11 @@ impl Issuer {
         if let Some(key) = self.usable(kid, now) {
             return Ok(key);
         }
-        // Whoever comes while the issuer is being asked waits for the same answer.
+        // Requests that arrive during a query wait for the same answer.
         if self.may_fetch(now) || self.asking.try_lock().is_err() {
             let _place = self.waiting.try_acquire().map_err(|_| Error::Overloaded)?;
             let _turn = self.asking.lock().await;
-            // Another one may have asked meanwhile.
+            // Another request may have fetched it meanwhile.
             if self.usable(kid, now).is_none() && self.may_fetch(now) {
                 self.ask(source, now).await;
             }
@@ -75,7 +75,7 @@ impl Issuer {
         }
     }
 
-    /// Fetches the keys where they are due. True, once: one that was there is gone, whoever asked.
+    /// Fetches the keys if they are due. True once after a key was removed, whichever query noticed it.
     pub async fn refresh(&self, source: &dyn DocumentSource, now: DateTime<Utc>) -> bool {
         let refresh = Duration::seconds(i64::from(self.trusted.keys_refresh_seconds));
         let due = self.read(|known| known.fetched_at.is_none_or(|at| is_over(at, refresh, now)));

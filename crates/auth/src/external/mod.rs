@@ -63,7 +63,7 @@ impl Auth {
         }
     }
 
-    /// Says so where an issuer gives a role that does not exist: whoever has it is refused until it does.
+    /// Warns about a role that an issuer gives and that does not exist: people with it are refused until it does.
     pub(crate) async fn check_given_roles(&self) -> Result<()> {
         let mut tx = self.store.read(Scope::Service(Service::Setup)).await?;
         for trusted in self.external.issuers.iter().map(|issuer| &issuer.trusted) {

@@ -1,7 +1,8 @@
 //! From a token of another issuer to a principal: whose account it is, and what they may do now.
 //!
 //! A token that is newer than all before decides the role and may make the account, in one transaction; an older one
-//! decides nothing, and is refused where it says another role: or whoever kept one could take back what was taken away.
+//! decides nothing, and is refused if it names another role: otherwise an old token could restore a role that was taken
+//! away.
 
 use std::net::IpAddr;
 
@@ -163,7 +164,7 @@ impl Auth {
         }
         let id = account.account_id;
         let Some(role) = &token.assertion.role else {
-            // What was issued while they had one says so no longer.
+            // Older tokens, issued while they had a role, end with it.
             tx.identities().end_tokens(id).await?;
             self.commit_change(tx, &[ChangeSubject::Account(id)]).await?;
             return Err(NO_ROLE);

@@ -1,4 +1,4 @@
-//! What answers do to accounts, addresses and the operating mode.
+//! What answers to incidents do to accounts, addresses and the operating mode.
 
 use serde_json::{Value, json};
 use storage::{AccountStanding, ServiceAccountUpdate, Tx, UserUpdate};
@@ -21,7 +21,7 @@ use crate::{Auth, Error, Result};
 const REASON: &str = "incident";
 
 impl Auth {
-    /// Does it, and tells what was changed, so that it can be undone.
+    /// Performs an answer and returns what it changed, so that it can be undone.
     pub(super) async fn act(
         &self,
         tx: &mut Tx,
@@ -168,7 +168,7 @@ impl Auth {
 
     /// Refuses the address for a while, where rules and reason allow that.
     async fn block_affected(&self, tx: &mut Tx, affected: &Affected, effects: &mut Effects) -> Result<Value> {
-        let address = affected.address.ok_or_else(|| Error::invalid("address", "say which address"))?;
+        let address = affected.address.ok_or_else(|| Error::invalid("address", "name an address"))?;
         let until = tx.now() + self.incidents.block_for;
         let Some(rule) = self.block_within(tx, address, until, REASON).await? else {
             return Ok(

@@ -1,6 +1,5 @@
-//! What is done about an incident: by itself, as the settings have it for each kind, or by somebody who may. Each
-//! answer is one transaction with its entry in the timeline and its events, remembers what it changed, and can be
-//! undone.
+//! Answers to an incident: run automatically, as the settings say for each kind, or by a person with the permissions.
+//! Each answer is one transaction with its timeline entry and its events, remembers what it changed, and can be undone.
 
 use std::net::IpAddr;
 
@@ -22,7 +21,7 @@ use crate::{Auth, Error, Result};
 const MOST_AT_ONCE: usize = 20;
 
 named_enum! {
-    /// Something that is done about an incident.
+    /// An answer to an incident.
     pub enum Answer {
         /// Switch the accounts off.
         DisableAccounts = "disable_accounts",
@@ -38,7 +37,7 @@ named_enum! {
 }
 
 impl Answer {
-    /// What whoever runs or undoes it must have besides `incidents:manage`: incidents are no way up.
+    /// The permission needed besides `incidents:manage` to run or undo it: incidents must not raise anyone's rights.
     const fn permission(self) -> Permission {
         match self {
             Self::DisableAccounts | Self::EndSessions => Permission::UsersManage,
@@ -59,10 +58,10 @@ pub struct AnswerRequest {
     pub address: Option<IpAddr>,
 }
 
-/// Whom an answer is run by, and what they may do; none: the program.
+/// Who runs an answer, and their permissions; none: the program.
 pub(super) type Actor<'a> = Option<(&'a Principal, Permissions)>;
 
-/// What has to be told once an answer is committed.
+/// What to announce once an answer is committed.
 #[derive(Default)]
 pub(super) struct Effects {
     pub changed: Vec<ChangeSubject>,
@@ -74,8 +73,8 @@ pub(super) struct Effects {
 }
 
 impl Auth {
-    /// Notes the answers that an incident of this kind has, to be run within a second. An answer that whoever opened
-    /// the incident may not give is left out, and told.
+    /// Queues the automatic answers to an incident of this kind, to be run within a second. An answer that the person
+    /// who opened the incident may not give is left out, which the timeline notes.
     pub(super) async fn plan_answers(
         &self,
         tx: &mut Tx,
@@ -188,7 +187,7 @@ impl Auth {
         let accounts = if accounts.is_empty() { about.accounts } else { accounts };
         let affected = Affected { accounts, address: address.or(about.address) };
         if affected.accounts.is_empty() && matches!(answer, Answer::DisableAccounts | Answer::EndSessions) {
-            return Err(Error::invalid("accounts", "say which accounts"));
+            return Err(Error::invalid("accounts", "name the accounts"));
         }
         let (detail, effects) = self.act(&mut tx, id, Some((actor, own)), answer, &affected, origin).await?;
         let entry = self.record_finding(&mut tx, id, "answer", Some(actor), &detail).await?;
@@ -196,7 +195,7 @@ impl Auth {
         Ok(entry)
     }
 
-    /// What was collected, for whoever may also read the trail.
+    /// The collected evidence, for callers who may also read the trail.
     pub async fn incident_evidence(&self, actor: &Principal, id: Uuid, entry: Uuid) -> Result<Value> {
         actor.require(Answer::CollectEvidence.permission())?;
         let mut tx = self.store.read(Scope::Service(Service::Administration)).await?;
@@ -240,7 +239,7 @@ impl Auth {
     pub(super) async fn commit_effects(&self, tx: Tx, effects: Effects) -> Result<()> {
         match (effects.operation, effects.rule) {
             (Some(operation), _) => self.commit_operation(tx, operation).await.map(drop),
-            (None, Some(rule)) => self.tell_of_ip_rules(tx, rule).await,
+            (None, Some(rule)) => self.announce_ip_rules(tx, rule).await,
             (None, None) => self.commit_change(tx, &effects.changed).await,
         }
     }

@@ -1,4 +1,4 @@
-//! What is known at the moment, kept for whoever looks into it later.
+//! Evidence: a snapshot of what is known, kept for a later investigation.
 
 use serde_json::{Value, json};
 use storage::{AuditEvent, AuditFilter, PageRequest, Tx};

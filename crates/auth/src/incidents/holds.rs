@@ -1,5 +1,5 @@
-//! What answers hold. What several of them want, of whichever incidents, stays until the last is undone, or until
-//! somebody says otherwise by hand.
+//! Holds of answers on accounts, addresses and the operating mode. What several answers hold, of any incidents, stays
+//! until the last of them is undone, or until it is changed by hand.
 
 use serde_json::{Value, json};
 use storage::{IncidentEntry, Tx};
@@ -33,7 +33,7 @@ impl HeldSubject<'_> {
         Ok(tx.incident_holds().holders(&self.name()).await?)
     }
 
-    /// Tells that it stays as it is for the sake of others.
+    /// Reports that it stays as it is because other answers hold it.
     pub fn still_held(self, holders: &[IncidentEntry]) -> Value {
         let mut detail = self.unchanged_because("other answers hold it");
         let mut incidents: Vec<Uuid> = holders.iter().map(|holder| holder.incident_id).collect();
@@ -42,7 +42,7 @@ impl HeldSubject<'_> {
         detail
     }
 
-    /// Tells that it stays as it is, and why.
+    /// Reports that it stays as it is, and why.
     pub fn unchanged_because(self, reason: &str) -> Value {
         match self {
             Self::Account(id) => json!({"account": id, "reason": reason}),

@@ -1,4 +1,4 @@
-//! What can go wrong, and how far work on it is.
+//! The kinds and statuses of incidents.
 
 use storage::named_enum;
 
@@ -44,15 +44,15 @@ kinds! {
 }
 
 named_enum! {
-    /// How far work on an incident is.
+    /// The status of an incident.
     pub enum IncidentStatus {
-        /// Nobody has it in hand yet.
+        /// Nobody works on it yet.
         Open = "open",
-        /// It does no more harm.
+        /// It does no further harm.
         Contained = "contained",
-        /// What it came from is mended.
+        /// Its cause is removed.
         Resolved = "resolved",
-        /// Done with, for good.
+        /// Closed for good.
         Closed = "closed",
     }
 }

@@ -1,4 +1,4 @@
-//! What went wrong: opened by detectors or people, worked on, answered and closed. Everything said and done stands in a
+//! Incidents: opened by detectors or people, worked on, answered and closed. Everything noted and done stands in a
 //! timeline, and in the audit trail.
 
 mod acts;
@@ -36,7 +36,7 @@ const OTHERS: &str = "others";
 /// Accounts that one answer, or one incident, is about.
 pub(crate) const MOST_ACCOUNTS: usize = 100;
 
-/// What happens by itself when something goes wrong.
+/// The automatic answers and their bounds.
 #[derive(Clone, Debug, Default)]
 pub struct IncidentSettings {
     /// The answers to each kind, in their order.
@@ -83,7 +83,7 @@ pub(crate) struct Affected {
 }
 
 impl Affected {
-    /// As an entry of a timeline tells it.
+    /// Its form in an entry of a timeline.
     fn from_detail(detail: &Value) -> Self {
         Self {
             accounts: serde_json::from_value(detail["accounts"].clone()).unwrap_or_default(),
@@ -195,7 +195,7 @@ impl Auth {
         tx.incidents().find(id).await?.ok_or(Error::NotFound)
     }
 
-    /// What was said and done, newest first.
+    /// The timeline, newest first.
     pub async fn incident_entries(&self, id: Uuid, page: &PageRequest) -> Result<Page<IncidentEntry>> {
         let mut tx = self.store.read(Scope::Service(Service::Administration)).await?;
         tx.incidents().find(id).await?.ok_or(Error::NotFound)?;
@@ -214,7 +214,7 @@ impl Auth {
         let before = tx.incidents().find(id).await?.ok_or(Error::NotFound)?;
         let closes = change.status == Some(IncidentStatus::Closed);
         if closes && change.resolution.is_none() && before.resolution.is_none() {
-            return Err(Error::invalid("resolution", "say what came out before it is closed"));
+            return Err(Error::invalid("resolution", "give a resolution before closing it"));
         }
         let update = IncidentUpdate {
             severity: change.severity.map(|severity| severity.name().into()),
@@ -230,7 +230,7 @@ impl Auth {
         Ok(changed)
     }
 
-    /// Adds what somebody says to a timeline; to that of a closed incident, too.
+    /// Adds a note to a timeline; to that of a closed incident, too.
     pub async fn note_incident(
         &self,
         actor: &Principal,
@@ -259,7 +259,7 @@ impl Auth {
         self.add_entry(tx, id, "event", actor, &detail, origin).await
     }
 
-    /// Adds what somebody says or links. The audit trail tells that it was; what was said stands in the timeline alone.
+    /// Adds a note or a link. The audit trail records that it was added; its text stands in the timeline alone.
     async fn add_entry(
         &self,
         mut tx: Tx,
@@ -303,7 +303,7 @@ impl Auth {
         Ok(tx.incidents().note(Uuid::now_v7(), incident, kind, actor, detail).await?)
     }
 
-    /// Writes down that an incident was opened, and tells operators.
+    /// Records that an incident was opened, and alerts operators.
     async fn announce(
         &self,
         tx: &mut Tx,
@@ -318,7 +318,7 @@ impl Auth {
         self.alert_of_incident(tx, incident, title, origin).await
     }
 
-    /// Of one network's deeds of a kind, one alert tells for a while, however many incidents there are.
+    /// The deduplication key: one network's incidents of a kind raise one alert in a while.
     async fn alert_of_incident(
         &self,
         tx: &mut Tx,

@@ -1,4 +1,4 @@
-//! What is kept of incidents, for how long, and what of a person goes with their account.
+//! Retention of incidents, and erasure of a person's data from them.
 
 use chrono::Duration;
 use serde_json::{Value, json};

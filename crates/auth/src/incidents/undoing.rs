@@ -1,4 +1,4 @@
-//! How answers are taken back: as far as they can be, and as far as no other answer wants what they did.
+//! Undoing answers, as far as possible and as far as no other answer holds the same thing.
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ use crate::{Auth, Error, Result};
 struct Undoing<'a> {
     actor: &'a Principal,
     own: Permissions,
-    /// What the answer told.
+    /// What the answer reported when it ran.
     detail: &'a Value,
     /// What it held until now.
     held: Vec<String>,
@@ -127,7 +127,7 @@ impl Auth {
     }
 }
 
-/// Takes the block away that the answer made. What other answers blocked as well stays blocked for as long as they said.
+/// Removes the block that the answer made. A network that other answers blocked too stays blocked until their end.
 async fn unblock(tx: &mut Tx, undoing: &Undoing<'_>) -> Result<Undone> {
     let network =
         undoing.detail["network"].as_str().ok_or(Error::NothingToUndo("the address was never blocked"))?;

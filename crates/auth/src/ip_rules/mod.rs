@@ -1,5 +1,5 @@
-//! Which addresses are let in: said by an administrator, on the command line or by a detector; held in the memory of
-//! every replica, so that a request that is refused costs nothing.
+//! IP rules: made by an administrator, on the command line or by a detector; held in the memory of every replica, so
+//! that refusing a request costs no query.
 
 pub(crate) mod table;
 
@@ -29,7 +29,7 @@ pub(crate) const CHANGE: &str = "ip_rule";
 pub(crate) struct AddressRules {
     /// As of a number in the change feed.
     table: RwLock<(i64, Arc<IpTable>)>,
-    /// Where administration comes from, whatever rules say; nothing: from anywhere.
+    /// `ADMIN_ALLOWED_IPS`: the only networks for administration, whatever rules say; empty: any.
     admin_networks: Vec<IpNet>,
     /// The most rules of administrators, and as many of detectors.
     most: u32,
@@ -67,9 +67,9 @@ impl AddressRules {
 pub struct IpRuleRequest {
     /// An address or a CIDR block.
     pub network: String,
-    /// What is said of it.
+    /// Whether it is allowed or denied.
     pub effect: IpEffect,
-    /// Where that holds.
+    /// Which requests the rule holds for.
     pub applies_to: IpPlace,
     /// Why.
     pub reason: String,
@@ -93,8 +93,8 @@ impl Auth {
         Ok(tx.ip_rules().list(page).await?)
     }
 
-    /// Adds a rule; every replica follows within a second. `actor` is none on the command line. A rule that would
-    /// shut out the address that the wish comes from is refused unless forced.
+    /// Adds a rule; every replica follows within a second. `actor` is none on the command line. A rule that would shut
+    /// out the address that the request comes from is refused unless forced.
     pub async fn add_ip_rule(
         &self,
         actor: Option<&Principal>,
@@ -146,9 +146,9 @@ impl Auth {
         self.commit_ip_rule(tx, Event::IpRuleRemoved, actor, &rule, origin).await
     }
 
-    /// Refuses the address of somebody who misbehaves until a time, for every replica; an IPv6 /64 as one. None: it
-    /// stays open, because it is this machine, administration may come from it, a rule lets it in, or there are too
-    /// many blocks. [`tell_of_ip_rules`](Self::tell_of_ip_rules) ends the transaction.
+    /// Blocks an address until a time, on every replica; an IPv6 /64 as one. None: it stays open, because it is this
+    /// machine, administration may come from it, a rule lets it in, or there are too many blocks.
+    /// [`announce_ip_rules`](Self::announce_ip_rules) ends the transaction.
     pub(crate) async fn block_within(
         &self,
         tx: &mut Tx,
@@ -157,8 +157,8 @@ impl Auth {
         reason: &str,
     ) -> Result<Option<IpRule>> {
         let now = self.now();
-        let said = self.addresses.table().says(address, IpPlace::All, now);
-        if self.is_kept_open(address) || until <= now || said == Some(IpEffect::Allow) {
+        let effect = self.addresses.table().effect(address, IpPlace::All, now);
+        if self.is_kept_open(address) || until <= now || effect == Some(IpEffect::Allow) {
             return Ok(None);
         }
         let rule = IpRule {
@@ -184,8 +184,8 @@ impl Auth {
 
     /// Whether a block would change anything: no rule speaks of the address, and nothing keeps it open.
     pub(crate) fn can_be_blocked(&self, address: IpAddr) -> bool {
-        let said = self.addresses.table().says(address, IpPlace::All, self.now());
-        said.is_none() && !self.is_kept_open(address)
+        let effect = self.addresses.table().effect(address, IpPlace::All, self.now());
+        effect.is_none() && !self.is_kept_open(address)
     }
 
     /// This machine, and where administration comes from.
@@ -203,7 +203,7 @@ impl Auth {
         Ok(())
     }
 
-    /// Nobody shuts themselves out by accident.
+    /// Refuses a change that would shut out the person who makes it.
     async fn refuse_lockout(&self, tx: &mut Tx, force: bool, origin: &Origin) -> Result<()> {
         let Some(address) = origin.address.filter(|_| !force) else { return Ok(()) };
         let open = IpTable::of(&tx.ip_rules().live().await?).admits(address, IpPlace::Admin, self.now());
@@ -226,11 +226,11 @@ impl Auth {
         });
         let entry = Entry::success(event, origin).on("ip_rule", rule.id).with(detail);
         self.record(&mut tx, entry.by_optional(actor)).await?;
-        self.tell_of_ip_rules(tx, rule.id).await
+        self.announce_ip_rules(tx, rule.id).await
     }
 
-    /// Commits, tells the other replicas, and follows at once here.
-    pub(crate) async fn tell_of_ip_rules(&self, mut tx: Tx, id: Uuid) -> Result<()> {
+    /// Commits, announces the change to the other replicas, and applies it here at once.
+    pub(crate) async fn announce_ip_rules(&self, mut tx: Tx, id: Uuid) -> Result<()> {
         tx.changes().append(CHANGE, &id.to_string()).await?;
         tx.commit().await?;
         if let Err(error) = self.load_ip_rules().await {

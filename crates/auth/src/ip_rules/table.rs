@@ -9,14 +9,14 @@ use chrono::{DateTime, Utc};
 use ipnet::IpNet;
 use storage::{IpEffect, IpPlace, IpRule};
 
-/// What rules say, in both places.
+/// The rules, for all requests and for administration.
 #[derive(Debug, Default)]
 pub(crate) struct IpTable {
     all: Networks,
     admin: Networks,
 }
 
-/// What is said of networks, IPv4 apart from IPv6: by length of prefix, the longest first, and then by the prefix.
+/// Rules by network, IPv4 apart from IPv6: by length of prefix, the longest first, and then by the prefix.
 #[derive(Debug, Default)]
 struct Networks {
     v4: Prefixes,
@@ -25,19 +25,19 @@ struct Networks {
 
 type Prefixes = BTreeMap<Reverse<u8>, HashMap<u128, NetworkRule>>;
 
-/// What is said of one network.
+/// The rules about one network.
 #[derive(Debug, Default)]
 struct NetworkRule {
-    /// By somebody.
+    /// Made by a person.
     chosen: Option<(IpEffect, Until)>,
-    /// By the program, which only denies.
+    /// Made by a detector, which only denies.
     automatic: Option<Until>,
 }
 
 type Until = Option<DateTime<Utc>>;
 
 impl IpTable {
-    /// The rules that can be read; what another release wrote says nothing here.
+    /// Builds the table; rules that this release cannot read are left out.
     pub fn of(rules: &[IpRule]) -> Self {
         let mut table = Self::default();
         for rule in rules {
@@ -61,9 +61,9 @@ impl IpTable {
         table
     }
 
-    /// What the most specific rule for an address says; of two about one network, what somebody chose goes before
-    /// what the program made. None: nothing is said of it.
-    pub fn says(&self, address: IpAddr, place: IpPlace, now: DateTime<Utc>) -> Option<IpEffect> {
+    /// The effect of the most specific rule for an address; of two about one network, a person's takes precedence over
+    /// a detector's. None: no rule matches.
+    pub fn effect(&self, address: IpAddr, place: IpPlace, now: DateTime<Utc>) -> Option<IpEffect> {
         let networks = match place {
             IpPlace::All => &self.all,
             IpPlace::Admin => &self.admin,
@@ -75,7 +75,7 @@ impl IpTable {
 
     /// Whether rules let an address in.
     pub fn admits(&self, address: IpAddr, place: IpPlace, now: DateTime<Utc>) -> bool {
-        let open = |place| self.says(address, place, now) != Some(IpEffect::Deny);
+        let open = |place| self.effect(address, place, now) != Some(IpEffect::Deny);
         open(IpPlace::All) && (place == IpPlace::All || open(IpPlace::Admin))
     }
 }
@@ -119,8 +119,8 @@ mod tests {
         }
     }
 
-    fn says(rules: &[IpRule], address: &str) -> Option<IpEffect> {
-        IpTable::of(rules).says(address.parse().unwrap(), IpPlace::All, DateTime::UNIX_EPOCH)
+    fn effect(rules: &[IpRule], address: &str) -> Option<IpEffect> {
+        IpTable::of(rules).effect(address.parse().unwrap(), IpPlace::All, DateTime::UNIX_EPOCH)
     }
 
     use IpEffect::{Allow, Deny};
@@ -144,7 +144,7 @@ mod tests {
             ("2001:db9::1", None),
             ("::1", None),
         ] {
-            assert_eq!(says(&rules, address), expected, "{address}");
+            assert_eq!(effect(&rules, address), expected, "{address}");
         }
     }
 
@@ -153,10 +153,10 @@ mod tests {
         let now = DateTime::UNIX_EPOCH;
         let ended = IpRule { expires_at: Some(now), ..rule("192.0.2.1/32", Allow) };
         let wider = rule("192.0.2.0/24", Deny);
-        assert_eq!(says(&[ended.clone(), wider], "192.0.2.1"), Some(Deny));
+        assert_eq!(effect(&[ended.clone(), wider], "192.0.2.1"), Some(Deny));
         let automatic = IpRule { automatic: true, ..rule("192.0.2.1/32", Deny) };
-        assert_eq!(says(&[ended, automatic.clone()], "192.0.2.1"), Some(Deny));
-        assert_eq!(says(&[rule("192.0.2.1/32", Allow), automatic], "192.0.2.1"), Some(Allow), "chosen");
+        assert_eq!(effect(&[ended, automatic.clone()], "192.0.2.1"), Some(Deny));
+        assert_eq!(effect(&[rule("192.0.2.1/32", Allow), automatic], "192.0.2.1"), Some(Allow), "chosen");
     }
 
     #[test]
@@ -184,7 +184,7 @@ mod tests {
         let table = IpTable::of(&many);
         let (address, begun) = ("203.0.113.9".parse().unwrap(), Instant::now());
         for _ in 0..1000 {
-            assert_eq!(table.says(address, IpPlace::All, DateTime::UNIX_EPOCH), None);
+            assert_eq!(table.effect(address, IpPlace::All, DateTime::UNIX_EPOCH), None);
         }
         assert!(begun.elapsed() < Duration::from_millis(200), "{:?} for a thousand", begun.elapsed());
     }

@@ -1,4 +1,4 @@
-//! API keys: made, listed, changed and revoked by their owner, or, where that is a program, by those who look after it.
+//! API keys: made, listed, changed and revoked by their owner, or, for a service account, by administrators.
 
 use chrono::{DateTime, Duration, Utc};
 use secrecy::SecretString;
@@ -19,7 +19,7 @@ use crate::{Auth, Error, Result, Violations, keys::key_format};
 pub const MAX_OVERLAP_SECONDS: u32 = 7 * 24 * 3600;
 /// How long a key is good when nothing else is asked for.
 const DEFAULT_LIFETIME: Duration = Duration::days(90);
-/// The longest: what lies beyond is a slip of the pen, and years of five digits sort wrongly where times are texts.
+/// The longest life of a key: more is a typing error, and years of five digits would sort wrongly as text.
 const MAX_LIFETIME: Duration = Duration::days(100 * 365);
 
 /// Whose keys are meant.
@@ -27,7 +27,7 @@ const MAX_LIFETIME: Duration = Duration::days(100 * 365);
 pub enum KeyOwner {
     /// The caller's own.
     Caller,
-    /// Those of this service account, which has nobody of its own to look after them.
+    /// Those of this service account.
     ServiceAccount(Uuid),
 }
 
@@ -211,7 +211,7 @@ impl Auth {
         Ok(tx.api_keys().list_all(account, page).await?)
     }
 
-    /// Revokes a key, whoever's it is: to take rights away from someone is no way to have more.
+    /// Revokes any account's key. Needs no comparison of permissions: revoking gives the actor none.
     pub async fn revoke_any_key(&self, actor: &Principal, id: Uuid, origin: &Origin) -> Result<()> {
         actor.require_person()?;
         let (mut tx, _) = self.begin_administration(actor, Permission::KeysManage).await?;

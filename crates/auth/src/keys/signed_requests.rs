@@ -1,5 +1,5 @@
-//! Requests that are signed with an API key instead of bringing it (RFC 9421, HMAC-SHA-256). A key that is never sent
-//! is picked up nowhere, what was signed is not changed on its way, and no request is taken twice.
+//! Requests that are signed with an API key instead of sending it (RFC 9421, HMAC-SHA-256). A key that is never sent
+//! cannot leak on the way, a signed request cannot be changed, and no request is accepted twice.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,16 +23,16 @@ const UNSIGNED: Error = Error::InvalidCredential(
     "this API key signs its requests and is never sent itself; docs/API.md shows how",
 );
 const REPLAYED: Error =
-    Error::InvalidCredential("this request was taken before; sign each one anew, with a nonce of its own");
+    Error::InvalidCredential("this request was accepted before; sign each one anew, with a nonce of its own");
 
-/// What a signed request says of itself.
+/// The signature parameters of a request.
 #[derive(Clone, Debug)]
 pub struct SignedRequest {
     /// The public part of the key.
     pub key_id: String,
     /// When it was signed, in seconds since 1970.
     pub created: i64,
-    /// What no other request of the key has.
+    /// The nonce: unique among the requests of the key.
     pub nonce: String,
     /// What was signed (RFC 9421, section 2.5).
     pub base: String,
@@ -124,7 +124,7 @@ impl Auth {
         self.principal_of_key(tx, seen, standing, end, secrets, now).await
     }
 
-    /// The owner and the id of the key that signs whose text this is: no credential, but whoever has it may end the
+    /// The owner and the id of the signing key with this text. The text is no credential, but its holder may revoke the
     /// key.
     pub(crate) async fn signing_key_of(&self, text: &str) -> Result<Option<(Uuid, Uuid)>> {
         let Some(public_id) = key_format::public_id(self.environment, text) else { return Ok(None) };

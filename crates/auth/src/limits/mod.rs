@@ -64,7 +64,7 @@ pub(crate) struct Window {
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// The limits in force: the settings, and what administrators said.
+/// The limits in force: the settings, and what administrators set.
 pub(crate) struct LimitBook {
     settings: Limits,
     pub rules: LimitRules,
@@ -88,24 +88,24 @@ impl LimitBook {
         let rules = self.rules.now();
         let mut buffer = Uuid::encode_buffer();
         let account: &str = principal.account.simple().encode_lower(&mut buffer);
-        let said = rules.of_account(principal.account, &principal.role);
+        let configured = rules.of_account(principal.account, &principal.role);
         let hour = rules.of_class("hour", self.settings.per_hour);
         let minute = self.minute(&rules, class).map(|limited| match class {
-            LimitClass::Read | LimitClass::Infer => limited.or(said.per_minute),
+            LimitClass::Read | LimitClass::Infer => limited.or(configured.per_minute),
             _ => limited,
         });
         let mut windows: Vec<Window> =
             minute.into_iter().flat_map(|limited| limited.window(account)).collect();
         if class != LimitClass::Exempt {
             windows.extend(
-                Limited { name: "hour", limit: hour, period: HOUR }.or(said.per_hour).window(account),
+                Limited { name: "hour", limit: hour, period: HOUR }.or(configured.per_hour).window(account),
             );
         }
         if let Credential::ApiKey { id } = principal.credential {
-            let (own, said) = (principal.limits.unwrap_or_default(), rules.of_key(id));
+            let (own, configured) = (principal.limits.unwrap_or_default(), rules.of_key(id));
             let key = id.simple().to_string();
-            windows.extend(narrower("key", MINUTE, own.requests_per_minute, said.per_minute, &key));
-            windows.extend(narrower("key-hour", HOUR, own.requests_per_hour, said.per_hour, &key));
+            windows.extend(narrower("key", MINUTE, own.requests_per_minute, configured.per_minute, &key));
+            windows.extend(narrower("key-hour", HOUR, own.requests_per_hour, configured.per_hour, &key));
         }
         if let Some(model) = model.filter(|_| class == LimitClass::Infer) {
             windows.extend(Self::at_model(&rules, account, model));
@@ -119,13 +119,13 @@ impl LimitBook {
     }
 
     fn at_model(rules: &Rules, account: &str, model: &str) -> Vec<Window> {
-        let said = rules.of_model(model);
-        if said.per_minute.or(said.per_hour).is_none() {
+        let configured = rules.of_model(model);
+        if configured.per_minute.or(configured.per_hour).is_none() {
             return Vec::new();
         }
         let key = format!("{account}:{model}");
-        let minute = narrower("model", MINUTE, None, said.per_minute, &key);
-        minute.into_iter().chain(narrower("model-hour", HOUR, None, said.per_hour, &key)).collect()
+        let minute = narrower("model", MINUTE, None, configured.per_minute, &key);
+        minute.into_iter().chain(narrower("model-hour", HOUR, None, configured.per_hour, &key)).collect()
     }
 
     /// A window of attempts to prove who one is, unless it is switched off.
@@ -164,8 +164,8 @@ struct Limited {
 }
 
 impl Limited {
-    fn or(self, said: Option<u32>) -> Self {
-        Self { limit: said.unwrap_or(self.limit), ..self }
+    fn or(self, configured: Option<u32>) -> Self {
+        Self { limit: configured.unwrap_or(self.limit), ..self }
     }
 
     fn window(self, subject: &str) -> Option<Window> {
@@ -174,16 +174,16 @@ impl Limited {
     }
 }
 
-/// The lower of two limits; none, and said as 0, is no limit.
+/// The window of the lower of a key's or model's own limit and the configured one (0: no limit), if there is either.
 fn narrower(
     name: &'static str,
     period: Duration,
     own: Option<u32>,
-    said: Option<u32>,
+    configured: Option<u32>,
     subject: &str,
 ) -> Option<Window> {
-    let said = said.filter(|limit| *limit > 0);
-    let limit = own.into_iter().chain(said).min()?;
+    let configured = configured.filter(|limit| *limit > 0);
+    let limit = own.into_iter().chain(configured).min()?;
     Some(Window { name, key: key_of(name, subject), limit, period })
 }
 

@@ -1,4 +1,4 @@
-//! Who was told a moment ago to come back later: whoever asks again meanwhile is told the same, without a trip.
+//! A short memory of refusals: a caller over a limit who retries at once is refused again without a round trip.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::Throttle;
 use crate::limits::{LimitClass, Window};
 
-/// How long a refusal is remembered: so often a flood costs a trip, and so late it is noticed that limits start anew.
+/// How long a refusal is remembered: how often a flood costs a round trip, and how late a raised limit is noticed.
 const REMEMBERED_FOR: chrono::Duration = chrono::Duration::seconds(1);
 /// Refused callers and addresses remembered at a time; others cost a trip each time.
 const CAPACITY: u64 = 20_000;
@@ -45,7 +45,7 @@ impl OverLimit {
         self.0.insert(requester, Refused { at, throttle: throttle.clone(), keys });
     }
 
-    /// The refusal, told as of now, where these are the windows still that it is about.
+    /// The remembered refusal, with its waiting times as of now, if it is about the same windows.
     pub fn find(&self, requester: &Requester, windows: &[Window], now: DateTime<Utc>) -> Option<Throttle> {
         let Refused { at, mut throttle, keys } = self.0.get(requester)?;
         let since = (now - at).to_std().ok().filter(|_| now - at < REMEMBERED_FOR)?;
@@ -58,7 +58,7 @@ impl OverLimit {
         let left = |duration: Duration| duration.checked_sub(since).filter(|left| !left.is_zero());
         throttle.retry_after = left(throttle.retry_after).filter(|_| is_same)?;
         for state in &mut throttle.windows {
-            // One that has begun anew since would say something else.
+            // One that has begun anew since would differ.
             state.reset_after =
                 if state.reset_after.is_zero() { Duration::ZERO } else { left(state.reset_after)? };
         }
@@ -95,9 +95,11 @@ mod tests {
         let throttle = Throttle { policy: "read", retry_after: state.reset_after, windows: vec![state] };
         memory.remember(requester.clone(), &throttle, &[window(5)], now);
         let later = now + chrono::Duration::milliseconds(400);
-        let told = memory.find(&requester, &[window(5)], later);
+        let remembered = memory.find(&requester, &[window(5)], later);
         let wait = Duration::from_millis(29_600);
-        assert!(told.is_some_and(|told| told.retry_after == wait && told.windows[0].reset_after == wait));
+        assert!(remembered.is_some_and(
+            |remembered| remembered.retry_after == wait && remembered.windows[0].reset_after == wait
+        ));
         assert!(memory.find(&requester, &[window(6)], later).is_none(), "another limit");
         let other_model = Window { key: "other".into(), ..window(5) };
         assert!(

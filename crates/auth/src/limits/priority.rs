@@ -1,8 +1,8 @@
 //! Which priority of a request is its caller's to choose.
 //!
-//! 1 goes first and [`LOWEST`] last; whoever does not say has [`DEFAULT`]. Everyone may step back, and nobody steps in
-//! front of others but those who keep the service running: `models:manage` may use 1, `incidents:manage` may use 2 and
-//! above. A key counts with what it may do itself, not with what its owner may.
+//! 1 goes first and [`LOWEST`] last; a request without one has [`DEFAULT`]. Everyone may choose a lower priority than
+//! that; a higher one is for those who keep the service running: `models:manage` may use 1, `incidents:manage` 2. For a
+//! key its own permissions count, not its owner's.
 
 use crate::Principal;
 use crate::callers::access::Permission;
@@ -13,7 +13,7 @@ const DEFAULT: u32 = 3;
 const LOWEST: u32 = 5;
 
 impl Principal {
-    /// The priority that a request gets whose caller asks for this one; 0: they ask for none.
+    /// The priority of a request whose caller requested this one; 0: none requested.
     pub fn priority(&self, wish: u64) -> u32 {
         let highest = if self.permissions.contains(Permission::ModelsManage) {
             1

@@ -1,8 +1,8 @@
-//! What administrators said of limits at run time: kept in memory, read again when the change feed tells of it.
+//! Limits set by administrators at run time: kept in memory, and read again when the change feed reports a change.
 //!
-//! For the windows of an account, what is said of the account goes before what is said of its role, that before what
-//! is said of the class, and that before the setting; minute and hour each for itself. What is said of a key or a
-//! model adds windows and so only narrows.
+//! For the windows of an account, the account's own limit takes precedence over its role's, that over the class's, and
+//! that over the setting; minute and hour are resolved separately. Limits of a key or a model add windows, so they can
+//! only narrow.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -20,13 +20,13 @@ use crate::{Auth, Error, Result};
 
 /// The kind in the change feed.
 pub(crate) const CHANGE: &str = "limits";
-/// Of so many subjects something may be said: every replica keeps it in memory.
+/// The most subjects that may have limits: every replica keeps them all in memory.
 const MOST_RULES: u32 = 10_000;
-/// The highest limit that can be said.
+/// The highest limit that can be set, in requests a minute or an hour.
 const HIGHEST: u32 = 1_000_000;
 
-/// The limits that can be said of everyone, and up to where. Those that guard logins, registrations and mails can be
-/// neither switched off nor raised beyond: whoever may change limits must not make guessing easy.
+/// The limits that can be set for everyone, each with its highest value. Those that guard logins, registrations and
+/// mails cannot be switched off: permission to change limits must not make guessing easy.
 const CLASSES: [Class; 7] = [
     Class { name: "anonymous", highest: 1000, is_guard: true, is_hourly: false },
     Class { name: "login", highest: 60, is_guard: true, is_hourly: false },
@@ -44,10 +44,10 @@ struct Class {
     is_hourly: bool,
 }
 
-/// Whose requests, or to what.
+/// What a limit applies to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LimitSubject {
-    /// Everyone's of a class, by the name of its window.
+    /// Everyone's requests of a class, by the name of its window.
     Class(String),
     /// Each account of a role.
     Role(String),
@@ -55,11 +55,11 @@ pub enum LimitSubject {
     Account(Uuid),
     /// A key, besides its account.
     Key(Uuid),
-    /// Each account's to a model, besides everything else.
+    /// Each account's requests to a model, besides everything else.
     Model(String),
 }
 
-/// Requests a minute and an hour; 0: no limit; none: nothing is said.
+/// Requests a minute and an hour; 0: no limit; none: not set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Allowance {
     /// A minute.
@@ -68,7 +68,7 @@ pub struct Allowance {
     pub per_hour: Option<u32>,
 }
 
-/// What was said, by whom or what it is about.
+/// The limits that were set, by what they apply to.
 #[derive(Debug, Default)]
 pub(crate) struct Rules {
     classes: HashMap<String, Allowance>,
@@ -97,14 +97,14 @@ impl Rules {
         let mut rules = Self::default();
         for row in rows {
             let number = |number: Option<i64>| number.map(|number| u32::try_from(number).unwrap_or(HIGHEST));
-            let said = Allowance { per_minute: number(row.per_minute), per_hour: number(row.per_hour) };
+            let allowance = Allowance { per_minute: number(row.per_minute), per_hour: number(row.per_hour) };
             let id = Uuid::parse_str(&row.subject);
             match (row.scope.as_str(), id) {
-                ("class", _) => drop(rules.classes.insert(row.subject, said)),
-                ("role", _) => drop(rules.roles.insert(row.subject, said)),
-                ("model", _) => drop(rules.models.insert(row.subject, said)),
-                ("account", Ok(id)) => drop(rules.accounts.insert(id, said)),
-                ("key", Ok(id)) => drop(rules.keys.insert(id, said)),
+                ("class", _) => drop(rules.classes.insert(row.subject, allowance)),
+                ("role", _) => drop(rules.roles.insert(row.subject, allowance)),
+                ("model", _) => drop(rules.models.insert(row.subject, allowance)),
+                ("account", Ok(id)) => drop(rules.accounts.insert(id, allowance)),
+                ("key", Ok(id)) => drop(rules.keys.insert(id, allowance)),
                 _ => {}
             }
         }
@@ -113,8 +113,9 @@ impl Rules {
 
     /// The limit of a class where `setting` is what the settings say.
     pub fn of_class(&self, name: &str, setting: u32) -> u32 {
-        let said = self.classes.get(name).and_then(|said| said.per_minute.or(said.per_hour));
-        said.unwrap_or(setting)
+        let allowance =
+            self.classes.get(name).and_then(|allowance| allowance.per_minute.or(allowance.per_hour));
+        allowance.unwrap_or(setting)
     }
 
     /// What goes before the classes for an account.
@@ -136,7 +137,7 @@ impl Rules {
 }
 
 impl LimitSubject {
-    /// What a scope and a name or id in it mean; none: nothing.
+    /// Parses a scope and a name or id within it; none: there is no such scope, or the name or id is malformed.
     pub fn named(scope: &str, subject: &str) -> Option<Self> {
         let id = || Uuid::parse_str(subject).ok();
         let name = || (!subject.chars().any(char::is_control)).then(|| subject.to_owned());
@@ -167,7 +168,8 @@ impl LimitSubject {
         }
     }
 
-    /// Whose it is. [`Error::NotFound`]: there is no such thing. Whether there is such a model its caller knows.
+    /// The account it belongs to, if any. [`Error::NotFound`]: the subject does not exist. A model is not looked up:
+    /// the caller has done that.
     async fn owner(&self, tx: &mut storage::Tx) -> Result<Option<Uuid>> {
         match self {
             Self::Class(name) => class(name).map(|_| None).ok_or(Error::NotFound),
@@ -178,21 +180,21 @@ impl LimitSubject {
         }
     }
 
-    /// Refuses what cannot be said of this.
-    fn check(&self, said: Allowance) -> Result<()> {
-        let wrong = |field: &str, told: String| Err(Error::invalid(field, told));
-        if said == Allowance::default() {
-            return wrong("per_minute", "say per_minute, per_hour or both".into());
+    /// Refuses an allowance that this subject cannot have.
+    fn check(&self, allowance: Allowance) -> Result<()> {
+        let wrong = |field: &str, message: String| Err(Error::invalid(field, message));
+        if allowance == Allowance::default() {
+            return wrong("per_minute", "give per_minute, per_hour or both".into());
         }
-        let Self::Class(name) = self else { return check_range(said, 0, HIGHEST) };
+        let Self::Class(name) = self else { return check_range(allowance, 0, HIGHEST) };
         let class = class(name).ok_or(Error::NotFound)?;
-        if class.is_hourly && said.per_minute.is_some() {
-            return wrong("per_minute", format!("{name} is counted by the hour: say per_hour"));
+        if class.is_hourly && allowance.per_minute.is_some() {
+            return wrong("per_minute", format!("{name} is counted by the hour: give per_hour"));
         }
-        if !class.is_hourly && said.per_hour.is_some() {
-            return wrong("per_hour", format!("{name} is counted by the minute: say per_minute"));
+        if !class.is_hourly && allowance.per_hour.is_some() {
+            return wrong("per_hour", format!("{name} is counted by the minute: give per_minute"));
         }
-        check_range(said, u32::from(class.is_guard), class.highest)
+        check_range(allowance, u32::from(class.is_guard), class.highest)
     }
 }
 
@@ -200,8 +202,8 @@ fn class(name: &str) -> Option<&'static Class> {
     CLASSES.iter().find(|class| class.name == name)
 }
 
-fn check_range(said: Allowance, least: u32, most: u32) -> Result<()> {
-    for (field, number) in [("per_minute", said.per_minute), ("per_hour", said.per_hour)] {
+fn check_range(allowance: Allowance, least: u32, most: u32) -> Result<()> {
+    for (field, number) in [("per_minute", allowance.per_minute), ("per_hour", allowance.per_hour)] {
         if number.is_some_and(|number| !(least..=most).contains(&number)) {
             return Err(Error::invalid(field, format!("use {least} to {most}")));
         }
@@ -210,70 +212,75 @@ fn check_range(said: Allowance, least: u32, most: u32) -> Result<()> {
 }
 
 impl Auth {
-    /// Everything that was said.
+    /// Every limit that was set.
     pub async fn configured_limits(&self) -> Result<Vec<RateLimit>> {
         let mut tx = self.store.read(Scope::Service(Service::Administration)).await?;
         Ok(tx.rate_limits().all(MOST_RULES).await?)
     }
 
-    /// Says a limit; it holds here from the next request, and within a second on every replica. Without an actor it is the
-    /// command line that says it.
+    /// Sets a limit; it holds here from the next request, and within a second on every replica. No actor: the command
+    /// line.
     pub async fn set_limit(
         &self,
         actor: Option<&Principal>,
         subject: &LimitSubject,
-        said: Allowance,
+        allowance: Allowance,
         origin: &Origin,
     ) -> Result<()> {
         let mut tx = self.begin_operation(actor, Permission::LimitsManage).await?;
-        self.write_limit(&mut tx, subject, said).await?;
-        self.tell_of_limits(&mut tx, actor, subject, Some(said), origin).await?;
+        self.write_limit(&mut tx, subject, allowance).await?;
+        self.announce_limits(&mut tx, actor, subject, Some(allowance), origin).await?;
         tx.commit().await?;
         self.read_limits().await
     }
 
-    /// Says what an account is held to, or takes it back, together with what else is changed about it. Once that is
-    /// committed the limits are to be read.
+    /// Sets or removes an account's limit in the transaction that changes the rest of the account. After its commit the
+    /// caller has to call [`Auth::read_limits`].
     pub(crate) async fn change_account_limit(
         &self,
         tx: &mut storage::Tx,
         (actor, own): (&Principal, Permissions),
         account: Uuid,
-        said: Option<Allowance>,
+        allowance: Option<Allowance>,
         origin: &Origin,
     ) -> Result<()> {
         if !own.contains(Permission::LimitsManage) {
             return Err(Error::Forbidden(Permission::LimitsManage));
         }
         let subject = LimitSubject::Account(account);
-        match said {
-            Some(said) => self.write_limit(tx, &subject, said).await?,
+        match allowance {
+            Some(allowance) => self.write_limit(tx, &subject, allowance).await?,
             None => drop(tx.rate_limits().remove(subject.scope(), &subject.name()).await?),
         }
-        self.tell_of_limits(tx, Some(actor), &subject, said, origin).await
+        self.announce_limits(tx, Some(actor), &subject, allowance, origin).await
     }
 
-    async fn write_limit(&self, tx: &mut storage::Tx, subject: &LimitSubject, said: Allowance) -> Result<()> {
+    async fn write_limit(
+        &self,
+        tx: &mut storage::Tx,
+        subject: &LimitSubject,
+        allowance: Allowance,
+    ) -> Result<()> {
         let account_id = subject.owner(tx).await?;
-        subject.check(said)?;
+        subject.check(allowance)?;
         let replaces = tx.rate_limits().remove(subject.scope(), &subject.name()).await?;
         if !replaces && tx.rate_limits().count().await? >= i64::from(MOST_RULES) {
-            return Err(Error::Refused("limits are said of too many already; take some back first"));
+            return Err(Error::Refused("too many limits are set already; remove some first"));
         }
         tx.rate_limits()
             .set(&RateLimit {
                 scope: subject.scope().to_owned(),
                 subject: subject.name(),
                 account_id,
-                per_minute: said.per_minute.map(i64::from),
-                per_hour: said.per_hour.map(i64::from),
+                per_minute: allowance.per_minute.map(i64::from),
+                per_hour: allowance.per_hour.map(i64::from),
                 updated_at: self.now(),
             })
             .await?;
         Ok(())
     }
 
-    /// Takes back what was said, as [`Auth::set_limit`] says it.
+    /// Removes what [`Auth::set_limit`] set.
     pub async fn remove_limit(
         &self,
         actor: Option<&Principal>,
@@ -284,12 +291,12 @@ impl Auth {
         if !tx.rate_limits().remove(subject.scope(), &subject.name()).await? {
             return Err(Error::NotFound);
         }
-        self.tell_of_limits(&mut tx, actor, subject, None, origin).await?;
+        self.announce_limits(&mut tx, actor, subject, None, origin).await?;
         tx.commit().await?;
         self.read_limits().await
     }
 
-    /// Reads what was said.
+    /// Reads the limits into memory.
     pub(crate) async fn read_limits(&self) -> Result<()> {
         let mut tx = self.store.read(Scope::Service(Service::Feed)).await?;
         self.limits.rules.replace(tx.rate_limits().all(MOST_RULES).await?);
@@ -297,18 +304,18 @@ impl Auth {
         Ok(())
     }
 
-    /// Tells the trail and the other replicas.
-    async fn tell_of_limits(
+    /// Records the change in the audit trail and announces it to the other replicas.
+    async fn announce_limits(
         &self,
         tx: &mut storage::Tx,
         actor: Option<&Principal>,
         subject: &LimitSubject,
-        said: Option<Allowance>,
+        allowance: Option<Allowance>,
         origin: &Origin,
     ) -> Result<()> {
-        let detail = match said {
-            Some(said) => json!({
-                subject.scope(): subject.name(), "per_minute": said.per_minute, "per_hour": said.per_hour,
+        let detail = match allowance {
+            Some(allowance) => json!({
+                subject.scope(): subject.name(), "per_minute": allowance.per_minute, "per_hour": allowance.per_hour,
             }),
             None => json!({subject.scope(): subject.name(), "removed": true}),
         };

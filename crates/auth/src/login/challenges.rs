@@ -1,5 +1,5 @@
-//! How often logins, registrations and requests for mail went wrong lately: past a number, whoever goes on has to
-//! show first that they are a person. Counted by the name that was written, whoever's it is, and by network.
+//! When a challenge (CAPTCHA) is due: after a number of recent failures of logins, registrations and requests for mail,
+//! counted by the name that was typed, whether or not it has an account, and by network.
 
 use std::time::Duration;
 

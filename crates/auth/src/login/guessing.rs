@@ -27,7 +27,7 @@ const MOST_FAILURES: i64 = 100;
 /// Failures that are worth an event, and the time in which they are counted, from the first on.
 const SUSPICIOUS_FAILURES: u64 = 5;
 const SUSPICION_PERIOD: Duration = Duration::from_secs(300);
-/// Passwords and codes that may be tried in a day by whoever holds one credential already.
+/// Passwords and codes that may be tried in a day with one credential.
 const CHECKS_PER_DAY: u32 = 100;
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -81,7 +81,7 @@ impl Auth {
         let known = standing.familiar || holds_one_of_theirs;
         let mut windows = Vec::from_iter(self.limits.attempts(account_key(subject)));
         if known {
-            // Counted apart and never refused: to tell a known place must take as long as to count an unknown one.
+            // Counted apart and never refused: a known place must take as long as an unknown one.
             windows = windows.into_iter().map(|window| never_full(window, subject)).collect();
         } else if attempt.held.is_some() {
             // The token of another account proves nothing: it must not be a place of its own.
@@ -91,7 +91,7 @@ impl Auth {
         Ok(known || standing.failures < MOST_FAILURES)
     }
 
-    /// Counts and records that a password or a code was wrong. Of many in a short time one event tells.
+    /// Counts and records that a password or a code was wrong. Many in a short time make one event.
     pub(crate) async fn record_failure(
         &self,
         subject: Uuid,

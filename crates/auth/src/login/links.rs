@@ -1,5 +1,5 @@
-//! Links to a new password: for whoever forgot theirs, and for whom an administrator helps. Nobody chooses another
-//! person's password.
+//! Password reset links: requested by the person, or by an administrator for them. Nobody chooses another person's
+//! password.
 
 use chrono::{DateTime, Utc};
 use secrecy::SecretString;
@@ -98,14 +98,14 @@ impl Auth {
         Ok(LinkDelivery { expires_at, token })
     }
 
-    /// Sets a new password with a link that was asked for; every session ends, and so does every half-way login.
+    /// Sets a new password with a reset link; every session ends, and so does every login that waits for a code.
     pub async fn reset_password(
         &self,
         link: &SecretString,
-        wished: SecretString,
+        new_password: SecretString,
         origin: &Origin,
     ) -> Result<()> {
-        let reset = self.replace_password(link, wished, origin).await;
+        let reset = self.replace_password(link, new_password, origin).await;
         self.note_refusal(reset, Event::PasswordReset, origin).await
     }
 
@@ -122,12 +122,13 @@ impl Auth {
     async fn replace_password(
         &self,
         link: &SecretString,
-        wished: SecretString,
+        new_password: SecretString,
         origin: &Origin,
     ) -> Result<()> {
         let (person, present) = self.find_by_link(Purpose::PasswordReset, link).await?;
-        let password = NewPassword::check("new_password", wished.clone(), &[&person.email, &person.name])?;
-        if present.is_some() && self.hashing.verify(wished, present).await? {
+        let password =
+            NewPassword::check("new_password", new_password.clone(), &[&person.email, &person.name])?;
+        if present.is_some() && self.hashing.verify(new_password, present).await? {
             return Err(Error::invalid("new_password", "this is your present password; choose another one"));
         }
         let hash = self.hashing.hash(password).await?;
@@ -154,7 +155,8 @@ impl Auth {
         self.issue_once(tx, purpose, Some(person.id), &binding).await
     }
 
-    /// Whose a link is, and their password's hash. It is not spent: a password that breaks a rule must not cost it.
+    /// The person a link belongs to, and their password's hash. The link is not spent: a password that breaks a rule
+    /// must not cost it.
     pub(crate) async fn find_by_link(
         &self,
         purpose: Purpose,

@@ -1,4 +1,4 @@
-//! What people are told: kept for them to read, and mailed.
+//! Notices to people, and mail.
 
 pub(crate) mod notices;
 pub(crate) mod outbox;

@@ -1,6 +1,6 @@
-//! What the owner of an account is told of it: kept for them to read, and mailed where mail is set up.
+//! Notices to the owner of an account: kept for them to read, and mailed where mail is set up.
 //!
-//! A notice is written in the transaction of what it tells, so neither is ever without the other.
+//! A notice is written in the transaction of what it reports, so neither is ever without the other.
 
 use serde::{Deserialize, Serialize};
 use storage::{Page, PageRequest, Scope, Tx, named_enum};
@@ -15,7 +15,7 @@ use crate::{Auth, Error, Result};
 macro_rules! notices {
     ($($variant:ident = $name:literal $text:literal;)*) => {
         named_enum! {
-            /// What a person is told.
+            /// The kinds of notices.
             #[derive(Serialize, Deserialize)]
             #[serde(rename_all = "snake_case")]
             pub enum NoticeKind { $(#[doc = $text] $variant = $name,)* }
@@ -47,7 +47,7 @@ notices! {
 }
 
 impl Auth {
-    /// Tells a person something about their account.
+    /// Sends a notice to a person about their account.
     pub(crate) async fn notify(&self, tx: &mut Tx, account: Uuid, kind: NoticeKind) -> Result<()> {
         self.notify_at(tx, account, kind, None).await
     }
@@ -73,7 +73,7 @@ impl Auth {
         }
     }
 
-    /// Tells of a login from a network that the account does not know; the very first login is no news.
+    /// Sends a notice of a login from a network that the account does not know, except of the very first login.
     pub(crate) async fn notify_of_network(&self, tx: &mut Tx, account: Uuid, origin: &Origin) -> Result<()> {
         let Some(address) = origin.address else { return Ok(()) };
         if tx.sessions().is_new_network(account, &network_of(address).to_string()).await? {
@@ -82,7 +82,7 @@ impl Auth {
         Ok(())
     }
 
-    /// What the caller was told, newest first.
+    /// The caller's notices, newest first.
     pub async fn notices(&self, principal: &Principal, page: &PageRequest) -> Result<Page<storage::Notice>> {
         principal.require_person()?;
         let mut tx = self.store.read(Scope::Account(principal.account)).await?;

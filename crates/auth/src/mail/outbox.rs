@@ -1,4 +1,4 @@
-//! Mails on their way: put there in the transaction of what they tell of, sent by whoever takes them, tried again with
+//! The mail outbox: mails are put there in the transaction that causes them, sent by any replica, tried again with
 //! growing pauses, and given up in the end. Nothing is lost with a process; a mail may go out twice when one dies.
 
 use chrono::Duration;
@@ -19,7 +19,7 @@ const FIRST_PAUSE: Duration = Duration::seconds(30);
 /// Attempts before a mail is given up, about an hour after the first.
 const MOST_ATTEMPTS: i64 = 8;
 
-/// A mail to send. Without `Debug`, so that no log gets to know for whom.
+/// A mail to send. Without `Debug`, so that no log contains its recipient.
 pub struct OutgoingMail {
     /// The address.
     pub to: String,

@@ -1,6 +1,6 @@
-//! What mails are for. Each is looked into only when it is about to be sent: then it is decided whether there is
-//! anything to say and to whom, and its link is made. So no link is ever stored, and nothing in the answer to whoever
-//! asked for it, not even its time, tells whether an address has an account.
+//! Mail tasks. Each is evaluated only when it is about to be sent: then it is decided whether and to whom there is
+//! something to send, and its link is made. So no link is ever stored, and the answer to the request for it, its time
+//! included, does not reveal whether an address has an account.
 
 use chrono::{DateTime, Utc};
 use secrecy::SecretString;
@@ -23,7 +23,7 @@ use crate::{Auth, Error, Result};
 pub(crate) enum MailTask {
     /// Telling people of their account; at their own address unless another one is named.
     Notice { kind: NoticeKind, at: DateTime<Utc>, address: Option<String> },
-    /// A link for whoever forgot the password of this address's account, if there is one.
+    /// A password reset link for this address's account, if there is one.
     ForgottenPassword { email: String },
     /// A link to a new password for one whom an administrator helps.
     PasswordReset,
@@ -31,7 +31,7 @@ pub(crate) enum MailTask {
     Invitation,
     /// A link that proves that a new address can be read.
     NewAddress(NewAddress),
-    /// A link that makes the account asked for; where the address has one already, word of that.
+    /// A link that makes the registered account; if the address has one already, a notice of that.
     Registration(PendingRegistration),
 }
 
@@ -45,7 +45,7 @@ pub enum MailContent {
     Invitation(SecretString),
     /// How to confirm a new address, or that of a new account.
     Confirmation(SecretString),
-    /// Somebody wanted to register an address that has an account.
+    /// Somebody tried to register an address that has an account.
     HasAccount,
 }
 

@@ -1,7 +1,7 @@
 //! Who may see and run which model.
 //!
-//! A model says in its `model.toml` whether it is everyone's or for those to whom it was granted; an administrator's
-//! word goes before that. A grant goes to an account or to a role, and a key may narrow what its owner has.
+//! A model's `model.toml` says whether it is for everyone or for those to whom it was granted; an administrator's
+//! setting takes precedence. A grant goes to an account or to a role, and a key may narrow what its owner has.
 
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
@@ -15,7 +15,7 @@ use crate::events::Event;
 use crate::service::Origin;
 use crate::{Auth, Error, Result};
 
-/// What administrators said of models, as of a number in the change feed.
+/// The access set by administrators, as of a number in the change feed.
 #[derive(Default)]
 pub(crate) struct ModelAccessCache(RwLock<(i64, HashMap<String, ModelAccess>)>);
 
@@ -56,7 +56,7 @@ impl Auth {
         Ok(ModelPolicy { access, grants: tx.models().grants(model).await? })
     }
 
-    /// Says who may use a model, whatever its `model.toml` says.
+    /// Sets who may use a model, whatever its `model.toml` says.
     pub async fn set_model_access(
         &self,
         actor: &Principal,
@@ -95,7 +95,7 @@ impl Auth {
         self.commit_policy(tx, Event::ModelPolicyChanged, actor, detail, origin).await
     }
 
-    /// Takes a grant back.
+    /// Removes a grant.
     pub async fn revoke_grant(
         &self,
         actor: &Principal,

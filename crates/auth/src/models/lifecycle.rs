@@ -1,4 +1,4 @@
-//! What is wanted of models: said by an administrator or on the command line, kept in the database, told to every
+//! The desired state of models: set by an administrator or on the command line, kept in the database, followed by every
 //! replica.
 
 use std::sync::atomic::Ordering;
@@ -16,12 +16,12 @@ use crate::{Auth, Error, Result};
 /// The kind in the change feed; the subject is the model's name.
 pub(crate) const CHANGE: &str = "model";
 
-/// A change of what is served of a model.
+/// A change of a model's desired state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ModelChange {
     /// Serve it, read from disk afresh.
     Load,
-    /// Serve nothing of it.
+    /// Serve no version of it.
     Unload,
     /// Let a version answer calls that name none; without one: what the model's own file says.
     Activate(Option<String>),
@@ -29,7 +29,7 @@ pub enum ModelChange {
     RollBack,
 }
 
-/// A version that was brought.
+/// A version that was added.
 #[derive(Clone, Copy, Debug)]
 pub struct AddedVersion<'a> {
     /// The model.
@@ -50,7 +50,7 @@ impl ModelChange {
         }
     }
 
-    /// What is wanted after this change, where `before` was; `serving` is the version that answers now.
+    /// The desired state after this change; `before` is the present one, `serving` the version that answers now.
     fn apply(&self, before: DesiredModel, serving: Option<&str>) -> Result<DesiredModel> {
         let current = before.active_version.clone().or_else(|| serving.map(str::to_owned));
         Ok(match self {
@@ -80,7 +80,7 @@ impl ModelChange {
 }
 
 impl Auth {
-    /// What is wanted of every model about which something was said.
+    /// The desired state of every model that has one in the database.
     pub async fn desired_models(&self) -> Result<Vec<DesiredModel>> {
         let mut tx = self.store.read(Scope::Service(Service::Models)).await?;
         Ok(tx.models().desired().await?.0)
@@ -93,7 +93,7 @@ impl Auth {
         Ok(tx.models().desired().await?)
     }
 
-    /// What would be wanted of a model after a change. `serving` is the version that answers calls now.
+    /// A model's desired state after a change, which is not made yet. `serving` is the version that answers calls now.
     pub async fn plan_model_change(
         &self,
         name: &str,
@@ -106,8 +106,7 @@ impl Auth {
 
     /// Makes what was planned the desired state, for every replica. `actor` is none on the command line; `accepted` are
     /// files that count from now on as those that were served first under their versions. Answers the number of the
-    /// change: what has a higher one is wanted instead.
-    /// [`Error::ModelChanged`]: somebody else was faster.
+    /// change: a higher one supersedes it. [`Error::ModelChanged`]: somebody else was faster.
     pub async fn commit_model_change(
         &self,
         actor: Option<&Principal>,
@@ -137,8 +136,8 @@ impl Auth {
         self.commit_model(tx, change.event(), actor, &planned.name, detail, origin).await
     }
 
-    /// Remembers a version that was brought, for every replica. What answers calls goes on doing so: where nothing
-    /// was said, the version that is `serving` is the active one from now on. `actor` is none on the command line.
+    /// Registers an added version for every replica. The version that answers calls stays the same: without a desired
+    /// state, the one that is `serving` becomes the active one. `actor` is none on the command line.
     pub async fn commit_model_version(
         &self,
         actor: Option<&Principal>,
@@ -181,7 +180,7 @@ impl Auth {
         if before.active_version.as_deref() == Some(version) && !before.unloaded {
             return Err(Error::ModelChanged);
         }
-        let forgotten = |wanted: Option<String>| wanted.filter(|wanted| wanted != version);
+        let forgotten = |kept: Option<String>| kept.filter(|kept| kept != version);
         let after = DesiredModel {
             active_version: forgotten(before.active_version.clone()),
             previous_version: forgotten(before.previous_version.clone()),
@@ -212,7 +211,7 @@ impl Auth {
         Ok(number)
     }
 
-    /// Writes down that a change was tried and the model could not be loaded.
+    /// Records that a change was tried and the model could not be loaded.
     pub async fn note_model_refusal(
         &self,
         actor: &Principal,
@@ -249,7 +248,7 @@ impl Auth {
         Ok(tx.commit().await?)
     }
 
-    /// Writes down that a file of a version that is served is not what was loaded any more.
+    /// Records that a file of a served version changed since it was loaded.
     pub async fn note_model_violation(&self, loaded: &ModelFile, found: Option<&str>) -> Result<()> {
         let mut tx = self.store.begin(Scope::Service(Service::Audit)).await?;
         let detail = json!({
@@ -277,8 +276,8 @@ impl Auth {
         Ok(tx.commit().await?)
     }
 
-    /// The number of the latest change to what is wanted of models, as far as the feed was read: another number than
-    /// before means that [`Auth::desired_models`] says something new.
+    /// The number of the latest change to desired states, as far as the feed was read: another number than before means
+    /// that [`Auth::desired_models`] has changed.
     pub fn model_changes(&self) -> i64 {
         self.model_changes.load(Ordering::Acquire)
     }
@@ -289,8 +288,8 @@ impl Auth {
 }
 
 async fn desired(tx: &mut Tx, name: &str) -> Result<DesiredModel> {
-    let wanted = tx.models().desired_of(name).await?;
-    Ok(wanted.unwrap_or_else(|| DesiredModel { name: name.to_owned(), ..DesiredModel::default() }))
+    let desired = tx.models().desired_of(name).await?;
+    Ok(desired.unwrap_or_else(|| DesiredModel { name: name.to_owned(), ..DesiredModel::default() }))
 }
 
 #[cfg(test)]

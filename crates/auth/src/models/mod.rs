@@ -1,4 +1,4 @@
-//! Models: what is wanted of them, and who may use them.
+//! Models: their desired state, and who may use them.
 
 pub(crate) mod access;
 pub(crate) mod lifecycle;

@@ -16,14 +16,14 @@ pub struct Blocklist(Vec<[u8; 16]>);
 impl Blocklist {
     /// Reads one password a line, of at most 128 MiB together; empty lines do not count.
     pub fn read(path: &Path) -> Result<Self, String> {
-        let told = |error: std::io::Error| error.to_string();
-        let file = File::open(path).map_err(told)?;
-        if file.metadata().map_err(told)?.len() > MAX_BYTES {
+        let described = |error: std::io::Error| error.to_string();
+        let file = File::open(path).map_err(described)?;
+        if file.metadata().map_err(described)?.len() > MAX_BYTES {
             return Err(format!("it is larger than {} MiB", MAX_BYTES >> 20));
         }
         let mut digests = Vec::new();
         for line in BufReader::new(file).split(b'\n') {
-            let line = line.map_err(told)?;
+            let line = line.map_err(described)?;
             let password = String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(&line)).to_lowercase();
             if !password.is_empty() {
                 digests.push(digest(&password));

@@ -42,7 +42,7 @@ pub struct PasswordPolicy {
 #[derive(Debug)]
 pub struct NewPassword {
     field: String,
-    wished: SecretString,
+    password: SecretString,
     context: Vec<String>,
 }
 
@@ -59,16 +59,16 @@ impl NewPassword {
         let words = context.iter().flat_map(|text| text.split(|c: char| !c.is_alphanumeric()));
         let words = words.filter(|word| word.chars().count() >= SHORTEST_WORD).map(str::to_lowercase);
         let context = words.chain([PRODUCT.to_owned()]).collect();
-        Ok(Self { field: field.to_owned(), wished: password, context })
+        Ok(Self { field: field.to_owned(), password, context })
     }
 }
 
 impl PasswordPolicy {
     /// The password, where it breaks no rule. Takes up to a tenth of a second.
     pub(crate) fn admit(&self, new: NewPassword) -> Result<SecretString> {
-        let problems = self.problems(new.wished.expose_secret(), &new.context);
+        let problems = self.problems(new.password.expose_secret(), &new.context);
         if problems.is_empty() {
-            Ok(new.wished)
+            Ok(new.password)
         } else {
             Err(Error::Invalid(Violations::from([(new.field, problems)])))
         }
@@ -156,7 +156,7 @@ mod tests {
         ] {
             for rules in [PasswordRules::Strict, PasswordRules::Nist] {
                 assert!(
-                    problems(rules, common, &[]).iter().any(|told| told.contains("tried first")),
+                    problems(rules, common, &[]).iter().any(|message| message.contains("tried first")),
                     "{common} {rules:?}"
                 );
             }

@@ -1,4 +1,4 @@
-//! Hashes that are older than the settings, or come from elsewhere, made anew when their password is at hand.
+//! Rehashing: hashes that are weaker than the settings, or imported, are renewed at the next login.
 
 use secrecy::SecretString;
 use storage::{Scope, Service};
@@ -8,7 +8,8 @@ use crate::{Auth, Result};
 
 impl Auth {
     /// The hash of an account whose password was just `verified`, from now on: made anew where the settings ask for
-    /// another one and there is time for it. Other logins at once may do the same: whoever comes second goes by theirs.
+    /// another one and there is time for it. Of several logins at once, the first renews it and the others use its
+    /// hash.
     pub(crate) async fn renew_hash(
         &self,
         account: Uuid,

@@ -1,4 +1,4 @@
-//! Saying quotas, and how they stand.
+//! Setting quotas, and their remaining amounts.
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
@@ -18,7 +18,7 @@ use crate::{Auth, Error, Result};
 /// Whose quota it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum QuotaSubject {
-    /// Each account of a role, unless more is said of it.
+    /// Each account of a role that has no quota of its own.
     Role(String),
     /// An account, with all its keys.
     Account(Uuid),
@@ -26,7 +26,7 @@ pub enum QuotaSubject {
     Key(Uuid),
 }
 
-/// A quota to say.
+/// A quota to set.
 #[derive(Clone, Debug)]
 pub struct QuotaRequest {
     /// What is counted.
@@ -76,7 +76,7 @@ impl QuotaSubject {
         }
     }
 
-    /// The account behind it; none for a role. [`Error::NotFound`]: there is no such thing.
+    /// The account it belongs to; none for a role. [`Error::NotFound`]: the subject does not exist.
     async fn account(&self, tx: &mut storage::Tx) -> Result<Option<Uuid>> {
         match self {
             Self::Role(name) => {
@@ -99,7 +99,7 @@ impl Auth {
         Ok(tx.quotas().list(subject, page).await?)
     }
 
-    /// Says a quota; it holds from the next request, for what was used in this period too.
+    /// Sets a quota; it holds from the next request, for what was used in this period too.
     pub async fn set_quota(
         &self,
         actor: &Principal,
@@ -131,7 +131,7 @@ impl Auth {
         self.commit_change(tx, &[subject.watched()]).await
     }
 
-    /// Takes a quota away.
+    /// Removes a quota.
     pub async fn remove_quota(
         &self,
         actor: &Principal,
@@ -164,8 +164,7 @@ impl Auth {
         self.standing(&mut tx, account, &Quota::applying(account, None, &rows)).await
     }
 
-    /// Gives back what this replica holds of quotas and nobody wants at present, or everything; and tells of caps
-    /// that were met. To be called every second.
+    /// Returns unused blocks of quotas, or all of them, and records the caps that were met. To be called every second.
     pub async fn give_back_quota(&self, everything: bool) -> Result<()> {
         let mut result = self.quota_book.give_back(everything).await;
         for met in self.quota_book.take_reached_caps() {
@@ -205,7 +204,7 @@ impl Auth {
         }
         let today = self.now().date_naive();
         let month = QuotaPeriod::Month.start(today);
-        // Before the rows are read: what is reserved in between is not told of as remaining.
+        // Before the rows are read: what is reserved in between does not count as remaining.
         let held: Vec<i64> = quotas.iter().map(|quota| self.quota_book.held(account, quota, today)).collect();
         let rows = tx.quotas().standing(account, today, month).await?;
         let view = |(quota, held): (&Quota, i64)| {

@@ -1,4 +1,4 @@
-//! A block: what this replica holds of one period of one subject.
+//! A block: the part of a quota that this replica has reserved, of one period of one subject.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -7,44 +7,44 @@ use storage::QuotaPeriod as Period;
 
 use super::{MICROSECONDS, Quota};
 
-/// How long it is remembered that nothing is left, before the database is asked again.
+/// How long an exhausted quota is remembered before the database is queried again.
 const EXHAUSTED_FOR: Duration = Duration::seconds(1);
 
-/// Blocks smaller than this are not asked for ahead.
+/// Blocks smaller than this are not reserved ahead.
 const WORTH_ASKING: i64 = 8;
 
 /// What this replica holds of one period of one subject.
 pub(super) struct Block {
     pub period: Period,
     state: Mutex<State>,
-    /// One at a time asks the database.
+    /// Held while the database is queried: one request at a time.
     pub turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// Amounts are in the ledger's measure.
 #[derive(Default)]
 pub(super) struct State {
-    /// The cap that all of this is about; none before the first.
+    /// The cap and whether it is hard, which all of this belongs to; none before the first.
     cap: Option<(i64, bool)>,
     /// Reserved and not taken. Below nothing: compute time that was used and is not reserved yet.
     pub remaining: i64,
     /// Reserved under another cap, to be given back.
     pub surplus: i64,
-    /// What the database had left when it was last asked.
+    /// What the database had left at the last query.
     pub left: i64,
-    /// What it gave then.
+    /// What was reserved then.
     pub given: i64,
     /// Whether the period's row is there.
     pub open: bool,
     /// Whether it is known already that the cap was met.
     pub reported: bool,
-    /// So much was refused, and until then is again.
+    /// The amount that was refused, and until when it is refused again.
     refused: Option<(i64, DateTime<Utc>)>,
-    /// Whether anyone came since the last look.
+    /// Whether it was used since the last look.
     pub touched: bool,
 }
 
-/// What was taken out of a block while the database is asked.
+/// What was taken out of a block while the database is queried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Claim {
     /// Is taken for the request.
@@ -55,7 +55,7 @@ pub(super) struct Claim {
     pub surplus: i64,
 }
 
-/// What comes of taking from a block, without the database.
+/// The result of taking from a block, without the database.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum TakeResult {
     Taken,
@@ -74,14 +74,14 @@ impl Block {
 }
 
 impl State {
-    /// Takes over what is said now. What was reserved under another cap is not given out any more.
+    /// Adopts the quota's present cap. What was reserved under another cap is not given out any more.
     fn adopt(&mut self, quota: &Quota) {
-        let said = Some((quota.ledger_cap(), quota.hard));
-        if self.cap != said {
+        let cap = Some((quota.ledger_cap(), quota.hard));
+        if self.cap != cap {
             let kept = self.remaining.max(0);
             self.surplus += kept;
             self.remaining -= kept;
-            (self.cap, self.refused, self.reported) = (said, None, false);
+            (self.cap, self.refused, self.reported) = (cap, None, false);
         }
     }
 
@@ -103,7 +103,7 @@ impl State {
         }
     }
 
-    /// Whether the database was asked how this quota stands.
+    /// Whether the state of this quota was read from the database.
     pub fn knows(&self, quota: &Quota) -> bool {
         self.open && self.cap == Some((quota.ledger_cap(), quota.hard))
     }
@@ -116,7 +116,7 @@ impl State {
         Claim { held, debt, surplus: std::mem::take(&mut self.surplus) }
     }
 
-    /// Whether it is time to ask for more, before anybody has to wait. Where little is given, each asks for itself.
+    /// Whether it is time to reserve more, before a request has to wait. Small blocks are not refilled ahead.
     pub fn runs_low(&self) -> bool {
         self.given >= WORTH_ASKING && self.remaining < self.given / 4
     }

@@ -12,8 +12,8 @@ use super::Quota;
 use super::block::{Block, Claim, TakeResult, Taken};
 use crate::{Error, Result};
 
-/// A replica takes at a time what is asked for and this part of the rest: what a crash can lose, for each quota.
-/// Towards the end each request reserves for itself, so that replicas do not hold what others miss.
+/// A replica reserves what a request needs plus this part of the rest: the most that a crash can lose, of each quota.
+/// Towards the end each request reserves for itself, so that no replica holds what others lack.
 const SHARE: i64 = 16;
 /// Periods of subjects that this replica holds something of at a time; beyond it is busy.
 const MAX_BLOCKS: usize = 100_000;
@@ -27,7 +27,7 @@ pub(crate) struct QuotaBook {
     met: Mutex<Vec<ReachedCap>>,
 }
 
-/// A cap that was met, to be told of.
+/// A cap that was met, to be recorded.
 pub(super) struct ReachedCap {
     pub period: Period,
     pub quota: Quota,
@@ -55,7 +55,7 @@ impl QuotaBook {
         std::mem::take(&mut *self.met.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A cap that could not be told of yet.
+    /// Puts a cap back that could not be recorded yet.
     pub(super) fn return_reached_cap(&self, met: ReachedCap) {
         self.met.lock().unwrap_or_else(PoisonError::into_inner).push(met);
     }
@@ -73,7 +73,7 @@ impl QuotaBook {
             return Ok(answer);
         }
         let turn = Arc::clone(&block.turn).lock_owned().await;
-        // Whoever was before may have brought enough for both, or learned that there is none.
+        // The request before may have reserved enough for both, or found nothing left.
         if let Some(answer) = self.from_memory(block, quota, cost, self.now()) {
             return Ok(answer);
         }
@@ -106,7 +106,7 @@ impl QuotaBook {
         })
     }
 
-    /// Gives back what nobody wanted since the last time, or everything: others may need it.
+    /// Returns to the database what was not used since the last call, or everything: other replicas may need it.
     pub async fn give_back(&self, everything: bool) -> Result<()> {
         let mut blocks: Vec<Arc<Block>> =
             self.blocks.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();

@@ -1,4 +1,4 @@
-//! What one request takes of its caller's quotas: before the body is read, before the work, and after it.
+//! The charges of one request to its caller's quotas: before the body is read, before the work, and after it.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -45,7 +45,7 @@ impl fmt::Debug for QuotaLease {
 }
 
 impl QuotaLease {
-    /// Takes one request, and makes sure that something is left of everything else. Tells also how each quota stands.
+    /// Takes one request, and checks that something is left of every other quota. Also returns what is left of each.
     /// [`Error::QuotaExceeded`]: one is used up.
     pub(crate) async fn begin(
         book: &Arc<QuotaBook>,
@@ -62,7 +62,7 @@ impl QuotaLease {
         for (quota, block) in &lease.quotas {
             let state = match quota.unit {
                 QuotaUnit::Requests => lease.take(*quota, block, 1, now).await?,
-                // Whether there are pictures in the body nobody knows yet: it is only asked how it stands.
+                // Whether the body holds pictures is not known yet: this only reads the remaining amount.
                 QuotaUnit::Images => {
                     if !block.state().knows(quota) {
                         drop(lease.book.take(block, *quota, 0, now).await?);
@@ -98,7 +98,7 @@ impl QuotaLease {
         Ok(())
     }
 
-    /// Tells anew how the quotas stand, once the answer is made: with all that it took, and without what goes back.
+    /// Updates what is left of each quota once the answer is made: with all that it took, and without what goes back.
     pub fn refresh_states(&self, states: &mut [AllowanceState]) {
         let now = self.book.now();
         let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,7 +1,7 @@
 //! How much may be used in a day or a month, exactly (docs/decisions/0022).
 //!
-//! The database says what was given out; each replica holds blocks of it in memory, from which requests take before the
-//! work and to which they give back what they did not use.
+//! The database records what was reserved; each replica holds blocks of it in memory, from which requests take before
+//! the work and to which they return what they did not use.
 
 mod administration;
 mod block;
@@ -18,7 +18,7 @@ pub use administration::{QuotaRequest, QuotaSubject, QuotaView};
 pub(crate) use book::QuotaBook;
 pub use lease::{Charges, Demand, QuotaLease};
 
-/// Microseconds of a millisecond: compute time is counted finer than it is told.
+/// Microseconds of a millisecond: compute time is counted in finer units than callers see.
 const MICROSECONDS: i64 = 1000;
 
 named_enum! {
@@ -109,8 +109,8 @@ pub struct Quota {
 }
 
 impl Quota {
-    /// Of all that may concern a caller, those that hold: what is said of an account goes before what is said of its
-    /// role, and a key has its own besides.
+    /// Selects the quotas that hold for a caller: an account's own takes precedence over its role's, and a key has its
+    /// own besides.
     pub(crate) fn applying(account: Uuid, key: Option<Uuid>, rows: &[storage::Quota]) -> Vec<Self> {
         let of_account = |row: &storage::Quota| {
             let same = |other: &storage::Quota| {

@@ -22,7 +22,7 @@ impl Auth {
         }
     }
 
-    /// Says so where a required role does not exist: a misspelt one would protect nobody.
+    /// Warns about a required role that does not exist: a misspelt one would protect nobody.
     pub(crate) async fn check_required_roles(&self) -> Result<()> {
         let mut tx = self.store.read(Scope::Service(Service::Setup)).await?;
         for role in &self.mfa_required_roles {

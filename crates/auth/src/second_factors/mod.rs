@@ -1,4 +1,4 @@
-//! Getting a second factor, renewing what belongs to it, and losing it.
+//! Second factors: enrolment, new recovery codes, removal.
 
 pub(crate) mod enrolment;
 pub(crate) mod recovery;
@@ -28,7 +28,7 @@ use crate::{Auth, Error, Result, crypto::random};
 /// How long an authenticator may wait to be confirmed.
 const PENDING: Duration = Duration::minutes(10);
 
-/// An authenticator to be, told once.
+/// A pending authenticator, shown once.
 #[derive(Debug)]
 pub struct TotpEnrolment {
     /// The shared secret, as people type it.
@@ -85,8 +85,8 @@ impl Auth {
         })
     }
 
-    /// Confirms the pending authenticator with a code of it, which is used by that. The answer is the recovery codes,
-    /// told once. Every other session ends: they were opened without it.
+    /// Confirms the pending authenticator with one of its codes, which is used up by that. Returns the recovery codes,
+    /// shown once. Every other session ends: they were opened without it.
     pub async fn confirm_totp(
         &self,
         principal: &Principal,
@@ -114,7 +114,7 @@ impl Auth {
         Ok(codes)
     }
 
-    /// Takes the caller's authenticator and recovery codes away, for one of its codes. Every other session ends.
+    /// Removes the caller's authenticator and recovery codes, given one of its codes. Every other session ends.
     pub async fn remove_totp(
         &self,
         principal: &Principal,
@@ -128,7 +128,7 @@ impl Auth {
         self.commit_factor(tx, principal, Event::SecondFactorRemoved, detail, origin).await
     }
 
-    /// New recovery codes, told once, for one of the caller's codes; the old ones are void.
+    /// New recovery codes, shown once, for one of the caller's codes; the old ones are void.
     pub async fn renew_recovery_codes(
         &self,
         principal: &Principal,
@@ -145,8 +145,8 @@ impl Auth {
         Ok(codes)
     }
 
-    /// Takes another person's second factor away, who lost it: their sessions end, and they need another one before
-    /// they may do anything. One's own goes by a code only, or a stolen token would do.
+    /// Removes the second factor of another person who lost it: their sessions end, and they need a new one before they
+    /// may do anything. One's own can only be removed with a code, or a stolen token would suffice.
     pub async fn reset_second_factors(
         &self,
         actor: &Principal,

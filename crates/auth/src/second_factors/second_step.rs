@@ -116,7 +116,7 @@ impl Auth {
     }
 }
 
-/// What an audit event tells of how somebody proved who they are.
+/// The authentication methods as an audit event lists them.
 pub(crate) fn proved_with(methods: &[Method]) -> serde_json::Value {
     json!({"with": methods.iter().map(|method| method.name()).collect::<Vec<_>>()})
 }

@@ -11,7 +11,7 @@ named_enum! {
         Es256 = "ES256",
         /// RSASSA-PKCS1-v1_5 with SHA-256, for verifiers that know nothing newer.
         Rs256 = "RS256",
-        /// HMAC with SHA-256: whoever can verify can also sign, so its keys are published nowhere.
+        /// HMAC with SHA-256: a verifier could also sign, so its keys are published nowhere.
         Hs256 = "HS256",
     }
 }

@@ -1,4 +1,4 @@
-//! The signing keys in use: sealed at rest, known by `kid`, reloaded when the change feed says so.
+//! The signing keys in use: sealed at rest, known by `kid`, reloaded when the change feed reports a change.
 
 use std::sync::{Arc, PoisonError, RwLock};
 

@@ -1,5 +1,4 @@
-//! Tokens that another issuer signed: reading whose they say they are, and verifying them with one of that issuer's
-//! keys.
+//! Tokens of other issuers: reading their `iss`, and verifying them with one of that issuer's keys.
 //!
 //! As with our own, the algorithm belongs to the key and not to the token. Unlike ours their headers differ, so what is
 //! refused is what would bring a key along, point to one, or change how the rest is read.
@@ -48,7 +47,7 @@ impl ForeignAlgorithm {
         ALGORITHMS.iter().find(|(known, _)| *known == name).map(|(_, algorithm)| Self(*algorithm))
     }
 
-    /// The names of all, for whoever wrote another one.
+    /// The names of all, for an error message.
     pub fn names() -> String {
         ALGORITHMS.map(|(name, _)| name).join(", ")
     }
@@ -106,15 +105,15 @@ fn algorithm_of(jwk: &Jwk, allowed: &[ForeignAlgorithm]) -> Option<Algorithm> {
     };
     let mut usable = allowed.iter().map(|allowed| allowed.0).filter(|algorithm| fitting.contains(algorithm));
     match jwk.common.key_algorithm {
-        Some(said) => {
-            let said = Algorithm::try_from(said).ok()?;
-            usable.find(|algorithm| *algorithm == said)
+        Some(declared) => {
+            let declared = Algorithm::try_from(declared).ok()?;
+            usable.find(|algorithm| *algorithm == declared)
         }
         None => usable.next(),
     }
 }
 
-/// Who says to have issued a token. Nothing of it is verified: it only tells whose keys may.
+/// The unverified issuer of a token: it only selects the keys to verify with.
 pub(crate) fn claimed_issuer(token: &str) -> Option<String> {
     if token.len() > MAX_BYTES {
         return None;

@@ -26,7 +26,7 @@ pub(crate) const LEEWAY: Duration = Duration::seconds(5);
 const MALFORMED: Error = Error::InvalidCredential("this is not an access token of this service");
 const EXPIRED: Error = Error::InvalidCredential("the access token has expired; refresh it or log in again");
 
-/// What an access token says. Every claim is required and typed: a mistyped time is an error, never absent.
+/// The claims of an access token. Each is required and typed: a mistyped time is an error, never absent.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Claims {
     pub iss: String,
