@@ -1,4 +1,4 @@
-//! Sending the alerts that `auth` raises: what each channel wants of a message.
+//! Sending the alerts that `auth` raises, in the format of each channel.
 
 use auth::{Alert, AlertChannel, Auth};
 use secrecy::{ExposeSecret, SecretString};
@@ -44,7 +44,7 @@ impl Alerter {
         Ok(())
     }
 
-    /// Sends one alert. The error tells neither address nor secret.
+    /// Sends one alert. The error contains neither address nor secret.
     pub async fn send(
         &self,
         channel: AlertChannel,
@@ -78,7 +78,7 @@ impl Alerter {
         }
     }
 
-    /// Sends it to each. Whoever took it must not get it again because somebody else's server did not.
+    /// Mails it to each recipient. One who accepted it must not get it again because another's server did not.
     async fn mail(&self, mailer: &Mailer, alert: &Alert, auth: &Auth) -> Result<(), String> {
         let (mut taken, mut refusal) = (false, None);
         for to in &self.settings.alert_email_to {

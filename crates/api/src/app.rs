@@ -23,7 +23,7 @@ use crate::metering::Metering;
 use crate::settings::{Registration, Settings};
 use crate::sources::Sources;
 
-/// Everything that a handler may need.
+/// What handlers share.
 pub struct App {
     /// The settings in force.
     pub settings: Settings,
@@ -35,13 +35,13 @@ pub struct App {
     pub ephemeral: Ephemeral,
     /// The models.
     pub registry: Registry,
-    /// How far they are what is wanted of them.
+    /// How far they have reached their desired state.
     pub lifecycle: Lifecycle,
-    /// Where versions come from that it lacks.
+    /// The versions to fetch.
     pub sources: Sources,
-    /// What large bodies may take.
+    /// The room for large bodies.
     pub bodies: Bodies,
-    /// Who used what.
+    /// The usage ledger.
     pub metering: Metering,
     /// The metrics of this process.
     pub metrics: PrometheusHandle,
@@ -53,20 +53,20 @@ pub struct App {
     pub mailer: Option<Mailer>,
     /// Sends alerts.
     pub alerter: Alerter,
-    /// Tells people from programs, where that is set up.
+    /// Verifies challenges (CAPTCHA), where that is set up.
     pub challenge: Option<Challenge>,
     /// What the background tasks found.
     pub known_health: KnownHealth,
 }
 
-/// What is known of the server and its stores without asking them.
+/// The state of the server and its stores, as the background tasks last saw it.
 #[derive(Debug, Default)]
 pub struct KnownHealth {
     /// The server is stopping.
     pub draining: AtomicBool,
-    /// The database did not answer when last asked.
+    /// The database did not answer the last probe.
     pub database_lost: AtomicBool,
-    /// Redis did not answer when last asked.
+    /// Redis did not answer the last probe.
     pub redis_lost: AtomicBool,
 }
 
@@ -117,7 +117,7 @@ impl App {
         Ok(self.registry.access(name).map(declared).ok_or_else(unknown)?)
     }
 
-    /// What a request brings to the queue: whose it is, and until when it matters. The time that its body took counts.
+    /// The ticket of a request: its caller and its deadline, which counts from its arrival, its body included.
     pub fn ticket(&self, principal: &Principal, arrived: Instant) -> Ticket {
         Ticket { caller: principal.account.as_u64_pair().1, priority: 0, deadline: self.deadline(arrived) }
     }
@@ -143,7 +143,7 @@ impl App {
         !models.is_empty() && models.iter().all(|model| model.state == State::Ready)
     }
 
-    /// How far the service is open, unless it is to everyone. Stopping is draining.
+    /// The operating mode, unless the service is open to everyone. Stopping counts as draining.
     pub fn mode(&self) -> Option<OperatingMode> {
         if self.known_health.draining.load(Ordering::Relaxed) {
             return Some(OperatingMode::Draining);
@@ -159,7 +159,7 @@ impl App {
             && !self.registry.models().iter().any(missing)
     }
 
-    /// What is missing while the server works on.
+    /// The dependencies that are missing while the server works on.
     pub fn degraded(&self) -> Vec<&'static str> {
         let lost = |flag: &AtomicBool, name| flag.load(Ordering::Relaxed).then_some(name);
         [

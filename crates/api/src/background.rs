@@ -1,4 +1,4 @@
-//! What runs beside the requests: following changes, writing usage, asking after the stores, removing what is old.
+//! Background tasks: following changes, writing usage, probing the stores, pruning.
 
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
@@ -16,26 +16,27 @@ use crate::middleware::{FORGET_INTERVAL, Guard};
 use crate::pruning::Pruning;
 use crate::sources;
 
-/// How often the change feed is polled, and it is asked whether something is due: a mail, an alert, an answer to an
-/// incident, the keys of another issuer.
+/// How often the change feed is polled, and due work is looked for: mails, alerts, answers to incidents, keys of other
+/// issuers.
 const TICK: Duration = Duration::from_secs(1);
 /// How often events of the audit trail get their links: within a second of being written, work included.
 const AUDIT_INTERVAL: Duration = Duration::from_millis(500);
-/// How often a replica says that it lives, and how long it is believed.
+/// How often a replica records that it lives, and how long that counts.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 const HEARTBEAT_BELIEVED: chrono::Duration = chrono::Duration::seconds(15);
 
 /// How often what was measured is added up: until then every single time that was taken is kept in memory.
 const MEASURED_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What a task tells of one turn; what went wrong is for the log.
+/// The result of one turn of a task; the error is for the log.
 type TickResult = Result<(), String>;
 
-/// Says that this replica lives; without Redis, Postgres refuses a second one, whose limits would be its own.
+/// Records that this replica lives. With Postgres and without Redis a second one is refused: its limits would be its
+/// own.
 pub async fn announce(store: &Store, replica: Uuid, has_redis: bool) -> Result<(), String> {
     let result: storage::Result<i64> = async {
         let since = store.clock().now() - HEARTBEAT_BELIEVED;
-        // Told before it is asked: of two that start at once, at least one sees the other.
+        // Recorded before the others are counted: of two that start at once, at least one sees the other.
         beat(store, replica).await?;
         let mut tx = store.read(Scope::Service(Service::Setup)).await?;
         tx.replicas().others_live(replica, since).await
@@ -57,7 +58,7 @@ async fn beat(store: &Store, replica: Uuid) -> storage::Result<()> {
     tx.commit().await
 }
 
-/// Says that this replica is gone, so that another may take its place at once.
+/// Records that this replica is gone, so that another may take its place at once.
 pub async fn leave(store: &Store, replica: Uuid) -> storage::Result<()> {
     let mut tx = store.begin(Scope::Service(Service::Feed)).await?;
     tx.replicas().leave(replica).await?;

@@ -1,5 +1,5 @@
-//! Large bodies, of requests and of what models answer: how much of them is in memory at a time, in all requests
-//! together, and who works on them.
+//! Large bodies, of requests and of model answers: the bound on their memory, in all requests together, and the threads
+//! that work on them.
 //!
 //! Small ones are neither counted nor moved to another thread: they cost nothing here, and are taken while the room
 //! for large ones is full. What bounds them is the number of connections.
@@ -70,7 +70,7 @@ impl Bodies {
         }
         let done = async {
             let hand = Arc::clone(&self.hands).acquire_owned().await.map_err(ApiError::internal)?;
-            // The hand goes with the work: it is not free again before that ends, whoever still waits for it.
+            // The permit goes with the work: it is not free again before that ends, even if nobody waits for it any more.
             let held = move || (work(), hand).0;
             web::block(held).await.map_err(ApiError::internal)
         };

@@ -1,5 +1,4 @@
-//! A challenge (Turnstile, hCaptcha, reCAPTCHA and whatever answers as they do) before those who failed often try
-//! again.
+//! Challenges (Turnstile, hCaptcha, reCAPTCHA and compatible services) before further attempts after many failures.
 //!
 //! Their common ground is one request: a form with `secret`, `response` and `remoteip`, answered by JSON with
 //! `success`.
@@ -20,7 +19,7 @@ pub const MAX_TOKEN: u64 = 4096;
 /// Tokens that are being verified at a time in this process; one more is answered with 503.
 const MAX_AT_ONCE: usize = 32;
 
-/// Who verifies tokens, and when they are asked for.
+/// The verifier of tokens, and when a challenge is due.
 pub struct Challenge {
     verify_url: String,
     secret: SecretString,

@@ -1,4 +1,4 @@
-//! Compressed bodies (`Content-Encoding`): what they become is bounded, and never more is unpacked than that.
+//! Compressed bodies (`Content-Encoding`): their unpacked size is bounded, and unpacking stops at the bound.
 
 use std::io::{self, Read, Write};
 
@@ -62,7 +62,7 @@ impl Encoding {
         Self::named(name).map(Some).ok_or_else(|| unsupported(Self::NAMES))
     }
 
-    /// What the client likes best of `Accept-Encoding` (RFC 9110, section 12.5.3); none where it takes none.
+    /// The client's preferred encoding by `Accept-Encoding` (RFC 9110, section 12.5.3); none where it accepts none.
     pub fn of_answer(headers: &HeaderMap) -> Option<Self> {
         let mut best: Option<(Self, f32)> = None;
         let lines = headers.get_all(ACCEPT_ENCODING).filter_map(|line| line.to_str().ok());
@@ -123,7 +123,7 @@ fn pack<W: Write>(
 
 /// A `Content-Encoding` that is not taken; the answer says which are.
 pub fn unsupported(accepted: &'static str) -> ApiError {
-    let detail = format!("This Content-Encoding is not taken here; what is: {accepted}.");
+    let detail = format!("This Content-Encoding is not accepted here; use one of: {accepted}.");
     let mut error = ApiError::new(Code::UnsupportedMediaType, detail);
     error.hints.accept_encoding = Some(accepted);
     error

@@ -1,5 +1,5 @@
-//! A model that ended the server with a run is not run again until an administrator wants it: whoever can call it once
-//! could keep the server from serving anybody.
+//! A model whose run ended the server is unloaded until an administrator loads it again: otherwise a single caller of
+//! it could keep the server down.
 
 use std::collections::BTreeSet;
 use std::fs::{DirBuilder, File, OpenOptions};

@@ -50,7 +50,7 @@ pub async fn receive(
     app.registry.decoder().look_through(bytes, ticket).await?;
     let (auth, principal, origin) =
         (Arc::clone(&app.auth), Arc::clone(&caller.principal), caller.origin.clone());
-    // By itself, so that a caller who goes away meanwhile leaves no bytes that nobody counts.
+    // In a task of its own, so that a caller who goes away meanwhile leaves no bytes that nobody counts.
     let storing = actix_web::rt::spawn(async move {
         let stored = auth.store_file(&principal, received, name, media_type, &origin).await;
         drop(room);
@@ -129,8 +129,8 @@ pub async fn resolve(
     Ok(PredictBody::Images(pictures))
 }
 
-/// The ids that a body names; none where it is meant for another kind of model: whoever reads it then tells what to
-/// send instead.
+/// The ids that a body names; none where it is meant for another kind of model: its parser then reports what to send
+/// instead.
 async fn named(app: &App, body: &Bytes) -> Result<Option<Vec<Uuid>>> {
     let (most_bytes, most) = (app.settings.sizes.json_bytes(), app.settings.sizes.max_images_per_request);
     if body.len() > most_bytes {

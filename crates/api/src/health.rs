@@ -10,7 +10,7 @@ use crate::app::App;
 use crate::guard::Anonymous;
 use crate::names;
 
-/// The paths that probes ask.
+/// The paths of health probes.
 pub const PATHS: [&str; 5] =
     ["/health", "/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready"];
 
@@ -30,7 +30,7 @@ pub struct Health {
     /// What is missing while the server works on: `redis`, `database`, `models`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     degraded: Vec<&'static str>,
-    /// How far the service is open, unless it is to everyone.
+    /// The operating mode, unless the service is open to everyone.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<names::OperatingMode>)]
     mode: Option<&'static str>,
@@ -47,7 +47,7 @@ impl Health {
         Self { status, degraded, mode: app.mode().map(OperatingMode::name), ..Self::of_process(app) }
     }
 
-    /// What a process says of itself that answers at all.
+    /// The answer of a live process.
     fn of_process(app: &App) -> Self {
         Self {
             status: "ok",

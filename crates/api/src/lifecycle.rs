@@ -1,4 +1,4 @@
-//! Models while the server runs: what is wanted of them is in the database, and this replica works towards it.
+//! Models while the server runs: their desired state is in the database, and this replica reconciles with it.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -19,14 +19,14 @@ use crate::model_changes::{ChangeError, ModelChanges, NewVersion};
 
 /// Changes of models that callers wait for at a time; one more is answered with 503.
 const MAX_CHANGES: usize = 8;
-/// How often it is looked whether something could not be had and may be tried again.
+/// How often models that could not be brought to their desired state are looked for, to try them again.
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
 
 /// How far this replica has come.
 pub struct Lifecycle {
-    /// When it last looked at what is wanted.
+    /// When it last reconciled.
     looked: Mutex<Option<Instant>>,
-    /// The change of the feed up to which its models are what is wanted.
+    /// The change of the feed up to which its models have been reconciled.
     applied: AtomicI64,
     /// When the files of the models were last read again.
     verified: Mutex<DateTime<Utc>>,
@@ -34,7 +34,7 @@ pub struct Lifecycle {
 }
 
 impl Lifecycle {
-    /// Nothing but what was wanted at the start of `auth`.
+    /// Reconciled up to the start of `auth`.
     pub fn new(auth: &Auth) -> Self {
         Self {
             looked: Mutex::new(None),
@@ -45,16 +45,16 @@ impl Lifecycle {
     }
 }
 
-/// What the registry has to know of what is wanted.
+/// The part of a desired state that the registry needs.
 pub fn desired_state(desired: &DesiredModel) -> DesiredState {
     DesiredState { unloaded: desired.unloaded, active: desired.active_version.clone(), loads: desired.loads }
 }
 
-/// What is wanted, by model, and as of when.
+/// The desired states by model, and their revision.
 pub async fn desired_states(auth: &Auth) -> auth::Result<(HashMap<String, DesiredState>, Revision)> {
     let (desired, number) = auth.follow_desired_models().await?;
-    let wanted = desired.iter().map(|desired| (desired.name.clone(), desired_state(desired)));
-    Ok((wanted.collect(), Revision(number)))
+    let desired = desired.iter().map(|desired| (desired.name.clone(), desired_state(desired)));
+    Ok((desired.collect(), Revision(number)))
 }
 
 /// The files of versions that were served before.
@@ -117,7 +117,7 @@ pub async fn verify(app: &App) -> std::result::Result<(), String> {
     Ok(())
 }
 
-/// Makes this replica's models what is wanted, where something new is; to be called every second.
+/// Brings this replica's models to their desired state, where that has changed; to be called every second.
 pub async fn follow(app: &App) -> std::result::Result<(), String> {
     let mut looked = app.lifecycle.looked.lock().await;
     remember(app).await.map_err(|error| storage::with_causes(&error))?;
@@ -128,15 +128,15 @@ pub async fn follow(app: &App) -> std::result::Result<(), String> {
         return Ok(());
     }
     *looked = Some(Instant::now());
-    let (wanted, at) = desired_states(&app.auth).await.map_err(|error| storage::with_causes(&error))?;
+    let (desired, at) = desired_states(&app.auth).await.map_err(|error| storage::with_causes(&error))?;
     app.registry.expect(known_files(&app.auth).await.map_err(|error| storage::with_causes(&error))?);
     let registry = app.registry.clone();
-    web::block(move || registry.reconcile(&wanted, at)).await.map_err(|error| error.to_string())?;
+    web::block(move || registry.reconcile(&desired, at)).await.map_err(|error| error.to_string())?;
     app.lifecycle.applied.store(changes, Ordering::Release);
     Ok(())
 }
 
-/// Changes what is served of a model, here and on every replica. What is wanted is loaded first, so a model that cannot
+/// Changes what is served of a model, here and on every replica. The new state is loaded first, so a model that cannot
 /// be served changes nothing. `accept`: its files may be others than those that were served first.
 pub async fn change(
     app: &App,
@@ -177,7 +177,7 @@ fn changes<'a>(app: &'a App, caller: &'a Caller<ModelsManage>) -> ModelChanges<'
     }
 }
 
-/// A turn of the changes that callers wait for; none where there are too many.
+/// A permit for a change that a caller waits for; none where there are too many.
 pub fn turn(app: &App) -> Result<SemaphorePermit<'_>> {
     let busy = |_| ApiError::new(Code::Overloaded, "Other models are being loaded; try again shortly.");
     app.lifecycle.changes.try_acquire().map_err(busy)
@@ -214,7 +214,7 @@ pub async fn remove(app: &App, caller: &Caller<ModelsManage>, name: &str, versio
 
 /// Looks for changes in the repository, every `MODEL_POLL_SECONDS`.
 pub async fn poll(app: &App) -> std::result::Result<(), String> {
-    let (wanted, at) = desired_states(&app.auth).await.map_err(|error| storage::with_causes(&error))?;
+    let (desired, at) = desired_states(&app.auth).await.map_err(|error| storage::with_causes(&error))?;
     let registry = app.registry.clone();
-    web::block(move || registry.poll(&wanted, at)).await.map_err(|error| error.to_string())
+    web::block(move || registry.poll(&desired, at)).await.map_err(|error| error.to_string())
 }

@@ -1,4 +1,4 @@
-//! Who used what: counted in memory on the hot path, written in numbered batches off it.
+//! Metering: usage is counted in memory on the hot path, and written in numbered batches off it.
 
 use std::collections::HashMap;
 use std::mem;
@@ -20,7 +20,7 @@ use crate::series;
 /// How often usage is written: what a crash can lose.
 pub const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What a request asked for.
+/// What a call is metered by.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Work {
     inferences: u64,
@@ -69,7 +69,7 @@ struct Ledger {
     quotas: HashMap<QuotaPeriod, i64>,
 }
 
-/// Who uses something.
+/// The account and credential that pay.
 pub struct User<'a> {
     principal: &'a Principal,
     address: Option<IpAddr>,
@@ -77,7 +77,7 @@ pub struct User<'a> {
 }
 
 impl<'a> User<'a> {
-    /// Whoever calls.
+    /// The caller.
     pub fn of<A: Access>(caller: &'a Caller<A>) -> Self {
         Self { principal: &caller.principal, address: caller.origin.address, lease: caller.lease.as_deref() }
     }
@@ -243,7 +243,7 @@ fn batch(number: i64, ledger: Ledger) -> Batch {
     Batch { number, usage: usage.collect(), keys: keys.collect(), quotas }
 }
 
-/// An address without the part that tells one person's machine from another's: /24 or /48.
+/// An address without the part that identifies a single machine: its /24 or /48.
 fn truncated(address: IpAddr) -> String {
     match address {
         IpAddr::V4(address) => {

@@ -1,4 +1,4 @@
-//! What an operator's Prometheus reads.
+//! `/metrics`, for Prometheus.
 
 use std::net::IpAddr;
 
@@ -107,7 +107,7 @@ async fn trail(app: &App) -> Vec<Line> {
     ]
 }
 
-/// What a series is called without its labels.
+/// The name of a series, without its labels.
 pub fn name_of(series: &str) -> &str {
     series.split('{').next().unwrap_or(series)
 }

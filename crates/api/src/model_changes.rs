@@ -10,9 +10,9 @@ use crate::lifecycle::{desired_state, rows};
 
 /// Where models are changed, and by whom.
 pub struct ModelChanges<'a> {
-    /// What is wanted of them is written here.
+    /// Where their desired state is written.
     pub auth: &'a Auth,
-    /// They are loaded here first.
+    /// Where they are loaded first.
     pub registry: &'a Registry,
     /// Who changes them; none: the command line.
     pub actor: Option<&'a Principal>,
@@ -80,7 +80,7 @@ impl ModelChanges<'_> {
         let added = AddedVersion { name, files: &files, sources };
         let committed = self.auth.commit_model_version(self.actor, added, serving, self.origin).await;
         if let Err(error) = committed {
-            // What nobody may have brought must not stay.
+            // A version whose change was refused must not stay.
             let (registry, name, version) = (self.registry.clone(), name.to_owned(), version.to_owned());
             if let Ok(Err(left)) = web::block(move || registry.withdraw(&name, &version)).await {
                 tracing::error!(%left, "a version that was refused stays in the repository");
@@ -91,9 +91,9 @@ impl ModelChanges<'_> {
     }
 
     async fn prepare(&self, planned: &DesiredModel, accept: bool) -> Result<Prepared, ChangeError> {
-        let (registry, name, wanted) = (self.registry.clone(), planned.name.clone(), desired_state(planned));
+        let (registry, name, desired) = (self.registry.clone(), planned.name.clone(), desired_state(planned));
         let prepare = move || {
-            if accept { registry.prepare_changed(&name, wanted) } else { registry.prepare(&name, wanted) }
+            if accept { registry.prepare_changed(&name, desired) } else { registry.prepare(&name, desired) }
         };
         web::block(prepare).await?.map_err(ChangeError::NotLoadable)
     }

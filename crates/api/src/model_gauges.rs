@@ -1,5 +1,5 @@
-//! What models do, for Prometheus, read from what they count anyway: each version by itself, and together the calls that
-//! wait and how many rows each run had.
+//! Metrics of models, read from their statistics: of each version its own, and of all together the waiting calls and
+//! the rows of each run.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

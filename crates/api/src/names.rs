@@ -64,7 +64,7 @@ names! {
     HealthStatus = ["ok", "degraded", "unavailable"].map(Into::into).into();
     /// Whose limit it is.
     LimitScope = ["class", "role", "account", "key", "model"].map(Into::into).into();
-    /// What an entry of a timeline tells.
+    /// The kind of an entry of a timeline.
     IncidentEntryKind =
         ["opened", "changed", "note", "event", "planned", "answer", "failed", "undone"].map(Into::into).into();
     /// How far the service is open.

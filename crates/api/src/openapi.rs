@@ -1,4 +1,4 @@
-//! The OpenAPI 3.1 document, made from the route table: what a route asks of its caller is written nowhere else.
+//! The OpenAPI 3.1 document, made from the route table: the requirements of a route are written nowhere else.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -51,7 +51,7 @@ fn components(table: &RouteTable) -> Components {
     components
 }
 
-/// What a list consists of is told by its name: spelt out in each list, clients would have a second type of it.
+/// Items of a list are references to their schema: spelt out in each list, clients would have a second type of each.
 fn name_items(schemas: &mut BTreeMap<String, RefOr<Schema>>) {
     let known: BTreeSet<String> = schemas.keys().cloned().collect();
     for (name, schema) in schemas {
@@ -96,8 +96,10 @@ fn described(entry: &Entry) -> Operation {
         if let RefOr::T(body) = body {
             body.content.values_mut().for_each(leave_out);
         }
-        refusals
-            .extend([("413", "The body is too large"), ("415", "The body's type or encoding is not taken")]);
+        refusals.extend([
+            ("413", "The body is too large"),
+            ("415", "The body's type or encoding is not accepted"),
+        ]);
     }
     refusals.push(("503", "Busy, draining, or a dependency is down"));
     refusals.push(("504", "It took too long and was given up; a change may have happened"));
@@ -177,13 +179,13 @@ mod tests {
         let schemas = document["components"]["schemas"].as_object().expect("schemas");
         assert_eq!(used, schemas.keys().map(String::as_str).collect());
         for (name, schema) in schemas {
-            for (member, told) in schema["properties"].as_object().into_iter().flatten() {
-                let description = told["description"].as_str().unwrap_or_default();
-                let lists_names = told["type"] == "string"
+            for (member, property) in schema["properties"].as_object().into_iter().flatten() {
+                let description = property["description"].as_str().unwrap_or_default();
+                let lists_names = property["type"] == "string"
                     && description.starts_with('`')
                     && description.contains("` or `");
                 assert!(
-                    !lists_names || told["enum"].is_array(),
+                    !lists_names || property["enum"].is_array(),
                     "{name}.{member} is an enumeration: crates/api/src/names.rs"
                 );
             }

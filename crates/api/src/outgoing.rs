@@ -1,5 +1,5 @@
-//! The one place that sends requests: for documents of issuers, verdicts on challenges, and with alerts; to nothing
-//! that a caller names.
+//! The one place that sends HTTP requests: for issuers' documents, challenge verification and alerts; never to an
+//! address that a caller names.
 //!
 //! No redirect is followed, no cookie or credential sent, no connection kept; what comes back is bounded in size and
 //! time. Certificates are verified against the system's authorities (`SSL_CERT_FILE` names others).
@@ -20,7 +20,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Largest document, in bytes.
 const MAX_DOCUMENT: usize = 512 << 10;
-/// Who asks.
+/// The `User-Agent`.
 const NAME: &str = concat!("modelgate/", env!("CARGO_PKG_VERSION"));
 
 /// Fetches documents over HTTP. The client is made with the first: commands, and servers that trust nobody else, need
@@ -128,7 +128,7 @@ impl Messenger {
         Self { client: OnceLock::new(), allows_private }
     }
 
-    /// Posts a message. The error tells nothing of its address, which may be a secret.
+    /// Posts a message. The error does not contain its address, which may be a secret.
     pub async fn post(&self, message: Message<'_>) -> Result<(), String> {
         let url: Url = message.url.parse().map_err(|_| "its address cannot be read".to_owned())?;
         if !self.allows_private

@@ -1,4 +1,4 @@
-//! When what was kept long enough is removed.
+//! When retention runs: once an hour.
 
 use std::cell::Cell;
 
@@ -9,7 +9,7 @@ use crate::app::App;
 /// How often the tables are looked through, by the injected clock.
 const INTERVAL: Duration = Duration::hours(1);
 
-/// When the tables were last looked through, so that it happens once an hour however often it is asked for.
+/// When the tables were last pruned, so that it happens once an hour however often [`run`](Self::run) is called.
 #[derive(Debug, Default)]
 pub struct Pruning {
     last: Cell<Option<DateTime<Utc>>>,

@@ -7,7 +7,7 @@ const MODULE: usize = 10;
 /// Light modules around the code, as many as the standard asks for (ISO/IEC 18004, section 9.1).
 const QUIET: usize = 4;
 
-/// The picture of a text, black and white. An error does not tell the text.
+/// The picture of a text, black and white. An error does not contain the text.
 pub fn png(text: &str) -> Result<Vec<u8>, String> {
     let code = QrCode::new(text).map_err(|error| format!("QR code: {error}"))?;
     let side = (code.width() + 2 * QUIET) * MODULE;

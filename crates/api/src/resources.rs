@@ -1,9 +1,9 @@
-//! What this process holds of the machine and of its database, for Prometheus.
+//! Metrics of this process: memory, processor time, file descriptors, database connections.
 
 use crate::app::App;
 use crate::metrics::Line;
 
-/// Series, kind and value of each; what the system does not tell is left out.
+/// Series, kind and value of each; what the system does not provide is left out.
 pub fn gauges(app: &App) -> Vec<Line> {
     let mut lines: Vec<Line> = Vec::new();
     let mut tell = |name: &str, kind, value: f64| lines.push((name.to_owned(), kind, value));

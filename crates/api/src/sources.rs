@@ -1,6 +1,5 @@
-//! Versions that come from elsewhere: named by a `model.toml`, by `MODEL_URL`, or added by an address on some
-//! replica. What the repository of this one lacks is fetched, a few versions at a time: a source that is slow to answer
-//! holds up no other.
+//! Fetching versions: those named by a `model.toml`, by `MODEL_URL`, or added by address on some replica. Versions that
+//! this replica's repository lacks are fetched, a few at a time, so that a slow source holds up no other.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
@@ -18,15 +17,15 @@ use crate::app::App;
 use crate::lifecycle;
 use crate::settings::Settings;
 
-/// How long after a version could not be had it is asked for again; each time twice as long, up to the second.
+/// The pause after a failed fetch of a version: from the first, twice as long each time, up to the second.
 const AGAIN: Duration = Duration::seconds(30);
 const AGAIN_AT_MOST: Duration = Duration::minutes(15);
 /// Versions that are fetched at a time.
 const AT_ONCE: usize = 4;
-/// How often it is looked for more while some are being fetched.
+/// How often further versions are looked for while some are being fetched.
 const LOOK: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// What is known of versions from elsewhere.
+/// The sources of versions, and the state of fetching.
 pub struct Sources {
     blobs: Blobs,
     /// What `MODEL_URL` names.
@@ -39,7 +38,7 @@ struct State {
     /// Versions that were added by an address, as of this change of the feed.
     added: Vec<SourcedVersion>,
     read_at: Option<i64>,
-    /// When what could not be had is asked for again, and how often it was asked for.
+    /// When a failed fetch is tried again, and how often it was tried.
     failures: HashMap<Key, (DateTime<Utc>, u32)>,
 }
 
@@ -48,7 +47,7 @@ pub fn blobs(settings: &Settings) -> Blobs {
     Blobs::new(blob_settings(settings))
 }
 
-/// How `s3://` is spoken to.
+/// The settings of `s3://`.
 pub fn blob_settings(settings: &Settings) -> BlobSettings {
     let sources = &settings.sources;
     BlobSettings {
@@ -115,7 +114,7 @@ impl State {
     }
 }
 
-/// Notes how a version was fetched, or when it is asked for again.
+/// Notes that a version was fetched, or when it is tried again.
 fn settle(app: &App, state: &mut State, sourced: SourcedVersion, outcome: Result<(), String>) {
     let key = key(&sourced);
     let Err(reason) = outcome else {
@@ -130,7 +129,7 @@ fn settle(app: &App, state: &mut State, sourced: SourcedVersion, outcome: Result
     app.registry.mark_unavailable(&name, format!("version {version} could not be fetched: {reason}"));
 }
 
-/// Versions that were added by an address, where something was said since the last look.
+/// Versions that were added by address, if any changed since the last look.
 async fn read(app: &App, state: &mut State) -> Result<(), String> {
     let changes = app.auth.model_changes();
     if state.read_at == Some(changes) {
@@ -151,7 +150,7 @@ async fn read(app: &App, state: &mut State) -> Result<(), String> {
 
 /// What this replica lacks. Of two that name the same version, the file beside the model goes first.
 fn lacking(app: &App, added: &[SourcedVersion]) -> Vec<SourcedVersion> {
-    let unloaded = |name: &str| app.registry.wanted(name).is_some_and(|wanted| wanted.unloaded);
+    let unloaded = |name: &str| app.registry.desired(name).is_some_and(|desired| desired.unloaded);
     let others =
         app.sources.named.iter().chain(added).filter(|sourced| {
             app.registry.lacks(&sourced.name, &sourced.version) && !unloaded(&sourced.name)
@@ -176,13 +175,13 @@ async fn fetch(app: &App, sourced: &SourcedVersion) -> Result<(), String> {
         let blob = Blob { url: &source.url, sha256: &source.sha256, size: source.size, most };
         app.sources.blobs.fetch(&blob, &path).await.map_err(|error| error.to_string())?;
     }
-    let (wanted, at) =
+    let (desired, at) =
         lifecycle::desired_states(&app.auth).await.map_err(|error| storage::with_causes(&error))?;
-    let wanted = wanted.get(name).cloned().unwrap_or_default();
+    let desired = desired.get(name).cloned().unwrap_or_default();
     let (registry, digests, name) = (app.registry.clone(), sourced.digests(), name.clone());
     let added = web::block(move || match registry.admit(incoming, &digests, Origin::Named) {
         Ok(_) | Err(IncomingError::Exists) => {
-            registry.renew(&name, wanted, at);
+            registry.renew(&name, desired, at);
             Ok(())
         }
         Err(error) => Err(error.to_string()),

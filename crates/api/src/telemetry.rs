@@ -7,8 +7,8 @@ use crate::access_log;
 
 /// Starts logging at `level`, a level or directives.
 pub fn start(level: &str) -> Result<(), String> {
-    // A query at `info` for each statement would say little and cost much.
-    // What is no HTTP says nothing of this server, and anyone can send it: no line for each.
+    // A query at `info` for each statement would say little and cost much. Anyone can send bytes that are not HTTP:
+    // they leave no line.
     let quiet = "sqlx=warn,ort=warn,actix_http::h1::dispatcher=off";
     let filter = EnvFilter::try_new(format!("{quiet},{level}"));
     let filter = filter.map_err(|error| format!("LOG_LEVEL: {error}"))?;

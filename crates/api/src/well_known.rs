@@ -1,4 +1,4 @@
-//! What others look up at fixed places: signing keys and whom to tell of a weakness.
+//! `/.well-known`: signing keys, and the contact for security reports.
 
 use actix_web::http::header::CACHE_CONTROL;
 use actix_web::{HttpResponse, web};
@@ -22,7 +22,7 @@ pub async fn jwks(_: Anonymous, app: web::Data<App>) -> HttpResponse {
     HttpResponse::Ok().insert_header((CACHE_CONTROL, JWKS_CACHE)).json(serde_json::json!({"keys": keys}))
 }
 
-/// Whom to tell of a weakness (RFC 9116); 404 while SECURITY_CONTACT is unset.
+/// The contact for security reports (RFC 9116); 404 while SECURITY_CONTACT is unset.
 #[utoipa::path(get, path = "/.well-known/security.txt", tag = "well-known",
     responses((status = 200, description = "Contact and expiry", body = String, content_type = "text/plain"),
               (status = 404, description = "No contact is configured")))]

@@ -1,4 +1,4 @@
-//! Which calls may run together: those that bring rows of the same shape and want the same outputs.
+//! Which calls may run together: those with rows of the same shape that request the same outputs.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -12,7 +12,7 @@ use crate::{
     tensor::{Tensor, TensorSpec},
 };
 
-/// Bytes of inputs that run together; what would exceed it runs by itself.
+/// The most bytes of inputs in one batch; a call that would exceed it runs alone.
 const MAX_BATCH_BYTES: usize = 64 << 20;
 
 /// How the calls of one version run together.
@@ -26,7 +26,7 @@ pub(crate) struct Batching {
 }
 
 impl Batching {
-    /// By the `[batching]` table. Where the model's specifications show that it does not work by rows, that is said
+    /// By the `[batching]` table. Where the model's specifications show that it does not work by rows, that is logged
     /// and its calls run alone.
     pub(crate) fn new(
         table: Option<&manifest::Batching>,

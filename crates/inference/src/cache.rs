@@ -1,4 +1,4 @@
-//! Answers that are given again: for the same inputs, to the same caller, by the same version of a model.
+//! The response cache: the answers of one model version, by inputs and, unless shared, by caller.
 //!
 //! The cache belongs to a loaded version and ends with it. Where calls hardly repeat themselves it stops looking for a
 //! while, so that it costs next to nothing.
@@ -15,15 +15,15 @@ use crate::{
     tensor::{Tensor, TensorData},
 };
 
-/// Inputs of more bytes are not looked for: their digest would keep a web worker busy.
+/// Inputs of more bytes are not cached: their digest would keep a web worker busy.
 const MAX_INPUT_BYTES: usize = 1 << 20;
-/// What an entry takes besides its tensors, in bytes.
+/// Overhead of an entry besides its tensors, in bytes.
 const ENTRY: usize = 256;
-/// Calls in a round; at its beginning calls are looked for.
+/// Calls in a round, which begins with a trial.
 const ROUND: u32 = 4096;
-/// Calls that are looked for at the beginning of each round in any case.
+/// Calls in the trial, which are always looked up.
 const TRIAL: u32 = 256;
-/// Hits among those in a trial from which on all of the round's are looked for.
+/// Hits in a trial from which on the rest of the round is looked up too.
 const WORTH: u32 = 8;
 
 /// A digest of everything that the answer depends on, and of whose it is.
@@ -32,14 +32,14 @@ pub(crate) type Key = [u8; digest::SHA256_OUTPUT_LEN];
 /// The answers of one version.
 pub(crate) struct Cache {
     answers: moka::sync::Cache<Key, Arc<Vec<Tensor>>>,
-    /// Whether callers get each other's answers.
+    /// Whether callers share answers.
     shared: bool,
     calls: AtomicU32,
     hits: AtomicU32,
 }
 
 impl Cache {
-    /// By the `[cache]` table; none where it is absent or off. `most` bytes where the table does not say.
+    /// By the `[cache]` table; none where it is absent or off. `most` is the size in bytes where the table gives none.
     pub(crate) fn new(table: Option<&manifest::Cache>, most: u64) -> Option<Self> {
         let table = table.filter(|table| table.enabled)?;
         let answers = moka::sync::Cache::builder()
@@ -52,7 +52,7 @@ impl Cache {
         Some(Self { answers, shared: table.shared, calls: AtomicU32::new(0), hits: AtomicU32::new(0) })
     }
 
-    /// Under which an answer is kept; none where it is not to be looked for.
+    /// The key of a call's answer; none where it is not to be looked up.
     pub(crate) fn key(&self, caller: u64, inputs: &[Tensor], outputs: &[usize]) -> Option<Key> {
         let size: usize = inputs.iter().map(|input| input.data().size()).sum();
         (size <= MAX_INPUT_BYTES && self.is_worth_it())

@@ -1,4 +1,4 @@
-//! The run of a session, as the watch sees it: who waits for it, and how long it has gone on for nobody.
+//! The current run of a session, as the watch sees it: who waits for it, and whether it should be interrupted.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use crate::job::Waiting;
 /// How long an interrupted run may take to notice it.
 pub(crate) const INTERRUPTED: Duration = Duration::from_secs(2);
 
-/// What a session runs.
+/// The run that a session is busy with.
 #[derive(Default)]
 pub(crate) struct Current {
     /// Those who wait for the run; none between runs.
@@ -28,7 +28,7 @@ impl Current {
         !self.waiting.is_empty() && self.waiting.iter().all(|waiting| waiting.is_over(now))
     }
 
-    /// Notes that it is interrupted, and tells once that it has gone on for too long all the same.
+    /// Notes that the run was interrupted; true once, when it has gone on for too long since.
     pub(crate) fn became_overdue(&mut self, now: Instant) -> bool {
         let since = *self.interrupted.get_or_insert(now);
         let became = !self.is_overdue && now.saturating_duration_since(since) >= INTERRUPTED;
@@ -51,7 +51,7 @@ mod tests {
         assert!(!current.is_over(start) && !Current::default().is_over(start + second));
         let interrupted = start + second;
         assert!(current.is_over(interrupted));
-        let told = [0, 1, 2, 3].map(|seconds| current.became_overdue(interrupted + second * seconds));
-        assert_eq!(told, [false, false, true, false]);
+        let reported = [0, 1, 2, 3].map(|seconds| current.became_overdue(interrupted + second * seconds));
+        assert_eq!(reported, [false, false, true, false]);
     }
 }

@@ -1,8 +1,8 @@
-//! Tensors without elements, and operators that do not bear them.
+//! Tensors without elements, and operators that cannot process them.
 //!
-//! Most operators take nothing and give nothing. Those listed here end the process, read where nothing lies, or never end
-//! (ONNX Runtime 1.31, found by giving the example of each operator in ONNX's own test data empty inputs): a model that
-//! has one of them is given inputs with elements only.
+//! Most operators give an empty output for an empty input. Those listed here end the process, read invalid memory, or
+//! never end (ONNX Runtime 1.31, found by giving the example of each operator in ONNX's own test data empty inputs): a
+//! model that has one of them is given inputs with elements only.
 
 use std::collections::BTreeMap;
 
@@ -11,9 +11,9 @@ use crate::{
     tensor::{Tensor, TensorSpec},
 };
 
-/// In whichever domain they are.
+/// In any domain.
 const FRAGILE: [&str; 6] = ["Attention", "ConvTranspose", "GRU", "LSTM", "RoiAlign", "STFT"];
-/// Those that bear no rows at all, but no rows without elements.
+/// Operators that accept zero rows, but no rows without elements.
 const FRAGILE_WITHIN: [&str; 2] = ["Conv", "InstanceNormalization"];
 
 /// The operator for which every input of a model must have elements, if there is one.
@@ -34,7 +34,7 @@ impl NeedsElements {
         }
     }
 
-    /// Refuses inputs without elements where the model does not bear them.
+    /// Refuses inputs without elements where the model cannot process them.
     pub(crate) fn check(&self, specs: &[TensorSpec], inputs: &[Tensor]) -> Result<(), Error> {
         let Some(operator) = self.operator else { return Ok(()) };
         let bears = |input: &Tensor| {
@@ -73,7 +73,7 @@ mod tests {
         assert_eq!((check("Relu", [0, 1]), check("Relu", [1, 0])), (Ok(()), Ok(())));
         assert_eq!((check("LSTM", [1, 1]), check("Conv", [0, 1])), (Ok(()), Ok(())));
         assert!(check("LSTM", [1, 0]).is_err() && check("Conv", [1, 0]).is_err());
-        let told = check("LSTM", [0, 1]).unwrap_err().to_string();
-        assert!(told.contains("input \"x\"") && told.contains("LSTM"), "{told}");
+        let message = check("LSTM", [0, 1]).unwrap_err().to_string();
+        assert!(message.contains("input \"x\"") && message.contains("LSTM"), "{message}");
     }
 }

@@ -1,4 +1,4 @@
-//! What a worker needs of whatever runs a model: so little that another runtime fits behind it.
+//! What a worker needs from the runtime of a model: a small interface, so that another runtime fits behind it.
 
 use std::sync::Arc;
 
@@ -16,16 +16,16 @@ pub(crate) trait Engine: Send {
     /// The outputs in the model's order.
     fn outputs(&self) -> &[TensorSpec];
 
-    /// Runs the model once for all `calls`: each the inputs, in the model's order, of a call that was checked
-    /// before. Of several calls each input is put under the one before, along the first dimension, and the outputs
-    /// are cut apart the same way. `wanted` names outputs by their place; each call gets them in that order.
-    fn run(&mut self, calls: &[&[Tensor]], wanted: &[usize]) -> Result<RunOutput, Failure>;
+    /// Runs the model once for all `calls`: each the inputs, in the model's order, of a call that was checked before.
+    /// Of several calls each input is put under the one before, along the first dimension, and the outputs are cut
+    /// apart the same way. `output_places` selects outputs by index; each call gets them in that order.
+    fn run(&mut self, calls: &[&[Tensor]], output_places: &[usize]) -> Result<RunOutput, Failure>;
 
     /// The handle by which another thread stops a run.
     fn interrupt(&self) -> Arc<dyn Interrupt>;
 }
 
-/// What a run gave.
+/// The result of a run.
 pub(crate) struct RunOutput {
     /// For each call its outputs.
     pub(crate) outputs: Vec<Vec<Tensor>>,
@@ -33,7 +33,7 @@ pub(crate) struct RunOutput {
     pub(crate) stages: Stages,
 }
 
-/// Why a run gave nothing.
+/// Why a run has no result.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Failure {
     /// It failed.

@@ -19,7 +19,7 @@ use crate::{
     repository::MODEL_FILE,
 };
 
-/// How long after a failure what an operator wants is tried again: the file may have come meanwhile.
+/// How long after a failure the desired state is tried again: the file may have arrived meanwhile.
 const RETRY: Duration = Duration::from_secs(30);
 
 /// A model of the repository. What it serves never changes: another takes its place as a whole, and requests that found
@@ -36,12 +36,12 @@ pub(crate) struct Entry {
     pub(crate) active: Option<String>,
     /// Why there are no versions.
     pub(crate) reason: Option<String>,
-    /// Why what is wanted by now did not come about, and this goes on.
+    /// Why the desired state could not be reached, so that this entry stays.
     pub(crate) setback: Option<String>,
-    /// When what an operator wants is tried again.
+    /// When the desired state is tried again.
     pub(crate) again: Option<Instant>,
-    pub(crate) wanted: DesiredState,
-    /// The moment up to which that is wanted.
+    pub(crate) desired: DesiredState,
+    /// The revision of that desired state.
     pub(crate) at: AtomicI64,
     pub(crate) lineage: Arc<Lineage>,
 }
@@ -55,7 +55,7 @@ pub(crate) struct Version {
     pub(crate) model: Result<Arc<Model>, String>,
 }
 
-/// What one entry hands on to the next.
+/// What stays with a model while its entries are replaced.
 #[derive(Default)]
 pub(crate) struct Lineage {
     /// Held while versions are loaded: one change of a model at a time.
@@ -91,7 +91,7 @@ impl Lineage {
         Loading { lineage: self, version: version.to_owned() }
     }
 
-    /// Notes what was found of a version's files; true where that is news.
+    /// Notes whether a version's files have changed; true where that was not known.
     pub(crate) fn found(&self, version: &str, violation: Option<&Violation>) -> bool {
         let mut violations = lock(&self.violations);
         match violation {
@@ -125,7 +125,7 @@ impl Lineage {
         lock(&self.draining).iter().any(|(name, model)| name == version && model.strong_count() > 0)
     }
 
-    /// What is loaded or drained and stands in no list of versions.
+    /// Versions that are loading or draining, and in no list of versions.
     fn transient(&self, listed: &[Version]) -> Vec<(String, State)> {
         let is_new = |name: &&String| !listed.iter().any(|version| version.name == **name);
         let loading: BTreeSet<String> = lock(&self.loading).iter().filter(is_new).cloned().collect();
@@ -151,43 +151,43 @@ impl Drop for Loading<'_> {
 }
 
 impl Entry {
-    /// One without versions yet.
+    /// An entry without versions yet.
     pub(crate) fn of(
         name: &str,
         manifest: Option<Arc<Manifest>>,
-        wanted: DesiredState,
+        desired: DesiredState,
         lineage: Arc<Lineage>,
     ) -> Self {
         Self {
             name: name.to_owned(),
             required: manifest.as_ref().is_some_and(|manifest| manifest.required),
-            // Whom it is meant for cannot be known without one, so then it is not shown to everyone.
+            // Without a manifest its access is unknown, so the model is not shown to everyone.
             access: manifest.as_ref().map_or(Access::Granted, |manifest| manifest.access),
             manifest,
             versions: Vec::new(),
-            active: wanted.active.clone(),
+            active: desired.active.clone(),
             reason: None,
             setback: None,
             again: None,
-            wanted,
+            desired,
             at: AtomicI64::default(),
             lineage,
         }
     }
 
-    /// One of which nothing can be served.
+    /// An entry of which no version can be served.
     pub(crate) fn without_versions(
         name: &str,
         reason: String,
-        wanted: DesiredState,
+        desired: DesiredState,
         lineage: Arc<Lineage>,
     ) -> Self {
-        let again = again(&wanted);
-        Self { reason: Some(reason), again, ..Self::of(name, None, wanted, lineage) }
+        let again = again(&desired);
+        Self { reason: Some(reason), again, ..Self::of(name, None, desired, lineage) }
     }
 
-    /// The same, which goes on although something else is wanted.
-    pub(crate) fn with_setback(&self, wanted: DesiredState, setback: String) -> Self {
+    /// The same entry, which stays although the desired state is another.
+    pub(crate) fn with_setback(&self, desired: DesiredState, setback: String) -> Self {
         Self {
             name: self.name.clone(),
             required: self.required,
@@ -197,34 +197,34 @@ impl Entry {
             active: self.active.clone(),
             reason: self.reason.clone(),
             setback: Some(setback),
-            again: again(&wanted),
-            wanted,
+            again: again(&desired),
+            desired,
             at: AtomicI64::default(),
             lineage: Arc::clone(&self.lineage),
         }
     }
 
-    /// The same, as what is wanted at a moment.
+    /// The same entry, as the desired state of a revision.
     pub(crate) fn at(self, revision: Revision) -> Self {
         Self { at: revision.0.into(), ..self }
     }
 
-    /// The moment up to which this is what is wanted, or as near to it as could be.
+    /// The revision up to which this is the desired state, or as near to it as could be reached.
     pub(crate) fn revision(&self) -> Revision {
         Revision(self.at.load(Ordering::SeqCst))
     }
 
-    /// Whether there is nothing to do to make it what is wanted at a moment, up to which it then counts. To be called
-    /// while nothing can take its place.
-    pub(crate) fn settle(&self, wanted: &DesiredState, revision: Revision) -> bool {
-        let is_same = self.wanted == *wanted && self.again.is_none_or(|again| Instant::now() < again);
+    /// Whether the entry is already in the desired state of a revision, which it then takes over. To be called while it
+    /// cannot be replaced.
+    pub(crate) fn settle(&self, desired: &DesiredState, revision: Revision) -> bool {
+        let is_same = self.desired == *desired && self.again.is_none_or(|again| Instant::now() < again);
         if is_same {
             self.at.fetch_max(revision.0, Ordering::SeqCst);
         }
         is_same || self.revision() > revision
     }
 
-    /// To be called when this took the place of `old`.
+    /// To be called when this has replaced `old`.
     pub(crate) fn took_over(&self, old: Option<&Self>) {
         self.lineage.served.set(self.ready().map(|model| model.version.clone()).collect());
         let stayed =
@@ -287,7 +287,7 @@ impl Entry {
     /// that can, or the highest.
     fn chosen(&self, version: Option<&str>) -> Option<&Version> {
         match version.or(self.active.as_deref()) {
-            Some(wanted) => self.versions.iter().find(|version| version.name == wanted),
+            Some(named) => self.versions.iter().find(|version| version.name == named),
             None => {
                 let ready = self.versions.iter().rfind(|version| version.model.is_ok());
                 ready.or_else(|| self.versions.last())
@@ -295,9 +295,9 @@ impl Entry {
         }
     }
 
-    /// Says in the log why there are no versions. What is wrong with one of them was told where it was loaded, and whoever
-    /// fetches them tells when that fails.
-    pub(crate) fn tell_reason(&self) {
+    /// Logs why there are no versions. Faults of a single version are logged by its loader, failed downloads by the
+    /// fetcher.
+    pub(crate) fn log_reason(&self) {
         let awaited = self.manifest.as_ref().is_some_and(|manifest| !manifest.source.0.is_empty());
         match &self.reason {
             Some(reason) if awaited => tracing::info!(model = self.name, reason, "a model is not served yet"),
@@ -306,7 +306,7 @@ impl Entry {
         }
     }
 
-    /// The version that calls which name none are meant to get, whether it can answer or not.
+    /// The default version, for calls that name none, whether it can answer or not.
     pub(crate) fn intended(&self) -> Option<&Version> {
         match &self.active {
             Some(active) => self.versions.iter().find(|version| version.name == *active),
@@ -329,12 +329,12 @@ impl Entry {
     }
 }
 
-/// What only the folder says is not tried again until something changes.
-pub(crate) fn again(wanted: &DesiredState) -> Option<Instant> {
-    (*wanted != DesiredState::default()).then(|| Instant::now() + RETRY)
+/// The time of the next attempt; none for the default state, which is tried again only when the folder changes.
+pub(crate) fn again(desired: &DesiredState) -> Option<Instant> {
+    (*desired != DesiredState::default()).then(|| Instant::now() + RETRY)
 }
 
-/// None of the values behind these locks can be left half changed.
+/// A panic cannot leave the values behind these locks half changed.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

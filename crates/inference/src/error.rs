@@ -15,7 +15,7 @@ pub enum Error {
     /// A queue is full; trying again a little later may succeed (503).
     #[error("too many requests are waiting for this model; try again shortly")]
     Overloaded,
-    /// The ticket's deadline passed before there was an answer (504).
+    /// The deadline of the [`Ticket`](crate::Ticket) passed before there was an answer (504).
     #[error("the model did not answer in time")]
     Deadline,
     /// The tensors or options do not fit the model; says which and what is expected (400).
@@ -30,7 +30,7 @@ pub enum Error {
     /// Rows or texts break a rule of `model.toml`; says which and where (400).
     #[error("some cells or texts are not valid")]
     Invalid(Vec<Problem>),
-    /// The model takes something else than what was given: says what (400 or 415).
+    /// The model expects another kind of input; says which (400 or 415).
     #[error("{0}")]
     WrongInput(String),
     /// The model or the runtime failed. The cause is logged and deliberately not carried here (500).

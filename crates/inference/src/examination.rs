@@ -1,5 +1,5 @@
-//! What is looked at before the runtime reads a file: whether all files are there, are what they should be, ask for
-//! nothing that they may not have, and passed a trial.
+//! The checks before the runtime reads a file: whether all files are there and have the right digests, refer to nothing
+//! that is not allowed, and passed a trial.
 
 use std::{
     path::{Path, PathBuf},

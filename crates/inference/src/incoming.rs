@@ -1,5 +1,5 @@
-//! Versions on their way into the repository: received into a folder that nothing serves, looked at, then put into
-//! their place as a whole. A version that is there is never written over.
+//! Uploads of model versions: received into a hidden folder, examined, then moved into place as a whole. An existing
+//! version is never overwritten.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -20,33 +20,33 @@ use crate::{
 
 /// The hidden folder of the repository for what is being received.
 const FOLDER: &str = ".incoming";
-/// Marks a version that came this way, and may go this way.
+/// Marks a version that was uploaded, and may therefore be removed.
 const MARK: &str = ".received";
-/// Places that are tried before it is given up; others may be receiving at the same time.
+/// Folder names tried before giving up; others may be receiving at the same time.
 const MAX_PLACES: u64 = 1000;
-/// Bytes of a path inside of a version's folder.
+/// The longest path inside a version's folder, in bytes.
 const MAX_FILE_NAME: usize = 255;
-/// What nobody has written to for so long was left behind: no version takes longer to come.
+/// A received file that was not written to for this long was left behind: no upload takes longer.
 const ABANDONED: Duration = Duration::from_secs(2 * 3600);
 
-/// Why a version was not taken or not removed.
+/// Why a version was not accepted or not removed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IncomingError {
-    /// The model or the version cannot be called so.
+    /// The name of the model or version is not allowed.
     #[error(
         "a model's or version's name has 1 to 128 letters, digits, dots, hyphens and underscores, the first a letter or digit"
     )]
     Name,
-    /// There is such a version.
+    /// The version exists already.
     #[error("there is such a version, and a version is never written over; choose another one")]
     Exists,
-    /// There is no such version.
+    /// The version does not exist.
     #[error("there is no such version")]
     Missing,
-    /// It is served.
+    /// The version is served.
     #[error("this version is served; activate another one or unload the model first")]
     InUse,
-    /// The operator put it there.
+    /// The version was not uploaded: the operator put it there.
     #[error("this version did not come by an upload; whoever put it there takes it away")]
     NotReceived,
     /// The file is not what was announced, or cannot be served. Names no path.
@@ -65,7 +65,7 @@ pub struct Incoming {
     folder: PathBuf,
 }
 
-/// A version that was taken.
+/// A version that was accepted.
 #[derive(Debug, Clone)]
 pub struct Admitted {
     /// Its files.
@@ -74,16 +74,16 @@ pub struct Admitted {
     pub size: u64,
 }
 
-/// Who answers for a version.
+/// How a version came into the repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
-    /// Somebody brought it, and may take it away again.
+    /// It was uploaded, and may be removed again.
     Received,
-    /// The operator's files or settings name it; it comes again where it is taken away.
+    /// The operator's files or settings name it; if removed, it is fetched again.
     Named,
 }
 
-/// Whether a file of a version may be called so: a path of plain names, none hidden.
+/// Whether a file of a version may have this name: a path of plain names, none hidden.
 pub fn is_file_name(name: &str) -> bool {
     let plain = |part: &str| !part.is_empty() && !part.starts_with('.');
     let odd = |character: char| character.is_control() || character == '\\';
@@ -91,7 +91,7 @@ pub fn is_file_name(name: &str) -> bool {
 }
 
 impl Incoming {
-    /// Where a file of the version goes. [`IncomingError::Refused`]: it cannot be called so.
+    /// The path of a file of the version. [`IncomingError::Refused`]: the name is not allowed.
     pub fn path(&self, file: &str) -> Result<PathBuf, IncomingError> {
         if !is_file_name(file) {
             return Err(IncomingError::Refused(
@@ -105,8 +105,8 @@ impl Incoming {
         Ok(path)
     }
 
-    /// A file to write; only the server's user can read it. [`IncomingError::Refused`]: it cannot be called so, or is
-    /// there already.
+    /// Creates a file; only the server's user can read it. [`IncomingError::Refused`]: the name is not allowed, or the
+    /// file exists already.
     pub fn create(&self, file: &str) -> Result<File, IncomingError> {
         let mut options = OpenOptions::new();
         let opened = options.write(true).create_new(true).mode(0o600).open(self.path(file)?);
@@ -124,7 +124,7 @@ impl Incoming {
 
 impl Drop for Incoming {
     fn drop(&mut self) {
-        // Gone already where it was put into its place.
+        // It does not exist any more where it was moved into place.
         let _ = fs::remove_dir_all(&self.folder);
     }
 }
@@ -173,14 +173,14 @@ impl Loader {
     pub(crate) fn sweep(&self) {
         let parent = self.settings.model_dir.join(FOLDER);
         let probe = parent.join(format!("now-{}", std::process::id()));
-        // Where nothing was ever received, there is nothing to sweep, and perhaps nothing may be written.
+        // Without the folder nothing was ever received, and the repository may be read-only.
         if fs::create_dir(&probe).is_ok() {
             sweep(&parent, &probe);
             let _ = fs::remove_dir(&probe);
         }
     }
 
-    /// Looks at what was received and puts it into its place. `files` is what the sender says that they are.
+    /// Examines what was received and moves it into place. `files` are the digests that the sender announced.
     pub(crate) fn admit(
         &self,
         incoming: Incoming,
@@ -239,7 +239,7 @@ impl Loader {
         fs::symlink_metadata(self.place(name, version)).is_ok()
     }
 
-    /// Takes a version away that was received before.
+    /// Removes a version that was uploaded.
     pub(crate) fn withdraw(&self, name: &str, version: &str) -> Result<(), IncomingError> {
         self.is_received(name, version)?;
         let gone = self.new_folder()?;
@@ -265,7 +265,7 @@ impl Loader {
     }
 }
 
-/// Removes what is older than anything that still comes; `now` was just made, by the clock of the disk.
+/// Removes files older than any running upload; `now` is the time stamp of a file just made, by the disk's clock.
 fn sweep(parent: &Path, now: &Path) {
     let changed = |path: &Path| fs::symlink_metadata(path).and_then(|metadata| metadata.modified());
     let Ok(now_at) = changed(now) else { return };

@@ -1,5 +1,5 @@
-//! What an ONNX file says of itself, read without the runtime: which files it refers to, which operators it needs. The
-//! file is an unknown's: every count, depth and length is bounded, and tensors are skipped over, not read.
+//! What an ONNX file declares, read without the runtime: which files it refers to, which operators it needs. The file
+//! is untrusted: every count, depth and length is bounded, and tensors are skipped, not read.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,16 +10,16 @@ use std::{
 
 use crate::operators::Libraries;
 
-/// Messages inside of messages; a graph inside of a graph is three.
+/// The deepest nesting of messages; a graph inside a graph is three.
 const MAX_DEPTH: usize = 100;
-/// Fields of the whole file: about what ten million operators have.
+/// The most fields of a file: about those of ten million operators.
 const MAX_FIELDS: u64 = 100_000_000;
-/// Length of a name, in bytes; longer ones are in no model that anybody wrote.
+/// The longest name, in bytes; no real model has a longer one.
 const MAX_TEXT: u64 = 4096;
 /// Different operators, domains or files that a model may name.
 const MAX_NAMES: usize = 10_000;
 
-/// What a file of Git begins with whose content is kept elsewhere.
+/// The first bytes of a Git LFS pointer, whose content is kept elsewhere.
 const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
 
 /// The operators of these domains are part of the runtime.
@@ -36,15 +36,15 @@ const DOMAINS: [&str; 10] = [
     "com.ms.internal.nhwc",
 ];
 
-/// Why a file is refused that refers to others than those in its folder.
+/// Why a file is refused that refers to files outside its folder.
 pub(crate) const OUTSIDE: &str = "it refers to data that is not a file in the version's folder";
 
-/// What an ONNX file says of itself.
+/// What an ONNX file declares.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Inspection {
     /// Version of the file format.
     pub ir_version: u64,
-    /// What wrote the file; empty where it does not say.
+    /// The program that wrote the file; empty where the file does not say.
     pub producer: String,
     /// The version of each set of operators, by its domain; the empty one is ONNX itself.
     pub operator_sets: BTreeMap<String, u64>,
@@ -81,9 +81,9 @@ impl Inspection {
         }
     }
 
-    /// Refuses a model that wants files from outside of its version's folder, or operators that the runtime does not
-    /// have by itself: those come in libraries, and a library is a program. Where it has one, the runtime says what
-    /// is missing.
+    /// Refuses a model that needs files from outside its version's folder, or operators that the runtime does not have
+    /// by itself: those come in libraries, and a library is a program. Where the model has one, the runtime reports
+    /// what is missing.
     pub(crate) fn check(&self, folder: &Path, libraries: &Libraries) -> Result<(), String> {
         let foreign = |(domain, _): &&(String, String)| {
             !DOMAINS.contains(&domain.as_str()) && !self.functions.contains(domain)
@@ -98,7 +98,7 @@ impl Inspection {
     }
 }
 
-/// A path without its parts that lead nowhere: `./weights.bin` is `weights.bin`.
+/// A path without its `.` parts: `./weights.bin` is `weights.bin`.
 fn plain(location: &str) -> String {
     location.split('/').filter(|part| *part != ".").collect::<Vec<_>>().join("/")
 }

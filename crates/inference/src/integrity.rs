@@ -1,5 +1,5 @@
-//! Whether a model's files are the ones that they should be: those that its `model.toml` names, and those that were
-//! served first.
+//! Whether a model's files have the digests that its `model.toml` gives, and those that they had when they were first
+//! served.
 
 use std::{
     collections::BTreeMap,
@@ -113,7 +113,7 @@ pub(crate) fn same(first: &Digests, now: &Digests) -> Result<(), String> {
     }
 }
 
-/// A file that is not what was loaded any more.
+/// A file that changed on disk since it was loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
     /// The model.
@@ -128,7 +128,7 @@ pub struct Violation {
     pub found: Option<String>,
 }
 
-/// The first file of a version that is not what was loaded.
+/// The first file of a version that changed since it was loaded.
 pub(crate) fn violation(model: &str, version: &str, folder: &Path, loaded: &Digests) -> Option<Violation> {
     loaded.iter().find_map(|(file, expected)| {
         let found = sha256(&folder.join(file)).ok();

@@ -1,4 +1,4 @@
-//! One call on its way through the queue and a session, and who waits for it.
+//! A call on its way through the queue and a session, and the caller who waits for it.
 
 use std::time::Instant;
 
@@ -10,14 +10,14 @@ use crate::{
     tensor::Tensor,
 };
 
-/// The outputs of one call, in the order in which it wants them.
+/// The outputs of one call, in the order that it requested.
 pub(crate) type Answer = Result<(Vec<Tensor>, Timing), Error>;
 
 /// One checked call on its way to a session.
 pub(crate) struct Job {
     /// In the model's order.
     pub(crate) inputs: Vec<Tensor>,
-    /// The places of the wanted outputs, in the wanted order.
+    /// The indices of the requested outputs, in the requested order.
     pub(crate) outputs: Vec<usize>,
     pub(crate) rows: usize,
     pub(crate) caller: u64,

@@ -1,4 +1,4 @@
-//! Models as they are loaded: from a folder of the repository to something that answers, or a reason why not.
+//! Loading models: from a folder of the repository to sessions that answer, or to a reason why not.
 
 use std::{
     path::Path,
@@ -24,7 +24,7 @@ use crate::{
     provider::{Execution, Provider},
     queue::Queue,
     registry::KnownFiles,
-    repository::{MODEL_FILE, chosen, folders, model_folder, passed_over, read_manifest, tell},
+    repository::{MODEL_FILE, chosen, folders, log_passed_over, model_folder, passed_over, read_manifest},
     settings::Settings,
     share::Share,
     short_runs::{ShortRuns, is_even},
@@ -33,8 +33,8 @@ use crate::{
     worker::Pool,
 };
 
-/// A session's constants take at most so many times the size of the model's files: as they are read, as they are
-/// packed, and what is folded from them.
+/// A session's constants take at most this many times the size of the model's files: as read, as packed, and those that
+/// constant folding adds.
 pub(crate) const WEIGHTS: u64 = 3;
 
 /// What loading a model needs beside its folder.
@@ -57,11 +57,11 @@ pub(crate) struct ModelFolder<'a> {
 /// How versions are loaded.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LoadOptions {
-    /// Also those that are served already.
+    /// Load again even the versions that are served already.
     pub(crate) afresh: bool,
-    /// Whatever their files were when they were served first.
+    /// Accept files that have changed since they were first served.
     pub(crate) accept: bool,
-    /// Also what failed its trial before.
+    /// Try versions again that failed their trial before.
     pub(crate) again: bool,
 }
 
@@ -73,11 +73,11 @@ pub(crate) struct Candidate {
 }
 
 impl Loader {
-    /// Every model of the repository that is a folder; what else lies there is told.
+    /// Every folder of the repository that is a model; what else lies there is logged.
     pub(crate) fn names(&self) -> Vec<String> {
         match folders(&self.settings.model_dir) {
             Ok(folders) => {
-                tell(None, &passed_over(&self.settings.model_dir));
+                log_passed_over(None, &passed_over(&self.settings.model_dir));
                 folders.into_iter().map(|(name, _)| name).collect()
             }
             Err(error) => {
@@ -87,21 +87,21 @@ impl Loader {
         }
     }
 
-    /// Loads what is wanted of a model. Versions that `old` serves already are kept where nothing says that they
+    /// Loads the desired state of a model. Versions that `old` serves already are kept where nothing says that they
     /// changed; `afresh` loads all of them again.
     pub(crate) fn candidate(
         &self,
         name: &str,
-        wanted: DesiredState,
+        desired: DesiredState,
         lineage: &Arc<Lineage>,
         old: Option<&Entry>,
         options: LoadOptions,
     ) -> Candidate {
-        if wanted.unloaded {
-            return Candidate { entry: self.unloaded(name, wanted, lineage, old), failure: None };
+        if desired.unloaded {
+            return Candidate { entry: self.unloaded(name, desired, lineage, old), failure: None };
         }
         let failed = |reason: String| {
-            let entry = Entry::without_versions(name, reason.clone(), wanted.clone(), Arc::clone(lineage));
+            let entry = Entry::without_versions(name, reason.clone(), desired.clone(), Arc::clone(lineage));
             Candidate { entry, failure: Some(reason) }
         };
         let Some(folder) = model_folder(&self.settings.model_dir, name) else {
@@ -112,9 +112,9 @@ impl Loader {
             Err(reason) => return failed(reason),
         };
         if options.afresh {
-            tell(Some(name), &passed_over(&folder));
+            log_passed_over(Some(name), &passed_over(&folder));
         }
-        let (versions, reason) = match chosen(&folder, &manifest.versions, wanted.active.as_deref()) {
+        let (versions, reason) = match chosen(&folder, &manifest.versions, desired.active.as_deref()) {
             Ok(names) => {
                 let kept = old.filter(|old| !options.afresh && old.manifest.as_ref() == Some(&manifest));
                 let of = ModelFolder { name, path: &folder, manifest: &manifest };
@@ -128,13 +128,13 @@ impl Loader {
         let mut entry = Entry {
             versions,
             reason: reason.clone(),
-            ..Entry::of(name, Some(manifest), wanted.clone(), Arc::clone(lineage))
+            ..Entry::of(name, Some(manifest), desired.clone(), Arc::clone(lineage))
         };
         let failure = match entry.intended() {
             Some(version) => version.model.as_ref().err().cloned(),
             None => reason,
         };
-        entry.again = failure.as_ref().and_then(|_| again(&wanted));
+        entry.again = failure.as_ref().and_then(|_| again(&desired));
         Candidate { entry, failure }
     }
 
@@ -142,7 +142,7 @@ impl Loader {
     fn unloaded(
         &self,
         name: &str,
-        wanted: DesiredState,
+        desired: DesiredState,
         lineage: &Arc<Lineage>,
         old: Option<&Entry>,
     ) -> Entry {
@@ -157,7 +157,7 @@ impl Loader {
         Entry {
             versions,
             reason: Some(reason.clone()),
-            ..Entry::of(name, manifest, wanted, Arc::clone(lineage))
+            ..Entry::of(name, manifest, desired, Arc::clone(lineage))
         }
     }
 

@@ -1,7 +1,7 @@
-//! Giving memory back.
+//! Returns freed memory to the operating system.
 
-/// Gives what was freed back to the system: the C library keeps it otherwise, and with it the size of the largest
-/// model that was ever loaded. Takes milliseconds; only after loading or ending a model, or when a server has started.
+/// Returns freed memory to the system; otherwise the C library keeps as much as the largest model ever loaded needed.
+/// Takes milliseconds: call it only after loading or unloading a model, or when a server has started.
 pub fn give_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {

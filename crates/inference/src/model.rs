@@ -20,7 +20,7 @@ use crate::{
     worker::Pool,
 };
 
-/// Who waits, and until when.
+/// Who calls, how urgently, and until when an answer is of use.
 #[derive(Debug, Clone, Copy)]
 pub struct Ticket {
     /// Opaque key of the caller: waiting requests of different callers take turns, and answers that are kept for one
@@ -37,16 +37,16 @@ pub struct Ticket {
 pub struct InferRequest {
     /// Every input of the model, in any order.
     pub inputs: Vec<NamedTensor>,
-    /// The wanted outputs, in the wanted order; empty for all of them.
+    /// The requested outputs, in the requested order; empty for all of them.
     pub outputs: Vec<String>,
-    /// Who waits, and until when.
+    /// Who calls, how urgently, and until when an answer is of use.
     pub ticket: Ticket,
 }
 
 /// The answer to an [`InferRequest`].
 #[derive(Debug)]
 pub struct InferResponse {
-    /// The outputs asked for, in that order.
+    /// The requested outputs, in that order.
     pub outputs: Vec<NamedTensor>,
     /// Where the time went.
     pub timing: Timing,
@@ -175,7 +175,7 @@ impl Model {
         &self.execution
     }
 
-    /// Whether answers are given again.
+    /// Whether answers are cached.
     pub fn caches(&self) -> bool {
         self.cache.is_some()
     }
@@ -201,7 +201,7 @@ impl Model {
         Ok(InferResponse { outputs: outputs.into_iter().zip(tensors).map(named).collect(), timing })
     }
 
-    /// The answer that was given before, or a new one.
+    /// The cached answer, or a new one.
     async fn answer(
         &self,
         inputs: Vec<Tensor>,
@@ -238,7 +238,7 @@ impl Model {
         let mut leaving = WaitGuard { pool: &self.pool, waits: true };
         let (job, answer) = Job::new(inputs, outputs, rows, arrived, ticket);
         self.pool.submit(ticket, job).await?;
-        // A worker that went away without answering has been told to stop.
+        // A worker ends without answering only when the pool shuts down.
         let answer = answer.await.unwrap_or_else(|_| Err(Error::shutting_down()));
         leaving.waits = false;
         answer

@@ -1,15 +1,14 @@
-//! Libraries of operators that the runtime does not have. Each is a program: it is loaded only where whoever runs the
-//! server named the file, for models that ask for it by its name.
+//! Libraries of custom operators. Each is a program: it is loaded only if the operator of the server allowed the file,
+//! for models that request it by its name.
 
 use std::path::{Path, PathBuf};
 
 use crate::integrity::{self, is_sha256};
 
-/// Libraries that one model may ask for.
+/// The most libraries that one model may request.
 const MOST: usize = 8;
 
-/// A file that models may ask for: its absolute path and, where that is known before, its SHA-256 in lower-case
-/// hexadecimal.
+/// A file that models may request: its absolute path and, where it is pinned, its SHA-256 in lower-case hexadecimal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OperatorLibrary {
     path: PathBuf,
@@ -32,13 +31,13 @@ impl OperatorLibrary {
         Ok(Self { path: path.to_owned(), sha256 })
     }
 
-    /// What models call it: the name of its file.
+    /// The name by which models request it: that of its file.
     pub fn name(&self) -> &str {
         self.path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
     }
 }
 
-/// Whether these can be names of files, and no more of them than may be.
+/// Checks that these are names of files, and not too many.
 pub(crate) fn check_names(names: &[String]) -> Result<(), String> {
     if names.len() > MOST {
         return Err(format!("custom_operators names more than {MOST} libraries"));
@@ -54,12 +53,12 @@ pub(crate) fn check_names(names: &[String]) -> Result<(), String> {
     }
 }
 
-/// Libraries that a model gets, as their files were a moment ago.
+/// The libraries of a model, with the digests that their files had when they were read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Libraries(Vec<(PathBuf, String)>);
 
 impl Libraries {
-    /// Those that a model asks for. The reason names no path.
+    /// The libraries that a model requests. The reason names no path.
     pub fn of(allowed: &[OperatorLibrary], names: &[String]) -> Result<Self, String> {
         let find = |name: &String| {
             let library = allowed.iter().find(|library| library.name() == name);
@@ -131,10 +130,10 @@ mod tests {
         assert!(Libraries::of(&[], &[]).unwrap().is_empty());
         assert!(Libraries::of(&[], &my).unwrap_err().contains("does not allow"));
         let wrong = format!("{}={}", path.display(), "0".repeat(64));
-        let told = Libraries::of(&allowed(wrong), &my).unwrap_err();
-        assert!(told.contains(abc) && !told.contains("/"), "{told}");
+        let message = Libraries::of(&allowed(wrong), &my).unwrap_err();
+        assert!(message.contains(abc) && !message.contains("/"), "{message}");
         std::fs::remove_file(&path).unwrap();
-        let told = Libraries::of(&allowed(path.display().to_string()), &my).unwrap_err();
-        assert!(told.contains("cannot be read") && !told.contains('/'), "{told}");
+        let message = Libraries::of(&allowed(path.display().to_string()), &my).unwrap_err();
+        assert!(message.contains("cannot be read") && !message.contains('/'), "{message}");
     }
 }

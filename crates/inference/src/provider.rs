@@ -50,18 +50,18 @@ impl TryFrom<String> for Provider {
     }
 }
 
-/// What computes a version of a model, and why nothing that was wanted more.
+/// The provider that computes a version of a model, and why none that was preferred.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Execution {
     /// What computes it.
     pub provider: Provider,
-    /// What was wanted before it, each with the runtime's reason for refusing; empty where it was the first choice.
+    /// The providers preferred to it, each with the runtime's reason for refusing; empty where it was the first choice.
     /// Names no path.
     pub refused: Vec<(Provider, String)>,
 }
 
 impl Execution {
-    /// Why it is not computed by what was wanted first, in a sentence; none where it is.
+    /// Why it is not computed by the first choice, in a sentence; none where it is.
     pub fn fallback(&self) -> Option<String> {
         let reasons: Vec<_> =
             self.refused.iter().map(|(provider, reason)| format!("{provider}: {reason}")).collect();

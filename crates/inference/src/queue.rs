@@ -1,9 +1,9 @@
-//! A bounded queue that takes turns between callers, so that one who sends much delays mostly himself.
+//! A bounded fair queue: callers take turns, so that one who sends much mostly delays their own calls.
 //!
-//! Items wait in lanes, one for each caller and priority. Of the priorities that wait the first has its turn, unless
-//! a later one was passed over [`PATIENCE`] times: none starves. Within a priority callers take turns. A full queue
-//! makes room for a caller who waits with less than others do, at the cost of whoever waits with most. Who has as much
-//! in work as their share waits on.
+//! Items wait in lanes, one for each caller and priority. The highest priority goes first, unless a lower one was
+//! passed over [`PATIENCE`] times: none starves. Within a priority callers take turns. A full queue makes room for a
+//! caller who has fewer items waiting than others, by displacing an item of the caller who has most. A caller whose
+//! share of the threads is used up waits.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -17,22 +17,22 @@ use crate::share::{Share, Shares};
 
 /// How many priorities there are.
 const LEVELS: usize = 5;
-/// The priority of what does not say.
+/// The level of an item without a priority.
 const DEFAULT_LEVEL: usize = 2;
-/// How often a priority that waits is passed over in a row.
+/// How often in a row a waiting priority may be passed over.
 const PATIENCE: u32 = 8;
 
 pub(crate) struct Queue<T> {
     state: Mutex<State<T>>,
-    /// For those who wait for anything.
+    /// Signalled for threads that wait for any item.
     arrived: Condvar,
-    /// For those who have something and wait for more.
+    /// Signalled for threads that hold an item and wait for more to batch with it.
     more: Condvar,
     capacity: usize,
 }
 
 struct State<T> {
-    /// First priority first.
+    /// Highest priority first.
     levels: [Level<T>; LEVELS],
     length: usize,
     closed: bool,
@@ -51,19 +51,19 @@ struct Level<T> {
     passed: u32,
 }
 
-/// What a thread takes at once.
+/// Which items a thread takes together, as a batch.
 pub(crate) trait Grouping<T> {
-    /// Whether nothing goes with it in any case.
+    /// Whether no further item can join.
     fn is_complete(&self, taken: &[T]) -> bool;
 
-    /// Whether the candidate goes with what was taken already.
+    /// Whether the candidate can join the items taken already.
     fn fits(&self, taken: &[T], candidate: &T) -> bool;
 
     /// Until when to wait for more, where it is not complete.
     fn wait_until(&self, taken: &[T]) -> Option<Instant>;
 }
 
-/// Nothing goes together.
+/// Every item by itself.
 pub(crate) struct NoGrouping;
 
 impl<T> Grouping<T> for NoGrouping {
@@ -85,8 +85,8 @@ impl<T> Queue<T> {
         Self::with_share(capacity, Share::All)
     }
 
-    /// A queue that gives out items of one caller to no more threads at a time than their share; each says with
-    /// [`done`](Self::done) when it is through with them.
+    /// A queue that gives out items of one caller to no more threads at a time than their share; each thread calls
+    /// [`done`](Self::done) afterwards.
     pub(crate) fn with_share(capacity: usize, share: Share) -> Self {
         let level = |_| Level { lanes: HashMap::new(), turns: VecDeque::new(), passed: 0 };
         let levels = std::array::from_fn(level);
@@ -102,9 +102,8 @@ impl<T> Queue<T> {
         Ok(displaced)
     }
 
-    /// Puts an item in its caller's lane, or refuses at once: [`Error::Overloaded`] when full,
-    /// [`Error::Unavailable`] when closed. Gives back the item that had to make room, if one had to. Threads that wait
-    /// are told by [`wake`](Self::wake).
+    /// Puts an item in its caller's lane, or refuses at once: [`Error::Overloaded`] when full, [`Error::Unavailable`]
+    /// when closed. Returns the item that was displaced, if any. [`wake`](Self::wake) wakes the waiting threads.
     pub(crate) fn put(&self, caller: u64, priority: u32, item: T) -> Result<Option<T>, Error> {
         let mut state = self.lock();
         if state.closed {
@@ -125,7 +124,7 @@ impl<T> Queue<T> {
         let state = self.lock();
         let (length, idle, gathering) = (state.length, state.idle, state.gathering);
         drop(state);
-        // A thread that gathers and cannot use the item passes the word on.
+        // A thread that gathers and cannot use the item wakes an idle one.
         if length > 0 && gathering > 0 {
             self.more.notify_all();
         } else if length > 0 && idle > 0 {
@@ -133,8 +132,8 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Lets a caller work without an item: nothing waits, and their share is not used up. They say
-    /// [`done`](Self::done) when they are through.
+    /// Whether a caller may run without queueing: nothing waits, and their share is not used up. They call
+    /// [`done`](Self::done) afterwards.
     pub(crate) fn try_bypass(&self, caller: u64) -> bool {
         let mut state = self.lock();
         if state.closed || state.length > 0 {
@@ -149,8 +148,8 @@ impl<T> Queue<T> {
         passes
     }
 
-    /// The oldest item of the caller whose turn it is, and what goes together with it; waits for it. Empty once the
-    /// queue is closed and empty.
+    /// Waits for the oldest item of the caller whose turn it is, and takes what can join it. Empty once the queue is
+    /// closed and drained.
     pub(crate) fn take(&self, together: &impl Grouping<T>) -> Vec<T> {
         let mut state = self.lock();
         let mut taken = Vec::new();
@@ -180,7 +179,7 @@ impl<T> Queue<T> {
         taken
     }
 
-    /// The thread is through with what it took, whose first item was this caller's.
+    /// To be called when a thread has finished the items that it took, the first of which was this caller's.
     pub(crate) fn done(&self, caller: u64) {
         let mut state = self.lock();
         if !state.shares.is_bounded() {
@@ -193,7 +192,7 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Wakes a thread that waits for anything where this one leaves something behind.
+    /// Wakes an idle thread if items remain.
     fn wake_next(&self, state: &State<T>) {
         if state.length > 0 && state.idle > 0 {
             self.arrived.notify_one();

@@ -1,6 +1,5 @@
-//! Every model of the repository, by name and version, with what keeps it from being served. What is served can be
-//! changed at any time: what is wanted is loaded first, then takes the place of what was served, which finishes the
-//! calls that it has.
+//! The registry: every model of the repository, by name and version, and why one is not served. A model can be changed
+//! at any time: its desired state is loaded first, then replaces what was served, which finishes its running calls.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -37,20 +36,20 @@ const DRAIN: Duration = Duration::from_secs(10);
 const MAX_LOADERS: usize = 8;
 
 named_enum! {
-    /// Whether a version can be called.
+    /// The state of a version.
     pub enum State {
-        /// It answers.
+        /// It answers calls.
         Ready = "ready",
-        /// It does not yet.
+        /// It is being loaded.
         Loading = "loading",
-        /// It takes no more calls and finishes those that it has.
+        /// It accepts no more calls and finishes the running ones.
         Unloading = "unloading",
-        /// It does not, for the reason that stands beside it.
+        /// It does not answer, for the reason given in [`ModelStatus::reason`].
         Unavailable = "unavailable",
     }
 }
 
-/// What there is to say about one version of a model.
+/// The status of one version of a model.
 #[derive(Debug, Clone)]
 pub struct ModelStatus {
     /// Name of the model.
@@ -69,7 +68,7 @@ pub struct ModelStatus {
     pub sha256: Option<String>,
     /// Whether it answers calls that name no version.
     pub active: bool,
-    /// Why the model goes on as it is although something else is wanted of it.
+    /// Why the model stays as it is although its desired state is another.
     pub setback: Option<String>,
 }
 
@@ -90,7 +89,7 @@ pub(crate) struct Shared {
 /// The files of versions as they were when they were served first, by model and version.
 pub type KnownFiles = HashMap<(String, String), Digests>;
 
-/// What [`Registry::prepare`] loaded: dropped, it leaves everything as it was.
+/// What [`Registry::prepare`] loaded; dropping it changes nothing.
 pub struct Prepared {
     entry: Entry,
 }
@@ -115,11 +114,11 @@ impl Registry {
         Self::open_as(settings, &HashMap::new(), Revision::default(), KnownFiles::new())
     }
 
-    /// The same, with what is wanted of some of the models at a moment, and the files of versions that were served
-    /// before.
+    /// The same, with the desired states of some of the models at a revision, and the files of versions that were
+    /// served before.
     pub fn open_as(
         settings: Settings,
-        wanted: &HashMap<String, DesiredState>,
+        desired: &HashMap<String, DesiredState>,
         at: Revision,
         known: KnownFiles,
     ) -> Self {
@@ -127,7 +126,7 @@ impl Registry {
         registry.shared.loader.sweep();
         registry.expect(known);
         let names = registry.shared.loader.names().into_iter().collect();
-        registry.reconcile_all(names, wanted, at);
+        registry.reconcile_all(names, desired, at);
         registry
     }
 
@@ -168,75 +167,78 @@ impl Registry {
         self.read().contains_key(name) || self.shared.loader.has(name)
     }
 
-    /// What looks at pictures.
+    /// The threads that decode pictures.
     pub fn decoder(&self) -> &Decoder {
         &self.shared.loader.decoder
     }
 
-    /// Looks at a file that need not be in the repository: what it says of itself, and whether it would be served. The
-    /// error says why it cannot be read at all.
+    /// Inspects a file that need not be in the repository: what it declares, and whether it would be served. The error
+    /// says why it cannot be read at all.
     pub fn examine(&self, file: &Path) -> Result<Examination, String> {
         self.shared.loader.inspect(file, None)
     }
 
-    /// What is wanted of a model as far as this registry knows; none where there is no such model.
-    pub fn wanted(&self, name: &str) -> Option<DesiredState> {
-        self.read().get(name).map(|entry| entry.wanted.clone())
+    /// The desired state of a model as far as this registry knows; none where there is no such model.
+    pub fn desired(&self, name: &str) -> Option<DesiredState> {
+        self.read().get(name).map(|entry| entry.desired.clone())
     }
 
-    /// Loads what is wanted of a model and changes nothing yet. Blocks for as long as that takes. The error says why
-    /// the version that would answer calls cannot be served; then everything goes on as before.
-    pub fn prepare(&self, name: &str, wanted: DesiredState) -> Result<Prepared, String> {
-        self.prepare_as(name, wanted, false)
+    /// Loads the desired state of a model and changes nothing yet. Blocks for as long as that takes. The error says why
+    /// the version that would answer calls cannot be served; then nothing changes.
+    pub fn prepare(&self, name: &str, desired: DesiredState) -> Result<Prepared, String> {
+        self.prepare_as(name, desired, false)
     }
 
-    /// The same, whatever the files were when the versions were served first.
-    pub fn prepare_changed(&self, name: &str, wanted: DesiredState) -> Result<Prepared, String> {
-        self.prepare_as(name, wanted, true)
+    /// The same, but accepts files that have changed since they were first served.
+    pub fn prepare_changed(&self, name: &str, desired: DesiredState) -> Result<Prepared, String> {
+        self.prepare_as(name, desired, true)
     }
 
-    fn prepare_as(&self, name: &str, wanted: DesiredState, accept: bool) -> Result<Prepared, String> {
+    fn prepare_as(&self, name: &str, desired: DesiredState, accept: bool) -> Result<Prepared, String> {
         let lineage = self.lineage(name);
         let _work = lineage.work.lock().unwrap_or_else(PoisonError::into_inner);
         if self.shared.closed.load(Ordering::SeqCst) {
             return Err("the server is shutting down".to_owned());
         }
         let Candidate { entry, failure } =
-            self.candidate(name, wanted, &lineage, LoadOptions { afresh: false, accept, again: true });
+            self.candidate(name, desired, &lineage, LoadOptions { afresh: false, accept, again: true });
         failure.map_or(Ok(Prepared { entry }), Err)
     }
 
-    /// Serves what was prepared, which became what is wanted with the change that `at` numbers. What was served before
-    /// finishes the calls that it has, then gives its memory back. Where something later is wanted, and known here, that
-    /// stays.
+    /// Serves what was prepared, the desired state of revision `at`. What was served before finishes its running calls,
+    /// then frees its memory. If a later revision is served already, that stays.
     pub fn publish(&self, prepared: Prepared, at: Revision) {
         self.put(prepared.entry, at);
     }
 
-    /// Makes every model what was wanted of it at a moment, except for those of which something later is known. A model
-    /// that cannot be what is wanted goes on as it was, where it served, and says so. Blocks for as long as loading
-    /// takes.
-    pub fn reconcile(&self, wanted: &HashMap<String, DesiredState>, at: Revision) {
+    /// Brings every model to its desired state of a revision, except those of which a later one is known. A model that
+    /// cannot get there stays as it was and reports why. Blocks for as long as loading takes.
+    pub fn reconcile(&self, desired: &HashMap<String, DesiredState>, at: Revision) {
         let mut names: BTreeSet<String> = self.read().keys().cloned().collect();
-        names.extend(wanted.keys().filter(|name| self.shared.loader.has(name)).cloned());
-        self.reconcile_all(names, wanted, at);
+        names.extend(desired.keys().filter(|name| self.shared.loader.has(name)).cloned());
+        self.reconcile_all(names, desired, at);
     }
 
-    /// Whether some model could not be made what is wanted of it, so that [`Registry::reconcile`] will try again.
+    /// Whether some model could not be brought to its desired state, so that [`Registry::reconcile`] will try again.
     pub fn is_behind(&self) -> bool {
         self.read().values().any(|entry| entry.again.is_some())
     }
 
-    fn reconcile_all(&self, mut due: BTreeSet<String>, wanted: &HashMap<String, DesiredState>, at: Revision) {
+    fn reconcile_all(
+        &self,
+        mut due: BTreeSet<String>,
+        desired: &HashMap<String, DesiredState>,
+        at: Revision,
+    ) {
         let default = DesiredState::default();
         due.retain(|name| {
-            let wanted = wanted.get(name).unwrap_or(&default);
-            !self.read().get(name).is_some_and(|entry| entry.settle(wanted, at))
+            let desired = desired.get(name).unwrap_or(&default);
+            !self.read().get(name).is_some_and(|entry| entry.settle(desired, at))
         });
         let next = Mutex::new(due.into_iter());
         let work = || {
             while let Some(name) = { next.lock().unwrap_or_else(PoisonError::into_inner).next() } {
-                self.reconcile_one(&name, wanted.get(&name).cloned().unwrap_or_default(), at);
+                self.reconcile_one(&name, desired.get(&name).cloned().unwrap_or_default(), at);
             }
         };
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
@@ -253,7 +255,7 @@ impl Registry {
         *self.shared.loader.known.write().unwrap_or_else(PoisonError::into_inner) = known;
     }
 
-    /// The files of versions that are served and of which nothing is known yet.
+    /// The files of versions that are served and whose digests are not known yet.
     pub fn unknown_files(&self) -> KnownFiles {
         let known = self.shared.loader.known.read().unwrap_or_else(PoisonError::into_inner);
         let models = self.read();
@@ -261,8 +263,8 @@ impl Registry {
         served.filter(|(of, _)| !known.contains_key(of)).collect()
     }
 
-    /// Reads the files of every version that is served again, and answers those that are not what was loaded any more,
-    /// each once. What was loaded goes on. Blocks for as long as that takes.
+    /// Reads the files of every served version again, and returns those that changed since they were loaded, each once.
+    /// What was loaded stays served. Blocks for as long as that takes.
     pub fn verify(&self) -> Vec<Violation> {
         let entries: Vec<Arc<Entry>> = self.read().values().cloned().collect();
         let mut news = Vec::new();
@@ -278,13 +280,13 @@ impl Registry {
         news
     }
 
-    /// Makes room for a version that is to be received; nothing is served of it yet.
+    /// Begins an upload of a version; nothing of it is served yet.
     pub fn receive(&self, name: &str, version: &str) -> Result<Incoming, IncomingError> {
         self.shared.loader.receive(name, version)
     }
 
-    /// Takes a version that was received, if its files are what was announced, and could be served. Blocks for as
-    /// long as trying it takes.
+    /// Moves an uploaded version into the repository, if its files have the announced digests and it could be served.
+    /// Blocks for as long as trying it takes.
     pub fn admit(
         &self,
         incoming: Incoming,
@@ -294,19 +296,19 @@ impl Registry {
         self.shared.loader.admit(incoming, files, origin)
     }
 
-    /// Whether a version was received, and is not served, so that it may be taken away.
+    /// Whether a version was uploaded and is not served, so that it may be removed.
     pub fn may_withdraw(&self, name: &str, version: &str) -> Result<(), IncomingError> {
         self.shared.loader.is_received(name, version)?;
         if self.find(name, Some(version)).is_ok() { Err(IncomingError::InUse) } else { Ok(()) }
     }
 
-    /// Takes a version away that was received before. Blocks for as long as that takes.
+    /// Removes a version that was uploaded. Blocks for as long as that takes.
     pub fn withdraw(&self, name: &str, version: &str) -> Result<(), IncomingError> {
         self.shared.loader.withdraw(name, version)
     }
 
-    /// Answers what is queued, for at most ten seconds, interrupts what then still runs, and gives the memory
-    /// back. Afterwards every call is refused.
+    /// Answers queued calls for at most ten seconds, interrupts what then still runs, and frees the memory. Afterwards
+    /// every call is refused.
     pub fn shutdown(&self) {
         self.shared.closed.store(true, Ordering::SeqCst);
         let models: Vec<Arc<Model>> =
@@ -321,12 +323,12 @@ impl Registry {
         }
     }
 
-    /// Makes one model what is wanted of it, or lets it go on and say why not.
-    pub(crate) fn reconcile_one(&self, name: &str, wanted: DesiredState, at: Revision) {
-        self.reconcile_as(name, wanted, at, false);
+    /// Brings one model to its desired state, or keeps it as it is with the reason.
+    pub(crate) fn reconcile_one(&self, name: &str, desired: DesiredState, at: Revision) {
+        self.reconcile_as(name, desired, at, false);
     }
 
-    pub(crate) fn reconcile_as(&self, name: &str, wanted: DesiredState, at: Revision, changed: bool) {
+    pub(crate) fn reconcile_as(&self, name: &str, desired: DesiredState, at: Revision, changed: bool) {
         let lineage = self.lineage(name);
         let _work = lineage.work.lock().unwrap_or_else(PoisonError::into_inner);
         if self.shared.closed.load(Ordering::SeqCst) {
@@ -334,7 +336,7 @@ impl Registry {
         }
         let Candidate { entry, failure } = self.candidate(
             name,
-            wanted,
+            desired,
             &lineage,
             LoadOptions { afresh: changed, accept: false, again: false },
         );
@@ -346,40 +348,40 @@ impl Registry {
                     reason = failure,
                     "a change of a model did not come about; it goes on as it was"
                 );
-                self.put(old.with_setback(entry.wanted, failure), at);
+                self.put(old.with_setback(entry.desired, failure), at);
             }
             (Some(_), None) => {
-                entry.tell_reason();
+                entry.log_reason();
                 self.put(entry, at);
             }
             (None, _) => self.put(entry, at),
         }
     }
 
-    /// Somebody who had the model read afresh also has tried again what failed its trial.
+    /// A requested reload also tries versions again that failed their trial.
     fn candidate(
         &self,
         name: &str,
-        wanted: DesiredState,
+        desired: DesiredState,
         lineage: &Arc<Lineage>,
         options: LoadOptions,
     ) -> Candidate {
         let old = self.read().get(name).cloned();
-        let reread = old.as_ref().is_some_and(|old| old.wanted.loads != wanted.loads);
+        let reread = old.as_ref().is_some_and(|old| old.desired.loads != desired.loads);
         let options = LoadOptions {
             afresh: options.afresh || reread || old.is_none(),
             again: options.again || reread,
             ..options
         };
-        self.shared.loader.candidate(name, wanted, lineage, old.as_deref(), options)
+        self.shared.loader.candidate(name, desired, lineage, old.as_deref(), options)
     }
 
-    /// What a model hands on from one entry to the next.
+    /// What stays with a model while its entries are replaced.
     pub(crate) fn lineage(&self, name: &str) -> Arc<Lineage> {
         self.read().get(name).map(|entry| Arc::clone(&entry.lineage)).unwrap_or_default()
     }
 
-    /// Puts an entry where it belongs, unless what is wanted of its model after this moment is there already.
+    /// Puts an entry into the registry, unless one of a later revision is there already.
     pub(crate) fn put(&self, entry: Entry, at: Revision) {
         let entry = Arc::new(entry.at(at));
         let mut models = self.shared.models.write().unwrap_or_else(PoisonError::into_inner);

@@ -14,7 +14,7 @@ use crate::manifest::{Manifest, Serve, Versions};
 const MAX_NAME: usize = 128;
 /// Size of a `model.toml`, in bytes.
 const MAX_MANIFEST_BYTES: u64 = 1 << 20;
-/// What the file of a model is called.
+/// File name of a version's model.
 pub const MODEL_FILE: &str = "model.onnx";
 
 /// The folders directly inside `parent` with valid names.
@@ -33,8 +33,8 @@ pub(crate) fn folders(parent: &Path) -> std::io::Result<Vec<(String, PathBuf)>> 
 /// Names of what is passed over, and why.
 pub(crate) type PassedOver = BTreeMap<String, &'static str>;
 
-/// What lies directly inside the repository or a model's folder, looks as if somebody wanted it served, and is not. What
-/// a link leads to is not part of the repository.
+/// Entries directly inside the repository or a model's folder that look like a model or a version, and are not served.
+/// Links are not followed: their targets are not part of the repository.
 pub(crate) fn passed_over(parent: &Path) -> PassedOver {
     let reason = |entry: &fs::DirEntry, name: &str| {
         let kind = entry.file_type().ok()?;
@@ -50,18 +50,18 @@ pub(crate) fn passed_over(parent: &Path) -> PassedOver {
     };
     let entries = fs::read_dir(parent).into_iter().flatten().flatten();
     let named = entries.map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry));
-    let told = named.filter(|(name, _)| !name.starts_with('.'));
-    told.filter_map(|(name, entry)| reason(&entry, &name).map(|reason| (name, reason))).collect()
+    let visible = named.filter(|(name, _)| !name.starts_with('.'));
+    visible.filter_map(|(name, entry)| reason(&entry, &name).map(|reason| (name, reason))).collect()
 }
 
-/// Tells what is passed over.
-pub(crate) fn tell(model: Option<&str>, passed_over: &PassedOver) {
+/// Logs what is passed over.
+pub(crate) fn log_passed_over(model: Option<&str>, passed_over: &PassedOver) {
     for (name, reason) in passed_over {
         tracing::warn!(model, name, reason, "something in the model folder is passed over");
     }
 }
 
-/// Whether a model or a version may be called so: `[A-Za-z0-9][A-Za-z0-9._-]{0,127}`.
+/// Whether a model or a version may have this name: `[A-Za-z0-9][A-Za-z0-9._-]{0,127}`.
 pub fn is_name(name: &str) -> bool {
     let inside = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     name.len() <= MAX_NAME

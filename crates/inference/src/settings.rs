@@ -28,11 +28,12 @@ pub struct Settings {
     pub queue_capacity: usize,
     /// How long the first run of a session, on zeros, may take before it is ended. Default 10 s.
     pub warm_up_time: Duration,
-    /// How unknown models are tried before they are loaded; none: they are not. Default none.
+    /// How unknown models are tried in a child process before they are loaded; none: they are not. Default none.
     pub trial: Option<TrialSettings>,
-    /// Who may vouch for versions; others are not served. Empty: nobody has to. Default empty.
+    /// Public keys of which one must have signed a version, or it is not served. Empty: no signature needed. Default
+    /// empty.
     pub signing_keys: Vec<SigningKey>,
-    /// Libraries of operators that models may ask for. Default none.
+    /// Libraries of operators that models may request. Default none.
     pub custom_operators: Vec<OperatorLibrary>,
     /// Threads that decode pictures. Default: one per core, at most 4.
     pub decode_threads: usize,

@@ -11,7 +11,7 @@ const NEIGHBOUR: Duration = Duration::from_secs(2);
 pub(crate) enum Share {
     /// Every thread.
     All,
-    /// So many threads, whoever else is there.
+    /// This many threads, whether or not others call.
     Fixed(usize),
     /// Every one of so many threads while nobody else calls, and one less beside others: those then never wait for
     /// the end of a run of the one who sends most.
@@ -25,7 +25,7 @@ pub(crate) struct Shares {
     working: HashMap<u64, usize>,
     /// Who called last, and when.
     last: Option<(u64, Instant)>,
-    /// The same of whoever else called last.
+    /// The same for the last other caller.
     other: Option<(u64, Instant)>,
 }
 

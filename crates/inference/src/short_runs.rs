@@ -1,7 +1,7 @@
-//! Runs so short that waking a thread for them takes longer than they do: whoever asks runs them at once.
+//! Runs so short that waking a worker takes longer than they do: the calling thread runs them at once.
 //!
-//! Only a call that is alone is run so: where several come at once it is the model's thread that is quicker, since each
-//! thread then does much of the same in a row, and clients that wait together are woken together.
+//! Only a call that is alone runs this way: when several arrive at once the model's worker is quicker, since each
+//! thread then repeats the same work in a row, and clients that wait together are woken together.
 //!
 //! A run keeps a web worker from everything else, so nothing is run there that could take long. The model is of
 //! operators whose work the shapes of the inputs decide and not their values, it is computed by the processor, its
@@ -21,7 +21,7 @@ use crate::{job::size, tensor::Tensor};
 
 /// What a short run takes at most; waking a thread and being woken by it takes a tenth of that.
 const SHORT: Duration = Duration::from_micros(100);
-/// What a busy machine does not make of a short run.
+/// A run that took longer than this is not short, even on a busy machine.
 const LONG: Duration = Duration::from_millis(10);
 /// Short runs in a row that show how long a call of that size takes; twice as many after each that was long.
 const TRIALS: u32 = 16;
@@ -55,7 +55,7 @@ pub(crate) fn is_even(operators: &BTreeMap<(String, String), u64>) -> bool {
         .all(|(domain, operator)| known.contains(&domain.as_str()) && EVEN.contains(&operator.as_str()))
 }
 
-/// What is known of how long the runs of a model take.
+/// What is known about the duration of a model's runs.
 pub(crate) struct ShortRuns {
     possible: bool,
     known: Mutex<Known>,

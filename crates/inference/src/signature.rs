@@ -1,4 +1,4 @@
-//! Signatures of versions: whoever holds one of the operator's keys vouches for all files of a version.
+//! Signatures of versions: a holder of one of the operator's keys vouches for all files of a version.
 //!
 //! What is signed is the list of the files as `sha256sum` writes it, one line for each, in the order of their names:
 //! the SHA-256 in lower-case hexadecimal, two spaces, the name.

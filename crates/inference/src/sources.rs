@@ -1,5 +1,5 @@
-//! Versions that come from elsewhere: which the repository lacks, and what is said of them meanwhile. Who fetches
-//! them is somebody else; here a file has a path.
+//! Versions with a `[source]`: which ones the repository lacks, and their status meanwhile. Fetching them is the
+//! caller's task; this crate sees files only.
 
 use std::sync::{Arc, PoisonError};
 
@@ -35,7 +35,7 @@ impl Registry {
     /// unloaded.
     pub fn missing(&self) -> Vec<SourcedVersion> {
         let mut missing = Vec::new();
-        for entry in self.read().values().filter(|entry| !entry.wanted.unloaded) {
+        for entry in self.read().values().filter(|entry| !entry.desired.unloaded) {
             let Some(manifest) = &entry.manifest else { continue };
             for (version, files) in
                 manifest.source.0.iter().filter(|(version, _)| self.lacks(&entry.name, version))
@@ -63,26 +63,26 @@ impl Registry {
         highest.unwrap_or(0).saturating_add(1).to_string()
     }
 
-    /// Says why a version is not there, beside the model. What is served goes on.
+    /// Notes why a version could not be fetched, in the model's status. What is served goes on.
     pub fn mark_unavailable(&self, name: &str, reason: String) {
         let lineage = self.lineage(name);
         let _work = lineage.work.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.read().get(name).cloned();
         let at = old.as_ref().map_or(Revision::default(), |old| old.revision());
         let entry = match old {
-            Some(old) if old.ready().next().is_some() => old.with_setback(old.wanted.clone(), reason),
+            Some(old) if old.ready().next().is_some() => old.with_setback(old.desired.clone(), reason),
             Some(old) => Entry {
                 versions: old.versions.clone(),
                 reason: Some(reason),
-                ..Entry::of(name, old.manifest.clone(), old.wanted.clone(), Arc::clone(&lineage))
+                ..Entry::of(name, old.manifest.clone(), old.desired.clone(), Arc::clone(&lineage))
             },
             None => Entry::without_versions(name, reason, DesiredState::default(), Arc::clone(&lineage)),
         };
         self.put(entry, at);
     }
 
-    /// Serves what came into a model's folder, as far as it is wanted. Blocks for as long as loading takes.
-    pub fn renew(&self, name: &str, wanted: DesiredState, at: Revision) {
-        self.reconcile_one(name, wanted, at);
+    /// Loads what was fetched into a model's folder, as its desired state says. Blocks for as long as loading takes.
+    pub fn renew(&self, name: &str, desired: DesiredState, at: Revision) {
+        self.reconcile_one(name, desired, at);
     }
 }

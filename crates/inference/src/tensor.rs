@@ -286,7 +286,7 @@ fn check_symbols(specs: &[TensorSpec], inputs: &[Tensor]) -> Result<(), Error> {
     Ok(())
 }
 
-/// The places of the wanted outputs, of all where none is named: each known, none twice.
+/// The indices of the requested outputs, of all where none is named. Refuses an unknown name and one given twice.
 pub(crate) fn check_outputs(specs: &[TensorSpec], outputs: &[String]) -> Result<Vec<usize>, Error> {
     if outputs.is_empty() {
         return Ok((0..specs.len()).collect());

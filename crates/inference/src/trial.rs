@@ -1,4 +1,4 @@
-//! An unknown model is loaded in another process first: what it does to that one, it does not do to the server.
+//! Trials: an unknown model is loaded in a child process first, so that a fault cannot end the server.
 //!
 //! The child has bounds on memory, time, processor time, open files and what it may write, an empty working directory
 //! and an empty environment. How it ended is remembered by the digests of the model's files and the runtime's
@@ -32,11 +32,11 @@ use crate::{
     warm_up::warm_up,
 };
 
-/// How a child says that the runtime refuses the model; what it writes then is the reason.
+/// Exit code of a child whose runtime refuses the model; its output is then the reason.
 pub const REFUSED: u8 = 3;
 /// Bytes of a reason that are read, and shown.
 const MAX_REASON: u64 = 500;
-/// How often the child is looked at.
+/// How often the child's state is polled.
 const LOOK: Duration = Duration::from_millis(2);
 /// How long the first run may take in the child. One that takes longer is ended, which says nothing against a model.
 const FIRST_RUN: Duration = Duration::from_secs(5);
@@ -48,7 +48,7 @@ pub struct TrialSettings {
     /// `--seconds N`, `--library PATH` where that is known, `--operators PATH` for each library of operators, and the
     /// path of the file.
     pub program: PathBuf,
-    /// See there.
+    /// The arguments that begin the command line, as described at `program`.
     pub arguments: Vec<OsString>,
     /// What passed or failed is remembered here.
     pub folder: PathBuf,
@@ -293,8 +293,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let attempt = |script: &str, again| attempt_in(folder.path(), script, again);
         assert_eq!(attempt("echo red; exit 3", false).unwrap_err(), "red");
-        let told = attempt("exit 0", false).unwrap_err();
-        assert!(told.starts_with("red (tried before"), "{told}");
+        let message = attempt("exit 0", false).unwrap_err();
+        assert!(message.starts_with("red (tried before"), "{message}");
         assert_eq!(attempt("echo blue; exit 3", true).unwrap_err(), "blue");
         assert!(attempt("exit 0", false).unwrap_err().starts_with("blue (tried before"));
         let wider = TrialSettings { memory: 2 << 30, ..settings("echo green; exit 3", folder.path()) };

@@ -112,12 +112,12 @@ fn stated(table: &WarmUp, size: usize, specs: &[TensorSpec]) -> Result<Vec<Tenso
             DataType::Bytes => size_of::<Vec<u8>>() + input.text.as_ref().map_or(0, String::len),
             _ => 1,
         };
-        let told = match spec.datatype {
+        let message = match spec.datatype {
             DataType::Bytes => input.value.map(|_| "has text, not value"),
             _ => input.text.as_ref().map(|_| "has value, not text"),
         };
-        if let Some(told) = told {
-            return Err(format!("[warm_up] input \"{}\" of datatype {} {told}", spec.name, spec.datatype));
+        if let Some(message) = message {
+            return Err(format!("[warm_up] input \"{}\" of datatype {} {message}", spec.name, spec.datatype));
         }
         let count = take(&mut left, &shape, each);
         let count = count.ok_or_else(|| format!("[warm_up] input \"{}\" is too large", spec.name))?;

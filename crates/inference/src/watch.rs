@@ -1,4 +1,4 @@
-//! Looks for changes in the repository, again and again.
+//! Polls the repository for changes.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -11,7 +11,7 @@ use std::{
 use crate::{
     desired_state::{DesiredState, Revision},
     registry::Registry,
-    repository::{PassedOver, folders, passed_over, tell},
+    repository::{PassedOver, folders, log_passed_over, passed_over},
 };
 
 /// Files of one model that are looked at: more are in no folder that a person keeps.
@@ -25,18 +25,18 @@ type Snapshot = BTreeMap<String, (u64, Option<SystemTime>)>;
 pub struct Watch {
     /// At the last look.
     seen: BTreeMap<String, Snapshot>,
-    /// When it was last told of, or at the first look.
+    /// When its change was last returned, or at the first look.
     reported: Option<BTreeMap<String, Snapshot>>,
-    /// What was passed over at the last look; the first look's was told when the repository was opened.
+    /// What was passed over at the last look; that of the first look is logged when the repository is opened.
     passed_over: Option<PassedOver>,
 }
 
 impl Watch {
-    /// Looks once and answers the models whose folders changed since they were last told of and have come to rest: two
-    /// looks in a row saw the same, so that nothing half-copied is loaded. The first look tells of nothing.
+    /// Looks once and returns the models whose folders changed and have come to rest since: two looks in a row saw the
+    /// same, so that nothing half-copied is loaded. The first look returns none.
     pub fn look(&mut self, model_dir: &Path) -> Vec<String> {
         let Ok(folders) = folders(model_dir) else { return Vec::new() };
-        tell(None, &self.newly_passed_over(passed_over(model_dir)));
+        log_passed_over(None, &self.newly_passed_over(passed_over(model_dir)));
         let now: BTreeMap<String, Snapshot> =
             folders.into_iter().map(|(name, folder)| (name, snapshot(&folder))).collect();
         let before = std::mem::replace(&mut self.seen, now);
@@ -90,14 +90,14 @@ fn snapshot(folder: &Path) -> Snapshot {
 impl Registry {
     /// Looks for changes in the repository and loads what changed since the last look, as far as it is not to be
     /// unloaded. What cannot be loaded goes on as it was. Blocks for as long as that takes.
-    pub fn poll(&self, wanted: &HashMap<String, DesiredState>, at: Revision) {
+    pub fn poll(&self, desired: &HashMap<String, DesiredState>, at: Revision) {
         let due = {
             let mut watch = self.shared.watch.lock().unwrap_or_else(PoisonError::into_inner);
             watch.look(&self.shared.loader.settings.model_dir)
         };
         for name in due {
             tracing::info!(model = name, "a model's folder changed");
-            self.reconcile_as(&name, wanted.get(&name).cloned().unwrap_or_default(), at, true);
+            self.reconcile_as(&name, desired.get(&name).cloned().unwrap_or_default(), at, true);
         }
     }
 }

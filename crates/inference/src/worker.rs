@@ -1,5 +1,5 @@
-//! The threads that run a model: one session each, fed from one bounded queue, with a watch that ends what
-//! nobody waits for any more.
+//! The worker threads of a model: one session each, fed from one bounded queue, with a watch thread that interrupts
+//! runs nobody waits for any more.
 
 use std::{
     mem,
@@ -235,16 +235,16 @@ impl Shared {
         let rows = jobs.iter().map(|job| job.rows).sum();
         let mut calls = Vec::with_capacity(jobs.len());
         let mut waiting = Vec::with_capacity(jobs.len());
-        let mut wanted = Vec::new();
+        let mut output_places = Vec::new();
         for job in jobs {
             calls.push(job.inputs);
             waiting.push(job.waiting);
-            wanted = job.outputs;
+            output_places = job.outputs;
         }
         if calls.is_empty() {
             return;
         }
-        let (waiting, result) = self.run(run, engine, &calls, &wanted, waiting);
+        let (waiting, result) = self.run(run, engine, &calls, &output_places, waiting);
         match result {
             Ok(ran) => {
                 if let [inputs] = calls.as_slice() {
@@ -259,7 +259,7 @@ impl Shared {
                 }
                 for (inputs, waiting) in calls.into_iter().zip(waiting) {
                     let rows = inputs.first().map_or(1, Tensor::rows);
-                    self.serve_one(run, engine, (inputs, waiting, rows), &wanted);
+                    self.serve_one(run, engine, (inputs, waiting, rows), &output_places);
                 }
             }
             Err(failure) => self.refuse(waiting, failure),
@@ -272,14 +272,14 @@ impl Shared {
         run: &Run,
         engine: &mut dyn Engine,
         (inputs, mut waiting, rows): (Vec<Tensor>, Waiting, usize),
-        wanted: &[usize],
+        output_places: &[usize],
     ) {
         let started = Instant::now();
         if waiting.is_over(started) {
             waiting.answer(Err(Error::Deadline));
             return;
         }
-        match self.run(run, engine, &[inputs], wanted, vec![waiting]) {
+        match self.run(run, engine, &[inputs], output_places, vec![waiting]) {
             (waiting, Ok(ran)) => self.answer(waiting, ran, rows, started),
             (waiting, Err(failure)) => self.refuse(waiting, failure),
         }
@@ -291,7 +291,7 @@ impl Shared {
         run: &Run,
         engine: &mut dyn Engine,
         calls: &[Vec<Tensor>],
-        wanted: &[usize],
+        output_places: &[usize],
         waiting: Vec<Waiting>,
     ) -> (Vec<Waiting>, Result<RunOutput, Failure>) {
         {
@@ -301,10 +301,10 @@ impl Shared {
             *current = Current::of(waiting);
         }
         let result = match calls {
-            [call] => catch_unwind(AssertUnwindSafe(|| engine.run(&[call], wanted))),
+            [call] => catch_unwind(AssertUnwindSafe(|| engine.run(&[call], output_places))),
             _ => {
                 let calls: Vec<&[Tensor]> = calls.iter().map(Vec::as_slice).collect();
-                catch_unwind(AssertUnwindSafe(|| engine.run(&calls, wanted)))
+                catch_unwind(AssertUnwindSafe(|| engine.run(&calls, output_places)))
             }
         };
         let waiting = mem::take(&mut *lock(&run.current)).waiting;
@@ -354,7 +354,7 @@ impl Shared {
                 thread::park_timeout(TICK);
                 continue;
             }
-            // First the flag, then one more look: whoever comes between them wakes the watch.
+            // First the flag, then one more look: a job that arrives in between wakes the watch.
             self.watch_sleeps.store(true, Ordering::SeqCst);
             if self.queue.len() == 0 && !self.closed.load(Ordering::SeqCst) {
                 thread::park();
@@ -364,7 +364,7 @@ impl Shared {
         }
     }
 
-    /// Ends what is late or nobody waits for, and tells whether anything waits or runs.
+    /// Ends calls that are late or abandoned, and returns whether anything waits or runs.
     fn look(&self) -> bool {
         let now = Instant::now();
         for mut job in self.queue.remove(|job| job.waiting.is_over(now)) {

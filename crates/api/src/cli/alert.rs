@@ -10,10 +10,10 @@ use crate::mail::Mailer;
 use crate::settings::Settings;
 use crate::start;
 
-/// See to it that alerts arrive.
+/// Test the channels of alerts.
 #[derive(Debug, Subcommand)]
 pub enum Alert {
-    /// Send a test through every channel that is set up, now; fails unless all of them take it.
+    /// Send a test through every channel that is set up; fails unless all of them accept it.
     Test,
 }
 

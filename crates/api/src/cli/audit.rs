@@ -10,7 +10,7 @@ use super::{CommandResult, SettingsSource, print};
 use crate::settings::{Settings, audit_keys};
 use crate::{audit_seals, start};
 
-/// Look at the audit trail.
+/// Verify the audit trail and export its seals.
 #[derive(Debug, Subcommand)]
 pub enum Audit {
     /// Verify every event, link and seal: an edit, a deletion, a reorder and an insertion are found and named.
@@ -51,7 +51,7 @@ async fn trail(settings: &Settings) -> Result<AuditTrail, String> {
 }
 
 async fn head(settings: &Settings) -> CommandResult {
-    // Due or not: whoever takes a head away wants all that there is below it.
+    // Due or not: an exported head should cover every link there is.
     let store = start::store(settings).await?;
     let trail = AuditTrail::new(store, AuditSettings { seal_every: 1, ..start::audit(settings)? });
     trail.advance(false).await.map_err(|error| with_causes(&error))?;

@@ -15,10 +15,10 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// How much of an answer is read.
 const MAX_ANSWER: u64 = 64 << 10;
 
-/// Say what is wrong.
+/// Check the settings and the stores.
 #[derive(Args, Debug)]
 pub struct Check {
-    /// Ask a running server instead: succeeds when it answers 200, for health checks in containers.
+    /// Check a running server instead: succeeds when this address answers 200, for health checks in containers.
     #[arg(long, value_name = "URL")]
     url: Option<String>,
 }

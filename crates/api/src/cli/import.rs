@@ -81,7 +81,7 @@ fn read(source: impl BufRead) -> Result<Vec<ImportedPerson>, String> {
 
 /// The parser's own message could hold a part of the line.
 fn understood(line: &str) -> Result<ImportedPerson, String> {
-    let shape = "this is no JSON object with email, name and, if wanted, role and password_hash";
+    let shape = "this is not a JSON object with email, name and, optionally, role and password_hash";
     let Line { email, name, role, password_hash } = serde_json::from_str(line).map_err(|_| shape)?;
     check_email(&email).map_err(|error| format!("email: {}", rules::message(error)))?;
     check_name(&name).map_err(|error| format!("name: {}", rules::message(error)))?;

@@ -13,10 +13,10 @@ use crate::start;
 /// Incidents shown at once.
 const SHOWN: u32 = 100;
 
-/// Open, look at and close incidents.
+/// Open, show and close incidents.
 #[derive(Debug, Subcommand)]
 pub enum Incident {
-    /// Open one; running servers tell operators, and run the answers of its kind within a second.
+    /// Open an incident; running servers alert operators, and run the answers of its kind within a second.
     Open(Open),
     /// List the latest hundred.
     List {
@@ -33,7 +33,7 @@ pub enum Incident {
     Close {
         /// Its id.
         id: Uuid,
-        /// What came out.
+        /// The resolution.
         #[arg(long)]
         resolution: String,
     },

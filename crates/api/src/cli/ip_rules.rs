@@ -1,4 +1,4 @@
-//! `modelgate ip-rules`: also the way back for whoever shut themselves out.
+//! `modelgate ip-rules`: also the way back for administrators who shut themselves out.
 
 use auth::{Auth, IpRuleRequest, Origin};
 use clap::{Args, Subcommand, ValueEnum};
@@ -17,10 +17,10 @@ const PAGE: u32 = 100;
 /// The longest that a rule with an end holds, in minutes: a hundred years.
 const MAX_MINUTES: i64 = 100 * 365 * 24 * 60;
 
-/// Say which addresses are let in; servers on the same database follow within a second.
+/// Allow and deny client addresses; servers on the same database follow within a second.
 #[derive(Debug, Subcommand)]
 pub enum IpRules {
-    /// Show the rules that hold: id, network, what it says, where, until when and why.
+    /// Show the rules that hold: id, network, effect, for which requests, until when and why.
     List,
     /// Add a rule.
     Add(Add),
@@ -36,7 +36,7 @@ pub enum IpRules {
 pub struct Add {
     /// An address or a CIDR block.
     cidr: String,
-    /// What is said of it.
+    /// Whether it is allowed or denied.
     #[arg(value_enum)]
     effect: Effect,
     /// Only for what needs a permission over others or over the installation.
@@ -50,12 +50,12 @@ pub struct Add {
     minutes: Option<i64>,
 }
 
-/// What a rule says.
+/// The effect of a rule.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Effect {
-    /// The network is let in, where a wider rule would refuse it.
+    /// The network is allowed, where a wider rule would deny it.
     Allow,
-    /// The network is refused.
+    /// The network is denied.
     Deny,
 }
 
@@ -102,14 +102,14 @@ async fn all(auth: &Auth) -> Result<Vec<IpRule>, String> {
     }
 }
 
-async fn remove(auth: &Auth, wanted: &str) -> CommandResult {
-    let id = Uuid::parse_str(wanted).ok();
-    let mut meant = all(auth).await?;
-    meant.retain(|rule| Some(rule.id) == id || rule.network == wanted);
-    if meant.is_empty() {
-        return Err(format!("there is no rule {wanted}; modelgate ip-rules list shows them"));
+async fn remove(auth: &Auth, id_or_network: &str) -> CommandResult {
+    let id = Uuid::parse_str(id_or_network).ok();
+    let mut matching = all(auth).await?;
+    matching.retain(|rule| Some(rule.id) == id || rule.network == id_or_network);
+    if matching.is_empty() {
+        return Err(format!("there is no rule {id_or_network}; modelgate ip-rules list shows them"));
     }
-    for rule in meant {
+    for rule in matching {
         auth.remove_ip_rule(None, rule.id, true, &Origin::default()).await.map_err(explained)?;
         print(&format!("removed {} {}", rule.network, rule.effect.name()));
     }

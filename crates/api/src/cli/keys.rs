@@ -6,7 +6,7 @@ use clap::Subcommand;
 use super::{CommandResult, SettingsSource, print};
 use crate::start;
 
-/// Make and renew secrets.
+/// Generate and rotate secrets.
 #[derive(Debug, Subcommand)]
 pub enum Keys {
     /// Print fresh values for the settings that are secrets, in the form of a .env file.
@@ -17,7 +17,7 @@ pub enum Keys {
         #[arg(long)]
         emergency: bool,
     },
-    /// Seal anew, under ENCRYPTION_KEY, what the keys in ENCRYPTION_KEYS_PREVIOUS sealed; servers go on working.
+    /// Reseal under ENCRYPTION_KEY what the keys in ENCRYPTION_KEYS_PREVIOUS sealed; servers go on working.
     RotateEncryption,
 }
 

@@ -1,4 +1,4 @@
-//! `modelgate limits`: also the way back for whoever limited themselves too much.
+//! `modelgate limits`: also the way back for administrators who limited themselves too much.
 
 use auth::{Allowance, Auth, LimitSubject, Origin};
 use clap::{Args, Subcommand};
@@ -8,18 +8,18 @@ use super::{CommandResult, print};
 use crate::settings::Settings;
 use crate::start;
 
-/// Say limits; servers on the same database follow within a second.
+/// Set rate limits; servers on the same database follow within a second.
 #[derive(Debug, Subcommand)]
 pub enum Limits {
-    /// Show what was said: scope, subject, requests a minute and an hour.
+    /// Show the limits that were set: scope, subject, requests a minute and an hour.
     List,
-    /// Say a limit.
+    /// Set a limit.
     Set(Set),
-    /// Take back what was said, so that what is less particular holds again.
+    /// Remove a limit, so that the next more general one holds again.
     Remove(Subject),
 }
 
-/// Whose limit.
+/// What a limit applies to.
 #[derive(Args, Debug)]
 pub struct Subject {
     /// class, role, account, key or model.
@@ -28,7 +28,7 @@ pub struct Subject {
     subject: String,
 }
 
-/// A limit to say.
+/// A limit to set.
 #[derive(Args, Debug)]
 pub struct Set {
     #[command(flatten)]
@@ -48,13 +48,13 @@ impl Limits {
         match self {
             Self::List => list(&auth).await,
             Self::Set(Set { subject, per_minute, per_hour }) => {
-                let said = Allowance { per_minute, per_hour };
-                let done = auth.set_limit(None, &subject.read()?, said, &Origin::default()).await;
-                subject.told(done)
+                let allowance = Allowance { per_minute, per_hour };
+                let done = auth.set_limit(None, &subject.read()?, allowance, &Origin::default()).await;
+                subject.explain(done)
             }
             Self::Remove(subject) => {
                 let done = auth.remove_limit(None, &subject.read()?, &Origin::default()).await;
-                subject.told(done)
+                subject.explain(done)
             }
         }
     }
@@ -62,19 +62,19 @@ impl Limits {
 
 impl Subject {
     fn read(&self) -> Result<LimitSubject, String> {
-        LimitSubject::named(&self.scope, &self.subject).ok_or_else(|| self.nothing())
+        LimitSubject::named(&self.scope, &self.subject).ok_or_else(|| self.missing())
     }
 
-    fn told(&self, done: auth::Result<()>) -> CommandResult {
+    fn explain(&self, done: auth::Result<()>) -> CommandResult {
         done.map_err(
-            |error| if matches!(error, auth::Error::NotFound) { self.nothing() } else { explained(error) },
+            |error| if matches!(error, auth::Error::NotFound) { self.missing() } else { explained(error) },
         )
     }
 
-    fn nothing(&self) -> String {
+    fn missing(&self) -> String {
         let Self { scope, subject } = self;
         format!(
-            "there is no {scope} {subject} here, or nothing was said of it; docs/API.md lists what limits are said of"
+            "there is no {scope} {subject} here, or it has no limit; docs/API.md lists what limits apply to"
         )
     }
 }

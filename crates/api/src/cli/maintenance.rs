@@ -12,25 +12,25 @@ use crate::v1::rules;
 /// Open and close the service; servers on the same database follow within two seconds.
 #[derive(Debug, Subcommand)]
 pub enum Maintenance {
-    /// Say whether the service is open.
+    /// Show whether the service is open.
     Status,
     /// Close it to everyone but callers with system:manage.
     On(Notice),
-    /// Let readiness say 503 everywhere, so that load balancers look elsewhere; requests are answered.
+    /// Make readiness 503 everywhere, so that load balancers look elsewhere; requests are answered.
     Drain,
-    /// The emergency stop: end every session, refuse every API key; whoever has system:manage may log in.
+    /// The emergency stop: end every session, refuse every API key; people with system:manage may log in.
     Stop(Notice),
     /// Open it to everyone.
     Off,
 }
 
-/// What callers who are refused are told.
+/// What refused callers get.
 #[derive(Args, Debug)]
 pub struct Notice {
     /// One line for them, of at most 500 characters.
     #[arg(long, value_parser = message)]
     message: Option<String>,
-    /// How long they are told to wait, in seconds.
+    /// Their Retry-After, in seconds.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_RETRY_AFTER)))]
     retry_after: Option<u32>,
 }

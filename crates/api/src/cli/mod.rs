@@ -30,7 +30,7 @@ use clap::{Parser, Subcommand};
 
 use crate::settings::{self, Settings};
 
-/// Serve ONNX models to many people, safely.
+/// Serve ONNX models to many users, safely.
 #[derive(Debug, Parser)]
 #[command(
     name = "modelgate",
@@ -54,34 +54,34 @@ enum Command {
     /// Manage administrators and people.
     #[command(subcommand)]
     Admin(admin::Admin),
-    /// Say what is wrong with the settings and the stores, or whether a server answers.
+    /// Check the settings and the stores, or whether a server answers.
     Check(check::Check),
     /// Show the settings in force, secrets hidden.
     Config(config::Config),
     /// Print the OpenAPI document.
     Openapi,
-    /// Look at the model repository.
+    /// Manage, inspect and measure models.
     #[command(subcommand)]
     Model(model::Model),
-    /// Say which addresses are let in.
+    /// Allow and deny client addresses.
     #[command(subcommand)]
     IpRules(ip_rules::IpRules),
-    /// Say how many requests are answered.
+    /// Set rate limits.
     #[command(subcommand)]
     Limits(limits::Limits),
-    /// Make and renew secrets.
+    /// Generate and rotate secrets.
     #[command(subcommand)]
     Keys(keys::Keys),
-    /// Open, look at and close incidents.
+    /// Open, show and close incidents.
     #[command(subcommand)]
     Incident(incident::Incident),
-    /// See to it that alerts arrive.
+    /// Test the channels of alerts.
     #[command(subcommand)]
     Alert(alert::Alert),
     /// Open and close the service.
     #[command(subcommand)]
     Maintenance(maintenance::Maintenance),
-    /// Look at the audit trail.
+    /// Verify the audit trail and export its seals.
     #[command(subcommand)]
     Audit(audit::Audit),
 }
@@ -93,7 +93,7 @@ type CommandResult = Result<(), String>;
 static LOST_OUTPUT: OnceLock<String> = OnceLock::new();
 
 impl Cli {
-    /// Runs the command; what went wrong is told on standard error.
+    /// Runs the command; errors go to standard error.
     pub fn run(self) -> ExitCode {
         let lost = || LOST_OUTPUT.get().map_or(Ok(()), |reason| Err(reason.clone()));
         match self.dispatch().and_then(|()| lost()) {

@@ -15,10 +15,10 @@ use crate::model_changes::{ChangeError, ModelChanges};
 use crate::settings::Settings;
 use crate::start;
 
-/// Look at the model repository, and say what is served of it.
+/// Manage, inspect and measure models.
 #[derive(Debug, Subcommand)]
 pub enum Model {
-    /// Load every model of MODEL_DIR and say which would be served.
+    /// Load every model of MODEL_DIR and list which would be served.
     List,
     /// The same, and fail unless every one would be.
     Verify,
@@ -30,7 +30,7 @@ pub enum Model {
         #[arg(long)]
         accept_changes: bool,
     },
-    /// Serve nothing of a model any more.
+    /// Stop serving a model.
     Unload(Named),
     /// Let a version of a model answer calls that name none.
     Activate {
@@ -43,7 +43,7 @@ pub enum Model {
     Rollback(Named),
     /// Put an ONNX file into the repository as a new version, tried first; it is served when it is activated or loaded.
     Add(Add),
-    /// Say what an ONNX file is: inputs, outputs, operators, files, and whether it would load.
+    /// Show an ONNX file: inputs, outputs, operators, files, and whether it would load.
     Inspect(Inspect),
     /// Measure a model with zeros: latency and rows a second for each size of batch.
     Bench(Bench),
@@ -106,7 +106,7 @@ fn list(settings: &Settings) -> Result<(usize, usize), String> {
     Ok((broken, models.len()))
 }
 
-/// Changes what is wanted, once it was seen to load here.
+/// Changes the desired state, once it was seen to load here.
 async fn change(settings: &Settings, name: &str, change: ModelChange, accept: bool) -> CommandResult {
     let auth = start::command(settings).await?;
     let registry = Registry::start(start::inference(settings));
@@ -119,24 +119,24 @@ async fn change(settings: &Settings, name: &str, change: ModelChange, accept: bo
     let (prepared, _) = changes.change(name, &change, serving.as_deref(), accept).await.map_err(refused)?;
     match prepared.version() {
         Some(version) => {
-            print(&format!("{name}: version {version} is wanted; servers answer with it within a second."))
+            print(&format!("{name}: version {version} is active; servers answer with it within a second."))
         }
-        None => print(&format!("{name}: nothing of it is wanted; servers stop within a second.")),
+        None => print(&format!("{name}: unloaded; servers stop serving it within a second.")),
     }
     Ok(())
 }
 
-/// The version that servers answer with: what is wanted of a model, as far as it loads here.
+/// The version that servers answer with: a model's desired state, as far as it loads here.
 pub(super) async fn serving(auth: &Auth, registry: &Registry, name: &str) -> Result<Option<String>, String> {
     if !registry.has(name) {
         return Ok(None);
     }
-    let (mut wanted, _) = desired_states(auth).await.map_err(explained)?;
-    let prepared = registry.prepare(name, wanted.remove(name).unwrap_or_default()).ok();
+    let (mut desired, _) = desired_states(auth).await.map_err(explained)?;
+    let prepared = registry.prepare(name, desired.remove(name).unwrap_or_default()).ok();
     Ok(prepared.and_then(|prepared| prepared.version().map(str::to_owned)))
 }
 
-/// Why a change was not made, for whoever typed it.
+/// Why a change was not made, for the person who typed the command.
 pub(super) fn refused(error: ChangeError) -> String {
     match error {
         ChangeError::Auth(error) => explained(error),

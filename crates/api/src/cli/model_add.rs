@@ -85,7 +85,7 @@ impl Add {
         };
         let url = Blobs::address(address).map_err(describe)?;
         let name = self.name.clone().or_else(|| named_after(&self.file));
-        let name = name.ok_or("say --name: what the file is called cannot be a model's name")?;
+        let name = name.ok_or("give --name: the file's name cannot be a model's name")?;
         let version = self.version.clone().unwrap_or_else(|| registry.next_version(&name));
         let mut digests = local.map(|path| registry.digests(&path)).transpose()?.unwrap_or_default();
         digests.extend(self.sha256.clone().map(|sha256| (inference::MODEL_FILE.to_owned(), sha256)));
@@ -97,7 +97,9 @@ impl Add {
             files.insert(file, SourceFile { url, sha256, size: self.size.filter(|_| is_model) });
         }
         if !files.contains_key(inference::MODEL_FILE) {
-            return Err("say --sha256: what comes over a network is taken if it is what was meant".to_owned());
+            return Err(
+                "give --sha256: a file from a network is accepted only if its digest is known".to_owned()
+            );
         }
         Ok(SourcedVersion { name, version, files })
     }

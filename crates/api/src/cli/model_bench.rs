@@ -53,9 +53,9 @@ impl Bench {
         if !registry.has(&self.name) {
             return Err(format!("MODEL_DIR has no model {:?}", self.name));
         }
-        let wanted =
+        let desired =
             inference::DesiredState { active: self.version.clone(), ..inference::DesiredState::default() };
-        registry.reconcile(&HashMap::from([(self.name.clone(), wanted)]), inference::Revision::default());
+        registry.reconcile(&HashMap::from([(self.name.clone(), desired)]), inference::Revision::default());
         let model = registry.find(&self.name, self.version.as_deref()).map_err(|error| error.to_string())?;
         print(&format!("{} version {}, one caller, zeros", model.name(), model.version()));
         let mut all = Vec::new();

@@ -1,4 +1,4 @@
-//! What the errors of the other crates are for a client.
+//! From the errors of the other crates to the errors that a client gets.
 
 use auth::Violations;
 use inference::IncomingError;

@@ -101,10 +101,10 @@ codes! {
 /// Most bytes of a detail: it may tell what a caller wrote, which may be as long as a body.
 const MAX_DETAIL: usize = 4 << 10;
 
-/// How long a client is told to wait when nothing better is known.
+/// The default `Retry-After`.
 const DEFAULT_RETRY: Duration = Duration::from_secs(1);
 
-/// All that a client learns of a fault of ours.
+/// The detail of every internal error.
 const OUR_FAULT: &str = "Something went wrong on our side; the request id finds it in the log.";
 
 /// An error on its way to the client.
@@ -139,7 +139,7 @@ pub struct Hints {
     pub accept_encoding: Option<&'static str>,
     /// What a page shows the challenge with that is due.
     pub site_key: Option<String>,
-    /// What the log tells under the request's id; never for the client.
+    /// The cause, logged under the request's id; never for the client.
     pub cause: Option<String>,
 }
 
@@ -151,7 +151,7 @@ impl ApiError {
         Self { code, detail, hints: Box::new(Hints { retry_after, ..Hints::default() }) }
     }
 
-    /// What a status that the framework set means here.
+    /// The error for a status that the framework set.
     pub fn from_status(status: StatusCode) -> Self {
         let code = Code::ALL.iter().copied().find(|code| code.status() == status.as_u16());
         let fallback = if status.is_server_error() { Code::Internal } else { Code::MalformedRequest };
@@ -186,7 +186,7 @@ impl ApiError {
 
     /// Another method than this path's.
     pub fn method_not_allowed(allow: &str) -> Self {
-        let mut error = Self::new(Code::MethodNotAllowed, format!("This address takes {allow}."));
+        let mut error = Self::new(Code::MethodNotAllowed, format!("This address accepts {allow}."));
         error.hints.allow = Some(allow.to_owned());
         error
     }

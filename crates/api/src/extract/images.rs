@@ -158,21 +158,21 @@ fn checked(picture: Picture, declared: &str) -> Result<Picture> {
 /// `found` is what `image/` is followed by.
 pub fn require_type(declared: &str, found: &str) -> Result<()> {
     match declared.strip_prefix("image/") {
-        Some(said) if said != "*" && usual_name(said) != found => Err(ApiError::new(
+        Some(declared) if declared != "*" && usual_name(declared) != found => Err(ApiError::new(
             Code::InvalidImage,
-            format!("Invalid file type: Content-Type says image/{said}, the bytes are image/{found}."),
+            format!("Invalid file type: Content-Type says image/{declared}, the bytes are image/{found}."),
         )),
         _ => Ok(()),
     }
 }
 
 /// Older names that clients still use.
-fn usual_name(said: &str) -> &str {
-    match said {
+fn usual_name(declared: &str) -> &str {
+    match declared {
         "jpg" | "pjpeg" => "jpeg",
         "x-png" => "png",
         "x-ms-bmp" | "x-bmp" => "bmp",
-        said => said,
+        declared => declared,
     }
 }
 

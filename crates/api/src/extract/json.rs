@@ -20,7 +20,7 @@ use crate::middleware::{RequestContext, report};
 const MOST_LOOKED_AT: usize = 64 << 10;
 /// Parts of names of members that may hold anything: a good password looks like an attack.
 const SECRETS: [&str; 4] = ["password", "secret", "token", "code"];
-/// What the reader of times says of what is none.
+/// The message of the parser of times for an invalid one.
 const TIMES: [&str; 5] = [
     "input contains invalid characters",
     "premature end of input",
@@ -29,7 +29,7 @@ const TIMES: [&str; 5] = [
     "input is not enough for unique date and time",
 ];
 
-/// What the reader of JSON says of a number beyond all that it knows.
+/// The message of the JSON parser for a number out of range.
 pub const TOO_LARGE: &str = "number out of range";
 
 /// A checked body.
@@ -55,7 +55,7 @@ impl<T: DeserializeOwned + Validate + 'static> FromRequest for Json<T> {
     }
 }
 
-/// Counts a body that looks like an attack. It is taken or refused for what it is all the same.
+/// Counts a body that looks like an attack. That does not decide whether it is accepted.
 fn look_through(request: &HttpRequest, bytes: &[u8]) {
     let is_plain = || !bytes.iter().any(|byte| b"'<$;|./".contains(byte));
     if bytes.len() > MOST_LOOKED_AT || is_plain() {
@@ -110,7 +110,7 @@ fn escapes_nul(bytes: &[u8]) -> bool {
     false
 }
 
-/// The reader's own words name the member and the place; the values, which may be secrets, stay out.
+/// Takes member and position from the parser's message; values, which may be secrets, stay out.
 pub fn unreadable(error: &serde_json::Error) -> ApiError {
     let place = format!("line {}, column {}", error.line(), error.column());
     let detail = match error.classify() {
@@ -124,7 +124,7 @@ pub fn unreadable(error: &serde_json::Error) -> ApiError {
     ApiError::new(Code::MalformedRequest, format!("{detail} ({place})."))
 }
 
-/// `unknown field `x`, expected …` and `missing field `x`` are told; `invalid type: string "…"` loses its value.
+/// `unknown field `x`, expected …` and `missing field `x`` are kept; `invalid type: string "…"` loses its value.
 fn without_values(text: &str) -> String {
     let text = text.rsplit_once(" at line ").map_or(text, |(text, _)| text);
     if let Some(expected) = expected_instead(text) {
@@ -190,32 +190,32 @@ mod tests {
 
     #[test]
     fn a_number_beyond_all_is_no_fault_of_the_syntax() {
-        let told = |text: &str| {
+        let refusal = |text: &str| {
             let error = serde_json::from_str::<serde_json::Value>(text).map_err(|error| unreadable(&error));
             format!("{:?}", error.err())
         };
         assert!(
-            told("[1e400]").contains("1.7976931348623157e308 is taken (line 1, column 6)"),
+            refusal("[1e400]").contains("1.7976931348623157e308 is taken (line 1, column 6)"),
             "{}",
-            told("[1e400]")
+            refusal("[1e400]")
         );
-        assert!(told("[1e40x]").contains("not valid JSON"));
+        assert!(refusal("[1e40x]").contains("not valid JSON"));
     }
 
     #[test]
     fn neither_values_nor_names_of_types_are_told() {
-        let told =
+        let refusal =
             without_values("invalid type: string \"secret\", expected struct Login at line 1 column 9");
-        assert_eq!(told, "A member has the wrong type or value (invalid type): expected an object");
+        assert_eq!(refusal, "A member has the wrong type or value (invalid type): expected an object");
         for (reader, expected) in [
             ("u32", "a whole number, not negative and not too large"),
             ("i64", "a whole number, not too large"),
             ("a boolean", "a boolean"),
         ] {
-            let told =
+            let refusal =
                 without_values(&format!("invalid value: integer `-1`, expected {reader} at line 1 column 9"));
             assert_eq!(
-                told,
+                refusal,
                 format!("A member has the wrong type or value (invalid value): expected {expected}")
             );
         }

@@ -1,5 +1,5 @@
-//! A version as it is uploaded: an ONNX file that is the body, or a form with the list of its files and the files.
-//! Each is written as it comes.
+//! The upload of a version: an ONNX file as the body, or a form with the list of its files and the files. Each is
+//! written as it arrives.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -38,7 +38,7 @@ const CONTENT_DIGEST: &str = "content-digest";
 pub struct ModelBody {
     content: Content,
     announced: Option<u64>,
-    /// What Content-Digest says, in hexadecimal.
+    /// The digest from Content-Digest, in hexadecimal.
     sha256: Option<String>,
 }
 
@@ -117,12 +117,12 @@ fn too_slow<T>(_: T) -> ApiError {
 }
 
 impl ModelBody {
-    /// Whether the digests of the files have to be said outside of the body, and what a header says.
-    pub fn announced_digest(&self, said: Option<&str>) -> Result<Option<String>> {
+    /// The model's digest by parameter or header, where the body has no list of digests.
+    pub fn announced_digest(&self, declared: Option<&str>) -> Result<Option<String>> {
         if matches!(self.content, Content::Form(..)) {
             return Ok(None);
         }
-        let sha256 = said.or(self.sha256.as_deref()).filter(|sha256| inference::is_sha256(sha256));
+        let sha256 = declared.or(self.sha256.as_deref()).filter(|sha256| inference::is_sha256(sha256));
         let missing = || {
             ApiError::field(
                 "sha256",
@@ -132,8 +132,8 @@ impl ModelBody {
         sha256.map(|sha256| Some(sha256.to_lowercase())).ok_or_else(missing)
     }
 
-    /// Writes the files, no more than `limit` bytes together, and answers what they are said to be. `sha256` is that
-    /// of the model where it is the body.
+    /// Writes the files, no more than `limit` bytes together, and returns their announced digests. `sha256` is that of
+    /// the model where it is the body.
     pub async fn save(self, incoming: &Incoming, limit: u64, sha256: Option<String>) -> Result<Digests> {
         if self.announced.is_some_and(|announced| announced > limit.saturating_add(MAX_LIST as u64)) {
             return Err(too_large(limit));

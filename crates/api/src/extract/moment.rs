@@ -20,10 +20,10 @@ impl Moment {
 impl<'de> Deserialize<'de> for Moment {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let moment = DateTime::<Utc>::deserialize(deserializer)?;
-        let told = "a date or a time as RFC 3339, in the years 0000 to 9999";
+        let expected = "a date or a time as RFC 3339, in the years 0000 to 9999";
         let known = YEARS.contains(&moment.year());
         known
             .then_some(Self(moment))
-            .ok_or_else(|| D::Error::invalid_value(Unexpected::Other("another year"), &told))
+            .ok_or_else(|| D::Error::invalid_value(Unexpected::Other("another year"), &expected))
     }
 }

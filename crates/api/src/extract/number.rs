@@ -4,7 +4,7 @@ use std::fmt::{self, Formatter};
 
 use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
 
-/// A whole number from `LEAST` to `MOST`. What is none, or lies outside, is told these bounds.
+/// A whole number from `LEAST` to `MOST`. The error for anything else names these bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WholeNumber<const LEAST: u32, const MOST: u32>(u32);
 

@@ -39,7 +39,7 @@ pub struct RoleName(pub String);
 /// Query parameters; an unknown or malformed one is an error.
 pub struct Parameters<T>(pub T);
 
-/// Which part of a list is wanted.
+/// The requested page of a list.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]

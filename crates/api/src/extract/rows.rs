@@ -9,7 +9,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 use super::json;
 use crate::error::{ApiError, Code, Result};
 
-/// Most problems with texts that an answer tells.
+/// The most problems with texts that an answer lists.
 const MAX_PROBLEMS: usize = 100;
 
 /// Reads at most `most` rows for the table.
@@ -219,7 +219,7 @@ impl Visitor<'_> for ColumnName<'_, '_> {
     }
 }
 
-/// One cell, given to whoever takes it.
+/// One cell, given to the closure.
 struct CellFor<Take>(Take);
 
 impl<'de, T, Take: FnOnce(Cell<'_>) -> T> DeserializeSeed<'de> for CellFor<Take> {

@@ -1,5 +1,5 @@
-//! Names and values as queries and forms have them (WHATWG URL, section 5.1). What does not fit is told by its name and by
-//! what it may be; a value, which may be a secret, is never told. serde_urlencoded tells the value and not the name.
+//! Parsing of queries and forms (WHATWG URL, section 5.1). An error names the parameter and what it may be, never its
+//! value, which may be a secret. (`serde_urlencoded` does it the other way round.)
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,7 +14,7 @@ use url::form_urlencoded::{self, Parse};
 use super::json::{expected_instead, without_our_names};
 use crate::error::{ApiError, Result};
 
-/// Longest part of an unknown name that is told, in characters.
+/// Longest part of an unknown name that an error repeats, in characters.
 const LONGEST_NAME: usize = 64;
 
 /// Reads all of it.
@@ -30,7 +30,7 @@ pub(super) fn read<T: DeserializeOwned>(text: &str) -> Result<T> {
 /// What does not fit, and what it may be.
 #[derive(Debug, PartialEq, Eq)]
 struct Mismatch {
-    /// Empty where the name is not known here; whoever knows it adds it.
+    /// Empty where the name is not known here; the caller that knows it adds it.
     name: String,
     message: String,
 }
@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_told_by_name_and_without_its_value() {
-        for (query, name, told) in [
+        for (query, name, expected) in [
             ("limit=s3cret", "limit", "use a whole number from 1 to 100"),
             ("limit=", "limit", "use a whole number from 1 to 100"),
             ("limit=101", "limit", "use a whole number from 1 to 100"),
@@ -254,7 +254,7 @@ mod tests {
             let violations = error.hints.violations.as_ref().unwrap();
             let (field, messages) = violations.first_key_value().unwrap();
             assert_eq!((violations.len(), field.as_str()), (1, name), "{query}");
-            assert!(messages[0].contains(told), "{query}: {messages:?}");
+            assert!(messages[0].contains(expected), "{query}: {messages:?}");
             assert!(!format!("{error:?}").contains("s3cret"), "{error:?}");
         }
         let error = read::<Token>("other=1").unwrap_err();

@@ -22,7 +22,7 @@ pub struct Call {
     pub origin: Origin,
     /// Who calls; none for a public method.
     pub proof: Option<Proof>,
-    /// Until when its caller waits; none where they do not say.
+    /// Its caller's deadline; none where they give none.
     pub deadline: Option<Instant>,
     /// What it takes of what is bounded.
     pub resources: CallResources,

@@ -47,21 +47,21 @@ impl Health {
     }
 }
 
-/// Someone who watches.
+/// A client that watches the health.
 struct Watch {
     health: Health,
     is_known: bool,
-    told: Option<ServingStatus>,
+    reported: Option<ServingStatus>,
     _place: OwnedSemaphorePermit,
 }
 
 impl Watch {
-    /// Waits for something new to tell; none when the server stops.
+    /// Waits for a status that was not reported yet; none when the server stops.
     async fn next(mut self) -> Option<(Result<HealthCheckResponse, Status>, Self)> {
         loop {
             let status = self.health.status(self.is_known);
-            if self.told != Some(status) {
-                self.told = Some(status);
+            if self.reported != Some(status) {
+                self.reported = Some(status);
                 return Some((Ok(HealthCheckResponse { status: status.into() }), self));
             }
             let stopped = self.health.stopping.wait_for(|stopping| *stopping);
@@ -93,12 +93,12 @@ impl health_server::Health for Health {
         let full = |_| {
             refuse(ApiError::new(
                 Code::Overloaded,
-                "Too many watch the server's health; ask again and again instead.",
+                "Too many clients watch the server's health; poll it instead.",
             ))
         };
         let place = Arc::clone(&self.watches).try_acquire_owned().map_err(full)?;
         let is_known = SERVICES.contains(&request.get_ref().service.as_str());
-        let watch = Watch { health: self.clone(), is_known, told: None, _place: place };
+        let watch = Watch { health: self.clone(), is_known, reported: None, _place: place };
         Ok(Response::new(Box::pin(unfold(watch, Watch::next))))
     }
 }

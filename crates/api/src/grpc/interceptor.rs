@@ -101,8 +101,8 @@ impl Interceptor {
         let (time_limit, changes) =
             method.map_or((TimeLimit::Prompt, false), |method| (method.time_limit, method.changes));
         let until = time_limit.until(&self.app, context.arrived);
-        let asked = resources.clone().during(self.ask(request, deadline));
-        let response = guard::in_time(until, changes, asked).await;
+        let answer = resources.clone().during(self.ask(request, deadline));
+        let response = guard::in_time(until, changes, answer).await;
         let response = response.unwrap_or_else(|late| status::refuse(late).into_http());
         if resources.messages().broke_off {
             record.given_up();
@@ -113,8 +113,7 @@ impl Interceptor {
         Ok((response, windows))
     }
 
-    /// What can be told before anybody is looked up: whether this server is meant, from there and that often, and
-    /// whether it has such a method.
+    /// The checks that need no look-up: host, client address, per-process guard, and whether there is such a method.
     fn check<'a>(
         &self,
         request: &Request<Body>,
@@ -146,7 +145,7 @@ impl Interceptor {
         let method = self.check(&request, method, context)?;
         let (mut parts, body) = request.into_parts();
         let encoding = compression::take_encoding(&mut parts.headers)?;
-        let asked = AdmissionRequest {
+        let request = AdmissionRequest {
             requirement: method.requirement,
             class: method.class,
             changes: method.changes,
@@ -156,7 +155,7 @@ impl Interceptor {
             headers: &parts.headers,
             target: None,
         };
-        let admitted = guard::admit(&self.app, asked).await?;
+        let admitted = guard::admit(&self.app, request).await?;
         record.belongs_to(admitted.proof.as_ref().map(|proof| proof.principal.account));
         let origin = context.origin_of(&parts.headers);
         let resources = CallResources::new(admitted.in_flight, self.app.bodies.empty_reservation());

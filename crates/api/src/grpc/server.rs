@@ -15,7 +15,7 @@ use super::interceptor::Interceptor;
 use crate::app::App;
 use crate::middleware::Guard;
 
-/// How often a silent client is asked for a sign of life, and how long it may take to give one.
+/// How often a silent client is pinged, and how long it may take to answer.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(60);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a connection takes new calls; then its client opens another one, wherever that leads.
@@ -68,7 +68,7 @@ impl Server {
         self.stopping.clone()
     }
 
-    /// Answers until it is told to stop, and then what has begun, for no longer than `time`. The runtime is given back:
+    /// Answers until the stop, and then what has begun, for no longer than `time`. The runtime is given back:
     /// connections to the stores were made on it and live no longer than it does.
     pub async fn answer(self, time: Duration) -> Runtime {
         let mut stopping = self.stopping.subscribe();

@@ -61,9 +61,9 @@ impl InferStream {
         let answer = self.answer(message, &mut record).await;
         record.ended(answer.as_ref().map(drop).map_err(|error| error.code));
         self.call.resources.next();
-        let said = match answer {
+        let response = match answer {
             Ok(answer) => of::ModelStreamInferResponse { infer_response: Some(answer), ..Default::default() },
-            // Whoever may not go on is not heard again.
+            // A caller without access any more ends the stream.
             Err(error) if matches!(error.code.status(), 401 | 403) => {
                 return Some((self.ended(&error), None));
             }
@@ -73,7 +73,7 @@ impl InferStream {
                 of::ModelStreamInferResponse { error_message: error.detail, infer_response: Some(answer) }
             }
         };
-        Some((Ok(said), Some(self)))
+        Some((Ok(response), Some(self)))
     }
 
     /// The next message; none at the end.
@@ -101,7 +101,7 @@ impl InferStream {
         let address = self.call.context.address;
         self.inference.app.auth.require_address(address, IpPlace::All)?;
         self.inference.guard.count(address)?;
-        let asked = AdmissionRequest {
+        let admission = AdmissionRequest {
             requirement: <Caller<ModelsInfer> as FirstArgument>::REQUIREMENT,
             class: LimitClass::Infer,
             changes: false,
@@ -111,7 +111,7 @@ impl InferStream {
             headers: &self.headers,
             target: None,
         };
-        let admitted = guard::admit(&self.inference.app, asked).await?;
+        let admitted = guard::admit(&self.inference.app, admission).await?;
         record.belongs_to(admitted.proof.as_ref().map(|proof| proof.principal.account));
         let origin = self.call.origin.clone();
         let caller = Caller::proven(admitted.proof.as_ref(), origin, Instant::now())?;

@@ -13,7 +13,7 @@ const TRANSPORT_MARGIN: Duration = Duration::from_millis(5);
 /// Most digits of a time-out.
 const MAX_TIMEOUT_DIGITS: usize = 8;
 
-/// When an answer that is asked for by a call that arrived then is of no more use; none where the caller does not say.
+/// The deadline of a call that arrived then; none where the caller gives none.
 pub fn deadline(headers: &HeaderMap, arrived: Instant) -> Result<Option<Instant>> {
     if !headers.contains_key(TIMEOUT) {
         return Ok(None);

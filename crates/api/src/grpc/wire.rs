@@ -1,7 +1,7 @@
 //! The bounds of a message before it is decoded: how many parts it may have, whatever its size, and what its elements
 //! will take. A part that takes two bytes on the wire takes a hundred in memory, and the decoder knows no bound.
 
-/// Most inputs of a call, and most outputs that it may ask for.
+/// Most inputs of a call, and most outputs that it may request.
 const MAX_TENSORS: usize = 1024;
 /// Most parameters of a call, those of its inputs and outputs included.
 const MAX_PARAMETERS: usize = 1024;

@@ -32,13 +32,13 @@ pub struct Mailer {
 
 /// Why a mail was not sent.
 struct NotSent {
-    /// What the log tells; the mail server's words, which may name the recipient, are left out.
+    /// The cause for the log, without the mail server's words, which may name the recipient.
     reason: String,
     is_hopeless: bool,
 }
 
 impl Mailer {
-    /// A mailer, where mail is set up. The error does not tell the URL, which has a password in it.
+    /// A mailer, where mail is set up. The error does not contain the URL, which holds a password.
     pub fn new(settings: &MailSettings) -> Result<Option<Self>, String> {
         let Some(url) = &settings.smtp_url else { return Ok(None) };
         let transport = transport(url)?;

@@ -1,4 +1,4 @@
-//! What mails say: plain text, short, one link at most.
+//! The texts of mails: plain text, short, one link at most.
 
 use auth::{Alert, MailContent};
 use secrecy::{ExposeSecret, SecretString};

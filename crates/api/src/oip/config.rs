@@ -1,4 +1,4 @@
-//! A model's configuration, as far as the protocol's clients read it: what tools that measure ask for before they call.
+//! A model's configuration, as far as the protocol's clients read it: benchmarking tools request it before they call.
 
 use actix_web::web;
 use inference::{DataType, Model, TensorSpec};
@@ -24,9 +24,9 @@ pub struct ModelConfig {
     /// Rows of calls that run together at most. 0 where each call runs alone; the dimensions below then include the
     /// batch, and without it otherwise.
     pub max_batch_size: usize,
-    /// What it takes.
+    /// Its inputs.
     pub input: Vec<TensorConfig>,
-    /// What it gives.
+    /// Its outputs.
     pub output: Vec<TensorConfig>,
     /// How many sessions run it, and on what.
     pub instance_group: Vec<InstanceGroup>,

@@ -34,11 +34,11 @@ pub struct InferenceInput {
     data: Option<Vec<Value>>,
 }
 
-/// An output that is wanted, and how.
+/// A requested output, and its form.
 #[derive(ToSchema)]
 pub struct WantedOutput {
     name: String,
-    /// `binary_data`: whether it comes behind the JSON; `classification`: how many of its highest values are wanted.
+    /// `binary_data`: whether it comes behind the JSON; `classification`: how many of its highest values to return.
     parameters: Option<BTreeMap<String, Value>>,
 }
 

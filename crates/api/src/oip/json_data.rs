@@ -45,12 +45,12 @@ fn elements<T: Element>(text: &str, datatype: DataType, count: usize) -> Result<
     Err(format!("\"shape\" needs {count} elements, but \"data\" has {}", elements.len()))
 }
 
-/// Why the list was not read. The reader of JSON does not say what a number would be that is beyond all that it knows.
+/// Why the list was not read. The JSON parser's own message for a number out of range does not name the bound.
 fn refusal<T: Element>(error: &serde_json::Error, datatype: DataType) -> String {
-    let told = error.to_string();
-    match told.strip_prefix(TOO_LARGE) {
+    let message = error.to_string();
+    match message.strip_prefix(TOO_LARGE) {
         Some(place) => format!("\"data\" holds a number that {}{place}", other_than::<T>(datatype)),
-        None => format!("\"data\" {told}"),
+        None => format!("\"data\" {message}"),
     }
 }
 

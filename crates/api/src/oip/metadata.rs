@@ -1,4 +1,4 @@
-//! What the protocol tells about the server and its models, as JSON.
+//! The protocol's metadata of the server and its models, as JSON.
 
 use inference::{Model, TensorSpec};
 use serde::Serialize;
@@ -73,9 +73,9 @@ pub struct ModelMetadata {
     pub versions: Vec<String>,
     /// Format of the model.
     pub platform: String,
-    /// What it takes.
+    /// Its inputs.
     pub inputs: Vec<TensorMetadata>,
-    /// What it gives.
+    /// Its outputs.
     pub outputs: Vec<TensorMetadata>,
 }
 

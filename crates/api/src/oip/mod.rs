@@ -1,4 +1,4 @@
-//! `/v2`: the Open Inference Protocol; what gRPC says in its own messages is decided here, too.
+//! `/v2`: the Open Inference Protocol. Its rules for tensors and parameters serve gRPC as well.
 
 pub mod binary;
 mod classification;

@@ -1,4 +1,4 @@
-//! The protocol's model repository extension: what there is, load, unload.
+//! The protocol's model repository extension: index, load, unload.
 
 use actix_web::web;
 use auth::ModelChange;
@@ -17,7 +17,7 @@ use crate::guard::permission::{ModelsManage, ModelsRead};
 use crate::lifecycle;
 use crate::names::IndexState;
 
-/// Longest body of a load or unload, in bytes: it may say hardly anything.
+/// Longest body of a load or unload, in bytes: it holds a few parameters at most.
 const MAX_BODY: usize = 64 << 10;
 
 /// Which models to list.
@@ -49,7 +49,7 @@ impl From<ModelStatus> for IndexEntry {
     }
 }
 
-/// What may be said with a load or unload.
+/// The body of a load or unload.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 pub struct RepositoryRequest {
     /// `config` and files are refused: what a model is, is in the repository only.

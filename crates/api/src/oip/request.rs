@@ -49,22 +49,22 @@ pub struct ParsedInfer {
     pub id: Option<String>,
     /// The inputs in the order of the call.
     pub inputs: Vec<NamedTensor>,
-    /// The wanted outputs in the wanted order.
+    /// The requested outputs, in the requested order.
     pub outputs: Vec<WantedOutput>,
-    /// How long the caller waits; none where it does not say.
+    /// How long the caller waits; none where it gives no time.
     pub timeout: Option<Duration>,
-    /// 1 is the highest; 0 where the caller does not say.
+    /// 1 is the highest; 0 where the caller gives none.
     pub priority: u64,
 }
 
-/// An output that is wanted, and how.
+/// A requested output, and its form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WantedOutput {
     /// Its name.
     pub name: String,
     /// Whether as binary data.
     pub binary: bool,
-    /// How many of its highest values are wanted instead of itself.
+    /// How many of its highest values to return instead of itself.
     pub classes: Option<NonZeroUsize>,
 }
 
@@ -191,7 +191,7 @@ fn take<'a>(tensors: &mut Option<&'a [u8]>, size: usize) -> Result<&'a [u8], Str
     Ok(taken)
 }
 
-/// The dimensions of a tensor as sizes; `size` is none of those that are no size.
+/// The dimensions of a tensor as sizes; `size` gives none for an invalid one.
 pub fn shape<D: Display>(dimensions: &[D], size: impl Fn(&D) -> Option<usize>) -> Result<Vec<usize>, String> {
     if dimensions.len() > MAX_RANK {
         return Err(format!("\"shape\" has more than {MAX_RANK} dimensions"));
@@ -201,7 +201,7 @@ pub fn shape<D: Display>(dimensions: &[D], size: impl Fn(&D) -> Option<usize>) -
     dimensions.iter().map(|dimension| size(dimension).ok_or_else(|| wrong(dimension))).collect()
 }
 
-/// The outputs as the call wants them; all of them where it names none.
+/// The requested outputs of a call; all of them where it names none.
 fn outputs(
     listed: Vec<Object<Output>>,
     call: &Parameters,
@@ -212,7 +212,7 @@ fn outputs(
     all_or(listed.collect::<Result<_, _>>()?, binary, specs)
 }
 
-/// The outputs that are listed, or all of them where none is; each can be said as it is wanted.
+/// The listed outputs, or all of them where none is listed; refuses one whose type cannot have the requested form.
 pub fn all_or(
     listed: Vec<WantedOutput>,
     binary: bool,
@@ -224,7 +224,7 @@ pub fn all_or(
     Ok(wanted)
 }
 
-/// An output as its parameters want it; `binary` is what holds where they do not say.
+/// A requested output by its parameters; `binary` is the default where they do not set it.
 pub fn wanted(name: String, parameters: &Parameters, binary: bool) -> Result<WantedOutput, String> {
     let read = || -> Result<_, String> {
         parameters.check()?;
@@ -235,8 +235,8 @@ pub fn wanted(name: String, parameters: &Parameters, binary: bool) -> Result<Wan
     Ok(WantedOutput { name, binary, classes })
 }
 
-/// Whether an output can be said in the wanted way, as far as its type tells: before the model runs for nothing. That
-/// there is such an output, the model checks.
+/// Whether an output's type can have the requested form, checked before the model runs for nothing. Whether there is
+/// such an output, the model checks.
 fn check_output(output: &WantedOutput, specs: &[TensorSpec]) -> Result<(), String> {
     let Some(spec) = specs.iter().find(|spec| spec.name == output.name) else { return Ok(()) };
     let (name, datatype) = (&spec.name, spec.datatype);

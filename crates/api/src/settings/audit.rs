@@ -16,13 +16,13 @@ pub struct AuditTrailSettings {
     /// and in no backup of the database. Made in development.
     #[arg(long = "AUDIT_KEY", value_parser = secret)]
     pub audit_key: Option<SecretString>,
-    /// Keys that only verify what they vouched for, separated by commas: what AUDIT_KEY was before.
+    /// Earlier values of AUDIT_KEY, separated by commas, which only verify.
     #[arg(long = "AUDIT_KEYS_PREVIOUS", value_parser = secret, value_delimiter = ',')]
     pub audit_keys_previous: Vec<SecretString>,
     /// Events after which the end of the chain is sealed at the latest.
     #[arg(long = "AUDIT_SEAL_EVENTS", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub audit_seal_events: u32,
-    /// Seconds that an event is without a seal at most.
+    /// Seconds after which an event has a seal at the latest.
     #[arg(long = "AUDIT_SEAL_SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub audit_seal_seconds: u32,
     /// A file to which each seal is added as a line of JSON, to be kept where the database is not.

@@ -1,4 +1,4 @@
-//! What is noticed, and what happens by itself.
+//! Detection, and automatic answers to incidents.
 
 use std::str::FromStr;
 
@@ -7,13 +7,13 @@ use clap::Args;
 
 use super::mail::Switch;
 
-/// What is noticed, and what happens by itself.
+/// Detection, and automatic answers to incidents.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Detection")]
 #[group(skip)]
 pub struct DetectionSettings {
-    /// What is done by itself about each kind of incident, as kind:answer, separated by commas and in this order;
-    /// none: nothing.
+    /// The automatic answers to each kind of incident, as kind:answer, separated by commas and in this order; none: no
+    /// answers.
     #[arg(
         long = "INCIDENT_ANSWERS",
         value_delimiter = ',',
@@ -22,7 +22,7 @@ pub struct DetectionSettings {
                          data_breach:disable_accounts,system_compromise:collect_evidence,system_compromise:maintenance"
     )]
     pub incident_answers: Vec<KindAnswer>,
-    /// Whether detectors may block an address by themselves; unset: on in production.
+    /// Whether detectors may block an address automatically; unset: on in production.
     #[arg(long = "AUTO_BLOCK", value_enum)]
     pub auto_block: Option<Switch>,
     /// Requests from an address that are a flood, as count/seconds from the first on; 0: never.
@@ -60,7 +60,7 @@ pub struct DetectionSettings {
 pub struct KindAnswer(Option<(IncidentKind, Answer)>);
 
 impl DetectionSettings {
-    /// What is too many.
+    /// The thresholds of detectors.
     pub fn thresholds(&self) -> auth::DetectionSettings {
         auth::DetectionSettings {
             requests: self.detect_requests,
@@ -72,7 +72,7 @@ impl DetectionSettings {
         }
     }
 
-    /// What is done by itself.
+    /// The automatic answers.
     pub fn answers(&self) -> Vec<(IncidentKind, Answer)> {
         self.incident_answers.iter().filter_map(|answer| answer.0).collect()
     }

@@ -54,7 +54,7 @@ fn named_file(environment: &Values) -> Option<PathBuf> {
     environment.get(FILE_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
-/// What the layers, weakest first, say together.
+/// Merges the layers, weakest first.
 fn merged(layers: impl IntoIterator<Item = Values>) -> Result<Values, SettingsError> {
     let known = names();
     let mut values = Values::new();
@@ -93,7 +93,7 @@ pub(super) fn names() -> Vec<String> {
         .collect()
 }
 
-/// What one layer says about settings, `NAME_FILE` resolved.
+/// The settings of one layer, `NAME_FILE` resolved.
 fn known_values(known: &[String], layer: Values) -> Result<Values, SettingsError> {
     let mut values = Values::new();
     for name in known {

@@ -26,7 +26,7 @@ pub struct LimitSettings {
     /// Registrations per address and minute.
     #[arg(long = "RATE_LIMIT_REGISTER_PER_MINUTE", default_value_t = 3)]
     pub rate_limit_register_per_minute: u32,
-    /// Mails asked for per hour: per network address or account that asks, and per address that they go to.
+    /// Mails requested per hour: per network address or account that requests them, and per recipient.
     #[arg(long = "RATE_LIMIT_MAIL_PER_HOUR", default_value_t = 5)]
     pub rate_limit_mail_per_hour: u32,
     /// Requests per second and address, counted in this process before anything else is done.
@@ -44,7 +44,7 @@ pub struct LimitSettings {
     /// Live sessions of one account; one more ends the oldest.
     #[arg(long = "MAX_SESSIONS_PER_ACCOUNT", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub max_sessions_per_account: u32,
-    /// Seconds that a signed request is good, and that the clock of whoever signed it may be ahead.
+    /// Seconds that a signed request is good, and that its signer's clock may be ahead.
     #[arg(long = "SIGNATURE_MAX_AGE_SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u32).range(10..=3600))]
     pub signature_max_age_seconds: u32,
     /// Rules about addresses that administrators make, and as many blocks that detectors make; one more is refused.
@@ -53,7 +53,7 @@ pub struct LimitSettings {
     /// Live API keys of one account; one more is refused with 409.
     #[arg(long = "MAX_API_KEYS_PER_ACCOUNT", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub max_api_keys_per_account: u32,
-    /// Days that it is kept who used what, 62 or more: quotas of a month begin with what usage tells of it; 0: for ever.
+    /// Days that usage is kept, 62 or more, since quotas of a month begin with the month's usage; 0: for ever.
     #[arg(long = "USAGE_RETENTION_DAYS", default_value_t = 0, value_parser = days_of_usage)]
     pub usage_retention_days: u32,
 }

@@ -1,4 +1,4 @@
-//! Mail, and the addresses that it speaks of.
+//! Mail, and the addresses in it.
 
 use std::str::FromStr;
 
@@ -9,12 +9,12 @@ use secrecy::SecretString;
 
 use super::secret;
 
-/// Whether something is done.
+/// A switch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Switch {
-    /// It is.
+    /// Switched on.
     On,
-    /// It is not.
+    /// Switched off.
     Off,
 }
 
@@ -23,11 +23,11 @@ pub enum Switch {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicUrl {
     text: String,
-    /// Whether whoever listens on the way cannot read along.
+    /// Whether it is encrypted on its way.
     pub is_protected: bool,
 }
 
-/// Mail, and the addresses that it speaks of.
+/// Mail, and the addresses in it.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Mail")]
 #[group(skip)]
@@ -36,19 +36,19 @@ pub struct MailSettings {
     /// host is loopback or the URL ends in ?tls=none; unset: no mail, links are handed to administrators.
     #[arg(long = "SMTP_URL", value_parser = secret)]
     pub smtp_url: Option<SecretString>,
-    /// Whom mails come from, such as Modelgate <no-reply@example.com>.
+    /// The sender of mails, such as Modelgate <no-reply@example.com>.
     #[arg(long = "SMTP_FROM")]
     pub smtp_from: Option<Mailbox>,
     /// What links in mails begin with, such as https://models.example.com; never taken from a request.
     #[arg(long = "PUBLIC_URL")]
     pub public_url: Option<PublicUrl>,
-    /// Whether who registers must prove their address first; unset: on where SMTP_URL is set.
+    /// Whether people who register must verify their address first; unset: on where SMTP_URL is set.
     #[arg(long = "EMAIL_VERIFICATION", value_enum)]
     pub email_verification: Option<Switch>,
 }
 
 impl MailSettings {
-    /// Whether who registers must prove their address first.
+    /// Whether people who register must verify their address first.
     pub fn verifies_addresses(&self) -> bool {
         self.email_verification.map_or(self.smtp_url.is_some(), |switch| switch == Switch::On)
     }

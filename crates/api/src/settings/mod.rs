@@ -53,7 +53,7 @@ pub struct Settings {
     /// The program itself.
     #[command(flatten)]
     pub program: ProgramSettings,
-    /// Where things are remembered.
+    /// The database and Redis.
     #[command(flatten)]
     pub stores: StoreSettings,
     /// Which models are served.
@@ -68,13 +68,13 @@ pub struct Settings {
     /// The audit trail.
     #[command(flatten)]
     pub audit: AuditTrailSettings,
-    /// Mail, and the addresses that it speaks of.
+    /// Mail, and the addresses in it.
     #[command(flatten)]
     pub mail: MailSettings,
     /// Alerts to operators.
     #[command(flatten)]
     pub alerts: AlertsSettings,
-    /// What is noticed, and what happens by itself.
+    /// Detection, and automatic answers to incidents.
     #[command(flatten)]
     pub detection: DetectionSettings,
     /// A challenge for people, after failures.
@@ -89,7 +89,7 @@ pub struct Settings {
     /// How often and how much at a time.
     #[command(flatten)]
     pub limits: LimitSettings,
-    /// What holds while a store is out of reach.
+    /// Policies while a store is out of reach.
     #[command(flatten)]
     pub outages: OutageSettings,
 }

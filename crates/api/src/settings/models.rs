@@ -20,14 +20,13 @@ pub struct ModelSettings {
     /// Largest model file in MiB.
     #[arg(long = "MAX_MODEL_SIZE_MB", default_value_t = 2048)]
     pub max_model_size_mb: u64,
-    /// Where it is remembered which models passed their trial, each by its digest; unset: trials/ in DATA_DIR.
-    /// Replicas may share it.
+    /// Folder of the results of trials, each by the model's digest; unset: trials/ in DATA_DIR. Replicas may share it.
     #[arg(long = "MODEL_TRIAL_DIR")]
     pub model_trial_dir: Option<PathBuf>,
-    /// Seconds that an unknown model may take to load and run once, in a process of its own.
+    /// Seconds that the trial of an unknown model, which loads and runs it once in a process of its own, may take.
     #[arg(long = "MODEL_TRIAL_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub model_trial_seconds: u64,
-    /// MiB of address space that this process may have, beside three times the size of the model's files.
+    /// MiB of address space of the trial's process, beside three times the size of the model's files.
     #[arg(long = "MODEL_TRIAL_MEMORY_MB", default_value_t = 4096, value_parser = clap::value_parser!(u64).range(256..=1_048_576))]
     pub model_trial_memory_mb: u64,
     /// How often the files of models that are served are read again and compared with what was loaded; 0 = never.
@@ -41,8 +40,8 @@ pub struct ModelSettings {
     /// files (docs/MODELS.md). Unset: versions need no signature.
     #[arg(long = "MODEL_SIGNING_KEYS", value_delimiter = ',', value_parser = signing_key)]
     pub model_signing_keys: Vec<inference::SigningKey>,
-    /// Libraries of operators that models may ask for by name (custom_operators in model.toml): absolute paths,
-    /// separated by commas, each alone or as PATH=SHA256. A library is a program within this one. Unset: none.
+    /// Libraries of operators that models may request by name (custom_operators in model.toml): absolute paths,
+    /// separated by commas, each alone or as PATH=SHA256. A library runs with all rights of the server. Unset: none.
     #[arg(long = "CUSTOM_OPERATORS", value_delimiter = ',', value_parser = inference::OperatorLibrary::parse)]
     pub custom_operators: Vec<inference::OperatorLibrary>,
     /// Requests that may wait for one model; one more is answered with 503.

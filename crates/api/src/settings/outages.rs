@@ -1,11 +1,11 @@
-//! What holds while a store is out of reach.
+//! Policies while a store is out of reach.
 
 use std::time::Duration;
 
 use auth::OutagePolicy;
 use clap::{ArgAction, Args};
 
-/// What holds while a store is out of reach.
+/// Policies while a store is out of reach.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Outages")]
 #[group(skip)]
@@ -22,7 +22,7 @@ pub struct OutageSettings {
 }
 
 impl OutageSettings {
-    /// The policy that they say.
+    /// The policies as `auth` has them.
     pub fn policy(&self) -> OutagePolicy {
         OutagePolicy {
             replicas: self.expected_replicas,

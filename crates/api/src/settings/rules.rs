@@ -1,4 +1,4 @@
-//! Rules that span several settings: what stops a start and what deserves a word.
+//! Rules that span several settings: errors that stop a start, and warnings.
 
 use actix_web::http::Uri;
 use auth::{HashParameters, SharedSecret, SigningAlgorithm};
@@ -8,21 +8,21 @@ use storage::{Durable, ExcessPrivileges};
 use super::{DatabaseTls, Settings, secrets, sources, trusted_issuers};
 use crate::mail::{is_in_the_clear, is_readable};
 
-/// How much a finding weighs.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
-    /// The program does not start.
+    /// An error: the program does not start.
     Fatal,
-    /// Worth knowing.
+    /// A warning.
     Notice,
 }
 
 /// Something about the settings; the text names the setting and says what to do.
 #[derive(Clone, Debug)]
 pub struct Finding {
-    /// How much it weighs.
+    /// Its severity.
     pub severity: Severity,
-    /// What it is.
+    /// Its text.
     pub text: String,
 }
 
@@ -84,7 +84,7 @@ fn open_doors(settings: &Settings) -> Vec<&'static str> {
         ),
         (
             believes_everybody,
-            "TRUSTED_PROXIES trusts everybody: whoever calls claims any address, and HTTPS; name the proxies alone",
+            "TRUSTED_PROXIES trusts everybody: any client could claim any address, and HTTPS; name the proxies alone",
         ),
     ];
     doors.into_iter().filter_map(|(is_open, text)| is_open.then_some(text)).collect()
@@ -109,7 +109,7 @@ fn audit_keys(settings: &Settings) -> Option<&'static str> {
             if settings.tokens.encryption_key.as_ref().is_some_and(|other| other.expose_secret() == key) =>
         {
             Some(
-                "AUDIT_KEY must differ from ENCRYPTION_KEY: whoever reads the database's secrets must not write its history",
+                "AUDIT_KEY must differ from ENCRYPTION_KEY: the key that opens the database's secrets must not forge its history",
             )
         }
         _ if secrets::previous_audit_keys(settings).is_none() => Some(secrets::WEAK_AUDIT_PREVIOUS),
@@ -265,7 +265,7 @@ fn alerts(settings: &Settings) -> Vec<Finding> {
         findings.extend((is_set && !has).then(|| fatal(text.into())));
     }
     if production && alerts.channels().is_empty() {
-        let text = "no channel for alerts is set up: nobody is told when something is wrong; see ALERT_…";
+        let text = "no channel for alerts is set up: nobody is notified when something is wrong; see ALERT_…";
         findings.push(Finding { severity: Severity::Notice, text: text.into() });
     }
     findings

@@ -1,4 +1,4 @@
-//! Models that come from elsewhere.
+//! Models fetched from elsewhere.
 
 use clap::Args;
 use secrecy::SecretString;
@@ -7,24 +7,24 @@ use storage::is_loopback;
 
 use super::{FilePlace, Settings, secret};
 
-/// Models that come from elsewhere.
+/// Models fetched from elsewhere.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Models from elsewhere")]
 #[group(skip)]
 pub struct SourceSettings {
-    /// A model to have: file:///…, https://… or s3://bucket/key of an ONNX file. It is fetched once, into MODEL_DIR.
+    /// A model to fetch: file:///…, https://… or s3://bucket/key of an ONNX file. It is fetched once, into MODEL_DIR.
     #[arg(long = "MODEL_URL")]
     pub model_url: Option<String>,
     /// Its SHA-256, 64 hexadecimal digits; required with MODEL_URL.
     #[arg(long = "MODEL_URL_SHA256", value_parser = digest)]
     pub model_url_sha256: Option<String>,
-    /// The name that it gets.
+    /// Its name.
     #[arg(long = "MODEL_URL_NAME", default_value = "model")]
     pub model_url_name: String,
-    /// The version that it gets. Another file under the same address needs another one.
+    /// Its version. Another file under the same address needs another one.
     #[arg(long = "MODEL_URL_VERSION", default_value = "1")]
     pub model_url_version: String,
-    /// Whether http:// is taken from this machine's own addresses, for s3:// too; development only.
+    /// Whether http:// to this machine's own addresses is allowed, for s3:// too; development only.
     #[arg(long = "MODEL_SOURCES_PLAIN_HTTP")]
     pub model_sources_plain_http: Option<bool>,
     /// The service that s3:// speaks to, such as https://minio.example.com:9000; unset: Amazon's for the region.
@@ -71,10 +71,7 @@ pub(super) fn findings(settings: &Settings) -> Vec<String> {
     let Settings { program, .. } = settings;
     let mut wrong = Vec::new();
     if sources.model_url.is_some() && sources.model_url_sha256.is_none() {
-        wrong.push(
-            "MODEL_URL needs MODEL_URL_SHA256: what comes from elsewhere is known before (sha256sum FILE)"
-                .into(),
-        );
+        wrong.push("MODEL_URL needs MODEL_URL_SHA256, the digest of the file (sha256sum FILE)".into());
     }
     let address =
         sources.model_url.as_ref().map(|url| storage::Blobs::check(url, sources.allows_plain_http()));

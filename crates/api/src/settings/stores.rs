@@ -1,4 +1,4 @@
-//! Where things are remembered.
+//! The database and Redis.
 
 use std::path::Path;
 
@@ -20,7 +20,7 @@ pub enum DatabaseTls {
     Disable,
 }
 
-/// Where things are remembered.
+/// The database and Redis.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Stores")]
 #[group(skip)]

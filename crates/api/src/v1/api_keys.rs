@@ -1,4 +1,4 @@
-//! One's own API keys. Keys manage no keys: these routes want an access token.
+//! One's own API keys. Keys manage no keys: these routes need an access token.
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, Responder, web};
@@ -23,7 +23,7 @@ const MAX_ENTRIES: u64 = 100;
 /// The highest limit of a key's own.
 const MAX_REQUESTS: u32 = 1_000_000;
 
-/// Requests that a key or an account is held to. A key's count besides its account's and never widen them.
+/// Rate limits of a key or an account. A key's count besides its account's and never widen them.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KeyLimits {
@@ -76,7 +76,7 @@ pub struct NewKey {
     /// The only addresses or CIDR blocks that it may be used from; null: any.
     #[validate(length(max = MAX_ENTRIES, message = "use at most 100"))]
     allowed_ips: Option<Vec<String>>,
-    /// What it is held to besides its account's limits; null: nothing.
+    /// Its rate limits besides its account's; null: none.
     #[validate(custom(function = check_limits))]
     limits: Option<KeyLimits>,
     /// Whether it signs its requests and is never sent itself (docs/API.md); that stays.
@@ -120,7 +120,7 @@ pub struct RotateParameters {
     overlap_seconds: Option<WholeNumber<0, { auth::MAX_OVERLAP_SECONDS }>>,
 }
 
-/// Seconds that a rotated key's old secret works on unless told otherwise.
+/// The default overlap of a rotation, in seconds.
 const DEFAULT_OVERLAP: u32 = 86_400;
 
 /// A key, without its secret.

@@ -32,7 +32,7 @@ pub struct Register {
     #[validate(custom(function = check_name))]
     #[schema(min_length = 2, max_length = 50)]
     name: String,
-    /// What the challenge gave, where one was asked for (`challenge_required`).
+    /// The token of a solved challenge, where one is required (`challenge_required`).
     #[validate(length(min = 1, max = MAX_TOKEN, message = "use what the challenge gave, at most 4096 characters"))]
     #[schema(min_length = 1, max_length = 4096)]
     challenge_token: Option<String>,
@@ -47,7 +47,7 @@ pub struct Login {
     email: String,
     #[schema(value_type = String, format = Password)]
     password: SecretString,
-    /// What the challenge gave, where one was asked for (`challenge_required`).
+    /// The token of a solved challenge, where one is required (`challenge_required`).
     #[validate(length(min = 1, max = MAX_TOKEN, message = "use what the challenge gave, at most 4096 characters"))]
     #[schema(min_length = 1, max_length = 4096)]
     challenge_token: Option<String>,
@@ -61,7 +61,7 @@ pub struct Refresh {
     refresh_token: SecretString,
 }
 
-/// The present password and the one wished for.
+/// The present password and the new one.
 #[derive(Debug, Deserialize, ToSchema, Validate)]
 #[serde(deny_unknown_fields)]
 pub struct ChangePassword {

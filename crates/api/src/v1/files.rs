@@ -27,7 +27,7 @@ pub struct FileView {
     id: Uuid,
     /// What its owner calls it; nothing is found by it.
     name: String,
-    /// What it is, told from its content.
+    /// Its media type, detected from its content.
     #[schema(example = "image/png")]
     media_type: String,
     /// Its bytes.
@@ -44,7 +44,7 @@ impl From<StoredFile> for FileView {
     }
 }
 
-/// How to call a file.
+/// The name of a file.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -67,8 +67,8 @@ pub struct FileForm {
     file: Vec<u8>,
 }
 
-/// Store a picture (JPEG, PNG, GIF, BMP or WebP, told from its content). It is kept until it is deleted, its account
-/// is, or FILE_RETENTION_DAYS are over.
+/// Store a picture (JPEG, PNG, GIF, BMP or WebP, by its content). It is kept until it is deleted, its account is, or
+/// FILE_RETENTION_DAYS are over.
 #[utoipa::path(post, path = "/api/v1/files", tag = "files", params(FileParameters),
     request_body(content((FileBytes = "application/octet-stream"), (FileBytes = "image/*"), (FileForm = "multipart/form-data"))),
     responses((status = 201, body = FileView), (status = 400, description = "No picture, or not the one that its Content-Type says"),

@@ -1,4 +1,4 @@
-//! Who people are at other issuers: seen by themselves, linked and unlinked by administrators.
+//! Identities at other issuers: listed by their owners, linked and unlinked by administrators.
 
 use actix_web::{HttpResponse, web};
 use auth::ExternalIdentity;
@@ -14,7 +14,7 @@ use crate::extract::{Id, IdentityId, Json};
 use crate::guard::permission::{UsersManage, UsersRead};
 use crate::guard::{Caller, Person, StepUp};
 
-/// Somebody at another issuer, who is somebody here.
+/// An identity at another issuer that belongs to an account here.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Identity)]
 pub struct IdentityView {
@@ -47,7 +47,7 @@ impl From<Vec<ExternalIdentity>> for Identities {
     }
 }
 
-/// Whom to link.
+/// The identity to link.
 #[derive(Debug, Deserialize, ToSchema, Validate)]
 #[serde(deny_unknown_fields)]
 pub struct NewIdentity {
@@ -60,20 +60,21 @@ pub struct NewIdentity {
     subject: String,
 }
 
-/// Who one is at other issuers.
+/// One's own identities at other issuers.
 #[utoipa::path(get, path = "/api/v1/me/identities", tag = "me", responses((status = 200, body = Identities)))]
 pub async fn own(caller: Caller<Person>, app: web::Data<App>) -> Result<web::Json<Identities>> {
     Ok(web::Json(app.auth.own_identities(&caller.principal).await?.into()))
 }
 
-/// Who a person is at other issuers.
+/// A person's identities at other issuers.
 #[utoipa::path(get, path = "/api/v1/admin/users/{id}/identities", tag = "admin", params(("id" = Uuid, Path)),
     responses((status = 200, body = Identities), (status = 404, description = "No such account")))]
 pub async fn list(_: Caller<UsersRead>, app: web::Data<App>, id: Id) -> Result<web::Json<Identities>> {
     Ok(web::Json(app.auth.identities_of(id.0).await?.into()))
 }
 
-/// Link somebody at another issuer to an account: their tokens are this account's from now on. The owner is told.
+/// Link an identity at another issuer to an account: its tokens are this account's from now on. The owner gets a
+/// notice.
 #[utoipa::path(post, path = "/api/v1/admin/users/{id}/identities", tag = "admin", params(("id" = Uuid, Path)),
     request_body = NewIdentity,
     responses((status = 201, body = IdentityView), (status = 404, description = "No such account"),

@@ -1,4 +1,4 @@
-//! Links that are good once: to a new password, to a new account, to a new address.
+//! One-time links: password reset, invitation, change of address.
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, Responder, web};
@@ -32,7 +32,7 @@ pub struct ForgotPassword {
     #[validate(custom(function = check_email))]
     #[schema(example = "ada@example.com", max_length = 120)]
     email: String,
-    /// What the challenge gave, where one was asked for (`challenge_required`).
+    /// The token of a solved challenge, where one is required (`challenge_required`).
     #[validate(length(min = 1, max = MAX_TOKEN, message = "use what the challenge gave, at most 4096 characters"))]
     #[schema(min_length = 1, max_length = 4096)]
     challenge_token: Option<String>,
@@ -68,7 +68,7 @@ pub struct AcceptInvitation {
     password: SecretString,
 }
 
-/// The proof that an address can be read.
+/// The token of a confirmation link.
 #[derive(Debug, Deserialize, ToSchema, Validate)]
 #[serde(deny_unknown_fields)]
 pub struct ConfirmEmail {
@@ -77,7 +77,7 @@ pub struct ConfirmEmail {
     token: SecretString,
 }
 
-/// What is answered where a mail may follow: the same, whether or not one does.
+/// The answer where a mail may follow: the same, whether or not one does.
 #[derive(Serialize, ToSchema)]
 pub struct Posted {
     /// For people.
@@ -91,7 +91,7 @@ impl Posted {
     }
 }
 
-/// Ask for a link to a new password. The answer is the same for every address.
+/// Request a password reset link. The answer is the same for every address.
 #[utoipa::path(post, path = "/api/v1/auth/password/forgot", tag = "auth", request_body = ForgotPassword,
     responses((status = 202, body = Posted), (status = 403, description = "A challenge is due")))]
 pub async fn forgot_password(
@@ -132,7 +132,7 @@ pub async fn accept_invitation(
     Ok((web::Json(UserView::from(person)), StatusCode::CREATED))
 }
 
-/// Ask for another address: it holds once the link that is mailed there is used.
+/// Request a change of one's address: it takes effect once the link that is mailed there is used.
 #[utoipa::path(post, path = "/api/v1/auth/email/change", tag = "auth", request_body = Address,
     responses((status = 202, body = Posted), (status = 409, description = "No mail is set up")))]
 pub async fn change_email(
@@ -144,7 +144,7 @@ pub async fn change_email(
     Ok(Posted::answer())
 }
 
-/// Prove by link, once, within a day, that one reads an address: of a new account, or in place of another.
+/// Confirm an address by link, once, within a day: of a new account, or in place of another.
 #[utoipa::path(post, path = "/api/v1/auth/email/confirm", tag = "auth", request_body = ConfirmEmail,
     responses((status = 204, description = "Confirmed"), (status = 409, description = "The address has an account")))]
 pub async fn confirm_email(

@@ -1,4 +1,4 @@
-//! How every list looks.
+//! The form of every list.
 
 use serde::Serialize;
 use storage::Page;

@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::extract::Json;
 use crate::guard::{Authenticated, Caller, Person};
 
-/// What one may change about oneself.
+/// Changes of one's own profile.
 #[derive(Debug, Deserialize, ToSchema, Validate)]
 #[serde(deny_unknown_fields)]
 pub struct Rename {
@@ -21,7 +21,7 @@ pub struct Rename {
     name: String,
 }
 
-/// Who one is.
+/// One's own profile.
 #[utoipa::path(get, path = "/api/v1/me", tag = "me", responses((status = 200, body = UserView)))]
 pub async fn profile(caller: Caller<Authenticated>, app: web::Data<App>) -> Result<web::Json<UserView>> {
     Ok(web::Json(app.auth.profile(&caller.principal).await?.into()))

@@ -1,4 +1,4 @@
-//! Models that the caller may use, and predictions of them.
+//! The models that the caller may use, and predictions.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use inference::{Column, InputKind, Model};
@@ -48,12 +48,12 @@ pub struct ModelDetails {
     /// The columns of its rows.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     columns: Vec<ColumnView>,
-    /// What each row or picture takes of quotas of credits.
+    /// The credits that each row or picture costs.
     price: u32,
     /// What computes it.
     #[schema(value_type = ExecutionProvider)]
     execution_provider: &'static str,
-    /// Why what was asked for first does not compute it.
+    /// Why the provider of first choice does not compute it.
     #[serde(skip_serializing_if = "Option::is_none")]
     execution_fallback: Option<String>,
     inputs: Vec<TensorView>,
@@ -108,7 +108,7 @@ pub struct PredictParameters {
     file: Option<String>,
 }
 
-/// Most classes that may be asked for.
+/// The most classes that may be requested.
 const MAX_TOP_K: u32 = 1000;
 
 impl From<inference::ModelStatus> for ModelSummary {
@@ -183,8 +183,8 @@ pub async fn show(
     Ok(web::Json(ModelDetails::from(&*model)))
 }
 
-/// Predict from pictures (one as the body, several as parts named `file` of a form, or stored ones by their ids),
-/// from rows of named columns, or from texts; which of them, the model's `takes` says.
+/// Predict from pictures (one as the body, several as parts named `file` of a form, or stored ones by their ids), from
+/// rows of named columns, or from texts, as the model's `takes` says.
 #[utoipa::path(post, path = "/api/v1/models/{name}/predict", tag = "models",
     params(("name" = String, Path), PredictParameters),
     request_body(content(

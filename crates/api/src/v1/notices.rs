@@ -1,4 +1,4 @@
-//! What one was told of one's account.
+//! Notices about one's own account.
 
 use actix_web::web;
 use auth::NoticeKind;
@@ -35,7 +35,7 @@ impl From<storage::Notice> for NoticeView {
     }
 }
 
-/// What one was told of one's account, newest first; for a year.
+/// The notices about one's own account, newest first; kept for a year.
 #[utoipa::path(get, path = "/api/v1/me/notices", tag = "me", params(PageParameters),
     responses((status = 200, body = List<NoticeView>)))]
 pub async fn list(

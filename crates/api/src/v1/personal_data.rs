@@ -34,7 +34,7 @@ pub struct ExportView {
     profile: UserView,
     /// Sessions, also those that ended in the last thirty days.
     sessions: Vec<SessionView>,
-    /// Who one is at other issuers.
+    /// One's identities at other issuers.
     identities: Vec<IdentityView>,
     /// Keys, revoked ones too; never their secrets.
     api_keys: Vec<KeyView>,
@@ -104,7 +104,7 @@ pub async fn export(caller: Caller<StepUp>, app: web::Data<App>) -> Result<HttpR
     Ok(HttpResponse::Ok().content_type(ContentType::json()).body(text))
 }
 
-/// Erase oneself: the account goes with all that is its own. Usage and the audit trail keep its id and nothing more.
+/// Erase one's own account with all that belongs to it. Usage and the audit trail keep its id and nothing more.
 #[utoipa::path(delete, path = "/api/v1/me", tag = "me",
     responses((status = 204, description = "Erased"), (status = 409, description = "The last active administrator")))]
 pub async fn erase(caller: Caller<StepUp>, app: web::Data<App>) -> Result<HttpResponse> {

@@ -1,4 +1,4 @@
-//! What `predict` is asked and answers.
+//! The requests and answers of `predict`.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,7 +20,7 @@ use crate::guard::permission::ModelsInfer;
 use crate::metering::{Charge, User, Work};
 use crate::parts;
 
-/// What a request asks of a model.
+/// A request to predict.
 pub struct PredictionRequest {
     /// What to predict from.
     pub input: PredictInput,
@@ -84,7 +84,7 @@ fn parse(model: &Model, bytes: &[u8], most: usize) -> Result<(PredictInput, usiz
     Ok((PredictInput::Texts(texts), count))
 }
 
-/// Tells what to send instead.
+/// The error that says what to send instead.
 fn elsewhere(name: &str, takes: Option<InputKind>) -> ApiError {
     let other = |what| ApiError::new(Code::UnsupportedMediaType, format!("The model {name} takes {what}."));
     match takes {
@@ -101,7 +101,7 @@ fn elsewhere(name: &str, takes: Option<InputKind>) -> ApiError {
     }
 }
 
-/// What the model says of the pictures, rows or texts, in the order in which they came.
+/// The model's answers to the pictures, rows or texts, in their order.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Predictions {
     model_name: String,
@@ -109,7 +109,7 @@ pub struct Predictions {
     results: Vec<PredictionResult>,
 }
 
-/// What the model says of one picture, row or text: `predictions`, or `values` where it answers with numbers.
+/// The model's answer to one picture, row or text: `predictions`, or `values` where it answers with numbers.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PredictionResult {
     /// The name that the form gave the picture.

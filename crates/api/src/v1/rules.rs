@@ -1,4 +1,4 @@
-//! What fields must be like, for bodies and the command line alike.
+//! The validation rules of fields, for bodies and the command line alike.
 
 use std::ops::RangeInclusive;
 

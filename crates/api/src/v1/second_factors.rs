@@ -14,7 +14,7 @@ use crate::extract::Json;
 use crate::guard::{Caller, Person, StepUp};
 use crate::qr;
 
-/// How one stands with second factors.
+/// The state of one's second factors.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct SecondFactorState {
     /// Whether a login asks for a code.
@@ -37,7 +37,7 @@ impl From<auth::SecondFactorState> for SecondFactorState {
     }
 }
 
-/// An authenticator to be, shown once: three forms of one secret.
+/// A pending authenticator, shown once: three forms of one secret.
 #[derive(Serialize, ToSchema)]
 pub struct TotpEnrolment {
     /// Base32, to type.
@@ -49,7 +49,7 @@ pub struct TotpEnrolment {
     qr_code_png_base64: String,
 }
 
-/// Six digits of the authenticator, or a recovery code where that is said.
+/// Six digits of the authenticator, or a recovery code where that is allowed.
 #[derive(Debug, Deserialize, ToSchema, Validate)]
 #[serde(deny_unknown_fields)]
 pub struct Code {
@@ -69,7 +69,7 @@ impl From<Vec<SecretString>> for RecoveryCodes {
     }
 }
 
-/// How one stands with second factors.
+/// The state of one's second factors.
 #[utoipa::path(get, path = "/api/v1/me/mfa", tag = "me", responses((status = 200, body = SecondFactorState)))]
 pub async fn show(caller: Caller<Person>, app: web::Data<App>) -> Result<web::Json<SecondFactorState>> {
     Ok(web::Json(app.auth.second_factor_state(&caller.principal).await?.into()))
@@ -105,7 +105,7 @@ pub async fn confirm(
     Ok(web::Json(app.auth.confirm_totp(&caller.principal, &body.0.code, &caller.origin).await?.into()))
 }
 
-/// Take the authenticator and the recovery codes away, with one of their codes. One's other sessions end.
+/// Remove the authenticator and the recovery codes, with one of their codes. One's other sessions end.
 #[utoipa::path(delete, path = "/api/v1/me/mfa/totp", tag = "me", request_body = Code,
     responses((status = 204, description = "Removed"), (status = 401, description = "The code is wrong"),
               (status = 404, description = "There is none")))]

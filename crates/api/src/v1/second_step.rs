@@ -1,4 +1,4 @@
-//! Proving more than a password: the second step of a login, and step-up.
+//! The second step of a login, and step-up.
 
 use actix_web::web;
 use secrecy::{ExposeSecret, SecretString};
@@ -33,13 +33,13 @@ impl From<auth::Challenge> for Challenge {
     }
 }
 
-/// How far a right password leads: into a session or, with a second factor, to the question for a code.
+/// The answer to a right password: a session or, with a second factor, a request for a code.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum LoginAnswer {
     /// A session.
     Tokens(Tokens),
-    /// The question for a code.
+    /// A request for a code.
     Challenge(Challenge),
 }
 
@@ -75,7 +75,7 @@ pub struct StepUp {
     code: Option<SecretString>,
 }
 
-/// An access token for what is sensitive.
+/// A fresh access token, for sensitive acts.
 #[derive(Serialize, ToSchema)]
 pub struct FreshToken {
     /// For `Authorization: Bearer`. It belongs to the same session.
@@ -108,7 +108,7 @@ pub async fn finish(
     Ok(web::Json(app.auth.finish_login(&mfa_token, &code, &visitor.origin).await?.into()))
 }
 
-/// Prove again who one is: a token for what is sensitive. The one that was sent stays as it is.
+/// Prove again who one is, for a fresh token. The one that was sent stays as it is.
 #[utoipa::path(post, path = "/api/v1/auth/step-up", tag = "auth", request_body = StepUp,
     responses((status = 200, body = FreshToken), (status = 401, description = "Wrong password or code")))]
 pub async fn step_up(

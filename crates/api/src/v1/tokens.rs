@@ -1,4 +1,4 @@
-//! What whoever holds a credential may ask and do with it.
+//! Introspection and revocation of a credential by its holder.
 
 use actix_web::{HttpResponse, web};
 use secrecy::SecretString;
@@ -14,7 +14,7 @@ use crate::guard::{AlwaysOpen, Authenticated, Caller};
 
 /// A credential: an access token, a refresh token or an API key.
 ///
-/// Other members, such as `token_type_hint`, are ignored as the specifications ask: a credential tells what it is.
+/// Other members, such as `token_type_hint`, are ignored as the specifications ask: its form shows its kind.
 #[derive(Debug, Deserialize, ToSchema, Validate)]
 pub struct TokenRequest {
     #[schema(value_type = String)]
@@ -52,7 +52,7 @@ impl From<auth::CredentialStatus> for Introspection {
     }
 }
 
-/// Ask what a credential is good for (RFC 7662).
+/// Introspect a credential (RFC 7662).
 #[utoipa::path(post, path = "/api/v1/auth/introspect", tag = "auth",
     request_body(content((TokenRequest = "application/x-www-form-urlencoded"), (TokenRequest = "application/json"))),
     responses((status = 200, body = Introspection)))]
@@ -65,8 +65,8 @@ pub async fn introspect(
     Ok(web::Json(status.map(Into::into).unwrap_or_default()))
 }
 
-/// End a credential (RFC 7009): a token with its session, a leaked API key for good. Holding it suffices; what is no
-/// good credential is answered alike.
+/// Revoke a credential (RFC 7009): a token with its session, a leaked API key for good. Holding it suffices; an invalid
+/// credential gets the same answer.
 #[utoipa::path(post, path = "/api/v1/auth/revoke", tag = "auth",
     request_body(content((TokenRequest = "application/x-www-form-urlencoded"), (TokenRequest = "application/json"))),
     responses((status = 200, description = "Ended, or was no good")))]

@@ -1,4 +1,4 @@
-//! What was used, and how quotas stand: one's own, and in the shape in which administrators see everyone's.
+//! Usage and remaining quotas: one's own, and the rows in which administrators see everyone's.
 
 use actix_web::web;
 use chrono::{DateTime, Datelike, NaiveDate, Utc};
@@ -13,9 +13,9 @@ use crate::extract::Parameters;
 use crate::guard::{Authenticated, Caller};
 use crate::names::{QuotaPeriod, QuotaUnit};
 
-/// The longest time that is told of at once.
+/// The longest range of one answer.
 const MAX_DAYS: i64 = 366;
-/// Days told of where nobody says how many, before the last.
+/// The default range, in days before the last.
 const DEFAULT_DAYS: u64 = 30;
 
 /// Which days.
@@ -145,7 +145,7 @@ impl From<UsageSlice> for UsageEntry {
     }
 }
 
-/// How a quota stands: what admission goes by.
+/// The state of a quota, as admission sees it.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct QuotaStanding {
     /// Its name in `RateLimit-Policy`.
@@ -184,7 +184,7 @@ impl From<auth::QuotaView> for QuotaStanding {
     }
 }
 
-/// Usage by day, model and credential, and how quotas stand.
+/// Usage by day, model and credential, and the state of the quotas.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Usage {
     items: Vec<UsageItem>,
@@ -192,7 +192,7 @@ pub struct Usage {
     quotas: Vec<QuotaStanding>,
 }
 
-/// What one has used, and how one's quotas stand. The last seconds may be missing: usage is written in batches.
+/// One's own usage and the state of one's quotas. The last seconds may be missing: usage is written in batches.
 #[utoipa::path(get, path = "/api/v1/me/usage", tag = "me", params(Days), responses((status = 200, body = Usage)))]
 pub async fn own(
     caller: Caller<Authenticated>,

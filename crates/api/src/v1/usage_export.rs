@@ -1,4 +1,4 @@
-//! What was used, whole, as JSON or CSV.
+//! Exports of usage, as JSON or CSV.
 
 use std::sync::Arc;
 
@@ -51,7 +51,7 @@ pub struct OwnExport {
     format: Format,
 }
 
-/// What one has used, whole, as JSON or CSV, the oldest first.
+/// One's own usage, whole, as JSON or CSV, the oldest first.
 #[utoipa::path(get, path = "/api/v1/me/usage/export", tag = "me", params(OwnExport),
     responses((status = 200, content((Vec<UsageEntry> = "application/json"), (String = "text/csv")))))]
 pub async fn own(

@@ -15,7 +15,7 @@ use super::rules::{Checked, has_length, require};
 #[schema(as = User)]
 pub struct UserView {
     id: Uuid,
-    /// Null for a service account, and for one whose provider tells no address.
+    /// Null for a service account, and for a person whose provider gives no address.
     email: Option<String>,
     name: String,
     /// The name of a role.
@@ -50,7 +50,7 @@ impl From<Profile> for UserView {
     }
 }
 
-/// An address of bounded length in which every character shows: no two look the same to whoever reads them.
+/// An address of bounded length in which every character is visible, so that no two look the same.
 pub fn check_email(email: &str) -> Checked {
     require(email.chars().count() <= auth::MAX_EMAIL, "length", "use at most 120 characters")?;
     // A stranger does not choose which machine mail is sent to (RFC 5321, section 4.1.3).

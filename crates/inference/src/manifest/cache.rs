@@ -1,12 +1,11 @@
-//! The `[cache]` table: whether answers are given again.
+//! The `[cache]` table: whether answers are cached.
 
 use serde::Deserialize;
 
 /// Most memory for the answers of one version, in MiB.
 const MAX_CACHE_MB: u64 = 65_536;
 
-/// The `[cache]` table: the same inputs get the same answer without another run. Only for models that answer the same
-/// every time.
+/// The `[cache]` table: the same inputs get the same answer without another run. Only for deterministic models.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Cache {
@@ -14,7 +13,7 @@ pub struct Cache {
     pub enabled: bool,
     /// Memory for the answers of one version in MiB, 1 to 65536; default as in the settings.
     pub max_mb: Option<u64>,
-    /// Whether callers get each other's answers, so that the time of an answer may tell what another asked; default no.
+    /// Whether callers share answers, so that the time of an answer may reveal what another caller sent; default no.
     pub shared: bool,
 }
 

@@ -53,8 +53,7 @@ pub struct Manifest {
     pub required: bool,
     /// Who may use it.
     pub access: Access,
-    /// What a row or picture takes of quotas of credits; default 1, so that no model is free because nobody thought
-    /// of it.
+    /// The credits that a row or picture costs; default 1, so that no model is free by oversight.
     pub price: Price,
     /// Libraries of operators that it needs, by the names of files that the settings allow.
     pub custom_operators: Vec<String>,
@@ -72,7 +71,7 @@ pub struct Manifest {
     pub regression: Option<Regression>,
     /// SHA-256, in hexadecimal, of files in the model's folder, such as `"1/model.onnx"`.
     pub checksums: BTreeMap<String, String>,
-    /// Where the files of versions come from that nobody puts there by hand.
+    /// Where the files of versions are fetched from.
     pub source: Source,
     /// How many sessions and threads it gets.
     pub runtime: Runtime,
@@ -80,7 +79,7 @@ pub struct Manifest {
     pub batching: Option<Batching>,
     /// What the first runs are made on.
     pub warm_up: Option<WarmUp>,
-    /// Whether answers are given again; absent where never.
+    /// Whether answers are cached; absent where never.
     pub cache: Option<Cache>,
 }
 
@@ -128,7 +127,7 @@ fn describe(text: &str, error: &toml::de::Error) -> String {
     format!("line {}: {message} (at `{line}`)", number + 1)
 }
 
-/// What is expected, which the reader of TOML calls by the names of Rust's types.
+/// The expected type in words: the TOML parser names Rust's types.
 fn in_words_of_toml(message: &str) -> String {
     let Some((before, expected)) = message.rsplit_once("expected ") else { return message.to_owned() };
     let expected = match expected {
@@ -181,7 +180,7 @@ mod tests {
 
     #[test]
     fn what_is_expected_is_told_in_words_of_the_format() {
-        for (text, told) in [
+        for (text, expected) in [
             ("[batching]\nmax_rows = -1", "`-1`, expected a whole number from 0 to 9"),
             ("[batching]\nmax_rows = 99999999999999999999", "`99999999999999999999`, expected a whole"),
             ("[versions]\nlatest = 0", "expected a whole number from 1 to 9"),
@@ -192,7 +191,7 @@ mod tests {
             ("access = \"nobody\"", "expected `everyone` or `granted` (at"),
         ] {
             let message = refused(text);
-            assert!(message.contains(told), "{message}");
+            assert!(message.contains(expected), "{message}");
         }
     }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer, de::Error};
 /// The highest price.
 const MAX_PRICE: u32 = 1_000_000;
 
-/// What a row or picture takes of quotas of credits, 1 to 1000000; default 1.
+/// The credits that a row or picture costs, 1 to 1000000; default 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Price(u32);
 

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use crate::provider::Provider;
 
-/// Most sessions and threads that one model may ask for.
+/// Most sessions and threads that `model.toml` may set for one model.
 pub(crate) const MAX_THREADS: usize = 64;
 
 /// Most memory that one session may be given, in MiB.

@@ -92,7 +92,7 @@ mod tests {
         assert_eq!(manifest.source.digests("1")["model.onnx"], "0a".repeat(32));
         assert!(manifest.source.digests("2").is_empty());
         assert!(source("weights.bin", &good).unwrap_err().contains("lacks \"model.onnx\""));
-        for (old, new, told) in [
+        for (old, new, expected) in [
             ("size = 5", "", "size"),
             ("size = 5", "size = 0", "size"),
             ("https://x/m", "ftp://x/m", "url"),
@@ -101,7 +101,7 @@ mod tests {
             ("size = 5", "size = 5\nmode = 1", "mode"),
         ] {
             let refused = source("model.onnx", &good.replace(old, new)).unwrap_err();
-            assert!(refused.contains(told), "{refused}");
+            assert!(refused.contains(expected), "{refused}");
         }
         for outside in ["../model.onnx", "/model.onnx", ".received", "a//b", "a\\b"] {
             let both = format!("{good}\n[source.1.{outside:?}]\n{good}");

@@ -16,7 +16,7 @@ use ort::{
     sys::{OrtArenaCfg, OrtEnv},
 };
 
-/// What the runtime refuses a run with that would take more.
+/// The runtime's message when a run would exceed the arena.
 pub(super) const EXCEEDED: &str = "is smaller than requested bytes";
 
 /// The environment has one arena at a time.
@@ -30,7 +30,7 @@ pub(super) struct Arena<'a> {
 }
 
 impl<'a> Arena<'a> {
-    /// One of at most so many bytes, in the processor's memory.
+    /// Registers an arena of at most this many bytes, in the processor's memory.
     pub(super) fn register(environment: &'a Environment, most: u64) -> ort::Result<Self> {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let place = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Arena, MemoryType::Default)?;

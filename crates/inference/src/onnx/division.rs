@@ -1,9 +1,9 @@
-//! A division of whole numbers that would end the process.
+//! Integer divisions that would end the process.
 //!
-//! x86 raises a signal (Intel's manual, volume 2, DIV and IDIV: #DE) for a divisor of zero and for the smallest
-//! number divided by -1, whose quotient has no room. It ends the process: whoever may call a model that divides what
-//! it is given could end the server. The runtime's `Div` and `Mod` refuse a divisor of zero, but other operators
-//! divide by sizes that they are given or compute, as `STFT` does by the length of a frame.
+//! x86 raises a signal (Intel's manual, volume 2, DIV and IDIV: #DE) for a divisor of zero and for the smallest number
+//! divided by -1, whose quotient overflows. It ends the process: any caller of a model that divides by an input could
+//! end the server. The runtime's `Div` and `Mod` refuse a divisor of zero, but other operators divide by sizes that
+//! they are given or compute, as `STFT` does by the length of a frame.
 //!
 //! ARM's processors raise nothing: the quotient of the smallest number wraps around, with nothing left over, and that
 //! of a division by zero is zero (Arm's manual, SDIV and UDIV). So do they here, and a run that divided by zero is
@@ -12,18 +12,18 @@
 use std::cell::Cell;
 
 thread_local! {
-    /// Whether this thread divided by zero since it was asked last.
+    /// Whether this thread has divided by zero since this was last read.
     static BY_ZERO: Cell<bool> = const { Cell::new(false) };
 }
 
-/// What it gives, and whether this thread divided by zero meanwhile. A run on several threads may do so on another
-/// one: then nobody is told.
+/// Runs `run` and reports whether this thread divided by zero meanwhile. A division on another thread of the run is not
+/// noticed.
 pub(super) fn watch_for_zero<T>(run: impl FnOnce() -> T) -> (T, bool) {
     BY_ZERO.set(false);
     (run(), BY_ZERO.get())
 }
 
-/// Lets such divisions go on from now on, in all threads.
+/// Installs the signal handler that lets such divisions go on, in all threads.
 pub(super) fn go_on() {
     #[cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
     trap::install();

@@ -1,8 +1,8 @@
-//! What the process was running when it ends by a signal.
+//! Notes which model was running when a signal ends the process.
 //!
-//! The runtime ends the process where it finds itself in a state that cannot be (`abort`), or touches memory that is
-//! not there. Nothing can be saved then: what is in memory may be wrong already. But it can be written down which model
-//! it was, so that whoever starts the server again need not run into the same end.
+//! The runtime ends the process when it finds itself in an impossible state (`abort`), or accesses unmapped memory.
+//! Nothing can be saved then: memory may be corrupt already. But the name of the model can be written to a file, so
+//! that the next start can leave it unloaded.
 #![expect(unsafe_code, reason = "handlers of signals are the system's to call")]
 
 use std::{
@@ -20,16 +20,16 @@ use std::{
     },
 };
 
-/// What the runtime ends the process with.
+/// The signals that a fault in the runtime raises.
 const SIGNALS: [c_int; 4] = [libc::SIGABRT, libc::SIGBUS, libc::SIGILL, libc::SIGSEGV];
 
-/// Where it is written down; -1: nowhere.
+/// The descriptor of the file that the line is written to; -1: none.
 static NOTE: AtomicI32 = AtomicI32::new(-1);
-/// What was done about each of the signals before.
+/// The previous action for each of the signals.
 static BEFORE: [OnceLock<libc::sigaction>; SIGNALS.len()] = [const { OnceLock::new() }; SIGNALS.len()];
 
 thread_local! {
-    /// What this thread runs: a line that outlives the run.
+    /// The line of the model that this thread runs; it outlives the run.
     static RUNNING: Cell<Option<(*const u8, usize)>> = const { Cell::new(None) };
 }
 
@@ -47,7 +47,7 @@ impl Line {
         Self(format!("{}/{}\n", part(name), part(version)).into())
     }
 
-    /// What it says.
+    /// Its text.
     pub(super) fn name(&self) -> &str {
         self.0.trim_end()
     }
@@ -101,8 +101,8 @@ fn install(signal: c_int, before: &OnceLock<libc::sigaction>) -> io::Result<()> 
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Writes the line, and lets what was there before do what it does: the instruction that raised the signal is tried
-/// again on return, and `abort` raises its signal again.
+/// Writes the line, then restores the previous action: the instruction that raised the signal is tried again on return,
+/// and `abort` raises its signal again.
 extern "C" fn ending(signal: c_int, _: *mut libc::siginfo_t, _: *mut c_void) {
     if let Some((line, length)) = RUNNING.take() {
         // SAFETY: the call is allowed in handlers, and the line lives as long as the run that this thread is in.

@@ -64,7 +64,7 @@ impl Library {
 fn open(place: &Path) -> Result<Library, String> {
     let builder = ort::init_from(place).map_err(|error| error.to_string())?;
     // On by default in the vendor's builds, and it reports the names of models.
-    let builder = builder.with_name("modelgate").with_telemetry(false).with_logger(Arc::new(tell));
+    let builder = builder.with_name("modelgate").with_telemetry(false).with_logger(Arc::new(forward_log));
     let environment = builder.build();
     let environment = environment.map_err(|error| error.to_string())?;
     division::go_on();
@@ -72,9 +72,9 @@ fn open(place: &Path) -> Result<Library, String> {
     Ok(Library { environment, version: version(place), place: place.to_owned() })
 }
 
-/// Passes on what the runtime says; the binding's own way leaves out of which session. What it calls an error is what a
-/// call failed with, often the caller's own doing: how bad that is says whoever made the call.
-fn tell(level: LogLevel, _category: &str, model: &str, place: &str, message: &str) {
+/// Forwards the runtime's log; the binding's own logger leaves out the session. The runtime logs every failed call as
+/// an error, often the caller's fault: here it is a warning, and the code that made the call decides how bad it is.
+fn forward_log(level: LogLevel, _category: &str, model: &str, place: &str, message: &str) {
     match level {
         LogLevel::Verbose => tracing::trace!(target: "ort", model, place, "{message}"),
         LogLevel::Info => tracing::info!(target: "ort", model, place, "{message}"),

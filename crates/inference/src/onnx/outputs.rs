@@ -9,10 +9,10 @@ use crate::{
     tensor::{DataType, Tensor, TensorData, TensorSpec},
 };
 
-/// What the tensor of a map's keys is called after the output itself, which is the tensor of its values.
+/// Suffix of the name of the tensor of a map's keys; the tensor of its values has the output's own name.
 pub(crate) const KEYS: &str = "_keys";
 
-/// An output as the crate gives it, and where it comes from.
+/// An output as this crate returns it, and the session's output that it comes from.
 pub(super) struct Output {
     pub(super) spec: TensorSpec,
     /// The name of the session's output.

@@ -4,8 +4,8 @@ use ort::ep::{self, ExecutionProviderDispatch};
 
 use crate::provider::{Execution, Provider};
 
-/// Tries providers in their order; those after an accepted one compute what it cannot. Where all are refused
-/// the reason names each, so nothing is computed by a provider that was not asked for.
+/// Tries providers in their order; those after an accepted one compute what it cannot. Where all are refused the reason
+/// names each: nothing is computed by a provider that was not configured.
 pub(super) fn first_accepted<T>(
     wishes: &[Provider],
     open: impl Fn(&[Provider]) -> Result<T, Refusal>,
@@ -31,13 +31,13 @@ pub(super) fn first_accepted<T>(
 
 /// Why a session was not opened.
 pub(super) enum Refusal {
-    /// Whatever computed it, it would not be.
+    /// It would be refused with any provider.
     Model(String),
-    /// It may be with another provider.
+    /// Another provider may open it.
     Provider(String),
 }
 
-/// What the runtime is asked for; the processor is always there and not asked for.
+/// The providers to request; the processor is always there and not requested.
 pub(super) fn dispatches(wishes: &[Provider]) -> Vec<ExecutionProviderDispatch> {
     let dispatch = |provider: &Provider| {
         Some(match provider {
@@ -51,7 +51,7 @@ pub(super) fn dispatches(wishes: &[Provider]) -> Vec<ExecutionProviderDispatch> 
             Provider::Xnnpack => ep::XNNPACK::default().build(),
         })
     };
-    // The wish itself must be granted; those that only help out may be missing.
+    // The first provider is required; the fallbacks after it may be missing.
     let dispatches = wishes.iter().take_while(|provider| **provider != Provider::Cpu).filter_map(dispatch);
     let strictly = |(place, dispatch): (usize, ExecutionProviderDispatch)| match place {
         0 => dispatch.error_on_failure(),

@@ -1,5 +1,5 @@
-//! How many dimensions a tensor has, where a model says so at all: the binding tells no difference between a tensor
-//! without dimensions and one of which nothing is said.
+//! Whether a model declares the rank of a tensor: the binding does not distinguish a scalar from a tensor of unknown
+//! rank.
 #![expect(unsafe_code, reason = "the binding has no function for it")]
 
 use std::ptr::{null, null_mut};

@@ -31,7 +31,7 @@ use crate::{
 /// How a model is to be loaded.
 #[derive(Debug, Clone)]
 pub(crate) struct Options {
-    /// How many sessions.
+    /// The number of sessions.
     pub(crate) instances: usize,
     /// Threads inside one run.
     pub(crate) intra_threads: usize,
@@ -155,7 +155,7 @@ fn open_ranks(
 /// One session, for one thread.
 pub(crate) struct OnnxSession {
     session: Session,
-    /// Which model it is, where that is all that can be told.
+    /// The line that names the model if the process ends in a run.
     line: Line,
     /// Stops a run.
     switch: Arc<Switch>,
@@ -190,7 +190,7 @@ impl Engine for OnnxSession {
         &self.specs
     }
 
-    fn run(&mut self, calls: &[&[Tensor]], wanted: &[usize]) -> Result<RunOutput, Failure> {
+    fn run(&mut self, calls: &[&[Tensor]], output_places: &[usize]) -> Result<RunOutput, Failure> {
         let begin = Instant::now();
         let joined = join(calls, self.inputs.len())?;
         let inputs = match calls {
@@ -213,8 +213,9 @@ impl Engine for OnnxSession {
             [_] => Vec::new(),
             _ => calls.iter().map(|call| call.first().map_or(0, Tensor::rows)).collect(),
         };
-        let mut outputs: Vec<Vec<Tensor>> = calls.iter().map(|_| Vec::with_capacity(wanted.len())).collect();
-        for output in wanted.iter().filter_map(|&place| self.outputs.get(place)) {
+        let mut outputs: Vec<Vec<Tensor>> =
+            calls.iter().map(|_| Vec::with_capacity(output_places.len())).collect();
+        for output in output_places.iter().filter_map(|&place| self.outputs.get(place)) {
             let result = results.get(&output.source).ok_or(Error::Runtime)?;
             let parts = outputs::take(result, output, &rows)?;
             outputs.iter_mut().zip(parts).for_each(|(call, part)| call.push(part));

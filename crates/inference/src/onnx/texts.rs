@@ -1,4 +1,4 @@
-//! Texts that a model gives, byte for byte: the binding gives UTF-8 only, and nothing holds a model to that.
+//! String outputs of a model, byte for byte: the binding returns UTF-8 only, and a model need not produce that.
 #![expect(unsafe_code, reason = "the binding has no function for texts that are not UTF-8")]
 
 use ort::{AsPointer, value::DynValue};

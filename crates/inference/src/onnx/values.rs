@@ -53,9 +53,9 @@ pub(super) fn datatype(element: TensorElementType) -> Option<DataType> {
     })
 }
 
-/// What an operator refuses is the caller's to mend: shapes and values that fit what the model declares, yet not
-/// each other. Missing memory, an interruption and whatever happens outside of an operator are not; the runtime
-/// tells these apart only by its text.
+/// What an operator refuses is the caller's fault: shapes and values that fit what the model declares, yet not each
+/// other. Missing memory, an interruption and whatever happens outside of an operator are not; the runtime tells these
+/// apart only by its text.
 pub(super) fn failed(error: &ort::Error) -> Error {
     let message = error.message();
     if message.contains(EXCEEDED) {

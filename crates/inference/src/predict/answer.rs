@@ -1,4 +1,4 @@
-//! An output to what is answered: labelled probabilities by `[classification]`, or its numbers by `[regression]`.
+//! From an output to the answer: labelled probabilities by `[classification]`, or its numbers by `[regression]`.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use crate::{
     tensor::{DataType, NamedTensor, Tensor, TensorData, TensorSpec},
 };
 
-/// What a model says of one picture, row or text.
+/// The answer to one picture, row or text.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
     /// Its likeliest classes, likeliest first.
@@ -98,7 +98,7 @@ impl Answer {
         Ok(Self::Values { output: spec.name.clone() })
     }
 
-    /// The outputs that it is made of: the one that is answered, and what names its classes, if anything does.
+    /// The outputs that it is made from: the one that is answered, and the one that names its classes, if any.
     pub(super) fn outputs(&self) -> Vec<String> {
         match self {
             Self::Classes { classification, keys, .. } => {
@@ -108,7 +108,7 @@ impl Answer {
         }
     }
 
-    /// Whether this number of classes can be asked for, for `count` pictures, rows or texts.
+    /// Checks the number of classes requested for `count` pictures, rows or texts.
     pub(super) fn check(&self, count: usize, top_k: Option<usize>) -> Result<(), Error> {
         if let Self::Classes { classification, classes, .. } = self {
             let each = top_k.unwrap_or(classification.top_k).min(classes.unwrap_or(usize::MAX));

@@ -18,7 +18,7 @@ pub(super) enum Buffer {
     Bytes(Vec<Vec<u8>>),
 }
 
-/// Does the same with the elements of whichever type.
+/// Runs the same code on the elements, whatever their type.
 macro_rules! with {
     ($buffer:expr, $elements:ident => $act:expr) => {
         match $buffer {

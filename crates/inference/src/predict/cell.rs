@@ -2,7 +2,7 @@
 
 use crate::manifest::{Column, ColumnKind, Encoding};
 
-/// Whole numbers up to here are exact in the notation that callers write them in.
+/// The largest whole number up to which all are exact as a JSON number.
 const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// A cell as a caller wrote it.
@@ -32,7 +32,7 @@ pub(super) enum Value<'a> {
     Choice(usize, &'a str),
 }
 
-/// What the column makes of a cell; none of a missing one. The reason names no value: answers are logged by callers.
+/// Converts a cell as its column says; none for a missing one. The reason names no value: callers log answers.
 pub(super) fn read<'a>(column: &'a Column, cell: Cell<'a>) -> Result<Option<Value<'a>>, String> {
     let value = match (column.kind, cell) {
         (_, Cell::Missing) => return Ok(None),

@@ -60,7 +60,7 @@ pub(super) fn predictions(
         .enumerate()
         .map(|(place, row)| {
             let probabilities = activate(row, choice.activation);
-            // What is no number is left out by no threshold: it must be seen.
+            // A NaN is never below the threshold: the caller must see it.
             let likely = |index: &usize| {
                 let probability = probabilities[*index];
                 probability >= choice.threshold || probability.is_nan()

@@ -1,5 +1,5 @@
-//! What people have to what they want to know: pictures, rows of named columns or texts in, labelled probabilities or
-//! numbers out, as `model.toml` says for one model.
+//! Prediction as `model.toml` describes it: pictures, rows of named columns or texts in, labelled probabilities or
+//! numbers out.
 
 mod answer;
 mod buffer;
@@ -38,7 +38,7 @@ const MAX_BATCH_ELEMENTS: usize = 16 << 20;
 const MAX_PREDICTIONS: usize = 100_000;
 
 named_enum! {
-    /// What a model answers [`Model::predict`] to.
+    /// The kind of input that [`Model::predict`] expects.
     pub enum InputKind {
         /// Pictures.
         Images = "images",
@@ -147,7 +147,7 @@ impl Predictor {
         }
     }
 
-    /// Inputs of one picture, row or text that say nothing, for the first run.
+    /// Neutral inputs of one picture, row or text, for the first run.
     pub(crate) fn sample(&self) -> Option<Result<Vec<NamedTensor>, Error>> {
         Some(match self.input.as_ref()? {
             Input::Images(pictures) => pictures.sample().map(|sample| vec![sample]),

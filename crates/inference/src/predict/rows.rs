@@ -7,9 +7,9 @@ use super::{
 };
 use crate::error::{Error, Problem};
 
-/// Most problems that an answer tells.
+/// The most problems that an answer lists.
 pub(super) const MAX_PROBLEMS: usize = 100;
-/// Most characters of a name that a caller made up.
+/// The most characters of an unknown column name that are repeated.
 const MAX_NAME: usize = 64;
 
 /// Rows that were read, as the model's inputs.
@@ -95,7 +95,7 @@ impl<'t> RowReader<'t> {
         }
     }
 
-    /// Takes something in the place of a row that is none. The row has begun and is not ended.
+    /// Notes that an element of the list is not a row. The row has begun and is not ended.
     pub fn no_row(&mut self) {
         self.refuse("", "must be an object of columns and their values");
     }

@@ -20,8 +20,8 @@ fn next() -> Revision {
 }
 
 /// Makes a model what is wanted of it, as an operator's wish does.
-fn change(registry: &Registry, name: &str, wanted: DesiredState) -> Result<(), String> {
-    registry.publish(registry.prepare(name, wanted)?, next());
+fn change(registry: &Registry, name: &str, desired: DesiredState) -> Result<(), String> {
+    registry.publish(registry.prepare(name, desired)?, next());
     Ok(())
 }
 
@@ -54,27 +54,27 @@ fn what_was_wanted_last_is_served_whatever_is_published_last() {
     let serves = |version: Option<&str>| {
         assert_eq!(registry.find("m", None).ok().map(|model| model.version().to_owned()).as_deref(), version);
     };
-    let wanted = |wanted: &DesiredState| [("m".to_owned(), wanted.clone())].into();
+    let desired = |desired: &DesiredState| [("m".to_owned(), desired.clone())].into();
 
     let (before, first, second) = (next(), next(), next());
     let prepared = registry.prepare("m", unloaded.clone()).unwrap();
     registry.publish(registry.prepare("m", active("1")).unwrap(), second);
     registry.publish(prepared, first);
     serves(Some("1"));
-    registry.reconcile(&wanted(&unloaded), before);
+    registry.reconcile(&desired(&unloaded), before);
     serves(Some("1"));
 
     // Another replica's change brought back what was there, which a change of before must not undo.
     let (third, fourth) = (next(), next());
     let late = registry.prepare("m", unloaded.clone()).unwrap();
-    registry.reconcile(&wanted(&active("1")), fourth);
+    registry.reconcile(&desired(&active("1")), fourth);
     registry.publish(late, third);
     serves(Some("1"));
     registry.mark_unavailable("m", "version 3 could not be fetched".to_owned());
     registry.publish(registry.prepare("m", active("2")).unwrap(), third);
     serves(Some("1"));
 
-    registry.reconcile(&wanted(&unloaded), next());
+    registry.reconcile(&desired(&unloaded), next());
     serves(None);
 }
 
@@ -128,9 +128,9 @@ fn what_cannot_be_loaded_leaves_everything_as_it_was() {
 
     // Another replica learns of it by following what is wanted: it goes on too, and says why.
     registry.reconcile(&[("m".to_owned(), again(1))].into(), next());
-    let told = status(&registry, "2").unwrap();
-    assert_eq!((told.state, told.active), (State::Ready, true));
-    assert!(told.setback.unwrap().contains("colour"));
+    let version = status(&registry, "2").unwrap();
+    assert_eq!((version.state, version.active), (State::Ready, true));
+    assert!(version.setback.unwrap().contains("colour"));
     assert!(registry.is_behind());
     let _repository = repository.with("m/model.toml", "").with("m/3/model.onnx", identity(FLOAT));
     registry.reconcile(&[("m".to_owned(), again(2))].into(), next());
@@ -142,8 +142,8 @@ fn what_cannot_be_loaded_leaves_everything_as_it_was() {
 fn what_is_wanted_holds_from_the_start() {
     let repository = two_versions().with("gone/1/model.onnx", identity(FLOAT));
     let unloaded = DesiredState { unloaded: true, ..DesiredState::default() };
-    let wanted = [("m".to_owned(), active("1")), ("gone".to_owned(), unloaded)].into();
-    let registry = Registry::open_as(repository.settings.clone(), &wanted, next(), KnownFiles::new());
+    let desired = [("m".to_owned(), active("1")), ("gone".to_owned(), unloaded)].into();
+    let registry = Registry::open_as(repository.settings.clone(), &desired, next(), KnownFiles::new());
     assert_eq!(registry.find("m", None).unwrap().version(), "1");
     assert!(matches!(registry.find("m", Some("2")), Err(Error::NotFound(_))));
     assert!(
@@ -188,8 +188,8 @@ fn a_call_that_runs_when_its_model_goes_is_finished() {
         // It never ends by itself: it ends by its own deadline, not by the model's going.
         assert_eq!(call.join().unwrap(), Err(Error::Deadline));
     });
-    let told = status(&registry, "1").unwrap();
-    assert_eq!((told.state, told.reason.as_deref()), (State::Unavailable, Some("it was unloaded")));
+    let version = status(&registry, "1").unwrap();
+    assert_eq!((version.state, version.reason.as_deref()), (State::Unavailable, Some("it was unloaded")));
     change(&registry, "m", again(1)).unwrap();
     assert_eq!(status(&registry, "1").unwrap().state, State::Ready);
 }
@@ -216,8 +216,11 @@ fn files_that_are_not_those_served_first_are_not_loaded() {
     assert!(registry.unknown_files().is_empty());
 
     let repository = repository.with("m/2/model.onnx", identity(INT64));
-    let told = registry.verify();
-    assert_eq!((told.len(), told[0].version.as_str(), told[0].file.as_str()), (1, "2", "model.onnx"));
+    let changed = registry.verify();
+    assert_eq!(
+        (changed.len(), changed[0].version.as_str(), changed[0].file.as_str()),
+        (1, "2", "model.onnx")
+    );
     assert_eq!(registry.verify(), [], "each is told once");
     let seen = status(&registry, "2").unwrap();
     assert!(seen.state == State::Ready && seen.setback.unwrap().contains("changed on disk"));

@@ -1,4 +1,4 @@
-//! What became of alerts to operators.
+//! The delivery state of alerts to operators.
 
 use actix_web::{HttpResponse, web};
 use auth::AlertState;
@@ -16,7 +16,7 @@ use crate::guard::permission::IncidentsManage;
 use crate::names::{self, AlertChannel, Severity};
 use crate::v1::lists::List;
 
-/// An alert on one channel. What it told, and whom, is not shown.
+/// An alert on one channel, without its content and its recipients.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Alert)]
 pub struct AlertView {
@@ -74,7 +74,7 @@ pub struct AlertSearch {
     cursor: Option<String>,
 }
 
-/// What became of alerts, newest first; one that went several ways is there several times. They are kept for 90 days.
+/// The delivery state of alerts, newest first; one for each channel. They are kept for 90 days.
 #[utoipa::path(get, path = "/api/v1/admin/alerts", tag = "admin", params(AlertSearch),
     responses((status = 200, body = List<AlertView>)))]
 pub async fn list(

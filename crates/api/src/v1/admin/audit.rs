@@ -1,4 +1,4 @@
-//! The audit trail, for those who watch over it. Whoever reads it is in it.
+//! The audit trail, for callers with `audit:read`. Reading it is itself recorded.
 
 use actix_web::http::header::{CONTENT_DISPOSITION, HeaderMap};
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -83,7 +83,7 @@ pub struct AuditListening {
     action: Option<String>,
     /// The account that did it.
     actor: Option<Uuid>,
-    /// Seconds after which the stream ends; none: with the caller's right, after a day at the latest.
+    /// Seconds after which the stream ends; none: with the caller's permission, after a day at the latest.
     #[param(value_type = Option<u32>, maximum = 86400)]
     seconds: Option<WholeNumber<0, LONGEST_SECONDS>>,
 }
@@ -130,7 +130,7 @@ impl From<AuditEvent> for AuditEventView {
     }
 }
 
-/// How far the chain is.
+/// The progress of the chain.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AuditChainView {
     /// The number of the last link; 0 before the first.
@@ -170,7 +170,7 @@ pub async fn show(
     Ok(web::Json(app.auth.audit_event(&caller.principal, id.0, &caller.origin).await?.into()))
 }
 
-/// How far the chain over the audit trail is.
+/// The progress of the chain over the audit trail.
 #[utoipa::path(get, path = "/api/v1/admin/audit/chain", tag = "admin",
     responses((status = 200, body = AuditChainView)))]
 pub async fn chain(_: Caller<AuditRead>, app: web::Data<App>) -> Result<web::Json<AuditChainView>> {
@@ -184,8 +184,7 @@ pub async fn chain(_: Caller<AuditRead>, app: web::Data<App>) -> Result<web::Jso
     }))
 }
 
-/// Events of the audit trail as a file, oldest first. One that breaks off was cut short: a right that ended, or a
-/// fault.
+/// Events of the audit trail as a file, oldest first. It breaks off when the caller's permission ends, or on a fault.
 #[utoipa::path(get, path = "/api/v1/admin/audit/export", tag = "admin", params(AuditExport),
     responses((status = 200, description = "A file", content((String = "application/jsonl"), (String = "text/csv")))))]
 pub async fn export(
@@ -207,7 +206,7 @@ pub async fn export(
 }
 
 /// Events of the audit trail as they get their links (server-sent events); `id` is the number of the link. With
-/// `Last-Event-ID` it goes on behind that one. It ends when the caller's right does.
+/// `Last-Event-ID` it goes on behind that one. It ends when the caller's permission does.
 #[utoipa::path(get, path = "/api/v1/admin/audit/stream", tag = "admin",
     params(AuditListening, ("Last-Event-ID" = Option<i64>, Header, description = "The `id` of the last event that came")),
     responses((status = 200, description = "Events", content_type = "text/event-stream", body = String)))]

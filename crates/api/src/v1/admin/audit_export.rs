@@ -84,7 +84,7 @@ pub struct Export {
 }
 
 impl Export {
-    /// One of all that its reader wants.
+    /// An export of the events that pass a filter.
     pub fn new(listener: Listener, format: Format) -> Self {
         let until = listener.app.auth.now() + EXPORT_TIME;
         Self { listener, format, after: Uuid::nil(), is_first: true, is_over: false, until }

@@ -1,4 +1,4 @@
-//! Events of the audit trail as they come. The caller's right is looked at again before anything is sent.
+//! Events of the audit trail as they come. The caller's permission is checked again before anything is sent.
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -21,11 +21,11 @@ use crate::error::{ApiError, Code, Result};
 use crate::guard::permission::AuditRead;
 use crate::guard::{Caller, credential};
 
-/// How often it is asked whether there is something new.
+/// How often new events are looked for.
 const INTERVAL: Duration = Duration::from_millis(500);
 /// How long nothing may be sent: a listener who has gone away is noticed by sending, and keeps a place until then.
 const SILENCE: Duration = Duration::from_secs(2);
-/// How long a stream may last, in seconds; whoever listens on asks again from where they were.
+/// How long a stream may last, in seconds; a client then continues with `Last-Event-ID`.
 pub const LONGEST_SECONDS: u32 = 86_400;
 /// The same.
 pub const LONGEST: Duration = Duration::from_secs(LONGEST_SECONDS as u64);

@@ -1,4 +1,4 @@
-//! Incidents as requests and answers have them.
+//! The bodies of requests and answers about incidents.
 
 use std::net::IpAddr;
 
@@ -20,7 +20,7 @@ use crate::v1::rules::{Checked, has_length, is_line, require};
 const MAX_TEXT: usize = 2_000;
 /// Longest title, in characters.
 const MAX_LINE: usize = 200;
-/// The part of an answer's detail that only its own address tells: it is long.
+/// The part of an answer's detail that only its own route returns: it is long.
 const BUNDLE: &str = "bundle";
 
 /// An incident.
@@ -44,7 +44,7 @@ pub struct IncidentView {
     opened_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
     closed_at: Option<DateTime<Utc>>,
-    /// What came out.
+    /// The resolution.
     resolution: Option<String>,
 }
 
@@ -77,9 +77,9 @@ pub struct EntryView {
     kind: String,
     /// Who made it; null: the program.
     actor: Option<Uuid>,
-    /// What it tells.
+    /// Its content.
     detail: Value,
-    /// When what it tells of was undone.
+    /// When the answer that it reports was undone.
     undone_at: Option<DateTime<Utc>>,
 }
 
@@ -142,13 +142,13 @@ pub struct IncidentChanges {
     /// Closing needs a resolution, and is for good.
     #[schema(value_type = Option<names::IncidentStatus>)]
     status: Option<String>,
-    /// What came out: 1 to 2000 characters.
+    /// The resolution: 1 to 2000 characters.
     #[validate(custom(function = check_text))]
     #[schema(min_length = 1, max_length = 2000)]
     resolution: Option<String>,
 }
 
-/// Something to say.
+/// A note.
 #[derive(Debug, Deserialize, ToSchema, Validate)]
 #[serde(deny_unknown_fields)]
 pub struct Note {

@@ -1,4 +1,4 @@
-//! What went wrong, and what is done about it.
+//! Incidents and the answers to them.
 
 use actix_web::http::StatusCode;
 use actix_web::{Responder, web};
@@ -26,8 +26,8 @@ pub async fn list(
     Ok(web::Json(List::of(app.auth.incidents(&page, status, kind).await?)))
 }
 
-/// Open an incident. Operators are told at once; the answers that its kind has (`INCIDENT_ANSWERS`) are run within a
-/// second, as far as one may give them oneself.
+/// Open an incident. Operators are alerted at once; the automatic answers of its kind (`INCIDENT_ANSWERS`) are run
+/// within a second, as far as the caller has their permissions.
 #[utoipa::path(post, path = "/api/v1/admin/incidents", tag = "admin", request_body = NewIncident,
     responses((status = 201, body = IncidentView)))]
 pub async fn open(
@@ -80,7 +80,7 @@ pub async fn timeline(
     Ok(web::Json(List::of(app.auth.incident_entries(id.0, &page.0.request()?).await?)))
 }
 
-/// Say something in the timeline.
+/// Add a note to the timeline.
 #[utoipa::path(post, path = "/api/v1/admin/incidents/{id}/notes", tag = "admin", params(("id" = Uuid, Path)),
     request_body = Note,
     responses((status = 201, body = EntryView), (status = 404, description = "No such incident")))]
@@ -126,7 +126,7 @@ pub async fn answer(
 }
 
 /// Undo what an answer did: switch accounts on, open an address, go back to the mode before. What other answers hold,
-/// to whichever incidents, stays until they are undone; the entry's `stays` tells what, and why.
+/// of any incident, stays until they are undone; the entry's `stays` lists what, and why.
 #[utoipa::path(delete, path = "/api/v1/admin/incidents/{id}/answers/{entry_id}", tag = "admin",
     params(("id" = Uuid, Path), ("entry_id" = Uuid, Path)),
     responses((status = 200, body = EntryView), (status = 404, description = "No such answer"),

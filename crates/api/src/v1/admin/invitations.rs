@@ -1,4 +1,4 @@
-//! Helping people to their passwords: nobody chooses another person's.
+//! Invitations and password resets: nobody chooses another person's password.
 
 use actix_web::http::StatusCode;
 use actix_web::{Responder, web};
@@ -24,7 +24,7 @@ pub struct NewUser {
     #[validate(custom(function = check_email))]
     #[schema(example = "ada@example.com", max_length = 120)]
     email: String,
-    /// 2 to 50 letters and spaces; none: they say it when they accept.
+    /// 2 to 50 letters and spaces; none: they give it when they accept.
     #[validate(custom(function = check_name))]
     #[schema(min_length = 2, max_length = 50)]
     name: Option<String>,

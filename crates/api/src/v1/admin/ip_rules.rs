@@ -17,17 +17,17 @@ use crate::guard::permission::SystemManage;
 use crate::v1::lists::List;
 use crate::v1::rules::{Checked, is_line, require};
 
-/// What is said of a network.
+/// The effect of a rule.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum IpEffect {
-    /// It is let in, where a wider rule would refuse it.
+    /// The network is allowed, where a wider rule would deny it.
     Allow,
-    /// It is refused.
+    /// The network is denied.
     Deny,
 }
 
-/// Where that holds.
+/// The requests that a rule holds for.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum IpPlace {
@@ -131,7 +131,7 @@ pub async fn list(
 }
 
 /// Add a rule; it holds on every replica within two seconds. Of the rules that an address falls under the one with the
-/// longest prefix speaks. Health checks are answered whatever rules say.
+/// longest prefix decides. Health checks are answered whatever rules say.
 #[utoipa::path(post, path = "/api/v1/admin/ip-rules", tag = "admin", request_body = NewIpRule,
     responses((status = 201, body = IpRuleView),
               (status = 409, description = "There is one about this network, or as many as may be, or it would shut you out")))]

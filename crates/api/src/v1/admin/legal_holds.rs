@@ -78,7 +78,7 @@ pub async fn place(
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// Let an account go.
+/// Release an account.
 #[utoipa::path(delete, path = "/api/v1/admin/legal-holds/{id}", tag = "admin", params(("id" = Uuid, Path)),
     responses((status = 204, description = "Released"), (status = 404, description = "It is not held")))]
 pub async fn release(

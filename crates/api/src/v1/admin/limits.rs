@@ -1,4 +1,4 @@
-//! Limits said while the program runs.
+//! Rate limits set at run time.
 
 use std::future::{Ready, ready};
 
@@ -19,7 +19,7 @@ use crate::guard::permission::LimitsManage;
 use crate::names::LimitScope;
 use crate::v1::lists::List;
 
-/// A limit that was said.
+/// A limit that was set.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Limit)]
 pub struct LimitView {
@@ -29,9 +29,9 @@ pub struct LimitView {
     subject: String,
     /// Whose it is; null where it is nobody's alone.
     account_id: Option<Uuid>,
-    /// Requests a minute; 0: no limit; null: nothing is said.
+    /// Requests a minute; 0: no limit; null: not set.
     per_minute: Option<i64>,
-    /// Requests an hour; 0: no limit; null: nothing is said.
+    /// Requests an hour; 0: no limit; null: not set.
     per_hour: Option<i64>,
     updated_at: DateTime<Utc>,
 }
@@ -43,7 +43,7 @@ impl From<storage::RateLimit> for LimitView {
     }
 }
 
-/// What to say; 0 is no limit, and what is missing is not said.
+/// A limit to set; 0 is no limit, and what is missing is not set.
 #[derive(Debug, Deserialize, ToSchema, Validate)]
 #[serde(deny_unknown_fields)]
 pub struct LimitNumbers {
@@ -55,7 +55,7 @@ pub struct LimitNumbers {
     per_hour: Option<u32>,
 }
 
-/// Whose limit, as the path names it.
+/// What the limit applies to, as the path names it.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Path)]
 #[expect(dead_code, reason = "documentation only: the path is read as it stands")]
@@ -68,7 +68,7 @@ pub struct LimitParameters {
     subject: String,
 }
 
-/// Whose limit; what is none of ours names nothing.
+/// What the limit applies to; an unknown scope is 404.
 pub struct LimitPath(LimitSubject);
 
 impl FromRequest for LimitPath {
@@ -84,17 +84,17 @@ impl FromRequest for LimitPath {
     }
 }
 
-/// The limits that were said; everything else is as the settings have it.
+/// The limits that were set; everything else is as the settings have it.
 #[utoipa::path(get, path = "/api/v1/admin/limits", tag = "admin", responses((status = 200, body = List<LimitView>)))]
 pub async fn list(_: Caller<LimitsManage>, app: web::Data<App>) -> Result<web::Json<List<LimitView>>> {
     let items = app.auth.configured_limits().await?.into_iter().map(Into::into).collect();
     Ok(web::Json(List { items, next_cursor: None }))
 }
 
-/// Say a limit; it holds here from the next request, and within two seconds on every replica.
+/// Set a limit; it holds here from the next request, and within two seconds on every replica.
 #[utoipa::path(put, path = "/api/v1/admin/limits/{scope}/{subject}", tag = "admin", params(LimitParameters),
     request_body = LimitNumbers,
-    responses((status = 204, description = "Said"), (status = 404, description = "No such class, role, account, key or model")))]
+    responses((status = 204, description = "Set"), (status = 404, description = "No such class, role, account, key or model")))]
 pub async fn set(
     caller: Caller<LimitsManage>,
     app: web::Data<App>,
@@ -105,14 +105,14 @@ pub async fn set(
         app.declared_access(name)?;
     }
     let LimitNumbers { per_minute, per_hour } = body.0;
-    let said = Allowance { per_minute, per_hour };
-    app.auth.set_limit(Some(&caller.principal), &path.0, said, &caller.origin).await?;
+    let allowance = Allowance { per_minute, per_hour };
+    app.auth.set_limit(Some(&caller.principal), &path.0, allowance, &caller.origin).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// Take back what was said: what is less particular holds again.
+/// Remove a limit, so that the next more general one holds again.
 #[utoipa::path(delete, path = "/api/v1/admin/limits/{scope}/{subject}", tag = "admin", params(LimitParameters),
-    responses((status = 204, description = "Taken back"), (status = 404, description = "Nothing was said")))]
+    responses((status = 204, description = "Removed"), (status = 404, description = "There is no such limit")))]
 pub async fn remove(
     caller: Caller<LimitsManage>,
     app: web::Data<App>,

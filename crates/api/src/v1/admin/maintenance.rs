@@ -1,4 +1,4 @@
-//! Whether the service is open.
+//! The operating mode.
 
 use actix_web::web;
 use auth::{OperatingMode, Operation, OperationChange};
@@ -16,20 +16,20 @@ use crate::v1::rules::{Checked, is_line, require};
 
 /// Longest message to callers who are refused, in characters.
 pub const MAX_MESSAGE: usize = 500;
-/// Longest time that they are told to wait, in seconds: a day.
+/// The longest `Retry-After`, in seconds: a day.
 pub const MAX_RETRY_AFTER: u32 = 86_400;
 
-/// How far the service is open.
+/// The operating mode.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
-    /// To everyone.
+    /// Open to everyone.
     Off,
-    /// To everyone, while readiness says 503.
+    /// Open to everyone, while readiness is 503.
     Draining,
-    /// To callers with system:manage only.
+    /// Open to callers with system:manage only.
     Maintenance,
-    /// Every session ended, every API key refused; whoever has system:manage may log in.
+    /// Every session ended, every API key refused; people with system:manage may log in.
     EmergencyStop,
 }
 
@@ -60,9 +60,9 @@ impl From<Mode> for OperatingMode {
 #[schema(as = Operation)]
 pub struct OperationView {
     mode: Mode,
-    /// What callers who are refused are told.
+    /// The message to refused callers.
     message: Option<String>,
-    /// How long they are told to wait, in seconds.
+    /// Their `Retry-After`, in seconds.
     retry_after: u32,
     /// When the mode was set; null: it never was.
     since: Option<DateTime<Utc>>,
@@ -80,11 +80,11 @@ impl From<Operation> for OperationView {
 #[serde(deny_unknown_fields)]
 pub struct ModeChange {
     mode: Mode,
-    /// What callers who are refused are told: 1 to 500 characters on one line.
+    /// The message to refused callers: 1 to 500 characters on one line.
     #[validate(custom(function = check_message))]
     #[schema(min_length = 1, max_length = 500)]
     message: Option<String>,
-    /// How long they are told to wait, in seconds; 60 if none is given.
+    /// Their `Retry-After`, in seconds; 60 if none is given.
     #[validate(range(min = 1, max = MAX_RETRY_AFTER, message = "use 1 to 86400 seconds"))]
     #[schema(minimum = 1, maximum = 86400)]
     retry_after: Option<u32>,

@@ -1,4 +1,4 @@
-//! What administrators do, each route by its permission.
+//! Administration, each route by its permission.
 
 pub mod alerts;
 pub mod api_keys;

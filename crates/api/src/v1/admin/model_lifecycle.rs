@@ -22,7 +22,7 @@ use crate::v1::lists::List;
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ManagedModel {
     name: String,
-    /// What its model.toml says; `/access` tells what an administrator said.
+    /// The access that its model.toml sets; `/access` returns an administrator's setting.
     access: Access,
     /// Whether the server counts as not ready without it.
     required: bool,
@@ -32,7 +32,7 @@ pub struct ManagedModel {
     active_version: Option<String>,
     /// The version that a roll back activates.
     previous_version: Option<String>,
-    /// Why this replica goes on as it was although something else is wanted.
+    /// Why this replica stays as it is although the desired state is another.
     #[serde(skip_serializing_if = "Option::is_none")]
     setback: Option<String>,
     versions: Vec<ManagedVersion>,

@@ -1,4 +1,4 @@
-//! Versions of models that administrators bring and take away.
+//! Upload and removal of model versions.
 
 use actix_web::{HttpResponse, web};
 use data_encoding::BASE64;
@@ -12,7 +12,7 @@ use crate::guard::Caller;
 use crate::guard::permission::ModelsManage;
 use crate::lifecycle;
 
-/// What is said about an upload.
+/// The parameters of an upload.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -26,7 +26,7 @@ pub struct UploadParameters {
     signature: Option<String>,
 }
 
-/// A version that was taken.
+/// A version that was added.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AddedVersion {
     name: String,
@@ -54,7 +54,7 @@ pub struct ModelForm {
     model: Vec<u8>,
 }
 
-/// Add a version of a model: an ONNX file and its data files, tried before it is taken, served when it is activated
+/// Add a version of a model: an ONNX file and its data files, tried before it is accepted, served when it is activated
 /// or loaded.
 #[utoipa::path(put, path = "/api/v1/admin/models/{name}/versions/{version}", tag = "admin",
     params(("name" = String, Path), ("version" = String, Path), UploadParameters),
@@ -87,7 +87,7 @@ pub async fn upload(
 #[utoipa::path(delete, path = "/api/v1/admin/models/{name}/versions/{version}", tag = "admin",
     params(("name" = String, Path), ("version" = String, Path)),
     responses((status = 204, description = "Removed"), (status = 404, description = "No such version"),
-              (status = 409, description = "It is served, or did not come by an upload")))]
+              (status = 409, description = "It is served, or was not uploaded")))]
 pub async fn remove(
     caller: Caller<ModelsManage>,
     app: web::Data<App>,

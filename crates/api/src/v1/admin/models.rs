@@ -17,13 +17,13 @@ use crate::guard::permission::ModelsManage;
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Access {
-    /// Whoever may run models may run it.
+    /// Every caller with models:infer may run it.
     Everyone,
     /// Only those to whom it was granted, and holders of models:manage.
     Granted,
 }
 
-/// What to say of a model.
+/// The access to set.
 #[derive(Debug, Deserialize, ToSchema, Validate)]
 #[serde(deny_unknown_fields)]
 pub struct AccessChange {
@@ -101,10 +101,10 @@ pub async fn policy(
     Ok(web::Json(PolicyView { access: policy.access.into(), grants }))
 }
 
-/// Say whether a model is everyone's, whatever its model.toml says.
+/// Set whether a model is everyone's, whatever its model.toml says.
 #[utoipa::path(put, path = "/api/v1/admin/models/{name}/access", tag = "admin", params(("name" = String, Path)),
     request_body = AccessChange,
-    responses((status = 204, description = "Said"), (status = 404, description = "No such model")))]
+    responses((status = 204, description = "Set"), (status = 404, description = "No such model")))]
 pub async fn set_access(
     caller: Caller<ModelsManage>,
     app: web::Data<App>,
@@ -131,10 +131,10 @@ pub async fn grant(
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// Take a grant back from an account.
+/// Remove an account's grant.
 #[utoipa::path(delete, path = "/api/v1/admin/models/{name}/grants/accounts/{id}", tag = "admin",
     params(("name" = String, Path), ("id" = Uuid, Path)),
-    responses((status = 204, description = "Taken back"), (status = 404, description = "No such model or grant")))]
+    responses((status = 204, description = "Removed"), (status = 404, description = "No such model or grant")))]
 pub async fn revoke_from_account(
     caller: Caller<ModelsManage>,
     app: web::Data<App>,
@@ -144,10 +144,10 @@ pub async fn revoke_from_account(
     take_back(&app, &caller, &name.0, &GrantSubject::Account(id.0)).await
 }
 
-/// Take a grant back from a role.
+/// Remove a role's grant.
 #[utoipa::path(delete, path = "/api/v1/admin/models/{name}/grants/roles/{role}", tag = "admin",
     params(("name" = String, Path), ("role" = String, Path)),
-    responses((status = 204, description = "Taken back"), (status = 404, description = "No such model or grant")))]
+    responses((status = 204, description = "Removed"), (status = 404, description = "No such model or grant")))]
 pub async fn revoke_from_role(
     caller: Caller<ModelsManage>,
     app: web::Data<App>,

@@ -26,7 +26,7 @@ const MAX_QUOTA: i64 = 1_000_000_000_000_000;
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Quota)]
 pub struct QuotaView {
-    /// `role`: each of its accounts, unless more is said of one; `account`; or `key`, besides its account.
+    /// `role`: each of its accounts without one of its own; `account`; or `key`, besides its account.
     scope: String,
     /// The name of the role, or the id of the account or key.
     subject: String,
@@ -38,7 +38,7 @@ pub struct QuotaView {
     period: String,
     /// The most of it.
     limit: i64,
-    /// Whether what is beyond is refused; otherwise it is served, and told of.
+    /// Whether what is beyond is refused; otherwise it is served with `X-Quota-Exceeded`.
     hard: bool,
     updated_at: DateTime<Utc>,
 }
@@ -58,7 +58,7 @@ pub struct QuotaLimit {
     #[validate(range(min = 0, max = MAX_QUOTA, message = "use 0 to 1000000000000000"))]
     #[schema(minimum = 0, maximum = 1_000_000_000_000_000_i64)]
     limit: i64,
-    /// Whether what is beyond is refused; true if it is not said.
+    /// Whether what is beyond is refused; default true.
     #[serde(default = "hard")]
     hard: bool,
 }
@@ -106,7 +106,7 @@ pub struct QuotaPath {
 }
 
 impl QuotaPath {
-    /// What is none of ours names nothing.
+    /// Parses the path; an unknown name is 404.
     fn read(request: &HttpRequest) -> Option<Self> {
         let segment = |name| request.match_info().get(name).unwrap_or_default();
         let subject = segment("subject");
@@ -144,10 +144,10 @@ pub async fn list(
     Ok(web::Json(List::of(quotas)))
 }
 
-/// Say a quota; it holds from the next request, and what was used in the period so far counts.
+/// Set a quota; it holds from the next request, and what was used in the period so far counts.
 #[utoipa::path(put, path = "/api/v1/admin/quotas/{scope}/{subject}/{unit}/{period}", tag = "admin",
     params(QuotaParameters), request_body = QuotaLimit,
-    responses((status = 204, description = "Said"), (status = 404, description = "No such role, account or key")))]
+    responses((status = 204, description = "Set"), (status = 404, description = "No such role, account or key")))]
 pub async fn set(
     caller: Caller<LimitsManage>,
     app: web::Data<App>,
@@ -160,10 +160,10 @@ pub async fn set(
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// Take a quota away.
+/// Remove a quota.
 #[utoipa::path(delete, path = "/api/v1/admin/quotas/{scope}/{subject}/{unit}/{period}", tag = "admin",
     params(QuotaParameters),
-    responses((status = 204, description = "Taken away"), (status = 404, description = "No such quota")))]
+    responses((status = 204, description = "Removed"), (status = 404, description = "No such quota")))]
 pub async fn remove(
     caller: Caller<LimitsManage>,
     app: web::Data<App>,

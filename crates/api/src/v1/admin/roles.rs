@@ -1,4 +1,4 @@
-//! Roles besides the four.
+//! Custom roles.
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, Responder, web};
@@ -26,7 +26,7 @@ pub struct RoleView {
     name: String,
     /// Names of permissions.
     permissions: Vec<String>,
-    /// Whether the program brought it; such a role cannot be changed.
+    /// Whether it is built in; such a role cannot be changed.
     built_in: bool,
     created_at: DateTime<Utc>,
 }
@@ -51,7 +51,7 @@ pub struct NewRole {
     permissions: Vec<String>,
 }
 
-/// What a role shall be allowed to do.
+/// The permissions of a role.
 #[derive(Debug, Deserialize, ToSchema, Validate)]
 #[serde(deny_unknown_fields)]
 pub struct RolePermissions {
@@ -80,7 +80,7 @@ pub async fn create(
     Ok((web::Json(RoleView::from(role)), StatusCode::CREATED))
 }
 
-/// Change what a role may do; it holds from the next request of whoever has it.
+/// Change a role's permissions; the change holds from the next request.
 #[utoipa::path(put, path = "/api/v1/admin/roles/{name}", tag = "admin", params(("name" = String, Path)),
     request_body = RolePermissions,
     responses((status = 200, body = RoleView), (status = 404, description = "No such role")))]

@@ -1,4 +1,4 @@
-//! The API keys of a service account, which has nobody of its own to look after them.
+//! The API keys of a service account, managed by administrators.
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, Responder, web};

@@ -1,4 +1,4 @@
-//! What everyone used.
+//! Everyone's usage.
 
 use actix_web::{HttpResponse, web};
 use auth::UsageScope;
@@ -16,7 +16,7 @@ use crate::guard::permission::UsageRead;
 use crate::v1::usage::{Days, QuotaStanding, Span, UsageEntry};
 use crate::v1::usage_export::{Format, export as write};
 
-/// Whose usage of what, and when.
+/// Which usage to list.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -42,7 +42,7 @@ pub struct UsageSearch {
     cursor: Option<String>,
 }
 
-/// Whose usage of what, when, and how it is written.
+/// Which usage to export, and its format.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -67,18 +67,18 @@ pub struct UsageExport {
     format: Format,
 }
 
-/// A part of what was used, the oldest first.
+/// A page of usage, the oldest first.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct UsagePage {
     items: Vec<UsageEntry>,
     /// Send it as `cursor` to get the next part; null at the end.
     next_cursor: Option<String>,
-    /// How the quotas of the account stand that was asked for; empty where none was.
+    /// The remaining quotas of the account, if one was given; otherwise empty.
     quotas: Vec<QuotaStanding>,
 }
 
-/// What everyone used, by day or month, account, model and credential, the oldest first; and how one account's quotas
-/// stand.
+/// Everyone's usage, by day or month, account, model and credential, the oldest first; and what is left of one
+/// account's quotas.
 #[utoipa::path(get, path = "/api/v1/admin/usage", tag = "admin", params(UsageSearch),
     responses((status = 200, body = UsagePage)))]
 pub async fn list(
@@ -105,7 +105,7 @@ pub async fn list(
     }))
 }
 
-/// What everyone used, whole, as JSON or CSV, the oldest first.
+/// Everyone's usage, whole, as JSON or CSV, the oldest first.
 #[utoipa::path(get, path = "/api/v1/admin/usage/export", tag = "admin", params(UsageExport),
     responses((status = 200, content((Vec<UsageEntry> = "application/json"), (String = "text/csv")))))]
 pub async fn export(

@@ -45,8 +45,7 @@ pub struct UserChanges {
     #[validate(custom(function = check_name))]
     #[schema(min_length = 2, max_length = 50)]
     name: Option<String>,
-    /// What it is held to instead of its role's or everyone's limits; null takes that back. It needs `limits:manage`,
-    /// too.
+    /// Its rate limits in place of its role's or everyone's; null removes them. It needs `limits:manage`, too.
     #[validate(custom(function = check_limits))]
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<KeyLimits>)]
@@ -54,7 +53,7 @@ pub struct UserChanges {
 }
 
 /// People's accounts, newest first. A page of a search may be shorter than its limit and still not be the last:
-/// `next_cursor` tells.
+/// `next_cursor` is null on the last.
 #[utoipa::path(get, path = "/api/v1/admin/users", tag = "admin", params(UserSearch),
     responses((status = 200, body = List<UserView>)))]
 pub async fn list(
@@ -118,8 +117,8 @@ pub async fn unlock(caller: Caller<UsersManage>, app: web::Data<App>, id: Id) ->
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// Take the second factor of one who lost it. Their sessions end, and they get another one before anything else. That
-/// it is them is for the caller to make sure of: their password alone logs in until then.
+/// Remove the second factor of a person who lost it. Their sessions end, and they need a new one before anything else.
+/// Make sure first that it is them: until then their password alone logs in.
 #[utoipa::path(delete, path = "/api/v1/admin/users/{id}/mfa", tag = "admin", params(("id" = Uuid, Path)),
     responses((status = 204, description = "Taken"), (status = 404, description = "No such account")))]
 pub async fn reset_second_factors(
