@@ -1,4 +1,4 @@
-//! Models that nobody vouches for, and files that change: neither reaches the server's process, and both are told.
+//! Untrusted models, and files that change: neither reaches the server's process, and both are reported.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,29 +7,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::onnx_file::{Dimension, FLOAT, external, graph, identity, model, node, value};
+use crate::harness::onnx_file::{
+    Dimension, FLOAT, bytes, external, graph, identity, model, node, number, value,
+};
 use crate::harness::{Client, Pair, Repository, Server, eventually, promise, sample, sha256, workspace};
 
 const ADMIN: &str = "/api/v1/admin/models";
-
-fn varint(mut value: u64) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    while value >= 0x80 {
-        bytes.push((value & 0x7f) as u8 | 0x80);
-        value >>= 7;
-    }
-    bytes.push(value as u8);
-    bytes
-}
-
-fn bytes(field: u64, content: impl AsRef<[u8]>) -> Vec<u8> {
-    let content = content.as_ref();
-    [varint(field << 3 | 2), varint(content.len() as u64), content.to_vec()].concat()
-}
-
-fn number(field: u64, value: u64) -> Vec<u8> {
-    [varint(field << 3), varint(value)].concat()
-}
 
 /// A node with its domain.
 fn of(domain: &str, node: Vec<u8>) -> Vec<u8> {

@@ -10,7 +10,8 @@ pub(crate) const COMPLEX64: u64 = 14;
 /// The domain of the operators of classical machine learning.
 const LEARNED: &str = "ai.onnx.ml";
 
-fn varint(mut value: u64) -> Vec<u8> {
+/// A number as the encoding writes it, seven bits a byte.
+pub(crate) fn varint(mut value: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     while value >= 0x80 {
         bytes.push((value & 0x7f) as u8 | 0x80);
@@ -20,11 +21,13 @@ fn varint(mut value: u64) -> Vec<u8> {
     bytes
 }
 
-fn number(field: u64, value: u64) -> Vec<u8> {
+/// A field that is a number.
+pub(crate) fn number(field: u64, value: u64) -> Vec<u8> {
     [varint(field << 3), varint(value)].concat()
 }
 
-fn bytes(field: u64, content: impl AsRef<[u8]>) -> Vec<u8> {
+/// A field that is bytes, a text or a message.
+pub(crate) fn bytes(field: u64, content: impl AsRef<[u8]>) -> Vec<u8> {
     let content = content.as_ref();
     [varint(field << 3 | 2), varint(content.len() as u64), content.to_vec()].concat()
 }

@@ -6,18 +6,7 @@ use crate::world::{World, next_id, on_both_stores};
 const HOME: &str = "203.0.113.7";
 
 async fn session_from(world: &World, account: Uuid, network: Option<&str>) -> Uuid {
-    let new = NewSession {
-        id: next_id(),
-        account_id: account,
-        family_key: vec![1],
-        address: None,
-        network: network.map(str::to_owned),
-        user_agent: None,
-        authenticated_at: world.now(),
-        methods: "password".into(),
-        idle_expires_at: world.in_hours(1),
-        expires_at: world.in_hours(3),
-    };
+    let new = NewSession { network: network.map(str::to_owned), ..world.new_session(account) };
     let mut tx = world.begin().await;
     tx.sessions().create(&new).await.unwrap();
     tx.commit().await.unwrap();

@@ -3,8 +3,7 @@ use std::collections::BTreeSet;
 use secrecy::ExposeSecret;
 use sqlx::{Connection, PgConnection};
 use storage::{
-    Durable, NewApiKey, NewIdentity, NewSession, NewSigningKey, OneTimeToken, RowKey, SealedColumn,
-    SigningKeyState,
+    Durable, NewApiKey, NewIdentity, NewSigningKey, OneTimeToken, RowKey, SealedColumn, SigningKeyState,
 };
 use uuid::Uuid;
 
@@ -72,21 +71,6 @@ fn signing_key(account: Uuid) -> NewApiKey {
     }
 }
 
-fn session(world: &World, account: Uuid) -> NewSession {
-    NewSession {
-        id: next_id(),
-        account_id: account,
-        family_key: b"old".to_vec(),
-        address: None,
-        network: None,
-        user_agent: None,
-        authenticated_at: world.now(),
-        methods: "password".into(),
-        idle_expires_at: world.in_hours(1),
-        expires_at: world.in_hours(1),
-    }
-}
-
 on_both_stores! {
     async fn sealed_values_are_found_by_how_they_do_not_begin(world) {
         let mut tx = world.begin().await;
@@ -125,7 +109,7 @@ on_both_stores! {
         let mut tx = world.begin().await;
         tx.signing_keys().insert(&key("a", b"old")).await.unwrap();
         tx.one_time_tokens().create(&token(world, ada.id)).await.unwrap();
-        tx.sessions().create(&session(world, ada.id)).await.unwrap();
+        tx.sessions().create(&world.new_session(ada.id)).await.unwrap();
         tx.identities().create(&identity(ada.id)).await.unwrap();
         tx.second_factors().begin_totp(next_id(), ada.id, b"old").await.unwrap();
         assert!(tx.outbox().add(next_id(), None, b"old", 1).await.unwrap());

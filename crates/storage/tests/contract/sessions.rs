@@ -6,17 +6,12 @@ use uuid::Uuid;
 use crate::world::{World, next_id, on_both_stores, page_after};
 
 pub(crate) async fn open(world: &World, account: Uuid) -> Uuid {
+    let home = Some("203.0.113.7".to_owned());
     let new = NewSession {
-        id: next_id(),
-        account_id: account,
         family_key: vec![0, 159, 146, 150],
-        address: Some("203.0.113.7".into()),
-        network: Some("203.0.113.7".into()),
-        user_agent: None,
-        authenticated_at: world.now(),
-        methods: "password".into(),
-        idle_expires_at: world.in_hours(1),
-        expires_at: world.in_hours(3),
+        address: home.clone(),
+        network: home,
+        ..world.new_session(account)
     };
     let mut tx = world.begin().await;
     let session = tx.sessions().create(&new).await.unwrap();

@@ -1,7 +1,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use serde_json::json;
-use storage::{Clock, Durable, Error, NewSession, PageRequest, Scope, Service, Store};
+use storage::{Clock, Durable, Error, PageRequest, Scope, Service, Store};
 
 use crate::world::{SERVICE, World, new_user, next_id, on_both_stores};
 
@@ -89,18 +89,7 @@ on_both_stores! {
     async fn deleting_a_person_takes_what_was_theirs(world) {
         let (ada, eve) = (world.person("ada", "user").await.id, world.person("eve", "user").await.id);
         let mut tx = world.begin().await;
-        let session = NewSession {
-            id: next_id(),
-            account_id: ada,
-            family_key: vec![],
-            address: None,
-            network: None,
-            user_agent: None,
-            authenticated_at: world.now(),
-            methods: "password".into(),
-            idle_expires_at: world.in_hours(1),
-            expires_at: world.in_hours(1),
-        };
+        let session = world.new_session(ada);
         tx.sessions().create(&session).await.unwrap();
         tx.commit().await.unwrap();
         let mut tx = world.begin_as(Service::Login).await;

@@ -7,7 +7,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 use storage::{
-    Clock, Durable, Ephemeral, EphemeralConfig, NewUser, Page, PageRequest, Scope, Service, Store, Tx, User,
+    Clock, Durable, Ephemeral, EphemeralConfig, NewSession, NewUser, Page, PageRequest, Scope, Service,
+    Store, Tx, User,
 };
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -138,6 +139,22 @@ impl World {
 
     pub fn in_hours(&self, hours: i64) -> DateTime<Utc> {
         self.now() + chrono::TimeDelta::hours(hours)
+    }
+
+    /// A session of an account, from nowhere in particular, that ends in an hour unless it is used and in three anyway.
+    pub fn new_session(&self, account_id: Uuid) -> NewSession {
+        NewSession {
+            id: next_id(),
+            account_id,
+            family_key: b"old".to_vec(),
+            address: None,
+            network: None,
+            user_agent: None,
+            authenticated_at: self.now(),
+            methods: "password".into(),
+            idle_expires_at: self.in_hours(1),
+            expires_at: self.in_hours(3),
+        }
     }
 
     pub async fn person(&self, name: &str, role: &str) -> User {
