@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Server, eventually, promise, read_all};
+use crate::harness::{Pair, Person, Server, eventually, promise, read_all};
 
 const AUDIT: &str = "/api/v1/admin/audit";
 const DAY: Duration = Duration::from_secs(86_400);
@@ -39,42 +39,78 @@ fn numbers(heard: &str) -> Vec<i64> {
     heard.lines().filter_map(|line| line.strip_prefix("id: ")?.trim().parse().ok()).collect()
 }
 
-promise! {
-    fn the_trail_is_searched_read_and_exported_and_whoever_reads_is_in_it(pair) {
+/// A trail with one failed login of grace in it, and ada who reads it.
+struct Readable {
+    server: Server,
+    ada: Person,
+    grace: Person,
+    /// The request that failed to log in.
+    request: String,
+}
+
+impl Readable {
+    fn new(pair: Pair) -> Self {
         let server = Server::start(pair, &[]);
         let admin = server.admin();
-        let ada = server.person_with_role(&admin, "ada", "moderator");
-        let grace = server.person("grace");
+        let (ada, grace) = (server.person_with_role(&admin, "ada", "moderator"), server.person("grace"));
         let failed = server.try_log_in(&grace.email, "Wrong-horse-battery-9").is(401);
         let request = failed.header("x-request-id").expect("each answer has one").to_owned();
         grace.api.get(AUDIT).refused(403, "insufficient_permissions");
         // Before the trail is counted: a refusal comes into it within a second.
         eventually("it is listed", || (server.audited("PERMISSION_DENIED", "failure") == 1).then_some(()));
+        Self { server, ada, grace, request }
+    }
 
-        let find = |query: &str| ada.api.get(&format!("{AUDIT}?{query}")).is(200).items();
-        let only = |query: &str, member: &str, value: Value| {
-            let items = find(query);
-            assert!(!items.is_empty() && items.iter().all(|event| event[member] == value), "{query}: {items:?}");
-            items
-        };
-        let event = only("action=LOGIN_FAILURE", "outcome", json!("failure"))[0].clone();
-        only(&format!("actor={}", grace.id), "actor", json!(grace.id));
-        only(&format!("target=account:{}", ada.id), "target", json!(format!("account:{}", ada.id)));
-        only("outcome=failure", "outcome", json!("failure"));
-        assert_eq!(only(&format!("request_id={request}"), "request_id", json!(request))[0]["id"], event["id"]);
+    fn find(&self, query: &str) -> Vec<Value> {
+        self.ada.api.get(&format!("{AUDIT}?{query}")).is(200).items()
+    }
+
+    /// What a query finds, each with this value.
+    #[track_caller]
+    fn only(&self, query: &str, member: &str, value: Value) -> Vec<Value> {
+        let items = self.find(query);
+        assert!(!items.is_empty() && items.iter().all(|event| event[member] == value), "{query}: {items:?}");
+        items
+    }
+
+    /// Answers the failed login.
+    fn every_filter_finds_its_events_and_no_others(&self) -> Value {
+        let (ada, grace) = (&self.ada, &self.grace);
+        let event = self.only("action=LOGIN_FAILURE", "outcome", json!("failure"))[0].clone();
+        self.only(&format!("actor={}", grace.id), "actor", json!(grace.id));
+        self.only(&format!("target=account:{}", ada.id), "target", json!(format!("account:{}", ada.id)));
+        self.only("outcome=failure", "outcome", json!("failure"));
+        let of_request =
+            self.only(&format!("request_id={}", self.request), "request_id", json!(self.request));
+        assert_eq!(of_request[0]["id"], event["id"]);
         assert_eq!(event["address"], "127.0.0.1");
         assert!(event["detail"].is_object(), "{event}");
-        assert!(find("from=2100-01-01T00:00:00Z").is_empty() && find("to=2000-01-01T00:00:00Z").is_empty());
-        assert!(find("action=LOGIN_FAILURE&outcome=success").is_empty());
-        assert!(find("action=%27%20OR%201%3D1%20--").is_empty(), "a filter is a value");
-        for query in ["nonsense=1", "actor=me", "from=yesterday", "from=-9999-01-01T00:00:00Z", "to=%2B10000-01-01T00:00:00Z", "limit=0", "limit=101", "cursor=x"] {
+        assert!(
+            self.find("from=2100-01-01T00:00:00Z").is_empty()
+                && self.find("to=2000-01-01T00:00:00Z").is_empty()
+        );
+        assert!(self.find("action=LOGIN_FAILURE&outcome=success").is_empty());
+        assert!(self.find("action=%27%20OR%201%3D1%20--").is_empty(), "a filter is a value");
+        for query in [
+            "nonsense=1",
+            "actor=me",
+            "from=yesterday",
+            "from=-9999-01-01T00:00:00Z",
+            "to=%2B10000-01-01T00:00:00Z",
+            "limit=0",
+            "limit=101",
+            "cursor=x",
+        ] {
             ada.api.get(&format!("{AUDIT}?{query}")).is(400);
         }
+        event
+    }
 
-        // Readings come while one pages: the rest stays what it was.
+    /// Readings come while one pages: the rest stays what it was.
+    fn pages_show_every_event_once(&self, event: &Value) {
         let (mut pages, mut cursor) = (Vec::new(), String::new());
         loop {
-            let page = ada.api.get(&format!("{AUDIT}?limit=3{cursor}")).is(200).json();
+            let page = self.ada.api.get(&format!("{AUDIT}?limit=3{cursor}")).is(200).json();
             pages.extend(page["items"].as_array().expect("a list").clone());
             match page["next_cursor"].as_str() {
                 Some(next) => cursor = format!("&cursor={next}"),
@@ -84,35 +120,58 @@ promise! {
         let ids: BTreeSet<&str> = pages.iter().filter_map(|event| event["id"].as_str()).collect();
         assert_eq!(ids.len(), pages.len(), "none twice");
         assert!(ids.contains(event["id"].as_str().expect("an id")));
+    }
 
-        let before = server.audited("audit.read", "success");
+    fn each_reading_is_recorded(&self, event: &Value) {
+        let readings = || self.server.audited("audit.read", "success");
+        let before = readings();
         let one = format!("{AUDIT}/{}", event["id"].as_str().expect("an id"));
-        let shown = ada.api.get(&one).is(200).json();
+        let shown = self.ada.api.get(&one).is(200).json();
         assert_eq!((&shown["id"], &shown["action"]), (&event["id"], &event["action"]));
-        ada.api.get(&format!("{AUDIT}/01890000-0000-7000-8000-000000000000")).refused(404, "not_found");
-        find("action=LOGIN_FAILURE");
-        assert_eq!(server.audited("audit.read", "success"), before + 2, "once for each request that reads something");
-        let reading = find("action=audit.read")[0].clone();
-        assert_eq!((&reading["actor"], &reading["detail"]["how"]), (&json!(ada.id), &json!("page")));
+        self.ada.api.get(&format!("{AUDIT}/01890000-0000-7000-8000-000000000000")).refused(404, "not_found");
+        self.find("action=LOGIN_FAILURE");
+        assert_eq!(readings(), before + 2, "once for each request that reads something");
+        let reading = self.find("action=audit.read")[0].clone();
+        assert_eq!((&reading["actor"], &reading["detail"]["how"]), (&json!(self.ada.id), &json!("page")));
+    }
 
-        // A key with this scope alone reads too.
-        let key = server.key(&ada.make_key(&["audit:read"]));
+    fn a_key_with_this_scope_alone_reads_too(&self) {
+        let key = self.server.key(&self.ada.make_key(&["audit:read"]));
         key.get(AUDIT).is(200);
         let chain = key.get(&format!("{AUDIT}/chain")).is(200).json();
         assert!(chain["last_link"].as_i64() > Some(0), "{chain}");
+    }
 
-        let events = server.world.audit_events().len();
-        let file = ada.api.get(&format!("{AUDIT}/export")).is(200);
+    fn an_export_has_every_event(&self) {
+        let events = self.server.world.audit_events().len();
+        let file = self.ada.api.get(&format!("{AUDIT}/export")).is(200);
         assert_eq!(file.header("content-disposition"), Some("attachment; filename=\"audit.jsonl\""));
-        let lines: Vec<Value> = file.text().lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        let lines: Vec<Value> =
+            file.text().lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
         assert_eq!(lines.len(), events, "all there were when it was asked for");
         let times: Vec<&str> = lines.iter().filter_map(|event| event["id"].as_str()).collect();
         assert!(times.is_sorted(), "oldest first");
-        let table = ada.api.get(&format!("{AUDIT}/export?format=csv&action=LOGIN_FAILURE")).is(200).text();
+        let table =
+            self.ada.api.get(&format!("{AUDIT}/export?format=csv&action=LOGIN_FAILURE")).is(200).text();
         let rows: Vec<&str> = table.lines().collect();
-        assert_eq!((rows[0], rows.len()), ("seq,id,at,action,outcome,actor,target,request_id,address,detail", 2), "{table}");
-        assert!(rows[1].contains(&request), "{table}");
-        ada.api.get(&format!("{AUDIT}/export?format=xml")).is(400);
+        assert_eq!(
+            (rows[0], rows.len()),
+            ("seq,id,at,action,outcome,actor,target,request_id,address,detail", 2),
+            "{table}"
+        );
+        assert!(rows[1].contains(&self.request), "{table}");
+        self.ada.api.get(&format!("{AUDIT}/export?format=xml")).is(400);
+    }
+}
+
+promise! {
+    fn the_trail_is_searched_read_and_exported_and_whoever_reads_is_in_it(pair) {
+        let trail = Readable::new(pair);
+        let event = trail.every_filter_finds_its_events_and_no_others();
+        trail.pages_show_every_event_once(&event);
+        trail.each_reading_is_recorded(&event);
+        trail.a_key_with_this_scope_alone_reads_too();
+        trail.an_export_has_every_event();
     }
 
     fn a_stream_goes_on_where_it_was_and_ends_with_the_right(pair) {

@@ -128,6 +128,107 @@ fn tensor(name: &str, datatype: &str, shape: &[usize], data: &Value) -> Value {
     json!({"name": name, "datatype": datatype, "shape": shape, "data": data})
 }
 
+fn ask(client: &Client, model: &str, inputs: &Value) -> Reply {
+    client.post(&format!("/v2/models/{model}/infer"), &json!({"inputs": inputs}))
+}
+
+/// The smallest number has no opposite.
+fn whole_numbers_without_a_quotient_end_nothing(client: &Client) {
+    let (a, b) = (json!([i64::MIN, 7, i64::MIN]), json!([-1, -2, 3]));
+    let divided =
+        ask(client, "division", &json!([tensor("a", "INT64", &[3], &a), tensor("b", "INT64", &[3], &b)]));
+    let divided = divided.is(200).json()["outputs"].clone();
+    assert_eq!(divided[0]["data"], json!([i64::MIN, -3, i64::MIN / 3]));
+    assert_eq!(divided[1]["data"], json!([0, -1, 1]));
+    let (one, none) = (json!([1]), json!([0]));
+    let by_zero = json!([tensor("a", "INT64", &[1], &one), tensor("b", "INT64", &[1], &none)]);
+    ask(client, "division", &by_zero).is(400);
+}
+
+/// An operator that divides by what it is given, and does not look.
+fn a_division_inside_of_an_operator_ends_nothing(client: &Client) {
+    let spectrum = |length: i64| {
+        let signal = tensor("x", "FP32", &[1, 64, 1], &json!(vec![1; 64]));
+        ask(client, "spectrum", &json!([signal, tensor("length", "INT64", &[], &json!([length]))]))
+    };
+    spectrum(16).is(200);
+    if cfg!(target_arch = "x86_64") {
+        assert!(spectrum(0).is(400).member("error").contains("divides by zero"));
+    }
+    spectrum(16).is(200);
+}
+
+/// `[side, 1]` and `[1, side]`, which a model makes a square of.
+fn square(client: &Client, model: &str, side: usize) -> Reply {
+    let ones = json!(vec![1; side]);
+    ask(
+        client,
+        model,
+        &json!([tensor("a", "FP32", &[side, 1], &ones), tensor("b", "FP32", &[1, side], &ones)]),
+    )
+}
+
+/// 240 KB are sent, and the model would need 3.6 GB.
+fn a_run_that_needs_too_much_memory_is_refused(server: &Server, client: &Client) {
+    let sum = |side| square(client, "table", side);
+    assert_eq!(sum(1000).is(200).json()["outputs"][0]["data"], json!([1_000_000.0]));
+    let before = server.metric("process_resident_memory_bytes");
+    assert!(sum(30_000).is(400).member("error").contains("more memory"));
+    assert!(server.metric("process_resident_memory_bytes") - before < 300e6);
+    sum(1000).is(200);
+}
+
+/// The answer would be 200 MB. The model ran for both calls; the one without an answer is not charged.
+fn an_answer_that_is_too_large_is_refused_and_costs_nothing(client: &Client) {
+    let refused = square(client, "pairs", 5000).is(413);
+    let answered = square(client, "pairs", 600).is(200);
+    assert_eq!(answered.json()["outputs"][0]["data"].as_array().map(Vec::len), Some(360_000));
+    let left = |reply: &Reply| reply.number("x-ratelimit-remaining");
+    assert_eq!((left(&refused), left(&answered)), (left(&answered) + 1, left(&answered)));
+    let metered = eventually("usage is written", || {
+        let items = client.get("/api/v1/me/usage").is(200).items();
+        items.into_iter().find(|item| item["model"] == "pairs" && item["requests"] == 2)
+    });
+    assert_eq!((&metered["failures"], &metered["inferences"]), (&json!(1), &json!(600)));
+}
+
+/// Operators that the runtime ends with when they are given nothing.
+fn inputs_without_elements_end_nothing(client: &Client) {
+    for (model, shape, data, status) in [
+        ("memory", [2, 1, 1], json!([1, 2]), 200),
+        ("memory", [2, 0, 1], json!([]), 400),
+        ("memory", [0, 1, 1], json!([]), 400),
+        ("normalised", [1, 1, 2], json!([1, 2]), 200),
+        ("normalised", [0, 1, 2], json!([]), 200),
+        ("normalised", [1, 1, 0], json!([]), 400),
+    ] {
+        ask(client, model, &json!([tensor("x", "FP32", &shape, &data)])).is(status);
+    }
+}
+
+/// Rows and columns exchanged: as many bytes, and a long run; the short ones before it do not bring it to a web worker.
+fn a_long_run_keeps_the_server_from_nobody(server: &Server, client: &Client) {
+    const SIDE: usize = 1400;
+    let numbers = json!(vec![0; SIDE]);
+    let multiply = |a: [usize; 2], b: [usize; 2]| {
+        ask(
+            client,
+            "products",
+            &json!([tensor("a", "FP32", &a, &numbers), tensor("b", "FP32", &b, &numbers)]),
+        )
+        .is(200);
+    };
+    (0..40).for_each(|_| multiply([1, SIDE], [SIDE, 1]));
+    std::thread::scope(|scope| {
+        let long = scope.spawn(|| multiply([SIDE, 1], [1, SIDE]));
+        let answered = (0..).take_while(|_| {
+            server.anon().get("/health/live").is(200);
+            !long.is_finished()
+        });
+        assert!(answered.count() >= 3, "nobody was answered meanwhile");
+    });
+}
+
 promise! {
     fn answers_of_calls_that_run_together_are_each_callers_own(pair) {
         let alone = serve(pair, "", &[]);
@@ -242,77 +343,14 @@ promise! {
         let (admin, ada) = (server.admin(), server.person("ada"));
         admin.api.put(&format!("/api/v1/admin/quotas/account/{}/requests/day", ada.id), &json!({"limit": 1000})).is(204);
         let ada = ada.api;
-        let ask = |model: &str, inputs: Value| ada.post(&format!("/v2/models/{model}/infer"), &json!({"inputs": inputs}));
-
-        // The smallest number has no opposite.
-        let (a, b) = (json!([i64::MIN, 7, i64::MIN]), json!([-1, -2, 3]));
-        let divided = ask("division", json!([tensor("a", "INT64", &[3], &a), tensor("b", "INT64", &[3], &b)]));
-        let divided = divided.is(200).json()["outputs"].clone();
-        assert_eq!(divided[0]["data"], json!([i64::MIN, -3, i64::MIN / 3]));
-        assert_eq!(divided[1]["data"], json!([0, -1, 1]));
-        let (one, none) = (json!([1]), json!([0]));
-        ask("division", json!([tensor("a", "INT64", &[1], &one), tensor("b", "INT64", &[1], &none)])).is(400);
-
-        // An operator that divides by what it is given, and does not look.
-        let spectrum = |length: i64| {
-            let signal = tensor("x", "FP32", &[1, 64, 1], &json!(vec![1; 64]));
-            ask("spectrum", json!([signal, tensor("length", "INT64", &[], &json!([length]))]))
-        };
-        spectrum(16).is(200);
-        if cfg!(target_arch = "x86_64") {
-            assert!(spectrum(0).is(400).member("error").contains("divides by zero"));
-        }
-        spectrum(16).is(200);
-
-        // Little that is sent and much that it takes: 3.6 GB for 240 KB.
-        let square = |model: &str, side: usize| {
-            let ones = json!(vec![1; side]);
-            ask(model, json!([tensor("a", "FP32", &[side, 1], &ones), tensor("b", "FP32", &[1, side], &ones)]))
-        };
-        let sum = |side| square("table", side);
-        assert_eq!(sum(1000).is(200).json()["outputs"][0]["data"], json!([1_000_000.0]));
-        let before = server.metric("process_resident_memory_bytes");
-        assert!(sum(30_000).is(400).member("error").contains("more memory"));
-        assert!(server.metric("process_resident_memory_bytes") - before < 300e6);
-        sum(1000).is(200);
-        // And much that it is answered with: 200 MB.
-        let refused = square("pairs", 5000).is(413);
-        let answered = square("pairs", 600).is(200);
-        assert_eq!(answered.json()["outputs"][0]["data"].as_array().map(Vec::len), Some(360_000));
-        // The model ran for both; who got no answer pays for none.
-        let left = |reply: &Reply| reply.number("x-ratelimit-remaining");
-        assert_eq!((left(&refused), left(&answered)), (left(&answered) + 1, left(&answered)));
-        let metered = eventually("usage is written", || {
-            let items = ada.get("/api/v1/me/usage").is(200).items();
-            items.into_iter().find(|item| item["model"] == "pairs" && item["requests"] == 2)
-        });
-        assert_eq!((&metered["failures"], &metered["inferences"]), (&json!(1), &json!(600)));
-
-        // Operators that the runtime ends with when they are given nothing.
-        for (shape, data, status) in [([2, 1, 1], json!([1, 2]), 200), ([2, 0, 1], json!([]), 400), ([0, 1, 1], json!([]), 400)] {
-            ask("memory", json!([tensor("x", "FP32", &shape, &data)])).is(status);
-        }
-        for (shape, data, status) in [([1, 1, 2], json!([1, 2]), 200), ([0, 1, 2], json!([]), 200), ([1, 1, 0], json!([]), 400)] {
-            ask("normalised", json!([tensor("x", "FP32", &shape, &data)])).is(status);
-        }
-
-        // Rows and columns exchanged: as many bytes, and a long run; short ones before it do not bring it to where it
-        // is in the way.
-        const SIDE: usize = 1400;
-        let numbers = json!(vec![0; SIDE]);
-        let multiply = |a: [usize; 2], b: [usize; 2]| {
-            ask("products", json!([tensor("a", "FP32", &a, &numbers), tensor("b", "FP32", &b, &numbers)])).is(200);
-        };
-        (0..40).for_each(|_| multiply([1, SIDE], [SIDE, 1]));
-        std::thread::scope(|scope| {
-            let long = scope.spawn(|| multiply([SIDE, 1], [1, SIDE]));
-            let answered = (0..).take_while(|_| {
-                server.anon().get("/health/live").is(200);
-                !long.is_finished()
-            });
-            assert!(answered.count() >= 3, "nobody was answered meanwhile");
-        });
+        whole_numbers_without_a_quotient_end_nothing(&ada);
+        a_division_inside_of_an_operator_ends_nothing(&ada);
+        a_run_that_needs_too_much_memory_is_refused(&server, &ada);
+        an_answer_that_is_too_large_is_refused_and_costs_nothing(&ada);
+        inputs_without_elements_end_nothing(&ada);
+        a_long_run_keeps_the_server_from_nobody(&server, &ada);
     }
+
     fn a_model_that_ends_the_server_does_so_once(pair) {
         let repository = Repository::new(pair);
         repository.add("digits");
@@ -335,9 +373,9 @@ promise! {
         let client = server.log_in("ada@example.com", "Correct-horse-battery-9").api;
         assert!(client.post(path, &call(2)).is(503).member("error").contains("unloaded"));
         client.predict(&sample("7-1")).is(200);
-        let told: Vec<Value> = server.world.audit_events();
-        let told: Vec<_> = told.iter().filter(|event| event["action"] == "model.ended_server").collect();
-        assert!(told.len() == 1 && told[0]["detail"].to_string().contains("brittle"), "{told:?}");
+        let events: Vec<Value> = server.world.audit_events();
+        let ends: Vec<_> = events.iter().filter(|event| event["action"] == "model.ended_server").collect();
+        assert!(ends.len() == 1 && ends[0]["detail"].to_string().contains("brittle"), "{ends:?}");
         // Who loads it again takes it on.
         server.admin().api.act("/api/v1/admin/models/brittle/load").is(204);
         client.post(path, &call(1)).is(200);

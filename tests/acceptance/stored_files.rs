@@ -1,4 +1,4 @@
-//! Stored files: what they are is told from their content, whose they are by nobody else, and nothing is left of them.
+//! Stored files: known by their content, seen by their owner only, sealed, and gone without a trace when removed.
 
 use std::fs;
 use std::io::Write;
@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, FileServer, Reply, World, at_once, eventually, promise, sample};
+use crate::harness::{
+    Client, FileServer, Person, Reply, Server, World, at_once, eventually, promise, sample,
+};
 
 const FILES: &str = "/api/v1/files";
 const DAY: Duration = Duration::from_secs(86_400);
@@ -38,6 +40,162 @@ fn below(folder: &Path) -> Vec<PathBuf> {
 
 fn kept(world: &World) -> Vec<PathBuf> {
     below(&world.folder().join("data/files"))
+}
+
+/// The secret key of the bucket.
+const SECRET: &str = "Never-to-be-read-s3-4712";
+
+/// A server that keeps its files in a bucket.
+struct Bucket<'world> {
+    server: Server,
+    world: &'world World,
+    file_server: FileServer,
+    /// A picture.
+    seven: Vec<u8>,
+}
+
+/// Where a file lies in the bucket.
+fn place(owner: &Person, id: &str) -> String {
+    format!("/pictures/of/people/{}/{id}", owner.id)
+}
+
+impl Bucket<'_> {
+    fn has(&self, path: &str) -> bool {
+        self.file_server.files().contains_key(path)
+    }
+
+    fn count(&self) -> usize {
+        self.file_server.files().len()
+    }
+
+    fn store(&self, person: &Person) -> Reply {
+        store(&person.api, "a", &self.seven)
+    }
+
+    fn log_in_again(&self, person: &Person) -> Person {
+        self.server.log_in(&person.email, &person.password)
+    }
+
+    fn a_file_lies_there_sealed(&self, ada: &Person, eve: &Person) -> String {
+        self.file_server.cut(1);
+        let id = self.store(ada).is(201).member("id");
+        let (path, place) = (format!("{FILES}/{id}"), place(ada, &id));
+        assert!(self.has(&place), "{:?}", self.file_server.asked());
+        let sealed = self.file_server.files()[&place].clone();
+        assert!(
+            sealed.len() > self.seven.len() && !sealed.windows(4).any(|part| part == b"IHDR"),
+            "in the clear"
+        );
+        assert_eq!(ada.api.get(&path).is(200).body, self.seven);
+        eve.api.get(&path).refused(404, "not_found");
+        let answer = ada.api.act(&predict_from(&id)).is(200).json();
+        assert_eq!(answer["results"][0]["predictions"][0]["label"], "7");
+        assert!(kept(self.world).is_empty(), "nothing stays in quarantine");
+        id
+    }
+
+    /// Answers the id of a second file.
+    fn while_it_is_down_nothing_is_promised_and_nothing_lost(&self, ada: &Person, id: &str) -> String {
+        self.file_server.is_down(true);
+        let path = format!("{FILES}/{id}");
+        for reply in [self.store(ada), ada.api.get(&path), ada.api.act(&predict_from(id))] {
+            assert!(reply.header("retry-after").is_some());
+            reply.refused(503, "unavailable");
+        }
+        assert_eq!(ada.api.get(FILES).is(200).items().len(), 1);
+        assert!(kept(self.world).is_empty());
+        self.file_server.is_down(false);
+        // Every answer to it is lost, though the file got there: it is taken away again.
+        self.file_server.cut(3);
+        self.store(ada).refused(503, "unavailable");
+        assert_eq!(self.count(), 1);
+        self.store(ada).is(201).member("id")
+    }
+
+    /// Of another file, or with something added: nobody who can write there can pass off other bytes.
+    fn foreign_bytes_are_refused(&self, ada: &Person, id: &str, other: &str) -> Vec<u8> {
+        let (path, here) = (format!("{FILES}/{id}"), place(ada, id));
+        let sealed = self.file_server.files()[&here].clone();
+        self.file_server.put(&here, &self.file_server.files()[&place(ada, other)]);
+        ada.api.get(&path).refused(503, "unavailable");
+        self.file_server.put(&here, &[&sealed[..], &[0; 100_000]].concat());
+        ada.api.get(&path).refused(503, "unavailable");
+        self.file_server.put(&here, &sealed);
+        ada.api.get(&path).is(200);
+        sealed
+    }
+
+    fn the_number_of_files_is_bounded_and_deletion_is_immediate(&self, ada: &Person, id: &str) {
+        let answers = at_once(4, |_| self.store(ada).status);
+        assert_eq!(answers.iter().filter(|status| **status == 201).count(), 1, "{answers:?}");
+        assert_eq!(self.count(), 3);
+        ada.api.delete(&format!("{FILES}/{id}")).is(204);
+        assert!(!self.has(&place(ada, id)));
+    }
+
+    /// Deleted while the bucket was down, or left by a killed process.
+    fn what_no_row_names_is_swept_and_only_that(
+        &self,
+        ada: &Person,
+        eve: &Person,
+        (id, other): (&str, &str),
+        sealed: &[u8],
+    ) {
+        self.file_server.is_down(true);
+        ada.api.delete(&format!("{FILES}/{other}")).is(204);
+        self.file_server.is_down(false);
+        let (deleted, orphan) = (place(ada, other), place(eve, id));
+        for path in [&*orphan, STRANGER, "/pictures/of/people/readme"] {
+            self.file_server.put(path, sealed);
+        }
+        assert!(self.has(&deleted));
+        self.world.advance(Duration::from_secs(2 * 3600));
+        eventually("both are swept", || (!self.has(&deleted) && !self.has(&orphan)).then_some(()));
+        assert_eq!(self.count(), 3, "{:?}", self.file_server.files().keys());
+    }
+
+    fn a_caller_who_goes_away_leaves_a_file_that_counts_or_nothing(&self, ada: &Person) {
+        let puts = || self.file_server.asked().iter().filter(|asked| asked.starts_with("PUT ")).count();
+        let before = puts();
+        self.file_server.hold(true);
+        let mut stream = self.server.connect();
+        let head = format!(
+            "POST {FILES} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Type: image/png\r\nContent-Length: {}\r\n\r\n",
+            self.log_in_again(ada).tokens.access,
+            self.seven.len()
+        );
+        stream.write_all(&[head.as_bytes(), &self.seven].concat()).expect("a file");
+        eventually("the bucket is asked", || (puts() > before).then_some(()));
+        drop(stream);
+        self.file_server.hold(false);
+        eventually("the quarantine is empty", || kept(self.world).is_empty().then_some(()));
+        let ada = self.log_in_again(ada);
+        eventually("what lies there is counted", || {
+            let counted = ada.api.get(FILES).is(200).items().len();
+            (self.count() == 3 + counted - 1).then_some(())
+        });
+    }
+
+    fn files_go_with_their_account_and_by_age(&self, eve: &Person, admin: &Person) {
+        let before = self.count();
+        let (eve, admin) = (self.log_in_again(eve), self.log_in_again(admin));
+        for _ in 0..3 {
+            self.store(&eve).is(201);
+        }
+        assert_eq!(self.count(), before + 3);
+        admin.api.delete(&format!("/api/v1/admin/users/{}", eve.id)).is(204);
+        assert_eq!(self.count(), before);
+        self.world.advance(DAY * 3);
+        eventually("old files are gone", || (self.count() == 2).then_some(()));
+        assert!(self.has(STRANGER) && self.has("/pictures/of/people/readme"));
+    }
+}
+
+/// A file of somebody else in the same bucket.
+const STRANGER: &str = "/pictures/of/others/file";
+
+fn predict_from(id: &str) -> String {
+    format!("/api/v1/models/digits/predict?file={id}")
 }
 
 promise! {
@@ -202,7 +360,6 @@ promise! {
     }
 
     fn in_a_bucket_they_are_sealed_the_same_and_nothing_is_left_there_either(pair) {
-        const SECRET: &str = "Never-to-be-read-s3-4712";
         let file_server = FileServer::plain().owned_by("keeper", SECRET);
         let world = World::new(pair);
         world.remember(SECRET);
@@ -213,102 +370,21 @@ promise! {
         ];
         let server = world.start(&settings);
         let (ada, eve, admin) = (server.person("ada"), server.person("eve"), server.admin());
-        let seven = sample("7-1");
-        let lies_there = |path: &str| file_server.files().contains_key(path);
-        file_server.cut(1);
-        let id = store(&ada.api, "seven.png", &seven).is(201).member("id");
-        let (path, place) = (format!("{FILES}/{id}"), format!("/pictures/of/people/{}/{id}", ada.id));
-        assert!(lies_there(&place), "{:?}", file_server.asked());
-        let sealed = file_server.files()[&place].clone();
-        assert!(sealed.len() > seven.len() && !sealed.windows(4).any(|part| part == b"IHDR"), "in the clear");
-        assert_eq!(ada.api.get(&path).is(200).body, seven);
-        eve.api.get(&path).refused(404, "not_found");
-        let predict = format!("/api/v1/models/digits/predict?file={id}");
-        assert_eq!(ada.api.act(&predict).is(200).json()["results"][0]["predictions"][0]["label"], "7");
-        assert!(kept(&world).is_empty(), "nothing stays in quarantine");
+        let bucket = Bucket { server, world: &world, file_server, seven: sample("7-1") };
+        let id = bucket.a_file_lies_there_sealed(&ada, &eve);
+        let other = bucket.while_it_is_down_nothing_is_promised_and_nothing_lost(&ada, &id);
+        let sealed = bucket.foreign_bytes_are_refused(&ada, &id, &other);
+        bucket.the_number_of_files_is_bounded_and_deletion_is_immediate(&ada, &id);
+        bucket.what_no_row_names_is_swept_and_only_that(&ada, &eve, (&id, &other), &sealed);
+        bucket.a_caller_who_goes_away_leaves_a_file_that_counts_or_nothing(&ada);
+        bucket.files_go_with_their_account_and_by_age(&eve, &admin);
 
-        // The bucket is out of order: nothing is promised, nothing is lost, nothing half-done is seen.
-        file_server.is_down(true);
-        for reply in [store(&ada.api, "a", &seven), ada.api.get(&path), ada.api.act(&predict)] {
-            assert!(reply.header("retry-after").is_some());
-            reply.refused(503, "unavailable");
-        }
-        assert_eq!(ada.api.get(FILES).is(200).items().len(), 1);
-        assert!(kept(&world).is_empty());
-        file_server.is_down(false);
-        // Every answer to it is lost, though the file got there: it is taken away again.
-        file_server.cut(3);
-        store(&ada.api, "a", &seven).refused(503, "unavailable");
-        assert_eq!(file_server.files().len(), 1);
-        // Others' bytes are not its bytes, whoever can write there.
-        let other = store(&ada.api, "a", &seven).is(201).member("id");
-        let other_place = format!("/pictures/of/people/{}/{other}", ada.id);
-        file_server.put(&place, &file_server.files()[&other_place]);
-        ada.api.get(&path).refused(503, "unavailable");
-        file_server.put(&place, &[&sealed[..], &[0; 100_000]].concat());
-        ada.api.get(&path).refused(503, "unavailable");
-        file_server.put(&place, &sealed);
-        ada.api.get(&path).is(200);
-
-        let answers = at_once(4, |_| store(&ada.api, "a", &seven).status);
-        assert_eq!(answers.iter().filter(|status| **status == 201).count(), 1, "{answers:?}");
-        assert_eq!(file_server.files().len(), 3);
-        ada.api.delete(&path).is(204);
-        assert!(!lies_there(&place));
-
-        // Deleted while the bucket was out of order, or left by a killed process: a later sweep finds it, and that
-        // only.
-        file_server.is_down(true);
-        ada.api.delete(&format!("{FILES}/{other}")).is(204);
-        file_server.is_down(false);
-        let (orphan, stranger) = (format!("/pictures/of/people/{}/{id}", eve.id), "/pictures/of/others/file");
-        file_server.put(&orphan, &sealed);
-        file_server.put(stranger, &sealed);
-        file_server.put("/pictures/of/people/readme", &sealed);
-        assert!(lies_there(&other_place));
-        world.advance(Duration::from_secs(2 * 3600));
-        eventually("what no row tells of is gone", || (!lies_there(&other_place) && !lies_there(&orphan)).then_some(()));
-        assert_eq!(file_server.files().len(), 3, "{:?}", file_server.files().keys());
-
-        // Who goes away while the bucket takes its time leaves a file that counts, or nothing.
-        let puts = || file_server.asked().iter().filter(|asked| asked.starts_with("PUT ")).count();
-        let before = puts();
-        file_server.hold(true);
-        let mut stream = server.connect();
-        let head = format!(
-            "POST {FILES} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Type: image/png\r\nContent-Length: {}\r\n\r\n",
-            server.log_in(&ada.email, &ada.password).tokens.access, seven.len()
-        );
-        stream.write_all(&[head.as_bytes(), &seven].concat()).expect("a file");
-        eventually("the bucket is asked", || (puts() > before).then_some(()));
-        drop(stream);
-        file_server.hold(false);
-        eventually("it is taken", || kept(&world).is_empty().then_some(()));
-        let ada = server.log_in(&ada.email, &ada.password);
-        eventually("what lies there is counted", || {
-            let counted = ada.api.get(FILES).is(200).items().len();
-            (file_server.files().len() == 3 + counted - 1).then_some(())
-        });
-
-        // With their account, and by age.
-        let before = file_server.files().len();
-        let eve = server.log_in(&eve.email, &eve.password);
-        let admin = server.log_in(&admin.email, &admin.password);
-        for name in ["a", "b", "c"] {
-            store(&eve.api, name, &seven).is(201);
-        }
-        assert_eq!(file_server.files().len(), before + 3);
-        admin.api.delete(&format!("/api/v1/admin/users/{}", eve.id)).is(204);
-        assert_eq!(file_server.files().len(), before);
-        world.advance(DAY * 3);
-        eventually("old files are gone", || (file_server.files().len() == 2).then_some(()));
-        assert!(lies_there(stranger) && lies_there("/pictures/of/people/readme"));
-
+        let Bucket { server, file_server, .. } = bucket;
         drop(server);
         assert_eq!(world.run(&["check"], &settings, "").code, Some(0));
         file_server.is_down(true);
-        let told = world.run(&["check"], &settings, "");
-        assert!(told.code == Some(1) && told.stderr.contains("FILE_DIR") && !told.stderr.contains(SECRET), "{told:?}");
+        let down = world.run(&["check"], &settings, "");
+        assert!(down.code == Some(1) && down.stderr.contains("FILE_DIR") && !down.stderr.contains(SECRET), "{down:?}");
         let wrong = world.run(&["serve"], &[("FILE_DIR", "s3://keeper:hush@pictures/of")], "");
         assert!(wrong.code == Some(1) && wrong.stderr.contains("FILE_DIR") && wrong.stderr.contains("s3://bucket/prefix"), "{wrong:?}");
         let wrong = world.run(&["serve"], &[("FILE_DIR", "s3://pictures/of")], "");
