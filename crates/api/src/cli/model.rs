@@ -20,7 +20,7 @@ use crate::start;
 pub enum Model {
     /// Load every model of MODEL_DIR and list which would be served.
     List,
-    /// The same, and fail unless every one would be.
+    /// Load every model of MODEL_DIR and fail unless all would be served.
     Verify,
     /// Serve a model, read from disk afresh; servers on the same database follow within a second.
     Load {
@@ -32,7 +32,7 @@ pub enum Model {
     },
     /// Stop serving a model.
     Unload(Named),
-    /// Let a version of a model answer calls that name none.
+    /// Make a version of a model answer the calls that name none.
     Activate {
         #[command(flatten)]
         model: Named,

@@ -71,8 +71,8 @@ pub struct ProgramSettings {
     /// each 16 KiB of it.
     #[arg(long = "KEEP_ALIVE_SECONDS", default_value_t = 75, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub keep_alive_seconds: u64,
-    /// Seconds from its arrival after which a request is given up with 504; longer than BODY_TIMEOUT_SECONDS, so that
-    /// a slow body is told as one. What runs a model or changes one, and what receives a file, has bounds of its own;
+    /// Seconds from its arrival after which a request is given up with 504; longer than BODY_TIMEOUT_SECONDS, so that a
+    /// slow body is reported as one. What runs a model or changes one, and what receives a file, has bounds of its own;
     /// what an answer streams is not counted.
     #[arg(long = "REQUEST_TIMEOUT_SECONDS", default_value_t = 40, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub request_timeout_seconds: u64,
@@ -80,7 +80,7 @@ pub struct ProgramSettings {
     /// looks elsewhere first.
     #[arg(long = "DRAIN_SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=3600))]
     pub drain_seconds: u64,
-    /// Seconds that running requests get to finish when the server is told to stop.
+    /// Seconds that running requests get to finish when the server stops.
     #[arg(long = "SHUTDOWN_TIMEOUT_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(..=3600))]
     pub shutdown_timeout_seconds: u64,
     /// What is logged: a level (error, warn, info, debug) or tracing directives such as info,access=off.
