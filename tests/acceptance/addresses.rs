@@ -1,4 +1,4 @@
-//! An address counts once somebody proved that they read it, and nothing tells whose it is already.
+//! E-mail verification: an address counts once it is confirmed, and nothing reveals whether it has an account already.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! The audit trail is kept as long as it is wanted and no longer; what a legal hold asks for stays, with its account.
+//! The audit trail is kept for `AUDIT_RETENTION_DAYS` and no longer; what is under a legal hold stays, with its
+//! account.
 
 use std::fs;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The audit trail tells who did what, to what, when and with what outcome; and neither it nor anything else that is
+//! The audit trail records who did what, to what, when and with what outcome; and neither it nor anything else that is
 //! stored tells a secret.
 
 use std::collections::BTreeSet;

@@ -1,4 +1,4 @@
-//! Bad content: JSON that is none, members and values that break a rule. Each is told, none is a fault of ours.
+//! Bad content: invalid JSON, members and values that break a rule. Each is reported, none is an internal error.
 
 use serde_json::{Value, json};
 

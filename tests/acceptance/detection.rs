@@ -1,4 +1,5 @@
-//! What looks wrong is noticed, told once, and stopped where the operator says so; what is honest is let be.
+//! Detection: attacks and floods are noticed, reported once, and blocked where the settings say so; honest requests are
+//! not.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The keys of other issuers: found when they change, asked for seldom, used for a stated time and from nowhere else.
+//! The keys of other issuers: found when they change, fetched seldom, used for a stated time and from nowhere else.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

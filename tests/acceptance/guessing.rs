@@ -1,4 +1,4 @@
-//! Guessing passwords: few are evaluated, and whoever belongs here gets in meanwhile.
+//! Guessing passwords: few attempts are evaluated, and the account's owner gets in meanwhile.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

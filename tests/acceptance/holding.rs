@@ -1,4 +1,4 @@
-//! Whoever holds a credential can learn what it is good for, end it, and, if it is their own key, renew it.
+//! Introspection, revocation and rotation: the holder of a credential can inspect and end it, and rotate their own key.
 
 use std::time::Duration;
 

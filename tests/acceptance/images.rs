@@ -1,4 +1,5 @@
-//! Pictures: every shipped sample is told right, in every format; what is no picture is refused and costs nothing.
+//! Pictures: every shipped sample is classified right, in every format; what is no picture is refused and costs
+//! nothing.
 
 use std::io::Cursor;
 

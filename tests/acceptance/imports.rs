@@ -1,4 +1,4 @@
-//! People from elsewhere come with the hashes that they have there, and keep their passwords.
+//! Import: people from another system come with their password hashes, and keep their passwords.
 
 use std::time::{Duration, Instant};
 

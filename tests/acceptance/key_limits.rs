@@ -1,4 +1,4 @@
-//! What a key is held to of its own, how many there may be, and who watches over everyone's.
+//! The limits of a key, how many keys there may be, and the administration of everyone's.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Limits: counted before the work, told in headers, over when they say.
+//! Rate limits: counted before the work, reported in headers, and over when the headers say.
 
 use std::io::Write;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Limits that administrators say while the program runs.
+//! Rate limits that administrators set at run time.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};

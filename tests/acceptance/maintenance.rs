@@ -1,5 +1,5 @@
-//! Whoever runs the service closes and opens it: over HTTP, on the command line, on every replica, and never without
-//! a way back.
+//! Operators close and open the service: over HTTP, on the command line, on every replica, and never without a way
+//! back.
 
 use std::time::{Duration, Instant};
 

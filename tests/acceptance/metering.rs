@@ -1,4 +1,4 @@
-//! What was used is told to whoever used it, once.
+//! Usage is counted once, and its account sees it.
 
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};

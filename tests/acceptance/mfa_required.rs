@@ -1,5 +1,5 @@
-//! Where a second factor is asked for, nothing but getting one is open until it is there; and only another
-//! administrator takes one away.
+//! Where a second factor is required, nothing but getting one is open until it is there; and only another administrator
+//! takes one away.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Versions come from elsewhere, by an address and a digest, and nothing else than what was named is ever served.
+//! Versions fetched from elsewhere, by address and digest: nothing but the named file is ever served.
 
 use std::fs;
 use std::net::TcpListener;

@@ -1,4 +1,4 @@
-//! Owners are told what happens to their accounts: where they can read it, and by mail where mail is set up.
+//! Notices: owners can read what happens to their accounts, and get it by mail where mail is set up.
 
 use std::time::Duration;
 

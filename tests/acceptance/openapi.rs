@@ -1,4 +1,4 @@
-//! The OpenAPI document: complete, consistent, the same wherever it is asked for; and every kind of error body.
+//! The OpenAPI document: complete, consistent, the same from every source; and every kind of error body.
 
 use std::collections::{BTreeMap, BTreeSet};
 

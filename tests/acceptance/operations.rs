@@ -1,4 +1,4 @@
-//! The operations of the document, and how to ask each.
+//! The operations of the OpenAPI document, and how to call each.
 
 use serde_json::Value;
 

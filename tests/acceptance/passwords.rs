@@ -1,4 +1,4 @@
-//! Passwords: which are taken, what their hashes cost, and that hashes follow the settings without anyone noticing.
+//! Passwords: which are accepted, what their hashes cost, and that hashes follow the settings without anyone noticing.
 
 use std::time::Duration;
 

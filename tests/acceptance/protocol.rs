@@ -1,4 +1,4 @@
-//! What the protocol tells of models besides their answers: configuration, statistics; names, priorities, addresses.
+//! The protocol besides inference: models' configuration and statistics; names, priorities, addresses.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! What is over is kept for a while and then removed.
+//! Retention: what has ended is kept for a while and then removed.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! How much may be used in a day or a month: exactly as much, whoever asks at once and whatever breaks.
+//! Quotas of a day or a month: exact, however many requests come at once and whatever breaks.
 
 use std::fs;
 use std::io::Write;

@@ -1,4 +1,4 @@
-//! Every route of the document, asked by everyone: who may not is refused, who may is not.
+//! Every route of the document, called with every role: callers without the permission are refused, others are not.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! Who people are is in the database for nobody but the program, and each value in its own row only.
+//! Personal data is sealed in the database, and each value opens in its own row only.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! A server that is told to stop answers what it has begun, writes what it owes and ends with 0.
+//! A server that stops answers the running requests, writes what is pending and ends with 0.
 
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};

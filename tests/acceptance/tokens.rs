@@ -1,4 +1,4 @@
-//! Access tokens: only what this service signed for itself, for now, is taken.
+//! Access tokens: only what this service signed for itself, and for the present time, is accepted.
 
 use std::collections::HashMap;
 use std::time::Duration;

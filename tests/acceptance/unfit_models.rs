@@ -1,4 +1,4 @@
-//! Models that their `model.toml` does not fit, and what is told about it.
+//! Models that do not fit their `model.toml`, and how that is reported.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! Every method, asked by everyone: who may not is refused, before a message is read; who may is not.
+//! Every method, called with every role: callers without the permission are refused before a message is read.
 
 use std::collections::BTreeSet;
 

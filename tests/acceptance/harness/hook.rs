@@ -1,4 +1,4 @@
-//! An address that messages are posted to: it keeps what it is sent and answers as it is told.
+//! A webhook receiver: it records what it gets and answers as the test sets.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};

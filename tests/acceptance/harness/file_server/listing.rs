@@ -1,4 +1,4 @@
-//! What a bucket lists (ListObjectsV2), a few at a time, so that whoever lists has to go on.
+//! The listing of a bucket (ListObjectsV2), a few objects a page, so that the client has to go on.
 
 use std::collections::{BTreeMap, BTreeSet};
 
