@@ -158,6 +158,8 @@ pub(super) fn expected_instead(text: &str) -> Option<&'static str> {
 /// The reader calls a value by the name of the type that it becomes here.
 pub(super) fn without_our_names(expected: &str) -> &str {
     match expected.split(' ').next().unwrap_or_default() {
+        _ if expected == "a map" => "an object",
+        _ if expected == "a sequence" => "a list",
         "struct" => "an object",
         "enum" => "one of its values",
         "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, not negative and not too large",
@@ -211,6 +213,8 @@ mod tests {
             ("u32", "a whole number, not negative and not too large"),
             ("i64", "a whole number, not too large"),
             ("a boolean", "a boolean"),
+            ("a map", "an object"),
+            ("a sequence", "a list"),
         ] {
             let refusal =
                 without_values(&format!("invalid value: integer `-1`, expected {reader} at line 1 column 9"));

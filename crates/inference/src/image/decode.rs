@@ -5,7 +5,7 @@ use std::io::Cursor;
 
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, error::LimitErrorKind};
 
-use super::{Pixels, jpeg, orientation};
+use super::{Pixels, jpeg, orientation, webp};
 use crate::{error::Error, manifest::Color, settings::Settings};
 
 /// What is accepted, told from the first bytes.
@@ -89,7 +89,12 @@ pub(super) fn open<'a>(bytes: &'a [u8], limits: &Limits) -> Result<impl ImageDec
         image::guess_format(bytes).ok().filter(|format| FORMATS.contains(format)).ok_or_else(|| {
             Error::InvalidImage("not an image in a supported format: JPEG, PNG, GIF, BMP or WebP".to_owned())
         })?;
-    if format == ImageFormat::Jpeg && !jpeg::is_whole(bytes) {
+    let is_whole = match format {
+        ImageFormat::Jpeg => jpeg::is_whole(bytes),
+        ImageFormat::WebP => webp::is_whole(bytes),
+        _ => true,
+    };
+    if !is_whole {
         return Err(damaged());
     }
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);

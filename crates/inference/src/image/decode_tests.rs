@@ -140,6 +140,16 @@ fn what_is_not_a_whole_picture_is_refused() {
 }
 
 #[test]
+fn a_webp_file_without_its_last_byte_is_refused() {
+    let lossy = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/images/lossy.webp")).unwrap();
+    for whole in [&lossy[..], &encode(&halves(), ImageFormat::WebP)] {
+        rgb(whole);
+        rgb(&[whole, b"more"].concat());
+        refused(&whole[..whole.len() - 1]);
+    }
+}
+
+#[test]
 fn every_truncation_and_every_wrong_byte_is_an_answer_and_no_panic() {
     for format in FORMATS {
         let whole = encode(&halves(), format);

@@ -6,6 +6,7 @@ mod normalise;
 mod orientation;
 mod pixel_budget;
 mod resize;
+mod webp;
 
 pub(crate) use decode::{Limits, media_type};
 pub(crate) use normalise::{IMAGE_DATATYPES, write};
