@@ -64,7 +64,8 @@ promise! {
         let settings = [("MAX_INFER_BODY_MB", "20"), ("MAX_BODIES_IN_MEMORY_MB", "20")];
         let server = Server::start(pair, &settings);
         let ada = server.person("ada");
-        let large = rows(40_000);
+        // 2.5 MB: more than the slow one leaves of the room, and ten of them more than all of it.
+        let large = rows(20_000);
         let slow = begun(&server, &ada, 18 << 20);
         eventually("the room is taken", || (infer(&ada.api, &large).status == 503).then_some(()));
         let refused = infer(&ada.api, &large).is(503);
