@@ -212,9 +212,9 @@ def unwritten(person, written, killed):
 
 
 def verify(server):
-    told = subprocess.run([BINARY, "audit", "verify"], env=server.environment, capture_output=True, text=True)
-    if told.returncode != 0:
-        raise Unkept(f"the audit trail does not verify: {told.stdout[-500:]}{told.stderr[-500:]}")
+    verified = subprocess.run([BINARY, "audit", "verify"], env=server.environment, capture_output=True, text=True)
+    if verified.returncode != 0:
+        raise Unkept(f"the audit trail does not verify: {verified.stdout[-500:]}{verified.stderr[-500:]}")
 
 
 def left_behind(folder):
