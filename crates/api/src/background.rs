@@ -26,7 +26,7 @@ const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 const HEARTBEAT_BELIEVED: chrono::Duration = chrono::Duration::seconds(15);
 
 /// How often what was measured is added up: until then every single time that was taken is kept in memory.
-const MEASURED_INTERVAL: Duration = Duration::from_secs(5);
+const MEASURED_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The result of one turn of a task; the error is for the log.
 type TickResult = Result<(), String>;
