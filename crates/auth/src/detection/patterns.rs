@@ -294,7 +294,17 @@ mod tests {
         ] {
             assert_eq!(in_target(path, query), Some(expected), "{path}?{query}");
         }
-        assert_eq!(in_header("user-agent", "sqlmap/1.7 (https://sqlmap.org)"), Some(Scanner));
+        for (agent, expected) in [
+            ("sqlmap/1.7 (https://sqlmap.org)", Scanner),
+            ("Nikto/2.1.6", Scanner),
+            ("() { :;}; /bin/bash -c id", Template),
+            ("agent/etc/passwd", Shell),
+            ("javascript:alert(1)", Script),
+            ("1 union select null", Sql),
+            ("curl/../../8", Traversal),
+        ] {
+            assert_eq!(in_header("user-agent", agent), Some(expected), "{agent}");
+        }
         assert_eq!(in_header("referer", "${jndi:ldap://x/a}"), Some(Template));
         assert_eq!(in_header("x-version", "../../etc/passwd"), Some(Traversal));
         assert_eq!(in_text("x'; DELETE FROM accounts; --"), Some(Sql));
