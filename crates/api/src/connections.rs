@@ -21,12 +21,9 @@ use actix_web::rt::task::JoinHandle;
 use actix_web::rt::{spawn, time};
 use rustix::net::Shutdown;
 
+use crate::coarse_timer;
 use crate::guard::LONGEST;
 use crate::v1::admin::audit_stream;
-
-/// How long an answer takes at least before anybody looks whether its client is still there: looking takes the kernel
-/// longer than most runs take the model.
-const LOOK_AFTER: Duration = Duration::from_millis(10);
 
 /// How often to look again while bytes of a next request lie unread before the end.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -55,7 +52,8 @@ impl Connection {
 
     /// Ends when the client has closed its side; never where that cannot be seen, for want of handles.
     async fn gone(&self) {
-        time::sleep(LOOK_AFTER).await;
+        // Most answers are made before that, and each look costs calls of the kernel.
+        coarse_timer::tick().await;
         let Ok(stream) = self.stream.try_clone().and_then(TcpStream::from_std) else {
             return future::pending().await;
         };

@@ -9,6 +9,7 @@ mod background;
 mod bodies;
 mod challenge;
 mod cli;
+mod coarse_timer;
 mod connections;
 mod documentation;
 mod encodings;
