@@ -8,10 +8,7 @@
 //!
 //! This crate knows no users and no HTTP. Only the folder `onnx` names ONNX Runtime.
 
-mod batching;
 mod cache;
-mod current;
-mod decoding;
 mod desired_state;
 mod empty;
 mod engine;
@@ -22,7 +19,6 @@ mod image;
 mod incoming;
 mod inspection;
 mod integrity;
-mod job;
 mod loading;
 mod manifest;
 mod memory;
@@ -32,12 +28,10 @@ mod onnx;
 mod operators;
 mod predict;
 mod provider;
-mod queue;
 mod registry;
 mod repository;
+mod scheduling;
 mod settings;
-mod share;
-mod short_runs;
 mod signature;
 mod sources;
 mod statistics;
@@ -45,9 +39,7 @@ mod tensor;
 mod trial;
 mod warm_up;
 mod watch;
-mod worker;
 
-pub use decoding::Decoder;
 pub use desired_state::{DesiredState, Revision};
 pub use error::{Error, Problem};
 pub use examination::Examination;
@@ -60,7 +52,7 @@ pub use manifest::{
     TableInput, TextInput, WarmUp, WarmUpInput,
 };
 pub use memory::give_back as give_memory_back;
-pub use model::{InferRequest, InferResponse, Model, Ticket, Timing};
+pub use model::{InferRequest, InferResponse, Model};
 pub use onnx::note_ends;
 pub use operators::OperatorLibrary;
 pub use predict::{
@@ -70,6 +62,7 @@ pub use predict::{
 pub use provider::{Execution, Provider};
 pub use registry::{KnownFiles, ModelStatus, Prepared, Registry, State};
 pub use repository::{MODEL_FILE, is_name};
+pub use scheduling::{Decoder, Ticket, Timing};
 pub use settings::Settings;
 pub use signature::SigningKey;
 pub use sources::SourcedVersion;

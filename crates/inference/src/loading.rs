@@ -6,9 +6,7 @@ use std::{
 };
 
 use crate::{
-    batching::Batching,
     cache::Cache,
-    decoding::Decoder,
     desired_state::DesiredState,
     empty::NeedsElements,
     engine::Engine,
@@ -22,15 +20,12 @@ use crate::{
     operators::Libraries,
     predict::Predictor,
     provider::{Execution, Provider},
-    queue::Queue,
     registry::KnownFiles,
     repository::{MODEL_FILE, chosen, folders, log_passed_over, model_folder, passed_over, read_manifest},
+    scheduling::{Batching, Decoder, Pool, Queue, Share, ShortRuns, is_even},
     settings::Settings,
-    share::Share,
-    short_runs::{ShortRuns, is_even},
     statistics::Recorder,
     warm_up,
-    worker::Pool,
 };
 
 /// A session's constants take at most this many times the size of the model's files: as read, as packed, and those that

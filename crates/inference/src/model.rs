@@ -1,36 +1,19 @@
 //! One version of a model, ready to answer.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 use crate::{
     cache::Cache,
-    decoding::Decoder,
     empty::NeedsElements,
     entry::Served,
     error::Error,
-    job::Job,
     manifest::Manifest,
     predict::{Input, InputKind, PredictInput, PredictResponse, Predictor, Table, Texts},
     provider::Execution,
+    scheduling::{Decoder, Job, Pool, Ticket, Timing},
     statistics::{PendingCall, Recorder, Statistics},
     tensor::{NamedTensor, Tensor, TensorSpec, check_inputs, check_outputs},
-    worker::Pool,
 };
-
-/// Who calls, how urgently, and until when an answer is of use.
-#[derive(Debug, Clone, Copy)]
-pub struct Ticket {
-    /// Opaque key of the caller: waiting requests of different callers take turns, and answers that are kept for one
-    /// are not given to another unless the model's `[cache]` says so.
-    pub caller: u64,
-    /// Which calls go first: 1 (before all others) to 5; 0 is the same as 3, and more than 5 as 5.
-    pub priority: u32,
-    /// When an answer is of no more use; then the call gives [`Error::Deadline`] and its work is dropped.
-    pub deadline: Instant,
-}
 
 /// A call with tensors.
 #[derive(Debug)]
@@ -50,17 +33,6 @@ pub struct InferResponse {
     pub outputs: Vec<NamedTensor>,
     /// Where the time went.
     pub timing: Timing,
-}
-
-/// Where the time of a call went.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Timing {
-    /// Decoding and resizing pictures, waiting for a thread to do it included; zero for tensors.
-    pub preprocess: Duration,
-    /// Waiting for a session.
-    pub queue: Duration,
-    /// Running the model.
-    pub compute: Duration,
 }
 
 /// One version of a model, ready to answer.

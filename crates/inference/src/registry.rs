@@ -14,7 +14,6 @@ use std::{
 };
 
 use crate::{
-    decoding::Decoder,
     desired_state::{DesiredState, Revision},
     entry::{Entry, Lineage},
     error::Error,
@@ -26,6 +25,7 @@ use crate::{
     model::Model,
     named::named_enum,
     onnx::Library,
+    scheduling::Decoder,
     settings::Settings,
     watch::Watch,
 };

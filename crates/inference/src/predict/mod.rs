@@ -26,8 +26,9 @@ use self::pictures::Pictures;
 use crate::{
     error::Error,
     manifest::Manifest,
-    model::{InferRequest, Model, Ticket, Timing},
+    model::{InferRequest, Model},
     named::named_enum,
+    scheduling::{Ticket, Timing},
     tensor::{DataType, NamedTensor, TensorSpec},
 };
 

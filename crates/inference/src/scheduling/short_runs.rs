@@ -17,7 +17,8 @@ use std::{
     time::Duration,
 };
 
-use crate::{job::size, tensor::Tensor};
+use super::job::size;
+use crate::tensor::Tensor;
 
 /// What a short run takes at most; waking a thread and being woken by it takes a tenth of that.
 const SHORT: Duration = Duration::from_micros(100);
@@ -114,7 +115,7 @@ impl ShortRuns {
 
     /// A look whether this call is alone, where it is sure to be short and none before it looks already. The thread
     /// is to be yielded once before the answer is asked for, so that calls that have arrived already are read first.
-    pub(crate) fn look(&self, inputs: &[Tensor]) -> Option<AloneCheck<'_>> {
+    pub(super) fn look(&self, inputs: &[Tensor]) -> Option<AloneCheck<'_>> {
         if !self.is_sure(inputs) {
             return None;
         }
@@ -129,7 +130,7 @@ impl ShortRuns {
     }
 
     /// A call took so long.
-    pub(crate) fn note(&self, inputs: &[Tensor], took: Duration) {
+    pub(super) fn note(&self, inputs: &[Tensor], took: Duration) {
         if self.possible {
             self.known().note(inputs, took);
         }
@@ -168,14 +169,14 @@ impl Known {
 }
 
 /// A call that looks whether it is alone; no more once this is dropped.
-pub(crate) struct AloneCheck<'a> {
+pub(super) struct AloneCheck<'a> {
     runs: &'a ShortRuns,
     number: usize,
 }
 
 impl AloneCheck<'_> {
     /// Whether no other came since.
-    pub(crate) fn stayed_alone(self) -> bool {
+    pub(super) fn stayed_alone(self) -> bool {
         self.runs.came.load(Ordering::Relaxed) == self.number
     }
 }

@@ -10,12 +10,12 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use super::queue::{NoGrouping, Queue};
+use super::ticket::Ticket;
 use crate::{
     error::Error,
     image::{Limits, PixelBudget, look_through, media_type, prepare, write},
     manifest::ImageInput,
-    model::Ticket,
-    queue::{NoGrouping, Queue},
     settings::Settings,
     tensor::{DataType, TensorData},
 };

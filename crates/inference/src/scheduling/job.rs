@@ -4,19 +4,16 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use crate::{
-    error::Error,
-    model::{Ticket, Timing},
-    tensor::Tensor,
-};
+use super::ticket::{Ticket, Timing};
+use crate::{error::Error, tensor::Tensor};
 
 /// The outputs of one call, in the order that it requested.
-pub(crate) type Answer = Result<(Vec<Tensor>, Timing), Error>;
+pub(super) type Answer = Result<(Vec<Tensor>, Timing), Error>;
 
 /// One checked call on its way to a session.
 pub(crate) struct Job {
     /// In the model's order.
-    pub(crate) inputs: Vec<Tensor>,
+    pub(super) inputs: Vec<Tensor>,
     /// The indices of the requested outputs, in the requested order.
     pub(crate) outputs: Vec<usize>,
     pub(crate) rows: usize,
@@ -26,8 +23,8 @@ pub(crate) struct Job {
 
 /// Who waits for an answer, and until when.
 pub(crate) struct Waiting {
-    pub(crate) deadline: Instant,
-    pub(crate) arrived: Instant,
+    pub(super) deadline: Instant,
+    pub(super) arrived: Instant,
     /// None once it was answered.
     reply: Option<oneshot::Sender<Answer>>,
 }
@@ -47,33 +44,33 @@ impl Job {
     }
 
     /// What its inputs take, in bytes.
-    pub(crate) fn size(&self) -> usize {
+    pub(super) fn size(&self) -> usize {
         size(&self.inputs)
     }
 
-    pub(crate) fn arrived(&self) -> Instant {
+    pub(super) fn arrived(&self) -> Instant {
         self.waiting.arrived
     }
 
-    pub(crate) fn deadline(&self) -> Instant {
+    pub(super) fn deadline(&self) -> Instant {
         self.waiting.deadline
     }
 }
 
 impl Waiting {
-    pub(crate) fn answer(&mut self, answer: Answer) {
+    pub(super) fn answer(&mut self, answer: Answer) {
         if let Some(reply) = self.reply.take() {
             // Nobody waits any more where this fails.
             let _ = reply.send(answer);
         }
     }
 
-    pub(crate) fn is_over(&self, now: Instant) -> bool {
+    pub(super) fn is_over(&self, now: Instant) -> bool {
         now >= self.deadline || self.reply.as_ref().is_none_or(oneshot::Sender::is_closed)
     }
 }
 
 /// What the inputs of a call take, in bytes.
-pub(crate) fn size(inputs: &[Tensor]) -> usize {
+pub(super) fn size(inputs: &[Tensor]) -> usize {
     inputs.iter().map(|input| input.data().size()).sum()
 }

@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use crate::job::Waiting;
+use super::job::Waiting;
 
 /// How long an interrupted run may take to notice it.
-pub(crate) const INTERRUPTED: Duration = Duration::from_secs(2);
+pub(super) const INTERRUPTED: Duration = Duration::from_secs(2);
 
 /// The run that a session is busy with.
 #[derive(Default)]
-pub(crate) struct Current {
+pub(super) struct Current {
     /// Those who wait for the run; none between runs.
     pub(crate) waiting: Vec<Waiting>,
     /// When it was interrupted first.
@@ -19,17 +19,17 @@ pub(crate) struct Current {
 
 impl Current {
     /// A run that begins.
-    pub(crate) fn of(waiting: Vec<Waiting>) -> Self {
+    pub(super) fn of(waiting: Vec<Waiting>) -> Self {
         Self { waiting, ..Self::default() }
     }
 
     /// Whether nobody waits for the run any more.
-    pub(crate) fn is_over(&self, now: Instant) -> bool {
+    pub(super) fn is_over(&self, now: Instant) -> bool {
         !self.waiting.is_empty() && self.waiting.iter().all(|waiting| waiting.is_over(now))
     }
 
     /// Notes that the run was interrupted; true once, when it has gone on for too long since.
-    pub(crate) fn became_overdue(&mut self, now: Instant) -> bool {
+    pub(super) fn became_overdue(&mut self, now: Instant) -> bool {
         let since = *self.interrupted.get_or_insert(now);
         let became = !self.is_overdue && now.saturating_duration_since(since) >= INTERRUPTED;
         self.is_overdue |= became;
@@ -40,7 +40,7 @@ impl Current {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{job::Job, model::Ticket};
+    use crate::scheduling::{job::Job, ticket::Ticket};
 
     #[test]
     fn a_run_that_heeds_no_interruption_is_told_once() {

@@ -5,10 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::{job::Job, queue::Grouping};
 use crate::{
-    job::Job,
     manifest,
-    queue::Grouping,
     tensor::{Tensor, TensorSpec},
 };
 
@@ -52,7 +51,7 @@ impl Batching {
     }
 
     /// From now on calls run alone, since this output is not cut by rows.
-    pub(crate) fn refuse(&self, name: &str, output: &str) {
+    pub(super) fn refuse(&self, name: &str, output: &str) {
         if !self.refused.swap(true, Ordering::Relaxed) {
             refuse(name, output, "does not have the rows of the inputs");
         }

@@ -12,8 +12,8 @@ use std::{
     time::Instant,
 };
 
+use super::share::{Share, Shares};
 use crate::error::Error;
-use crate::share::{Share, Shares};
 
 /// How many priorities there are.
 const LEVELS: usize = 5;
@@ -52,7 +52,7 @@ struct Level<T> {
 }
 
 /// Which items a thread takes together, as a batch.
-pub(crate) trait Grouping<T> {
+pub(super) trait Grouping<T> {
     /// Whether no further item can join.
     fn is_complete(&self, taken: &[T]) -> bool;
 
@@ -64,7 +64,7 @@ pub(crate) trait Grouping<T> {
 }
 
 /// Every item by itself.
-pub(crate) struct NoGrouping;
+pub(super) struct NoGrouping;
 
 impl<T> Grouping<T> for NoGrouping {
     fn is_complete(&self, _: &[T]) -> bool {
@@ -96,7 +96,7 @@ impl<T> Queue<T> {
     }
 
     /// Like [`put`](Self::put), and wakes a thread for it at once.
-    pub(crate) fn push(&self, caller: u64, priority: u32, item: T) -> Result<Option<T>, Error> {
+    pub(super) fn push(&self, caller: u64, priority: u32, item: T) -> Result<Option<T>, Error> {
         let displaced = self.put(caller, priority, item)?;
         self.wake();
         Ok(displaced)
@@ -104,7 +104,7 @@ impl<T> Queue<T> {
 
     /// Puts an item in its caller's lane, or refuses at once: [`Error::Overloaded`] when full, [`Error::Unavailable`]
     /// when closed. Returns the item that was displaced, if any. [`wake`](Self::wake) wakes the waiting threads.
-    pub(crate) fn put(&self, caller: u64, priority: u32, item: T) -> Result<Option<T>, Error> {
+    pub(super) fn put(&self, caller: u64, priority: u32, item: T) -> Result<Option<T>, Error> {
         let mut state = self.lock();
         if state.closed {
             return Err(Error::shutting_down());
@@ -120,7 +120,7 @@ impl<T> Queue<T> {
     }
 
     /// Wakes a thread for what was put, where nobody took it yet and one waits.
-    pub(crate) fn wake(&self) {
+    pub(super) fn wake(&self) {
         let state = self.lock();
         let (length, idle, gathering) = (state.length, state.idle, state.gathering);
         drop(state);
@@ -134,7 +134,7 @@ impl<T> Queue<T> {
 
     /// Whether a caller may run without queueing: nothing waits, and their share is not used up. They call
     /// [`done`](Self::done) afterwards.
-    pub(crate) fn try_bypass(&self, caller: u64) -> bool {
+    pub(super) fn try_bypass(&self, caller: u64) -> bool {
         let mut state = self.lock();
         if state.closed || state.length > 0 {
             return false;
@@ -150,7 +150,7 @@ impl<T> Queue<T> {
 
     /// Waits for the oldest item of the caller whose turn it is, and takes what can join it. Empty once the queue is
     /// closed and drained.
-    pub(crate) fn take(&self, together: &impl Grouping<T>) -> Vec<T> {
+    pub(super) fn take(&self, together: &impl Grouping<T>) -> Vec<T> {
         let mut state = self.lock();
         let mut taken = Vec::new();
         loop {
@@ -180,7 +180,7 @@ impl<T> Queue<T> {
     }
 
     /// To be called when a thread has finished the items that it took, the first of which was this caller's.
-    pub(crate) fn done(&self, caller: u64) {
+    pub(super) fn done(&self, caller: u64) {
         let mut state = self.lock();
         if !state.shares.is_bounded() {
             return;
@@ -200,7 +200,7 @@ impl<T> Queue<T> {
     }
 
     /// Takes out every item that matches, wherever it waits.
-    pub(crate) fn remove(&self, matches: impl Fn(&T) -> bool) -> Vec<T> {
+    pub(super) fn remove(&self, matches: impl Fn(&T) -> bool) -> Vec<T> {
         let mut state = self.lock();
         let mut removed = Vec::new();
         for level in &mut state.levels {
@@ -210,7 +210,7 @@ impl<T> Queue<T> {
         removed
     }
 
-    pub(crate) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.lock().length
     }
 

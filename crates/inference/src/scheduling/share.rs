@@ -19,7 +19,7 @@ pub(crate) enum Share {
 }
 
 /// Who keeps how many threads busy.
-pub(crate) struct Shares {
+pub(super) struct Shares {
     share: Share,
     /// Threads that each caller keeps busy; never zero. Counted only where there is a bound.
     working: HashMap<u64, usize>,
@@ -39,12 +39,12 @@ impl Shares {
         Self { share, working: HashMap::new(), last: None, other: None }
     }
 
-    pub(crate) fn is_bounded(&self) -> bool {
+    pub(super) fn is_bounded(&self) -> bool {
         self.share != Share::All
     }
 
     /// A call of theirs came.
-    pub(crate) fn note(&mut self, caller: u64, now: Instant) {
+    pub(super) fn note(&mut self, caller: u64, now: Instant) {
         if !matches!(self.share, Share::LeaveOne(_)) {
             return;
         }
@@ -62,7 +62,7 @@ impl Shares {
     }
 
     /// It is through with it.
-    pub(crate) fn stop(&mut self, caller: u64) {
+    pub(super) fn stop(&mut self, caller: u64) {
         if let Some(count) = self.working.get_mut(&caller) {
             *count -= 1;
             if *count == 0 {
@@ -72,7 +72,7 @@ impl Shares {
     }
 
     /// The callers who keep as many threads busy as they may.
-    pub(crate) fn exhausted(&self, now: Instant) -> Vec<u64> {
+    pub(super) fn exhausted(&self, now: Instant) -> Vec<u64> {
         let full = |(caller, count): (&u64, &usize)| (*count >= self.of(*caller, now)).then_some(*caller);
         self.working.iter().filter_map(full).collect()
     }

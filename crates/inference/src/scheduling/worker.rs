@@ -12,16 +12,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{
+use super::ticket::{Ticket, Timing};
+use super::{
     batching::Batching,
     current::{Current, INTERRUPTED},
-    engine::{Engine, Failure, Interrupt, RunOutput},
-    error::Error,
     job::{Job, Waiting},
-    memory,
-    model::{Ticket, Timing},
     queue::Queue,
     short_runs::ShortRuns,
+};
+use crate::{
+    engine::{Engine, Failure, Interrupt, RunOutput},
+    error::Error,
+    memory,
     statistics::Recorder,
     tensor::Tensor,
 };

@@ -1,0 +1,21 @@
+//! When and where a call runs: the bounded, fair queues it waits in, the callers' shares, what runs together, and the
+//! threads that run models and decode pictures.
+
+mod batching;
+mod current;
+mod decoding;
+mod job;
+mod queue;
+mod share;
+mod short_runs;
+mod ticket;
+mod worker;
+
+pub(crate) use batching::Batching;
+pub use decoding::Decoder;
+pub(crate) use job::Job;
+pub(crate) use queue::Queue;
+pub(crate) use share::Share;
+pub(crate) use short_runs::{ShortRuns, is_even};
+pub use ticket::{Ticket, Timing};
+pub(crate) use worker::Pool;
