@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicI64, Ordering},
     },
     time::{Duration, Instant},
@@ -14,7 +14,7 @@ use crate::{
     error::Error,
     integrity::{Digests, Violation},
     manifest::{Access, Manifest},
-    model::Model,
+    model::{Model, Served},
     registry::{ModelStatus, State},
     repository::MODEL_FILE,
 };
@@ -68,20 +68,6 @@ pub(crate) struct Lineage {
     draining: Mutex<Vec<(String, Weak<Model>)>>,
     /// Versions that are served while their files are not what was loaded any more.
     violations: Mutex<BTreeMap<String, Violation>>,
-}
-
-/// The names of the versions that are served, lowest first.
-#[derive(Default)]
-pub(crate) struct Served(RwLock<Arc<[String]>>);
-
-impl Served {
-    pub(crate) fn read(&self) -> Arc<[String]> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn set(&self, names: Arc<[String]>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = names;
-    }
 }
 
 impl Lineage {

@@ -8,9 +8,7 @@
 //!
 //! This crate knows no users and no HTTP. Only the folder `onnx` names ONNX Runtime.
 
-mod cache;
 mod desired_state;
-mod empty;
 mod engine;
 mod entry;
 mod error;

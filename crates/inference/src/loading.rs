@@ -6,16 +6,14 @@ use std::{
 };
 
 use crate::{
-    cache::Cache,
     desired_state::DesiredState,
-    empty::NeedsElements,
     engine::Engine,
     entry::{Entry, Lineage, Version, again},
     inspection::Inspection,
     integrity::Digests,
     manifest::Manifest,
     memory,
-    model::Model,
+    model::{Cache, Model, NeedsElements},
     onnx::{Library, Options},
     operators::Libraries,
     predict::Predictor,

@@ -35,7 +35,7 @@ impl NeedsElements {
     }
 
     /// Refuses inputs without elements where the model cannot process them.
-    pub(crate) fn check(&self, specs: &[TensorSpec], inputs: &[Tensor]) -> Result<(), Error> {
+    pub(super) fn check(&self, specs: &[TensorSpec], inputs: &[Tensor]) -> Result<(), Error> {
         let Some(operator) = self.operator else { return Ok(()) };
         let bears = |input: &Tensor| {
             !input.data().is_empty() || self.bears_no_rows && input.shape().first() == Some(&0)

@@ -27,7 +27,7 @@ const TRIAL: u32 = 256;
 const WORTH: u32 = 8;
 
 /// A digest of everything that the answer depends on, and of whose it is.
-pub(crate) type Key = [u8; digest::SHA256_OUTPUT_LEN];
+pub(super) type Key = [u8; digest::SHA256_OUTPUT_LEN];
 
 /// The answers of one version.
 pub(crate) struct Cache {
@@ -53,7 +53,7 @@ impl Cache {
     }
 
     /// The key of a call's answer; none where it is not to be looked up.
-    pub(crate) fn key(&self, caller: u64, inputs: &[Tensor], outputs: &[usize]) -> Option<Key> {
+    pub(super) fn key(&self, caller: u64, inputs: &[Tensor], outputs: &[usize]) -> Option<Key> {
         let size: usize = inputs.iter().map(|input| input.data().size()).sum();
         (size <= MAX_INPUT_BYTES && self.is_worth_it())
             .then(|| key((!self.shared).then_some(caller), inputs, outputs))
@@ -68,13 +68,13 @@ impl Cache {
         place < TRIAL || self.hits.load(Ordering::Relaxed) >= WORTH
     }
 
-    pub(crate) fn get(&self, key: &Key) -> Option<Vec<Tensor>> {
+    pub(super) fn get(&self, key: &Key) -> Option<Vec<Tensor>> {
         let tensors = self.answers.get(key)?;
         self.hits.fetch_add(1, Ordering::Relaxed);
         Some(tensors.to_vec())
     }
 
-    pub(crate) fn keep(&self, key: Key, tensors: &[Tensor]) {
+    pub(super) fn keep(&self, key: Key, tensors: &[Tensor]) {
         self.answers.insert(key, Arc::new(tensors.to_vec()));
     }
 }

@@ -1,11 +1,16 @@
-//! One version of a model, ready to answer.
+//! One version of a model, ready to answer, with its cache.
+
+mod cache;
+mod empty;
+mod served;
 
 use std::{sync::Arc, time::Instant};
 
+pub(crate) use cache::Cache;
+pub(crate) use empty::NeedsElements;
+pub(crate) use served::Served;
+
 use crate::{
-    cache::Cache,
-    empty::NeedsElements,
-    entry::Served,
     error::Error,
     manifest::Manifest,
     predict::{Input, InputKind, PredictInput, PredictResponse, Predictor, Table, Texts},
