@@ -8,15 +8,14 @@ use std::{
 
 use crate::{
     engine::Engine,
-    incoming::is_file_name,
     inspection::{Inspection, OUTSIDE},
-    integrity::{self, Digests},
     loading::{LoadOptions, Loader, ModelFolder},
     manifest::Manifest,
     operators::Libraries,
-    registry::Registry,
-    repository::{MODEL_FILE, check_file, model_folder, names_version, read_manifest},
-    signature,
+    repository::{
+        Digests, MODEL_FILE, check_file, integrity, is_file_name, model_folder, names_version, read_manifest,
+        signature,
+    },
     tensor::TensorSpec,
     trial,
 };
@@ -44,25 +43,6 @@ struct ExaminedFile<'a> {
     digests: &'a mut Digests,
     /// Of all files together, in bytes.
     size: u64,
-}
-
-impl Registry {
-    /// SHA-256 of an ONNX file of this machine and of the data files beside it that it refers to, by their names in a
-    /// version's folder. Links are followed: an operator named the file. The error says why one cannot be read.
-    pub fn digests(&self, file: &Path) -> Result<Digests, String> {
-        let (folder, name) = parts(file)?;
-        let most = self.shared.loader.settings.max_model_bytes;
-        let mut own = Digests::new();
-        integrity::digest(folder, [name], most, &mut own)?;
-        let inspection = Inspection::read(file).map_err(|reason| reason.replacen(MODEL_FILE, name, 1))?;
-        if !inspection.external.iter().all(|name| is_file_name(name)) {
-            return Err(OUTSIDE.to_owned());
-        }
-        let mut digests: Digests = own.into_values().map(|sha256| (MODEL_FILE.to_owned(), sha256)).collect();
-        let external = inspection.external.iter().map(String::as_str);
-        integrity::digest(folder, external, most, &mut digests)?;
-        Ok(digests)
-    }
 }
 
 impl Loader {
@@ -125,6 +105,23 @@ impl Loader {
             return Ok(());
         }
         Err("its files changed while they were loaded; load it again when all of them are there".to_owned())
+    }
+
+    /// SHA-256 of an ONNX file of this machine and of the data files beside it that it refers to, by their names in a
+    /// version's folder. Links are followed: an operator named the file. The error says why one cannot be read.
+    pub(crate) fn file_digests(&self, file: &Path) -> Result<Digests, String> {
+        let (folder, name) = parts(file)?;
+        let most = self.settings.max_model_bytes;
+        let mut own = Digests::new();
+        integrity::digest(folder, [name], most, &mut own)?;
+        let inspection = Inspection::read(file).map_err(|reason| reason.replacen(MODEL_FILE, name, 1))?;
+        if !inspection.external.iter().all(|name| is_file_name(name)) {
+            return Err(OUTSIDE.to_owned());
+        }
+        let mut digests: Digests = own.into_values().map(|sha256| (MODEL_FILE.to_owned(), sha256)).collect();
+        let external = inspection.external.iter().map(String::as_str);
+        integrity::digest(folder, external, most, &mut digests)?;
+        Ok(digests)
     }
 
     /// Notes the digest of a model's file, and tells its size in bytes.

@@ -8,15 +8,11 @@
 //!
 //! This crate knows no users and no HTTP. Only the folder `onnx` names ONNX Runtime.
 
-mod desired_state;
 mod engine;
-mod entry;
 mod error;
 mod examination;
 mod image;
-mod incoming;
 mod inspection;
-mod integrity;
 mod loading;
 mod manifest;
 mod memory;
@@ -30,20 +26,14 @@ mod registry;
 mod repository;
 mod scheduling;
 mod settings;
-mod signature;
-mod sources;
 mod statistics;
 mod tensor;
 mod trial;
 mod warm_up;
-mod watch;
 
-pub use desired_state::{DesiredState, Revision};
 pub use error::{Error, Problem};
 pub use examination::Examination;
-pub use incoming::{Admitted, Incoming, IncomingError, Origin, is_file_name};
 pub use inspection::Inspection;
-pub use integrity::{Digests, Violation, is_sha256};
 pub use manifest::{
     Access, Activation, Batching, Cache, Classification, Color, Column, ColumnKind, Encoding, Filter,
     ImageInput, Layout, Manifest, Price, Regression, Resize, Runtime, Serve, Source, SourceFile, SourceFiles,
@@ -58,12 +48,15 @@ pub use predict::{
     Texts, Values,
 };
 pub use provider::{Execution, Provider};
-pub use registry::{KnownFiles, ModelStatus, Prepared, Registry, State};
-pub use repository::{MODEL_FILE, is_name};
+pub use registry::{
+    Admitted, DesiredState, Incoming, IncomingError, ModelStatus, Origin, Prepared, Registry, Revision,
+    SourcedVersion, State,
+};
+pub use repository::{
+    Digests, KnownFiles, MODEL_FILE, SigningKey, Violation, is_file_name, is_name, is_sha256,
+};
 pub use scheduling::{Decoder, Ticket, Timing};
 pub use settings::Settings;
-pub use signature::SigningKey;
-pub use sources::SourcedVersion;
 pub use statistics::{BatchStatistics, Measure, Statistics};
 pub use tensor::{DataType, NamedTensor, Tensor, TensorData, TensorSpec, element_count};
 pub use trial::{REFUSED, TrialSettings, try_model};

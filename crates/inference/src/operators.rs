@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::integrity::{self, is_sha256};
+use crate::repository::{integrity, is_sha256};
 
 /// The most libraries that one model may request.
 const MOST: usize = 8;

@@ -24,11 +24,11 @@ use data_encoding::HEXLOWER;
 
 use crate::{
     engine::Engine,
-    integrity::Digests,
     loading::WEIGHTS,
     onnx::{Library, Options},
     operators::Libraries,
     provider::Provider,
+    repository::Digests,
     warm_up::warm_up,
 };
 

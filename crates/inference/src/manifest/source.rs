@@ -4,12 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::{
-    incoming::is_file_name,
-    integrity::Digests,
-    integrity::is_sha256,
-    repository::{MODEL_FILE, is_name},
-};
+use crate::repository::{Digests, MODEL_FILE, is_file_name, is_name, is_sha256};
 
 /// How the addresses of files begin.
 const SCHEMES: [&str; 4] = ["file://", "https://", "http://", "s3://"];

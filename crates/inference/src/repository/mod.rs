@@ -1,4 +1,9 @@
-//! The model repository on disk: `<name>/<version>/model.onnx`, with an optional `<name>/model.toml`.
+//! The model repository on disk: `<name>/<version>/model.onnx`, with an optional `<name>/model.toml`. Its folders and
+//! names, the digests and signatures of its files, and what changes in it.
+
+pub(crate) mod integrity;
+pub(crate) mod signature;
+mod watch;
 
 use std::{
     cmp::Ordering,
@@ -8,10 +13,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use integrity::{Digests, KnownFiles, Violation, is_sha256};
+pub(crate) use signature::SIGNATURE_FILE;
+pub use signature::SigningKey;
+pub(crate) use watch::Watch;
+
 use crate::manifest::{Manifest, Serve, Versions};
 
 /// Length of a model's or version's name, in bytes.
 const MAX_NAME: usize = 128;
+/// The longest path inside a version's folder, in bytes.
+const MAX_FILE_NAME: usize = 255;
 /// Size of a `model.toml`, in bytes.
 const MAX_MANIFEST_BYTES: u64 = 1 << 20;
 /// File name of a version's model.
@@ -67,6 +79,13 @@ pub fn is_name(name: &str) -> bool {
     name.len() <= MAX_NAME
         && name.bytes().all(inside)
         && name.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric())
+}
+
+/// Whether a file of a version may have this name: a path of plain names, none hidden.
+pub fn is_file_name(name: &str) -> bool {
+    let plain = |part: &str| !part.is_empty() && !part.starts_with('.');
+    let odd = |character: char| character.is_control() || character == '\\';
+    name.len() <= MAX_FILE_NAME && !name.contains(odd) && name.split('/').all(plain)
 }
 
 pub(crate) fn names_version(folder: &Path, part: &str) -> bool {
@@ -161,5 +180,33 @@ pub(crate) fn check_file(file: &Path, max_bytes: u64) -> Result<(), String> {
             Err(format!("{name} is {} bytes large; at most {max_bytes} are accepted", metadata.len()))
         }
         Ok(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_a_version_stay_inside_of_it() {
+        for good in ["model.onnx", "weights.bin", "a/b.bin", "_Constant_1", "onnx::MatMul_3"] {
+            assert!(is_file_name(good), "{good}");
+        }
+        for bad in [
+            "",
+            ".",
+            "..",
+            "../x",
+            "/x",
+            "a//b",
+            "a/",
+            ".received",
+            "a/.hidden",
+            "a\\b",
+            "a\nb",
+            &"x".repeat(256),
+        ] {
+            assert!(!is_file_name(bad), "{bad:?}");
+        }
     }
 }

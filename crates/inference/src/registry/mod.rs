@@ -1,6 +1,13 @@
 //! The registry: every model of the repository, by name and version, and why one is not served. A model can be changed
 //! at any time: its desired state is loaded first, then replaces what was served, which finishes its running calls.
 
+mod candidate;
+mod desired_state;
+mod entry;
+mod incoming;
+mod sources;
+mod status;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     num::NonZero,
@@ -13,21 +20,25 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{
-    desired_state::{DesiredState, Revision},
+pub use desired_state::{DesiredState, Revision};
+pub use incoming::{Admitted, Incoming, IncomingError, Origin};
+pub use sources::SourcedVersion;
+pub use status::{ModelStatus, State};
+
+use self::{
+    candidate::Candidate,
     entry::{Entry, Lineage},
+};
+use crate::{
     error::Error,
     examination::Examination,
-    incoming::{Admitted, Incoming, IncomingError, Origin},
-    integrity::{self, Digests, Violation},
-    loading::{Candidate, LoadOptions, Loader},
+    loading::{LoadOptions, Loader},
     manifest::Access,
     model::Model,
-    named::named_enum,
     onnx::Library,
+    repository::{Digests, KnownFiles, Violation, Watch, integrity},
     scheduling::Decoder,
     settings::Settings,
-    watch::Watch,
 };
 
 /// How long [`Registry::shutdown`] waits for runs to end before it interrupts them.
@@ -35,59 +46,19 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// Models that are loaded at a time, at most: loading is work for the processor and the disk.
 const MAX_LOADERS: usize = 8;
 
-named_enum! {
-    /// The state of a version.
-    pub enum State {
-        /// It answers calls.
-        Ready = "ready",
-        /// It is being loaded.
-        Loading = "loading",
-        /// It accepts no more calls and finishes the running ones.
-        Unloading = "unloading",
-        /// It does not answer, for the reason given in [`ModelStatus::reason`].
-        Unavailable = "unavailable",
-    }
-}
-
-/// The status of one version of a model.
-#[derive(Debug, Clone)]
-pub struct ModelStatus {
-    /// Name of the model.
-    pub name: String,
-    /// The version; empty where the model's folder offers none.
-    pub version: String,
-    /// Whether it can be called.
-    pub state: State,
-    /// Why not; names no path outside the model's folder.
-    pub reason: Option<String>,
-    /// Whether the server counts as not ready without it.
-    pub required: bool,
-    /// Who may use it. A model whose `model.toml` cannot be read counts as granted only.
-    pub access: Access,
-    /// SHA-256 of its `model.onnx` in lower-case hexadecimal, where the file could be read.
-    pub sha256: Option<String>,
-    /// Whether it answers calls that name no version.
-    pub active: bool,
-    /// Why the model stays as it is although its desired state is another.
-    pub setback: Option<String>,
-}
-
 /// Every model of the repository. Cheap to clone; all clones are the same registry.
 #[derive(Clone)]
 pub struct Registry {
-    pub(crate) shared: Arc<Shared>,
+    shared: Arc<Shared>,
 }
 
-pub(crate) struct Shared {
+struct Shared {
     /// Locked for writing only while one entry is put in the place of another.
     models: RwLock<BTreeMap<String, Arc<Entry>>>,
-    pub(crate) loader: Loader,
-    pub(crate) watch: Mutex<Watch>,
+    loader: Loader,
+    watch: Mutex<Watch>,
     closed: AtomicBool,
 }
-
-/// The files of versions as they were when they were served first, by model and version.
-pub type KnownFiles = HashMap<(String, String), Digests>;
 
 /// What [`Registry::prepare`] loaded; dropping it changes nothing.
 pub struct Prepared {
@@ -178,6 +149,12 @@ impl Registry {
         self.shared.loader.inspect(file, None)
     }
 
+    /// SHA-256 of an ONNX file of this machine and of the data files beside it that it refers to, by their names in a
+    /// version's folder. Links are followed: an operator named the file. The error says why one cannot be read.
+    pub fn digests(&self, file: &Path) -> Result<Digests, String> {
+        self.shared.loader.file_digests(file)
+    }
+
     /// The desired state of a model as far as this registry knows; none where there is no such model.
     pub fn desired(&self, name: &str) -> Option<DesiredState> {
         self.read().get(name).map(|entry| entry.desired.clone())
@@ -217,6 +194,19 @@ impl Registry {
         let mut names: BTreeSet<String> = self.read().keys().cloned().collect();
         names.extend(desired.keys().filter(|name| self.shared.loader.has(name)).cloned());
         self.reconcile_all(names, desired, at);
+    }
+
+    /// Looks for changes in the repository and loads what changed since the last look, as far as it is not to be
+    /// unloaded. What cannot be loaded goes on as it was. Blocks for as long as that takes.
+    pub fn poll(&self, desired: &HashMap<String, DesiredState>, at: Revision) {
+        let due = {
+            let mut watch = self.shared.watch.lock().unwrap_or_else(PoisonError::into_inner);
+            watch.look(&self.shared.loader.settings.model_dir)
+        };
+        for name in due {
+            tracing::info!(model = name, "a model's folder changed");
+            self.reconcile_as(&name, desired.get(&name).cloned().unwrap_or_default(), at, true);
+        }
     }
 
     /// Whether some model could not be brought to its desired state, so that [`Registry::reconcile`] will try again.
@@ -324,11 +314,11 @@ impl Registry {
     }
 
     /// Brings one model to its desired state, or keeps it as it is with the reason.
-    pub(crate) fn reconcile_one(&self, name: &str, desired: DesiredState, at: Revision) {
+    fn reconcile_one(&self, name: &str, desired: DesiredState, at: Revision) {
         self.reconcile_as(name, desired, at, false);
     }
 
-    pub(crate) fn reconcile_as(&self, name: &str, desired: DesiredState, at: Revision, changed: bool) {
+    fn reconcile_as(&self, name: &str, desired: DesiredState, at: Revision, changed: bool) {
         let lineage = self.lineage(name);
         let _work = lineage.work.lock().unwrap_or_else(PoisonError::into_inner);
         if self.shared.closed.load(Ordering::SeqCst) {
@@ -377,12 +367,12 @@ impl Registry {
     }
 
     /// What stays with a model while its entries are replaced.
-    pub(crate) fn lineage(&self, name: &str) -> Arc<Lineage> {
+    fn lineage(&self, name: &str) -> Arc<Lineage> {
         self.read().get(name).map(|entry| Arc::clone(&entry.lineage)).unwrap_or_default()
     }
 
     /// Puts an entry into the registry, unless one of a later revision is there already.
-    pub(crate) fn put(&self, entry: Entry, at: Revision) {
+    fn put(&self, entry: Entry, at: Revision) {
         let entry = Arc::new(entry.at(at));
         let mut models = self.shared.models.write().unwrap_or_else(PoisonError::into_inner);
         if models.get(&entry.name).is_some_and(|there| there.revision() > at) {
@@ -393,7 +383,7 @@ impl Registry {
         entry.took_over(old.as_deref());
     }
 
-    pub(crate) fn read(&self) -> RwLockReadGuard<'_, BTreeMap<String, Arc<Entry>>> {
+    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<String, Arc<Entry>>> {
         self.shared.models.read().unwrap_or_else(PoisonError::into_inner)
     }
 }

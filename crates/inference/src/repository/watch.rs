@@ -1,18 +1,13 @@
 //! Polls the repository for changes.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::Path,
-    sync::PoisonError,
     time::SystemTime,
 };
 
-use crate::{
-    desired_state::{DesiredState, Revision},
-    registry::Registry,
-    repository::{PassedOver, folders, log_passed_over, passed_over},
-};
+use super::{PassedOver, folders, log_passed_over, passed_over};
 
 /// Files of one model that are looked at: more are in no folder that a person keeps.
 const MAX_FILES: usize = 100_000;
@@ -85,21 +80,6 @@ fn snapshot(folder: &Path) -> Snapshot {
         look(&folder, &format!("{name}/"));
     }
     snapshot
-}
-
-impl Registry {
-    /// Looks for changes in the repository and loads what changed since the last look, as far as it is not to be
-    /// unloaded. What cannot be loaded goes on as it was. Blocks for as long as that takes.
-    pub fn poll(&self, desired: &HashMap<String, DesiredState>, at: Revision) {
-        let due = {
-            let mut watch = self.shared.watch.lock().unwrap_or_else(PoisonError::into_inner);
-            watch.look(&self.shared.loader.settings.model_dir)
-        };
-        for name in due {
-            tracing::info!(model = name, "a model's folder changed");
-            self.reconcile_as(&name, desired.get(&name).cloned().unwrap_or_default(), at, true);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::{fs::File, io::Read, path::Path};
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use data_encoding::BASE64;
 
-use crate::integrity::Digests;
+use super::integrity::Digests;
 
 /// The signature of a version lies beside its model: 64 bytes, or the same in Base64.
 pub(crate) const SIGNATURE_FILE: &str = "model.sig";
@@ -21,7 +21,7 @@ const LENGTH: usize = 64;
 pub type SigningKey = [u8; 32];
 
 /// The text that is signed.
-pub(crate) fn signed_text(files: &Digests) -> String {
+pub(super) fn signed_text(files: &Digests) -> String {
     files.iter().map(|(file, sha256)| format!("{sha256}  {file}\n")).collect()
 }
 

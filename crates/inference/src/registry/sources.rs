@@ -3,13 +3,14 @@
 
 use std::sync::{Arc, PoisonError};
 
-use crate::{
+use super::{
+    Registry,
     desired_state::{DesiredState, Revision},
     entry::Entry,
-    integrity::Digests,
+};
+use crate::{
     manifest::{self, SourceFiles},
-    registry::Registry,
-    repository::{folders, model_folder},
+    repository::{Digests, folders, model_folder},
 };
 
 /// A version and where its files come from.

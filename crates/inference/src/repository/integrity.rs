@@ -2,7 +2,7 @@
 //! served.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     fs::{self, File},
     io::{self, Read},
     path::Path,
@@ -18,6 +18,9 @@ const CHUNK: usize = 256 << 10;
 
 /// The files of a version, relative to its folder, and their SHA-256 in lower-case hexadecimal.
 pub type Digests = BTreeMap<String, String>;
+
+/// The files of versions as they were when they were served first, by model and version.
+pub type KnownFiles = HashMap<(String, String), Digests>;
 
 /// Whether a text is a SHA-256: 64 hexadecimal digits of either case.
 pub fn is_sha256(text: &str) -> bool {

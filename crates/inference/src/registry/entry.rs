@@ -9,14 +9,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{
+use super::{
     desired_state::{DesiredState, Revision},
+    status::{ModelStatus, State},
+};
+use crate::{
     error::Error,
-    integrity::{Digests, Violation},
     manifest::{Access, Manifest},
     model::{Model, Served},
-    registry::{ModelStatus, State},
-    repository::MODEL_FILE,
+    repository::{Digests, MODEL_FILE, Violation},
 };
 
 /// How long after a failure the desired state is tried again: the file may have arrived meanwhile.
@@ -24,44 +25,44 @@ const RETRY: Duration = Duration::from_secs(30);
 
 /// A model of the repository. What it serves never changes: another takes its place as a whole, and requests that found
 /// this one finish with it.
-pub(crate) struct Entry {
-    pub(crate) name: String,
-    pub(crate) required: bool,
-    pub(crate) access: Access,
+pub(super) struct Entry {
+    pub(super) name: String,
+    pub(super) required: bool,
+    pub(super) access: Access,
     /// As read when the versions were loaded; none where it could not be.
-    pub(crate) manifest: Option<Arc<Manifest>>,
+    pub(super) manifest: Option<Arc<Manifest>>,
     /// Lowest first.
-    pub(crate) versions: Vec<Version>,
+    pub(super) versions: Vec<Version>,
     /// The version for calls that name none, where an operator said so.
-    pub(crate) active: Option<String>,
+    pub(super) active: Option<String>,
     /// Why there are no versions.
-    pub(crate) reason: Option<String>,
+    pub(super) reason: Option<String>,
     /// Why the desired state could not be reached, so that this entry stays.
-    pub(crate) setback: Option<String>,
+    pub(super) setback: Option<String>,
     /// When the desired state is tried again.
-    pub(crate) again: Option<Instant>,
-    pub(crate) desired: DesiredState,
+    pub(super) again: Option<Instant>,
+    pub(super) desired: DesiredState,
     /// The revision of that desired state.
-    pub(crate) at: AtomicI64,
-    pub(crate) lineage: Arc<Lineage>,
+    pub(super) at: AtomicI64,
+    pub(super) lineage: Arc<Lineage>,
 }
 
 /// One version that is or should be served.
 #[derive(Clone)]
-pub(crate) struct Version {
-    pub(crate) name: String,
+pub(super) struct Version {
+    pub(super) name: String,
     /// Its files as they were loaded.
-    pub(crate) files: Arc<Digests>,
-    pub(crate) model: Result<Arc<Model>, String>,
+    pub(super) files: Arc<Digests>,
+    pub(super) model: Result<Arc<Model>, String>,
 }
 
 /// What stays with a model while its entries are replaced.
 #[derive(Default)]
-pub(crate) struct Lineage {
+pub(super) struct Lineage {
     /// Held while versions are loaded: one change of a model at a time.
-    pub(crate) work: Mutex<()>,
+    pub(super) work: Mutex<()>,
     /// The versions that are served, as its models tell it.
-    pub(crate) served: Arc<Served>,
+    pub(super) served: Arc<Served>,
     /// The versions being loaded now.
     loading: Mutex<BTreeSet<String>>,
     /// Versions that were taken out, while calls still run on them.
@@ -72,13 +73,13 @@ pub(crate) struct Lineage {
 
 impl Lineage {
     /// Marks a version as being loaded for as long as the answer lives.
-    pub(crate) fn loading(&self, version: &str) -> Loading<'_> {
+    pub(super) fn loading(&self, version: &str) -> Loading<'_> {
         lock(&self.loading).insert(version.to_owned());
         Loading { lineage: self, version: version.to_owned() }
     }
 
     /// Notes whether a version's files have changed; true where that was not known.
-    pub(crate) fn found(&self, version: &str, violation: Option<&Violation>) -> bool {
+    pub(super) fn found(&self, version: &str, violation: Option<&Violation>) -> bool {
         let mut violations = lock(&self.violations);
         match violation {
             Some(violation) => {
@@ -125,7 +126,7 @@ impl Lineage {
 }
 
 /// A version that is being loaded.
-pub(crate) struct Loading<'a> {
+pub(super) struct Loading<'a> {
     lineage: &'a Lineage,
     version: String,
 }
@@ -138,7 +139,7 @@ impl Drop for Loading<'_> {
 
 impl Entry {
     /// An entry without versions yet.
-    pub(crate) fn of(
+    pub(super) fn of(
         name: &str,
         manifest: Option<Arc<Manifest>>,
         desired: DesiredState,
@@ -162,7 +163,7 @@ impl Entry {
     }
 
     /// An entry of which no version can be served.
-    pub(crate) fn without_versions(
+    pub(super) fn without_versions(
         name: &str,
         reason: String,
         desired: DesiredState,
@@ -173,7 +174,7 @@ impl Entry {
     }
 
     /// The same entry, which stays although the desired state is another.
-    pub(crate) fn with_setback(&self, desired: DesiredState, setback: String) -> Self {
+    pub(super) fn with_setback(&self, desired: DesiredState, setback: String) -> Self {
         Self {
             name: self.name.clone(),
             required: self.required,
@@ -191,18 +192,18 @@ impl Entry {
     }
 
     /// The same entry, as the desired state of a revision.
-    pub(crate) fn at(self, revision: Revision) -> Self {
+    pub(super) fn at(self, revision: Revision) -> Self {
         Self { at: revision.0.into(), ..self }
     }
 
     /// The revision up to which this is the desired state, or as near to it as could be reached.
-    pub(crate) fn revision(&self) -> Revision {
+    pub(super) fn revision(&self) -> Revision {
         Revision(self.at.load(Ordering::SeqCst))
     }
 
     /// Whether the entry is already in the desired state of a revision, which it then takes over. To be called while it
     /// cannot be replaced.
-    pub(crate) fn settle(&self, desired: &DesiredState, revision: Revision) -> bool {
+    pub(super) fn settle(&self, desired: &DesiredState, revision: Revision) -> bool {
         let is_same = self.desired == *desired && self.again.is_none_or(|again| Instant::now() < again);
         if is_same {
             self.at.fetch_max(revision.0, Ordering::SeqCst);
@@ -211,7 +212,7 @@ impl Entry {
     }
 
     /// To be called when this has replaced `old`.
-    pub(crate) fn took_over(&self, old: Option<&Self>) {
+    pub(super) fn took_over(&self, old: Option<&Self>) {
         self.lineage.served.set(self.ready().map(|model| model.version.clone()).collect());
         let stayed =
             |new: &&Arc<Model>| old.is_some_and(|old| old.ready().any(|model| Arc::ptr_eq(model, new)));
@@ -225,7 +226,7 @@ impl Entry {
         }
     }
 
-    pub(crate) fn statuses(&self) -> Vec<ModelStatus> {
+    pub(super) fn statuses(&self) -> Vec<ModelStatus> {
         let status =
             |version: &str, state: State, reason: Option<&String>, sha256: Option<&String>| ModelStatus {
                 name: self.name.clone(),
@@ -260,12 +261,12 @@ impl Entry {
     }
 
     /// The files of the versions that are served.
-    pub(crate) fn files(&self) -> impl Iterator<Item = ((String, String), Digests)> {
+    pub(super) fn files(&self) -> impl Iterator<Item = ((String, String), Digests)> {
         let served = self.versions.iter().filter(|version| version.model.is_ok());
         served.map(|version| ((self.name.clone(), version.name.clone()), (*version.files).clone()))
     }
 
-    pub(crate) fn ready(&self) -> impl DoubleEndedIterator<Item = &Arc<Model>> {
+    pub(super) fn ready(&self) -> impl DoubleEndedIterator<Item = &Arc<Model>> {
         self.versions.iter().filter_map(|version| version.model.as_ref().ok())
     }
 
@@ -283,7 +284,7 @@ impl Entry {
 
     /// Logs why there are no versions. Faults of a single version are logged by its loader, failed downloads by the
     /// fetcher.
-    pub(crate) fn log_reason(&self) {
+    pub(super) fn log_reason(&self) {
         let awaited = self.manifest.as_ref().is_some_and(|manifest| !manifest.source.0.is_empty());
         match &self.reason {
             Some(reason) if awaited => tracing::info!(model = self.name, reason, "a model is not served yet"),
@@ -293,14 +294,14 @@ impl Entry {
     }
 
     /// The default version, for calls that name none, whether it can answer or not.
-    pub(crate) fn intended(&self) -> Option<&Version> {
+    pub(super) fn intended(&self) -> Option<&Version> {
         match &self.active {
             Some(active) => self.versions.iter().find(|version| version.name == *active),
             None => self.versions.last(),
         }
     }
 
-    pub(crate) fn find(&self, version: Option<&str>) -> Result<Arc<Model>, Error> {
+    pub(super) fn find(&self, version: Option<&str>) -> Result<Arc<Model>, Error> {
         let unavailable = |reason: &str| {
             Error::Unavailable(format!("model \"{}\" cannot be served now: {reason}", self.name))
         };
@@ -316,7 +317,7 @@ impl Entry {
 }
 
 /// The time of the next attempt; none for the default state, which is tried again only when the folder changes.
-pub(crate) fn again(desired: &DesiredState) -> Option<Instant> {
+pub(super) fn again(desired: &DesiredState) -> Option<Instant> {
     (*desired != DesiredState::default()).then(|| Instant::now() + RETRY)
 }
 

@@ -1,0 +1,148 @@
+//! What a model would serve in its desired state: its versions are loaded as its folder and `model.toml` say.
+
+use std::sync::Arc;
+
+use super::{
+    desired_state::DesiredState,
+    entry::{Entry, Lineage, Version, again},
+};
+use crate::{
+    loading::{LoadOptions, Loader, ModelFolder},
+    operators::Libraries,
+    repository::{Digests, chosen, folders, log_passed_over, model_folder, passed_over, read_manifest},
+};
+
+/// A model as it could be served from now on.
+pub(super) struct Candidate {
+    pub(super) entry: Entry,
+    /// Why its version for calls that name none cannot be served.
+    pub(super) failure: Option<String>,
+}
+
+impl Loader {
+    /// Every folder of the repository that is a model; what else lies there is logged.
+    pub(super) fn names(&self) -> Vec<String> {
+        match folders(&self.settings.model_dir) {
+            Ok(folders) => {
+                log_passed_over(None, &passed_over(&self.settings.model_dir));
+                folders.into_iter().map(|(name, _)| name).collect()
+            }
+            Err(error) => {
+                tracing::error!(folder = %self.settings.model_dir.display(), %error, "the model folder cannot be read");
+                Vec::new()
+            }
+        }
+    }
+
+    /// Loads the desired state of a model. Versions that `old` serves already are kept where nothing says that they
+    /// changed; `afresh` loads all of them again.
+    pub(super) fn candidate(
+        &self,
+        name: &str,
+        desired: DesiredState,
+        lineage: &Arc<Lineage>,
+        old: Option<&Entry>,
+        options: LoadOptions,
+    ) -> Candidate {
+        if desired.unloaded {
+            return Candidate { entry: self.unloaded(name, desired, lineage, old), failure: None };
+        }
+        let failed = |reason: String| {
+            let entry = Entry::without_versions(name, reason.clone(), desired.clone(), Arc::clone(lineage));
+            Candidate { entry, failure: Some(reason) }
+        };
+        let Some(folder) = model_folder(&self.settings.model_dir, name) else {
+            return failed("the model folder has no such model".to_owned());
+        };
+        let manifest = match read_manifest(&folder) {
+            Ok(manifest) => Arc::new(manifest),
+            Err(reason) => return failed(reason),
+        };
+        if options.afresh {
+            log_passed_over(Some(name), &passed_over(&folder));
+        }
+        let (versions, reason) = match chosen(&folder, &manifest.versions, desired.active.as_deref()) {
+            Ok(names) => {
+                let kept = old.filter(|old| !options.afresh && old.manifest.as_ref() == Some(&manifest));
+                let of = ModelFolder { name, path: &folder, manifest: &manifest };
+                (self.versions(of, &names, lineage, kept, options), None)
+            }
+            Err(_) if !manifest.source.0.is_empty() => {
+                (Vec::new(), Some("its files are being fetched".to_owned()))
+            }
+            Err(reason) => (Vec::new(), Some(reason)),
+        };
+        let mut entry = Entry {
+            versions,
+            reason: reason.clone(),
+            ..Entry::of(name, Some(manifest), desired.clone(), Arc::clone(lineage))
+        };
+        let failure = match entry.intended() {
+            Some(version) => version.model.as_ref().err().cloned(),
+            None => reason,
+        };
+        entry.again = failure.as_ref().and_then(|_| again(&desired));
+        Candidate { entry, failure }
+    }
+
+    /// A model of which nothing is to be served: its versions stay listed.
+    fn unloaded(
+        &self,
+        name: &str,
+        desired: DesiredState,
+        lineage: &Arc<Lineage>,
+        old: Option<&Entry>,
+    ) -> Entry {
+        let folder = model_folder(&self.settings.model_dir, name);
+        let manifest = folder.as_deref().and_then(|folder| read_manifest(folder).ok()).map(Arc::new);
+        let manifest = manifest.or_else(|| old.and_then(|old| old.manifest.clone()));
+        let read = folder.zip(manifest.as_ref());
+        let names = read.and_then(|(folder, manifest)| chosen(&folder, &manifest.versions, None).ok());
+        let reason = "it was unloaded".to_owned();
+        let version = |name: String| Version { name, files: Arc::default(), model: Err(reason.clone()) };
+        let versions = names.into_iter().flatten().map(version).collect();
+        Entry {
+            versions,
+            reason: Some(reason.clone()),
+            ..Entry::of(name, manifest, desired, Arc::clone(lineage))
+        }
+    }
+
+    /// Whether the repository has a folder for the model.
+    pub(super) fn has(&self, name: &str) -> bool {
+        model_folder(&self.settings.model_dir, name).is_some()
+    }
+
+    fn versions(
+        &self,
+        of: ModelFolder<'_>,
+        names: &[String],
+        lineage: &Arc<Lineage>,
+        kept: Option<&Entry>,
+        options: LoadOptions,
+    ) -> Vec<Version> {
+        let load = |version: &String| {
+            let served = kept.and_then(|old| old.versions.iter().find(|old| old.name == *version));
+            if let Some(served) = served.filter(|old| old.model.is_ok()) {
+                return served.clone();
+            }
+            let _loading = lineage.loading(version);
+            let mut files = Digests::new();
+            let libraries = Libraries::of(&self.settings.custom_operators, &of.manifest.custom_operators);
+            let model = libraries
+                .and_then(|libraries| {
+                    let examined = self.examine(of, version, options, &libraries, &mut files)?;
+                    let model = self.model(of, version, examined, &lineage.served, libraries)?;
+                    self.check_unchanged(&of.path.join(version), &files)?;
+                    Ok(model)
+                })
+                .map(Arc::new);
+            match &model {
+                Ok(_) => tracing::info!(model = of.name, version, "a model is ready"),
+                Err(reason) => tracing::error!(model = of.name, version, reason, "a version is not served"),
+            }
+            Version { name: version.clone(), files: Arc::new(files), model }
+        };
+        names.iter().map(load).collect()
+    }
+}
