@@ -1,10 +1,9 @@
 //! What a worker needs from the runtime of a model: a small interface, so that another runtime fits behind it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     error::Error,
-    statistics::Stages,
     tensor::{Tensor, TensorSpec},
 };
 
@@ -31,6 +30,20 @@ pub(crate) struct RunOutput {
     pub(crate) outputs: Vec<Vec<Tensor>>,
     /// Where the time went.
     pub(crate) stages: Stages,
+}
+
+/// Where the time of a run went.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Stages {
+    pub(crate) input: Duration,
+    pub(crate) infer: Duration,
+    pub(crate) output: Duration,
+}
+
+impl Stages {
+    pub(crate) fn total(self) -> Duration {
+        self.input + self.infer + self.output
+    }
 }
 
 /// Why a run has no result.

@@ -10,9 +10,7 @@
 
 mod engine;
 mod error;
-mod examination;
 mod image;
-mod inspection;
 mod loading;
 mod manifest;
 mod memory;
@@ -28,12 +26,9 @@ mod scheduling;
 mod settings;
 mod statistics;
 mod tensor;
-mod trial;
-mod warm_up;
 
 pub use error::{Error, Problem};
-pub use examination::Examination;
-pub use inspection::Inspection;
+pub use loading::{Examination, Inspection, REFUSED, TrialSettings, try_model};
 pub use manifest::{
     Access, Activation, Batching, Cache, Classification, Color, Column, ColumnKind, Encoding, Filter,
     ImageInput, Layout, Manifest, Price, Regression, Resize, Runtime, Serve, Source, SourceFile, SourceFiles,
@@ -59,4 +54,3 @@ pub use scheduling::{Decoder, Ticket, Timing};
 pub use settings::Settings;
 pub use statistics::{BatchStatistics, Measure, Statistics};
 pub use tensor::{DataType, NamedTensor, Tensor, TensorData, TensorSpec, element_count};
-pub use trial::{REFUSED, TrialSettings, try_model};

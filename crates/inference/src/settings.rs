@@ -2,7 +2,7 @@
 
 use std::{num::NonZero, path::PathBuf, thread, time::Duration};
 
-use crate::{operators::OperatorLibrary, provider::Provider, repository::SigningKey, trial::TrialSettings};
+use crate::{loading::TrialSettings, operators::OperatorLibrary, provider::Provider, repository::SigningKey};
 
 /// Where models come from and how much they may take.
 #[derive(Debug, Clone)]

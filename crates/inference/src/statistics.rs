@@ -8,6 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::engine::Stages;
+
 /// Batches of at most this many rows are counted by their size; larger ones in the totals alone.
 pub(crate) const MAX_COUNTED_ROWS: usize = 256;
 
@@ -63,20 +65,6 @@ pub struct BatchStatistics {
     pub compute_infer: Measure,
     /// Taking the outputs.
     pub compute_output: Measure,
-}
-
-/// Where the time of a run went.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Stages {
-    pub(crate) input: Duration,
-    pub(crate) infer: Duration,
-    pub(crate) output: Duration,
-}
-
-impl Stages {
-    pub(crate) fn total(self) -> Duration {
-        self.input + self.infer + self.output
-    }
 }
 
 #[derive(Default)]

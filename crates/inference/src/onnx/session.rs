@@ -21,10 +21,9 @@ use super::{
     weights::Weights,
 };
 use crate::{
-    engine::{Engine, Failure, Interrupt, RunOutput},
+    engine::{Engine, Failure, Interrupt, RunOutput, Stages},
     error::Error,
     provider::{Execution, Provider},
-    statistics::Stages,
     tensor::{Tensor, TensorSpec},
 };
 

@@ -11,8 +11,7 @@ use std::{
 };
 
 use crate::{
-    examination::Examination,
-    loading::Loader,
+    loading::{Examination, Loader},
     repository::{Digests, MODEL_FILE, SIGNATURE_FILE, integrity, is_file_name, is_name},
 };
 

@@ -31,8 +31,7 @@ use self::{
 };
 use crate::{
     error::Error,
-    examination::Examination,
-    loading::{LoadOptions, Loader},
+    loading::{Examination, LoadOptions, Loader},
     manifest::Access,
     model::Model,
     onnx::Library,

@@ -1,13 +1,22 @@
-//! Loading models: from a folder of the repository to sessions that answer, or to a reason why not.
+//! Loading models: from a folder of the repository to sessions that answer, or to a reason why not. A file
+//! is inspected, and tried in a process of its own, before the server's runtime reads it.
+
+mod examination;
+mod inspection;
+mod trial;
+mod warm_up;
 
 use std::{
     path::Path,
     sync::{Arc, RwLock},
 };
 
+pub use examination::Examination;
+pub use inspection::Inspection;
+pub use trial::{REFUSED, TrialSettings, try_model};
+
 use crate::{
     engine::Engine,
-    inspection::Inspection,
     manifest::Manifest,
     memory,
     model::{Cache, Model, NeedsElements, Served},
@@ -19,12 +28,11 @@ use crate::{
     scheduling::{Batching, Decoder, Pool, Queue, Share, ShortRuns, is_even},
     settings::Settings,
     statistics::Recorder,
-    warm_up,
 };
 
 /// A session's constants take at most this many times the size of the model's files: as read, as packed, and those that
 /// constant folding adds.
-pub(crate) const WEIGHTS: u64 = 3;
+const WEIGHTS: u64 = 3;
 
 /// What loading a model needs beside its folder.
 pub(crate) struct Loader {

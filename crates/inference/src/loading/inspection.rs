@@ -37,7 +37,7 @@ const DOMAINS: [&str; 10] = [
 ];
 
 /// Why a file is refused that refers to files outside its folder.
-pub(crate) const OUTSIDE: &str = "it refers to data that is not a file in the version's folder";
+pub(super) const OUTSIDE: &str = "it refers to data that is not a file in the version's folder";
 
 /// What an ONNX file declares.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -84,7 +84,7 @@ impl Inspection {
     /// Refuses a model that needs files from outside its version's folder, or operators that the runtime does not have
     /// by itself: those come in libraries, and a library is a program. Where the model has one, the runtime reports
     /// what is missing.
-    pub(crate) fn check(&self, folder: &Path, libraries: &Libraries) -> Result<(), String> {
+    pub(super) fn check(&self, folder: &Path, libraries: &Libraries) -> Result<(), String> {
         let foreign = |(domain, _): &&(String, String)| {
             !DOMAINS.contains(&domain.as_str()) && !self.functions.contains(domain)
         };

@@ -18,7 +18,7 @@ const MAX_ELEMENTS: usize = 64 << 20;
 
 /// Runs each engine: on what `[warm_up]` says, and then a failure is the reason why the model cannot be served; or
 /// else on zeros, and then it says nothing, for zeros may be no valid input.
-pub(crate) fn warm_up(
+pub(super) fn warm_up(
     name: &str,
     engines: &mut [Box<dyn Engine>],
     table: Option<&WarmUp>,

@@ -22,14 +22,13 @@ use std::{
 use aws_lc_rs::digest::{Context, SHA256};
 use data_encoding::HEXLOWER;
 
+use super::{WEIGHTS, warm_up::warm_up};
 use crate::{
     engine::Engine,
-    loading::WEIGHTS,
     onnx::{Library, Options},
     operators::Libraries,
     provider::Provider,
     repository::Digests,
-    warm_up::warm_up,
 };
 
 /// Exit code of a child whose runtime refuses the model; its output is then the reason.
@@ -68,7 +67,7 @@ pub fn try_model(file: &Path, library: Option<&Path>, operators: Vec<PathBuf>) -
 }
 
 /// One session on the processor.
-pub(crate) fn minimal_options(operators: Vec<PathBuf>) -> Options {
+pub(super) fn minimal_options(operators: Vec<PathBuf>) -> Options {
     let providers = vec![Provider::Cpu];
     // The process that tries it is bounded as a whole.
     Options { instances: 1, intra_threads: 1, pack_weights: None, memory: None, providers, operators }
@@ -76,18 +75,18 @@ pub(crate) fn minimal_options(operators: Vec<PathBuf>) -> Options {
 
 /// What is tried.
 #[derive(Clone, Copy)]
-pub(crate) struct Candidate<'a> {
-    pub(crate) file: &'a Path,
+pub(super) struct Candidate<'a> {
+    pub(super) file: &'a Path,
     /// Of it and of the files that it refers to.
-    pub(crate) digests: &'a Digests,
+    pub(super) digests: &'a Digests,
     /// Of all of them together, in bytes.
-    pub(crate) size: u64,
+    pub(super) size: u64,
     /// What it has operators from.
-    pub(crate) operators: &'a Libraries,
+    pub(super) operators: &'a Libraries,
 }
 
 /// Tries a version unless it passed before, or failed within the same bounds; `again`: in this case, too.
-pub(crate) fn ensure_passed(
+pub(super) fn ensure_passed(
     settings: &TrialSettings,
     runtime: &str,
     library: Option<&Path>,

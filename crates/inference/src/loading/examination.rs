@@ -6,10 +6,13 @@ use std::{
     sync::PoisonError,
 };
 
+use super::{
+    LoadOptions, Loader, ModelFolder,
+    inspection::{Inspection, OUTSIDE},
+    trial,
+};
 use crate::{
     engine::Engine,
-    inspection::{Inspection, OUTSIDE},
-    loading::{LoadOptions, Loader, ModelFolder},
     manifest::Manifest,
     operators::Libraries,
     repository::{
@@ -17,7 +20,6 @@ use crate::{
         signature,
     },
     tensor::TensorSpec,
-    trial,
 };
 
 /// What a file is, and whether it would be served.
