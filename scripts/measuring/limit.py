@@ -34,9 +34,7 @@ def measure_limit(pair):
 @contextlib.contextmanager
 def front(pair):
     """The bare front of the bench package: its port and process."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [*pinned.on_core(pinned.SERVER_CORE), BUILD / "bench", "front", "--port", str(port), "--models", ROOT / "models"]
     if pair == "shared":
         command += ["--redis", throwaway("TEST_REDIS_URL")]
@@ -46,8 +44,14 @@ def front(pair):
         wait_for(port, process)
         yield port, process.pid
     finally:
-        process.kill()
+        process.terminate()
         process.wait()
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
 
 
 def wait_for(port, process):
