@@ -1,6 +1,5 @@
 //! Modelgate serves ONNX models to authenticated users, from one binary.
 
-mod access_log;
 mod alerts;
 mod allocation;
 mod app;
@@ -24,10 +23,8 @@ mod health;
 mod lifecycle;
 mod mail;
 mod metering;
-mod metrics;
 mod middleware;
 mod model_changes;
-mod model_gauges;
 mod names;
 mod oip;
 mod openapi;
@@ -35,9 +32,7 @@ mod outgoing;
 mod parts;
 mod pruning;
 mod qr;
-mod resources;
 mod routes;
-mod series;
 mod server;
 mod settings;
 mod sources;

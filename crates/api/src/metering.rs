@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::error::Result;
 use crate::guard::{Access, Caller};
-use crate::series;
+use crate::telemetry::series;
 
 /// How often usage is written: what a crash can lose.
 pub const FLUSH_INTERVAL: Duration = Duration::from_secs(1);

@@ -16,7 +16,6 @@ use storage::{Ephemeral, Store};
 use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
-use crate::access_log;
 use crate::alerts::Alerter;
 use crate::app::{App, KnownHealth};
 use crate::audit_seals::KeptSeals;
@@ -28,7 +27,8 @@ use crate::metering::Metering;
 use crate::middleware::Guard;
 use crate::settings::Settings;
 use crate::sources::Sources;
-use crate::{background, connections, documentation, ended, grpc, metrics, middleware, routes, start};
+use crate::telemetry::{access_log, metrics};
+use crate::{background, connections, documentation, ended, grpc, middleware, routes, start};
 
 /// How long the rest of a body is read and thrown away after its request was refused. Many clients read the answer only
 /// when they have sent everything, and would lose it with the connection. It costs the connection and one buffer.

@@ -8,11 +8,11 @@ use tonic::Code as GrpcCode;
 use uuid::Uuid;
 
 use super::status::grpc_code;
-use crate::access_log::{self, Entry};
 use crate::app::App;
 use crate::error::Code;
 use crate::middleware::{RequestContext, count};
-use crate::series;
+use crate::telemetry::access_log::{self, Entry};
+use crate::telemetry::series;
 
 /// The status of a call that was given up by its client; HTTP has none, and logs agree on this one.
 const GIVEN_UP: u16 = 499;

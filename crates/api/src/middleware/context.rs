@@ -14,12 +14,12 @@ use auth::Origin;
 
 use super::detection::observe;
 use super::request_ids;
-use crate::access_log::{self, Entry};
 use crate::app::App;
 use crate::connections;
 use crate::header_lines::HeaderLines;
-use crate::series;
 use crate::settings::Network;
+use crate::telemetry::access_log::{self, Entry};
+use crate::telemetry::series;
 
 /// The header of the request's id.
 pub const REQUEST_ID: &str = "x-request-id";

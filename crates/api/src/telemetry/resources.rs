@@ -1,7 +1,7 @@
 //! Metrics of this process: memory, processor time, file descriptors, database connections.
 
+use super::metrics::Line;
 use crate::app::App;
-use crate::metrics::Line;
 
 /// Series, kind and value of each; what the system does not provide is left out.
 pub fn gauges(app: &App) -> Vec<Line> {

@@ -1,9 +1,15 @@
-//! The log: one JSON object a line on standard output; for people on a terminal, plain lines.
+//! What the server tells of itself: its log, with the access log, and its metrics.
+//!
+//! The log is one JSON object a line on standard output; for people on a terminal, plain lines.
+
+pub mod access_log;
+pub mod metrics;
+mod model_gauges;
+mod resources;
+pub mod series;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::Subscriber;
-
-use crate::access_log;
 
 /// Starts logging at `level`, a level or directives.
 pub fn start(level: &str) -> Result<(), String> {

@@ -9,10 +9,10 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use secrecy::ExposeSecret;
 use storage::{IpPlace, Scope, Service};
 
+use super::{model_gauges, resources};
 use crate::app::App;
 use crate::error::{ApiError, Result};
 use crate::guard::{self, Anonymous, credential};
-use crate::{model_gauges, resources};
 
 /// Upper bounds of the time buckets, in seconds: a tiny model takes microseconds, a large one tenths of a second.
 const STAGE_BUCKETS: [f64; 12] = [1e-5, 5e-5, 1e-4, 5e-4, 1e-3, 5e-3, 1e-2, 5e-2, 0.1, 0.5, 1.0, 5.0];

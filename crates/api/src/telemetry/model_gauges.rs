@@ -6,8 +6,8 @@ use std::fmt::Write;
 
 use inference::{Model, Statistics};
 
+use super::metrics::{Line, name_of, render};
 use crate::app::App;
-use crate::metrics::{Line, name_of, render};
 
 const WAITING: &str = "inference_queue_depth";
 const RUNS: &str = "inference_batch_size";
