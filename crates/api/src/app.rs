@@ -17,11 +17,10 @@ use crate::audit_seals::KeptSeals;
 use crate::bodies::Bodies;
 use crate::challenge::Challenge;
 use crate::error::{ApiError, Code, Result};
-use crate::lifecycle::Lifecycle;
+use crate::lifecycle::{Lifecycle, Sources};
 use crate::mail::Mailer;
 use crate::metering::Metering;
 use crate::settings::{Registration, Settings};
-use crate::sources::Sources;
 
 /// What handlers share.
 pub struct App {

@@ -10,11 +10,10 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::lifecycle;
+use crate::lifecycle::{self, sources};
 use crate::metering::FLUSH_INTERVAL;
 use crate::middleware::{FORGET_INTERVAL, Guard};
 use crate::pruning::Pruning;
-use crate::sources;
 
 /// How often the change feed is polled, and due work is looked for: mails, alerts, answers to incidents, keys of other
 /// issuers.

@@ -13,12 +13,12 @@ use auth::{
 use inference::TrialSettings;
 use storage::{Clock, Ephemeral, EphemeralConfig, Store, Vault};
 
+use crate::lifecycle::sources;
 use crate::outgoing::Outgoing;
 use crate::settings::{
     FilePlace, Finding, PasswordRules, PasswordSettings, Settings, SettingsError, Severity, Switch,
     audit_keys, encryption_keys, excesses, findings, shared_secret, trusted_issuers,
 };
-use crate::sources;
 
 /// Windows and marks that the in-process store holds at most.
 const MEMORY_ENTRIES: usize = 500_000;

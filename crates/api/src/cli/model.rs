@@ -10,8 +10,7 @@ use super::model_bench::Bench;
 use super::model_inspect::Inspect;
 use super::model_trial::Trial;
 use super::{CommandResult, SettingsSource, block_on, print};
-use crate::lifecycle::{desired_states, known_files};
-use crate::model_changes::{ChangeError, ModelChanges};
+use crate::lifecycle::{ChangeError, ModelChanges, desired_states, known_files};
 use crate::settings::Settings;
 use crate::start;
 

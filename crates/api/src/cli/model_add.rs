@@ -10,9 +10,9 @@ use storage::{Blob, Blobs, ModelSource};
 
 use super::model::{refused, serving};
 use super::{CommandResult, print};
-use crate::model_changes::{ModelChanges, NewVersion};
+use crate::lifecycle::{ModelChanges, NewVersion, sources};
 use crate::settings::Settings;
-use crate::{sources, start};
+use crate::start;
 
 /// A version to add.
 #[derive(Args, Debug)]

@@ -4,7 +4,7 @@ use auth::Violations;
 use inference::IncomingError;
 
 use super::{ApiError, Code};
-use crate::model_changes::ChangeError;
+use crate::lifecycle::ChangeError;
 
 impl From<auth::Error> for ApiError {
     fn from(error: auth::Error) -> Self {

@@ -1,4 +1,9 @@
 //! Models while the server runs: their desired state is in the database, and this replica reconciles with it.
+//! Changes of it, fetching of versions, and what becomes of a model whose run ended the server.
+
+pub mod ended;
+mod model_changes;
+pub mod sources;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -11,11 +16,13 @@ use inference::{DesiredState, Digests, Incoming, IncomingError, KnownFiles, Revi
 use storage::{DesiredModel, ModelFile};
 use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 
+pub use model_changes::{ChangeError, ModelChanges, NewVersion};
+pub use sources::Sources;
+
 use crate::app::App;
 use crate::error::{ApiError, Code, Result};
 use crate::guard::Caller;
 use crate::guard::permission::ModelsManage;
-use crate::model_changes::{ChangeError, ModelChanges, NewVersion};
 
 /// Changes of models that callers wait for at a time; one more is answered with 503.
 const MAX_CHANGES: usize = 8;

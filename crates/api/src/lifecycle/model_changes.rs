@@ -6,7 +6,7 @@ use auth::{AddedVersion, Auth, ModelChange, Origin, Principal};
 use inference::{Admitted, Digests, Incoming, IncomingError, Prepared, Registry, Revision};
 use storage::{DesiredModel, ModelSource};
 
-use crate::lifecycle::{desired_state, rows};
+use super::{desired_state, rows};
 
 /// Where models are changed, and by whom.
 pub struct ModelChanges<'a> {
