@@ -12,14 +12,12 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use storage::{Ephemeral, ModelAccess, Store};
 use tokio::sync::Semaphore;
 
-use crate::alerts::Alerter;
 use crate::audit_seals::KeptSeals;
 use crate::bodies::Bodies;
-use crate::challenge::Challenge;
 use crate::error::{ApiError, Code, Result};
 use crate::lifecycle::{Lifecycle, Sources};
-use crate::mail::Mailer;
 use crate::metering::Metering;
+use crate::outgoing::{Alerter, Challenge, Mailer};
 use crate::settings::{Registration, Settings};
 
 /// What handlers share.

@@ -1,12 +1,10 @@
 //! Modelgate serves ONNX models to authenticated users, from one binary.
 
-mod alerts;
 mod allocation;
 mod app;
 mod audit_seals;
 mod background;
 mod bodies;
-mod challenge;
 mod cli;
 mod coarse_timer;
 mod connections;
@@ -20,7 +18,6 @@ mod guard;
 mod header_lines;
 mod health;
 mod lifecycle;
-mod mail;
 mod metering;
 mod middleware;
 mod names;

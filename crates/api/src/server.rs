@@ -16,15 +16,13 @@ use storage::{Ephemeral, Store};
 use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
-use crate::alerts::Alerter;
 use crate::app::{App, KnownHealth};
 use crate::audit_seals::KeptSeals;
 use crate::bodies::Bodies;
-use crate::challenge::Challenge;
 use crate::lifecycle::{self, Lifecycle, Sources, ended};
-use crate::mail::Mailer;
 use crate::metering::Metering;
 use crate::middleware::Guard;
+use crate::outgoing::{Alerter, Challenge, Mailer};
 use crate::settings::Settings;
 use crate::telemetry::{access_log, metrics};
 use crate::{background, connections, documentation, grpc, middleware, routes, start};

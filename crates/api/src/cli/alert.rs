@@ -5,8 +5,7 @@ use clap::Subcommand;
 use storage::with_causes;
 
 use super::{CommandResult, print};
-use crate::alerts::Alerter;
-use crate::mail::Mailer;
+use crate::outgoing::{Alerter, Mailer};
 use crate::settings::Settings;
 use crate::start;
 

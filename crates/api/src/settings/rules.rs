@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 use storage::{Durable, ExcessPrivileges};
 
 use super::{DatabaseTls, Settings, secrets, sources, trusted_issuers};
-use crate::mail::{is_in_the_clear, is_readable};
+use crate::outgoing::mail::{is_in_the_clear, is_readable};
 
 /// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

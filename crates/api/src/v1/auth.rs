@@ -10,10 +10,10 @@ use super::links::Posted;
 use super::second_step::LoginAnswer;
 use super::users::{UserView, check_email, check_name};
 use crate::app::App;
-use crate::challenge::{Attempt, Counts, MAX_TOKEN, after_challenge};
 use crate::error::{ApiError, Code, Result};
 use crate::extract::Json;
 use crate::guard::{AlwaysOpen, Anonymous, Caller, OptionalToken, Person};
+use crate::outgoing::challenge::{Attempt, Counts, MAX_TOKEN, after_challenge};
 use crate::settings::Registration;
 
 /// An account to make.

@@ -9,10 +9,10 @@ use validator::Validate;
 
 use super::users::{UserView, check_email, check_name};
 use crate::app::App;
-use crate::challenge::{Attempt, Counts, MAX_TOKEN, after_challenge};
 use crate::error::Result;
 use crate::extract::Json;
 use crate::guard::{Anonymous, Caller, StepUp};
+use crate::outgoing::challenge::{Attempt, Counts, MAX_TOKEN, after_challenge};
 
 /// An address to mail to.
 #[derive(Debug, Deserialize, ToSchema, Validate)]

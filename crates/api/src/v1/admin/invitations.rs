@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::extract::{Id, Json};
 use crate::guard::permission::UsersManage;
 use crate::guard::{Caller, StepUp};
-use crate::mail::{ACCEPT_PAGE, RESET_PAGE};
+use crate::outgoing::mail::{ACCEPT_PAGE, RESET_PAGE};
 use crate::v1::users::{UserView, check_email, check_name};
 
 /// A person to invite.

@@ -5,8 +5,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use storage::with_causes;
 
-use crate::mail::Mailer;
-use crate::outgoing::{Message, Messenger};
+use super::http::{Message, Messenger};
+use super::mail::Mailer;
 use crate::settings::AlertsSettings;
 
 /// Longest short message, in characters: what one SMS holds.

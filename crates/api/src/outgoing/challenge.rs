@@ -9,9 +9,9 @@ use serde::Deserialize;
 use tokio::sync::Semaphore;
 use url::form_urlencoded::Serializer;
 
+use super::http::Outgoing;
 use crate::app::App;
 use crate::error::{ApiError, Code, Result};
-use crate::outgoing::Outgoing;
 use crate::settings::ChallengeSettings;
 
 /// Longest token that is passed on, in characters; Turnstile's have up to 2048.
