@@ -13,12 +13,12 @@ use storage::{Ephemeral, ModelAccess, Store};
 use tokio::sync::Semaphore;
 
 use crate::audit_seals::KeptSeals;
-use crate::bodies::Bodies;
 use crate::error::{ApiError, Code, Result};
 use crate::lifecycle::{Lifecycle, Sources};
 use crate::metering::Metering;
 use crate::outgoing::{Alerter, Challenge, Mailer};
 use crate::settings::{Registration, Settings};
+use crate::transport::Bodies;
 
 /// What handlers share.
 pub struct App {

@@ -11,11 +11,11 @@ use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use futures_util::StreamExt;
 
 use crate::app::App;
-use crate::bodies::IncomingBody;
-use crate::encodings::{self, Encoding, too_large};
 use crate::error::{ApiError, Result};
 use crate::middleware::RequestContext;
 use crate::settings::SizeSettings;
+use crate::transport::IncomingBody;
+use crate::transport::encodings::{self, Encoding, too_large};
 
 /// The whole body, of at most `limit` bytes, arriving within `time`.
 pub async fn read(

@@ -12,9 +12,9 @@ use futures_util::StreamExt;
 use super::body::require_plain;
 use super::images::{broken_form, filename, media_type};
 use crate::app::App;
-use crate::encodings::too_large;
 use crate::error::{ApiError, Code, Result};
 use crate::guard::broken;
+use crate::transport::encodings::too_large;
 
 /// What a form may have around a file, in bytes: boundaries and the heads of its part.
 const FORM_AROUND: usize = 16 << 10;

@@ -8,10 +8,10 @@ use auth::{InFlight, Origin};
 use tonic::{Request, Status};
 
 use super::status::refuse;
-use crate::bodies::Reservation;
 use crate::error::{ApiError, Result as ApiResult};
 use crate::guard::{Access, Caller, Proof};
 use crate::middleware::RequestContext;
+use crate::transport::Reservation;
 
 /// A call that was let through.
 #[derive(Clone)]

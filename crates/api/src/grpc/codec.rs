@@ -12,8 +12,8 @@ use super::proto::health::HealthCheckRequest;
 use super::proto::inference as of;
 use super::status::refuse;
 use super::wire::{self, Bounded};
-use crate::bodies::SMALL;
 use crate::error::{ApiError, Code, Result as ApiResult};
+use crate::transport::bodies::SMALL;
 
 macro_rules! without_bounds_of_their_own {
     ($($message:ty)*) => { $(impl Bounded for $message {})* };

@@ -15,9 +15,9 @@ use tonic::Status;
 use super::body::{BoundedBody, PREFIX};
 use super::status::refuse;
 use crate::app::App;
-use crate::encodings::{Encoding, unsupported};
 use crate::error::{ApiError, Code, Result};
-use crate::header_lines::HeaderLines;
+use crate::transport::HeaderLines;
+use crate::transport::encodings::{Encoding, unsupported};
 
 /// Says how the messages of a call are compressed, those that are.
 const ENCODING: &str = "grpc-encoding";

@@ -33,8 +33,8 @@ use super::{compression, status, timeout};
 use crate::app::App;
 use crate::error::{ApiError, Code, Result};
 use crate::guard::{self, AdmissionRequest, TimeLimit, write_rate_headers};
-use crate::header_lines::HeaderLines;
 use crate::middleware::{Guard, REQUEST_ID, RequestContext, log_error, refuse};
+use crate::transport::HeaderLines;
 
 /// Lets calls in and sends answers out.
 #[derive(Clone)]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use http::HeaderMap;
 
 use crate::error::{ApiError, Code, Result};
-use crate::header_lines::HeaderLines;
+use crate::transport::HeaderLines;
 
 const TIMEOUT: &str = "grpc-timeout";
 /// The transport below ends calls by the same header, with a status that blames the caller: ours is over before.

@@ -9,7 +9,7 @@ use actix_web::{FromRequest, HttpRequest};
 use secrecy::SecretString;
 
 use crate::error::{ApiError, Code, Result};
-use crate::header_lines::HeaderLines;
+use crate::transport::HeaderLines;
 
 /// The header of API keys.
 pub const API_KEY: &str = "x-api-key";

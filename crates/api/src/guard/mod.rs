@@ -38,8 +38,8 @@ pub use time_limit::{EXPORT_TIME, LONGEST, TimeLimit, in_time};
 
 use crate::app::App;
 use crate::error::{ApiError, Code, Result};
-use crate::header_lines::HeaderLines;
 use crate::middleware::RequestContext;
+use crate::transport::HeaderLines;
 
 /// Lets a request through to its handler, or answers it.
 pub async fn run_guarded(

@@ -6,7 +6,7 @@ use data_encoding::BASE64;
 
 use super::credential::{API_KEY, AUTHORIZATION};
 use crate::error::{ApiError, Code, Result};
-use crate::header_lines::HeaderLines;
+use crate::transport::HeaderLines;
 
 const INPUT: &str = "signature-input";
 const SIGNATURE: &str = "signature";

@@ -15,11 +15,10 @@ use auth::Origin;
 use super::detection::observe;
 use super::request_ids;
 use crate::app::App;
-use crate::connections;
-use crate::header_lines::HeaderLines;
 use crate::settings::Network;
 use crate::telemetry::access_log::{self, Entry};
 use crate::telemetry::series;
+use crate::transport::{HeaderLines, connections};
 
 /// The header of the request's id.
 pub const REQUEST_ID: &str = "x-request-id";

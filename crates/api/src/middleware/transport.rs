@@ -13,8 +13,8 @@ use storage::IpPlace;
 use super::RequestContext;
 use crate::app::App;
 use crate::error::{ApiError, Code};
-use crate::header_lines::HeaderLines;
 use crate::health;
+use crate::transport::HeaderLines;
 
 /// What a host's name may hold besides letters and digits (RFC 3986, section 3.2.2).
 const OF_NAMES: &[u8] = b"-._~%!$&'()*+,;=";

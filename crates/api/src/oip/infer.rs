@@ -13,15 +13,12 @@ use super::request::{self, Layout, ParsedInfer, Signature, WantedOutput};
 use super::response::{OutputTensor, Rendered, render, written_size};
 use super::rest::V2Error;
 use crate::app::App;
-use crate::bodies::Reservation;
-use crate::connections;
-use crate::encodings::Encoding;
 use crate::error::{ApiError, Code, Result};
 use crate::extract::{InferBody, ModelVersion, Name};
 use crate::guard::Caller;
 use crate::guard::permission::ModelsInfer;
 use crate::metering::{Charge, User, Work};
-use crate::parts;
+use crate::transport::{Encoding, Reservation, connections, parts};
 
 /// The header that says how long the JSON before the binary data is.
 pub const JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");

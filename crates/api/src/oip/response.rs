@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer, ser};
 
 use super::binary;
 use super::request::ASK_FOR_BINARY;
-use crate::bodies::SMALL;
+use crate::transport::bodies::SMALL;
 
 /// An output and whether it is said as binary data.
 #[derive(Debug)]

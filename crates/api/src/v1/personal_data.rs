@@ -20,9 +20,9 @@ use super::sessions::SessionView;
 use super::usage::UsageItem;
 use super::users::UserView;
 use crate::app::App;
-use crate::bodies::SMALL;
 use crate::error::{ApiError, Result};
 use crate::guard::{Caller, StepUp};
+use crate::transport::bodies::SMALL;
 
 /// How long an export may wait to be written.
 const PATIENCE: Duration = Duration::from_secs(10);

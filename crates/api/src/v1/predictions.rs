@@ -11,14 +11,13 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::app::App;
-use crate::connections;
 use crate::error::{ApiError, Code, Result};
 use crate::extract::{PredictBody, read_rows, read_texts};
 use crate::files::StoredPictures;
 use crate::guard::Caller;
 use crate::guard::permission::ModelsInfer;
 use crate::metering::{Charge, User, Work};
-use crate::parts;
+use crate::transport::{connections, parts};
 
 /// A request to predict.
 pub struct PredictionRequest {

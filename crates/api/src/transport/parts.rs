@@ -9,7 +9,7 @@ use actix_web::body::{BodySize, MessageBody};
 use actix_web::web::Bytes;
 use actix_web::{HttpResponse, HttpResponseBuilder};
 
-use crate::bodies::{Reservation, SMALL};
+use super::bodies::{Reservation, SMALL};
 
 /// Most bytes that are handed over at a time: the web framework copies what it is given and keeps it until it is sent.
 const PIECE: usize = 1 << 20;

@@ -11,7 +11,7 @@ use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 use storage::named_enum;
 
-use crate::bodies::IncomingBody;
+use super::bodies::IncomingBody;
 use crate::error::{ApiError, Code, Result};
 
 /// Bytes that are unpacked at a time.

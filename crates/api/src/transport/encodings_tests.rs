@@ -6,7 +6,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::bodies::Bodies;
+use crate::transport::bodies::Bodies;
 
 fn decoded(encoding: Encoding, body: &[u8], limit: usize) -> Result<Bytes> {
     encoding.decode(body, Bodies::new(64).expect(0).unwrap(), limit)

@@ -21,7 +21,7 @@ use actix_web::rt::task::JoinHandle;
 use actix_web::rt::{spawn, time};
 use rustix::net::Shutdown;
 
-use crate::coarse_timer;
+use super::coarse_timer;
 use crate::guard::LONGEST;
 use crate::v1::admin::audit_stream;
 
