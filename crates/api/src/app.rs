@@ -12,7 +12,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use storage::{Ephemeral, ModelAccess, Store};
 use tokio::sync::Semaphore;
 
-use crate::audit_seals::KeptSeals;
+use crate::background::KeptSeals;
 use crate::error::{ApiError, Code, Result};
 use crate::lifecycle::{Lifecycle, Sources};
 use crate::metering::Metering;

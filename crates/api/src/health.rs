@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::guard::Anonymous;
-use crate::names;
+use crate::openapi::names;
 
 /// The paths of health probes.
 pub const PATHS: [&str; 5] =

@@ -2,10 +2,8 @@
 
 mod allocation;
 mod app;
-mod audit_seals;
 mod background;
 mod cli;
-mod documentation;
 mod error;
 mod extract;
 mod files;
@@ -15,11 +13,9 @@ mod health;
 mod lifecycle;
 mod metering;
 mod middleware;
-mod names;
 mod oip;
 mod openapi;
 mod outgoing;
-mod pruning;
 mod qr;
 mod routes;
 mod server;

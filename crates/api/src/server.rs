@@ -17,15 +17,16 @@ use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
 use crate::app::{App, KnownHealth};
-use crate::audit_seals::KeptSeals;
+use crate::background::{self, KeptSeals};
 use crate::lifecycle::{self, Lifecycle, Sources, ended};
 use crate::metering::Metering;
 use crate::middleware::Guard;
+use crate::openapi::documentation;
 use crate::outgoing::{Alerter, Challenge, Mailer};
 use crate::settings::Settings;
 use crate::telemetry::{access_log, metrics};
 use crate::transport::{Bodies, connections};
-use crate::{background, documentation, grpc, middleware, routes, start};
+use crate::{grpc, middleware, routes, start};
 
 /// How long the rest of a body is read and thrown away after its request was refused. Many clients read the answer only
 /// when they have sent everything, and would lose it with the connection. It costs the connection and one buffer.

@@ -7,8 +7,9 @@ use clap::{Args, Subcommand};
 use storage::{AuditSeal, with_causes};
 
 use super::{CommandResult, SettingsSource, print};
+use crate::background::audit_seals;
 use crate::settings::{Settings, audit_keys};
-use crate::{audit_seals, start};
+use crate::start;
 
 /// Verify the audit trail and export its seals.
 #[derive(Debug, Subcommand)]

@@ -15,7 +15,7 @@ use crate::extract::{InferBody, Name, unreadable};
 use crate::guard::Caller;
 use crate::guard::permission::{ModelsManage, ModelsRead};
 use crate::lifecycle;
-use crate::names::IndexState;
+use crate::openapi::names::IndexState;
 
 /// Longest body of a load or unload, in bytes: it holds a few parameters at most.
 const MAX_BODY: usize = 64 << 10;

@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::extract::{Id, PageLimit, Parameters, named, page};
 use crate::guard::Caller;
 use crate::guard::permission::IncidentsManage;
-use crate::names::{self, AlertChannel, Severity};
+use crate::openapi::names::{self, AlertChannel, Severity};
 use crate::v1::lists::List;
 
 /// An alert on one channel, without its content and its recipients.

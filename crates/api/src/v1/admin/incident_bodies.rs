@@ -13,7 +13,7 @@ use validator::Validate;
 
 use crate::error::{ApiError, Result};
 use crate::extract::{PageLimit, named, page};
-use crate::names;
+use crate::openapi::names;
 use crate::v1::rules::{Checked, has_length, is_line, require};
 
 /// Longest note or resolution, in characters.

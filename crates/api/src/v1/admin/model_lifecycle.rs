@@ -15,7 +15,7 @@ use crate::extract::{Json, Name, Parameters};
 use crate::guard::Caller;
 use crate::guard::permission::ModelsManage;
 use crate::lifecycle;
-use crate::names::ModelState;
+use crate::openapi::names::ModelState;
 use crate::v1::lists::List;
 
 /// A model, as this replica serves it.

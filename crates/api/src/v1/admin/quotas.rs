@@ -16,7 +16,7 @@ use crate::error::{ApiError, Code, Result};
 use crate::extract::{Json, PageLimit, Parameters, page};
 use crate::guard::Caller;
 use crate::guard::permission::LimitsManage;
-use crate::names;
+use crate::openapi::names;
 use crate::v1::lists::List;
 
 /// The most that a quota can be: numbers up to here are exact in every JSON reader.

@@ -1,4 +1,7 @@
-//! Background tasks: following changes, writing usage, probing the stores, pruning.
+//! Background tasks: following changes, writing usage, probing the stores, sealing the audit trail, pruning.
+
+pub mod audit_seals;
+mod pruning;
 
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
@@ -9,11 +12,13 @@ use storage::{Scope, Service, Store, with_causes};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+pub use audit_seals::KeptSeals;
+
+use self::pruning::Pruning;
 use crate::app::App;
 use crate::lifecycle::{self, sources};
 use crate::metering::FLUSH_INTERVAL;
 use crate::middleware::{FORGET_INTERVAL, Guard};
-use crate::pruning::Pruning;
 
 /// How often the change feed is polled, and due work is looked for: mails, alerts, answers to incidents, keys of other
 /// issuers.
