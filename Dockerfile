@@ -19,8 +19,8 @@ COPY . .
 # The caches outlive the layer, so the program is copied out of them.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/source/target \
-    cargo build --profile dist --locked --bin modelgate \
-    && install -D target/dist/modelgate /out/modelgate
+    ./scripts/build --bin modelgate \
+    && install -D target/release/modelgate /out/modelgate
 
 FROM debian:12.12-slim
 # ONNX Runtime is C++; certificates are for stores that speak TLS.
