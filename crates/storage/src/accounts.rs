@@ -3,7 +3,7 @@
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use crate::query::query;
+use crate::durable::query;
 use crate::{Result, Tx};
 
 /// The state that decides whether an account's tokens and keys are valid, and what they may do.

@@ -7,7 +7,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use crate::debug::debug_only;
-use crate::query::query;
+use crate::durable::query;
 use crate::{Page, PageRequest, Result, Tx};
 
 /// Rate limits of a key, besides its account's.

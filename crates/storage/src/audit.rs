@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use crate::query::query;
+use crate::durable::query;
 use crate::{AuditRecord, Page, PageRequest, Result, Tx};
 
 /// An event.

@@ -3,7 +3,7 @@
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use crate::query::query;
+use crate::durable::query;
 use crate::{Result, Tx};
 
 /// The state of an account that decides about one more attempt to log in.

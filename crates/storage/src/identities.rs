@@ -6,8 +6,8 @@ use uuid::Uuid;
 
 use crate::accounts::standing_columns;
 use crate::debug::debug_only;
+use crate::durable::query;
 use crate::pruning::PRUNED_AT_ONCE;
-use crate::query::query;
 use crate::{AccountStanding, Result, Tx};
 
 /// A new identity.

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use crate::query::query;
+use crate::durable::query;
 use crate::{IncidentEntry, Result, Tx};
 
 /// The most holders of one subject that are listed, the newest.

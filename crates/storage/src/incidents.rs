@@ -6,7 +6,7 @@ use sqlx::FromRow;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use crate::query::query;
+use crate::durable::query;
 use crate::{Page, PageRequest, Result, Tx};
 
 /// A new incident.

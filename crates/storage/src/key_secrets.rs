@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::accounts::standing_columns;
 use crate::api_keys::key_columns;
 use crate::debug::debug_only;
-use crate::query::query;
+use crate::durable::query;
 use crate::{AccountStanding, ApiKey, ApiKeys, Result};
 
 /// One secret of a key.

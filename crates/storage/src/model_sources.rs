@@ -2,7 +2,7 @@
 
 use sqlx::FromRow;
 
-use crate::query::query;
+use crate::durable::query;
 use crate::{Result, Tx};
 
 /// Where a file of a version comes from, and what it is.

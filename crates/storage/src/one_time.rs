@@ -5,8 +5,8 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::debug::debug_only;
+use crate::durable::query;
 use crate::pruning::PRUNED_AT_ONCE;
-use crate::query::query;
 use crate::{Result, Tx};
 
 /// A one-time token.

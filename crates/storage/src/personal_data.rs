@@ -4,8 +4,8 @@ use uuid::Uuid;
 
 use crate::api_keys::key_columns;
 use crate::audit::event_rows;
+use crate::durable::query;
 use crate::files::file_columns;
-use crate::query::query;
 use crate::sessions::session_columns;
 use crate::{ApiKey, AuditEvent, Notice, Result, Session, StoredFile, Tx};
 

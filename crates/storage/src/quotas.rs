@@ -5,9 +5,9 @@ use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::FromRow;
 use uuid::Uuid;
 
+use crate::durable::query;
 use crate::page::{Page, PageRequest};
 use crate::pruning::PRUNED_AT_ONCE;
-use crate::query::query;
 use crate::{Result, Tx};
 
 /// How much of something may be used in a period.

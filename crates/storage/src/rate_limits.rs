@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use crate::query::query;
+use crate::durable::query;
 use crate::{Result, Tx};
 
 /// A rate limit.

@@ -3,8 +3,8 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use crate::durable::query;
 use crate::pruning::PRUNED_AT_ONCE;
-use crate::query::query;
 use crate::{Result, Tx};
 
 /// Queries on replicas.

@@ -5,7 +5,7 @@ use std::fmt;
 use uuid::Uuid;
 
 use crate::debug::debug_only;
-use crate::query::query;
+use crate::durable::query;
 use crate::{Result, Tx, named_enum};
 
 /// The key of a row, whatever its type.

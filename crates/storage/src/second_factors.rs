@@ -5,7 +5,7 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::debug::debug_only;
-use crate::query::query;
+use crate::durable::query;
 use crate::{Result, Tx};
 
 /// An authenticator that shares a secret with us (TOTP, RFC 6238).

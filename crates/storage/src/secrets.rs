@@ -1,6 +1,6 @@
 //! Secrets that the program generates for itself and stores sealed.
 
-use crate::query::query;
+use crate::durable::query;
 use crate::{Result, Tx};
 
 /// Queries on the program's own secrets.

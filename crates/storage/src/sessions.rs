@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use crate::accounts::standing_columns;
 use crate::debug::debug_only;
+use crate::durable::query;
 use crate::pruning::PRUNED_AT_ONCE;
-use crate::query::query;
 use crate::{AccountStanding, Page, PageRequest, Result, Tx};
 
 /// A new session.

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use sqlx::types::Json;
 
-use crate::query::query;
+use crate::durable::query;
 use crate::{Result, Tx};
 
 /// Queries on settings.

@@ -5,8 +5,8 @@ use data_encoding::BASE64URL_NOPAD;
 use sqlx::FromRow;
 use uuid::Uuid;
 
+use crate::durable::query;
 use crate::pruning::PRUNED_AT_ONCE;
-use crate::query::query;
 use crate::{Result, Tx};
 
 /// The most rows of a summary.

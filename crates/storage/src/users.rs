@@ -5,7 +5,7 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::debug::debug_only;
-use crate::query::query;
+use crate::durable::query;
 use crate::{Page, PageRequest, Result, Tx};
 
 /// The lock that changes to the set of administrators take.

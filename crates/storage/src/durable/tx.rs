@@ -7,11 +7,12 @@ use chrono::{DateTime, Utc};
 use sqlx::{Postgres, Sqlite, Transaction};
 use uuid::Uuid;
 
+use super::query::query;
 use crate::{
     Accounts, Alerts, ApiKeys, Audit, AuditChain, Changes, Error, Files, Guessing, Identities, IncidentHolds,
     Incidents, IpRules, LegalHolds, ModelSources, Models, Notices, OneTimeTokens, Outbox, PersonalData,
     Quotas, RateLimits, Replicas, Result, Roles, Sealed, SecondFactors, Secrets, ServiceAccounts, Sessions,
-    Settings, SigningKeys, Usage, Users, query::query,
+    Settings, SigningKeys, Usage, Users,
 };
 
 /// The engine a transaction belongs to.
@@ -31,7 +32,7 @@ pub struct Tx {
 }
 
 impl Tx {
-    pub(crate) fn new(engine: Engine, now: DateTime<Utc>, counter: Arc<AtomicU64>) -> Self {
+    pub(super) fn new(engine: Engine, now: DateTime<Utc>, counter: Arc<AtomicU64>) -> Self {
         counter.fetch_add(1, Ordering::Relaxed);
         Self { engine, now, counter, statements: 0, failed: false }
     }

@@ -1,5 +1,10 @@
 //! The durable store: which engine, its pools, and the beginning of every unit of work.
 
+mod postgres;
+mod query;
+mod sqlite;
+mod tx;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,9 +14,12 @@ use sqlx::migrate::Migrator;
 use sqlx::{PgPool, SqlitePool};
 use uuid::Uuid;
 
-use crate::postgres::{self, ExcessPrivileges};
-use crate::tx::{Engine, Tx};
-use crate::{Clock, Result, named_enum, sqlite};
+pub use postgres::ExcessPrivileges;
+pub(crate) use query::query;
+pub(crate) use tx::Engine;
+pub use tx::Tx;
+
+use crate::{Clock, Result, named_enum};
 
 /// Where durable state lives.
 #[derive(Clone, Debug)]
@@ -267,7 +275,7 @@ impl Store {
 }
 
 /// Leaves what a newer program added alone.
-pub(crate) fn tolerant(mut migrations: Migrator) -> Migrator {
+fn tolerant(mut migrations: Migrator) -> Migrator {
     migrations.set_ignore_missing(true);
     migrations
 }

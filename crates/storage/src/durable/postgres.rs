@@ -7,7 +7,7 @@ use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, Postgres, Transaction};
 
-use crate::store::{Scope, Service, tolerant};
+use super::{Scope, Service, tolerant};
 use crate::{Error, Result};
 
 /// Longest wait for a connection.
@@ -27,14 +27,14 @@ pub struct ExcessPrivileges {
 }
 
 /// How a connection to a Postgres address is protected on its way. None: the address cannot be read.
-pub(crate) fn is_protected(url: &SecretString) -> Option<bool> {
+pub(super) fn is_protected(url: &SecretString) -> Option<bool> {
     let options: PgConnectOptions = url.expose_secret().parse().ok()?;
     let is_socket = options.get_socket().is_some() || options.get_host().starts_with('/');
     Some(is_socket || matches!(options.get_ssl_mode(), PgSslMode::VerifyFull))
 }
 
 /// Opens connections for the program's work, as a login that may take the role.
-pub(crate) async fn connect(url: &SecretString, max_connections: u32) -> Result<PgPool> {
+pub(super) async fn connect(url: &SecretString, max_connections: u32) -> Result<PgPool> {
     let pool = open(url, max_connections).await?;
     match begin_as_role(&pool, "READ ONLY", Scope::Service(Service::Setup)).await {
         Ok(_) => Ok(pool),
@@ -65,7 +65,7 @@ async fn open(url: &SecretString, max_connections: u32) -> Result<PgPool> {
 }
 
 /// Brings the schema up to date, as its owner. Where it is up to date nobody need be its owner.
-pub(crate) async fn migrate(url: &SecretString) -> Result<()> {
+pub(super) async fn migrate(url: &SecretString) -> Result<()> {
     let pool = open(url, 1).await?;
     let migrations = tolerant(sqlx::migrate!("../../migrations/postgres"));
     let done = bring_up_to_date(&pool, &migrations).await;
@@ -99,7 +99,7 @@ async fn is_up_to_date(connection: &mut PgConnection, migrations: &Migrator) -> 
 
 /// Begins in a task of its own, which ends whether or not the caller still waits: given up half-way, the transaction
 /// would stay open on its connection, and the next user of that connection would fail.
-pub(crate) async fn begin(
+pub(super) async fn begin(
     pool: &PgPool,
     mode: &'static str,
     scope: Scope,
@@ -132,7 +132,7 @@ async fn begin_as_role(
 }
 
 /// What the role and the login may do that they should not.
-pub(crate) async fn excess(pool: &PgPool) -> Result<ExcessPrivileges> {
+pub(super) async fn excess(pool: &PgPool) -> Result<ExcessPrivileges> {
     let mut transaction = begin(pool, "READ ONLY", Scope::Service(Service::Setup)).await?;
     let rows: Vec<(bool, Option<String>)> = sqlx::query_as(
         "SELECT rolname = session_user, \

@@ -8,7 +8,7 @@ use std::time::Duration;
 use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
-use crate::store::tolerant;
+use super::tolerant;
 use crate::{Error, Result};
 
 /// Longest wait for a connection.
@@ -21,7 +21,7 @@ const READERS: u32 = 4;
 const MIGRATION_ATTEMPTS: u32 = 3;
 
 /// Opens the one writer and the readers.
-pub(crate) async fn connect(path: &Path) -> Result<(SqlitePool, SqlitePool)> {
+pub(super) async fn connect(path: &Path) -> Result<(SqlitePool, SqlitePool)> {
     let options = options(path)?;
     let writer = pool(1).connect_with(options.clone()).await?;
     let readers = pool(READERS).connect_with(options.pragma("query_only", "ON")).await?;
@@ -29,7 +29,7 @@ pub(crate) async fn connect(path: &Path) -> Result<(SqlitePool, SqlitePool)> {
 }
 
 /// Brings the schema up to date.
-pub(crate) async fn migrate(path: &Path) -> Result<()> {
+pub(super) async fn migrate(path: &Path) -> Result<()> {
     let writer = pool(1).connect_with(options(path)?).await?;
     let migrations = tolerant(sqlx::migrate!("../../migrations/sqlite"));
     let mut attempt = 1;

@@ -7,28 +7,28 @@
 /// first column; `execute` answers how many rows were touched.
 macro_rules! query {
     ($tx:expr, all $row:ty, $sql:expr $(, $argument:expr)* $(,)?) => {
-        $crate::query::query!(@ $tx, sqlx::query_as::<_, $row>, fetch_all, $sql, $($argument,)*)
+        $crate::durable::query!(@ $tx, sqlx::query_as::<_, $row>, fetch_all, $sql, $($argument,)*)
     };
     ($tx:expr, optional $row:ty, $sql:expr $(, $argument:expr)* $(,)?) => {
-        $crate::query::query!(@ $tx, sqlx::query_as::<_, $row>, fetch_optional, $sql, $($argument,)*)
+        $crate::durable::query!(@ $tx, sqlx::query_as::<_, $row>, fetch_optional, $sql, $($argument,)*)
     };
     ($tx:expr, values $row:ty, $sql:expr $(, $argument:expr)* $(,)?) => {
-        $crate::query::query!(@ $tx, sqlx::query_scalar::<_, $row>, fetch_all, $sql, $($argument,)*)
+        $crate::durable::query!(@ $tx, sqlx::query_scalar::<_, $row>, fetch_all, $sql, $($argument,)*)
     };
     ($tx:expr, value $row:ty, $sql:expr $(, $argument:expr)* $(,)?) => {
-        $crate::query::query!(@ $tx, sqlx::query_scalar::<_, $row>, fetch_optional, $sql, $($argument,)*)
+        $crate::durable::query!(@ $tx, sqlx::query_scalar::<_, $row>, fetch_optional, $sql, $($argument,)*)
     };
     ($tx:expr, one $row:ty, $sql:expr $(, $argument:expr)* $(,)?) => {
-        $crate::query::query!(@ $tx, sqlx::query_scalar::<_, $row>, fetch_one, $sql, $($argument,)*)
+        $crate::durable::query!(@ $tx, sqlx::query_scalar::<_, $row>, fetch_one, $sql, $($argument,)*)
     };
     ($tx:expr, execute, $sql:expr $(, $argument:expr)* $(,)?) => {{
         $tx.count_statement();
         match $tx.engine() {
-            $crate::tx::Engine::Postgres(transaction) => {
+            $crate::durable::Engine::Postgres(transaction) => {
                 let done = sqlx::query($sql)$(.bind($argument))*.execute(&mut **transaction).await;
                 done.map(|done| done.rows_affected())
             }
-            $crate::tx::Engine::Sqlite(transaction) => {
+            $crate::durable::Engine::Sqlite(transaction) => {
                 let done = sqlx::query($sql)$(.bind($argument))*.execute(&mut **transaction).await;
                 done.map(|done| done.rows_affected())
             }
@@ -38,10 +38,10 @@ macro_rules! query {
     (@ $tx:expr, $query:expr, $fetch:ident, $sql:expr, $($argument:expr,)*) => {{
         $tx.count_statement();
         match $tx.engine() {
-            $crate::tx::Engine::Postgres(transaction) => {
+            $crate::durable::Engine::Postgres(transaction) => {
                 $query($sql)$(.bind($argument))*.$fetch(&mut **transaction).await
             }
-            $crate::tx::Engine::Sqlite(transaction) => {
+            $crate::durable::Engine::Sqlite(transaction) => {
                 $query($sql)$(.bind($argument))*.$fetch(&mut **transaction).await
             }
         }
