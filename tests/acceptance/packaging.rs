@@ -257,6 +257,21 @@ fn the_image_is_built_from_all_that_the_build_reads() {
 }
 
 #[test]
+fn the_image_is_built_with_a_profile_that_was_recorded_for_its_compiler() {
+    let dockerfile = read("Dockerfile");
+    let (_, after) = dockerfile.split_once("FROM rust:").expect("a stage with the compiler");
+    let version = after.split('-').next().unwrap_or_default();
+    assert!(dockerfile.contains("./scripts/build "), "the image is not built by scripts/build");
+    let record =
+        workspace().join(format!("scripts/profile/rustc-{version}-x86_64-unknown-linux-gnu.profdata"));
+    assert!(record.is_file(), "scripts/record-profile was not run with Rust {version}");
+    let context = read(".dockerignore");
+    for needed in ["!scripts/build", "!scripts/profile"] {
+        assert!(context.lines().any(|line| line == needed), "the build of the image lacks {needed}");
+    }
+}
+
+#[test]
 fn the_example_has_every_setting_and_no_other() {
     let known: BTreeSet<String> = settings().into_keys().collect();
     let listed: BTreeSet<String> = example().into_iter().map(|(name, ..)| name).collect();
