@@ -1,6 +1,7 @@
 """A server of the release build, on a free port of 127.0.0.1, and the stores it works on."""
 
 import http.client
+import itertools
 import json
 import os
 import pathlib
@@ -103,6 +104,8 @@ class Server:
             self.process.kill()
 
 
+# Of Redis, a database for each server.
+NUMBERS = itertools.count(os.getpid())
 LIMITS = ["RATE_LIMIT_PER_MINUTE", "RATE_LIMIT_INFER_PER_MINUTE", "RATE_LIMIT_READ_PER_MINUTE", "RATE_LIMIT_PER_HOUR",
           "RATE_LIMIT_LOGIN_PER_MINUTE", "RATE_LIMIT_REGISTER_PER_MINUTE", "GUARD_PER_SECOND"]
 
@@ -111,7 +114,7 @@ def stores_of(pair):
     """The settings of a pair; the shared one on a database and a Redis number of its own."""
     if pair == "embedded":
         return {}
-    return {"DATABASE_URL": database_of(), "REDIS_URL": f"{throwaway('TEST_REDIS_URL')}/{os.getpid() % 4000 + 1}"}
+    return {"DATABASE_URL": database_of(), "REDIS_URL": f"{throwaway('TEST_REDIS_URL')}/{next(NUMBERS) % 4000 + 1}"}
 
 
 def database_of():

@@ -264,14 +264,14 @@ mod tests {
     }
 
     fn attempt_in(folder: &Path, script: &str, again: bool) -> Result<(), String> {
+        attempt_within(&settings(script, folder), again)
+    }
+
+    fn attempt_within(settings: &TrialSettings, again: bool) -> Result<(), String> {
         let digests = [("model.onnx".to_owned(), "00".to_owned())].into();
-        let of = Candidate {
-            file: Path::new("model.onnx"),
-            digests: &digests,
-            size: 0,
-            operators: &Libraries::default(),
-        };
-        ensure_passed(&settings(script, folder), "1.0", None, of, again)
+        let operators = &Libraries::default();
+        let of = Candidate { file: Path::new("model.onnx"), digests: &digests, size: 0, operators };
+        ensure_passed(settings, "1.0", None, of, again)
     }
 
     fn attempt(script: &str) -> (Result<(), String>, usize) {
@@ -297,14 +297,7 @@ mod tests {
         assert_eq!(attempt("echo blue; exit 3", true).unwrap_err(), "blue");
         assert!(attempt("exit 0", false).unwrap_err().starts_with("blue (tried before"));
         let wider = TrialSettings { memory: 2 << 30, ..settings("echo green; exit 3", folder.path()) };
-        let digests = [("model.onnx".to_owned(), "00".to_owned())].into();
-        let of = Candidate {
-            file: Path::new("model.onnx"),
-            digests: &digests,
-            size: 0,
-            operators: &Libraries::default(),
-        };
-        assert_eq!(ensure_passed(&wider, "1.0", None, of, false).unwrap_err(), "green");
+        assert_eq!(attempt_within(&wider, false).unwrap_err(), "green");
         assert_eq!(attempt("exit 0", true), Ok(()));
         assert_eq!(attempt("exit 3", true), Ok(()), "what passed is not tried again");
     }
