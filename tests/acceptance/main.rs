@@ -20,6 +20,7 @@ mod bad_requests;
 mod challenge;
 mod clients;
 mod conformance;
+mod counting_ahead;
 mod damage;
 mod database_roles;
 mod database_tls;

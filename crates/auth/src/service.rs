@@ -23,6 +23,7 @@ use crate::files::FileSettings;
 use crate::incidents::IncidentSettings;
 use crate::ip_rules::AddressRules;
 use crate::keys::key_format::Environment;
+use crate::limits::ahead::CountedAhead;
 use crate::limits::in_flight::InFlightCounter;
 use crate::limits::over_limit::OverLimit;
 use crate::limits::{LimitBook, Limits};
@@ -137,6 +138,7 @@ pub struct Auth {
     pub(crate) detector: Detector,
     pub(crate) limits: LimitBook,
     pub(crate) over_limit: OverLimit,
+    pub(crate) counted_ahead: CountedAhead,
     pub(crate) hashing: HashingPool,
     pub(crate) keyring: Keyring,
     pub(crate) principals: PrincipalCache,
@@ -195,6 +197,7 @@ impl Auth {
             detector: Detector::new(settings.detection),
             limits: LimitBook::new(settings.limits),
             over_limit: OverLimit::new(),
+            counted_ahead: CountedAhead::default(),
             hashing: HashingPool::start(&settings.hashing)?,
             keyring: Keyring::default(),
             principals: PrincipalCache::new(),

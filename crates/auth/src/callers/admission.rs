@@ -1,12 +1,12 @@
-//! Admission: quotas in memory, then every rate window and the caller's freshness in one round trip.
+//! Admission: quotas in memory, then every rate window and the caller's freshness.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use storage::{Check, Outcome};
 
+use crate::callers::counting::Verdict;
 use crate::keys::signed_requests::{self, PresentedCredential};
 use crate::limits::in_flight::InFlight;
 use crate::limits::over_limit::Requester;
@@ -15,14 +15,11 @@ use crate::quotas::QuotaLease;
 use crate::{Auth, Error, Permission, Principal, Result, Throttle};
 
 /// `Retry-After` for a caller with too many requests in flight.
-const IN_FLIGHT_RETRY: Duration = Duration::from_secs(1);
+pub(super) const IN_FLIGHT_RETRY: Duration = Duration::from_secs(1);
 
 /// How often a caller is read in one admission: each reading is newer than the change that asked for it, but somebody may
 /// be changing one thing after another.
 const READINGS: usize = 8;
-
-/// What windows count.
-const REQUESTS: &str = "requests";
 
 /// What is left of one window or quota.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,14 +83,6 @@ impl From<IpAddr> for RequestSource<'_> {
     }
 }
 
-/// The store's decision on an admission.
-enum Verdict {
-    Admitted(Vec<AllowanceState>),
-    /// Something about the caller changed since it was cached.
-    Stale,
-    Throttled(Throttle),
-}
-
 impl Auth {
     /// The three guards in order: who it is, whether they may, and how much is left.
     ///
@@ -144,7 +133,7 @@ impl Auth {
             Err(_) => (None, Vec::new()),
         };
         windows.extend(presented.nonce_window(self.signature_max_age));
-        let mut states = match self.decide(&principal.watched_checks(), &windows).await? {
+        let mut states = match self.count_caller(&principal, &windows, now).await? {
             Verdict::Admitted(states) => signed_requests::visible_windows(states),
             Verdict::Throttled(throttle) => return Err(self.throttled(requester, throttle, &windows).into()),
             Verdict::Stale => return Ok(None),
@@ -180,29 +169,17 @@ impl Auth {
         if let Some(throttle) = self.over_limit.find(&requester, &windows, self.now()) {
             return Err(Error::Throttled(throttle));
         }
-        match self.decide(&[], &windows).await? {
-            Verdict::Admitted(windows) => Ok(windows),
-            Verdict::Throttled(throttle) => {
-                self.over_limit.remember(requester, &throttle, &windows, self.now());
-                Err(Error::Throttled(throttle))
-            }
-            Verdict::Stale => Ok(Vec::new()),
+        let admitted = self.reserve(&windows).await;
+        if let Err(Error::Throttled(throttle)) = &admitted {
+            self.over_limit.remember(requester, throttle, &windows, self.now());
         }
+        admitted
     }
 
     /// Counts a caller in the windows of a model that was not known when they were let in. Where there are none it
     /// costs nothing.
     pub async fn admit_to_model(&self, principal: &Principal, model: &str) -> Result<()> {
         self.reserve(&self.limits.of_model(principal.account, model)).await.map(drop)
-    }
-
-    /// Counts one attempt in all of the given windows, or in none, before it is made.
-    pub(crate) async fn reserve(&self, windows: &[Window]) -> Result<Vec<AllowanceState>> {
-        match self.decide(&[], windows).await? {
-            Verdict::Throttled(throttle) => Err(Error::Throttled(throttle)),
-            Verdict::Admitted(states) => Ok(states),
-            Verdict::Stale => Ok(Vec::new()),
-        }
     }
 
     /// Charges an inference to the caller's quotas. Without quotas it costs nothing.
@@ -227,82 +204,5 @@ impl Auth {
                 windows: Vec::new(),
             })
         })
-    }
-
-    async fn decide(&self, fresh: &[(String, i64)], windows: &[Window]) -> Result<Verdict> {
-        let checks = checks_of(fresh, windows);
-        if checks.is_empty() {
-            return Ok(Verdict::Admitted(Vec::new()));
-        }
-        let outcome = match self.ephemeral.decide(&checks).await {
-            Ok(outcome) => {
-                if self.ephemeral.is_redis() {
-                    self.freshness.note_contact();
-                }
-                outcome
-            }
-            // Counted in this process meanwhile; revocations are known here through the change feed.
-            Err(error) if error.is_unavailable() && signed_requests::can_stand_in(windows) => {
-                let shares: Vec<Window> = windows
-                    .iter()
-                    .map(|window| Window { limit: self.outage.share(window), ..window.clone() })
-                    .collect();
-                let outcome = self.stand_in.decide(&checks_of(fresh, &shares)).await?;
-                return Ok(read_outcome(&outcome, fresh.len(), &shares));
-            }
-            Err(error) => return Err(error.into()),
-        };
-        Ok(read_outcome(&outcome, fresh.len(), windows))
-    }
-}
-
-fn checks_of<'a>(fresh: &'a [(String, i64)], windows: &'a [Window]) -> Vec<Check<'a>> {
-    let fresh_checks = fresh.iter().map(|(key, seen)| Check::Unchanged { key, seen: *seen });
-    let window_checks = windows.iter().map(|window| Check::Window {
-        key: &window.key,
-        limit: window.limit,
-        period: window.period,
-        cost: 1,
-    });
-    fresh_checks.chain(window_checks).collect()
-}
-
-impl Principal {
-    fn watched_checks(&self) -> Vec<(String, i64)> {
-        self.watched().into_iter().map(|watched| (watched.ephemeral_key(), self.seen)).collect()
-    }
-}
-
-fn read_outcome(outcome: &Outcome, fresh: usize, windows: &[Window]) -> Verdict {
-    let states: Vec<AllowanceState> = windows
-        .iter()
-        .zip(&outcome.windows)
-        .map(|(window, state)| AllowanceState {
-            name: window.name,
-            limit: window.limit.into(),
-            period: window.period,
-            remaining: state.remaining.into(),
-            reset_after: state.reset_after,
-            unit: REQUESTS,
-            is_over: false,
-        })
-        .collect();
-    match outcome.refused {
-        None => Verdict::Admitted(states),
-        Some(index) if index < fresh => Verdict::Stale,
-        Some(index) => {
-            let refusing = states.get(index - fresh);
-            Verdict::Throttled(Throttle {
-                policy: refusing.map_or("", |state| state.name),
-                // Another window may be exhausted as well: the wait is over when all of them are.
-                retry_after: states
-                    .iter()
-                    .filter(|state| state.remaining == 0)
-                    .map(|state| state.reset_after)
-                    .max()
-                    .unwrap_or(IN_FLIGHT_RETRY),
-                windows: states,
-            })
-        }
     }
 }

@@ -70,6 +70,7 @@ mod tests {
 
     use super::*;
     use crate::callers::access::Permissions;
+    use crate::callers::confirmation::Confirmation;
     use crate::callers::principal::Credential;
 
     fn principal(models: usize) -> Arc<Principal> {
@@ -88,6 +89,7 @@ mod tests {
             quotas: Vec::new(),
             seen: 0,
             good_until: DateTime::UNIX_EPOCH,
+            confirmation: Confirmation::default(),
         })
     }
 

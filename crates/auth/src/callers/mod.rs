@@ -5,6 +5,8 @@ pub(crate) mod acting;
 pub(crate) mod admission;
 pub(crate) mod authentication;
 pub(crate) mod cache;
+pub(crate) mod confirmation;
+pub(crate) mod counting;
 pub(crate) mod freshness;
 pub(crate) mod holder;
 pub(crate) mod principal;

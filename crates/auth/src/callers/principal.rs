@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::callers::access::{Permission, Permissions};
 use crate::callers::authentication::Policy;
+use crate::callers::confirmation::Confirmation;
 use crate::callers::freshness::{ChangeSubject, Freshness};
 use crate::keys::signed_requests::SigningSecret;
 use crate::quotas::Quota;
@@ -93,6 +94,8 @@ pub struct Principal {
     pub(crate) seen: i64,
     /// When the credential or this knowledge of it ends.
     pub(crate) good_until: DateTime<Utc>,
+    /// When the ephemeral store last knew of no change after that.
+    pub(crate) confirmation: Confirmation,
 }
 
 impl Principal {
@@ -121,6 +124,7 @@ impl Principal {
             security_version: account.security_version,
             seen,
             good_until,
+            confirmation: Confirmation::default(),
         }
     }
 

@@ -1,9 +1,11 @@
-//! Making a change known everywhere: the durable row first, then the ephemeral store, then this replica's memory.
+//! Making a change known everywhere: the durable row first, then this replica's memory, then the ephemeral store; and
+//! it is answered when no replica relies any more on what the store said before.
 
 use std::time::Duration;
 
 use storage::Tx;
 
+use crate::callers::confirmation::CONFIRMED_FOR;
 use crate::callers::freshness::{CACHED_FOR, ChangeSubject};
 use crate::{Auth, Result};
 
@@ -28,6 +30,9 @@ impl Auth {
                 // Not lost: the others read it from the change feed within a second.
                 tracing::warn!(%error, "a change could not be told through the ephemeral store");
             }
+        }
+        if self.ephemeral.is_redis() && !changed.is_empty() {
+            tokio::time::sleep(CONFIRMED_FOR).await;
         }
         Ok(())
     }

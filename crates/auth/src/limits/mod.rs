@@ -1,5 +1,6 @@
 //! The limits and which of them a request falls under.
 
+pub(crate) mod ahead;
 pub(crate) mod in_flight;
 pub(crate) mod over_limit;
 pub(crate) mod priority;

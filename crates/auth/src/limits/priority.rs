@@ -37,6 +37,7 @@ mod tests {
 
     use super::*;
     use crate::callers::access::{Permissions, Role};
+    use crate::callers::confirmation::Confirmation;
     use crate::callers::principal::Credential;
 
     fn with(permissions: Permissions) -> Principal {
@@ -55,6 +56,7 @@ mod tests {
             security_version: 0,
             seen: 0,
             good_until: DateTime::UNIX_EPOCH,
+            confirmation: Confirmation::default(),
         }
     }
 
