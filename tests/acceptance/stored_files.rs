@@ -218,6 +218,7 @@ promise! {
             assert_eq!(answer["results"][0]["predictions"][0]["label"], "7");
             assert_eq!(answer["results"][0]["filename"], "seven.png");
         }
+        ada.api.act(&predict.replace("?file=", "?%66ile=")).is(200);
         ada.api.send("POST", &predict, Some("image/png"), &seven).invalid(&["file"]);
         // By JSON: one, or several as a batch, within the bounds of pictures that are sent.
         let by_json = |client: &Client, body: Value| client.post("/api/v1/models/digits/predict", &body);

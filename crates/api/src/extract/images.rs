@@ -8,6 +8,7 @@ use actix_web::dev::Payload;
 use actix_web::web::{Bytes, Data};
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use futures_util::StreamExt;
+use url::form_urlencoded;
 
 use super::body;
 use crate::app::App;
@@ -42,7 +43,7 @@ impl FromRequest for PredictBody {
         let (request, mut payload) = (request.clone(), payload.take());
         Box::pin(async move {
             let app = App::of(&request)?;
-            if request.query_string().split('&').any(|pair| pair.starts_with("file=")) {
+            if form_urlencoded::parse(request.query_string().as_bytes()).any(|(name, _)| name == "file") {
                 return nothing(&app, &request, &mut payload).await.map(|()| Self::Stored);
             }
             match request.content_type().to_ascii_lowercase().as_str() {
