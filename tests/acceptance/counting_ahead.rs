@@ -10,7 +10,8 @@ use serde_json::json;
 use crate::harness::{Client, Pair, Server, World, at_once, sample};
 
 const ME: &str = "/api/v1/me";
-const PER_MINUTE: usize = 600;
+/// What the tests allow in a window.
+const LIMIT: usize = 600;
 
 fn two(settings: &[(&str, &str)]) -> (Server, Server) {
     let world = World::new(Pair::Shared);
@@ -73,19 +74,30 @@ fn a_flood_costs_fewer_trips_than_requests() {
 
 #[test]
 fn a_flood_on_two_replicas_gets_all_of_the_limit_and_no_more() {
-    let limit = PER_MINUTE.to_string();
+    let limit = LIMIT.to_string();
     let (first, second) = two(&[("RATE_LIMIT_READ_PER_MINUTE", &limit)]);
     let ada = first.person("ada");
     let there = second.user(&ada.tokens.access);
     for _ in 0..3 {
         // The next window.
         first.advance(Duration::from_secs(61));
-        let mut count = let_through([&ada.api, &there], 2 * PER_MINUTE);
+        let mut count = let_through([&ada.api, &there], 2 * LIMIT);
         // A refusal is remembered for a second; what was counted ahead meanwhile is still to be had.
         first.advance(Duration::from_secs(2));
         count += let_through([&ada.api, &there], 160);
-        assert_eq!(count, PER_MINUTE);
+        assert_eq!(count, LIMIT);
     }
+}
+
+#[test]
+fn what_reads_counted_ahead_is_there_for_inferences() {
+    let server = World::new(Pair::Shared).start(&[("RATE_LIMIT_PER_HOUR", &LIMIT.to_string())]);
+    let ada = server.person("ada");
+    let left = ada.api.get(ME).is(200).number("x-ratelimit-remaining") as usize;
+    let reads = let_through([&ada.api; 2], 400);
+    let inferences = (0..LIMIT).map(|_| ada.api.predict(&sample("1-1")).status);
+    let inferences = inferences.take_while(|status| *status == 200).count();
+    assert_eq!(reads + inferences, left);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::{Client, Server, promise, sample};
+use crate::harness::{Client, Pair, Server, promise, sample};
 
 const INFERENCES: u32 = 200;
 /// What runs beside the requests: a sign of life once a second.
@@ -30,7 +30,10 @@ promise! {
         for (name, client) in [("token", &ada.api), ("key", &key)] {
             let (queries, trips) = cost(&server, client);
             assert_eq!(queries, 0.0, "statements for {INFERENCES} inferences with a {name}");
-            assert!(trips <= f64::from(INFERENCES) + BACKGROUND, "{trips} trips with a {name}");
+            // Redis is asked once for several of them (counting_ahead.rs).
+            let least = if pair == Pair::Embedded { f64::from(INFERENCES) } else { 0.0 };
+            let most = f64::from(INFERENCES) + BACKGROUND;
+            assert!((least..=most).contains(&trips), "{trips} trips with a {name}");
         }
         server.advance(Duration::from_secs(61));
         let before = server.metric("storage_queries_total");

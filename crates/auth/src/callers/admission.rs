@@ -133,7 +133,7 @@ impl Auth {
             Err(_) => (None, Vec::new()),
         };
         windows.extend(presented.nonce_window(self.signature_max_age));
-        let mut states = match self.count_caller(&principal, &windows, now).await? {
+        let mut states = match self.count_caller(&principal, &windows).await? {
             Verdict::Admitted(states) => signed_requests::visible_windows(states),
             Verdict::Throttled(throttle) => return Err(self.throttled(requester, throttle, &windows).into()),
             Verdict::Stale => return Ok(None),

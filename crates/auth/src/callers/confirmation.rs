@@ -7,8 +7,9 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long a confirmation holds, and so how long a change waits: little beside what a change takes, and many requests
-/// of a caller who has many. Real time: moving the clock neither shortens nor lengthens it.
+/// How long a confirmation holds, and so how long a change waits: not long for who makes one, and many requests
+/// of a caller who has many. Real time: moving the clock neither shortens nor lengthens it. It stands still while a
+/// machine is suspended: one that wakes up may rely on a confirmation for what was left of it.
 pub(crate) const CONFIRMED_FOR: Duration = Duration::from_millis(20);
 
 /// When the store last confirmed a principal.

@@ -3,7 +3,6 @@
 
 use std::time::Instant;
 
-use chrono::{DateTime, Utc};
 use storage::{Check, Outcome, WindowState};
 
 use super::admission::{AllowanceState, IN_FLIGHT_RETRY};
@@ -36,23 +35,18 @@ impl Auth {
         }
     }
 
-    /// Counts a request of a caller. `now` is not after the store is asked.
-    pub(super) async fn count_caller(
-        &self,
-        principal: &Principal,
-        windows: &[Window],
-        now: DateTime<Utc>,
-    ) -> Result<Verdict> {
+    /// Counts a request of a caller.
+    pub(super) async fn count_caller(&self, principal: &Principal, windows: &[Window]) -> Result<Verdict> {
         if !self.ephemeral.is_redis() {
             return self.count(&principal.watched_checks(), windows).await;
         }
-        let moment = Moment { clock: now, asked: Instant::now() };
-        let is_confirmed = principal.confirmation.holds(moment.asked);
-        if is_confirmed && let Some(states) = self.counted_ahead.draw(windows, moment) {
+        let moment = Moment { clock: self.now(), asked: Instant::now() };
+        let was_confirmed = principal.confirmation.holds(moment.asked);
+        if was_confirmed && let Some(states) = self.counted_ahead.draw(windows, moment) {
             return Ok(Verdict::Admitted(states_of(windows, &states)));
         }
         let seen = principal.watched_checks();
-        match self.count_ahead(principal, &seen, windows, moment, is_confirmed).await {
+        match self.count_ahead(principal, &seen, windows, moment, was_confirmed).await {
             Err(error) => self.stand_in(error, &seen, windows).await,
             verdict => verdict,
         }
@@ -65,25 +59,26 @@ impl Auth {
         seen: &[Seen],
         windows: &[Window],
         moment: Moment,
-        is_frequent: bool,
+        was_confirmed: bool,
     ) -> Result<Verdict> {
         let mut counts = self.counted_ahead.plan(windows, moment);
         let mut outcome = self.ask(seen, windows, &counts).await?;
-        if outcome.refused.is_none_or(|index| index >= seen.len()) {
-            principal.confirmation.note(moment.asked);
-        }
-        if outcome.refused.is_some_and(|index| index >= seen.len()) {
-            // Full in the store; what was counted ahead is part of what fills it.
-            if let Some(states) = self.counted_ahead.draw(windows, moment) {
-                return Ok(Verdict::Admitted(states_of(windows, &states)));
-            }
-            if counts.iter().any(|count| *count > 1) {
-                counts.fill(1);
+        let is_full = |outcome: &Outcome| outcome.refused.is_some_and(|index| index >= seen.len());
+        if is_full(&outcome) {
+            // For what was planned, or by what was counted ahead before: once more, with as little as will do.
+            let least = self.counted_ahead.draw_some(windows, moment);
+            if least != counts {
+                counts = least;
                 outcome = self.ask(seen, windows, &counts).await?;
             }
         }
         if outcome.refused.is_none() {
-            self.counted_ahead.keep(windows, &counts, &mut outcome.windows, moment, is_frequent);
+            self.counted_ahead.keep(windows, &counts, &mut outcome.windows, moment, was_confirmed);
+        } else {
+            self.counted_ahead.put_back(windows, &counts);
+        }
+        if outcome.refused.is_none() || is_full(&outcome) {
+            principal.confirmation.note(moment.asked);
         }
         Ok(read_outcome(&outcome, seen.len(), windows))
     }

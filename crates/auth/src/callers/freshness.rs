@@ -2,7 +2,7 @@
 //!
 //! Every change of an account, a session or a key has a number in the change feed. A cached principal remembers the
 //! number that it was read at; a change with a higher number makes it stale. This replica learns of its own changes
-//! at once, of others' through the ephemeral store (checked with every admission) and the feed (polled each second).
+//! at once, of others' through the ephemeral store (asked at most 20 ms before an admission) and the feed (polled each second).
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -72,7 +72,10 @@ impl Auth {
         }
         match self.authenticate_from(text, origin.address, self.now()).await {
             Ok(principal) => self.end_principal(&principal, origin).await,
-            Err(Error::InvalidCredential(_) | Error::Refused(_)) => Ok(()),
+            Err(Error::InvalidCredential(_) | Error::Refused(_)) => {
+                self.outlast_confirmations().await;
+                Ok(())
+            }
             Err(error) => Err(error),
         }
     }
@@ -94,6 +97,8 @@ impl Auth {
             (tx.sessions().revoke_own(account, id, REASON).await?, Event::SessionEnded)
         };
         if !ended {
+            drop(tx);
+            self.outlast_confirmations().await;
             return Ok(());
         }
         let entry = Entry::success(event, origin).by(account).on(watched.kind(), id);

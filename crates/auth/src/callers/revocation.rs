@@ -31,9 +31,17 @@ impl Auth {
                 tracing::warn!(%error, "a change could not be told through the ephemeral store");
             }
         }
-        if self.ephemeral.is_redis() && !changed.is_empty() {
-            tokio::time::sleep(CONFIRMED_FOR).await;
+        if !changed.is_empty() {
+            self.outlast_confirmations().await;
         }
         Ok(())
+    }
+
+    /// Waits until no replica relies on what the ephemeral store said before; also where somebody else has just made the
+    /// change that is asked for, and may still wait.
+    pub(crate) async fn outlast_confirmations(&self) {
+        if self.ephemeral.is_redis() {
+            tokio::time::sleep(CONFIRMED_FOR).await;
+        }
     }
 }

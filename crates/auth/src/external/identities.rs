@@ -143,6 +143,8 @@ impl Auth {
         let mut tx = self.store.begin(Scope::Account(account)).await?;
         let digest = HEXLOWER.encode(&token.digest);
         if !tx.identities().end_token(account, &digest, token.expires_at).await? {
+            drop(tx);
+            self.outlast_confirmations().await;
             return Ok(());
         }
         let entry = Entry::success(Event::SessionEnded, origin).by(account).on("identity", token.identity);
