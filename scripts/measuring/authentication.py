@@ -18,11 +18,11 @@ def wanted_of(name):
     """The most microseconds at p50, where there is a bound."""
     if name.startswith("authenticate"):
         return MAX_US
-    return MAX_REDIS_US if name.endswith("Redis") else None
+    return MAX_REDIS_US if "Redis" in name else None
 
 
 def report_authentication(figures):
-    lines = ["| one call, medians and 99th percentiles of batches of 1000, over Redis of 10 | p50 µs | p99 µs | wanted |", "|---|---|---|---|"]
+    lines = ["| one call, medians and 99th percentiles of batches of 1000; of single calls where they are 21 ms apart | p50 µs | p99 µs | wanted |", "|---|---|---|---|"]
     for name, row in figures.items():
         wanted = f"< {wanted_of(name):.0f} µs" if wanted_of(name) else "–"
         lines.append(f"| {name} | {row['p50 us']:.2f} | {row['p99 us']:.2f} | {wanted} |")
