@@ -307,5 +307,5 @@ const HEAD: &str = "# What holds while a store is out of order\n\n\
     `default_transaction_read_only`). Each cell is what was seen: the status, and how long it took. The run fails where a credential that was\n\
     ended is let in, a limit lets through more than twice what it allows (the store and the process count once each), a request hangs,\n\
     readiness says no, or a store that is back needs a restart. A database that was emptied is restored from a backup; no control\n\
-    is meant to bear it. What is meant to hold is decision 7 (docs/decisions/0007-fail-over-to-memory.md); the settings are\n\
+    is meant to bear it. What is meant to hold is [decision 7](decisions/0007-fail-over-to-memory.md); the settings are\n\
     `REQUEST_TIMEOUT_SECONDS`, `REDIS_TIMEOUT_MS`, `EXPECTED_REPLICAS`, `ISOLATION_SECONDS` and `INFER_WHILE_ISOLATED`.\n";
