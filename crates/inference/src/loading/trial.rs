@@ -6,15 +6,14 @@
 
 use std::{
     ffi::OsString,
-    fs::{self, DirBuilder, OpenOptions},
+    fs::{self, DirBuilder, Permissions},
     io::{Read, Write},
     os::unix::{
-        fs::{DirBuilderExt, OpenOptionsExt},
+        fs::{DirBuilderExt, PermissionsExt},
         process::ExitStatusExt,
     },
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::atomic::{AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -106,10 +105,13 @@ pub(super) fn ensure_passed(
         "it could not be tried in a process of its own first; the log says why".to_owned()
     };
     DirBuilder::new().recursive(true).mode(0o700).create(&settings.folder).map_err(failed)?;
-    let empty = EmptyFolder::make(&settings.folder).map_err(failed)?;
+    let unwritable = Permissions::from_mode(0o500);
+    let empty =
+        tempfile::Builder::new().prefix("empty-").permissions(unwritable).tempdir_in(&settings.folder);
+    let empty = empty.map_err(failed)?;
     let started = Instant::now();
     let model = std::path::absolute(of.file).map_err(failed)?;
-    let child = spawn(settings, library, &model, &empty.0, of).map_err(failed)?;
+    let child = spawn(settings, library, &model, empty.path(), of).map_err(failed)?;
     let outcome = judge(child, settings.time);
     let milliseconds = started.elapsed().as_millis();
     match &outcome {
@@ -219,33 +221,11 @@ fn remember(mark: &Path, settings: &TrialSettings, outcome: &Result<(), String>)
         Ok(()) => "passed\n".to_owned(),
         Err(reason) => format!("{}\n{reason}\n", bounds(settings)),
     };
-    // Renamed into place: a replica that shares the folder reads all of it or nothing.
-    let new = mark.with_extension(std::process::id().to_string());
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    options.open(&new)?.write_all(text.as_bytes())?;
-    fs::rename(new, mark)
-}
-
-/// A folder with nothing in it, which goes with this value.
-struct EmptyFolder(PathBuf);
-
-impl EmptyFolder {
-    fn make(parent: &Path) -> std::io::Result<Self> {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let folder = parent.join(format!("empty-{}-{number}", std::process::id()));
-        // Left behind by a process that was killed and had the same number.
-        let _ = fs::remove_dir(&folder);
-        DirBuilder::new().mode(0o500).create(&folder)?;
-        Ok(Self(folder))
-    }
-}
-
-impl Drop for EmptyFolder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir(&self.0);
-    }
+    // Renamed into place: who tries the same model at the same time, here or on a replica, reads all of it or nothing.
+    let mut new = tempfile::Builder::new().prefix("new-").tempfile_in(&settings.folder)?;
+    new.write_all(text.as_bytes())?;
+    new.persist(mark)?;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -285,6 +265,25 @@ mod tests {
         assert_eq!(attempt("exit 0"), (Ok(()), 1));
         let (refused, left) = attempt("printf 'it is \\033[31mred\\n'; exit 3");
         assert_eq!((refused, left), (Err("it is [31mred".to_owned()), 1));
+    }
+
+    #[test]
+    fn who_tries_one_model_at_the_same_time_disturbs_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        for script in ["exit 0", "exit 3"] {
+            let start = std::sync::Barrier::new(8);
+            let attempt = || {
+                start.wait();
+                attempt_in(folder.path(), script, true)
+            };
+            std::thread::scope(|scope| {
+                let attempts = [(); 8].map(|()| scope.spawn(attempt));
+                for attempt in attempts {
+                    assert_eq!(attempt.join().unwrap(), Ok(()), "what has passed once is not tried again");
+                }
+            });
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]
