@@ -143,10 +143,7 @@ fn http_server(listener: TcpListener, app: &web::Data<App>, guard: Guard) -> io:
                 !program.allowed_origins.0.is_empty(),
                 middleware::cors(&program.allowed_origins),
             ))
-            .wrap(from_fn(middleware::protect))
-            .wrap(from_fn(middleware::write_errors))
-            .wrap(from_fn(middleware::secure))
-            .wrap(from_fn(middleware::accompany))
+            .wrap(from_fn(middleware::surround))
             .configure(|config| table.configure(config))
             .configure(|config| documentation::configure(config, document))
     })

@@ -8,7 +8,6 @@ use std::time::Instant;
 use actix_web::body::MessageBody;
 use actix_web::dev::{Extensions, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{HeaderName, HeaderValue};
-use actix_web::middleware::Next;
 use actix_web::{HttpMessage, HttpRequest, web};
 use auth::Origin;
 
@@ -105,23 +104,23 @@ impl RequestContext {
     }
 }
 
-/// Gives the request its context, its connection the time that it takes, and the access log its line.
-pub async fn accompany(
-    request: ServiceRequest,
-    next: Next<impl MessageBody>,
-) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+/// Gives the request its context, and its connection the time that it takes.
+pub fn begin(request: &ServiceRequest) -> Rc<RequestContext> {
     let app = request.app_data::<web::Data<App>>();
     let trusted = app.map_or(&[][..], |app| &app.settings.program.trusted_proxies);
     let context = Rc::new(RequestContext::read(request.peer_addr(), request.headers(), trusted));
     request.extensions_mut().insert(Rc::clone(&context));
     connections::request_started(request.request());
-    let mut response = next.call(request).await?;
+    context
+}
+
+/// Gives the answer the request's id, and the access log its line.
+pub fn end<B: MessageBody>(response: &mut ServiceResponse<B>, context: &RequestContext) {
     connections::answer_started(response.request(), response.response().body().size());
     if let Ok(value) = HeaderValue::from_str(&context.id) {
         response.headers_mut().insert(REQUEST_ID_HEADER, value);
     }
-    record(&response, &context);
-    Ok(response)
+    record(response, context);
 }
 
 fn record<B: MessageBody>(response: &ServiceResponse<B>, context: &RequestContext) {

@@ -1,15 +1,12 @@
 //! The one place that writes an error's body.
 
-use std::rc::Rc;
-
 use actix_web::HttpRequest;
-use actix_web::body::{BoxBody, EitherBody, MessageBody};
-use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::body::{BoxBody, EitherBody};
+use actix_web::dev::ServiceResponse;
 use actix_web::http::header::{
     ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use actix_web::http::{Method, StatusCode};
-use actix_web::middleware::Next;
 use auth::Violations;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -51,19 +48,17 @@ pub struct Problem {
 const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
 
 /// Gives every error its documented body and headers, whether a handler, a guard or the framework made it.
-pub async fn write_errors<B: MessageBody + 'static>(
-    request: ServiceRequest,
-    next: Next<B>,
-) -> Result<ServiceResponse<EitherBody<B>>, actix_web::Error> {
-    let context = RequestContext::of(&request);
-    let response = next.call(request).await?;
+pub fn write<B>(
+    response: ServiceResponse<EitherBody<B>>,
+    context: &RequestContext,
+) -> ServiceResponse<EitherBody<B>> {
     let error = response.response().extensions().get::<ApiError>().cloned();
     let status = response.status();
     let Some(error) = error.or_else(|| is_bare(&response).then(|| bare(status, response.request()))) else {
-        return Ok(response.map_into_left_body());
+        return response;
     };
-    log_error(&error, &context);
-    Ok(written(response, &error, &context).map_into_right_body())
+    log_error(&error, context);
+    written(response, &error, context).map_into_right_body()
 }
 
 /// The client gets the id, the operator finds the cause with it.
@@ -100,7 +95,7 @@ fn is_bare<B>(response: &ServiceResponse<B>) -> bool {
 fn written<B>(
     response: ServiceResponse<B>,
     error: &ApiError,
-    context: &Rc<RequestContext>,
+    context: &RequestContext,
 ) -> ServiceResponse {
     let (media_type, body) = if is_v2(response.request().path()) {
         // Exactly this media type: a client compares it as a whole.
@@ -185,13 +180,14 @@ mod tests {
     use std::io::Write;
     use std::sync::{Arc, Mutex};
 
-    use actix_web::middleware::from_fn;
+    use actix_web::dev::ServiceRequest;
+    use actix_web::middleware::{Next, from_fn};
     use actix_web::test::{TestRequest, call_and_read_body_json, init_service};
     use actix_web::{App, HttpResponse, web};
     use serde_json::Value;
 
     use super::*;
-    use crate::middleware::accompany;
+    use crate::middleware::context;
 
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<u8>>>);
@@ -214,8 +210,12 @@ mod tests {
         let _logging = tracing::subscriber::set_default(log.finish());
         let answer: Value = actix_web::rt::System::new().block_on(async {
             let fault = || async { Err::<HttpResponse, _>(ApiError::internal("the disk is on fire")) };
-            let app = App::new().wrap(from_fn(write_errors)).wrap(from_fn(accompany));
-            let app = init_service(app.route("/fault", web::get().to(fault))).await;
+            let around = async |request: ServiceRequest, next: Next<BoxBody>| {
+                let context = context::begin(&request);
+                Ok::<_, actix_web::Error>(write(next.call(request).await?.map_into_left_body(), &context))
+            };
+            let app = App::new().wrap(from_fn(around)).route("/fault", web::get().to(fault));
+            let app = init_service(app).await;
             call_and_read_body_json(&app, TestRequest::get().uri("/fault").to_request()).await
         });
         assert_eq!(answer["code"], "internal_error");

@@ -5,10 +5,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use actix_web::body::{BodySize, EitherBody, MessageBody};
-use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::dev::ServiceResponse;
 use actix_web::http::Method;
 use actix_web::http::header::{CONTENT_SECURITY_POLICY, HeaderMap, HeaderName, HeaderValue};
-use actix_web::middleware::Next;
 use actix_web::web::Bytes;
 
 /// Nothing of the API is a page: nothing may be loaded, framed or sniffed.
@@ -61,22 +60,18 @@ impl MessageBody for Unsent {
 }
 
 /// Adds the headers; what a handler set itself, such as `Cache-Control` on public keys, stays.
-pub async fn secure<B: MessageBody>(
-    request: ServiceRequest,
-    next: Next<B>,
-) -> Result<ServiceResponse<EitherBody<B, Unsent>>, actix_web::Error> {
-    let is_head = request.method() == Method::HEAD;
-    let policy = if request.path().starts_with("/docs") { DOCS_POLICY } else { API_POLICY };
-    let mut response = next.call(request).await?;
+pub fn secure<B: MessageBody>(mut response: ServiceResponse<B>) -> ServiceResponse<EitherBody<B, Unsent>> {
+    let is_head = response.request().method() == Method::HEAD;
+    let policy = if response.request().path().starts_with("/docs") { DOCS_POLICY } else { API_POLICY };
     let headers = response.headers_mut();
     for (name, value) in &ALWAYS {
         put(headers, name, value);
     }
     put(headers, &CONTENT_SECURITY_POLICY, &policy);
-    Ok(response.map_body(|_, body| match is_head {
+    response.map_body(|_, body| match is_head {
         true => EitherBody::right(Unsent::instead_of(&body)),
         false => EitherBody::left(body),
-    }))
+    })
 }
 
 /// Made when the program is built: they are put into every answer.

@@ -1,7 +1,7 @@
 //! What every request passes on its way in, and every answer on its way out.
 //!
-//! From the outside in: [`context`] (request id, client address, access log), [`headers`], [`errors`], [`transport`]
-//! (HTTPS, host names), CORS, [`guard`] (actix-governor). actix-web runs the middleware that is wrapped last first.
+//! From the outside in: [`surround`], which is [`context`] (request id, client address, access log), [`headers`],
+//! [`errors`] and [`transport`] (HTTPS, host names); then CORS and [`guard`] (actix-governor).
 
 mod context;
 mod cors;
@@ -12,10 +12,30 @@ mod headers;
 mod request_ids;
 mod transport;
 
-pub use context::{Endpoint, REQUEST_ID, RequestContext, accompany};
+use actix_web::ResponseError;
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::middleware::Next;
+
+pub use context::{Endpoint, REQUEST_ID, RequestContext};
 pub use cors::cors;
 pub use detection::{count, report};
-pub use errors::{Problem, is_v2, log_error, write_errors};
+pub use errors::{Problem, is_v2, log_error};
 pub use guard::{FORGET_INTERVAL, Guard};
-pub use headers::secure;
-pub use transport::{protect, refuse};
+pub use transport::refuse;
+
+/// What surrounds everything else. One function, because the framework boxes a future of each middleware for each
+/// request.
+pub async fn surround<B: MessageBody + 'static>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    let context = context::begin(&request);
+    let response = match transport::refusal(&request, &context) {
+        Some(error) => request.into_response(error.error_response()).map_into_right_body(),
+        None => next.call(request).await?.map_into_left_body(),
+    };
+    let mut response = headers::secure(errors::write(response, &context));
+    context::end(&mut response, &context);
+    Ok(response)
+}

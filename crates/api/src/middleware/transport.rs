@@ -3,10 +3,7 @@
 
 use std::net::Ipv6Addr;
 
-use actix_web::ResponseError;
-use actix_web::body::{BoxBody, EitherBody, MessageBody};
-use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::middleware::Next;
+use actix_web::dev::ServiceRequest;
 use actix_web::web;
 use storage::IpPlace;
 
@@ -19,20 +16,11 @@ use crate::transport::HeaderLines;
 /// What a host's name may hold besides letters and digits (RFC 3986, section 3.2.2).
 const OF_NAMES: &[u8] = b"-._~%!$&'()*+,;=";
 
-/// Lets through what came over loopback, over a trusted proxy that says https, or to a health probe.
+/// Why a request is answered before anything else looks at it, if it is: not where it came over loopback, over a trusted
+/// proxy that says https, or to a health probe.
 ///
 /// It is never redirected: a client that sent its credential in the clear must notice (ASVS 4.1.2).
-pub async fn protect<B: MessageBody + 'static>(
-    request: ServiceRequest,
-    next: Next<B>,
-) -> Result<ServiceResponse<EitherBody<B, BoxBody>>, actix_web::Error> {
-    match refusal(&request) {
-        Some(error) => Ok(request.into_response(error.error_response()).map_into_right_body()),
-        None => Ok(next.call(request).await?.map_into_left_body()),
-    }
-}
-
-fn refusal(request: &ServiceRequest) -> Option<ApiError> {
+pub fn refusal(request: &ServiceRequest, context: &RequestContext) -> Option<ApiError> {
     let Some(app) = request.app_data::<web::Data<App>>() else {
         return Some(ApiError::internal("the app has no state"));
     };
@@ -42,8 +30,7 @@ fn refusal(request: &ServiceRequest) -> Option<ApiError> {
     let Ok(host) = host.map(read_host).transpose() else {
         return Some(ApiError::new(Code::MalformedRequest, "The Host header is no host's name."));
     };
-    let is_probe = health::PATHS.contains(&request.path());
-    refuse(app, &RequestContext::of(request), is_probe, host)
+    refuse(app, context, health::PATHS.contains(&request.path()), host)
 }
 
 /// A host as the header may name it (RFC 9112, section 3.2): nothing, or a name or an address, with or without a port.
