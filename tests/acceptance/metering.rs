@@ -1,11 +1,13 @@
 //! Usage is counted once, and its account sees it.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Person, Server, World, eventually, promise, read_all, sample};
+use crate::harness::onnx_file::{Dimension, FLOAT, identity_of};
+use crate::harness::{Person, Repository, Server, World, eventually, promise, read_all, sample};
 
 const USAGE: &str = "/api/v1/me/usage";
 
@@ -170,6 +172,33 @@ promise! {
         assert!(left.iter().all(|slice| slice["account_id"] == json!(grace.id)) && left.len() == 2, "{left:?}");
         let pruned = admin.api.get("/api/v1/admin/audit?action=records.pruned").is(200).items();
         assert!(pruned.iter().any(|event| event["detail"] == json!({"records": "usage", "rows": 1})), "{pruned:?}");
+    }
+
+    fn a_shape_that_claims_much_and_has_nothing_costs_nothing_and_stops_no_ledger(pair) {
+        let repository = Repository::new(pair);
+        let folder = repository.folder.join("matrix/1");
+        fs::create_dir_all(&folder).expect("a folder");
+        let model = identity_of(FLOAT, &[Dimension::Named("rows"), Dimension::Named("columns")]);
+        fs::write(folder.join("model.onnx"), model).expect("a model");
+        let (server, client) = repository.start(&[]);
+        let ask = |shape: [i64; 2], data: &[f32]| {
+            let input = json!({"name": "x", "datatype": "FP32", "shape": shape, "data": data});
+            client.post("/v2/models/matrix/infer", &json!({"inputs": [input]}))
+        };
+        for shape in [[i64::MAX, 0], [1 << 31, 0], [0, i64::MAX], [-1, 0]] {
+            assert!(ask(shape, &[]).is(400).text().contains("is not a size"), "{shape:?}");
+        }
+        let most = i64::from(i32::MAX);
+        for _ in 0..3 {
+            assert_eq!(ask([most, 0], &[]).is(200).json()["outputs"][0]["shape"], json!([most, 0]));
+        }
+        ask([2, 1], &[1.0, 2.0]).is(200);
+        let items = eventually("usage is written", || {
+            let items = client.get(USAGE).is(200).items();
+            (total(&items, "requests") == 4).then_some(items)
+        });
+        assert_eq!(total(&items, "inferences"), 2);
+        drop(server);
     }
 
     fn each_day_is_told_for_itself(pair) {

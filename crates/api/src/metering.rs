@@ -180,11 +180,11 @@ impl Metering {
         counts.requests += 1;
         match compute {
             Some(compute) => {
-                counts.inferences += count(work.inferences);
-                counts.images += count(work.images);
-                counts.bytes += count(work.bytes);
-                counts.credits += count(work.credits(model));
-                counts.compute_microseconds += count(compute.as_micros());
+                add(&mut counts.inferences, work.inferences);
+                add(&mut counts.images, work.images);
+                add(&mut counts.bytes, work.bytes);
+                add(&mut counts.credits, work.credits(model));
+                add(&mut counts.compute_microseconds, compute.as_micros());
             }
             None => counts.failures += 1,
         }
@@ -223,8 +223,8 @@ impl Metering {
 }
 
 /// As the database counts.
-fn count(number: impl TryInto<i64>) -> i64 {
-    number.try_into().unwrap_or(i64::MAX)
+fn add(counter: &mut i64, number: impl TryInto<i64>) {
+    *counter = counter.saturating_add(number.try_into().unwrap_or(i64::MAX));
 }
 
 fn batch(number: i64, ledger: Ledger) -> Batch {

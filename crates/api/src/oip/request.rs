@@ -18,6 +18,8 @@ use super::{binary, json_data};
 
 /// Most dimensions of a tensor.
 pub const MAX_RANK: usize = 32;
+/// Largest dimension of a tensor: more than any body holds, and little enough to be counted with.
+const MAX_DIMENSION: usize = i32::MAX as usize;
 
 /// Most bytes of a call's `id`, which stands in its answer again.
 const MAX_ID: usize = 4 << 10;
@@ -191,14 +193,15 @@ fn take<'a>(tensors: &mut Option<&'a [u8]>, size: usize) -> Result<&'a [u8], Str
     Ok(taken)
 }
 
-/// The dimensions of a tensor as sizes; `size` gives none for an invalid one.
+/// The dimensions of a tensor as sizes, at most [`MAX_DIMENSION`] each; `size` gives none for an invalid one.
 pub fn shape<D: Display>(dimensions: &[D], size: impl Fn(&D) -> Option<usize>) -> Result<Vec<usize>, String> {
     if dimensions.len() > MAX_RANK {
         return Err(format!("\"shape\" has more than {MAX_RANK} dimensions"));
     }
     let wrong =
-        |dimension| format!("dimension {dimension} in \"shape\" is not a size; give the actual number");
-    dimensions.iter().map(|dimension| size(dimension).ok_or_else(|| wrong(dimension))).collect()
+        |dimension| format!("dimension {dimension} in \"shape\" is not a size from 0 to {MAX_DIMENSION}");
+    let bounded = |dimension| size(dimension).filter(|&size| size <= MAX_DIMENSION);
+    dimensions.iter().map(|dimension| bounded(dimension).ok_or_else(|| wrong(dimension))).collect()
 }
 
 /// The requested outputs of a call; all of them where it names none.

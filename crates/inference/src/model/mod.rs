@@ -91,11 +91,12 @@ impl Model {
     }
 
     /// Rows of a call, which it is counted by: the most of any input whose first dimension the model leaves open, in
-    /// whatever order a caller sends them; where it leaves none open, those of its first input.
+    /// whatever order a caller sends them; where it leaves none open, those of its first input. One without elements
+    /// has none, whatever its shape claims.
     pub fn rows(&self, inputs: &[NamedTensor]) -> usize {
         let of = |spec: &TensorSpec| {
-            let input = inputs.iter().find(|input| input.name == spec.name);
-            input.and_then(|input| input.tensor.shape().first().copied())
+            let NamedTensor { tensor, .. } = inputs.iter().find(|input| input.name == spec.name)?;
+            Some(if tensor.data().is_empty() { 0 } else { tensor.rows() })
         };
         let open = self.inputs.iter().filter(|spec| spec.shape.first() == Some(&-1));
         open.filter_map(of).max().or_else(|| self.inputs.first().and_then(of)).unwrap_or(1)
