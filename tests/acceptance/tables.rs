@@ -2,13 +2,18 @@
 //! pictures.
 
 use std::fs;
+use std::io::Cursor;
 
+use image::{GrayImage, ImageFormat};
 use proptest::prelude::{Just, Strategy, any, prop, prop_oneof};
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use serde_json::{Value, json};
 
 use crate::harness::onnx_file::{self, Dimension, FLOAT, INT64, STRING};
 use crate::harness::{Client, Pair, Reply, Server, World, eventually, promise, sample};
+
+/// The number of ONNX's type of bytes.
+const UINT8: u64 = 2;
 
 /// Seven numbers of a matrix, told back as they came to the model.
 const MATRIX: &str = r#"
@@ -74,6 +79,29 @@ input = "x"
 output = "y"
 "#;
 
+/// Scores of any size, as a decision function gives them.
+const SCORES: &str = "
+[table]
+input = \"x\"
+[[table.columns]]
+name = \"cat\"
+[[table.columns]]
+name = \"dog\"
+[classification]
+output = \"y\"
+";
+
+/// Pictures of four pixels, told back as they came to the model.
+const PIXELS: &str = "
+[image]
+input = \"x\"
+width = 2
+height = 2
+color = \"gray\"
+[regression]
+output = \"y\"
+";
+
 const ONE_AT_A_TIME: &str = "
 [[table.columns]]
 name = \"x\"
@@ -116,6 +144,9 @@ fn served(pair: Pair, settings: &[(&str, &str)]) -> (Server, Client) {
     put("echo", onnx_file::identity_of(STRING, &rows(1)), ECHO);
     put("echo-vector", onnx_file::identity_of(STRING, &[Dimension::Named("n")]), ECHO);
     put("classes", onnx_file::equal_classes(300), CLASSES);
+    put("scores", onnx_file::identity(FLOAT), SCORES);
+    let pixels = [Dimension::Named("n"), Dimension::Fixed(1), Dimension::Fixed(2), Dimension::Fixed(2)];
+    put("pixels", onnx_file::identity_of(UINT8, &pixels), PIXELS);
     put("plain", onnx_file::identity(FLOAT), "");
     let own = folder.display().to_string();
     let server = world.start(&[&[("MODEL_DIR", own.as_str())], settings].concat());
@@ -176,6 +207,27 @@ promise! {
 
         let both = client.post("/api/v1/models/pipeline/predict?top_k=2", &rows).is(200).json();
         assert_eq!(both["results"][1]["predictions"].as_array().map(Vec::len), Some(2), "{both}");
+    }
+
+    fn without_a_threshold_no_class_is_left_out(pair) {
+        let (_server, client) = served(pair, &[]);
+        let rows = json!({"rows": [{"cat": -3.5, "dog": -0.5}, {"cat": 2, "dog": -1}]});
+        let answer = ask(&client, "scores", &rows).is(200).json();
+        let told: Vec<Vec<f64>> = answer["results"].as_array().expect("a list").iter()
+            .map(|result| result["predictions"].as_array().expect("classes").iter()
+                .filter_map(|class| class["probability"].as_f64()).collect())
+            .collect();
+        assert_eq!(told, [[-0.5, -3.5], [2.0, -1.0]]);
+    }
+
+    fn a_model_of_bytes_gets_the_levels_of_a_picture(pair) {
+        let (_server, client) = served(pair, &[]);
+        let levels = [0, 1, 128, 255];
+        let mut picture = Vec::new();
+        let image = GrayImage::from_raw(2, 2, levels.to_vec()).expect("a picture");
+        image.write_to(&mut Cursor::new(&mut picture), ImageFormat::Png).expect("a PNG");
+        let reply = client.send("POST", "/api/v1/models/pixels/predict", Some("image/png"), &picture);
+        assert_eq!(reply.is(200).json()["results"][0]["values"], json!(levels));
     }
 
     fn a_model_that_takes_one_row_at_a_time_takes_many(pair) {

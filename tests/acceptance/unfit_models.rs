@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::harness::onnx_file::{self, FLOAT};
+use crate::harness::onnx_file::{self, Dimension, FLOAT};
 use crate::harness::{Pair, World};
 
 /// Models that `model.toml` does not fit are not served, and say why.
@@ -71,6 +71,16 @@ fn a_table_that_does_not_fit_its_model_is_told() {
         fs::write(model.join("1/model.onnx"), onnx_file::identity(FLOAT)).expect("a model");
         fs::write(model.join("model.toml"), toml).expect("model.toml");
     }
+    let turned = folder.join("turned");
+    fs::create_dir_all(turned.join("1")).expect("a folder");
+    let node = onnx_file::node("Transpose", &["x"], &["y"], &[]);
+    let input = onnx_file::value("x", FLOAT, &[Dimension::Named("n"), Dimension::Fixed(3)]);
+    let output = onnx_file::value("y", FLOAT, &[Dimension::Fixed(3), Dimension::Named("n")]);
+    let model = onnx_file::model(&onnx_file::graph(&[node], &[], &[input], &[output]));
+    fs::write(turned.join("1/model.onnx"), model).expect("a model");
+    let columns = ["a", "b", "c"].map(|name| format!("[[table.columns]]\nname = {name:?}\n")).concat();
+    let toml = format!("[table]\ninput = \"x\"\n{columns}{regression}");
+    fs::write(turned.join("model.toml"), toml).expect("model.toml");
     let fine = folder.join("fine");
     fs::create_dir_all(fine.join("1")).expect("a folder");
     fs::write(fine.join("1/model.onnx"), onnx_file::identity(FLOAT)).expect("a model");
@@ -84,6 +94,7 @@ fn a_table_that_does_not_fit_its_model_is_told() {
         let line = listed.lines().find(|line| line.split_whitespace().next() == Some(name));
         line.unwrap_or_else(|| panic!("{name} is not in {listed}")).to_owned()
     };
+    assert!(line("turned").contains("whose first dimension is not that of the batch"), "{listed}");
     for (number, (toml, reason)) in cases.iter().enumerate() {
         let line = line(&format!("m{number}"));
         assert!(line.contains(reason), "{toml}\n{reason}\n{line}");

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use auth::AttackPattern;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 use validator::{Validate, ValidationError, ValidationErrors, ValidationErrorsKind};
 
@@ -92,7 +92,7 @@ pub(super) fn parse<T: DeserializeOwned + Validate>(bytes: &[u8]) -> Result<T> {
             "The body has the character U+0000, which is in no text here.",
         ));
     }
-    let value: T = serde_json::from_slice(bytes).map_err(|error| unreadable(&error))?;
+    let value: T = serde_json::from_slice(bytes).map_err(|error| unfit(bytes, &error))?;
     value.validate().map_err(|errors| ApiError::violations(messages(&errors)))?;
     Ok(value)
 }
@@ -108,6 +108,19 @@ fn escapes_nul(bytes: &[u8]) -> bool {
         rest = escape.get(1..).unwrap_or_default();
     }
     false
+}
+
+/// The same as [`unreadable`], and tells JSON that has another kind of value where a name is expected from what is no
+/// JSON: the parser's message is the same.
+fn unfit(bytes: &[u8], error: &serde_json::Error) -> ApiError {
+    if !error.is_syntax() || serde_json::from_slice::<IgnoredAny>(bytes).is_err() {
+        return unreadable(error);
+    }
+    let place = format!("line {}, column {}", error.line(), error.column());
+    ApiError::new(
+        Code::MalformedRequest,
+        format!("A member has the wrong type: expected a string ({place})."),
+    )
 }
 
 /// Takes member and position from the parser's message; values, which may be secrets, stay out.
@@ -188,7 +201,24 @@ fn message(error: &ValidationError) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{unreadable, without_values};
+    #![expect(clippy::unwrap_used, reason = "a failed test may panic")]
+    use std::collections::BTreeMap;
+
+    use super::{unfit, unreadable, without_values};
+
+    #[test]
+    fn a_value_that_is_no_name_is_told_from_what_is_no_json() {
+        #[derive(Debug, serde::Deserialize)]
+        enum Name {}
+        let told = |text: &str| {
+            let error = serde_json::from_str::<BTreeMap<String, Name>>(text).unwrap_err();
+            unfit(text.as_bytes(), &error).detail
+        };
+        for text in ["{\"a\": null}", "{\"a\": 5}", "{\"a\": [1]}"] {
+            assert!(told(text).contains("expected a string (line 1, column"), "{text}: {}", told(text));
+        }
+        assert!(told("{\"a\": nul}").contains("not valid JSON"));
+    }
 
     #[test]
     fn a_number_beyond_all_is_no_fault_of_the_syntax() {

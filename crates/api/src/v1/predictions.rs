@@ -167,13 +167,19 @@ impl Predictions {
 
     /// How long the answer becomes, about.
     fn size(&self) -> usize {
-        /// Of one class beside its label, and of one number.
+        /// Of one class beside its label, and of one number or what stands around one text.
         const CLASS: usize = 48;
         const NUMBER: usize = 12;
+        const DOUBLE: usize = 24;
         let class = |prediction: &Prediction| CLASS + prediction.label.len();
+        let numbers = |values: &Values| match values {
+            Values::Texts(texts) => texts.iter().map(|text| NUMBER + text.len()).sum(),
+            Values::Doubles(values) => values.len() * DOUBLE,
+            values => values.len() * NUMBER,
+        };
         let result = |result: &PredictionResult| {
             let classes: usize = result.predictions.iter().flatten().map(class).sum();
-            classes + result.values.as_ref().map_or(0, |values| values.len() * NUMBER)
+            classes + result.values.as_ref().map_or(0, numbers)
         };
         self.results.iter().map(result).sum()
     }

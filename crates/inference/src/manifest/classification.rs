@@ -17,9 +17,9 @@ pub struct Classification {
     /// Predictions in an answer when the caller does not say, at least 1; default 5.
     #[serde(default = "five")]
     pub top_k: usize,
-    /// Predictions of a lower probability are left out, 0 to 1; default 0: none is.
+    /// Predictions of a lower probability are left out, 0 to 1; without it none is.
     #[serde(default)]
-    pub threshold: f32,
+    pub threshold: Option<f32>,
 }
 
 fn five() -> usize {
@@ -44,7 +44,7 @@ impl Classification {
         if self.top_k == 0 {
             return Err("[classification] top_k must be at least 1".to_owned());
         }
-        if !(0.0..=1.0).contains(&self.threshold) {
+        if self.threshold.is_some_and(|threshold| !(0.0..=1.0).contains(&threshold)) {
             return Err("[classification] threshold must be 0 to 1".to_owned());
         }
         Ok(())

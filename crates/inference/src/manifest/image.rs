@@ -37,19 +37,15 @@ pub struct ImageInput {
     /// Whether light and dark are swapped before scaling; default no.
     #[serde(default)]
     pub invert: bool,
-    /// Factor for the channel values 0 to 255; default 1/255.
-    #[serde(default = "unit_scale")]
-    pub scale: f32,
+    /// Factor for the channel values 0 to 255; default 1/255, for an input of UINT8 1.
+    #[serde(default)]
+    pub scale: Option<f32>,
     /// Subtracted after scaling: one number, or one per channel; default 0.
     #[serde(default)]
     pub mean: Vec<f32>,
     /// Divisor after that: one number, or one per channel, never 0; default 1.
     #[serde(default)]
     pub std: Vec<f32>,
-}
-
-fn unit_scale() -> f32 {
-    1.0 / 255.0
 }
 
 /// Channels of the input and their order.
@@ -149,7 +145,7 @@ impl ImageInput {
                 return Err(format!("[image] {key} needs {needs}, not {}", values.len()));
             }
         }
-        let numbers = self.mean.iter().chain(&self.std).chain([&self.scale]);
+        let numbers = self.mean.iter().chain(&self.std).chain(&self.scale);
         if numbers.into_iter().any(|number| !number.is_finite()) || self.std.contains(&0.0) {
             return Err("[image] scale, mean and std must be finite, and std not 0".to_owned());
         }
@@ -170,6 +166,6 @@ impl ImageInput {
             values.get(channel).or_else(|| values.first()).copied().unwrap_or(default)
         };
         let level = if self.invert { u8::MAX - level } else { level };
-        (f32::from(level) * self.scale - of(&self.mean, 0.0)) / of(&self.std, 1.0)
+        (f32::from(level) * self.scale.unwrap_or(1.0 / 255.0) - of(&self.mean, 0.0)) / of(&self.std, 1.0)
     }
 }

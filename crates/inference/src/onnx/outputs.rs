@@ -166,7 +166,10 @@ fn of_map(value: &DynValue, output: &Output) -> Result<TensorData, Error> {
     })
 }
 
+/// What the model is like, which nobody can mend but by doing without.
 fn uneven(output: &Output, what: &str) -> Error {
-    tracing::error!(output = output.spec.name, "the model gave {what}, which are no tensor");
-    Error::Runtime
+    let name = &output.spec.name;
+    Error::InvalidInput(format!(
+        "output \"{name}\" of this model gave {what}, which are no tensor; ask for other outputs by their names"
+    ))
 }

@@ -95,6 +95,7 @@ impl Answer {
         if spec.shape.is_empty() {
             return Err(format!("[regression] output \"{}\" is a scalar, not [batch, …]", spec.name));
         }
+        require_batch(spec, "[regression]")?;
         Ok(Self::Values { output: spec.name.clone() })
     }
 
@@ -209,6 +210,17 @@ fn find_output<'a>(outputs: &'a [TensorSpec], name: &str, place: &str) -> Result
 }
 
 /// How many classes the output has, where the model says so.
+/// Refuses an output that always has several rows, however many went in.
+fn require_batch(spec: &TensorSpec, place: &str) -> Result<(), String> {
+    match spec.shape.first() {
+        Some(&rows) if rows == 0 || rows > 1 => Err(format!(
+            "{place} output \"{}\" has shape {:?}, whose first dimension is not that of the batch",
+            spec.name, spec.shape
+        )),
+        _ => Ok(()),
+    }
+}
+
 fn class_count(classification: &Classification, outputs: &[TensorSpec]) -> Result<Option<usize>, String> {
     let name = &classification.output;
     let spec = find_output(outputs, name, "[classification]")?;
@@ -224,6 +236,7 @@ fn class_count(classification: &Classification, outputs: &[TensorSpec]) -> Resul
             spec.shape
         ));
     }
+    require_batch(spec, "[classification]")?;
     let known = spec.shape.iter().skip(1).map(|&dimension| usize::try_from(dimension).ok());
     Ok(known.product::<Option<usize>>().filter(|_| spec.shape.len() > 1))
 }

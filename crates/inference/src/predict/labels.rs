@@ -37,8 +37,8 @@ pub(super) fn read(path: &Path) -> Result<Vec<String>, String> {
 /// Which classes are answered.
 pub(super) struct Choice {
     pub(super) activation: Activation,
-    /// Those of a lower probability are left out.
-    pub(super) threshold: f32,
+    /// Those of a lower probability are left out; none without it, whatever the scores are.
+    pub(super) threshold: Option<f32>,
     /// At most this many of the others.
     pub(super) top_k: usize,
 }
@@ -61,18 +61,23 @@ pub(super) fn predictions(
         .map(|(place, row)| {
             let probabilities = activate(row, choice.activation);
             // A NaN is never below the threshold: the caller must see it.
-            let likely = |index: &usize| {
-                let probability = probabilities[*index];
-                probability >= choice.threshold || probability.is_nan()
+            let unlikely = |index: usize| choice.threshold.is_some_and(|least| probabilities[index] < least);
+            let mut order: Vec<usize> = (0..classes).filter(|&index| !unlikely(index)).collect();
+            let likelier = |&left: &usize, &right: &usize| {
+                probabilities[right].total_cmp(&probabilities[left]).then(left.cmp(&right))
             };
-            let mut order: Vec<usize> = (0..classes).filter(likely).collect();
-            order.sort_by(|&left, &right| probabilities[right].total_cmp(&probabilities[left]));
+            // A few of many thousand: no more than these are put in order.
+            if choice.top_k < order.len() {
+                order.select_nth_unstable_by(choice.top_k, likelier);
+                order.truncate(choice.top_k);
+            }
+            order.sort_unstable_by(likelier);
             let predict = |index| Prediction {
                 label: name(place, index).unwrap_or_else(|| index.to_string()),
                 index,
                 probability: probabilities[index],
             };
-            order.into_iter().take(choice.top_k).map(predict).collect()
+            order.into_iter().map(predict).collect()
         })
         .collect())
 }
@@ -112,7 +117,7 @@ mod tests {
     }
 
     fn choice(activation: Activation, top_k: usize) -> Choice {
-        Choice { activation, threshold: 0.0, top_k }
+        Choice { activation, threshold: None, top_k }
     }
 
     fn scores(shape: Vec<usize>, scores: &[f32]) -> Tensor {
@@ -158,7 +163,7 @@ mod tests {
     #[test]
     fn a_threshold_leaves_the_unlikely_out() {
         let output = scores(vec![2, 3], &[3.0, -3.0, 0.0, -9.0, -9.0, -9.0]);
-        let choice = Choice { activation: Activation::Sigmoid, threshold: 0.5, top_k: 9 };
+        let choice = Choice { activation: Activation::Sigmoid, threshold: Some(0.5), top_k: 9 };
         let rows = predictions(&output, &choice, unnamed).unwrap();
         let indexes: Vec<Vec<usize>> =
             rows.iter().map(|row| row.iter().map(|prediction| prediction.index).collect()).collect();

@@ -211,8 +211,8 @@ impl Calls<'_> {
         self.response.timing.compute += ran.timing.compute;
         let results = answer.read(ran.outputs, self.top_k)?;
         if results.len() != count {
-            let rows = results.len();
-            tracing::error!(rows, count, "the model gave another number of rows than it was given");
+            let (model, rows) = (self.model.name(), results.len());
+            tracing::error!(model, rows, count, "the model gave another number of rows than it was given");
             return Err(Error::Runtime);
         }
         self.response.results.extend(results);

@@ -37,12 +37,18 @@ impl Pictures {
                 .zip(&shape)
                 .all(|(&expected, &given)| expected < 0 || usize::try_from(expected).ok() == Some(given));
         let batch = batch.filter(|_| fits).ok_or_else(|| {
+            let sizes: Vec<String> = shape.iter().map(usize::to_string).collect();
             format!(
-                "[image] makes pictures of shape {shape:?}, but the model's input has shape {:?}",
+                "[image] makes batches of pictures, of shape [1, {0}] or [-1, {0}], but the model's input has shape {1:?}",
+                sizes.join(", "),
                 spec.shape
             )
         })?;
-        Ok(Self { input: Arc::new(input.clone()), datatype: spec.datatype, shape, batch })
+        let mut input = input.clone();
+        if spec.datatype == DataType::Uint8 {
+            input.scale.get_or_insert(1.0);
+        }
+        Ok(Self { input: Arc::new(input), datatype: spec.datatype, shape, batch })
     }
 
     /// A tensor of one black picture, for the first run.
