@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 use crate::harness::onnx_file::{
     Dimension, FLOAT, bytes, external, graph, identity, model, node, number, value,
 };
-use crate::harness::{Client, Pair, Repository, Server, eventually, promise, sample, sha256, workspace};
+use crate::harness::{
+    Client, Pair, Repository, Server, StoreProxy, eventually, promise, sample, sha256, workspace,
+};
 
 const ADMIN: &str = "/api/v1/admin/models";
 
@@ -158,6 +160,28 @@ fn a_library_of_operators_is_loaded_only_where_the_settings_name_its_file() {
     }
 }
 
+#[test]
+fn a_file_that_changes_while_the_database_is_away_is_told_once_it_is_back() {
+    let repository = Repository::new(Pair::Shared);
+    let digits = repository.add("digits");
+    let (proxy, url) = StoreProxy::in_front_of(repository.world.database_url().expect("Postgres"));
+    let settings = [("DATABASE_URL", url.as_str()), ("MODEL_VERIFY_INTERVAL_SECONDS", "600")];
+    let (server, client) = repository.start(&settings);
+    let remembered = || server.world.sql("SELECT count(*) FROM model_files").trim().to_owned();
+    eventually("remembered", || (remembered() == "1").then_some(()));
+    proxy.shut();
+    change(&digits.join("1/model.onnx"));
+    server.advance(Duration::from_secs(601));
+    server.wait_for_log("found", |line| {
+        line["message"].as_str().is_some_and(|text| text.starts_with("a file of a model"))
+    });
+    proxy.open();
+    eventually("told", || {
+        server.world.audit_events().into_iter().find(|event| event["action"] == "model.file_changed")
+    });
+    works(&client);
+}
+
 promise! {
     fn what_is_hostile_is_refused_with_a_reason_and_harms_nobody(pair) {
         let repository = Repository::new(pair);
@@ -260,6 +284,19 @@ promise! {
         admin.act(&format!("{ADMIN}/digits/load")).is(204);
         let told = server.world.audit_events();
         assert_eq!(told.iter().filter(|event| event["action"] == "model.file_changed").count(), 1, "told once");
+    }
+
+    fn a_file_that_changes_right_after_it_was_loaded_is_noticed(pair) {
+        let repository = Repository::new(pair);
+        let (server, _) = repository.start(&[]);
+        let admin = server.admin().api;
+        put(&repository, "same", &identity(FLOAT));
+        admin.act(&format!("{ADMIN}/same/load")).is(204);
+        for _ in 0..2 {
+            change(&repository.folder.join("same/1/model.onnx"));
+            admin.act(&format!("{ADMIN}/same/load")).refused(409, "model_not_loadable");
+            admin.act(&format!("{ADMIN}/same/load?accept_changes=true")).is(204);
+        }
     }
 
     fn the_command_line_says_what_a_file_is(pair) {

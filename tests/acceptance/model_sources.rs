@@ -117,6 +117,21 @@ promise! {
         admin.delete(&format!("{ADMIN}/digits/versions/2")).refused(409, "version_not_uploaded");
     }
 
+    fn a_model_that_is_new_to_a_running_server_is_fetched_when_it_is_loaded(pair) {
+        let file_server = FileServer::plain();
+        file_server.put("/digits.onnx", &demo());
+        let repository = Repository::new(pair);
+        let (server, client) = repository.start(&[PLAIN]);
+        let admin = server.admin().api;
+        let digits = repository.add("digits");
+        fs::remove_dir_all(digits.join("1")).expect("removed");
+        let url = file_server.url("/digits.onnx");
+        say(&digits, &source("1", "model.onnx", &url, &sha256(&demo()), demo().len()));
+        let refused = admin.act(&format!("{ADMIN}/digits/load")).refused(409, "model_not_loadable").text();
+        assert!(refused.contains("being fetched"), "{refused}");
+        comes(&client, "1");
+    }
+
     fn a_model_named_by_a_setting_is_fetched_once(pair) {
         let file_server = FileServer::plain();
         file_server.put("/digits.onnx", &demo());

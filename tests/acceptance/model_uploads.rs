@@ -1,13 +1,15 @@
 //! Versions come by upload, by the command line and by copying, and each is looked at before anybody is served by it.
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 
 use data_encoding::{BASE64, BASE64URL_NOPAD, HEXLOWER};
 use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::json;
 
-use crate::harness::{Client, Pair, Reply, Repository, eventually, promise, sample, workspace};
+use crate::harness::onnx_file::bytes;
+use crate::harness::{Client, Pair, Reply, Repository, eventually, promise, sample, sha256, workspace};
 
 const VERSIONS: &str = "/api/v1/admin/models/digits/versions";
 /// The demo model's, which its `model.toml` names, too.
@@ -131,7 +133,9 @@ promise! {
         admin.send("PUT", &format!("{VERSIONS}/2"), Some("application/octet-stream"), &demo()).invalid(&["sha256"]);
         let path = format!("{VERSIONS}/2?sha256={SHA256}");
         admin.send("PUT", &path, Some("text/plain"), &demo()).refused(415, "unsupported_media_type");
-        admin.with("Content-Encoding", "gzip").send("PUT", &path, Some("application/octet-stream"), &demo()).is(415);
+        for packed in ["gzip", "identity, gzip"] {
+            admin.with("Content-Encoding", packed).send("PUT", &path, Some("application/octet-stream"), &demo()).is(415);
+        }
         client.send("PUT", &path, Some("application/octet-stream"), &demo()).refused(403, "insufficient_permissions");
         for version in ["..", ".hidden", "a%20b", "..%2f..%2fetc", "%2e%2e", "x".repeat(129).as_str()] {
             let reply = put(&admin, version, SHA256, &demo());
@@ -141,6 +145,34 @@ promise! {
         let versions = fs::read_dir(repository.folder.join("digits")).expect("a folder").flatten();
         assert_eq!(versions.filter(|entry| entry.path().is_dir()).count(), 1);
         answers(&client, "1");
+    }
+
+    fn an_upload_whose_sender_goes_away_is_whole(pair) {
+        let repository = Repository::new(pair);
+        repository.add("digits");
+        let trials = repository.world.folder().join("trials");
+        let (server, client) = repository.start(&[("MODEL_TRIAL_DIR", trials.to_str().expect("a path"))]);
+        let admin = server.admin();
+        // Another file, which has to be tried; it means the same.
+        let (body, token) = ([demo(), bytes(3, "another")].concat(), &admin.tokens.access);
+        let head = format!(
+            "GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\nPUT {VERSIONS}/2?sha256={} HTTP/1.1\r\nHost: localhost\r\n\
+             Authorization: Bearer {token}\r\nContent-Type: application/octet-stream\r\nContent-Length: {}\r\n\r\n",
+            sha256(&body),
+            body.len()
+        );
+        let mut connection = server.connect();
+        connection.write_all(&[head.as_bytes(), &body].concat()).expect("sent");
+        // One is known already.
+        eventually("tried", || fs::read_dir(&trials).is_ok_and(|trials| trials.count() > 1).then_some(()));
+        // With an answer that nobody read, which makes it a reset.
+        drop(connection);
+        eventually("in place", || repository.folder.join("digits/2").exists().then_some(()));
+        eventually("told", || {
+            server.world.audit_events().into_iter().find(|event| event["action"] == "model.version_added")
+        });
+        answers(&client, "1");
+        admin.api.delete(&format!("{VERSIONS}/2")).is(204);
     }
 
     fn of_many_uploads_of_one_version_one_is_taken(pair) {

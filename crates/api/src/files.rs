@@ -18,6 +18,7 @@ use crate::error::{ApiError, Code, Result};
 use crate::extract::{FileBody, Picture, PredictBody, require_type, unreadable};
 use crate::guard::Caller;
 use crate::guard::permission::FilesWrite;
+use crate::transport::encodings::too_large;
 
 /// How long a look at a picture may wait for its turn.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -161,10 +162,6 @@ fn stored_pictures(body: &[u8]) -> serde_json::Result<Option<StoredPictures>> {
     let is_for_another = members.contains_key("rows") || members.contains_key("texts");
     // A member that no kind has is named by the reader.
     if is_for_another { Ok(None) } else { serde_json::from_slice(body).map(Some) }
-}
-
-fn too_large(limit: usize) -> ApiError {
-    ApiError::new(Code::TooLarge, format!("File too large: the limit is {limit} bytes."))
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> auth::Result<T> + Send + 'static) -> Result<T> {

@@ -48,7 +48,7 @@ pub use registry::{
     SourcedVersion, State,
 };
 pub use repository::{
-    Digests, KnownFiles, MODEL_FILE, SigningKey, Violation, is_file_name, is_name, is_sha256,
+    Digests, KnownFiles, MODEL_FILE, SIGNATURE_FILE, SigningKey, Violation, is_file_name, is_name, is_sha256,
 };
 pub use scheduling::{Decoder, Ticket, Timing};
 pub use settings::Settings;

@@ -3,11 +3,13 @@
 pub mod audit_seals;
 mod pruning;
 
+use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix_web::web;
+use futures_util::FutureExt;
 use storage::{Scope, Service, Store, with_causes};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -84,7 +86,9 @@ impl Tasks {
             ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 ticks.tick().await;
-                if let Err(error) = work(app.clone()).await {
+                // A fault costs one turn, not the task.
+                let turn = AssertUnwindSafe(work(app.clone())).catch_unwind().await;
+                if let Err(error) = turn.unwrap_or_else(|_| Err("it panicked".to_owned())) {
                     tracing::warn!(error, "a background task failed and will be tried again");
                 }
             }

@@ -12,7 +12,7 @@ use super::model_trial::Trial;
 use super::{CommandResult, SettingsSource, block_on, print};
 use crate::lifecycle::{ChangeError, ModelChanges, desired_states, known_files};
 use crate::settings::Settings;
-use crate::start;
+use crate::{start, telemetry};
 
 /// Manage, inspect and measure models.
 #[derive(Debug, Subcommand)]
@@ -40,7 +40,7 @@ pub enum Model {
     },
     /// Activate the version that was active before.
     Rollback(Named),
-    /// Put an ONNX file into the repository as a new version, tried first; it is served when it is activated or loaded.
+    /// Put an ONNX file into the repository as a new version, tried first; it is served when it is activated.
     Add(Add),
     /// Show an ONNX file: inputs, outputs, operators, files, and whether it would load.
     Inspect(Inspect),
@@ -66,6 +66,10 @@ impl Model {
             return trial.run();
         }
         let settings = &settings()?;
+        // `inspect` says all that it finds by itself.
+        if !matches!(self, Self::Inspect(_)) {
+            telemetry::tell_warnings();
+        }
         match self {
             Self::Try(trial) => trial.run(),
             Self::Bench(bench) => block_on(bench.run(settings)),
@@ -113,7 +117,11 @@ async fn change(settings: &Settings, name: &str, change: ModelChange, accept: bo
     if !registry.has(name) {
         return Err(format!("MODEL_DIR has no model {name:?}"));
     }
-    let serving = serving(&auth, &registry, name).await?;
+    // Nobody has to load a model to stop serving it, or to load it.
+    let serving = match change {
+        ModelChange::Load | ModelChange::Unload => None,
+        ModelChange::Activate(_) | ModelChange::RollBack => serving(&auth, &registry, name).await?,
+    };
     let changes = ModelChanges { auth: &auth, registry: &registry, actor: None, origin: &Origin::default() };
     let (prepared, _) = changes.change(name, &change, serving.as_deref(), accept).await.map_err(refused)?;
     match prepared.version() {

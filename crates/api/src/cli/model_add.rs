@@ -1,6 +1,7 @@
 //! `modelgate model add`
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use auth::Origin;
 use clap::Args;
@@ -35,7 +36,7 @@ pub struct Add {
     /// A data file beside it, as NAME=SHA256; once for each. Those of a file of this machine are found without.
     #[arg(long = "data", value_parser = data)]
     data: Vec<(String, String)>,
-    /// Its Ed25519 signature in Base64, where MODEL_SIGNING_KEYS are set.
+    /// Its Ed25519 signature in Base64, where MODEL_SIGNING_KEYS are set; that of a folder is found without, as model.sig.
     #[arg(long)]
     signature: Option<String>,
 }
@@ -53,9 +54,8 @@ impl Add {
             let blob = Blob { url: &source.url, sha256: &source.sha256, size: source.size, most };
             blobs.fetch(&blob, &path).await.map_err(|error| error.to_string())?;
         }
-        if let Some(signature) = &self.signature {
-            let bytes = BASE64.decode(signature.as_bytes()).map_err(|_| "the signature is not Base64")?;
-            incoming.sign(&bytes).map_err(|error| error.to_string())?;
+        if let Some(signature) = self.signature()? {
+            incoming.sign(&signature).map_err(|error| error.to_string())?;
         }
         let serving = serving(&auth, &registry, &name).await?;
         let sourced = SourcedVersion { name: name.clone(), version: version.clone(), files };
@@ -70,6 +70,20 @@ impl Add {
             "{name}: version {version} is in the repository; modelgate model activate {name} {version} serves it."
         ));
         Ok(())
+    }
+
+    /// The signature that is given, or lies in the folder that is added.
+    fn signature(&self) -> Result<Option<Vec<u8>>, String> {
+        if let Some(given) = &self.signature {
+            let bytes = BASE64.decode(given.as_bytes()).map_err(|_| "the signature is not Base64")?;
+            return Ok(Some(bytes));
+        }
+        let beside = Blobs::path(&self.file).map(|path| path.join(inference::SIGNATURE_FILE));
+        let read = |file: PathBuf| {
+            let bytes = std::fs::read(&file);
+            bytes.map_err(|error| format!("{} cannot be read: {}", file.display(), error.kind()))
+        };
+        beside.filter(|file| file.is_file()).map(read).transpose()
     }
 
     /// What is to be added under which name, and where its files are.

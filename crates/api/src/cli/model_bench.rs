@@ -90,6 +90,10 @@ fn inputs(model: &Model, rows: usize) -> Result<Vec<NamedTensor>, String> {
     if !(1..=MAX_ROWS).contains(&rows) {
         return Err(format!("1 to {MAX_ROWS} rows can be measured"));
     }
+    let takes_rows = model.inputs().iter().any(|spec| spec.shape.first() == Some(&-1));
+    if rows > 1 && !takes_rows {
+        return Err("the model does not take several rows".to_owned());
+    }
     let zeros = |spec: &inference::TensorSpec| {
         let dimensions = spec.shape.iter().enumerate().map(|(place, &dimension)| match place {
             0 if dimension >= 0 && rows > 1 => Err("the model does not take several rows".to_owned()),

@@ -13,6 +13,7 @@ use url::form_urlencoded;
 use super::body;
 use crate::app::App;
 use crate::error::{ApiError, Code, Result};
+use crate::transport::encodings::too_large;
 
 /// One picture as it was sent.
 pub struct Picture {
@@ -114,10 +115,7 @@ async fn read_parts(app: &Data<App>, mut form: Multipart) -> Result<Vec<Picture>
         while let Some(chunk) = part.next().await {
             let chunk = chunk.map_err(broken_form)?;
             if bytes.len() + chunk.len() > limit {
-                return Err(ApiError::new(
-                    Code::TooLarge,
-                    format!("File too large: the limit is {limit} bytes."),
-                ));
+                return Err(too_large(limit));
             }
             bytes.push(&chunk)?;
         }

@@ -13,13 +13,14 @@ use std::time::Duration;
 use actix_multipart::{Field, Multipart, MultipartError};
 use actix_web::dev::Payload;
 use actix_web::error::PayloadError;
-use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use actix_web::http::header::CONTENT_LENGTH;
 use actix_web::web::{self, Bytes, BytesMut};
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use data_encoding::{BASE64, HEXLOWER};
 use futures_util::{Stream, StreamExt};
 use inference::{Digests, Incoming, is_file_name};
 
+use super::body::require_plain;
 use crate::error::{ApiError, Code, Result};
 use crate::guard::broken;
 
@@ -68,10 +69,12 @@ impl FromRequest for ModelBody {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
-        let is_packed = header(CONTENT_ENCODING.as_str()).is_some_and(|encoding| encoding != "identity");
+        if let Err(packed) = require_plain(request.headers()) {
+            return ready(Err(packed));
+        }
         let content = match request.content_type().to_ascii_lowercase().as_str() {
-            "application/octet-stream" if !is_packed => Content::Plain(payload.take()),
-            "multipart/form-data" if !is_packed => {
+            "application/octet-stream" => Content::Plain(payload.take()),
+            "multipart/form-data" => {
                 let shared = Shared(Rc::new(RefCell::new(payload.take())));
                 Content::Form(Multipart::new(request.headers(), shared.clone()), shared)
             }

@@ -123,7 +123,7 @@ impl Text {
 
 /// Seconds, rounded up: one who waits as long as told is never too early.
 pub fn whole_seconds(duration: Duration) -> u64 {
-    duration.as_secs() + u64::from(duration.subsec_millis() > 0)
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
 
 /// Puts them into the headers of an answer over HTTP.

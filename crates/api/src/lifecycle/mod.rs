@@ -5,7 +5,7 @@ pub mod ended;
 mod model_changes;
 pub mod sources;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,8 @@ use crate::guard::permission::ModelsManage;
 
 /// Changes of models that callers wait for at a time; one more is answered with 503.
 const MAX_CHANGES: usize = 8;
+/// Versions that are received at a time, which may take long; one more is answered with 503.
+const MAX_UPLOADS: usize = 8;
 /// How often models that could not be brought to their desired state are looked for, to try them again.
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
 
@@ -35,9 +37,17 @@ pub struct Lifecycle {
     looked: Mutex<Option<Instant>>,
     /// The change of the feed up to which its models have been reconciled.
     applied: AtomicI64,
-    /// When the files of the models were last read again.
-    verified: Mutex<DateTime<Utc>>,
+    verification: Mutex<Verification>,
     changes: Semaphore,
+    uploads: Semaphore,
+}
+
+/// How far the files of the models were read again.
+struct Verification {
+    /// When that was last begun.
+    at: DateTime<Utc>,
+    /// What was found, and is in no audit trail yet.
+    unnoted: VecDeque<Violation>,
 }
 
 impl Lifecycle {
@@ -45,9 +55,10 @@ impl Lifecycle {
     pub fn new(auth: &Auth) -> Self {
         Self {
             looked: Mutex::new(None),
-            verified: Mutex::new(auth.now()),
+            verification: Mutex::new(Verification { at: auth.now(), unnoted: VecDeque::new() }),
             applied: AtomicI64::new(auth.model_changes()),
             changes: Semaphore::new(MAX_CHANGES),
+            uploads: Semaphore::new(MAX_UPLOADS),
         }
     }
 }
@@ -101,27 +112,36 @@ async fn remember(app: &App) -> auth::Result<()> {
 pub async fn verify(app: &App) -> std::result::Result<(), String> {
     let interval = chrono::Duration::seconds(i64::from(app.settings.models.model_verify_interval_seconds));
     let now = app.auth.now();
-    let mut verified = app.lifecycle.verified.lock().await;
-    if interval.is_zero() || (now - *verified).abs() < interval {
-        return Ok(());
+    let mut verification = app.lifecycle.verification.lock().await;
+    if !interval.is_zero() && (now - verification.at).abs() >= interval {
+        verification.at = now;
+        let registry = app.registry.clone();
+        let found = web::block(move || registry.verify()).await.map_err(|error| error.to_string())?;
+        found.iter().for_each(report);
+        verification.unnoted.extend(found);
     }
-    *verified = now;
-    let registry = app.registry.clone();
-    let violations = web::block(move || registry.verify()).await.map_err(|error| error.to_string())?;
-    for Violation { model, version, file, expected, found } in violations {
-        tracing::error!(
-            model,
-            version,
-            file,
-            expected,
-            found,
-            "a file of a model was changed; what was loaded before goes on, and the file will not be loaded"
-        );
+    // Found once: what the store does not take now, it is told again.
+    while let Some(Violation { model, version, file, expected, found }) =
+        verification.unnoted.front().cloned()
+    {
         let loaded = ModelFile { name: model, version, file, sha256: expected };
         let noted = app.auth.note_model_violation(&loaded, found.as_deref()).await;
         noted.map_err(|error| storage::with_causes(&error))?;
+        verification.unnoted.pop_front();
     }
     Ok(())
+}
+
+fn report(violation: &Violation) {
+    let Violation { model, version, file, expected, found } = violation;
+    tracing::error!(
+        model,
+        version,
+        file,
+        expected,
+        found,
+        "a file of a model was changed; what was loaded before goes on, and the file will not be loaded"
+    );
 }
 
 /// Brings this replica's models to their desired state, where that has changed; to be called every second.
@@ -140,7 +160,7 @@ pub async fn follow(app: &App) -> std::result::Result<(), String> {
     let registry = app.registry.clone();
     web::block(move || registry.reconcile(&desired, at)).await.map_err(|error| error.to_string())?;
     app.lifecycle.applied.store(changes, Ordering::Release);
-    Ok(())
+    remember(app).await.map_err(|error| storage::with_causes(&error))
 }
 
 /// Changes what is served of a model, here and on every replica. The new state is loaded first, so a model that cannot
@@ -155,7 +175,8 @@ pub async fn change(
     if !app.registry.has(name) {
         return Err(inference::Error::NotFound(format!("there is no model \"{name}\"")).into());
     }
-    let _turn = turn(app)?;
+    // Unloading loads nothing: it must be possible while others are busy.
+    let _turn = if change == ModelChange::Unload { None } else { Some(turn(&app.lifecycle.changes)?) };
     let serving = app.registry.find(name, None).ok().map(|model| model.version().to_owned());
     let changes = changes(app, caller);
     let (prepared, at) = match changes.change(name, &change, serving.as_deref(), accept).await {
@@ -172,6 +193,10 @@ pub async fn change(
         app.registry.expect(known_files(&app.auth).await?);
     }
     app.registry.publish(prepared, at);
+    // What is served is remembered before the answer: a file that changes right after it is noticed.
+    if let Err(error) = remember(app).await {
+        tracing::warn!(error = storage::with_causes(&error), "the files of a model will be remembered later");
+    }
     Ok(())
 }
 
@@ -184,31 +209,47 @@ fn changes<'a>(app: &'a App, caller: &'a Caller<ModelsManage>) -> ModelChanges<'
     }
 }
 
-/// A permit for a change that a caller waits for; none where there are too many.
-pub fn turn(app: &App) -> Result<SemaphorePermit<'_>> {
+fn turn(places: &Semaphore) -> Result<SemaphorePermit<'_>> {
     let busy = |_| ApiError::new(Code::Overloaded, "Other models are being loaded; try again shortly.");
-    app.lifecycle.changes.try_acquire().map_err(busy)
+    places.try_acquire().map_err(busy)
 }
 
-/// Takes a version that was received: it is tried, put into the repository and remembered. Answers its size and
-/// SHA-256.
+/// A place for a version that is to be received; none where there are too many.
+pub fn begin_upload(app: &App) -> Result<SemaphorePermit<'_>> {
+    turn(&app.lifecycle.uploads)
+}
+
+/// Takes a version that was received: it is tried, put into the repository and remembered, whether or not the caller
+/// stays for the answer. Answers its size and SHA-256.
 pub async fn take(
-    app: &App,
-    caller: &Caller<ModelsManage>,
+    app: web::Data<App>,
+    caller: Caller<ModelsManage>,
     incoming: Incoming,
-    name: &str,
-    version: &str,
+    (name, version): (String, String),
     announced: Digests,
 ) -> Result<(u64, Option<String>)> {
-    let serving = app.registry.find(name, None).ok().map(|model| model.version().to_owned());
-    let new = NewVersion { name, version, announced, sources: &[] };
-    let admitted = changes(app, caller).add(incoming, new, serving.as_deref()).await?;
+    let added = actix_web::rt::spawn(async move {
+        let serving = app.registry.find(&name, None).ok().map(|model| model.version().to_owned());
+        let new = NewVersion { name: &name, version: &version, announced, sources: &[] };
+        changes(&app, &caller).add(incoming, new, serving.as_deref()).await
+    });
+    let admitted = added.await.map_err(ApiError::internal)??;
     Ok((admitted.size, admitted.files.get(inference::MODEL_FILE).cloned()))
 }
 
-/// Removes a version that was received and is not served.
-pub async fn remove(app: &App, caller: &Caller<ModelsManage>, name: &str, version: &str) -> Result<()> {
-    let _turn = turn(app)?;
+/// Removes a version that was received and is not served, whether or not the caller stays for the answer.
+pub async fn remove(
+    app: web::Data<App>,
+    caller: Caller<ModelsManage>,
+    name: String,
+    version: String,
+) -> Result<()> {
+    let removed = actix_web::rt::spawn(async move { removed(&app, &caller, &name, &version).await });
+    removed.await.map_err(ApiError::internal)?
+}
+
+async fn removed(app: &App, caller: &Caller<ModelsManage>, name: &str, version: &str) -> Result<()> {
+    let _turn = turn(&app.lifecycle.changes)?;
     app.registry.may_withdraw(name, version)?;
     let committed = app.auth.commit_model_removal(&caller.principal, name, version, &caller.origin).await;
     committed.map_err(|error| match error {

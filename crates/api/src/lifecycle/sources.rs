@@ -97,7 +97,7 @@ pub async fn follow(app: &App) -> Result<(), String> {
         }
         if let Ok(Some((outcome, sourced))) = timeout(LOOK, fetching.next()).await {
             begun.remove(&key(&sourced));
-            settle(app, &mut state, sourced, outcome);
+            settle(app, &mut state, sourced, outcome).await;
         }
     }
 }
@@ -115,7 +115,7 @@ impl State {
 }
 
 /// Notes that a version was fetched, or when it is tried again.
-fn settle(app: &App, state: &mut State, sourced: SourcedVersion, outcome: Result<(), String>) {
+async fn settle(app: &App, state: &mut State, sourced: SourcedVersion, outcome: Result<(), String>) {
     let key = key(&sourced);
     let Err(reason) = outcome else {
         state.failures.remove(&key);
@@ -126,7 +126,13 @@ fn settle(app: &App, state: &mut State, sourced: SourcedVersion, outcome: Result
     state.failures.insert(key, (app.auth.now() + pause, times + 1));
     let SourcedVersion { name, version, .. } = sourced;
     tracing::error!(model = name, version, reason, "a version could not be fetched");
-    app.registry.mark_unavailable(&name, format!("version {version} could not be fetched: {reason}"));
+    let registry = app.registry.clone();
+    let mark = move || {
+        registry.mark_unavailable(&name, format!("version {version} could not be fetched: {reason}"));
+    };
+    if web::block(mark).await.is_err() {
+        tracing::error!("the status of a model could not be noted");
+    }
 }
 
 /// Versions that were added by address, if any changed since the last look.

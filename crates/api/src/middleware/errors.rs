@@ -92,11 +92,7 @@ fn is_bare<B>(response: &ServiceResponse<B>) -> bool {
     (status.is_client_error() || status.is_server_error()) && !is_json
 }
 
-fn written<B>(
-    response: ServiceResponse<B>,
-    error: &ApiError,
-    context: &RequestContext,
-) -> ServiceResponse {
+fn written<B>(response: ServiceResponse<B>, error: &ApiError, context: &RequestContext) -> ServiceResponse {
     let (media_type, body) = if is_v2(response.request().path()) {
         // Exactly this media type: a client compares it as a whole.
         ("application/json", serde_json::json!({"error": error.detail}).to_string())

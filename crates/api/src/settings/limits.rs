@@ -32,7 +32,8 @@ pub struct LimitSettings {
     /// Requests per second and address, counted in this process before anything else is done.
     #[arg(long = "GUARD_PER_SECOND", default_value_t = 200)]
     pub guard_per_second: u32,
-    /// Requests of one account running at a time in this process.
+    /// Requests of one account running at a time in this process. Over gRPC a stream is one, and each of its calls
+    /// another.
     #[arg(long = "MAX_IN_FLIGHT_PER_CALLER", default_value_t = 64)]
     pub max_in_flight_per_caller: u32,
     /// Connections over gRPC open at a time in this process; one more waits.

@@ -8,8 +8,17 @@ mod model_gauges;
 mod resources;
 pub mod series;
 
+use tracing::Level;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::Subscriber;
+
+/// Has a command tell warnings and errors to the person who typed it, on standard error.
+pub fn tell_warnings() {
+    let plain =
+        Subscriber::builder().with_max_level(Level::WARN).without_time().with_target(false).with_ansi(false);
+    // A second call would change nothing.
+    let _ = plain.with_writer(std::io::stderr).try_init();
+}
 
 /// Starts logging at `level`, a level or directives.
 pub fn start(level: &str) -> Result<(), String> {

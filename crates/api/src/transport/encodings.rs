@@ -187,7 +187,7 @@ impl Unpacked {
     }
 }
 
-/// More than a body may be.
+/// More than a body, a picture or a stored file may be.
 pub fn too_large(limit: usize) -> ApiError {
     ApiError::new(Code::TooLarge, format!("File too large: the limit is {limit} bytes."))
 }

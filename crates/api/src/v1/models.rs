@@ -98,7 +98,7 @@ pub struct ColumnView {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct PredictParameters {
-    /// The newest that is served if none is given.
+    /// The one that answers calls without a version if none is given: the active one, else the newest that is served.
     version: Option<String>,
     /// How many classes to answer with; the model's own setting if none is given.
     #[param(value_type = Option<usize>, minimum = 1, maximum = 1000)]

@@ -132,10 +132,14 @@ impl Auth {
             Ok(()) => self.lease(&principal, class, now).await?,
             Err(_) => (None, Vec::new()),
         };
+        // A refusal is remembered without it: it is another one with each request.
+        let limits = windows.len();
         windows.extend(presented.nonce_window(self.signature_max_age));
         let mut states = match self.count_caller(&principal, &windows).await? {
             Verdict::Admitted(states) => signed_requests::visible_windows(states),
-            Verdict::Throttled(throttle) => return Err(self.throttled(requester, throttle, &windows).into()),
+            Verdict::Throttled(throttle) => {
+                return Err(self.throttled(requester, throttle, &windows[..limits]).into());
+            }
             Verdict::Stale => return Ok(None),
         };
         states.extend(quotas);

@@ -167,7 +167,8 @@ impl Auth {
         self.commit_model(tx, Event::ModelVersionAdded, actor, name, detail, origin).await.map(drop)
     }
 
-    /// Forgets a version that is being removed. [`Error::ModelChanged`]: it is active, or what a roll back goes to.
+    /// Forgets a version that is being removed. [`Error::ModelChanged`]: it is active. A roll back does not
+    /// go to it any more.
     pub async fn commit_model_removal(
         &self,
         actor: &Principal,

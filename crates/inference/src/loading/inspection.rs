@@ -8,7 +8,7 @@ use std::{
     path::{Component, Path},
 };
 
-use crate::operators::Libraries;
+use crate::{operators::Libraries, repository::is_file_name};
 
 /// The deepest nesting of messages; a graph inside a graph is three.
 const MAX_DEPTH: usize = 100;
@@ -122,6 +122,9 @@ fn check_location(folder: &Path, location: &str) -> Result<(), String> {
         match fs::symlink_metadata(&way) {
             Ok(metadata) if metadata.is_symlink() => return Err(outside()),
             Ok(_) => {}
+            Err(_) if is_file_name(location) => {
+                return Err(format!("it refers to the data file {location:?}, which is missing"));
+            }
             Err(_) => return Err("a data file that it refers to is missing".to_owned()),
         }
     }

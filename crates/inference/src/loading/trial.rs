@@ -10,7 +10,7 @@ use std::{
     io::{Read, Write},
     os::unix::{
         fs::{DirBuilderExt, PermissionsExt},
-        process::ExitStatusExt,
+        process::{CommandExt, ExitStatusExt},
     },
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -36,6 +36,8 @@ pub const REFUSED: u8 = 3;
 const MAX_REASON: u64 = 500;
 /// How often the child's state is polled.
 const LOOK: Duration = Duration::from_millis(2);
+/// What people and service managers stop a program with.
+const STOPS: [i32; 3] = [libc::SIGHUP, libc::SIGINT, libc::SIGTERM];
 /// How long the first run may take in the child. One that takes longer is ended, which says nothing against a model.
 const FIRST_RUN: Duration = Duration::from_secs(5);
 
@@ -111,8 +113,13 @@ pub(super) fn ensure_passed(
     let empty = empty.map_err(failed)?;
     let started = Instant::now();
     let model = std::path::absolute(of.file).map_err(failed)?;
-    let child = spawn(settings, library, &model, empty.path(), of).map_err(failed)?;
-    let outcome = judge(child, settings.time);
+    let mut child = spawn(settings, library, &model, empty.path(), of).map_err(failed)?;
+    let ended = wait(&mut child, settings.time);
+    if ended.and_then(|status| status.signal()).is_some_and(|signal| STOPS.contains(&signal)) {
+        // It stops along with the server, which says nothing against the model.
+        return Err("trying it was interrupted; load it to have it tried".to_owned());
+    }
+    let outcome = judge(child, ended, settings.time);
     let milliseconds = started.elapsed().as_millis();
     match &outcome {
         Ok(()) => tracing::debug!(model = %model.display(), milliseconds, "a model was tried"),
@@ -144,11 +151,13 @@ fn spawn(
     command.arg("--").arg(model).current_dir(folder).env_clear();
     // Where the system's loader looks for libraries is the operator's word.
     command.envs(std::env::vars_os().filter(|(name, _)| name == "LD_LIBRARY_PATH"));
+    // Of a group of its own: what a terminal sends to the server's, such as SIGINT, is not meant for it.
+    command.process_group(0);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()
 }
 
-fn judge(mut child: Child, time: Duration) -> Result<(), String> {
-    match wait(&mut child, time) {
+fn judge(mut child: Child, ended: Option<ExitStatus>, time: Duration) -> Result<(), String> {
+    match ended {
         Some(status) if status.success() => Ok(()),
         Some(status) if status.code() == Some(i32::from(REFUSED)) => Err(reason(&mut child)),
         Some(status) => Err(match status.signal() {
@@ -307,6 +316,15 @@ mod tests {
         assert!(attempt("kill -SEGV $$").0.unwrap_err().contains("signal 11"));
         assert!(attempt("exit 1").0.unwrap_err().contains("failed"));
         assert!(attempt("exec /nowhere/at/all").0.is_err());
+    }
+
+    #[test]
+    fn a_child_that_is_stopped_condemns_nothing() {
+        for signal in ["HUP", "INT", "TERM"] {
+            let (outcome, left) = attempt(&format!("kill -{signal} $$; sleep 60"));
+            assert!(outcome.unwrap_err().contains("interrupted"), "{signal}");
+            assert_eq!(left, 0, "{signal}");
+        }
     }
 
     #[test]

@@ -12,6 +12,9 @@ use crate::{
     repository::{Digests, chosen, folders, log_passed_over, model_folder, passed_over, read_manifest},
 };
 
+/// Why a model without any version is not served, where its `model.toml` says where they are.
+const FETCHING: &str = "its files are being fetched; it is served once they are here";
+
 /// A model as it could be served from now on.
 pub(super) struct Candidate {
     pub(super) entry: Entry,
@@ -68,7 +71,11 @@ impl Loader {
                 (self.versions(of, &names, lineage, kept, options), None)
             }
             Err(_) if !manifest.source.0.is_empty() => {
-                (Vec::new(), Some("its files are being fetched".to_owned()))
+                // Why they could not be fetched, where that was tried.
+                let same =
+                    old.filter(|old| old.versions.is_empty() && old.manifest.as_ref() == Some(&manifest));
+                let known = same.and_then(|old| old.reason.clone());
+                (Vec::new(), Some(known.unwrap_or_else(|| FETCHING.to_owned())))
             }
             Err(reason) => (Vec::new(), Some(reason)),
         };

@@ -6,9 +6,10 @@ use std::{
     io,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, SystemTime},
 };
+
+use tempfile::TempDir;
 
 use crate::{
     loading::{Examination, Loader},
@@ -19,9 +20,7 @@ use crate::{
 const FOLDER: &str = ".incoming";
 /// Marks a version that was uploaded, and may therefore be removed.
 const MARK: &str = ".received";
-/// Folder names tried before giving up; others may be receiving at the same time.
-const MAX_PLACES: u64 = 1000;
-/// A received file that was not written to for this long was left behind: no upload takes longer.
+/// What was not written to for this long was left behind: no upload takes longer, and no file that is fetched.
 const ABANDONED: Duration = Duration::from_secs(2 * 3600);
 
 /// Why a version was not accepted or not removed.
@@ -57,7 +56,7 @@ pub enum IncomingError {
 pub struct Incoming {
     name: String,
     version: String,
-    folder: PathBuf,
+    folder: TempDir,
 }
 
 /// A version that was accepted.
@@ -86,8 +85,8 @@ impl Incoming {
                 "a file's name is a path inside of the version's folder".to_owned(),
             ));
         }
-        let path = self.folder.join(file);
-        if let Some(parent) = path.parent().filter(|parent| *parent != self.folder) {
+        let path = self.folder.path().join(file);
+        if let Some(parent) = path.parent().filter(|parent| *parent != self.folder.path()) {
             DirBuilder::new().mode(0o700).recursive(true).create(parent).map_err(|error| failed(&error))?;
         }
         Ok(path)
@@ -106,14 +105,7 @@ impl Incoming {
 
     /// Puts a signature beside the model.
     pub fn sign(&self, signature: &[u8]) -> io::Result<()> {
-        fs::write(self.folder.join(SIGNATURE_FILE), signature)
-    }
-}
-
-impl Drop for Incoming {
-    fn drop(&mut self) {
-        // It does not exist any more where it was moved into place.
-        let _ = fs::remove_dir_all(&self.folder);
+        fs::write(self.folder.path().join(SIGNATURE_FILE), signature)
     }
 }
 
@@ -131,40 +123,28 @@ impl Loader {
             return Err(IncomingError::Exists);
         }
         let folder = self.new_folder()?;
-        sweep(&self.settings.model_dir.join(FOLDER), &folder);
+        sweep(&self.settings.model_dir.join(FOLDER), folder.path());
         Ok(Incoming { name: name.to_owned(), version: version.to_owned(), folder })
     }
 
     /// An empty folder for files on their way in or out. It is not called as the version is: two names together are
-    /// longer than a file system takes.
-    fn new_folder(&self) -> Result<PathBuf, IncomingError> {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
+    /// longer than a file system takes. Nor by numbers: in containers that share the repository all processes have the
+    /// same.
+    fn new_folder(&self) -> Result<TempDir, IncomingError> {
         let parent = self.settings.model_dir.join(FOLDER);
-        let private = |folder: &Path| DirBuilder::new().mode(0o700).create(folder);
-        match private(&parent) {
+        match DirBuilder::new().mode(0o700).create(&parent) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(&error)),
             _ => {}
         }
-        for _ in 0..MAX_PLACES {
-            let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-            let folder = parent.join(format!("{}-{number}", std::process::id()));
-            match private(&folder) {
-                Ok(()) => return Ok(folder),
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(failed(&error)),
-            }
-        }
-        Err(IncomingError::Failed)
+        tempfile::Builder::new().prefix("").tempdir_in(&parent).map_err(|error| failed(&error))
     }
 
     /// Removes what was left behind by processes that ended in the middle of receiving.
     pub(super) fn sweep(&self) {
         let parent = self.settings.model_dir.join(FOLDER);
-        let probe = parent.join(format!("now-{}", std::process::id()));
         // Without the folder nothing was ever received, and the repository may be read-only.
-        if fs::create_dir(&probe).is_ok() {
-            sweep(&parent, &probe);
-            let _ = fs::remove_dir(&probe);
+        if let Ok(now) = tempfile::tempdir_in(&parent) {
+            sweep(&parent, now.path());
         }
     }
 
@@ -179,13 +159,13 @@ impl Loader {
         let mut found = Digests::new();
         let most = self.settings.max_model_bytes;
         let names = files.keys().map(String::as_str);
-        integrity::digest(&incoming.folder, names, most, &mut found).map_err(IncomingError::Refused)?;
+        integrity::digest(incoming.folder.path(), names, most, &mut found).map_err(IncomingError::Refused)?;
         let differs = |(file, sha256): &(&String, &String)| !found[*file].eq_ignore_ascii_case(sha256);
         if let Some((file, _)) = files.iter().find(differs) {
             return refused(format!("{file} does not have the SHA-256 that was announced"));
         }
         let looked = self
-            .inspect(&incoming.folder.join(MODEL_FILE), Some(&incoming.name))
+            .inspect(&incoming.folder.path().join(MODEL_FILE), Some(&incoming.name))
             .map_err(IncomingError::Refused)?;
         let Examination { inspection, files: known, size, outcome } = looked;
         if let Some(file) = inspection.external.iter().find(|file| !files.contains_key(*file)) {
@@ -197,7 +177,7 @@ impl Loader {
         }
         outcome.map_err(IncomingError::Refused)?;
         if origin == Origin::Received {
-            fs::write(incoming.folder.join(MARK), b"").map_err(|error| failed(&error))?;
+            fs::write(incoming.folder.path().join(MARK), b"").map_err(|error| failed(&error))?;
         }
         self.put_in_place(&incoming)?;
         Ok(Admitted { files: known, size })
@@ -211,7 +191,7 @@ impl Loader {
         if fs::symlink_metadata(&place).is_ok() {
             return Err(IncomingError::Exists);
         }
-        match fs::rename(&incoming.folder, &place) {
+        match fs::rename(incoming.folder.path(), &place) {
             Ok(()) => {
                 // So that the new name outlives a loss of power, too.
                 let synced = place.parent().map_or(Ok(()), |model| File::open(model)?.sync_all());
@@ -230,7 +210,7 @@ impl Loader {
     /// Removes a version that was uploaded.
     pub(super) fn withdraw(&self, name: &str, version: &str) -> Result<(), IncomingError> {
         self.is_received(name, version)?;
-        let gone = self.new_folder()?;
+        let gone = self.new_folder()?.keep();
         // In one step, so that nobody loads half of it; somebody else may have taken it away meanwhile.
         let renamed = fs::rename(self.place(name, version), &gone).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => IncomingError::Missing,
@@ -255,18 +235,22 @@ impl Loader {
 
 /// Removes files older than any running upload; `now` is the time stamp of a file just made, by the disk's clock.
 fn sweep(parent: &Path, now: &Path) {
-    let changed = |path: &Path| fs::symlink_metadata(path).and_then(|metadata| metadata.modified());
-    let Ok(now_at) = changed(now) else { return };
+    let Some(now_at) = last_change(now) else { return };
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let folder = entry.path();
-        let inside = fs::read_dir(&folder).into_iter().flatten().flatten().map(|file| file.path());
-        let latest: Option<SystemTime> =
-            inside.chain([folder.clone()]).filter_map(|path| changed(&path).ok()).max();
-        let age = latest.and_then(|latest| now_at.duration_since(latest).ok()).unwrap_or_default();
+        let age = last_change(&folder).and_then(|last| now_at.duration_since(last).ok()).unwrap_or_default();
         if age > ABANDONED && fs::remove_dir_all(&folder).is_ok() {
             tracing::info!(folder = %folder.display(), "what was received in part was removed");
         }
     }
+}
+
+/// When a file, or the last of a folder and all in it, was changed.
+fn last_change(path: &Path) -> Option<SystemTime> {
+    let metadata = fs::symlink_metadata(path).ok()?;
+    let inside = metadata.is_dir().then(|| fs::read_dir(path).into_iter().flatten().flatten());
+    let inside = inside.into_iter().flatten().filter_map(|entry| last_change(&entry.path()));
+    inside.chain(metadata.modified().ok()).max()
 }
 
 #[cfg(test)]
@@ -279,17 +263,20 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let make = |name: &str, hours: u64| {
             let folder = parent.path().join(name);
-            fs::create_dir(&folder).unwrap();
+            fs::create_dir_all(&folder).unwrap();
             let file = File::create(folder.join(MODEL_FILE)).unwrap();
             let then = file.metadata().unwrap().modified().unwrap() - Duration::from_secs(hours * 3600);
             file.set_modified(then).unwrap();
             File::open(&folder).unwrap().set_modified(then).unwrap();
         };
+        make("old/weights", 4);
         make("old", 3);
         make("young", 1);
+        make("deep/weights", 1);
+        make("deep", 3);
         fs::create_dir(parent.path().join("now")).unwrap();
         sweep(parent.path(), &parent.path().join("now"));
-        assert!(!parent.path().join("old").exists() && parent.path().join("young").exists());
-        assert!(parent.path().join("now").exists());
+        let left = ["old", "young", "deep", "now"].map(|name| parent.path().join(name).exists());
+        assert_eq!(left, [false, true, true, true]);
     }
 }

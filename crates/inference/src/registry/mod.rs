@@ -178,7 +178,16 @@ impl Registry {
         }
         let Candidate { entry, failure } =
             self.candidate(name, desired, &lineage, LoadOptions { afresh: false, accept, again: true });
-        failure.map_or(Ok(Prepared { entry }), Err)
+        match failure {
+            None => Ok(Prepared { entry }),
+            Some(failure) => {
+                // A model that is new here is known from now on, so that its files are fetched.
+                if entry.manifest.is_some() && self.read().get(name).is_none() {
+                    self.put(entry, Revision::default());
+                }
+                Err(failure)
+            }
+        }
     }
 
     /// Serves what was prepared, the desired state of revision `at`. What was served before finishes its running calls,
@@ -198,13 +207,13 @@ impl Registry {
     /// Looks for changes in the repository and loads what changed since the last look, as far as it is not to be
     /// unloaded. What cannot be loaded goes on as it was. Blocks for as long as that takes.
     pub fn poll(&self, desired: &HashMap<String, DesiredState>, at: Revision) {
-        let due = {
-            let mut watch = self.shared.watch.lock().unwrap_or_else(PoisonError::into_inner);
-            watch.look(&self.shared.loader.settings.model_dir)
-        };
+        let watch = || self.shared.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = watch().look(&self.shared.loader.settings.model_dir);
         for name in due {
             tracing::info!(model = name, "a model's folder changed");
-            self.reconcile_as(&name, desired.get(&name).cloned().unwrap_or_default(), at, true);
+            if !self.reconcile_as(&name, desired.get(&name).cloned().unwrap_or_default(), at, true) {
+                watch().tell_again(&name);
+            }
         }
     }
 
@@ -317,11 +326,12 @@ impl Registry {
         self.reconcile_as(name, desired, at, false);
     }
 
-    fn reconcile_as(&self, name: &str, desired: DesiredState, at: Revision, changed: bool) {
+    /// False: it is in a later state already.
+    fn reconcile_as(&self, name: &str, desired: DesiredState, at: Revision, changed: bool) -> bool {
         let lineage = self.lineage(name);
         let _work = lineage.work.lock().unwrap_or_else(PoisonError::into_inner);
         if self.shared.closed.load(Ordering::SeqCst) {
-            return;
+            return false;
         }
         let Candidate { entry, failure } = self.candidate(
             name,
@@ -337,11 +347,11 @@ impl Registry {
                     reason = failure,
                     "a change of a model did not come about; it goes on as it was"
                 );
-                self.put(old.with_setback(entry.desired, failure), at);
+                self.put(old.with_setback(entry.desired, failure), at)
             }
             (Some(_), None) => {
                 entry.log_reason();
-                self.put(entry, at);
+                self.put(entry, at)
             }
             (None, _) => self.put(entry, at),
         }
@@ -370,16 +380,17 @@ impl Registry {
         self.read().get(name).map(|entry| Arc::clone(&entry.lineage)).unwrap_or_default()
     }
 
-    /// Puts an entry into the registry, unless one of a later revision is there already.
-    fn put(&self, entry: Entry, at: Revision) {
+    /// Puts an entry into the registry, unless one of a later revision is there already; then it returns false.
+    fn put(&self, entry: Entry, at: Revision) -> bool {
         let entry = Arc::new(entry.at(at));
         let mut models = self.shared.models.write().unwrap_or_else(PoisonError::into_inner);
         if models.get(&entry.name).is_some_and(|there| there.revision() > at) {
-            return;
+            return false;
         }
         let old = models.insert(entry.name.clone(), Arc::clone(&entry));
         drop(models);
         entry.took_over(old.as_deref());
+        true
     }
 
     fn read(&self) -> RwLockReadGuard<'_, BTreeMap<String, Arc<Entry>>> {

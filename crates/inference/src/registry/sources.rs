@@ -64,7 +64,8 @@ impl Registry {
         highest.unwrap_or(0).saturating_add(1).to_string()
     }
 
-    /// Notes why a version could not be fetched, in the model's status. What is served goes on.
+    /// Notes why a version could not be fetched, in the model's status. What is served goes on. Blocks while another
+    /// version of the model is being loaded.
     pub fn mark_unavailable(&self, name: &str, reason: String) {
         let lineage = self.lineage(name);
         let _work = lineage.work.lock().unwrap_or_else(PoisonError::into_inner);

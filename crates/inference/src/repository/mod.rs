@@ -14,7 +14,7 @@ use std::{
 };
 
 pub use integrity::{Digests, KnownFiles, Violation, is_sha256};
-pub(crate) use signature::SIGNATURE_FILE;
+pub use signature::SIGNATURE_FILE;
 pub use signature::SigningKey;
 pub(crate) use watch::Watch;
 

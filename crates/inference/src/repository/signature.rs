@@ -11,7 +11,7 @@ use data_encoding::BASE64;
 use super::integrity::Digests;
 
 /// The signature of a version lies beside its model: 64 bytes, or the same in Base64.
-pub(crate) const SIGNATURE_FILE: &str = "model.sig";
+pub const SIGNATURE_FILE: &str = "model.sig";
 /// More than this is no signature.
 const MAX_BYTES: u64 = 1024;
 /// Length of a signature, in bytes.

@@ -12,7 +12,7 @@ use super::{PassedOver, folders, log_passed_over, passed_over};
 /// Files of one model that are looked at: more are in no folder that a person keeps.
 const MAX_FILES: usize = 100_000;
 
-/// What lies in a model's folder: sizes and times, two levels deep.
+/// What lies in a model's folder: sizes and times. Links to folders are not followed.
 type Snapshot = BTreeMap<String, (u64, Option<SystemTime>)>;
 
 /// What was seen of a repository.
@@ -54,6 +54,14 @@ impl Watch {
         due
     }
 
+    /// Has a change returned again: it came to nothing.
+    pub fn tell_again(&mut self, name: &str) {
+        if let Some(reported) = &mut self.reported {
+            // As no folder is: no file is without a name.
+            reported.insert(name.to_owned(), Snapshot::from([(String::new(), (0, None))]));
+        }
+    }
+
     /// What is passed over now and was not at the last look, or for another reason.
     fn newly_passed_over(&mut self, now: PassedOver) -> PassedOver {
         let Some(before) = self.passed_over.replace(now.clone()) else { return PassedOver::new() };
@@ -63,21 +71,20 @@ impl Watch {
 
 fn snapshot(folder: &Path) -> Snapshot {
     let mut snapshot = Snapshot::new();
-    let mut look = |folder: &Path, prefix: &str| {
-        let mut inside = Vec::new();
+    let mut unread = vec![(String::new(), folder.to_owned())];
+    while let Some((prefix, folder)) = unread.pop() {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
             let Ok(metadata) = entry.metadata() else { continue };
             let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+            if snapshot.len() + unread.len() >= MAX_FILES {
+                return snapshot;
+            }
             if metadata.is_dir() {
-                inside.push((name, entry.path()));
-            } else if snapshot.len() < MAX_FILES {
+                unread.push((format!("{name}/"), entry.path()));
+            } else {
                 snapshot.insert(name, (metadata.len(), metadata.modified().ok()));
             }
         }
-        inside
-    };
-    for (name, folder) in look(folder, "") {
-        look(&folder, &format!("{name}/"));
     }
     snapshot
 }
@@ -104,12 +111,32 @@ mod tests {
         write("new/1/model.onnx", "ab");
         assert_eq!(look(), [] as [String; 0], "it still grows");
         assert_eq!((look(), look()), (vec!["new".to_owned()], vec![]));
+        write("old/1/weights/part/a.bin", "");
+        assert_eq!(
+            (look(), look(), look()),
+            (vec![], vec!["old".to_owned()], vec![]),
+            "however deep it lies"
+        );
         write("old/model.toml", "");
         fs::remove_dir_all(folder.path().join("new")).unwrap();
         assert_eq!(look(), [] as [String; 0]);
         assert_eq!((look(), look()), (vec!["new".to_owned(), "old".to_owned()], vec![]));
         fs::remove_dir_all(folder.path()).unwrap();
         assert_eq!(look(), [] as [String; 0]);
+    }
+
+    #[test]
+    fn what_came_to_nothing_is_told_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut watch = Watch::default();
+        watch.look(folder.path());
+        fs::create_dir(folder.path().join("model")).unwrap();
+        let due = ["model".to_owned()];
+        watch.look(folder.path());
+        assert_eq!(watch.look(folder.path()), due);
+        watch.tell_again("model");
+        assert_eq!(watch.look(folder.path()), due);
+        assert_eq!(watch.look(folder.path()), [] as [String; 0]);
     }
 
     #[test]

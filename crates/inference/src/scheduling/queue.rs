@@ -119,8 +119,9 @@ impl<T> Queue<T> {
         Ok(displaced)
     }
 
-    /// Wakes a thread for what was put, where nobody took it yet and one waits.
-    pub(super) fn wake(&self) {
+    /// Wakes a thread for what was put, where nobody took it yet and one waits. Tells how much waits. To be called again
+    /// and again meanwhile: time alone may give a caller their whole share back.
+    pub(super) fn wake(&self) -> usize {
         let state = self.lock();
         let (length, idle, gathering) = (state.length, state.idle, state.gathering);
         drop(state);
@@ -130,6 +131,7 @@ impl<T> Queue<T> {
         } else if length > 0 && idle > 0 {
             self.arrived.notify_one();
         }
+        length
     }
 
     /// Whether a caller may run without queueing: nothing waits, and their share is not used up. They call

@@ -372,7 +372,7 @@ impl Shared {
         for mut job in self.queue.remove(|job| job.waiting.is_over(now)) {
             job.waiting.answer(Err(Error::Deadline));
         }
-        let mut busy = self.queue.len() > 0;
+        let mut busy = self.queue.wake() > 0;
         for run in &self.runs {
             let mut current = lock(&run.current);
             busy |= !current.waiting.is_empty();

@@ -54,8 +54,8 @@ pub struct ModelForm {
     model: Vec<u8>,
 }
 
-/// Add a version of a model: an ONNX file and its data files, tried before it is accepted, served when it is activated
-/// or loaded.
+/// Add a version of a model: an ONNX file and its data files, tried before it is accepted, served when it is activated,
+/// or loaded where nothing of the model is served yet.
 #[utoipa::path(put, path = "/api/v1/admin/models/{name}/versions/{version}", tag = "admin",
     params(("name" = String, Path), ("version" = String, Path), UploadParameters),
     request_body(content((ModelBytes = "application/octet-stream"), (ModelForm = "multipart/form-data"))),
@@ -71,7 +71,7 @@ pub async fn upload(
 ) -> Result<HttpResponse> {
     let (name, version) = (path.0.0, path.1.0);
     let sha256 = body.announced_digest(parameters.0.sha256.as_deref())?;
-    let _turn = lifecycle::turn(&app)?;
+    let _place = lifecycle::begin_upload(&app)?;
     let incoming = app.registry.receive(&name, &version)?;
     if let Some(signature) = &parameters.0.signature {
         let wrong = || ApiError::field("signature", "send 64 bytes in Base64");
@@ -79,7 +79,8 @@ pub async fn upload(
         incoming.sign(&bytes.ok_or_else(wrong)?).map_err(ApiError::internal)?;
     }
     let files = body.save(&incoming, app.settings.models.max_model_size_mb << 20, sha256).await?;
-    let (size, sha256) = lifecycle::take(&app, &caller, incoming, &name, &version, files).await?;
+    let of = (name.clone(), version.clone());
+    let (size, sha256) = lifecycle::take(app.clone(), caller, incoming, of, files).await?;
     Ok(HttpResponse::Created().json(AddedVersion { name, version, sha256, size }))
 }
 
@@ -94,6 +95,6 @@ pub async fn remove(
     name: Name,
     version: ModelVersion,
 ) -> Result<HttpResponse> {
-    lifecycle::remove(&app, &caller, &name.0, &version.0).await?;
+    lifecycle::remove(app, caller, name.0, version.0).await?;
     Ok(HttpResponse::NoContent().finish())
 }
