@@ -185,8 +185,8 @@ promise! {
             let input = json!({"name": "x", "datatype": "FP32", "shape": shape, "data": data});
             client.post("/v2/models/matrix/infer", &json!({"inputs": [input]}))
         };
-        for shape in [[i64::MAX, 0], [1 << 31, 0], [0, i64::MAX], [-1, 0]] {
-            assert!(ask(shape, &[]).is(400).text().contains("is not a size"), "{shape:?}");
+        for shape in [[i64::MAX, 0], [1 << 31, 0], [0, i64::MAX]] {
+            assert!(ask(shape, &[]).is(400).text().contains("is too large"), "{shape:?}");
         }
         let most = i64::from(i32::MAX);
         for _ in 0..3 {

@@ -170,7 +170,8 @@ impl App {
     }
 }
 
-fn declared(access: Access) -> ModelAccess {
+/// What a model's own file says, as administrators' settings are named.
+pub fn declared(access: Access) -> ModelAccess {
     match access {
         Access::Everyone => ModelAccess::Everyone,
         Access::Granted => ModelAccess::Granted,

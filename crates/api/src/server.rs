@@ -20,7 +20,7 @@ use crate::app::{App, KnownHealth};
 use crate::background::{self, KeptSeals};
 use crate::lifecycle::{self, Lifecycle, Sources, ended};
 use crate::metering::Metering;
-use crate::middleware::Guard;
+use crate::middleware::AddressLimit;
 use crate::openapi::documentation;
 use crate::outgoing::{Alerter, Challenge, Mailer};
 use crate::settings::Settings;
@@ -74,11 +74,12 @@ impl Server {
     pub async fn run(self) -> io::Result<()> {
         let Self { listener, grpc, app, _data } = self;
         let tasks = background::spawn(&app);
-        let guard = Guard::new(app.settings.limits.guard_per_second)
+        let address_limit = AddressLimit::new(app.settings.limits.guard_per_second)
             .ok_or_else(|| io::Error::other("GUARD_PER_SECOND is too large"))?;
-        background::forget_quiet_addresses(guard.clone());
-        let grpc =
-            grpc.map(|listener| grpc::Server::start(listener, app.clone(), guard.clone())).transpose()?;
+        background::forget_quiet_addresses(address_limit.clone());
+        let grpc = grpc
+            .map(|listener| grpc::Server::start(listener, app.clone(), address_limit.clone()))
+            .transpose()?;
         let doors = grpc.as_ref().map(|grpc| (grpc.address(), grpc.stopper()));
         let time = Duration::from_secs(app.settings.program.shutdown_timeout_seconds);
         let answered = async {
@@ -87,7 +88,7 @@ impl Server {
                 None => None,
             }
         };
-        let (served, runtime) = tokio::join!(serve(listener, doors, app.clone(), guard), answered);
+        let (served, runtime) = tokio::join!(serve(listener, doors, app.clone(), address_limit), answered);
         tasks.stop().await;
         finish(&app).await;
         access_log::flush();
@@ -107,10 +108,10 @@ async fn serve(
     listener: TcpListener,
     grpc: Option<(SocketAddr, watch::Sender<bool>)>,
     app: web::Data<App>,
-    guard: Guard,
+    address_limit: AddressLimit,
 ) -> io::Result<()> {
     let address = listener.local_addr()?;
-    let server = http_server(listener, &app, guard)?;
+    let server = http_server(listener, &app, address_limit)?;
     let (grpc_address, stop_grpc) = grpc.unzip();
     stop_on_signal(server.handle(), stop_grpc.clone(), app)?;
     // Only now: whoever reads this may already send SIGTERM.
@@ -124,7 +125,11 @@ async fn serve(
 }
 
 /// The server for HTTP, already accepting connections.
-fn http_server(listener: TcpListener, app: &web::Data<App>, guard: Guard) -> io::Result<dev::Server> {
+fn http_server(
+    listener: TcpListener,
+    app: &web::Data<App>,
+    address_limit: AddressLimit,
+) -> io::Result<dev::Server> {
     let table = routes::table();
     let program = app.settings.program.clone();
     let document = program.serves_docs().then(|| documentation::document(&table)).transpose()?;
@@ -138,7 +143,7 @@ fn http_server(listener: TcpListener, app: &web::Data<App>, guard: Guard) -> io:
         // The last one wrapped runs first.
         Application::new()
             .app_data(state.clone())
-            .wrap(guard.middleware())
+            .wrap(address_limit.middleware())
             .wrap(Condition::new(
                 !program.allowed_origins.0.is_empty(),
                 middleware::cors(&program.allowed_origins),

@@ -20,7 +20,7 @@ use self::pruning::Pruning;
 use crate::app::App;
 use crate::lifecycle::{self, sources};
 use crate::metering::FLUSH_INTERVAL;
-use crate::middleware::{FORGET_INTERVAL, Guard};
+use crate::middleware::{AddressLimit, FORGET_INTERVAL};
 
 /// How often the change feed is polled, and due work is looked for: mails, alerts, answers to incidents, keys of other
 /// issuers.
@@ -177,13 +177,13 @@ async fn prune(app: web::Data<App>, pruning: Rc<Pruning>) -> TickResult {
     pruning.when_due(&app).await.map_err(|error| with_causes(&error))
 }
 
-/// Keeps the guard's memory small.
-pub fn forget_quiet_addresses(guard: Guard) {
+/// Keeps the memory of the limit on addresses small.
+pub fn forget_quiet_addresses(limit: AddressLimit) {
     actix_web::rt::spawn(async move {
         let mut ticks = tokio::time::interval(FORGET_INTERVAL);
         loop {
             ticks.tick().await;
-            guard.forget_quiet();
+            limit.forget_quiet();
         }
     });
 }

@@ -33,14 +33,14 @@ use super::{compression, status, timeout};
 use crate::app::App;
 use crate::error::{ApiError, Code, Result};
 use crate::guard::{self, AdmissionRequest, TimeLimit, write_rate_headers};
-use crate::middleware::{Guard, REQUEST_ID, RequestContext, log_error, refuse};
+use crate::middleware::{AddressLimit, REQUEST_ID, RequestContext, log_error, refuse};
 use crate::transport::HeaderLines;
 
 /// Lets calls in and sends answers out.
 #[derive(Clone)]
 pub struct Interceptor {
     app: web::Data<App>,
-    guard: Guard,
+    address_limit: AddressLimit,
     inference: GrpcInferenceServiceServer<Inference>,
     health: HealthServer<Health>,
 }
@@ -56,15 +56,18 @@ struct AdmittedCall {
 
 impl Interceptor {
     /// In front of all services, until the server stops.
-    pub fn new(app: web::Data<App>, guard: Guard, stopping: watch::Receiver<bool>) -> Self {
+    pub fn new(app: web::Data<App>, address_limit: AddressLimit, stopping: watch::Receiver<bool>) -> Self {
         // The body has the bound of its method; this one only replaces the decoder's own.
         let most = app.settings.sizes.infer_bytes();
-        let inference =
-            GrpcInferenceServiceServer::new(Inference::new(app.clone(), guard.clone(), stopping.clone()))
-                .max_decoding_message_size(most)
-                .max_encoding_message_size(most);
+        let inference = GrpcInferenceServiceServer::new(Inference::new(
+            app.clone(),
+            address_limit.clone(),
+            stopping.clone(),
+        ))
+        .max_decoding_message_size(most)
+        .max_encoding_message_size(most);
         let health = HealthServer::new(Health::new(app.clone(), stopping));
-        Self { app, guard, inference, health }
+        Self { app, address_limit, inference, health }
     }
 
     async fn answer(mut self, request: Request<Body>, arrived: Instant) -> Response<Body> {
@@ -113,7 +116,7 @@ impl Interceptor {
         Ok((response, windows))
     }
 
-    /// The checks that need no look-up: host, client address, per-process guard, and whether there is such a method.
+    /// The checks that need no look-up: host, client address, its limit in this process, and whether there is such a method.
     fn check<'a>(
         &self,
         request: &Request<Body>,
@@ -127,7 +130,7 @@ impl Interceptor {
             return Err(error);
         }
         if !is_probe {
-            self.guard.count(context.address)?;
+            self.address_limit.count(context.address)?;
         }
         let method = method.ok_or_else(unknown_method)?;
         check_kind(request)?;

@@ -1,7 +1,7 @@
 //! The Open Inference Protocol over gRPC, on a port of its own: the same callers, limits, codes and words as over HTTP.
 //!
 //! A call comes through [`connection`] (bounds of one connection) to [`interceptor`], which is to gRPC what middleware
-//! and guards are to HTTP: request id, HTTPS, the per-process guard, then `guard::admit`, all before the message
+//! and guards are to HTTP: request id, HTTPS, the limit on addresses, then `guard::admit`, all before the message
 //! is read. What a method asks of its caller stands in [`methods`]; a method that does not stand there cannot be
 //! reached. The message is read within bounds ([`body`], [`compression`], [`wire`]), decoded ([`codec`]) and answered by
 //! [`service`]; [`status`] writes every error.

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use super::connection::incoming;
 use super::interceptor::Interceptor;
 use crate::app::App;
-use crate::middleware::Guard;
+use crate::middleware::AddressLimit;
 
 /// How often a silent client is pinged, and how long it may take to answer.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(60);
@@ -40,7 +40,11 @@ pub struct Server {
 
 impl Server {
     /// Answers on this listener.
-    pub fn start(listener: TcpListener, app: web::Data<App>, guard: Guard) -> io::Result<Self> {
+    pub fn start(
+        listener: TcpListener,
+        app: web::Data<App>,
+        address_limit: AddressLimit,
+    ) -> io::Result<Self> {
         let threads = app.settings.program.workers.or_else(|| std::thread::available_parallelism().ok());
         let runtime = Builder::new_multi_thread()
             .worker_threads(threads.map_or(1, NonZeroUsize::get))
@@ -54,7 +58,7 @@ impl Server {
             tokio::net::TcpListener::from_std(listener)?
         };
         let (stopping, stopped) = watch::channel(false);
-        let serving = runtime.spawn(serve(listener, app, guard, stopped));
+        let serving = runtime.spawn(serve(listener, app, address_limit, stopped));
         Ok(Self { runtime, address, stopping, serving })
     }
 
@@ -84,7 +88,7 @@ impl Server {
 async fn serve(
     listener: tokio::net::TcpListener,
     app: web::Data<App>,
-    guard: Guard,
+    address_limit: AddressLimit,
     stopped: watch::Receiver<bool>,
 ) {
     let bounds = &app.settings.limits;
@@ -101,7 +105,7 @@ async fn serve(
     let patience = Duration::from_secs(app.settings.sizes.body_timeout_seconds);
     let connections = incoming(listener, bounds.grpc_max_connections, patience);
     let mut stop = stopped.clone();
-    let interceptor = Interceptor::new(app.clone(), guard, stopped);
+    let interceptor = Interceptor::new(app.clone(), address_limit, stopped);
     let served = server.serve_with_incoming_shutdown(interceptor, connections, async move {
         // A sender that is gone will not say anything else either.
         let _ = stop.wait_for(|stopping| *stopping).await;

@@ -23,7 +23,7 @@ use crate::error::{ApiError, Code, Result as ApiResult};
 use crate::guard::Caller;
 use crate::guard::permission::{ModelsInfer, ModelsManage, ModelsRead};
 use crate::lifecycle;
-use crate::middleware::Guard;
+use crate::middleware::AddressLimit;
 use crate::oip::config::ModelConfig;
 use crate::oip::infer::{CompletedCall, classified, invalid, perform, with_deadline};
 use crate::oip::metadata::ServerMetadata;
@@ -36,15 +36,15 @@ type Answer<Message> = Result<Response<Message>, Status>;
 #[derive(Clone)]
 pub struct Inference {
     pub(super) app: web::Data<App>,
-    pub(super) guard: Guard,
+    pub(super) address_limit: AddressLimit,
     /// True when the last answers are given.
     pub(super) stopping: watch::Receiver<bool>,
 }
 
 impl Inference {
     /// Of this server.
-    pub fn new(app: web::Data<App>, guard: Guard, stopping: watch::Receiver<bool>) -> Self {
-        Self { app, guard, stopping }
+    pub fn new(app: web::Data<App>, address_limit: AddressLimit, stopping: watch::Receiver<bool>) -> Self {
+        Self { app, address_limit, stopping }
     }
 
     /// Answers one message of a call.

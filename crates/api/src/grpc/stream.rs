@@ -100,7 +100,7 @@ impl InferStream {
     ) -> Result<of::ModelInferResponse> {
         let address = self.call.context.address;
         self.inference.app.auth.require_address(address, IpPlace::All)?;
-        self.inference.guard.count(address)?;
+        self.inference.address_limit.count(address)?;
         let admission = AdmissionRequest {
             requirement: <Caller<ModelsInfer> as FirstArgument>::REQUIREMENT,
             class: LimitClass::Infer,

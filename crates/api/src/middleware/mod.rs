@@ -1,28 +1,28 @@
 //! What every request passes on its way in, and every answer on its way out.
 //!
 //! From the outside in: [`surround`], which is [`context`] (request id, client address, access log), [`headers`],
-//! [`errors`] and [`transport`] (HTTPS, host names); then CORS and [`guard`] (actix-governor).
+//! [`errors`] and [`ingress`] (HTTPS, host names); then CORS and [`address_limit`] (actix-governor).
 
+mod address_limit;
 mod context;
 mod cors;
 mod detection;
 mod errors;
-mod guard;
 mod headers;
+mod ingress;
 mod request_ids;
-mod transport;
 
 use actix_web::ResponseError;
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::middleware::Next;
 
+pub use address_limit::{AddressLimit, FORGET_INTERVAL};
 pub use context::{Endpoint, REQUEST_ID, RequestContext};
 pub use cors::cors;
 pub use detection::{count, report};
 pub use errors::{Problem, is_v2, log_error};
-pub use guard::{FORGET_INTERVAL, Guard};
-pub use transport::refuse;
+pub use ingress::refuse;
 
 /// What surrounds everything else. One function, because the framework boxes a future of each middleware for each
 /// request.
@@ -31,7 +31,7 @@ pub async fn surround<B: MessageBody + 'static>(
     next: Next<B>,
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
     let context = context::begin(&request);
-    let response = match transport::refusal(&request, &context) {
+    let response = match ingress::refusal(&request, &context) {
         Some(error) => request.into_response(error.error_response()).map_into_right_body(),
         None => next.call(request).await?.map_into_left_body(),
     };

@@ -198,10 +198,14 @@ pub fn shape<D: Display>(dimensions: &[D], size: impl Fn(&D) -> Option<usize>) -
     if dimensions.len() > MAX_RANK {
         return Err(format!("\"shape\" has more than {MAX_RANK} dimensions"));
     }
-    let wrong =
-        |dimension| format!("dimension {dimension} in \"shape\" is not a size from 0 to {MAX_DIMENSION}");
-    let bounded = |dimension| size(dimension).filter(|&size| size <= MAX_DIMENSION);
-    dimensions.iter().map(|dimension| bounded(dimension).ok_or_else(|| wrong(dimension))).collect()
+    let bounded = |dimension: &D| match size(dimension) {
+        Some(size) if size <= MAX_DIMENSION => Ok(size),
+        Some(_) => {
+            Err(format!("dimension {dimension} in \"shape\" is too large; at most {MAX_DIMENSION} is taken"))
+        }
+        None => Err(format!("dimension {dimension} in \"shape\" is not a size; give the actual number")),
+    };
+    dimensions.iter().map(bounded).collect()
 }
 
 /// The requested outputs of a call; all of them where it names none.

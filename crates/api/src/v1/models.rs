@@ -7,7 +7,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::lists::List;
 use super::predictions::{PictureBytes, PictureForm, PredictJson, PredictionRequest, Predictions};
-use crate::app::App;
+use crate::app::{App, declared};
 use crate::error::Result;
 use crate::extract::{Name, Parameters, PredictBody, WholeNumber};
 use crate::files;
@@ -115,7 +115,7 @@ impl From<inference::ModelStatus> for ModelSummary {
     fn from(status: inference::ModelStatus) -> Self {
         Self {
             state: status.state.name(),
-            access: if status.access == inference::Access::Granted { "granted" } else { "everyone" },
+            access: declared(status.access).name(),
             name: status.name,
             version: status.version,
             reason: status.reason,

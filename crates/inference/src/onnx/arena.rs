@@ -10,11 +10,13 @@ use std::{
 };
 
 use ort::{
-    AsPointer, Error,
+    AsPointer,
     environment::Environment,
     memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType},
     sys::{OrtArenaCfg, OrtEnv},
 };
+
+use super::status::checked;
 
 /// The runtime's message when a run would exceed the arena.
 pub(super) const EXCEEDED: &str = "is smaller than requested bytes";
@@ -36,10 +38,9 @@ impl<'a> Arena<'a> {
         let place = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Arena, MemoryType::Default)?;
         let bound = Bound::new(usize::try_from(most).unwrap_or(usize::MAX))?;
         // SAFETY: all three live until the call returns, which copies what it needs.
-        let status =
-            unsafe { (ort::api().CreateAndRegisterAllocator)(pointer(environment), place.ptr(), bound.0) };
-        // SAFETY: the status is the one that was just returned, and is given away.
-        unsafe { Error::result_from_status(status) }?;
+        unsafe {
+            checked((ort::api().CreateAndRegisterAllocator)(pointer(environment), place.ptr(), bound.0))
+        }?;
         Ok(Self { environment, place, _turn: turn })
     }
 }
@@ -47,9 +48,9 @@ impl<'a> Arena<'a> {
 impl Drop for Arena<'_> {
     fn drop(&mut self) {
         // SAFETY: both live until the call returns; sessions share the arena and go on with it.
-        let status = unsafe { (ort::api().UnregisterAllocator)(pointer(self.environment), self.place.ptr()) };
-        // SAFETY: the status is the one that was just returned, and is given away.
-        if let Err(error) = unsafe { Error::result_from_status(status) } {
+        let taken_back =
+            unsafe { checked((ort::api().UnregisterAllocator)(pointer(self.environment), self.place.ptr())) };
+        if let Err(error) = taken_back {
             tracing::error!(%error, "an arena could not be taken back from the environment");
         }
     }
@@ -63,9 +64,7 @@ impl Bound {
         const DEFAULT: i32 = -1;
         let mut bound = null_mut();
         // SAFETY: the place for the result lives until the call returns.
-        let status = unsafe { (ort::api().CreateArenaCfg)(most, DEFAULT, DEFAULT, DEFAULT, &raw mut bound) };
-        // SAFETY: the status is the one that was just returned, and is given away.
-        unsafe { Error::result_from_status(status) }?;
+        unsafe { checked((ort::api().CreateArenaCfg)(most, DEFAULT, DEFAULT, DEFAULT, &raw mut bound)) }?;
         Ok(Self(bound))
     }
 }

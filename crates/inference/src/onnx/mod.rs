@@ -10,6 +10,7 @@ mod providers;
 mod ranks;
 mod refusal;
 mod session;
+mod status;
 mod texts;
 mod values;
 mod weights;

@@ -5,10 +5,12 @@
 use std::ptr::{null, null_mut};
 
 use ort::{
-    AsPointer, Error,
+    AsPointer,
     session::Session,
-    sys::{OrtStatusPtr, OrtTensorTypeAndShapeInfo, OrtTypeInfo},
+    sys::{OrtTensorTypeAndShapeInfo, OrtTypeInfo},
 };
+
+use super::status::checked;
 
 /// Inputs or outputs.
 #[derive(Clone, Copy)]
@@ -26,11 +28,11 @@ pub(super) fn is_open(session: &Session, side: Side, place: usize) -> ort::Resul
     };
     let mut kind = Kind(null_mut());
     // SAFETY: the session and the place for the result live until the call returns; an unknown place is an error.
-    checked(unsafe { get(session.ptr(), place, &raw mut kind.0) })?;
+    unsafe { checked(get(session.ptr(), place, &raw mut kind.0)) }?;
     let mut tensor: *const OrtTensorTypeAndShapeInfo = null();
     // SAFETY: the description was just given, and what it lends lives as long as it does; null where it is of no
     // tensor.
-    checked(unsafe { (api.CastTypeInfoToTensorInfo)(kind.0, &raw mut tensor) })?;
+    unsafe { checked((api.CastTypeInfoToTensorInfo)(kind.0, &raw mut tensor)) }?;
     // SAFETY: as above.
     Ok(!tensor.is_null() && !unsafe { (api.TensorTypeAndShape_HasShape)(tensor) })
 }
@@ -43,10 +45,4 @@ impl Drop for Kind {
         // SAFETY: it was made by the runtime or is null, and this is its only owner.
         unsafe { (ort::api().ReleaseTypeInfo)(self.0) };
     }
-}
-
-/// The error of a status that a call has just returned, where it is one.
-pub(super) fn checked(status: OrtStatusPtr) -> ort::Result<()> {
-    // SAFETY: only statuses that a call has just returned are given here.
-    unsafe { Error::result_from_status(status) }
 }

@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 use validator::Validate;
 
 use super::models::Access;
-use crate::app::App;
+use crate::app::{App, declared};
 use crate::error::Result;
 use crate::extract::{Json, Name, Parameters};
 use crate::guard::Caller;
@@ -87,11 +87,9 @@ impl From<ModelStatus> for ManagedVersion {
 
 impl ManagedModel {
     fn of(status: &ModelStatus, desired: Option<&DesiredModel>) -> Self {
-        let access =
-            if status.access == inference::Access::Granted { Access::Granted } else { Access::Everyone };
         Self {
             name: status.name.clone(),
-            access,
+            access: declared(status.access).into(),
             required: status.required,
             unloaded: desired.is_some_and(|desired| desired.unloaded),
             active_version: desired.and_then(|desired| desired.active_version.clone()),

@@ -20,19 +20,19 @@ use crate::{health, well_known};
 /// How often addresses that have long been quiet are forgotten.
 pub const FORGET_INTERVAL: Duration = Duration::from_secs(30);
 
-/// The guard's window in the headers of limits.
+/// Its window in the headers of limits.
 const WINDOW: &str = "guard";
 /// Its length.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// The guard's configuration and counters; every worker counts in the same place.
+/// Its configuration and counters; every worker counts in the same place.
 #[derive(Clone, Debug)]
-pub struct Guard {
+pub struct AddressLimit {
     config: GovernorConfig<Peer, NoOpMiddleware<QuantaInstant>>,
     per_second: u32,
 }
 
-impl Guard {
+impl AddressLimit {
     /// For `per_second` requests of one address, with as many at once; 0 switches it off.
     pub fn new(per_second: u32) -> Option<Self> {
         let rate = per_second.max(1);
