@@ -106,6 +106,28 @@ promise! {
         office.get(RULES).is(200);
     }
 
+    fn a_rule_holds_after_the_database_went_back_under_the_server(pair) {
+        let server = Server::start(pair, &[PROXY]);
+        let ada = server.person("ada");
+        let here = from(&ada.api, "192.0.2.1");
+        let deny = || {
+            let added = ["ip-rules", "add", "192.0.2.0/24", "deny", "--reason", "a visit"];
+            assert_eq!(server.cli(&added, "").code, Some(0));
+            eventually("the rule holds", || (here.get(ME).status == 403).then_some(()));
+        };
+        deny();
+        // What a standby has that lacks the last change.
+        for lost in [
+            "DELETE FROM ip_rules",
+            "DELETE FROM changes WHERE seq = (SELECT seq FROM change_head)",
+            "UPDATE change_head SET seq = seq - 1",
+        ] {
+            server.world.sql(lost);
+        }
+        eventually("as it was before", || (here.get(ME).status == 200).then_some(()));
+        deny();
+    }
+
     fn nobody_shuts_themselves_out_by_accident_and_the_command_line_opens(pair) {
         let server = Server::start(pair, &[PROXY, ("MAX_IP_RULES", "4")]);
         let admin = server.admin();
@@ -115,6 +137,8 @@ promise! {
         }
         let past = json!({"cidr": "10.0.0.0/8", "effect": "deny", "expires_at": "2020-01-01T00:00:00Z"});
         here.post(RULES, &past).invalid(&["expires_at"]);
+        let far = json!({"cidr": "10.0.0.0/8", "effect": "deny", "expires_at": "+10000-01-01T00:00:00Z"});
+        here.post(RULES, &far).invalid(&["expires_at"]);
         here.post(RULES, &json!({"cidr": "10.0.0.0/8", "effect": "deny", "reason": "a\nb"})).invalid(&["reason"]);
         here.post(RULES, &json!({"cidr": "10.0.0.0/8", "effect": "refuse"})).is(400);
 

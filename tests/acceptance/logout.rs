@@ -109,6 +109,8 @@ promise! {
             ada.api.post("/api/v1/auth/password", &json!({"current_password": current, "new_password": new}))
         };
         change("Wrong-horse-battery-9", "Another-horse-battery-9").invalid(&["current_password"]);
+        let failed = server.world.audit_events().into_iter().filter(|event| event["action"] == "LOGIN_FAILURE");
+        assert_eq!(failed.count(), 1, "a guess is a guess, whoever has the token");
         change(&ada.password, "weak").invalid(&["new_password"]);
         laptop.api.get(ME).is(200);
         change(&ada.password, "Another-horse-battery-9").is(204);

@@ -100,6 +100,28 @@ fn an_unknown_key_in_a_file_is_named() {
 }
 
 #[test]
+fn a_file_that_cannot_be_read_shows_nothing_of_what_is_in_it() {
+    let world = World::new(Pair::Embedded);
+    let toml = file(&world, "modelgate.toml", "port = 1\nencryption_key = \"the secret\nhost = 1\n");
+    let refused = config(&world, &["--config", &toml], &[]);
+    assert!(refused.code == Some(1) && refused.stderr.contains("modelgate.toml, line 2"), "{refused:?}");
+    assert!(!refused.stderr.contains("secret"), "{refused:?}");
+    file(&world, ".env", "PORT=1002\nMETRICS_TOKEN=the secret\n");
+    let refused = config(&world, &[], &[]);
+    assert!(refused.code == Some(1) && refused.stderr.contains("after PORT"), "{refused:?}");
+    assert!(!refused.stderr.contains("secret"), "{refused:?}");
+}
+
+#[test]
+fn what_nothing_would_work_with_is_refused() {
+    let world = World::new(Pair::Embedded);
+    for name in ["MODEL_QUEUE_CAPACITY", "MAX_JSON_LENGTH", "MAX_CONTENT_LENGTH", "MAX_ROWS_PER_REQUEST"] {
+        let refused = config(&world, &[], &[(name, "0")]);
+        assert!(refused.code == Some(1) && refused.stderr.contains(name), "{name}: {refused:?}");
+    }
+}
+
+#[test]
 fn a_secret_may_lie_in_a_file_and_empty_is_unset() {
     let world = World::new(Pair::Embedded);
     let secret = file(&world, "token", &format!("{STRONG}\n"));

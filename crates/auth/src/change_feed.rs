@@ -1,5 +1,7 @@
 //! Follows the change feed: changes by other replicas and the command line, read each second.
 
+use std::sync::atomic::Ordering;
+
 use storage::{Change, Scope, Service};
 
 use crate::callers::freshness::ChangeSubject;
@@ -10,9 +12,9 @@ use crate::{Auth, Result, ip_rules, operation, signing};
 /// Changes read at a time.
 const FEED_BATCH: u32 = 1000;
 
-/// What a batch of changes made out of date, to be read again once for all of them.
+/// What changes made out of date, until it was read again: once for all of them.
 #[derive(Default)]
-struct Outdated {
+pub(crate) struct Outdated {
     signing_keys: bool,
     limits: bool,
     operation: bool,
@@ -36,30 +38,46 @@ impl Outdated {
 impl Auth {
     /// Reads what others changed since the last call; to be called every second.
     pub async fn follow_changes(&self) -> Result<()> {
+        let mut outdated = self.outdated.lock().await;
         loop {
             let mut tx = self.store.read(Scope::Service(Service::Feed)).await?;
+            let head = tx.changes().head().await?;
+            if head < self.freshness.position() {
+                self.go_back(head, &mut outdated);
+            }
             let changes = tx.changes().since(self.freshness.position(), FEED_BATCH).await?;
             drop(tx);
             self.freshness.note_contact();
-            let outdated = self.note_changes(&changes);
-            self.read_again(&outdated).await?;
+            self.note_changes(&changes, &mut outdated);
+            // What cannot be read again is tried again, and keeps nothing else from being followed.
+            let read = self.read_again(&mut outdated).await;
             if let Some(last) = changes.last() {
                 self.freshness.advance(last.seq);
             }
             if changes.len() < FEED_BATCH as usize {
-                return Ok(());
+                return read;
             }
         }
     }
 
-    fn note_changes(&self, changes: &[Change]) -> Outdated {
+    /// The database lost its last changes: a standby took over, or a backup. Their numbers will be given again.
+    fn go_back(&self, head: i64, outdated: &mut Outdated) {
+        tracing::error!(head, "the database went back to an earlier state; this replica starts afresh");
+        self.freshness.restart(head);
+        self.principals.forget_all();
+        self.addresses.forget_number();
+        self.model_access.forget_number();
+        self.model_changes.store(head, Ordering::Release);
+        *outdated = Outdated::EVERYTHING;
+    }
+
+    fn note_changes(&self, changes: &[Change], outdated: &mut Outdated) {
         let now = self.now();
-        let missed = changes.first().filter(|first| self.freshness.has_missed(first.seq));
-        let mut outdated = if missed.is_some() { Outdated::EVERYTHING } else { Outdated::default() };
-        if let Some(first) = missed {
+        if let Some(first) = changes.first().filter(|first| self.freshness.has_missed(first.seq)) {
             tracing::warn!("this replica was cut off for so long that it missed changes; it starts afresh");
             self.principals.forget_all();
             self.note_model_change(first.seq);
+            *outdated = Outdated::EVERYTHING;
         }
         for change in changes {
             if let Some(watched) = ChangeSubject::parse(&change.kind, &change.subject) {
@@ -70,24 +88,27 @@ impl Auth {
                 outdated.note(&change.kind);
             }
         }
-        outdated
     }
 
-    async fn read_again(&self, outdated: &Outdated) -> Result<()> {
-        if outdated.signing_keys {
-            self.keyring.load(&self.store, &self.encryption).await?;
+    /// Reads all that is out of date; the first error, where something could not be read.
+    async fn read_again(&self, outdated: &mut Outdated) -> Result<()> {
+        let keys = match outdated.signing_keys {
+            true => self.keyring.load(&self.store, &self.encryption).await,
+            false => Ok(()),
+        };
+        if outdated.signing_keys && keys.is_ok() {
             // What a removed key signed was verified while it was there.
             self.principals.forget_all();
         }
-        if outdated.limits {
-            self.read_limits().await?;
-        }
-        if outdated.operation {
-            self.follow_operation().await?;
-        }
-        if outdated.ip_rules {
-            self.load_ip_rules().await?;
-        }
-        Ok(())
+        let limits = if outdated.limits { self.read_limits().await } else { Ok(()) };
+        let operation = if outdated.operation { self.follow_operation().await } else { Ok(()) };
+        let rules = if outdated.ip_rules { self.load_ip_rules().await } else { Ok(()) };
+        *outdated = Outdated {
+            signing_keys: keys.is_err(),
+            limits: limits.is_err(),
+            operation: operation.is_err(),
+            ip_rules: rules.is_err(),
+        };
+        keys.and(limits).and(operation).and(rules)
     }
 }

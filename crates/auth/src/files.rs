@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::accounts::legal_holds::refuse_held;
 use crate::audit::Entry;
+use crate::callers::access::Permission;
 use crate::callers::principal::Principal;
 use crate::crypto::sealed_stream::{FileKey, PieceSealer, sealed_length};
 use crate::events::Event;
@@ -153,7 +154,11 @@ impl Auth {
         size: u64,
         origin: &Origin,
     ) -> Result<Tx> {
-        let mut tx = self.begin_own(principal).await?;
+        let (mut tx, permissions) = self.begin_own_as_of_now(principal).await?;
+        // The body may have taken long to arrive.
+        if !permissions.contains(Permission::FilesWrite) {
+            return Err(Error::Forbidden(Permission::FilesWrite));
+        }
         self.check_room(tx.files().total(principal.account).await?, size)?;
         tx.files().add(file).await?;
         let entry = Entry::success(Event::FileUpload, origin).by(principal.account).on("file", file.id);
@@ -216,7 +221,8 @@ impl Auth {
 
     /// Removes rows that were kept long enough, files left in quarantine, and bytes without a row.
     pub async fn sweep_files(&self) -> Result<()> {
-        self.files.vault.sweep().await?;
+        // What cannot be removed keeps nothing else from being removed.
+        let swept = self.files.vault.sweep().await;
         while let Some(retention) = self.files.retention {
             let mut tx = self.store.begin(Scope::Service(Service::Feed)).await?;
             let old = tx.files().prune(self.now() - retention, PRUNED_AT_ONCE).await?;
@@ -231,11 +237,12 @@ impl Auth {
         if self.ephemeral.put_if_absent(SEARCHED, "", SEARCHED_EVERY).await? {
             self.remove_orphans().await?;
         }
-        Ok(())
+        Ok(swept.map(drop)?)
     }
 
     async fn remove_orphans(&self) -> Result<()> {
         let before = self.now() - ORPHANS_KEPT;
+        let mut removed = Ok(());
         for account in self.files.vault.accounts().await? {
             let settled = self.files.vault.settled(account, before).await?;
             if settled.is_empty() {
@@ -245,10 +252,10 @@ impl Auth {
             let known: HashSet<Uuid> = tx.files().ids(account).await?.into_iter().collect();
             drop(tx);
             for id in settled.into_iter().filter(|id| !known.contains(id)) {
-                self.files.vault.remove(account, id).await?;
+                removed = removed.and(self.files.vault.remove(account, id).await);
             }
         }
-        Ok(())
+        Ok(removed?)
     }
 
     fn check_room(&self, (count, bytes): (i64, i64), more: u64) -> Result<()> {

@@ -15,6 +15,7 @@ use crate::audit::{AuditSettings, AuditTrail};
 use crate::callers::access::Role;
 use crate::callers::cache::PrincipalCache;
 use crate::callers::freshness::Freshness;
+use crate::change_feed::Outdated;
 use crate::crypto::sealing::EncryptionKeys;
 use crate::detection::{DetectionSettings, Detector};
 use crate::events::EventCounts;
@@ -143,6 +144,7 @@ pub struct Auth {
     pub(crate) keyring: Keyring,
     pub(crate) principals: PrincipalCache,
     pub(crate) freshness: Freshness,
+    pub(crate) outdated: tokio::sync::Mutex<Outdated>,
     pub(crate) outage: OutagePolicy,
     pub(crate) in_flight: InFlightCounter,
     pub(crate) max_sessions: u32,
@@ -176,6 +178,7 @@ impl Auth {
                 clock.clone(),
             )?,
             freshness: Freshness::new(position, settings.outage.isolation),
+            outdated: tokio::sync::Mutex::default(),
             outage: settings.outage,
             environment: if settings.production { Environment::Live } else { Environment::Test },
             algorithm: settings.algorithm,

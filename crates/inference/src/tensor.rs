@@ -71,7 +71,7 @@ macro_rules! datatypes {
             }
 
             /// Bytes that the elements take; of texts their characters too.
-            pub(crate) fn size(&self) -> usize {
+            pub fn size(&self) -> usize {
                 let texts = match self { Self::Bytes(texts) => texts.iter().map(Vec::len).sum(), _ => 0 };
                 match self { $(Self::$variant(elements) => elements.len() * size_of::<$element>() + texts,)+ }
             }

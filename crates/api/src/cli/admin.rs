@@ -91,7 +91,8 @@ fn generated() -> Result<SecretString, String> {
 
 fn typed() -> Result<SecretString, String> {
     let mut text = String::new();
-    let read = std::io::stdin().take(MAX_PASSWORD).read_to_string(&mut text);
+    // Longer than any password with the end of its line: it is refused as a whole, not cut.
+    let read = std::io::stdin().take(MAX_PASSWORD + 3).read_to_string(&mut text);
     read.map_err(|error| format!("the password cannot be read: {error}"))?;
     Ok(text.trim_end_matches(['\r', '\n']).into())
 }

@@ -52,7 +52,9 @@ enum Position {
 impl BoundedBody {
     /// For the messages of a call that holds `resources`.
     pub fn new(inner: Body, resources: CallResources, bounds: Bounds) -> Self {
-        let timer = Box::pin(tokio::time::sleep(bounds.time));
+        // A stream may be opened long before its first message.
+        let time = if bounds.streams { SILENCE } else { bounds.time };
+        let timer = Box::pin(tokio::time::sleep(time));
         Self { inner, resources, bounds, timer, place: Position::Prefix(Vec::with_capacity(PREFIX)) }
     }
 

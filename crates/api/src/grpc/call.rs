@@ -11,7 +11,7 @@ use super::status::refuse;
 use crate::error::{ApiError, Result as ApiResult};
 use crate::guard::{Access, Caller, Proof};
 use crate::middleware::RequestContext;
-use crate::transport::Reservation;
+use crate::transport::{Bodies, Reservation};
 
 /// A call that was let through.
 #[derive(Clone)]
@@ -86,6 +86,11 @@ impl CallResources {
     /// What its messages take.
     pub fn messages(&self) -> MutexGuard<'_, Messages> {
         self.messages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The room that the answer takes, to be held until it is sent.
+    pub fn take_room(&self, bodies: &Bodies) -> Reservation {
+        std::mem::replace(&mut self.messages().room, bodies.empty_reservation())
     }
 
     /// One message of several is answered.

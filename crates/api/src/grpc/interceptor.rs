@@ -34,7 +34,7 @@ use crate::app::App;
 use crate::error::{ApiError, Code, Result};
 use crate::guard::{self, AdmissionRequest, TimeLimit, write_rate_headers};
 use crate::middleware::{AddressLimit, REQUEST_ID, RequestContext, log_error, refuse};
-use crate::transport::HeaderLines;
+use crate::transport::{HeaderLines, Reservation};
 
 /// Lets calls in and sends answers out.
 #[derive(Clone)]
@@ -84,10 +84,11 @@ impl Interceptor {
             Ok(deadline) => self.through(request, method, &context, deadline, &mut record).await,
             Err(error) => Err(error),
         };
-        let (response, windows) =
-            through.unwrap_or_else(|error| (status::refuse(error).into_http(), Vec::new()));
-        let answers = peer.map(|peer| peer.answers);
-        finish(response, &windows, &context, &mut record, answers)
+        let room = self.app.bodies.empty_reservation();
+        let (response, windows, room) =
+            through.unwrap_or_else(|error| (status::refuse(error).into_http(), Vec::new(), room));
+        let unsent = peer.map(|peer| (peer.answers, room));
+        finish(response, &windows, &context, &mut record, unsent)
     }
 
     async fn through(
@@ -97,7 +98,7 @@ impl Interceptor {
         context: &Arc<RequestContext>,
         deadline: Option<Instant>,
         record: &mut Record,
-    ) -> Result<(Response<Body>, Vec<AllowanceState>)> {
+    ) -> Result<(Response<Body>, Vec<AllowanceState>, Reservation)> {
         let admit = self.admit(request, method, context, deadline, record);
         let AdmittedCall { request, mut windows, lease, resources } =
             timeout::before(deadline, admit).await??;
@@ -113,7 +114,12 @@ impl Interceptor {
         if let Some(lease) = lease {
             lease.refresh_states(&mut windows);
         }
-        Ok((response, windows))
+        // What the answer takes it takes until it is sent; a stream goes on with what it has.
+        let room = match method {
+            Some(method) if !method.streams => resources.take_room(&self.app.bodies),
+            _ => self.app.bodies.empty_reservation(),
+        };
+        Ok((response, windows, room))
     }
 
     /// The checks that need no look-up: host, client address, its limit in this process, and whether there is such a method.
@@ -218,7 +224,7 @@ fn finish(
     windows: &[AllowanceState],
     context: &RequestContext,
     record: &mut Record,
-    answers: Option<Unsent>,
+    unsent: Option<(Unsent, Reservation)>,
 ) -> Response<Body> {
     if let Some(status) = response.extensions().get::<Status>() {
         let error = status::cause(status).with_windows(windows.to_vec());
@@ -232,8 +238,8 @@ fn finish(
     write_rate_headers(windows, |header, value| status::put_into(&mut metadata)(header.name(), value));
     status::put_into(&mut metadata)(REQUEST_ID, context.id.clone());
     parts.headers = metadata.into_headers();
-    let body = match answers {
-        Some(answers) => answers.track_body(body),
+    let body = match unsent {
+        Some((answers, room)) => answers.track_body(body, room),
         None => body,
     };
     Response::from_parts(parts, body)

@@ -62,11 +62,13 @@ impl Inference {
         let of = Arc::clone(&model);
         let parse = move || tensors::read(message, Signature { inputs: of.inputs(), outputs: of.outputs() });
         let parsed = app.bodies.work(size, ticket.deadline, parse).await?.map_err(invalid)?;
-        let CompletedCall { id, answer, wanted, room, charge, .. } =
+        let CompletedCall { id, answer, wanted, size, room, charge } =
             perform(app, caller, &model, ticket, parsed, size, std::future::pending()).await?;
         // Given back with that of the message that is answered.
         call.resources.messages().room.merge(room);
-        let answer = written(&model, id, answer, &wanted).map_err(invalid)?;
+        let of = Arc::clone(&model);
+        let write = move || written(&of, id, answer, &wanted);
+        let answer = app.bodies.work(size, ticket.deadline, write).await?.map_err(invalid)?;
         let limit = app.settings.sizes.infer_bytes();
         if answer.encoded_len() > limit {
             let detail = format!(

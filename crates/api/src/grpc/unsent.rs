@@ -1,4 +1,5 @@
-//! Answers of a connection that are not sent yet, for it to know how long its client lets them wait.
+//! Answers of a connection that are not sent yet, for it to know how long its client lets them wait, and the room that
+//! they take meanwhile.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -9,6 +10,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tonic::Status;
 use tonic::body::Body;
+
+use crate::transport::Reservation;
 
 /// The answers of a connection that are not sent yet, and since when.
 #[derive(Clone, Default)]
@@ -22,17 +25,17 @@ struct Waiting {
 
 impl Unsent {
     /// Bytes that count as unsent until their last clone is dropped, which is when they have been written.
-    fn track(&self, bytes: Bytes) -> Bytes {
+    fn track(&self, bytes: Bytes, room: &Arc<Reservation>) -> Bytes {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let number = waiting.next;
         waiting.next += 1;
         waiting.since.insert(number, Instant::now());
-        Bytes::from_owner(Tracked { bytes, number, unsent: self.clone() })
+        Bytes::from_owner(Tracked { bytes, number, unsent: self.clone(), _room: Arc::clone(room) })
     }
 
-    /// A body whose bytes count like that.
-    pub fn track_body(self, body: Body) -> Body {
-        Body::new(TrackedBody { inner: body, unsent: self })
+    /// A body whose bytes count like that, and take this room for as long.
+    pub fn track_body(self, body: Body, room: Reservation) -> Body {
+        Body::new(TrackedBody { inner: body, unsent: self, room: Arc::new(room) })
     }
 
     /// How long the first of them has been waiting.
@@ -46,6 +49,7 @@ struct Tracked {
     bytes: Bytes,
     number: u64,
     unsent: Unsent,
+    _room: Arc<Reservation>,
 }
 
 impl AsRef<[u8]> for Tracked {
@@ -63,6 +67,7 @@ impl Drop for Tracked {
 struct TrackedBody {
     inner: Body,
     unsent: Unsent,
+    room: Arc<Reservation>,
 }
 
 impl http_body::Body for TrackedBody {
@@ -75,7 +80,7 @@ impl http_body::Body for TrackedBody {
     ) -> Poll<Option<Result<http_body::Frame<Bytes>, Status>>> {
         let this = &mut *self;
         let frame = Pin::new(&mut this.inner).poll_frame(context);
-        frame.map_ok(|frame| frame.map_data(|data| this.unsent.track(data)))
+        frame.map_ok(|frame| frame.map_data(|data| this.unsent.track(data, &this.room)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -85,17 +90,24 @@ impl http_body::Body for TrackedBody {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed test may panic")]
     use super::*;
+    use crate::transport::Bodies;
 
     #[test]
     fn an_answer_waits_until_its_last_part_is_gone() {
         let unsent = Unsent::default();
         assert!(unsent.longest().is_none());
-        let answer = unsent.track(Bytes::from_static(b"answer"));
+        let bodies = Bodies::new(1);
+        let room = Arc::new(bodies.reserve(1 << 20).unwrap());
+        let answer = unsent.track(Bytes::from_static(b"answer"), &room);
+        drop(room);
         let part = answer.slice(2..);
         drop(answer);
         assert!(unsent.longest().is_some());
+        assert!(bodies.reserve(1 << 20).is_err(), "it still takes its room");
         drop(part);
         assert!(unsent.longest().is_none());
+        assert!(bodies.reserve(1 << 20).is_ok());
     }
 }

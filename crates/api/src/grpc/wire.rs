@@ -1,12 +1,10 @@
 //! The bounds of a message before it is decoded: how many parts it may have, whatever its size, and what its elements
 //! will take. A part that takes two bytes on the wire takes a hundred in memory, and the decoder knows no bound.
 
-/// Most inputs of a call, and most outputs that it may request.
-const MAX_TENSORS: usize = 1024;
+use crate::oip::request::{MAX_RANK, MAX_TENSORS};
+
 /// Most parameters of a call, those of its inputs and outputs included.
 const MAX_PARAMETERS: usize = 1024;
-/// Most dimensions of a tensor.
-pub const MAX_RANK: usize = 32;
 /// Most elements of type BYTES in `contents`, in all inputs of a call.
 const MAX_TEXTS: usize = crate::oip::binary::MAX_TEXTS;
 

@@ -149,7 +149,11 @@ pub async fn follow(app: &App) -> std::result::Result<(), String> {
     let mut looked = app.lifecycle.looked.lock().await;
     remember(app).await.map_err(|error| storage::with_causes(&error))?;
     let changes = app.auth.model_changes();
-    let is_new = changes != app.lifecycle.applied.load(Ordering::Acquire);
+    let applied = app.lifecycle.applied.load(Ordering::Acquire);
+    if changes < applied {
+        app.registry.forget_revisions();
+    }
+    let is_new = changes != applied;
     let is_time = looked.is_none_or(|looked| looked.elapsed() >= LOOK_AGAIN);
     if !(is_new || is_time && app.registry.is_behind()) {
         return Ok(());

@@ -10,6 +10,27 @@ use std::num::NonZeroUsize;
 
 use inference::{Tensor, TensorData};
 
+use super::binary::MAX_TEXTS;
+
+/// Bytes that one of the texts takes, about: where it lies, itself, and itself once more in the answer.
+const TEXT: usize = 96;
+
+/// How much memory the `classes` highest values of each row take, about. Refuses more of them than an answer may have.
+pub fn size(tensor: &Tensor, classes: NonZeroUsize) -> Result<usize, String> {
+    let (rows, width) = match tensor.shape() {
+        [] => (1, 1),
+        [width] => (1, *width),
+        [rows, row @ ..] => (*rows, row.iter().product()),
+    };
+    let texts = rows.saturating_mul(classes.get().min(width));
+    if texts > MAX_TEXTS {
+        return Err(format!(
+            "{texts} classes are too many for one answer, which has at most {MAX_TEXTS}; ask for fewer"
+        ));
+    }
+    Ok(texts * TEXT)
+}
+
 /// The `classes` highest values of each row. Values that are no numbers (NaN) come last, equal ones in the order of
 /// their indexes. Fails where the elements have no highest value.
 pub fn classify(tensor: &Tensor, classes: NonZeroUsize, labels: Option<&[String]>) -> Result<Tensor, String> {
@@ -89,6 +110,19 @@ mod tests {
         let (shape, data) = classify(&tensor, classes, Some(&labels)).unwrap().into_parts();
         let TensorData::Bytes(texts) = data else { unreachable!("classes are texts") };
         (shape, texts.into_iter().map(|text| String::from_utf8(text).unwrap()).collect())
+    }
+
+    #[test]
+    fn no_more_classes_are_written_than_an_answer_may_have() {
+        let scores = |shape: Vec<usize>| {
+            let count = shape.iter().product();
+            Tensor::new(shape, TensorData::zeros(inference::DataType::Uint8, count)).unwrap()
+        };
+        let all = NonZeroUsize::new(4_000_000_000).unwrap();
+        assert_eq!(size(&scores(vec![2, 3]), all), Ok(6 * TEXT));
+        let (few, many) = (NonZeroUsize::new(5).unwrap(), scores(vec![2, MAX_TEXTS]));
+        assert_eq!(size(&many, few), Ok(10 * TEXT));
+        assert!(size(&many, all).unwrap_err().contains("too many for one answer"));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderN
 use actix_web::{HttpRequest, HttpResponse, web};
 use inference::{InferRequest, Model, NamedTensor, Ticket};
 
-use super::classification::classify;
+use super::classification::{self, classify};
 use super::described::{InferenceRequest, InferenceResponse};
 use super::request::{self, Layout, ParsedInfer, Signature, WantedOutput};
 use super::response::{OutputTensor, Rendered, render, written_size};
@@ -84,6 +84,8 @@ async fn run(
         request::parse(&bytes, layout, signature)
     };
     let parsed = app.bodies.work(length, ticket.deadline, parse).await?.map_err(invalid)?;
+    // The body is gone; the tensors, which may be much larger, are here until they are answered.
+    let _tensors = app.bodies.reserve(parsed.inputs.iter().map(|input| input.tensor.data().size()).sum())?;
     let CompletedCall { id, answer, wanted: outputs, size, room, charge } =
         perform(app, caller, model, ticket, parsed, length, connections::closed(request)).await?;
     let of = Arc::clone(model);
@@ -149,9 +151,11 @@ pub async fn perform<'a>(
     let answer = model.infer(InferRequest { inputs, outputs, ticket });
     let answer = App::in_time(ticket.deadline, connections::unless_closed(closed, answer)).await;
     let (answer, charge) = app.metering.ran(User::of(caller), model, work, answer, |answer| answer.timing)?;
-    let sizes =
-        answer.outputs.iter().zip(&wanted).map(|(output, wanted)| written_size(output, wanted.binary));
-    let size = sizes.sum();
+    let sizes = answer.outputs.iter().zip(&wanted).map(|(output, wanted)| match wanted.classes {
+        Some(classes) => classification::size(&output.tensor, classes),
+        None => Ok(written_size(output, wanted.binary)),
+    });
+    let size = sizes.sum::<std::result::Result<usize, String>>().map_err(invalid)?;
     Ok(CompletedCall { id, answer: answer.outputs, wanted, size, room: app.bodies.reserve(size)?, charge })
 }
 

@@ -4,6 +4,7 @@ pub mod binary;
 mod classification;
 pub mod config;
 mod described;
+mod few;
 pub mod infer;
 mod json_data;
 pub mod metadata;

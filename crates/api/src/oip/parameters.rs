@@ -6,8 +6,11 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt::{self, Formatter};
 
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
+
+/// Most parameters of a call, of an input or of an output.
+const MOST: usize = 128;
 
 /// Names that the protocol or its extensions keep for what is not offered here.
 const RESERVED: [&str; 4] = ["sequence_id", "sequence_start", "sequence_end", "headers"];
@@ -40,7 +43,10 @@ impl<'de> Visitor<'de> for Members {
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Parameters, A::Error> {
         let mut given = BTreeMap::new();
-        while let Some((name, value)) = members.next_entry::<String, Value>()? {
+        while let Some((name, Scalar(value))) = members.next_entry::<String, Scalar>()? {
+            if given.len() == MOST {
+                return Err(A::Error::custom(format_args!("there are more than {MOST} parameters")));
+            }
             match given.entry(name) {
                 Entry::Vacant(place) => place.insert(value),
                 Entry::Occupied(twice) => {
@@ -52,6 +58,60 @@ impl<'de> Visitor<'de> for Members {
             };
         }
         Ok(given.into_iter().filter(|(_, value)| !value.is_null()).collect())
+    }
+}
+
+/// A value of a parameter. Of a list or an object nothing is kept but what it is: each of its items may take a hundred
+/// times its place in the body.
+struct Scalar(Value);
+
+impl<'de> Deserialize<'de> for Scalar {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AnyScalar)
+    }
+}
+
+struct AnyScalar;
+
+impl<'de> Visitor<'de> for AnyScalar {
+    type Value = Scalar;
+
+    fn expecting(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a string, a number or a boolean")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Scalar, E> {
+        Ok(Scalar(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Scalar, E> {
+        Ok(Scalar(value.into()))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Scalar, E> {
+        Ok(Scalar(value.into()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Scalar, E> {
+        Ok(Scalar(value.into()))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Scalar, E> {
+        Ok(Scalar(value.into()))
+    }
+
+    fn visit_unit<E>(self) -> Result<Scalar, E> {
+        Ok(Scalar(Value::Null))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Scalar, A::Error> {
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Scalar(Value::Array(Vec::new())))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Scalar, A::Error> {
+        while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Scalar(Value::Object(serde_json::Map::new())))
     }
 }
 

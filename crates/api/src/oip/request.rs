@@ -12,10 +12,13 @@ use serde::Deserialize;
 use serde_json::Number;
 use serde_json::value::RawValue;
 
+use super::few::Few;
 use super::object::Object;
 use super::parameters::Parameters;
 use super::{binary, json_data};
 
+/// Most inputs of a call, and most outputs that it may request.
+pub const MAX_TENSORS: usize = 1024;
 /// Most dimensions of a tensor.
 pub const MAX_RANK: usize = 32;
 /// Largest dimension of a tensor: more than any body holds, and little enough to be counted with.
@@ -77,17 +80,17 @@ struct Request<'a> {
     #[serde(default)]
     parameters: Parameters,
     #[serde(borrow)]
-    inputs: Vec<Object<Input<'a>>>,
+    inputs: Few<Object<Input<'a>>, MAX_TENSORS>,
     /// Clients write what they leave out as null, here and wherever something may be left out.
     #[serde(default)]
-    outputs: Option<Vec<Object<Output>>>,
+    outputs: Option<Few<Object<Output>, MAX_TENSORS>>,
 }
 
 #[derive(Deserialize)]
 struct Input<'a> {
     name: String,
     /// Any numbers, so that the refusal can name them.
-    shape: Vec<Number>,
+    shape: Few<Number, MAX_RANK>,
     datatype: String,
     #[serde(default)]
     parameters: Parameters,
@@ -131,8 +134,11 @@ pub fn parse(body: &[u8], layout: Layout, model: Signature<'_>) -> Result<Parsed
         .map_err(|error| format!("{} not an inference request: {error}", what_was_read(layout)))?;
     check_id(request.id.as_deref().unwrap_or_default())?;
     request.parameters.check()?;
-    let inputs = request
-        .inputs
+    let too_many = |what: &str| format!("a call has at most {MAX_TENSORS} {what}");
+    let inputs = request.inputs.all().ok_or_else(|| too_many("inputs"))?;
+    let wanted =
+        request.outputs.map(|outputs| outputs.all().ok_or_else(|| too_many("outputs"))).transpose()?;
+    let inputs = inputs
         .into_iter()
         .map(|Object(given)| input(given, &mut tensors, model.inputs))
         .collect::<Result<_, _>>()?;
@@ -146,7 +152,7 @@ pub fn parse(body: &[u8], layout: Layout, model: Signature<'_>) -> Result<Parsed
     Ok(ParsedInfer {
         id: request.id,
         inputs,
-        outputs: outputs(request.outputs.unwrap_or_default(), &request.parameters, model.outputs)?,
+        outputs: outputs(wanted.unwrap_or_default(), &request.parameters, model.outputs)?,
         timeout: timeout.map(Duration::from_micros),
         priority: request.parameters.whole_number("priority")?.unwrap_or_default(),
     })
@@ -166,7 +172,7 @@ fn input(input: Input<'_>, tensors: &mut Option<&[u8]>, specs: &[TensorSpec]) ->
     let binary_size = input.parameters.size("binary_data_size").map_err(wrong)?;
     let datatype = input.datatype.parse::<DataType>().map_err(|error| wrong(error.to_string()))?;
     let size = |dimension: &Number| dimension.as_u64()?.try_into().ok();
-    let shape = shape(&input.shape, size).map_err(wrong)?;
+    let shape = shape(&input.shape.0, size).map_err(wrong)?;
     let spec = TensorSpec::input(specs, &name).map_err(|error| error.to_string())?;
     spec.accept(datatype, &shape).map_err(|error| error.to_string())?;
     let count = inference::element_count(&shape).ok_or_else(|| wrong("\"shape\" is too large".to_owned()))?;

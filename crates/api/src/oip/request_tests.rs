@@ -194,6 +194,28 @@ fn what_is_no_call_is_refused() {
 }
 
 #[test]
+fn no_more_parts_are_kept_than_are_taken() {
+    let many = |part: &str, count: usize| vec![part; count].join(",");
+    let call = |members: &str| parsed(format!("{{{members}}}").as_bytes(), &[spec(DataType::Fp32, 1)]);
+    let empty = many("{\"\":0}", 100_000);
+    refused(call(&format!(r#""inputs": [], "parameters": {{"x": [{empty}]}}"#)), "\"x\" must be a string");
+    let nested = format!("{{\"a\":[{empty}]}}");
+    refused(call(&format!(r#""inputs": [], "parameters": {{"x": {nested}}}"#)), "\"x\" must be a string");
+    let named: Vec<String> = (0..129).map(|number| format!("\"p{number}\": 1")).collect();
+    refused(
+        call(&format!(r#""inputs": [], "parameters": {{{}}}"#, named.join(","))),
+        "more than 128 parameters",
+    );
+    let input = r#"{"name": "x", "shape": [1], "datatype": "FP32", "data": [1]}"#;
+    refused(call(&format!(r#""inputs": [{}]"#, many(input, 1025))), "at most 1024 inputs");
+    let output = r#"{"name": "y"}"#;
+    refused(call(&format!(r#""inputs": [], "outputs": [{}]"#, many(output, 1025))), "at most 1024 outputs");
+    let ranks =
+        format!(r#"{{"name": "x", "shape": [{}], "datatype": "FP32", "data": [1]}}"#, many("1", 100_000));
+    refused(call(&format!(r#""inputs": [{ranks}]"#)), "more than 32 dimensions");
+}
+
+#[test]
 fn parameters_that_would_change_the_answer_are_refused() {
     let with =
         |parameters: &str| parsed(format!(r#"{{"inputs": [], "parameters": {parameters}}}"#).as_bytes(), &[]);

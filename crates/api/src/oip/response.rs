@@ -145,14 +145,16 @@ pub fn render(
 pub fn written_size(output: &NamedTensor, binary: bool) -> usize {
     /// Of an output's name, shape and what else stands around its data.
     const FRAME: usize = 256;
-    /// Of a number or a text's quotation marks, with a comma.
-    const CHARACTERS: usize = 8;
-    let texts = |data: &TensorData| match data {
-        TensorData::Bytes(texts) => texts.iter().map(Vec::len).sum(),
-        _ => 0,
+    /// Of a number or a text's quotation marks, with a comma; and of a number of 64 bits.
+    const CHARACTERS: usize = 12;
+    const LONG: usize = 24;
+    let written = |data: &TensorData| match data {
+        TensorData::Bytes(texts) => texts.iter().map(|text| text.len() + CHARACTERS).sum(),
+        TensorData::Fp64(_) | TensorData::Int64(_) | TensorData::Uint64(_) => data.len() * LONG,
+        data => data.len() * CHARACTERS,
     };
     let data = output.tensor.data();
-    FRAME + if binary { binary::written_size(data) } else { data.len() * CHARACTERS + texts(data) }
+    FRAME + if binary { binary::written_size(data) } else { written(data) }
 }
 
 #[cfg(test)]

@@ -44,10 +44,27 @@ fn is_secret(argument: &Arg) -> bool {
 }
 
 fn layers(file: Option<&Path>) -> Result<[Values; 3], SettingsError> {
-    let environment: Values = std::env::vars().collect();
+    let environment = read_environment()?;
     let file = file.map(Path::to_owned).or_else(|| named_file(&environment));
     let from_file = file.map(|path| read_toml(&path)).transpose()?.unwrap_or_default();
     Ok([from_file, read_dotenv()?, environment])
+}
+
+/// Variables of other programs may hold any bytes.
+fn read_environment() -> Result<Values, SettingsError> {
+    let known = names();
+    let mut values = Values::new();
+    for (name, value) in std::env::vars_os() {
+        let Ok(name) = name.into_string() else { continue };
+        match value.into_string() {
+            Ok(value) => drop(values.insert(name, value)),
+            Err(_) if known.iter().any(|known| name.strip_suffix(FILE_SUFFIX).unwrap_or(&name) == known) => {
+                return Err(SettingsError(format!("{name} is not UTF-8")));
+            }
+            Err(_) => {}
+        }
+    }
+    Ok(values)
 }
 
 fn named_file(environment: &Values) -> Option<PathBuf> {
@@ -121,12 +138,25 @@ fn known_values(known: &[String], layer: Values) -> Result<Values, SettingsError
 }
 
 fn read_dotenv() -> Result<Values, SettingsError> {
-    let broken = |error: dotenvy::Error| SettingsError(format!(".env cannot be read: {error}"));
-    match dotenvy::from_path_iter(".env") {
-        Ok(lines) => lines.collect::<Result<_, _>>().map_err(broken),
-        Err(error) if error.not_found() => Ok(Values::new()),
-        Err(error) => Err(broken(error)),
+    let lines = match dotenvy::from_path_iter(".env") {
+        Ok(lines) => lines,
+        Err(error) if error.not_found() => return Ok(Values::new()),
+        Err(error) => return Err(SettingsError(format!(".env cannot be read: {error}"))),
+    };
+    let (mut values, mut before) = (Values::new(), String::new());
+    for line in lines {
+        let (name, value) = line.map_err(|error| {
+            // The reader's own words show the line, which may hold a secret.
+            let reason = match error {
+                dotenvy::Error::LineParse(..) => "write each line as NAME='value'".to_owned(),
+                other => other.to_string(),
+            };
+            SettingsError(format!(".env cannot be read{before}: {reason}"))
+        })?;
+        before = format!(" after {name}");
+        values.insert(name, value);
     }
+    Ok(values)
 }
 
 /// A TOML file with the settings' names, in either case, as keys; a key that is no setting is an error.
@@ -134,7 +164,11 @@ fn read_toml(path: &Path) -> Result<Values, SettingsError> {
     let shown = path.display();
     let text = fs::read_to_string(path)
         .map_err(|error| SettingsError(format!("{shown} cannot be read: {error}")))?;
-    let table: toml::Table = text.parse().map_err(|error| SettingsError(format!("{shown}: {error}")))?;
+    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
+        SettingsError(format!("{shown}, line {line}: {}", error.message()))
+    })?;
     let known = names();
     table
         .into_iter()

@@ -99,6 +99,14 @@ pub struct Settings {
 #[error("{0}")]
 pub struct SettingsError(pub String);
 
+/// Of none nothing would work.
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if number > 0 => Ok(number),
+        _ => Err("a whole number from 1 on".to_owned()),
+    }
+}
+
 /// Reads a secret without ever showing it.
 fn secret(text: &str) -> Result<secrecy::SecretString, std::convert::Infallible> {
     Ok(text.into())

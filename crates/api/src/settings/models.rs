@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::Args;
 use inference::Provider;
 
+use super::at_least_one;
+
 /// Which models are served.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Models")]
@@ -45,7 +47,7 @@ pub struct ModelSettings {
     #[arg(long = "CUSTOM_OPERATORS", value_delimiter = ',', value_parser = inference::OperatorLibrary::parse)]
     pub custom_operators: Vec<inference::OperatorLibrary>,
     /// Requests that may wait for one model; one more is answered with 503.
-    #[arg(long = "MODEL_QUEUE_CAPACITY", default_value_t = 256)]
+    #[arg(long = "MODEL_QUEUE_CAPACITY", default_value_t = 256, value_parser = at_least_one)]
     pub model_queue_capacity: usize,
     /// What computes models whose model.toml does not say, best first, separated by commas: cpu, cuda, tensorrt,
     /// openvino, migraphx, coreml, directml, xnnpack. What follows one that the runtime refuses is the fallback;

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::at_least_one;
+
 /// How large things may be.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Sizes")]
@@ -29,10 +31,10 @@ pub struct SizeSettings {
     #[arg(long = "FILE_DIR", value_parser = file_place)]
     pub file_dir: Option<FilePlace>,
     /// Any /api/v1 body, in bytes.
-    #[arg(long = "MAX_CONTENT_LENGTH", default_value_t = 16_777_216)]
+    #[arg(long = "MAX_CONTENT_LENGTH", default_value_t = 16_777_216, value_parser = at_least_one)]
     pub max_content_length: usize,
     /// A JSON body of /api/v1, in bytes; rows and texts to predict from may be as large as any body.
-    #[arg(long = "MAX_JSON_LENGTH", default_value_t = 1_048_576)]
+    #[arg(long = "MAX_JSON_LENGTH", default_value_t = 1_048_576, value_parser = at_least_one)]
     pub max_json_length: usize,
     /// A /v2 inference body, in MiB.
     #[arg(long = "MAX_INFER_BODY_MB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=2048))]
@@ -43,10 +45,10 @@ pub struct SizeSettings {
     #[arg(long = "MAX_BODIES_IN_MEMORY_MB", default_value_t = 512, value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
     pub max_bodies_in_memory_mb: u64,
     /// Images in one request.
-    #[arg(long = "MAX_IMAGES_PER_REQUEST", default_value_t = 16)]
+    #[arg(long = "MAX_IMAGES_PER_REQUEST", default_value_t = 16, value_parser = at_least_one)]
     pub max_images_per_request: usize,
     /// Rows or texts in one request.
-    #[arg(long = "MAX_ROWS_PER_REQUEST", default_value_t = 1000)]
+    #[arg(long = "MAX_ROWS_PER_REQUEST", default_value_t = 1000, value_parser = at_least_one)]
     pub max_rows_per_request: usize,
     /// Seconds that a body may take to arrive.
     #[arg(long = "BODY_TIMEOUT_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]

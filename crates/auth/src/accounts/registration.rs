@@ -114,7 +114,7 @@ impl Auth {
         };
         let wrong = || Error::invalid("current_password", "this is not your current password");
         if !self.hashing.verify(current.clone(), stored.clone()).await? {
-            return Err(wrong());
+            return Err(self.refused_proof(principal, wrong(), origin).await?);
         }
         if same_secret(current.expose_secret(), new_password.expose_secret()) {
             return Err(Error::invalid("new_password", "choose another one than the present one"));

@@ -36,7 +36,9 @@ impl Auth {
         let mut tx = self.store.begin(Scope::Service(Service::Audit)).await?;
         let entry = Entry::failure(Event::AuditCutOff, &origin).with(json!({"link": link}));
         self.record(&mut tx, entry).await?;
-        Ok(tx.commit().await?)
+        tx.commit().await?;
+        self.trail().told_of_lost_end();
+        Ok(())
     }
 
     async fn prune_segments(&self, keep: Duration) -> Result<bool> {

@@ -30,6 +30,8 @@ pub struct AuditTrail {
     pub(super) settings: AuditSettings,
     /// The last link that this process saw.
     seen: Mutex<Option<AuditLink>>,
+    /// The number of a link that is gone, until that is recorded.
+    lost: Mutex<Option<i64>>,
 }
 
 /// How far the chain is.
@@ -54,7 +56,7 @@ struct End {
 impl AuditTrail {
     /// The trail in this store.
     pub fn new(store: Store, settings: AuditSettings) -> Self {
-        Self { store, settings, seen: Mutex::default() }
+        Self { store, settings, seen: Mutex::default(), lost: Mutex::default() }
     }
 
     /// What it is written with.
@@ -97,7 +99,7 @@ impl AuditTrail {
     }
 
     /// Whether the chain goes on from where this process last saw it end. If not, the number of the link that is gone
-    /// or is another one now; returned once.
+    /// or is another one now; returned until it is [told](Self::told_of_lost_end).
     pub(crate) async fn lost_end(&self) -> Result<Option<i64>> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut tx = self.read().await?;
@@ -107,7 +109,13 @@ impl AuditTrail {
             None => None,
         };
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = last;
-        Ok(lost)
+        let mut untold = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        *untold = untold.or(lost);
+        Ok(*untold)
+    }
+
+    pub(crate) fn told_of_lost_end(&self) {
+        *self.lost.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Whether the chain agrees with a seal that was kept elsewhere, as far as it is not pruned.

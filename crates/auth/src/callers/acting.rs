@@ -21,9 +21,14 @@ const NO_LONGER: Error = Error::InvalidCredential("this credential has been revo
 impl Auth {
     /// Begins a change of what is the caller's own.
     pub(crate) async fn begin_own(&self, principal: &Principal) -> Result<Tx> {
+        Ok(self.begin_own_as_of_now(principal).await?.0)
+    }
+
+    /// The same, and what the caller may do as of now.
+    pub(crate) async fn begin_own_as_of_now(&self, principal: &Principal) -> Result<(Tx, Permissions)> {
         let mut tx = self.store.begin(Scope::Account(principal.account)).await?;
-        self.confirm(&mut tx, principal).await?;
-        Ok(tx)
+        let permissions = self.confirm(&mut tx, principal).await?;
+        Ok((tx, permissions))
     }
 
     /// Begins a change of other people's accounts. Such changes wait for each other, so that two administrators can

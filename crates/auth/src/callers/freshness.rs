@@ -94,6 +94,12 @@ impl Freshness {
         self.position.fetch_max(position, Ordering::AcqRel);
     }
 
+    /// Begins anew at this number: those after it will be given again.
+    pub fn restart(&self, position: i64) {
+        self.position.store(position, Ordering::Release);
+        self.changed.write().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// Whether changes were removed from the feed before they were read: numbers have no gaps.
     pub fn has_missed(&self, next: i64) -> bool {
         next > self.position() + 1

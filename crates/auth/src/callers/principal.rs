@@ -174,7 +174,7 @@ impl Principal {
             Credential::External(token) => token.authenticated_at,
             Credential::ApiKey { .. } => None,
         };
-        if authenticated_at.is_some_and(|at| now - at <= max_age) {
+        if authenticated_at.is_some_and(|at| (now - at).abs() <= max_age) {
             Ok(())
         } else {
             Err(Error::StaleAuthentication { max_age })

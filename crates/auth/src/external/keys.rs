@@ -29,7 +29,7 @@ pub(crate) struct Issuer {
     pub trusted: TrustedIssuer,
     known: RwLock<Known>,
     /// Held while the issuer is queried.
-    asking: Mutex<()>,
+    asking: Arc<Mutex<()>>,
     waiting: Semaphore,
     /// Whether a key was removed since [`refresh`](Self::refresh) last returned true.
     has_lost: AtomicBool,
@@ -46,14 +46,14 @@ impl Issuer {
     pub fn new(trusted: TrustedIssuer) -> Self {
         let waiting = Semaphore::new(MOST_WAITING);
         let has_lost = AtomicBool::new(false);
-        Self { trusted, known: RwLock::default(), asking: Mutex::default(), waiting, has_lost }
+        Self { trusted, known: RwLock::default(), asking: Arc::default(), waiting, has_lost }
     }
 
     /// The key of an id. Queries the issuer if it is unknown and a query is allowed.
     pub async fn key(
-        &self,
+        self: &Arc<Self>,
         kid: &str,
-        source: &dyn DocumentSource,
+        source: &Arc<dyn DocumentSource>,
         now: DateTime<Utc>,
     ) -> Result<Arc<ForeignKey>> {
         if let Some(key) = self.usable(kid, now) {
@@ -62,10 +62,16 @@ impl Issuer {
         // Requests that arrive during a query wait for the same answer.
         if self.may_fetch(now) || self.asking.try_lock().is_err() {
             let _place = self.waiting.try_acquire().map_err(|_| Error::Overloaded)?;
-            let _turn = self.asking.lock().await;
+            let turn = Arc::clone(&self.asking).lock_owned().await;
             // Another request may have fetched it meanwhile.
             if self.usable(kid, now).is_none() && self.may_fetch(now) {
-                self.ask(source, now).await;
+                // In a task of its own: a caller who goes away would have the issuer asked in vain, and not again soon.
+                let (issuer, source) = (Arc::clone(self), Arc::clone(source));
+                let asked = tokio::spawn(async move {
+                    let _turn = turn;
+                    issuer.ask(&*source, now).await;
+                });
+                asked.await.map_err(|error| Error::Internal(error.to_string()))?;
             }
         }
         match self.usable(kid, now) {
@@ -170,26 +176,29 @@ mod tests {
         }
     }
 
-    fn world() -> (Issuer, Host, impl Fn(i64) -> DateTime<Utc>) {
+    fn world() -> (Arc<Issuer>, Arc<Host>, impl Fn(i64) -> DateTime<Utc>) {
         let described = json!({"issuer": "https://id.example.com", "audience": "us", "default_role": "user",
                                "jwks_uri": "https://id.example.com/keys"});
         let issuer = Issuer::new(serde_json::from_value(described).unwrap());
-        (issuer, Host::default(), |seconds| DateTime::from_timestamp(1_800_000_000 + seconds, 0).unwrap())
+        (Arc::new(issuer), Arc::default(), |seconds| {
+            DateTime::from_timestamp(1_800_000_000 + seconds, 0).unwrap()
+        })
     }
 
     #[tokio::test]
     async fn a_flood_of_unknown_keys_asks_once() {
         let (issuer, host, at) = world();
+        let source: Arc<dyn DocumentSource> = Arc::clone(&host) as _;
         host.has(Some(&["a"]));
-        assert!(issuer.key("a", &host, at(0)).await.is_ok());
+        assert!(issuer.key("a", &source, at(0)).await.is_ok());
         for number in 0..100 {
-            let unknown = issuer.key(&format!("x{number}"), &host, at(number % 10)).await;
+            let unknown = issuer.key(&format!("x{number}"), &source, at(number % 10)).await;
             assert!(matches!(unknown, Err(Error::InvalidCredential(_))));
         }
         assert_eq!(host.asked.load(Ordering::SeqCst), 1);
         host.has(Some(&["a", "b"]));
         let now = at(10);
-        let asked = (0..50).map(|_| issuer.key("b", &host, now));
+        let asked = (0..50).map(|_| issuer.key("b", &source, now));
         let mut found = 0;
         for answer in asked {
             found += usize::from(answer.await.is_ok());
@@ -199,14 +208,14 @@ mod tests {
             (50, 2),
             "a new key is found with one question"
         );
-        let a_moment_earlier = issuer.key("x", &host, at(9)).await;
+        let a_moment_earlier = issuer.key("x", &source, at(9)).await;
         assert!(
             a_moment_earlier.is_err() && host.asked.load(Ordering::SeqCst) == 2,
             "it waited while another asked"
         );
         host.has(Some(&["c"]));
         let now = at(20);
-        let ask = || issuer.key("c", &host, now);
+        let ask = || issuer.key("c", &source, now);
         let (first, second, third) = tokio::join!(ask(), ask(), ask());
         assert!(first.is_ok() && second.is_ok() && third.is_ok(), "at the same time, too");
         assert_eq!(host.asked.load(Ordering::SeqCst), 3);
@@ -215,27 +224,28 @@ mod tests {
     #[tokio::test]
     async fn keys_outlive_their_issuer_for_a_stated_time() {
         let (issuer, host, at) = world();
+        let source: Arc<dyn DocumentSource> = Arc::clone(&host) as _;
         assert!(
-            matches!(issuer.key("a", &host, at(0)).await, Err(Error::IssuerUnavailable)),
+            matches!(issuer.key("a", &source, at(0)).await, Err(Error::IssuerUnavailable)),
             "down at first"
         );
-        assert!(matches!(issuer.key("a", &host, at(1)).await, Err(Error::IssuerUnavailable)));
+        assert!(matches!(issuer.key("a", &source, at(1)).await, Err(Error::IssuerUnavailable)));
         assert_eq!(host.asked.load(Ordering::SeqCst), 1);
         host.has(Some(&["a"]));
-        assert!(!issuer.refresh(&host, at(5)).await, "not before the pause is over");
-        assert!(issuer.key("a", &host, at(5)).await.is_err());
-        issuer.refresh(&host, at(10)).await;
-        assert!(issuer.key("a", &host, at(10)).await.is_ok());
+        assert!(!issuer.refresh(&*source, at(5)).await, "not before the pause is over");
+        assert!(issuer.key("a", &source, at(5)).await.is_err());
+        issuer.refresh(&*source, at(10)).await;
+        assert!(issuer.key("a", &source, at(10)).await.is_ok());
         host.has(None);
         for seconds in [610, 3610] {
-            issuer.refresh(&host, at(seconds)).await;
-            assert!(issuer.key("a", &host, at(seconds)).await.is_ok(), "{seconds}");
+            issuer.refresh(&*source, at(seconds)).await;
+            assert!(issuer.key("a", &source, at(seconds)).await.is_ok(), "{seconds}");
         }
-        assert!(matches!(issuer.key("a", &host, at(3611)).await, Err(Error::IssuerUnavailable)));
+        assert!(matches!(issuer.key("a", &source, at(3611)).await, Err(Error::IssuerUnavailable)));
         host.has(Some(&["b"]));
-        assert!(issuer.refresh(&host, at(3700)).await, "a is gone");
-        assert!(issuer.key("b", &host, at(3700)).await.is_ok());
-        assert!(issuer.key("a", &host, at(3720)).await.is_err());
-        assert!(issuer.key("b", &host, at(-5)).await.is_ok(), "a clock set back is no outage");
+        assert!(issuer.refresh(&*source, at(3700)).await, "a is gone");
+        assert!(issuer.key("b", &source, at(3700)).await.is_ok());
+        assert!(issuer.key("a", &source, at(3720)).await.is_err());
+        assert!(issuer.key("b", &source, at(-5)).await.is_ok(), "a clock set back is no outage");
     }
 }

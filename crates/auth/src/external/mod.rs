@@ -26,24 +26,24 @@ use crate::{Auth, Result};
 
 /// The issuers that are trusted, and the way to their keys.
 pub(crate) struct External {
-    issuers: Vec<Issuer>,
+    issuers: Vec<Arc<Issuer>>,
     source: Arc<dyn DocumentSource>,
 }
 
 impl External {
     pub fn new(issuers: Vec<TrustedIssuer>, source: Arc<dyn DocumentSource>) -> Self {
-        Self { issuers: issuers.into_iter().map(Issuer::new).collect(), source }
+        Self { issuers: issuers.into_iter().map(|trusted| Arc::new(Issuer::new(trusted))).collect(), source }
     }
 
     /// The issuer that a token says to be of; none for tokens of our own and of those who are not trusted.
-    pub fn issuer_of(&self, token: &str) -> Option<&Issuer> {
+    pub fn issuer_of(&self, token: &str) -> Option<&Arc<Issuer>> {
         if self.issuers.is_empty() {
             return None;
         }
         self.find(&foreign::claimed_issuer(token)?)
     }
 
-    fn find(&self, name: &str) -> Option<&Issuer> {
+    fn find(&self, name: &str) -> Option<&Arc<Issuer>> {
         self.issuers.iter().find(|issuer| issuer.trusted.issuer == name)
     }
 }

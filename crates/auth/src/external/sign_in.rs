@@ -5,6 +5,7 @@
 //! away.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use data_encoding::HEXLOWER;
@@ -58,13 +59,13 @@ impl Auth {
     pub(crate) async fn read_external(
         &self,
         text: &str,
-        issuer: &Issuer,
+        issuer: &Arc<Issuer>,
         address: Option<IpAddr>,
         now: DateTime<Utc>,
     ) -> Result<Principal> {
         let trusted = &issuer.trusted;
         let kid = foreign::key_id(text, &trusted.token_types)?;
-        let key = issuer.key(&kid, &*self.external.source, now).await?;
+        let key = issuer.key(&kid, &self.external.source, now).await?;
         let assertion = Assertion::read(trusted, &foreign::verify(text, &key)?, now)?;
         let token = VerifiedToken {
             trusted,

@@ -137,20 +137,23 @@ impl Auth {
                 return Ok(());
             }
             drop(tx);
-            if let Err(error) = self.run_planned().await {
+            let mut tried = None;
+            if let Err(error) = self.run_planned(&mut tried).await {
                 // A store that is away comes back; anything else would come again for ever.
-                if matches!(error, Error::Unavailable(_)) {
-                    return Err(error);
+                match tried.filter(|_| !matches!(error, Error::Unavailable(_))) {
+                    Some(tried) => self.give_up_planned(tried, &error).await?,
+                    None => return Err(error),
                 }
-                self.give_up_planned(&error).await?;
             }
         }
         Ok(())
     }
 
-    async fn run_planned(&self) -> Result<()> {
+    /// `tried` becomes the one that waited first.
+    async fn run_planned(&self, tried: &mut Option<Uuid>) -> Result<()> {
         let mut tx = self.begin_exclusive().await?;
         let Some(planned) = tx.incidents().next_of_kind("planned").await? else { return Ok(()) };
+        *tried = Some(planned.id);
         let named = planned.detail["answer"].as_str().and_then(|name| name.parse::<Answer>().ok());
         let answer = named.ok_or_else(|| Error::Internal("an answer of another release".into()))?;
         let affected = Affected::from_detail(&planned.detail);
@@ -161,10 +164,12 @@ impl Auth {
         self.finish_answer(tx, &planned, None, answer, effects, &origin).await
     }
 
-    async fn give_up_planned(&self, error: &Error) -> Result<()> {
+    async fn give_up_planned(&self, tried: Uuid, error: &Error) -> Result<()> {
         tracing::error!(%error, "an answer to an incident failed");
         let mut tx = self.begin_exclusive().await?;
-        if let Some(mut planned) = tx.incidents().next_of_kind("planned").await? {
+        let next = tx.incidents().next_of_kind("planned").await?;
+        // Another replica may have given it up already, and the next one has not been tried.
+        if let Some(mut planned) = next.filter(|next| next.id == tried) {
             planned.detail["reason"] = json!("it failed; the log tells why");
             tx.incidents().settle(planned.id, "failed", &planned.detail).await?;
         }

@@ -52,6 +52,11 @@ impl AddressRules {
         }
     }
 
+    /// Has the next reading taken over, whatever its number is.
+    pub fn forget_number(&self) {
+        self.table.write().unwrap_or_else(PoisonError::into_inner).0 = i64::MIN;
+    }
+
     fn is_admin_network(&self, address: IpAddr) -> bool {
         self.admin_networks.iter().any(|network| network.contains(&address.to_canonical()))
     }
@@ -61,6 +66,9 @@ impl AddressRules {
         !(place == IpPlace::Admin && outside) && self.table().admits(address, place, now)
     }
 }
+
+/// The longest that a rule is made for: years of five digits would sort wrongly as text.
+const LONGEST: chrono::Duration = chrono::Duration::days(100 * 365);
 
 /// A rule to be made.
 #[derive(Clone, Debug)]
@@ -106,6 +114,9 @@ impl Auth {
         let now = self.now();
         if request.expires_at.is_some_and(|end| end <= now) {
             return Err(Error::invalid("expires_at", "choose a time in the future"));
+        }
+        if request.expires_at.is_some_and(|end| end - now > LONGEST) {
+            return Err(Error::invalid("expires_at", "choose a time within 100 years, or none"));
         }
         let rule = IpRule {
             id: Uuid::now_v7(),

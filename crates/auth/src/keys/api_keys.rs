@@ -254,8 +254,8 @@ impl Auth {
         actor.require_person()?;
         match whose {
             KeyOwner::Caller => {
-                let tx = self.begin_own(actor).await?;
-                Ok(Change { tx, owner: actor.account, permissions: actor.permissions })
+                let (tx, permissions) = self.begin_own_as_of_now(actor).await?;
+                Ok(Change { tx, owner: actor.account, permissions })
             }
             KeyOwner::ServiceAccount(owner) => {
                 let (mut tx, own) = self.begin_administration(actor, Permission::KeysManage).await?;

@@ -51,7 +51,7 @@ impl Auth {
         if session.revoked_at.is_some() || session.expires_at <= now || session.idle_expires_at <= now {
             return Err(NO_REFRESH);
         }
-        let recent = session.rotated_at.is_some_and(|at| now - at <= RETRY_WINDOW);
+        let recent = session.rotated_at.is_some_and(|at| (now - at).abs() <= RETRY_WINDOW);
         if token.step + 1 == session.seq && recent {
             return self.pair(&session, account.security_version, &family_key);
         }

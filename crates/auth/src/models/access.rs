@@ -28,6 +28,11 @@ impl ModelAccessCache {
         }
     }
 
+    /// Has the next reading taken over, whatever its number is.
+    pub fn forget_number(&self) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).0 = i64::MIN;
+    }
+
     fn of(&self, model: &str) -> Option<ModelAccess> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).1.get(model).copied()
     }

@@ -123,12 +123,35 @@ impl QuotaBook {
         let taken_out: Vec<(Arc<Block>, i64)> = taken_out.collect();
         let mut result = Ok(());
         for batch in taken_out.chunks(BATCH) {
-            result = result.and(self.return_batch(batch).await);
+            let returned = match self.return_batch(batch).await {
+                Err(Error::Internal(_)) => self.return_each(batch).await,
+                returned => returned,
+            };
+            result = result.and(returned);
         }
         drop(taken_out);
         let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
         blocks.retain(|_, block| Arc::strong_count(block) > 1 || !block.state().is_empty());
         result
+    }
+
+    /// Of a batch that was refused as a whole: what the database does not take (it was put back, and knows nothing of it)
+    /// is not offered again, and keeps nothing else from going back.
+    async fn return_each(&self, batch: &[(Arc<Block>, i64)]) -> Result<()> {
+        let take_out = |one: &[(Arc<Block>, i64)]| {
+            one.iter().for_each(|(block, amount)| block.state().remaining -= amount)
+        };
+        for one in batch.chunks(1) {
+            take_out(one);
+            match self.return_batch(one).await {
+                Err(Error::Internal(error)) => {
+                    tracing::error!(error, "what was reserved of a quota could not be given back");
+                    take_out(one);
+                }
+                returned => returned?,
+            }
+        }
+        Ok(())
     }
 
     async fn return_batch(&self, batch: &[(Arc<Block>, i64)]) -> Result<()> {
@@ -212,6 +235,8 @@ impl QuotaBook {
             Err(error) => {
                 // Nobody knows whether it was done: what was to go back counts as spent, what is owed stays owed.
                 state.remaining -= claim.debt;
+                // A database that was put back may not know the period any more.
+                state.open &= error.is_unavailable();
                 Err(error.into())
             }
         }

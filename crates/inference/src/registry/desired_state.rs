@@ -1,5 +1,7 @@
 //! The desired state of a model, as an operator set it, beyond what its folder says.
 
+use super::Registry;
+
 /// The desired state of one model. The default follows its `model.toml`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DesiredState {
@@ -16,3 +18,10 @@ pub struct DesiredState {
 /// order; of two revisions the later one is served, whichever finishes loading first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Revision(pub i64);
+
+impl Registry {
+    /// Has the next desired states taken over, whatever their revision is: the database went back.
+    pub fn forget_revisions(&self) {
+        self.read().values().for_each(|entry| entry.forget_revision());
+    }
+}

@@ -201,6 +201,11 @@ impl Entry {
         Revision(self.at.load(Ordering::SeqCst))
     }
 
+    /// Counts as of no revision.
+    pub(super) fn forget_revision(&self) {
+        self.at.store(i64::MIN, Ordering::SeqCst);
+    }
+
     /// Whether the entry is already in the desired state of a revision, which it then takes over. To be called while it
     /// cannot be replaced.
     pub(super) fn settle(&self, desired: &DesiredState, revision: Revision) -> bool {

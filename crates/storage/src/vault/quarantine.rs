@@ -43,17 +43,20 @@ impl Quarantine {
     }
 
     pub fn sweep(&self) -> io::Result<u64> {
-        let mut swept = 0;
+        let (mut swept, mut failed) = (0, None);
         for path in entries(&self.0)? {
             let Ok(file) = File::open(&path) else { continue };
             match file.try_lock() {
-                Ok(()) => gone(fs::remove_file(&path))?,
-                Err(TryLockError::WouldBlock) => continue,
-                Err(TryLockError::Error(error)) => return Err(error),
+                Ok(()) => match gone(fs::remove_file(&path)) {
+                    Ok(()) => swept += 1,
+                    Err(error) => failed = failed.or(Some(error)),
+                },
+                Err(TryLockError::WouldBlock) => {}
+                Err(TryLockError::Error(error)) => failed = failed.or(Some(error)),
             }
-            swept += 1;
         }
-        Ok(swept)
+        // One that cannot be removed keeps no other.
+        failed.map_or(Ok(swept), Err)
     }
 }
 
