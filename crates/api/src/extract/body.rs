@@ -66,24 +66,25 @@ async fn collect(payload: &mut Payload, limit: usize, mut body: IncomingBody) ->
     Ok(body.whole())
 }
 
-/// The body of an inference, of at most `MAX_INFER_BODY_MB`, also once it is unpacked.
-pub struct InferBody(pub Bytes);
+/// The body of an inference, of at most `MAX_INFER_BODY_MB`, also once it is unpacked; or of another request of `/v2`,
+/// of at most `MOST` bytes.
+pub struct InferBody<const MOST: usize = { usize::MAX }>(pub Bytes);
 
-impl FromRequest for InferBody {
+impl<const MOST: usize> FromRequest for InferBody<MOST> {
     type Error = ApiError;
     type Future = Pin<Box<dyn Future<Output = Result<Self>>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let (request, mut payload) = (request.clone(), payload.take());
-        Box::pin(async move { unpacked(&request, &mut payload).await.map(Self) })
+        Box::pin(async move { unpacked(&request, &mut payload, MOST).await.map(Self) })
     }
 }
 
 /// A small body may become a large one: it is never unpacked by a web worker.
-async fn unpacked(request: &HttpRequest, payload: &mut Payload) -> Result<Bytes> {
+async fn unpacked(request: &HttpRequest, payload: &mut Payload, most: usize) -> Result<Bytes> {
     let encoding = Encoding::of_request(request.headers())?;
     let app = App::of(request)?;
-    let limit = app.settings.sizes.infer_bytes();
+    let limit = app.settings.sizes.infer_bytes().min(most);
     let body = as_sent(request, payload, limit, body_time(&app)).await?;
     let Some(encoding) = encoding else { return Ok(body) };
     let deadline = app.deadline(RequestContext::arrival(&request.extensions()));

@@ -5,6 +5,7 @@ use std::pin::Pin;
 
 use actix_multipart::{Field, Multipart, MultipartError};
 use actix_web::dev::Payload;
+use actix_web::error::PayloadError;
 use actix_web::web::{Bytes, Data};
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use futures_util::StreamExt;
@@ -33,6 +34,8 @@ pub enum PredictBody {
     Stored,
 }
 
+/// Bytes of a form that are in none of its files, such as boundaries and names.
+const AROUND_PARTS: usize = 64 << 10;
 /// Longest file name kept, in characters.
 const MAX_FILENAME: usize = 255;
 
@@ -91,7 +94,13 @@ async fn read_single(
 }
 
 async fn read_form(app: &Data<App>, request: &HttpRequest, payload: Payload) -> Result<Vec<Picture>> {
-    let form = Multipart::new(request.headers(), payload);
+    let mut room = app.settings.sizes.max_content_length.saturating_add(AROUND_PARTS);
+    let bounded = payload.map(move |chunk| {
+        let chunk = chunk?;
+        room = room.checked_sub(chunk.len()).ok_or(PayloadError::Overflow)?;
+        Ok(chunk)
+    });
+    let form = Multipart::new(request.headers(), bounded);
     let parts = tokio::time::timeout(body::body_time(app), read_parts(app, form)).await;
     parts.unwrap_or_else(|_| Err(ApiError::slow_body()))
 }
@@ -140,6 +149,9 @@ pub(super) fn media_type(part: &Field) -> String {
 }
 
 pub(super) fn broken_form(error: MultipartError) -> ApiError {
+    if matches!(error, MultipartError::Payload(PayloadError::Overflow)) {
+        return ApiError::new(Code::TooLarge, "The form is too large.");
+    }
     ApiError::new(Code::MalformedRequest, format!("The form cannot be read: {error}."))
 }
 

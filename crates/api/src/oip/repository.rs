@@ -82,7 +82,7 @@ pub struct Unloaded {
 pub async fn index(
     caller: Caller<ModelsRead>,
     app: web::Data<App>,
-    body: InferBody,
+    body: InferBody<MAX_BODY>,
 ) -> Result<web::Json<Vec<IndexEntry>>> {
     let request: IndexRequest = read(&body)?;
     let entries = app.models_for(&caller.principal).into_iter().map(IndexEntry::from);
@@ -101,7 +101,7 @@ pub async fn load(
     caller: Caller<ModelsManage>,
     app: web::Data<App>,
     name: Name,
-    body: InferBody,
+    body: InferBody<MAX_BODY>,
 ) -> Result<web::Json<Loaded>> {
     check(&body)?;
     lifecycle::change(&app, &caller, &name.0, ModelChange::Load, false).await?;
@@ -117,20 +117,16 @@ pub async fn unload(
     caller: Caller<ModelsManage>,
     app: web::Data<App>,
     name: Name,
-    body: InferBody,
+    body: InferBody<MAX_BODY>,
 ) -> Result<web::Json<Unloaded>> {
     check(&body)?;
     lifecycle::change(&app, &caller, &name.0, ModelChange::Unload, false).await?;
     Ok(web::Json(Unloaded { name: name.0, unload: true }))
 }
 
-fn read<T: Default + serde::de::DeserializeOwned>(body: &InferBody) -> Result<T> {
+fn read<T: Default + serde::de::DeserializeOwned>(body: &InferBody<MAX_BODY>) -> Result<T> {
     match body.0.as_ref() {
         [] => Ok(T::default()),
-        bytes if bytes.len() > MAX_BODY => Err(ApiError::new(
-            Code::TooLarge,
-            format!("The body is too large: at most {MAX_BODY} bytes are read here."),
-        )),
         bytes => {
             let read: Object<T> = serde_json::from_slice(bytes).map_err(|error| unreadable(&error))?;
             Ok(read.0)
@@ -140,7 +136,7 @@ fn read<T: Default + serde::de::DeserializeOwned>(body: &InferBody) -> Result<T>
 
 /// Clients of the protocol may bring a configuration and whole files. Here they would let a request put what it likes
 /// in the place of a model, past its checksums; models come by way of the repository only.
-fn check(body: &InferBody) -> Result<()> {
+fn check(body: &InferBody<MAX_BODY>) -> Result<()> {
     let request: RepositoryRequest = read(body)?;
     refuse_files(request.parameters.unwrap_or_default().keys())
 }

@@ -150,7 +150,8 @@ fn the_count_is_that_of_the_shape() {
     refused(call("[-1]", "FP32", "[1]"), "dimension -1");
     refused(call("[4294967296, 4294967296]", "FP32", "[1]"), "too large");
     refused(call("[99999999999999999999999]", "FP32", "[1]"), "not a size");
-    refused(call("[1000000000000]", "FP32", "[1]"), "needs 1000000000000");
+    refused(call("[1000000000]", "FP32", "[1]"), "needs 1000000000");
+    refused(call("[1000000000000]", "FP32", "[1]"), "is too large");
     refused(call("[1.5]", "FP32", "[1]"), "dimension 1.5");
     let deep = format!("{}1{}", "[".repeat(500), "]".repeat(500));
     refused(call("[1]", "FP32", &deep), "recursion");
@@ -287,7 +288,7 @@ fn binary_data_that_does_not_add_up_is_refused() {
     refused(mixed(&given("[1]", "INT16", "-2"), b"12", &specs), "whole number");
     refused(mixed(&given("[1]", "INT16", "18446744073709551615"), b"12", &specs), "are left");
     refused(mixed(&given("[1]", "INT16", "\"2\""), b"12", &specs), "whole number");
-    refused(mixed(&given("[9223372036854775807]", "INT16", "2"), b"12", &specs), "needs 9223372036854775807");
+    refused(mixed(&given("[2147483647]", "INT16", "2"), b"12", &specs), "needs 2147483647");
     let both = given("[1]", "INT16", "2").replace("\"datatype\"", "\"data\": [1], \"datatype\"");
     refused(mixed(&both, b"12", &specs), "both");
     refused(

@@ -320,11 +320,9 @@ mod tests {
 
     #[test]
     fn a_child_that_is_stopped_condemns_nothing() {
-        for signal in ["HUP", "INT", "TERM"] {
-            let (outcome, left) = attempt(&format!("kill -{signal} $$; sleep 60"));
-            assert!(outcome.unwrap_err().contains("interrupted"), "{signal}");
-            assert_eq!(left, 0, "{signal}");
-        }
+        let (outcome, left) = attempt("kill -TERM $$; sleep 60");
+        assert!(outcome.unwrap_err().contains("interrupted"));
+        assert_eq!(left, 0);
     }
 
     #[test]

@@ -159,7 +159,7 @@ fn a_model_toml_that_lies_costs_its_model_and_nothing_else() {
         ("[versions]\nserve = [\"..\"]", "cannot be a version"),
         ("[versions]\nserve = [\"1/../1\"]", "cannot be a version"),
         ("[versions]\nserve = []", "version"),
-        ("[image]\ninput = \"x\"\nwidth = 8\nheight = 8", "pictures of shape"),
+        ("[image]\ninput = \"x\"\nwidth = 8\nheight = 8", "batches of pictures"),
         ("[image]\ninput = \"z\"\nwidth = 8\nheight = 8", "no input \"z\""),
         ("[image]\ninput = \"x\"\nwidth = 4096\nheight = 4294967296", "line 4"),
         ("[text]\ninput = \"x\"", "what can be filled here is BYTES"),
