@@ -69,8 +69,8 @@ def one_round(pair, bare, bare_pid, server, credentials):
     path = "/v2/models/digits/infer"
     figures = {"raw": pinned.limit(tiny.MODEL, (1, tiny.WIDTH), SECONDS)}
     alone = {"connections": 1, "seconds": SECONDS}
-    many = {"connections": CONNECTIONS, "seconds": SECONDS}
-    # Many callers keep the cores awake by themselves, and what does it beside them takes from all.
+    # What keeps the cores awake beside many callers takes from them; a generator that never sleeps does not.
+    many = {"connections": CONNECTIONS, "seconds": SECONDS, "sleepless": True}
     with pinned.kept_awake():
         figures["hello 1"] = pinned.load(bare, "/hello", tiny.RAW, **alone)
         figures["front 1"] = pinned.load(bare, "/models/digits", tiny.RAW, **alone)

@@ -35,7 +35,8 @@ def load(port, path, body, headers=None, **options):
         content, secret = pathlib.Path(folder, "body"), pathlib.Path(folder, "headers")
         content.write_bytes(body)
         secret.write_text("".join(f"{name}: {value}\n" for name, value in (headers or {}).items()))
-        more = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", value)]
+        more = [part for name, value in options.items()
+                for part in (f"--{name.replace('_', '-')}", *([] if value is True else [value]))]
         figures = bench("load", "--address", f"127.0.0.1:{port}", "--path", path, "--body", content,
                         "--header-file", secret, *more)
     assert figures["other"] == 0, figures

@@ -30,7 +30,7 @@ pub struct LimitSettings {
     #[arg(long = "RATE_LIMIT_MAIL_PER_HOUR", default_value_t = 5)]
     pub rate_limit_mail_per_hour: u32,
     /// Requests per second and address, counted in this process before anything else is done.
-    #[arg(long = "GUARD_PER_SECOND", default_value_t = 200, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+    #[arg(long = "GUARD_PER_SECOND", default_value_t = 200, value_parser = clap::value_parser!(u32).range(..=1_000_000_000))]
     pub guard_per_second: u32,
     /// Requests of one account running at a time in this process. Over gRPC a stream is one, and each of its calls
     /// another.
