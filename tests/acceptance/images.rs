@@ -267,6 +267,15 @@ promise! {
         send_form(&client, &[part, part, part, part]).refused(413, "too_large");
     }
 
+    fn what_stands_around_the_files_of_a_form_counts(pair) {
+        let (_server, client) = someone(pair, &[("MAX_CONTENT_LENGTH", "20000")]);
+        let kind = format!("multipart/form-data; boundary={BOUNDARY}");
+        let png = sample("6-1");
+        let with = |before: usize| [vec![b'x'; before], b"\r\n".to_vec(), form(&[("file", "six.png", "image/png", &png)])].concat();
+        client.send("POST", PREDICT, Some(&kind), &with(10)).is(200);
+        client.send("POST", PREDICT, Some(&kind), &with(100_000)).refused(413, "too_large");
+    }
+
     fn a_form_holds_files_and_nothing_else(pair) {
         let (_server, client) = someone(pair, &[]);
         let png = sample("6-1");

@@ -59,6 +59,29 @@ fn index(client: &Client, version: &str) -> Option<(String, String)> {
 }
 
 promise! {
+    fn a_model_follows_a_database_that_went_back(pair) {
+        let repository = Repository::new(pair);
+        repository.add("digits");
+        let (server, client) = repository.start(&[]);
+        let becomes = |status: u16| {
+            eventually(&format!("it follows: {status}"), || (client.predict(&sample("7-1")).status == status).then_some(()));
+        };
+        let unload = || assert_eq!(server.cli(&["model", "unload", "digits"], "").code, Some(0));
+        unload();
+        becomes(503);
+        // What a standby has that lacks the last change.
+        for lost in [
+            "DELETE FROM desired_models",
+            "DELETE FROM changes WHERE seq = (SELECT seq FROM change_head)",
+            "UPDATE change_head SET seq = seq - 1",
+        ] {
+            server.world.sql(lost);
+        }
+        becomes(200);
+        unload();
+        becomes(503);
+    }
+
     fn versions_are_activated_and_rolled_back(pair) {
         let repository = two_versions(pair);
         let (mut server, client) = repository.start(&[]);

@@ -68,7 +68,14 @@ impl Auth {
         self.addresses.forget_number();
         self.model_access.forget_number();
         self.model_changes.store(head, Ordering::Release);
+        self.feed_restarts.fetch_add(1, Ordering::Release);
         *outdated = Outdated::EVERYTHING;
+    }
+
+    /// How often the database went back to an earlier state: what is known by numbers of the feed is of another time
+    /// then.
+    pub fn feed_restarts(&self) -> u64 {
+        self.feed_restarts.load(Ordering::Acquire)
     }
 
     fn note_changes(&self, changes: &[Change], outdated: &mut Outdated) {

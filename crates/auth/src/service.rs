@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicI64, AtomicU64};
 
 use chrono::{DateTime, Duration, Utc};
 use ipnet::IpNet;
@@ -145,6 +145,7 @@ pub struct Auth {
     pub(crate) principals: PrincipalCache,
     pub(crate) freshness: Freshness,
     pub(crate) outdated: tokio::sync::Mutex<Outdated>,
+    pub(crate) feed_restarts: AtomicU64,
     pub(crate) outage: OutagePolicy,
     pub(crate) in_flight: InFlightCounter,
     pub(crate) max_sessions: u32,
@@ -179,6 +180,7 @@ impl Auth {
             )?,
             freshness: Freshness::new(position, settings.outage.isolation),
             outdated: tokio::sync::Mutex::default(),
+            feed_restarts: AtomicU64::default(),
             outage: settings.outage,
             environment: if settings.production { Environment::Live } else { Environment::Test },
             algorithm: settings.algorithm,

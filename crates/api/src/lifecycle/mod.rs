@@ -6,7 +6,7 @@ mod model_changes;
 pub mod sources;
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use actix_web::web;
@@ -37,6 +37,8 @@ pub struct Lifecycle {
     looked: Mutex<Option<Instant>>,
     /// The change of the feed up to which its models have been reconciled.
     applied: AtomicI64,
+    /// How often the feed had gone back by then.
+    restarts: AtomicU64,
     verification: Mutex<Verification>,
     changes: Semaphore,
     uploads: Semaphore,
@@ -57,6 +59,7 @@ impl Lifecycle {
             looked: Mutex::new(None),
             verification: Mutex::new(Verification { at: auth.now(), unnoted: VecDeque::new() }),
             applied: AtomicI64::new(auth.model_changes()),
+            restarts: AtomicU64::new(auth.feed_restarts()),
             changes: Semaphore::new(MAX_CHANGES),
             uploads: Semaphore::new(MAX_UPLOADS),
         }
@@ -149,11 +152,12 @@ pub async fn follow(app: &App) -> std::result::Result<(), String> {
     let mut looked = app.lifecycle.looked.lock().await;
     remember(app).await.map_err(|error| storage::with_causes(&error))?;
     let changes = app.auth.model_changes();
-    let applied = app.lifecycle.applied.load(Ordering::Acquire);
-    if changes < applied {
+    let restarts = app.auth.feed_restarts();
+    let went_back = restarts != app.lifecycle.restarts.load(Ordering::Acquire);
+    if went_back {
         app.registry.forget_revisions();
     }
-    let is_new = changes != applied;
+    let is_new = went_back || changes != app.lifecycle.applied.load(Ordering::Acquire);
     let is_time = looked.is_none_or(|looked| looked.elapsed() >= LOOK_AGAIN);
     if !(is_new || is_time && app.registry.is_behind()) {
         return Ok(());
@@ -164,6 +168,7 @@ pub async fn follow(app: &App) -> std::result::Result<(), String> {
     let registry = app.registry.clone();
     web::block(move || registry.reconcile(&desired, at)).await.map_err(|error| error.to_string())?;
     app.lifecycle.applied.store(changes, Ordering::Release);
+    app.lifecycle.restarts.store(restarts, Ordering::Release);
     remember(app).await.map_err(|error| storage::with_causes(&error))
 }
 

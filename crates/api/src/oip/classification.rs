@@ -17,12 +17,8 @@ const TEXT: usize = 96;
 
 /// How much memory the `classes` highest values of each row take, about. Refuses more of them than an answer may have.
 pub fn size(tensor: &Tensor, classes: NonZeroUsize) -> Result<usize, String> {
-    let (rows, width) = match tensor.shape() {
-        [] => (1, 1),
-        [width] => (1, *width),
-        [rows, row @ ..] => (*rows, row.iter().product()),
-    };
-    let texts = rows.saturating_mul(classes.get().min(width));
+    let (batch, width) = batch_and_width(tensor);
+    let texts = batch.unwrap_or(1).saturating_mul(classes.get().min(width));
     if texts > MAX_TEXTS {
         return Err(format!(
             "{texts} classes are too many for one answer, which has at most {MAX_TEXTS}; ask for fewer"
@@ -34,11 +30,7 @@ pub fn size(tensor: &Tensor, classes: NonZeroUsize) -> Result<usize, String> {
 /// The `classes` highest values of each row. Values that are no numbers (NaN) come last, equal ones in the order of
 /// their indexes. Fails where the elements have no highest value.
 pub fn classify(tensor: &Tensor, classes: NonZeroUsize, labels: Option<&[String]>) -> Result<Tensor, String> {
-    let (batch, width) = match tensor.shape() {
-        [] => (None, 1),
-        [width] => (None, *width),
-        [rows, row @ ..] => (Some(*rows), row.iter().product()),
-    };
+    let (batch, width) = batch_and_width(tensor);
     let count = classes.get().min(width);
     let texts = match tensor.data() {
         TensorData::Uint8(values) => rows(values, width, count, labels),
@@ -59,6 +51,15 @@ pub fn classify(tensor: &Tensor, classes: NonZeroUsize, labels: Option<&[String]
     };
     let shape = batch.into_iter().chain([count]).collect();
     Tensor::new(shape, TensorData::Bytes(texts)).map_err(|error| error.to_string())
+}
+
+/// How many rows there are, where there is a dimension for them, and the values of each.
+fn batch_and_width(tensor: &Tensor) -> (Option<usize>, usize) {
+    match tensor.shape() {
+        [] => (None, 1),
+        [width] => (None, *width),
+        [rows, row @ ..] => (Some(*rows), row.iter().product()),
+    }
 }
 
 fn rows<T: Copy + PartialOrd + Debug>(

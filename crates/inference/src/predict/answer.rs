@@ -209,7 +209,6 @@ fn find_output<'a>(outputs: &'a [TensorSpec], name: &str, place: &str) -> Result
     })
 }
 
-/// How many classes the output has, where the model says so.
 /// Refuses an output that always has several rows, however many went in.
 fn require_batch(spec: &TensorSpec, place: &str) -> Result<(), String> {
     match spec.shape.first() {
@@ -221,6 +220,7 @@ fn require_batch(spec: &TensorSpec, place: &str) -> Result<(), String> {
     }
 }
 
+/// How many classes the output has, where the model says so.
 fn class_count(classification: &Classification, outputs: &[TensorSpec]) -> Result<Option<usize>, String> {
     let name = &classification.output;
     let spec = find_output(outputs, name, "[classification]")?;
