@@ -75,7 +75,7 @@ def missed_batching(figures):
 
 def missed_width(figures):
     if gain(figures, 32) < MIN_GAIN:
-        yield f"batching gives × {gain(figures, 32):.2f} at 32 connections"
+        yield f"batching gives × {gain(figures, 32):.2f} at 32 connections (target: {MIN_GAIN})"
     later = [on["p50 us"] - off["p50 us"] for on, off in zip(figures["on", 1], figures["off", 1])]
     mean, half = pinned.interval(later)
     if mean - half > 0:

@@ -282,13 +282,13 @@ def plot(results):
 def missed_comparison(results):
     share, half = pinned.interval(results["large"])
     if share + half < MIN_SHARE_LARGE:
-        yield f"the large network reaches {share:.3f} of the runtime"
+        yield f"the large network reaches {share:.3f} of the runtime (target: {MIN_SHARE_LARGE})"
     for workload, result in results["workloads"].items():
         servers = dict(result["servers"])
         mine = servers.pop(OURS)
         best = max(throughput(figures) for figures in servers.values())
         if workload == "tiny" and throughput(mine) < MIN_TINY_GAIN * best:
-            yield f"{workload}: {throughput(mine) / best:.1f} times the best peer"
+            yield f"{workload}: {throughput(mine) / best:.1f} times the best peer (target: {MIN_TINY_GAIN})"
         if throughput(mine) < best:
             yield f"{workload}: {throughput(mine):.1f} a second, the best peer {best:.1f}"
         if min(statistics.median(figures["MiB"]) for figures in servers.values()) < statistics.median(mine["MiB"]):

@@ -143,10 +143,10 @@ def missed_limit(figures):
     pair, rounds = figures["pair"], figures["rounds"]
     overhead, half = pinned.interval(overheads(rounds))
     if overhead - half > MAX_OVERHEAD_US[pair]:
-        yield f"{overhead:.0f} µs over the raw runtime"
+        yield f"{overhead:.0f} µs over the raw runtime (target: {MAX_OVERHEAD_US[pair]})"
     share, half = pinned.interval(shares(rounds, "binary, token 32"))
     if share + half < MIN_SHARE:
-        yield f"{share:.2f} of what web and run allow"
+        yield f"{share:.2f} of what web and run allow (target: {MIN_SHARE})"
     price, half = pinned.interval(prices(rounds))
     if price - half > MAX_SECURITY_US:
-        yield f"security costs {price:.1f} µs of processor time a request"
+        yield f"security costs {price:.1f} µs of processor time a request (target: {MAX_SECURITY_US})"

@@ -153,6 +153,32 @@ promise! {
         assert_eq!(failed.count(), 2);
     }
 
+    fn versions_are_counted_whatever_becomes_of_the_active_one(pair) {
+        let repository = two_versions(pair);
+        let model = repository.folder.join("digits");
+        let manifest = fs::read_to_string(model.join("model.toml")).expect("model.toml");
+        fs::write(model.join("model.toml"), manifest.replace("\"latest\"", "\"all\"")).expect("model.toml");
+        let (mut server, _) = repository.start(&[]);
+        copy_version(&model, "3");
+        activate(&server.admin().api, "3");
+        assert_eq!(server.stop(), Some(0));
+        fs::write(model.join("3/model.onnx"), b"no model at all").expect("a file");
+
+        let folder = repository.folder.display().to_string();
+        let server = repository.world.start(&[("MODEL_DIR", &folder)]);
+        let client = server.log_in("ada@example.com", "Correct-horse-battery-9").api;
+        client.predict(&sample("7-1")).refused(503, "model_unavailable");
+        for path in ["/v2/models/stats", "/v2/models/digits/stats"] {
+            let counted = client.get(path).is(200).json();
+            let versions = counted["model_stats"].as_array().expect("a list").iter().map(|stats| &stats["version"]);
+            assert_eq!(versions.collect::<Vec<_>>(), ["1", "2"], "{path}");
+        }
+        client.get("/v2/models/digits/versions/2/stats").is(200);
+        assert_eq!(client.get("/v2/models/digits/versions/3/stats").status, 503);
+        assert_eq!(client.get("/v2/models/digits/versions/4/stats").status, 404);
+        assert_eq!(client.get("/v2/models/nothing/stats").status, 404);
+    }
+
     fn a_load_brings_nothing_along_and_leaves_the_repository_for_nothing(pair) {
         let repository = two_versions(pair);
         let (server, client) = repository.start(&[]);

@@ -9,7 +9,9 @@ use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::json;
 
 use crate::harness::onnx_file::bytes;
-use crate::harness::{Client, Pair, Reply, Repository, eventually, promise, sample, sha256, workspace};
+use crate::harness::{
+    Client, Pair, Reply, Repository, at_once, eventually, promise, sample, sha256, workspace,
+};
 
 const VERSIONS: &str = "/api/v1/admin/models/digits/versions";
 /// The demo model's, which its `model.toml` names, too.
@@ -92,6 +94,26 @@ promise! {
         let events = server.world.audit_events();
         let told = |action: &str| events.iter().filter(|event| event["action"] == action).count();
         assert_eq!((told("model.version_added"), told("model.version_removed")), (2, 1));
+    }
+
+    fn a_version_is_activated_or_removed_but_never_both(pair) {
+        let repository = Repository::new(pair);
+        repository.add("digits");
+        let (server, client) = repository.start(&[]);
+        let admin = server.admin().api;
+        for round in 0..6 {
+            let version = (2 + round).to_string();
+            put(&admin, &version, SHA256, &demo()).is(201);
+            let statuses = at_once(2, |number| match number {
+                0 => admin.post("/api/v1/admin/models/digits/activate", &json!({"version": version})).status,
+                _ => admin.delete(&format!("{VERSIONS}/{version}")).status,
+            });
+            let is_there = repository.folder.join("digits").join(&version).exists();
+            assert!(matches!((statuses[0], statuses[1]), (204, 409) | (409, 204)), "{statuses:?}");
+            assert_eq!(is_there, statuses[0] == 204, "{statuses:?}");
+            answers(&client, if is_there { &version } else { "1" });
+            activate(&admin, "1");
+        }
     }
 
     fn a_whole_model_may_come_by_upload(pair) {
@@ -180,7 +202,7 @@ promise! {
         repository.add("digits");
         let (server, client) = repository.start(&[]);
         let admin = server.admin().api;
-        let answers = crate::harness::at_once(6, |_| put(&admin, "2", SHA256, &demo()).status);
+        let answers = at_once(6, |_| put(&admin, "2", SHA256, &demo()).status);
         assert_eq!(answers.iter().filter(|status| **status == 201).count(), 1, "{answers:?}");
         assert!(answers.iter().all(|status| matches!(status, 201 | 409 | 503)), "{answers:?}");
         assert_eq!(left(&repository), 0);

@@ -299,7 +299,7 @@ fn every_control_while_every_store_is_out_of_order() {
     std::fs::write(path, page).expect("the page");
 }
 
-const HEAD: &str = "# What holds while a store is out of order\n\n\
+const HEAD: &str = "# Behaviour while Postgres or Redis fails\n\n\
     Made by `scripts/prove outages`: two replicas with a Redis of their own and Postgres, a caller known to both, then a store that\n\
     is stopped (killed; Postgres: every connection cut and none let in), paused (it takes requests and answers none), slow (every\n\
     answer of it two seconds late: what waits for many answers of Postgres one after the other is given up with 504 when\n\

@@ -274,7 +274,7 @@ async def main():
 
 def table(total):
     lines = [
-        "# The protocol's own clients", "",
+        "# Compatibility with Triton's and KServe's clients", "",
         "Made by `scripts/prove clients`: every public call of these clients, with a bearer token and with an API key, against a",
         f"server with the demo model and an identity for each type ({total} calls). tritonclient {version('tritonclient')},",
         f"kserve {version('kserve')}, onnx {version('onnx')}, numpy {version('numpy')}.", "",

@@ -199,7 +199,7 @@ def write(page):
     used = ", ".join(f"{name} {version(name)}" for name in ("tritonclient", "grpcio", "numpy"))
     count = sum(len(outcomes) for outcomes in results.values())
     lines = [
-        "# The protocol's own clients, over gRPC", "",
+        "# Compatibility with Triton's and KServe's gRPC clients", "",
         f"Made by `scripts/prove grpc-clients`: every public call of these clients, with a bearer token and with an API key, against a\n"
         f"server with the demo model and an identity for each type ({count} calls). {used}. The rows of `kserve`\n"
         "are of its gRPC client, walked by itself.", "",

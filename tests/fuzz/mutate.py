@@ -144,7 +144,7 @@ def main():
             print(f"{number * CHUNK * len(seen)} of {inputs}, {resident_mib(process):.0f} MiB", flush=True)
     after = resident_mib(process)
     report = io.StringIO()
-    print("# Damaged inputs\n\nMade by `scripts/prove fuzz`: pictures, tensors (JSON and binary), forms and heads of requests, each with one "
+    print("# Fuzzing\n\nMade by `scripts/prove fuzz`: pictures, tensors (JSON and binary), forms and heads of requests, each with one "
           "to eight damages, sent to the real server. *ended*: a head that is no HTTP, answered with the end of the connection; 504 "
           "after a head: the sender closed its side and counts as gone.\n\n"
           "| kind | inputs | answers |\n|---|---|---|", file=report)

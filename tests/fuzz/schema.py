@@ -72,7 +72,7 @@ def main():
             failed.append(role)
     version = subprocess.run([program, "--version"], capture_output=True, text=True).stdout.split()[-1]
     pathlib.Path(page).write_text("\n".join([
-        "# The OpenAPI document, kept", "",
+        "# Conformance to the OpenAPI document", "",
         f"Made by `scripts/prove schema`: schemathesis {version} with every check, {examples} examples for each operation and phase, "
         "against the real server, as each role. No answer may be a 5xx or other than documented. Left out are the routes that end "
         f"the caller's session, close the service or take the model away: {', '.join(f'`…{end}`' for end in LEFT_OUT)}.", "",

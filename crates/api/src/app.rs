@@ -94,7 +94,7 @@ impl App {
     pub fn model_for(&self, principal: &Principal, name: &str, version: Option<&str>) -> Result<Arc<Model>> {
         let access = self.registry.access(name);
         if !access.is_some_and(|access| self.auth.may_use_model(principal, name, declared(access))) {
-            return Err(inference::Error::NotFound(format!("there is no model \"{name}\"")).into());
+            return Err(inference::Error::no_such_model(name).into());
         }
         Ok(self.registry.find(name, version)?)
     }
@@ -110,8 +110,8 @@ impl App {
 
     /// What a model's own file says of who may use it.
     pub fn declared_access(&self, name: &str) -> Result<ModelAccess> {
-        let unknown = || inference::Error::NotFound(format!("there is no model \"{name}\""));
-        Ok(self.registry.access(name).map(declared).ok_or_else(unknown)?)
+        let access = self.registry.access(name).map(declared);
+        Ok(access.ok_or_else(|| inference::Error::no_such_model(name))?)
     }
 
     /// The ticket of a request: its caller and its deadline, which counts from its arrival, its body included.

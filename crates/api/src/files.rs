@@ -48,7 +48,7 @@ pub async fn receive(
     let deadline = Instant::now() + PATIENCE;
     let (received, bytes, media_type) = app.bodies.work(limit, deadline, look).await??;
     let ticket = Ticket { deadline, ..app.ticket(&caller.principal, Instant::now()) };
-    app.registry.decoder().look_through(bytes, ticket).await?;
+    app.registry.decoder().validate(bytes, ticket).await?;
     let (auth, principal, origin) =
         (Arc::clone(&app.auth), Arc::clone(&caller.principal), caller.origin.clone());
     // In a task of its own, so that a caller who goes away meanwhile leaves no bytes that nobody counts.

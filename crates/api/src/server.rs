@@ -1,5 +1,6 @@
 //! The server: built, run, stopped.
 
+use std::error::Error;
 use std::fs::File;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -17,7 +18,7 @@ use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
 use crate::app::{App, KnownHealth};
-use crate::background::{self, KeptSeals};
+use crate::background::{self, KeptSeals, TickResult};
 use crate::lifecycle::{self, Lifecycle, Sources, ended};
 use crate::metering::Metering;
 use crate::middleware::AddressLimit;
@@ -65,7 +66,7 @@ impl Server {
             Err(error) => {
                 // One that failed must not be in its successor's way.
                 deregister(&store, replica).await;
-                Err(error)
+                Err(storage::with_causes(&*error))
             }
         }
     }
@@ -173,18 +174,18 @@ async fn assemble(
     store: Store,
     ephemeral: Ephemeral,
     replica: Uuid,
-) -> Result<web::Data<App>, String> {
+) -> Result<web::Data<App>, Box<dyn Error>> {
     background::announce(&store, replica, ephemeral.is_redis()).await?;
     let auth = start::auth(&settings, store.clone(), ephemeral.clone()).await?;
-    auth.trail().open().await.map_err(|error| storage::with_causes(&error))?;
-    auth.prepare_signing_keys().await.map_err(|error| storage::with_causes(&error))?;
+    auth.trail().open().await?;
+    auth.prepare_signing_keys().await?;
     let lifecycle = Lifecycle::new(&auth);
     ended::unload_what_ended(&settings, &auth).await?;
     let registry = load_models(&settings, &auth).await?;
     Ok(web::Data::new(App {
         auth,
         metering: Metering::new(replica, store.clone()),
-        metrics: metrics::install().map_err(|error| error.to_string())?,
+        metrics: metrics::install()?,
         audit_readers: Arc::new(Semaphore::new(settings.audit.audit_readers)),
         seals: KeptSeals::new(&settings)?,
         mailer: Mailer::new(&settings.mail)?,
@@ -201,12 +202,12 @@ async fn assemble(
     }))
 }
 
-async fn load_models(settings: &Settings, auth: &Auth) -> Result<Registry, String> {
-    let (wanted, at) = lifecycle::desired_states(auth).await.map_err(|error| storage::with_causes(&error))?;
+async fn load_models(settings: &Settings, auth: &Auth) -> Result<Registry, Box<dyn Error>> {
+    let (wanted, at) = lifecycle::desired_states(auth).await?;
     let settings = start::inference(settings);
-    let known = lifecycle::known_files(auth).await.map_err(|error| storage::with_causes(&error))?;
+    let known = lifecycle::known_files(auth).await?;
     let open = move || Registry::open_as(settings, &wanted, at, known);
-    tokio::task::spawn_blocking(open).await.map_err(|error| error.to_string())
+    Ok(tokio::task::spawn_blocking(open).await?)
 }
 
 /// SIGTERM or SIGINT: readiness fails at once; after `DRAIN_SECONDS` new connections are refused and running requests
@@ -236,17 +237,13 @@ fn stop_on_signal(
 
 /// After the last answer: usage is written, quotas go back, the audit trail is sealed, the models' threads end.
 async fn finish(app: &web::Data<App>) {
-    let usage = async || app.metering.flush().await.map_err(|error| storage::with_causes(&error));
+    let usage = async || Ok(app.metering.flush().await?);
     in_time("writing the last usage", usage).await;
-    let quotas = async || app.auth.give_back_quota(true).await.map_err(|error| storage::with_causes(&error));
+    let quotas = async || Ok(app.auth.give_back_quota(true).await?);
     in_time("giving quotas back", quotas).await;
     let seal = async || app.seals.advance(app.auth.trail(), true).await;
     in_time("sealing the end of the audit trail", seal).await;
-    let leave = async || {
-        background::leave(&app.store, app.metering.replica())
-            .await
-            .map_err(|error| storage::with_causes(&error))
-    };
+    let leave = async || Ok(background::leave(&app.store, app.metering.replica()).await?);
     in_time("saying that this replica leaves", leave).await;
     // Their connections are given back while the runtime still lives.
     let closed = async || {
@@ -262,7 +259,7 @@ async fn finish(app: &web::Data<App>) {
 }
 
 /// Does one last thing; that it failed, or took too long, is told and holds nothing else up.
-async fn in_time(what: &str, work: impl AsyncFn() -> Result<(), String>) {
+async fn in_time(what: &str, work: impl AsyncFn() -> TickResult) {
     let tries = async {
         for _ in 1..LAST_TRIES {
             if work().await.is_ok() {
@@ -274,7 +271,9 @@ async fn in_time(what: &str, work: impl AsyncFn() -> Result<(), String>) {
     };
     match tokio::time::timeout(LAST_WRITE, tries).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::error!(what, error, "the last of it could not be done"),
+        Ok(Err(error)) => {
+            tracing::error!(what, error = storage::with_causes(&*error), "the last of it could not be done")
+        }
         Err(_) => tracing::error!(what, "the last of it could not be done in time"),
     }
 }

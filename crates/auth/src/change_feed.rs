@@ -40,7 +40,7 @@ impl Auth {
     pub async fn follow_changes(&self) -> Result<()> {
         let mut outdated = self.outdated.lock().await;
         loop {
-            let mut tx = self.store.read(Scope::Service(Service::Feed)).await?;
+            let mut tx = self.store.read(Scope::Service(Service::Upkeep)).await?;
             let head = tx.changes().head().await?;
             if head < self.freshness.position() {
                 self.go_back(head, &mut outdated);

@@ -224,7 +224,7 @@ impl Auth {
         // What cannot be removed keeps nothing else from being removed.
         let swept = self.files.vault.sweep().await;
         while let Some(retention) = self.files.retention {
-            let mut tx = self.store.begin(Scope::Service(Service::Feed)).await?;
+            let mut tx = self.store.begin(Scope::Service(Service::Upkeep)).await?;
             let old = tx.files().prune(self.now() - retention, PRUNED_AT_ONCE).await?;
             tx.commit().await?;
             if old.is_empty() {
@@ -248,7 +248,7 @@ impl Auth {
             if settled.is_empty() {
                 continue;
             }
-            let mut tx = self.store.read(Scope::Service(Service::Feed)).await?;
+            let mut tx = self.store.read(Scope::Service(Service::Upkeep)).await?;
             let known: HashSet<Uuid> = tx.files().ids(account).await?.into_iter().collect();
             drop(tx);
             for id in settled.into_iter().filter(|id| !known.contains(id)) {

@@ -75,7 +75,7 @@ pub use mail::notices::NoticeKind;
 pub use mail::outbox::OutgoingMail;
 pub use mail::tasks::MailContent;
 pub use models::access::ModelPolicy;
-pub use models::lifecycle::{AddedVersion, ModelChange};
+pub use models::lifecycle::{AddedVersion, ModelChange, PlannedChange};
 pub use operation::{OperatingMode, Operation, OperationChange};
 pub use outage::OutagePolicy;
 pub use password::policy::{NewPassword, PasswordPolicy, PasswordRules};

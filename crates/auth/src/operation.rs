@@ -206,7 +206,7 @@ impl Auth {
 
     /// Reads the mode, after the change feed reported a change.
     pub(crate) async fn follow_operation(&self) -> Result<()> {
-        let mut tx = self.store.read(Scope::Service(Service::Feed)).await?;
+        let mut tx = self.store.read(Scope::Service(Service::Upkeep)).await?;
         self.operation.remember(read(&mut tx).await?);
         Ok(())
     }

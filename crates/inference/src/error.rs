@@ -54,6 +54,11 @@ impl Error {
         Self::WrongInput(format!("the model {} takes {takes}, not {}", model.name(), given.name()))
     }
 
+    /// The same words whoever asks: they must not tell a model that a caller may not use from one that is not there.
+    pub fn no_such_model(name: &str) -> Self {
+        Self::NotFound(format!("there is no model \"{name}\""))
+    }
+
     pub(crate) fn shutting_down() -> Self {
         Self::Unavailable("the server is shutting down".to_owned())
     }

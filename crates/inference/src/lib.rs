@@ -53,4 +53,4 @@ pub use repository::{
 pub use scheduling::{Decoder, Ticket, Timing};
 pub use settings::Settings;
 pub use statistics::{BatchStatistics, Measure, Statistics};
-pub use tensor::{DataType, NamedTensor, Tensor, TensorData, TensorSpec, element_count};
+pub use tensor::{DataType, NamedTensor, Raw, Tensor, TensorData, TensorSpec, element_count};

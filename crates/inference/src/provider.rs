@@ -31,6 +31,18 @@ named_enum! {
     }
 }
 
+impl Provider {
+    /// Where it computes, in the words of the protocol's model configuration.
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::Cpu | Self::Xnnpack => "KIND_CPU",
+            Self::Cuda | Self::TensorRt | Self::MiGraphX | Self::DirectMl => "KIND_GPU",
+            // These choose among the devices that they find.
+            Self::OpenVino | Self::CoreMl => "KIND_MODEL",
+        }
+    }
+}
+
 impl FromStr for Provider {
     type Err = String;
 

@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, str::FromStr};
 
+use bytemuck::cast_slice;
 use half::{bf16, f16};
 use serde::{Deserialize, Serialize};
 
@@ -101,6 +102,35 @@ impl TensorData {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// The elements as they lie in memory.
+    pub fn raw(&self) -> Raw<'_> {
+        Raw::Numbers(match self {
+            Self::Bool(elements) => cast_slice(elements),
+            Self::Uint8(elements) => elements,
+            Self::Uint16(elements) => cast_slice(elements),
+            Self::Uint32(elements) => cast_slice(elements),
+            Self::Uint64(elements) => cast_slice(elements),
+            Self::Int8(elements) => cast_slice(elements),
+            Self::Int16(elements) => cast_slice(elements),
+            Self::Int32(elements) => cast_slice(elements),
+            Self::Int64(elements) => cast_slice(elements),
+            Self::Fp16(elements) => cast_slice(elements),
+            Self::Bf16(elements) => cast_slice(elements),
+            Self::Fp32(elements) => cast_slice(elements),
+            Self::Fp64(elements) => cast_slice(elements),
+            Self::Bytes(texts) => return Raw::Texts(texts),
+        })
+    }
+}
+
+/// Elements as they lie in memory.
+#[derive(Debug, Clone, Copy)]
+pub enum Raw<'a> {
+    /// The bytes of all of them, in the machine's order; one byte, 0 or 1, for a BOOL.
+    Numbers(&'a [u8]),
+    /// Of a BYTES tensor; each lies somewhere else.
+    Texts(&'a [Vec<u8>]),
 }
 
 impl FromStr for DataType {
@@ -216,6 +246,11 @@ pub struct TensorSpec {
 }
 
 impl TensorSpec {
+    /// Whether a call chooses the first dimension: how many rows it has.
+    pub fn has_open_rows(&self) -> bool {
+        self.shape.first() == Some(&-1)
+    }
+
     /// The same, of which the model does not say how many dimensions it has.
     pub(crate) fn of_any_rank(self) -> Self {
         Self { shape: vec![-1], symbols: Vec::new(), any_rank: true, ..self }

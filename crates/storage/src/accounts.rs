@@ -46,6 +46,44 @@ pub struct Accounts<'tx> {
 }
 
 impl Accounts<'_> {
+    /// Changes an account of a kind, if there is one. Switching it off or on ends the tokens issued so far; a role is
+    /// read anew anyway. [`crate::Error::Refused`]: there is no such role.
+    pub(crate) async fn update(
+        &mut self,
+        id: Uuid,
+        kind: &str,
+        role: Option<&str>,
+        active: Option<bool>,
+    ) -> Result<()> {
+        let now = self.tx.now();
+        query!(
+            self.tx,
+            execute,
+            "UPDATE accounts SET role = COALESCE($3, role), active = COALESCE($4, active), updated_at = $5, \
+             security_version = security_version + \
+             CASE WHEN active <> COALESCE($4, active) THEN 1 ELSE 0 END \
+             WHERE id = $1 AND kind = $2",
+            id,
+            kind,
+            role,
+            active,
+            now
+        )?;
+        Ok(())
+    }
+
+    /// Removes an account of a kind with all that is its own and its grants. False: there was none.
+    pub(crate) async fn delete(&mut self, id: Uuid, kind: &str) -> Result<bool> {
+        query!(
+            self.tx,
+            execute,
+            "DELETE FROM model_grants WHERE subject_kind = 'account' AND subject = $1",
+            id.to_string()
+        )?;
+        let deleted = query!(self.tx, execute, "DELETE FROM accounts WHERE id = $1 AND kind = $2", id, kind)?;
+        Ok(deleted > 0)
+    }
+
     /// Adds an active account of a kind; what makes it one of that kind is added beside it.
     /// [`crate::Error::Refused`]: there is no such role.
     pub(crate) async fn create(&mut self, id: Uuid, kind: &str, role: &str) -> Result<()> {

@@ -192,6 +192,16 @@ impl Models<'_> {
         )
     }
 
+    /// The versions of a model of which files are remembered, in order.
+    pub async fn remembered_versions(&mut self, name: &str) -> Result<Vec<String>> {
+        query!(
+            self.tx,
+            values String,
+            "SELECT DISTINCT version FROM model_files WHERE name = $1 ORDER BY version",
+            name
+        )
+    }
+
     /// Remembers a file as it is now. False: one of this name is remembered already, and stays as it was.
     pub async fn remember_file(&mut self, file: &ModelFile) -> Result<bool> {
         let now = self.tx.now();

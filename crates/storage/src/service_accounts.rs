@@ -103,17 +103,7 @@ impl ServiceAccounts<'_> {
         id: Uuid,
         update: &ServiceAccountUpdate,
     ) -> Result<Option<ServiceAccount>> {
-        let now = self.tx.now();
-        query!(
-            self.tx,
-            execute,
-            "UPDATE accounts SET role = COALESCE($2, role), active = COALESCE($3, active), updated_at = $4 \
-             WHERE id = $1 AND kind = 'service'",
-            id,
-            update.role.as_deref(),
-            update.active,
-            now
-        )?;
+        self.tx.accounts().update(id, "service", update.role.as_deref(), update.active).await?;
         if let Some(name) = &update.name {
             query!(
                 self.tx,
@@ -128,14 +118,6 @@ impl ServiceAccounts<'_> {
 
     /// Removes one with its keys and grants; usage and audit events keep its id. False: there was none.
     pub async fn delete(&mut self, id: Uuid) -> Result<bool> {
-        query!(
-            self.tx,
-            execute,
-            "DELETE FROM model_grants WHERE subject_kind = 'account' AND subject = $1",
-            id.to_string()
-        )?;
-        let deleted =
-            query!(self.tx, execute, "DELETE FROM accounts WHERE id = $1 AND kind = 'service'", id)?;
-        Ok(deleted > 0)
+        self.tx.accounts().delete(id, "service").await
     }
 }

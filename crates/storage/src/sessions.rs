@@ -138,10 +138,7 @@ impl Sessions<'_> {
             new.expires_at,
             new.network.as_deref()
         )?;
-        created
-            .into_iter()
-            .next()
-            .ok_or_else(|| crate::Error::inconsistent("a new session did not come back"))
+        created.ok_or_else(|| crate::Error::inconsistent("a new session did not come back"))
     }
 
     /// Finds a session, whatever its state.

@@ -227,19 +227,7 @@ impl Users<'_> {
     /// Changes a person. Switching an account off or on ends the tokens issued so far; a role is read anew anyway.
     /// [`crate::Error::Refused`]: there is no such role.
     pub async fn update(&mut self, id: Uuid, update: &UserUpdate) -> Result<Option<User>> {
-        let now = self.tx.now();
-        query!(
-            self.tx,
-            execute,
-            "UPDATE accounts SET role = COALESCE($2, role), active = COALESCE($3, active), updated_at = $4, \
-             security_version = security_version + \
-             CASE WHEN active <> COALESCE($3, active) THEN 1 ELSE 0 END \
-             WHERE id = $1 AND kind = 'person'",
-            id,
-            update.role.as_deref(),
-            update.active,
-            now
-        )?;
+        self.tx.accounts().update(id, "person", update.role.as_deref(), update.active).await?;
         if let Some(name) = &update.name {
             query!(self.tx, execute, "UPDATE people SET name = $2 WHERE account_id = $1", id, name)?;
         }
@@ -249,14 +237,7 @@ impl Users<'_> {
     /// Removes a person with their credentials, sessions, keys and grants. Usage and audit events stay: they
     /// name the account, and nothing else of the person. False: there was none.
     pub async fn delete(&mut self, id: Uuid) -> Result<bool> {
-        query!(
-            self.tx,
-            execute,
-            "DELETE FROM model_grants WHERE subject_kind = 'account' AND subject = $1",
-            id.to_string()
-        )?;
-        let deleted = query!(self.tx, execute, "DELETE FROM accounts WHERE id = $1 AND kind = 'person'", id)?;
-        Ok(deleted > 0)
+        self.tx.accounts().delete(id, "person").await
     }
 
     /// Waits for, and then holds off, every other change to the set of administrators until the transaction

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use auth::{AuditTrail, read_seal_lines, seal_line};
-use storage::{AuditSeal, with_causes};
+use storage::AuditSeal;
 
+use super::TickResult;
 use crate::settings::Settings;
 
 /// The last seal, in `DATA_DIR`.
@@ -50,8 +51,8 @@ impl KeptSeals {
 
     /// Links and seals what is due, and keeps the last seal where it is a new one. `is_last`: this replica stops, and
     /// seals what there is.
-    pub async fn advance(&self, trail: &AuditTrail, is_last: bool) -> Result<(), String> {
-        let Some(seal) = trail.advance(is_last).await.map_err(|error| with_causes(&error))? else {
+    pub async fn advance(&self, trail: &AuditTrail, is_last: bool) -> TickResult {
+        let Some(seal) = trail.advance(is_last).await? else {
             return Ok(());
         };
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -59,12 +60,13 @@ impl KeptSeals {
             Some(last) if last == seal => return Ok(()),
             // What is kept is evidence: a database that does not know it does not replace it.
             Some(last) => {
-                let known = trail.vouches_for(&last).await.map_err(|error| with_causes(&error))?;
+                let known = trail.vouches_for(&last).await?;
                 if last.seq >= seal.seq || !known {
+                    let head = self.head.display();
                     return Err(format!(
-                        "{} is a seal that the database does not know: its audit trail was cut off or put back; run modelgate audit verify",
-                        self.head.display()
-                    ));
+                        "{head} is a seal that the database does not know: its audit trail was truncated or rolled back; run modelgate audit verify"
+                    )
+                    .into());
                 }
             }
             None => {}

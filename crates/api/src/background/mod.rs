@@ -35,7 +35,7 @@ const HEARTBEAT_BELIEVED: chrono::Duration = chrono::Duration::seconds(15);
 const MEASURED_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The result of one turn of a task; the error is for the log.
-type TickResult = Result<(), String>;
+pub type TickResult = Result<(), Box<dyn std::error::Error>>;
 
 /// Records that this replica lives. With Postgres and without Redis a second one is refused: its limits would be its
 /// own.
@@ -59,14 +59,14 @@ pub async fn announce(store: &Store, replica: Uuid, has_redis: bool) -> Result<(
 }
 
 async fn beat(store: &Store, replica: Uuid) -> storage::Result<()> {
-    let mut tx = store.begin(Scope::Service(Service::Feed)).await?;
+    let mut tx = store.begin(Scope::Service(Service::Upkeep)).await?;
     tx.replicas().heartbeat(replica).await?;
     tx.commit().await
 }
 
 /// Records that this replica is gone, so that another may take its place at once.
 pub async fn leave(store: &Store, replica: Uuid) -> storage::Result<()> {
-    let mut tx = store.begin(Scope::Service(Service::Feed)).await?;
+    let mut tx = store.begin(Scope::Service(Service::Upkeep)).await?;
     tx.replicas().leave(replica).await?;
     tx.commit().await
 }
@@ -88,7 +88,8 @@ impl Tasks {
                 ticks.tick().await;
                 // A fault costs one turn, not the task.
                 let turn = AssertUnwindSafe(work(app.clone())).catch_unwind().await;
-                if let Err(error) = turn.unwrap_or_else(|_| Err("it panicked".to_owned())) {
+                if let Err(error) = turn.unwrap_or_else(|_| Err("it panicked".into())) {
+                    let error = with_causes(&*error);
                     tracing::warn!(error, "a background task failed and will be tried again");
                 }
             }
@@ -113,9 +114,7 @@ pub fn spawn(app: &web::Data<App>) -> Tasks {
     tasks.every(AUDIT_INTERVAL, link_audit_trail);
     tasks.every(TICK, follow_feed);
     tasks.every(FLUSH_INTERVAL, write_usage);
-    tasks.every(HEARTBEAT_INTERVAL, async |app| {
-        beat(&app.store, app.metering.replica()).await.map_err(|error| with_causes(&error))
-    });
+    tasks.every(HEARTBEAT_INTERVAL, async |app| Ok(beat(&app.store, app.metering.replica()).await?));
     tasks.every(MEASURED_INTERVAL, async |app| {
         app.metrics.run_upkeep();
         Ok(())
@@ -130,8 +129,8 @@ pub fn spawn(app: &web::Data<App>) -> Tasks {
         tasks.every(interval, async |app| lifecycle::poll(&app).await);
     }
     tasks.every(TICK, send_mail);
-    tasks.every(TICK, async |app| app.auth.run_planned_answers().await.map_err(|error| with_causes(&error)));
-    tasks.every(TICK, async |app| app.auth.report_noticed().await.map_err(|error| with_causes(&error)));
+    tasks.every(TICK, async |app| Ok(app.auth.run_planned_answers().await?));
+    tasks.every(TICK, async |app| Ok(app.auth.report_noticed().await?));
     // One for each: a receiver or an issuer that is slow to answer holds up no other.
     for channel in app.settings.alerts.channels() {
         tasks.every(TICK, async move |app| {
@@ -148,8 +147,9 @@ pub fn spawn(app: &web::Data<App>) -> Tasks {
 }
 
 async fn link_audit_trail(app: web::Data<App>) -> TickResult {
-    let watched = app.auth.watch_trail().await.map_err(|error| with_causes(&error));
-    app.seals.advance(app.auth.trail(), false).await.and(watched)
+    let watched = app.auth.watch_trail().await;
+    app.seals.advance(app.auth.trail(), false).await?;
+    Ok(watched?)
 }
 
 async fn follow_feed(app: web::Data<App>) -> TickResult {
@@ -158,12 +158,13 @@ async fn follow_feed(app: web::Data<App>) -> TickResult {
     let turned = app.auth.advance_signing_keys().await;
     let redis_lost = app.ephemeral.is_redis() && app.ephemeral.ping().await.is_err();
     app.known_health.redis_lost.store(redis_lost, Ordering::Relaxed);
-    followed.and(turned).map_err(|error| with_causes(&error))
+    Ok(followed.and(turned)?)
 }
 
 async fn write_usage(app: web::Data<App>) -> TickResult {
-    let given_back = app.auth.give_back_quota(false).await.map_err(|error| with_causes(&error));
-    app.metering.flush().await.map_err(|error| with_causes(&error)).and(given_back)
+    let given_back = app.auth.give_back_quota(false).await;
+    app.metering.flush().await?;
+    Ok(given_back?)
 }
 
 async fn send_mail(app: web::Data<App>) -> TickResult {
@@ -174,7 +175,7 @@ async fn send_mail(app: web::Data<App>) -> TickResult {
 }
 
 async fn prune(app: web::Data<App>, pruning: Rc<Pruning>) -> TickResult {
-    pruning.when_due(&app).await.map_err(|error| with_causes(&error))
+    Ok(pruning.when_due(&app).await?)
 }
 
 /// Keeps the memory of the limit on addresses small.

@@ -9,7 +9,7 @@ use crate::app::App;
 /// How often the tables are looked through, by the injected clock.
 const INTERVAL: Duration = Duration::hours(1);
 
-/// When the tables were last pruned, so that it happens once an hour however often [`run`](Self::run) is called.
+/// When the tables were last pruned, so that it happens once an hour however often [`when_due`](Self::when_due) is called.
 #[derive(Debug, Default)]
 pub struct Pruning {
     last: Cell<Option<DateTime<Utc>>>,

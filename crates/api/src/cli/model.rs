@@ -81,13 +81,13 @@ impl Model {
                 (broken, all) => Err(format!("{broken} of {all} would not be served")),
             },
             Self::Load { model, accept_changes } => {
-                block_on(change(settings, &model.name, ModelChange::Load, accept_changes))
+                block_on(change(settings, &model.name, ModelChange::Load { accept_changes }))
             }
-            Self::Unload(model) => block_on(change(settings, &model.name, ModelChange::Unload, false)),
+            Self::Unload(model) => block_on(change(settings, &model.name, ModelChange::Unload)),
             Self::Activate { model, version } => {
-                block_on(change(settings, &model.name, ModelChange::Activate(version), false))
+                block_on(change(settings, &model.name, ModelChange::Activate(version)))
             }
-            Self::Rollback(model) => block_on(change(settings, &model.name, ModelChange::RollBack, false)),
+            Self::Rollback(model) => block_on(change(settings, &model.name, ModelChange::RollBack)),
         }
     }
 }
@@ -110,20 +110,20 @@ fn list(settings: &Settings) -> Result<(usize, usize), String> {
 }
 
 /// Changes the desired state, once it was seen to load here.
-async fn change(settings: &Settings, name: &str, change: ModelChange, accept: bool) -> CommandResult {
+async fn change(settings: &Settings, name: &str, change: ModelChange) -> CommandResult {
     let auth = start::command(settings).await?;
     let registry = Registry::start(start::inference(settings));
-    registry.expect(known_files(&auth).await.map_err(explained)?);
+    registry.set_known_files(known_files(&auth).await.map_err(explained)?);
     if !registry.has(name) {
         return Err(format!("MODEL_DIR has no model {name:?}"));
     }
     // Nobody has to load a model to stop serving it, or to load it.
     let serving = match change {
-        ModelChange::Load | ModelChange::Unload => None,
+        ModelChange::Load { .. } | ModelChange::Unload => None,
         ModelChange::Activate(_) | ModelChange::RollBack => serving(&auth, &registry, name).await?,
     };
     let changes = ModelChanges { auth: &auth, registry: &registry, actor: None, origin: &Origin::default() };
-    let (prepared, _) = changes.change(name, &change, serving.as_deref(), accept).await.map_err(refused)?;
+    let (prepared, _) = changes.change(name, &change, serving.as_deref()).await.map_err(refused)?;
     match prepared.version() {
         Some(version) => {
             print(&format!("{name}: version {version} is active; servers answer with it within a second."))

@@ -90,7 +90,7 @@ fn inputs(model: &Model, rows: usize) -> Result<Vec<NamedTensor>, String> {
     if !(1..=MAX_ROWS).contains(&rows) {
         return Err(format!("1 to {MAX_ROWS} rows can be measured"));
     }
-    let takes_rows = model.inputs().iter().any(|spec| spec.shape.first() == Some(&-1));
+    let takes_rows = model.inputs().iter().any(|spec| spec.has_open_rows());
     if rows > 1 && !takes_rows {
         return Err("the model does not take several rows".to_owned());
     }

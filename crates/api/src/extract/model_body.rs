@@ -1,13 +1,9 @@
 //! The upload of a version: an ONNX file as the body, or a form with the list of its files and the files. Each is
 //! written as it arrives.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::future::{Ready, ready};
 use std::io::Write;
-use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use actix_multipart::{Field, Multipart, MultipartError};
@@ -46,21 +42,8 @@ pub struct ModelBody {
 enum Content {
     /// The model itself.
     Plain(Payload),
-    /// The list of files, and the files; and what they are read from.
-    Form(Multipart, Shared),
-}
-
-/// A body that is read as a form, and then to its end: where it was signed, only the end tells that it is what was
-/// signed.
-#[derive(Clone)]
-struct Shared(Rc<RefCell<Payload>>);
-
-impl Stream for Shared {
-    type Item = std::result::Result<Bytes, PayloadError>;
-
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.0.borrow_mut().poll_next_unpin(context)
-    }
+    /// The list of files, and the files.
+    Form(Multipart),
 }
 
 impl FromRequest for ModelBody {
@@ -74,10 +57,7 @@ impl FromRequest for ModelBody {
         }
         let content = match request.content_type().to_ascii_lowercase().as_str() {
             "application/octet-stream" => Content::Plain(payload.take()),
-            "multipart/form-data" => {
-                let shared = Shared(Rc::new(RefCell::new(payload.take())));
-                Content::Form(Multipart::new(request.headers(), shared.clone()), shared)
-            }
+            "multipart/form-data" => Content::Form(Multipart::new(request.headers(), payload.take())),
             _ => {
                 return ready(Err(ApiError::new(
                     Code::UnsupportedMediaType,
@@ -122,7 +102,7 @@ fn too_slow<T>(_: T) -> ApiError {
 impl ModelBody {
     /// The model's digest by parameter or header, where the body has no list of digests.
     pub fn announced_digest(&self, declared: Option<&str>) -> Result<Option<String>> {
-        if matches!(self.content, Content::Form(..)) {
+        if matches!(self.content, Content::Form(_)) {
             return Ok(None);
         }
         let sha256 = declared.or(self.sha256.as_deref()).filter(|sha256| inference::is_sha256(sha256));
@@ -148,11 +128,7 @@ impl ModelBody {
                     save_file(payload, incoming, inference::MODEL_FILE, &mut room).await?;
                     Ok(sha256.map(|sha256| (inference::MODEL_FILE.to_owned(), sha256)).into_iter().collect())
                 }
-                Content::Form(form, body) => {
-                    let files = save_form(form, incoming, &mut room).await?;
-                    read_to_end(body, &mut room).await?;
-                    Ok(files)
-                }
+                Content::Form(form) => save_form(form, incoming, &mut room).await,
             }
         };
         tokio::time::timeout(WHOLE_BODY, receive).await.map_err(too_slow)?
@@ -193,13 +169,6 @@ async fn save_form(mut form: Multipart, incoming: &Incoming, room: &mut Remainin
         Some(name) => Err(ApiError::field("files", format!("{name} is in the list and did not come"))),
         None => Ok(files),
     }
-}
-
-async fn read_to_end(mut body: Shared, room: &mut RemainingBytes) -> Result<()> {
-    while let Some(part) = tokio::time::timeout(NEXT_PART, body.next()).await.map_err(too_slow)? {
-        room.take(part.map_err(|error| broken(&error))?.len())?;
-    }
-    Ok(())
 }
 
 async fn next_field(form: &mut Multipart) -> Result<Option<Field>> {

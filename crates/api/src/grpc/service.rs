@@ -27,7 +27,7 @@ use crate::middleware::AddressLimit;
 use crate::oip::config::ModelConfig;
 use crate::oip::infer::{CompletedCall, classified, invalid, perform, with_deadline};
 use crate::oip::metadata::ServerMetadata;
-use crate::oip::repository::{IndexEntry, refuse_files};
+use crate::oip::repository::refuse_files;
 use crate::oip::request::{Signature, WantedOutput};
 
 type Answer<Message> = Result<Response<Message>, Status>;
@@ -158,9 +158,8 @@ impl GrpcInferenceService for Inference {
     ) -> Answer<of::RepositoryIndexResponse> {
         let caller = Call::of(&request)?.caller::<ModelsRead>()?;
         let only_ready = request.into_inner().ready;
-        let entries = self.app.models_for(&caller.principal).into_iter().map(IndexEntry::from);
-        let wanted = entries.filter(|entry| !only_ready || entry.state == "READY");
-        Ok(Response::new(of::RepositoryIndexResponse { models: wanted.map(ModelIndex::from).collect() }))
+        let models = self.app.index_for(&caller.principal, only_ready).into_iter().map(ModelIndex::from);
+        Ok(Response::new(of::RepositoryIndexResponse { models: models.collect() }))
     }
 
     type ModelStreamInferStream =
@@ -205,8 +204,8 @@ impl GrpcInferenceService for Inference {
         let caller = Call::of(&request)?.caller::<ModelsManage>()?;
         let wanted = request.into_inner();
         refuse_files(wanted.parameters.keys()).map_err(refuse)?;
-        let changed =
-            lifecycle::change(&self.app, &caller, &wanted.model_name, ModelChange::Load, false).await;
+        let load = ModelChange::Load { accept_changes: false };
+        let changed = lifecycle::change(self.app.clone(), caller, wanted.model_name, load).await;
         changed.map(|()| Response::new(of::RepositoryModelLoadResponse {})).map_err(refuse)
     }
 
@@ -218,7 +217,7 @@ impl GrpcInferenceService for Inference {
         let wanted = request.into_inner();
         refuse_files(wanted.parameters.keys()).map_err(refuse)?;
         let changed =
-            lifecycle::change(&self.app, &caller, &wanted.model_name, ModelChange::Unload, false).await;
+            lifecycle::change(self.app.clone(), caller, wanted.model_name, ModelChange::Unload).await;
         changed.map(|()| Response::new(of::RepositoryModelUnloadResponse {})).map_err(refuse)
     }
 }

@@ -19,7 +19,7 @@ const MAX_NOTE_BYTES: u64 = 64 << 10;
 /// Has every model unloaded in whose run the server ended before, and lets it be noted from now on; to be called before
 /// models are loaded. Where `DATA_DIR` cannot be written, nothing is noted. The error says why the database did not
 /// take it.
-pub async fn unload_what_ended(settings: &Settings, auth: &Auth) -> Result<(), String> {
+pub async fn unload_what_ended(settings: &Settings, auth: &Auth) -> auth::Result<()> {
     let folder = &settings.program.data_dir;
     let note = folder.join(NOTE);
     let failed = |error: std::io::Error| tracing::warn!(note = %note.display(), %error, "a model that ends the server cannot be noted");
@@ -29,7 +29,7 @@ pub async fn unload_what_ended(settings: &Settings, auth: &Auth) -> Result<(), S
             version,
             "the server ended in a run of a model; it is unloaded until it is loaded again"
         );
-        auth.unload_model_that_ended(&model, &version).await.map_err(|error| storage::with_causes(&error))?;
+        auth.unload_model_that_ended(&model, &version).await?;
     }
     // Emptied, not removed: other replicas may have the same folder, and the file open.
     let ready = DirBuilder::new().recursive(true).mode(0o700).create(folder).and_then(|()| {

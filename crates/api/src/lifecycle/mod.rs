@@ -6,6 +6,7 @@ mod model_changes;
 pub mod sources;
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -14,12 +15,13 @@ use auth::{Auth, ModelChange};
 use chrono::{DateTime, Utc};
 use inference::{DesiredState, Digests, Incoming, IncomingError, KnownFiles, Revision, Violation};
 use storage::{DesiredModel, ModelFile};
-use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
 pub use model_changes::{ChangeError, ModelChanges, NewVersion};
 pub use sources::Sources;
 
 use crate::app::App;
+use crate::background::TickResult;
 use crate::error::{ApiError, Code, Result};
 use crate::guard::Caller;
 use crate::guard::permission::ModelsManage;
@@ -40,8 +42,8 @@ pub struct Lifecycle {
     /// How often the feed had gone back by then.
     restarts: AtomicU64,
     verification: Mutex<Verification>,
-    changes: Semaphore,
-    uploads: Semaphore,
+    changes: Arc<Semaphore>,
+    uploads: Arc<Semaphore>,
 }
 
 /// How far the files of the models were read again.
@@ -60,8 +62,8 @@ impl Lifecycle {
             verification: Mutex::new(Verification { at: auth.now(), unnoted: VecDeque::new() }),
             applied: AtomicI64::new(auth.model_changes()),
             restarts: AtomicU64::new(auth.feed_restarts()),
-            changes: Semaphore::new(MAX_CHANGES),
-            uploads: Semaphore::new(MAX_UPLOADS),
+            changes: Arc::new(Semaphore::new(MAX_CHANGES)),
+            uploads: Arc::new(Semaphore::new(MAX_UPLOADS)),
         }
     }
 }
@@ -107,19 +109,19 @@ async fn remember(app: &App) -> auth::Result<()> {
         return Ok(());
     }
     app.auth.remember_model_files(&rows(unknown)).await?;
-    app.registry.expect(known_files(&app.auth).await?);
+    app.registry.set_known_files(known_files(&app.auth).await?);
     Ok(())
 }
 
 /// Reads the files of the models again, when `MODEL_VERIFY_INTERVAL_SECONDS` are over; to be called every second.
-pub async fn verify(app: &App) -> std::result::Result<(), String> {
+pub async fn verify(app: &App) -> TickResult {
     let interval = chrono::Duration::seconds(i64::from(app.settings.models.model_verify_interval_seconds));
     let now = app.auth.now();
     let mut verification = app.lifecycle.verification.lock().await;
     if !interval.is_zero() && (now - verification.at).abs() >= interval {
         verification.at = now;
         let registry = app.registry.clone();
-        let found = web::block(move || registry.verify()).await.map_err(|error| error.to_string())?;
+        let found = web::block(move || registry.verify()).await?;
         found.iter().for_each(report);
         verification.unnoted.extend(found);
     }
@@ -129,7 +131,7 @@ pub async fn verify(app: &App) -> std::result::Result<(), String> {
     {
         let loaded = ModelFile { name: model, version, file, sha256: expected };
         let noted = app.auth.note_model_violation(&loaded, found.as_deref()).await;
-        noted.map_err(|error| storage::with_causes(&error))?;
+        noted?;
         verification.unnoted.pop_front();
     }
     Ok(())
@@ -148,9 +150,9 @@ fn report(violation: &Violation) {
 }
 
 /// Brings this replica's models to their desired state, where that has changed; to be called every second.
-pub async fn follow(app: &App) -> std::result::Result<(), String> {
+pub async fn follow(app: &App) -> TickResult {
     let mut looked = app.lifecycle.looked.lock().await;
-    remember(app).await.map_err(|error| storage::with_causes(&error))?;
+    remember(app).await?;
     let changes = app.auth.model_changes();
     let restarts = app.auth.feed_restarts();
     let went_back = restarts != app.lifecycle.restarts.load(Ordering::Acquire);
@@ -163,32 +165,39 @@ pub async fn follow(app: &App) -> std::result::Result<(), String> {
         return Ok(());
     }
     *looked = Some(Instant::now());
-    let (desired, at) = desired_states(&app.auth).await.map_err(|error| storage::with_causes(&error))?;
-    app.registry.expect(known_files(&app.auth).await.map_err(|error| storage::with_causes(&error))?);
+    let (desired, at) = desired_states(&app.auth).await?;
+    app.registry.set_known_files(known_files(&app.auth).await?);
     let registry = app.registry.clone();
-    web::block(move || registry.reconcile(&desired, at)).await.map_err(|error| error.to_string())?;
+    web::block(move || registry.reconcile(&desired, at)).await?;
     app.lifecycle.applied.store(changes, Ordering::Release);
     app.lifecycle.restarts.store(restarts, Ordering::Release);
-    remember(app).await.map_err(|error| storage::with_causes(&error))
+    Ok(remember(app).await?)
 }
 
 /// Changes what is served of a model, here and on every replica. The new state is loaded first, so a model that cannot
-/// be served changes nothing. `accept`: its files may be others than those that were served first.
+/// be served changes nothing. It goes on whether or not the caller stays for the answer.
 pub async fn change(
-    app: &App,
-    caller: &Caller<ModelsManage>,
-    name: &str,
+    app: web::Data<App>,
+    caller: Caller<ModelsManage>,
+    name: String,
     change: ModelChange,
-    accept: bool,
 ) -> Result<()> {
-    if !app.registry.has(name) {
-        return Err(inference::Error::NotFound(format!("there is no model \"{name}\"")).into());
+    if !app.registry.has(&name) {
+        return Err(inference::Error::no_such_model(&name).into());
     }
     // Unloading loads nothing: it must be possible while others are busy.
-    let _turn = if change == ModelChange::Unload { None } else { Some(turn(&app.lifecycle.changes)?) };
+    let place = if change == ModelChange::Unload { None } else { Some(place(&app.lifecycle.changes)?) };
+    let changed = tokio::spawn(async move {
+        let _place = place;
+        changed(&app, &caller, &name, change).await
+    });
+    changed.await.map_err(ApiError::internal)?
+}
+
+async fn changed(app: &App, caller: &Caller<ModelsManage>, name: &str, change: ModelChange) -> Result<()> {
     let serving = app.registry.find(name, None).ok().map(|model| model.version().to_owned());
     let changes = changes(app, caller);
-    let (prepared, at) = match changes.change(name, &change, serving.as_deref(), accept).await {
+    let (prepared, at) = match changes.change(name, &change, serving.as_deref()).await {
         Ok(published) => published,
         Err(error) => {
             if let ChangeError::NotLoadable(reason) = &error {
@@ -198,8 +207,8 @@ pub async fn change(
             return Err(error.into());
         }
     };
-    if accept {
-        app.registry.expect(known_files(&app.auth).await?);
+    if change == (ModelChange::Load { accept_changes: true }) {
+        app.registry.set_known_files(known_files(&app.auth).await?);
     }
     app.registry.publish(prepared, at);
     // What is served is remembered before the answer: a file that changes right after it is noticed.
@@ -218,26 +227,28 @@ fn changes<'a>(app: &'a App, caller: &'a Caller<ModelsManage>) -> ModelChanges<'
     }
 }
 
-fn turn(places: &Semaphore) -> Result<SemaphorePermit<'_>> {
+/// Belongs to the work, not to the call that asked for it: a caller who goes away makes no room for more.
+fn place(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit> {
     let busy = |_| ApiError::new(Code::Overloaded, "Other models are being loaded; try again shortly.");
-    places.try_acquire().map_err(busy)
+    Arc::clone(places).try_acquire_owned().map_err(busy)
 }
 
 /// A place for a version that is to be received; none where there are too many.
-pub fn begin_upload(app: &App) -> Result<SemaphorePermit<'_>> {
-    turn(&app.lifecycle.uploads)
+pub fn begin_upload(app: &App) -> Result<OwnedSemaphorePermit> {
+    place(&app.lifecycle.uploads)
 }
 
 /// Takes a version that was received: it is tried, put into the repository and remembered, whether or not the caller
 /// stays for the answer. Answers its size and SHA-256.
-pub async fn take(
+pub async fn accept_upload(
     app: web::Data<App>,
     caller: Caller<ModelsManage>,
-    incoming: Incoming,
+    (incoming, place): (Incoming, OwnedSemaphorePermit),
     (name, version): (String, String),
     announced: Digests,
 ) -> Result<(u64, Option<String>)> {
-    let added = actix_web::rt::spawn(async move {
+    let added = tokio::spawn(async move {
+        let _place = place;
         let serving = app.registry.find(&name, None).ok().map(|model| model.version().to_owned());
         let new = NewVersion { name: &name, version: &version, announced, sources: &[] };
         changes(&app, &caller).add(incoming, new, serving.as_deref()).await
@@ -253,12 +264,12 @@ pub async fn remove(
     name: String,
     version: String,
 ) -> Result<()> {
-    let removed = actix_web::rt::spawn(async move { removed(&app, &caller, &name, &version).await });
+    let removed = tokio::spawn(async move { removed(&app, &caller, &name, &version).await });
     removed.await.map_err(ApiError::internal)?
 }
 
 async fn removed(app: &App, caller: &Caller<ModelsManage>, name: &str, version: &str) -> Result<()> {
-    let _turn = turn(&app.lifecycle.changes)?;
+    let _place = place(&app.lifecycle.changes)?;
     app.registry.may_withdraw(name, version)?;
     let committed = app.auth.commit_model_removal(&caller.principal, name, version, &caller.origin).await;
     committed.map_err(|error| match error {
@@ -270,8 +281,8 @@ async fn removed(app: &App, caller: &Caller<ModelsManage>, name: &str, version: 
 }
 
 /// Looks for changes in the repository, every `MODEL_POLL_SECONDS`.
-pub async fn poll(app: &App) -> std::result::Result<(), String> {
-    let (desired, at) = desired_states(&app.auth).await.map_err(|error| storage::with_causes(&error))?;
+pub async fn poll(app: &App) -> TickResult {
+    let (desired, at) = desired_states(&app.auth).await?;
     let registry = app.registry.clone();
-    web::block(move || registry.poll(&desired, at)).await.map_err(|error| error.to_string())
+    Ok(web::block(move || registry.poll(&desired, at)).await?)
 }

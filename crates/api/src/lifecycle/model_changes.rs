@@ -47,18 +47,17 @@ pub enum ChangeError {
 
 impl ModelChanges<'_> {
     /// Changes what is served of a model, on every replica, once it was loaded here. `serving` is the version that
-    /// answers now. `accept`: its files may be others than those that were served first. What was loaded is to be
-    /// published as of the moment that comes with it.
+    /// answers now. What was loaded is to be published as of the moment that comes with it.
     pub async fn change(
         &self,
         name: &str,
         change: &ModelChange,
         serving: Option<&str>,
-        accept: bool,
     ) -> Result<(Prepared, Revision), ChangeError> {
+        let accepts_changes = matches!(change, ModelChange::Load { accept_changes: true });
         let planned = self.auth.plan_model_change(name, change, serving).await?;
-        let prepared = self.prepare(&planned, accept).await?;
-        let accepted = if accept { rows(prepared.files()) } else { Vec::new() };
+        let prepared = self.prepare(&planned.desired, accepts_changes).await?;
+        let accepted = if accepts_changes { rows(prepared.files()) } else { Vec::new() };
         let (actor, origin) = (self.actor, self.origin);
         let number =
             self.auth.commit_model_change(actor, change, serving, &planned, &accepted, origin).await?;
@@ -77,7 +76,7 @@ impl ModelChanges<'_> {
         let admit = move || registry.admit(incoming, &announced, inference::Origin::Received);
         let admitted = web::block(admit).await??;
         let files = rows([((name.to_owned(), version.to_owned()), admitted.files.clone())].into());
-        let added = AddedVersion { name, files: &files, sources };
+        let added = AddedVersion { name, version, files: &files, sources };
         let committed = self.auth.commit_model_version(self.actor, added, serving, self.origin).await;
         if let Err(error) = committed {
             // A version whose change was refused must not stay.
@@ -90,10 +89,14 @@ impl ModelChanges<'_> {
         Ok(admitted)
     }
 
-    async fn prepare(&self, planned: &DesiredModel, accept: bool) -> Result<Prepared, ChangeError> {
+    async fn prepare(&self, planned: &DesiredModel, accepts_changes: bool) -> Result<Prepared, ChangeError> {
         let (registry, name, desired) = (self.registry.clone(), planned.name.clone(), desired_state(planned));
         let prepare = move || {
-            if accept { registry.prepare_changed(&name, desired) } else { registry.prepare(&name, desired) }
+            if accepts_changes {
+                registry.prepare_changed(&name, desired)
+            } else {
+                registry.prepare(&name, desired)
+            }
         };
         web::block(prepare).await?.map_err(ChangeError::NotLoadable)
     }

@@ -14,6 +14,7 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use crate::app::App;
+use crate::background::TickResult;
 use crate::lifecycle;
 use crate::settings::Settings;
 
@@ -80,7 +81,7 @@ impl Sources {
 
 /// Fetches what this replica lacks, as far as it is time; to be called every second. Returns when nothing is being
 /// fetched any more, and looks for more until then.
-pub async fn follow(app: &App) -> Result<(), String> {
+pub async fn follow(app: &App) -> TickResult {
     let mut state = app.sources.state.lock().await;
     let mut fetching = FuturesUnordered::new();
     let mut begun = BTreeSet::new();
@@ -115,12 +116,13 @@ impl State {
 }
 
 /// Notes that a version was fetched, or when it is tried again.
-async fn settle(app: &App, state: &mut State, sourced: SourcedVersion, outcome: Result<(), String>) {
+async fn settle(app: &App, state: &mut State, sourced: SourcedVersion, outcome: TickResult) {
     let key = key(&sourced);
-    let Err(reason) = outcome else {
+    let Err(error) = outcome else {
         state.failures.remove(&key);
         return;
     };
+    let reason = error.to_string();
     let times = state.failures.get(&key).map_or(0, |(_, times)| *times);
     let pause = (AGAIN * 2_i32.pow(times.min(10))).min(AGAIN_AT_MOST);
     state.failures.insert(key, (app.auth.now() + pause, times + 1));
@@ -136,13 +138,13 @@ async fn settle(app: &App, state: &mut State, sourced: SourcedVersion, outcome: 
 }
 
 /// Versions that were added by address, if any changed since the last look.
-async fn read(app: &App, state: &mut State) -> Result<(), String> {
+async fn read(app: &App, state: &mut State) -> TickResult {
     let changes = app.auth.model_changes();
     if state.read_at == Some(changes) {
         return Ok(());
     }
     let mut added: Vec<SourcedVersion> = Vec::new();
-    for row in app.auth.model_sources().await.map_err(|error| storage::with_causes(&error))? {
+    for row in app.auth.model_sources().await? {
         let ModelSource { name, version, file, url, sha256, size } = row;
         if added.last().is_none_or(|last| last.name != name || last.version != version) {
             added.push(SourcedVersion { name, version, files: SourceFiles::new() });
@@ -166,23 +168,21 @@ fn lacking(app: &App, added: &[SourcedVersion]) -> Vec<SourcedVersion> {
     all.filter(|sourced| seen.insert((sourced.name.clone(), sourced.version.clone()))).collect()
 }
 
-async fn fetch(app: &App, sourced: &SourcedVersion) -> Result<(), String> {
+async fn fetch(app: &App, sourced: &SourcedVersion) -> TickResult {
     let SourcedVersion { name, version, files } = sourced;
     let begun = Instant::now();
-    let describe = |error: IncomingError| error.to_string();
     let incoming = match app.registry.receive(name, version) {
         // Another replica with the same folder was faster.
         Err(IncomingError::Exists) => return Ok(()),
-        incoming => incoming.map_err(describe)?,
+        incoming => incoming?,
     };
     let most = app.settings.models.max_model_size_mb << 20;
     for (file, source) in files {
-        let path = incoming.path(file).map_err(describe)?;
+        let path = incoming.path(file)?;
         let blob = Blob { url: &source.url, sha256: &source.sha256, size: source.size, most };
-        app.sources.blobs.fetch(&blob, &path).await.map_err(|error| error.to_string())?;
+        app.sources.blobs.fetch(&blob, &path).await?;
     }
-    let (desired, at) =
-        lifecycle::desired_states(&app.auth).await.map_err(|error| storage::with_causes(&error))?;
+    let (desired, at) = lifecycle::desired_states(&app.auth).await?;
     let desired = desired.get(name).cloned().unwrap_or_default();
     let (registry, digests, name) = (app.registry.clone(), sourced.digests(), name.clone());
     let added = web::block(move || match registry.admit(incoming, &digests, Origin::Named) {
@@ -190,9 +190,9 @@ async fn fetch(app: &App, sourced: &SourcedVersion) -> Result<(), String> {
             registry.renew(&name, desired, at);
             Ok(())
         }
-        Err(error) => Err(error.to_string()),
+        Err(error) => Err(error),
     });
-    added.await.map_err(|error| error.to_string())??;
+    added.await??;
     let milliseconds = begun.elapsed().as_millis();
     tracing::info!(model = sourced.name, version, milliseconds, "a version was fetched");
     Ok(())

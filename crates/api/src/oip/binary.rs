@@ -1,11 +1,9 @@
 //! Tensors as bytes (the protocol's `binary_tensor_data` extension): row-major, little-endian, nothing between the
 //! elements. An element of type BOOL is one byte, 0 or 1; one of type BYTES is its length in four bytes, then itself.
 
-use bytemuck::{NoUninit, Pod, cast_slice, cast_slice_mut};
+use bytemuck::{Pod, cast_slice_mut};
 use bytes::Bytes;
-use half::slice::HalfFloatSliceExt;
-use half::vec::{HalfBitsVecExt, HalfFloatVecExt};
-use inference::{DataType, TensorData};
+use inference::{DataType, Raw, TensorData};
 
 #[cfg(not(target_endian = "little"))]
 compile_error!(
@@ -53,8 +51,8 @@ pub fn read(bytes: &[u8], datatype: DataType, count: usize) -> Result<TensorData
         DataType::Int16 => TensorData::Int16(numbers(bytes, count)),
         DataType::Int32 => TensorData::Int32(numbers(bytes, count)),
         DataType::Int64 => TensorData::Int64(numbers(bytes, count)),
-        DataType::Fp16 => TensorData::Fp16(numbers::<u16>(bytes, count).reinterpret_into()),
-        DataType::Bf16 => TensorData::Bf16(numbers::<u16>(bytes, count).reinterpret_into()),
+        DataType::Fp16 => TensorData::Fp16(numbers(bytes, count)),
+        DataType::Bf16 => TensorData::Bf16(numbers(bytes, count)),
         DataType::Fp32 => TensorData::Fp32(numbers(bytes, count)),
         DataType::Fp64 => TensorData::Fp64(numbers(bytes, count)),
         DataType::Bytes => TensorData::Bytes(texts(bytes, count)?),
@@ -98,29 +96,17 @@ fn texts(mut bytes: &[u8], count: usize) -> Result<Vec<Vec<u8>>, String> {
 
 /// How many bytes a tensor takes.
 pub fn written_size(data: &TensorData) -> usize {
-    match data {
-        TensorData::Bytes(texts) => texts.iter().map(|text| LENGTH_SIZE + text.len()).sum(),
-        _ => size(data.datatype(), data.len()).unwrap_or(usize::MAX),
+    match data.raw() {
+        Raw::Numbers(bytes) => bytes.len(),
+        Raw::Texts(texts) => texts.iter().map(|text| LENGTH_SIZE + text.len()).sum(),
     }
 }
 
 /// Appends a tensor. Fails where an element of type BYTES is longer than its length can say.
 pub fn write(data: &TensorData, body: &mut Vec<u8>) -> Result<(), String> {
-    match data {
-        TensorData::Bool(elements) => append(elements, body),
-        TensorData::Uint8(elements) => append(elements, body),
-        TensorData::Uint16(elements) => append(elements, body),
-        TensorData::Uint32(elements) => append(elements, body),
-        TensorData::Uint64(elements) => append(elements, body),
-        TensorData::Int8(elements) => append(elements, body),
-        TensorData::Int16(elements) => append(elements, body),
-        TensorData::Int32(elements) => append(elements, body),
-        TensorData::Int64(elements) => append(elements, body),
-        TensorData::Fp16(elements) => append(elements.reinterpret_cast(), body),
-        TensorData::Bf16(elements) => append(elements.reinterpret_cast(), body),
-        TensorData::Fp32(elements) => append(elements, body),
-        TensorData::Fp64(elements) => append(elements, body),
-        TensorData::Bytes(texts) => {
+    match data.raw() {
+        Raw::Numbers(bytes) => body.extend_from_slice(bytes),
+        Raw::Texts(texts) => {
             for text in texts {
                 let length = u32::try_from(text.len())
                     .map_err(|_| "an element of type BYTES is longer than 4 GiB".to_owned())?;
@@ -134,42 +120,24 @@ pub fn write(data: &TensorData, body: &mut Vec<u8>) -> Result<(), String> {
 
 /// A tensor as bytes. Numbers are lent as they lie in memory, not copied. Fails as [`write`] does.
 pub fn into_bytes(data: TensorData) -> Result<Bytes, String> {
-    Ok(match data {
-        TensorData::Bool(elements) => lent(elements),
-        TensorData::Uint8(elements) => elements.into(),
-        TensorData::Uint16(elements) => lent(elements),
-        TensorData::Uint32(elements) => lent(elements),
-        TensorData::Uint64(elements) => lent(elements),
-        TensorData::Int8(elements) => lent(elements),
-        TensorData::Int16(elements) => lent(elements),
-        TensorData::Int32(elements) => lent(elements),
-        TensorData::Int64(elements) => lent(elements),
-        TensorData::Fp16(elements) => lent(elements.reinterpret_into()),
-        TensorData::Bf16(elements) => lent(elements.reinterpret_into()),
-        TensorData::Fp32(elements) => lent(elements),
-        TensorData::Fp64(elements) => lent(elements),
-        TensorData::Bytes(_) => {
-            let mut bytes = Vec::with_capacity(written_size(&data));
-            write(&data, &mut bytes)?;
-            bytes.into()
-        }
-    })
+    if let Raw::Numbers(_) = data.raw() {
+        return Ok(Bytes::from_owner(LentNumbers(data)));
+    }
+    let mut bytes = Vec::with_capacity(written_size(&data));
+    write(&data, &mut bytes)?;
+    Ok(bytes.into())
 }
 
-fn lent<T: NoUninit + Send + 'static>(elements: Vec<T>) -> Bytes {
-    struct SharedElements<T>(Vec<T>);
+/// A tensor of numbers that lives for as long as its bytes are in use.
+struct LentNumbers(TensorData);
 
-    impl<T: NoUninit> AsRef<[u8]> for SharedElements<T> {
-        fn as_ref(&self) -> &[u8] {
-            cast_slice(&self.0)
+impl AsRef<[u8]> for LentNumbers {
+    fn as_ref(&self) -> &[u8] {
+        match self.0.raw() {
+            Raw::Numbers(bytes) => bytes,
+            Raw::Texts(_) => &[],
         }
     }
-
-    Bytes::from_owner(SharedElements(elements))
-}
-
-fn append<T: NoUninit>(elements: &[T], body: &mut Vec<u8>) {
-    body.extend_from_slice(cast_slice(elements));
 }
 
 #[cfg(test)]

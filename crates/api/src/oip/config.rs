@@ -1,7 +1,7 @@
 //! A model's configuration, as far as the protocol's clients read it: benchmarking tools request it before they call.
 
 use actix_web::web;
-use inference::{DataType, Model, TensorSpec};
+use inference::{DataType, Model, TensorSpec, Ticket};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -55,7 +55,7 @@ pub struct TensorConfig {
 pub struct InstanceGroup {
     /// Their name.
     pub name: String,
-    /// `KIND_CPU`.
+    /// `KIND_CPU`, `KIND_GPU`, or `KIND_MODEL` where the execution provider chooses the device.
     pub kind: &'static str,
     /// How many.
     pub count: usize,
@@ -86,11 +86,15 @@ impl ModelConfig {
         let table = model.manifest().batching.as_ref().filter(|_| rows.is_some());
         let batching = |table: &inference::Batching| DynamicBatching {
             max_queue_delay_microseconds: table.max_delay_us,
-            priority_levels: 5,
-            default_priority_level: 3,
+            priority_levels: Ticket::PRIORITIES,
+            default_priority_level: Ticket::DEFAULT_PRIORITY,
         };
         let tensors = |specs: &[TensorSpec]| specs.iter().map(|spec| tensor(spec, rows.is_some())).collect();
-        let group = format!("{}_0", model.name());
+        let group = InstanceGroup {
+            name: format!("{}_0", model.name()),
+            kind: model.execution().provider.kind(),
+            count: model.instances(),
+        };
         Self {
             name: model.name().to_owned(),
             platform: "onnxruntime_onnx",
@@ -98,11 +102,9 @@ impl ModelConfig {
             max_batch_size: rows.unwrap_or(0),
             input: tensors(model.inputs()),
             output: tensors(model.outputs()),
-            instance_group: vec![InstanceGroup { name: group, kind: "KIND_CPU", count: model.instances() }],
+            instance_group: vec![group],
             dynamic_batching: table.map(batching),
-            response_cache: ResponseCache {
-                enable: model.manifest().cache.is_some_and(|cache| cache.enabled),
-            },
+            response_cache: ResponseCache { enable: model.caches() },
             default_model_filename: inference::MODEL_FILE,
         }
     }

@@ -1,10 +1,10 @@
 //! `/v2`: the Open Inference Protocol. Its rules for tensors and parameters serve gRPC as well.
 
+mod at_most;
 pub mod binary;
 mod classification;
 pub mod config;
 mod described;
-mod few;
 pub mod infer;
 mod json_data;
 pub mod metadata;

@@ -1,8 +1,8 @@
 //! The protocol's model repository extension: index, load, unload.
 
 use actix_web::web;
-use auth::ModelChange;
-use inference::ModelStatus;
+use auth::{ModelChange, Principal};
+use inference::{ModelStatus, State};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -85,10 +85,15 @@ pub async fn index(
     body: InferBody<MAX_BODY>,
 ) -> Result<web::Json<Vec<IndexEntry>>> {
     let request: IndexRequest = read(&body)?;
-    let entries = app.models_for(&caller.principal).into_iter().map(IndexEntry::from);
-    let only_ready = request.ready == Some(true);
-    let wanted = entries.filter(|entry| !only_ready || entry.state == "READY");
-    Ok(web::Json(wanted.collect()))
+    Ok(web::Json(app.index_for(&caller.principal, request.ready.unwrap_or(false))))
+}
+
+impl App {
+    /// The models that the caller may use, on request only those that are ready.
+    pub fn index_for(&self, principal: &Principal, only_ready: bool) -> Vec<IndexEntry> {
+        let models = self.models_for(principal).into_iter();
+        models.filter(|model| !only_ready || model.state == State::Ready).map(IndexEntry::from).collect()
+    }
 }
 
 /// Load a model, or load it afresh, on every replica; what answers goes on until the new one can. The body may be
@@ -104,7 +109,7 @@ pub async fn load(
     body: InferBody<MAX_BODY>,
 ) -> Result<web::Json<Loaded>> {
     check(&body)?;
-    lifecycle::change(&app, &caller, &name.0, ModelChange::Load, false).await?;
+    lifecycle::change(app, caller, name.0.clone(), ModelChange::Load { accept_changes: false }).await?;
     Ok(web::Json(Loaded { name: name.0, load: true }))
 }
 
@@ -120,7 +125,7 @@ pub async fn unload(
     body: InferBody<MAX_BODY>,
 ) -> Result<web::Json<Unloaded>> {
     check(&body)?;
-    lifecycle::change(&app, &caller, &name.0, ModelChange::Unload, false).await?;
+    lifecycle::change(app, caller, name.0.clone(), ModelChange::Unload).await?;
     Ok(web::Json(Unloaded { name: name.0, unload: true }))
 }
 

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::Number;
 use serde_json::value::RawValue;
 
-use super::few::Few;
+use super::at_most::AtMost;
 use super::object::Object;
 use super::parameters::Parameters;
 use super::{binary, json_data};
@@ -80,17 +80,17 @@ struct Request<'a> {
     #[serde(default)]
     parameters: Parameters,
     #[serde(borrow)]
-    inputs: Few<Object<Input<'a>>, MAX_TENSORS>,
+    inputs: AtMost<Object<Input<'a>>, MAX_TENSORS>,
     /// Clients write what they leave out as null, here and wherever something may be left out.
     #[serde(default)]
-    outputs: Option<Few<Object<Output>, MAX_TENSORS>>,
+    outputs: Option<AtMost<Object<Output>, MAX_TENSORS>>,
 }
 
 #[derive(Deserialize)]
 struct Input<'a> {
     name: String,
     /// Any numbers, so that the refusal can name them.
-    shape: Few<Number, MAX_RANK>,
+    shape: AtMost<Number, MAX_RANK>,
     datatype: String,
     #[serde(default)]
     parameters: Parameters,
@@ -135,9 +135,11 @@ pub fn parse(body: &[u8], layout: Layout, model: Signature<'_>) -> Result<Parsed
     check_id(request.id.as_deref().unwrap_or_default())?;
     request.parameters.check()?;
     let too_many = |what: &str| format!("a call has at most {MAX_TENSORS} {what}");
-    let inputs = request.inputs.all().ok_or_else(|| too_many("inputs"))?;
-    let wanted =
-        request.outputs.map(|outputs| outputs.all().ok_or_else(|| too_many("outputs"))).transpose()?;
+    let inputs = request.inputs.within_bound().ok_or_else(|| too_many("inputs"))?;
+    let wanted = request
+        .outputs
+        .map(|outputs| outputs.within_bound().ok_or_else(|| too_many("outputs")))
+        .transpose()?;
     let inputs = inputs
         .into_iter()
         .map(|Object(given)| input(given, &mut tensors, model.inputs))

@@ -4,7 +4,7 @@
 
 use actix_web::web;
 use auth::Principal;
-use inference::{BatchStatistics, Measure, Model, State, Statistics};
+use inference::{BatchStatistics, Measure, Model, ModelStatus, State, Statistics};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -134,19 +134,20 @@ impl App {
         name: Option<&str>,
         version: Option<&str>,
     ) -> Result<ModelStatistics> {
-        let find = |name: &str, version: &str| self.registry.find(name, Some(version)).ok();
-        let models: Vec<_> = match (name, version) {
-            (None, _) => {
-                let ready =
-                    self.models_for(principal).into_iter().filter(|status| status.state == State::Ready);
-                ready.filter_map(|status| find(&status.name, &status.version)).collect()
-            }
-            (Some(name), None) => {
-                let latest = self.model_for(principal, name, None)?;
-                latest.versions().iter().filter_map(|version| find(name, version)).collect()
-            }
-            (Some(name), Some(version)) => vec![self.model_for(principal, name, Some(version))?],
+        let version = name.and(version);
+        let is_wanted = |status: &ModelStatus| {
+            status.state == State::Ready
+                && name.is_none_or(|name| name == status.name)
+                && version.is_none_or(|version| version == status.version)
         };
+        let wanted = self.models_for(principal).into_iter().filter(is_wanted);
+        let mut models: Vec<_> = wanted
+            .filter_map(|status| self.registry.find(&status.name, Some(&status.version)).ok())
+            .collect();
+        if let (Some(name), true) = (name, models.is_empty()) {
+            // The error says whether there is no such model or it is not served.
+            models.push(self.model_for(principal, name, version)?);
+        }
         Ok(ModelStatistics { model_stats: models.iter().map(|model| self.statistics(model)).collect() })
     }
 

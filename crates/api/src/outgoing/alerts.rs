@@ -3,10 +3,10 @@
 use auth::{Alert, AlertChannel, Auth};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
-use storage::with_causes;
 
 use super::http::{Message, Messenger};
 use super::mail::Mailer;
+use crate::background::TickResult;
 use crate::settings::AlertsSettings;
 
 /// Longest short message, in characters: what one SMS holds.
@@ -25,17 +25,12 @@ impl Alerter {
     }
 
     /// Sends every alert of a channel that is due.
-    pub async fn send_due(
-        &self,
-        channel: AlertChannel,
-        auth: &Auth,
-        mailer: Option<&Mailer>,
-    ) -> Result<(), String> {
-        while let Some(alert) = auth.next_alert(channel).await.map_err(|error| with_causes(&error))? {
+    pub async fn send_due(&self, channel: AlertChannel, auth: &Auth, mailer: Option<&Mailer>) -> TickResult {
+        while let Some(alert) = auth.next_alert(channel).await? {
             match self.send(channel, &alert, auth, mailer).await {
-                Ok(()) => auth.alert_sent(&alert).await.map_err(|error| with_causes(&error))?,
+                Ok(()) => auth.alert_sent(&alert).await?,
                 Err(reason) => {
-                    let has_hope = auth.alert_failed(&alert).await.map_err(|error| with_causes(&error))?;
+                    let has_hope = auth.alert_failed(&alert).await?;
                     let then = if has_hope { "it will be tried again" } else { "it is given up" };
                     tracing::warn!(channel = channel.name(), reason, then, "an alert could not be sent");
                 }

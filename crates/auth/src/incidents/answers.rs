@@ -132,7 +132,7 @@ impl Auth {
     /// Runs the answers that wait; to be called every second. Of several replicas one runs each.
     pub async fn run_planned_answers(&self) -> Result<()> {
         for _ in 0..MOST_AT_ONCE {
-            let mut tx = self.store.read(Scope::Service(Service::Feed)).await?;
+            let mut tx = self.store.read(Scope::Service(Service::Upkeep)).await?;
             if !tx.incidents().has_kind("planned").await? {
                 return Ok(());
             }

@@ -206,7 +206,7 @@ impl Auth {
 
     /// Reads the rules.
     pub(crate) async fn load_ip_rules(&self) -> Result<()> {
-        let mut tx = self.store.read(Scope::Service(Service::Feed)).await?;
+        let mut tx = self.store.read(Scope::Service(Service::Upkeep)).await?;
         // Before the rules, so that a change in between is read again rather than missed.
         let seen = tx.changes().head().await?;
         let rules = tx.ip_rules().live().await?;

@@ -298,7 +298,7 @@ impl Auth {
 
     /// Reads the limits into memory.
     pub(crate) async fn read_limits(&self) -> Result<()> {
-        let mut tx = self.store.read(Scope::Service(Service::Feed)).await?;
+        let mut tx = self.store.read(Scope::Service(Service::Upkeep)).await?;
         self.limits.rules.replace(tx.rate_limits().all(MOST_RULES).await?);
         self.over_limit.forget();
         Ok(())

@@ -71,7 +71,7 @@ impl Auth {
     ) -> Result<()> {
         let (mut tx, _) = self.begin_administration(actor, Permission::ModelsManage).await?;
         tx.models().upsert(model, access).await?;
-        let detail = json!({"model": model, "access": format!("{access:?}").to_lowercase()});
+        let detail = json!({"model": model, "access": access.name()});
         self.commit_policy(tx, Event::ModelPolicyChanged, actor, detail, origin).await
     }
 

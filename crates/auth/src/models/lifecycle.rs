@@ -1,6 +1,7 @@
 //! The desired state of models: set by an administrator or on the command line, kept in the database, followed by every
 //! replica.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
@@ -20,7 +21,10 @@ pub(crate) const CHANGE: &str = "model";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ModelChange {
     /// Serve it, read from disk afresh.
-    Load,
+    Load {
+        /// Its files may be others than those that were served first.
+        accept_changes: bool,
+    },
     /// Serve no version of it.
     Unload,
     /// Let a version answer calls that name none; without one: what the model's own file says.
@@ -29,11 +33,22 @@ pub enum ModelChange {
     RollBack,
 }
 
+/// What a change would make of a model.
+#[derive(Clone, Debug)]
+pub struct PlannedChange {
+    /// Its desired state after the change.
+    pub desired: DesiredModel,
+    /// The versions that were remembered when this was planned.
+    remembered: Vec<String>,
+}
+
 /// A version that was added.
 #[derive(Clone, Copy, Debug)]
 pub struct AddedVersion<'a> {
     /// The model.
     pub name: &'a str,
+    /// The version.
+    pub version: &'a str,
     /// The files of the version.
     pub files: &'a [ModelFile],
     /// Where every replica can have them; empty where they came with the request or from a disk.
@@ -43,7 +58,7 @@ pub struct AddedVersion<'a> {
 impl ModelChange {
     const fn event(&self) -> Event {
         match self {
-            Self::Load => Event::ModelLoaded,
+            Self::Load { .. } => Event::ModelLoaded,
             Self::Unload => Event::ModelUnloaded,
             Self::Activate(_) => Event::ModelActivated,
             Self::RollBack => Event::ModelRolledBack,
@@ -54,7 +69,7 @@ impl ModelChange {
     fn apply(&self, before: DesiredModel, serving: Option<&str>) -> Result<DesiredModel> {
         let current = before.active_version.clone().or_else(|| serving.map(str::to_owned));
         Ok(match self {
-            Self::Load => DesiredModel { unloaded: false, loads: before.loads + 1, ..before },
+            Self::Load { .. } => DesiredModel { unloaded: false, loads: before.loads + 1, ..before },
             Self::Unload => DesiredModel { unloaded: true, ..before },
             Self::Activate(version) => {
                 let stays = *version == current;
@@ -89,7 +104,7 @@ impl Auth {
     /// The same for the program itself, which asks beside the requests, and the number of the last change that it takes
     /// account of.
     pub async fn follow_desired_models(&self) -> Result<(Vec<DesiredModel>, i64)> {
-        let mut tx = self.store.read(Scope::Service(Service::Feed)).await?;
+        let mut tx = self.store.read(Scope::Service(Service::Upkeep)).await?;
         Ok(tx.models().desired().await?)
     }
 
@@ -99,30 +114,34 @@ impl Auth {
         name: &str,
         change: &ModelChange,
         serving: Option<&str>,
-    ) -> Result<DesiredModel> {
+    ) -> Result<PlannedChange> {
         let mut tx = self.store.read(Scope::Service(Service::Models)).await?;
-        change.apply(desired(&mut tx, name).await?, serving)
+        let desired = change.apply(desired(&mut tx, name).await?, serving)?;
+        Ok(PlannedChange { desired, remembered: tx.models().remembered_versions(name).await? })
     }
 
     /// Makes what was planned the desired state, for every replica. `actor` is none on the command line; `accepted` are
     /// files that count from now on as those that were served first under their versions. Answers the number of the
-    /// change: a higher one supersedes it. [`Error::ModelChanged`]: somebody else was faster.
+    /// change: a higher one supersedes it. [`Error::ModelChanged`]: somebody else was faster, be it with removing a version.
     pub async fn commit_model_change(
         &self,
         actor: Option<&Principal>,
         change: &ModelChange,
         serving: Option<&str>,
-        planned: &DesiredModel,
+        planned: &PlannedChange,
         accepted: &[ModelFile],
         origin: &Origin,
     ) -> Result<i64> {
         let mut tx = self.begin_operation(actor, Permission::ModelsManage).await?;
-        if change.apply(desired(&mut tx, &planned.name).await?, serving)? != *planned {
+        let PlannedChange { desired: planned, remembered } = planned;
+        let present = tx.models().remembered_versions(&planned.name).await?;
+        let removed = remembered.iter().any(|version| !present.contains(version));
+        if removed || change.apply(desired(&mut tx, &planned.name).await?, serving)? != *planned {
             return Err(Error::ModelChanged);
         }
         tx.models().desire(planned).await?;
-        for file in accepted {
-            tx.models().forget_files(&file.name, &file.version).await?;
+        for version in accepted.iter().map(|file| &file.version).collect::<BTreeSet<_>>() {
+            tx.models().forget_files(&planned.name, version).await?;
         }
         for file in accepted {
             tx.models().remember_file(file).await?;
@@ -145,17 +164,15 @@ impl Auth {
         serving: Option<&str>,
         origin: &Origin,
     ) -> Result<()> {
-        let AddedVersion { name, files, sources } = added;
+        let AddedVersion { name, version, files, sources } = added;
         let mut tx = self.begin_operation(actor, Permission::ModelsManage).await?;
         let before = desired(&mut tx, name).await?;
         if before.active_version.is_none() && serving.is_some() {
             let active_version = serving.map(str::to_owned);
             tx.models().desire(&DesiredModel { active_version, ..before }).await?;
         }
-        for file in files {
-            tx.models().forget_files(name, &file.version).await?;
-            tx.model_sources().forget(name, &file.version).await?;
-        }
+        tx.models().forget_files(name, version).await?;
+        tx.model_sources().forget(name, version).await?;
         for file in files {
             tx.models().remember_file(file).await?;
         }
@@ -230,19 +247,19 @@ impl Auth {
 
     /// The files of every version as they were when it was served first.
     pub async fn model_files(&self) -> Result<Vec<ModelFile>> {
-        let mut tx = self.store.read(Scope::Service(Service::Feed)).await?;
+        let mut tx = self.store.read(Scope::Service(Service::Upkeep)).await?;
         Ok(tx.models().files().await?)
     }
 
     /// Where the files of versions come from that were added by an address.
     pub async fn model_sources(&self) -> Result<Vec<ModelSource>> {
-        let mut tx = self.store.read(Scope::Service(Service::Feed)).await?;
+        let mut tx = self.store.read(Scope::Service(Service::Upkeep)).await?;
         Ok(tx.model_sources().list().await?)
     }
 
     /// Remembers files of versions that are served for the first time.
     pub async fn remember_model_files(&self, files: &[ModelFile]) -> Result<()> {
-        let mut tx = self.store.begin(Scope::Service(Service::Feed)).await?;
+        let mut tx = self.store.begin(Scope::Service(Service::Upkeep)).await?;
         for file in files {
             tx.models().remember_file(file).await?;
         }
@@ -335,8 +352,9 @@ mod tests {
 
     #[test]
     fn loading_undoes_unloading_and_counts() {
-        let loaded = after(&[ModelChange::Unload, ModelChange::Load, ModelChange::Load], "1");
+        let load = ModelChange::Load { accept_changes: false };
+        let loaded = after(&[ModelChange::Unload, load.clone(), load.clone()], "1");
         assert_eq!((loaded.unloaded, loaded.loads), (false, 2));
-        assert!(after(&[ModelChange::Load, ModelChange::Unload], "1").unloaded);
+        assert!(after(&[load, ModelChange::Unload], "1").unloaded);
     }
 }

@@ -135,7 +135,7 @@ pub(super) fn decode(
 }
 
 /// Decodes a picture and keeps nothing of it.
-pub(super) fn try_to(decoder: impl ImageDecoder) -> Result<(), Error> {
+pub(super) fn check_decodes(decoder: impl ImageDecoder) -> Result<(), Error> {
     DynamicImage::from_decoder(decoder).map(drop).map_err(|error| refusal(&error))
 }
 

@@ -33,7 +33,7 @@ pub(crate) fn prepare(
 }
 
 /// Decodes a picture for nothing but to see that it is whole. It waits as [`prepare`] does.
-pub(crate) fn look_through(
+pub(crate) fn validate(
     bytes: &[u8],
     limits: &Limits,
     room: &PixelBudget,
@@ -41,7 +41,7 @@ pub(crate) fn look_through(
 ) -> Result<(), Error> {
     let decoder = decode::open(bytes, limits)?;
     let _taken = room.take(decode::count(&decoder));
-    if is_wanted() { decode::try_to(decoder) } else { Err(Error::Deadline) }
+    if is_wanted() { decode::check_decodes(decoder) } else { Err(Error::Deadline) }
 }
 
 /// Eight-bit pixels, rows top to bottom, with one grey or three RGB channels.

@@ -50,7 +50,7 @@ struct ExaminedFile<'a> {
 impl Loader {
     /// Looks at a version's files. Leaves their digests in `files`, and tells what the model says and their size
     /// together, in bytes.
-    pub(crate) fn examine(
+    pub(crate) fn check_version(
         &self,
         of: ModelFolder<'_>,
         version: &str,
@@ -80,7 +80,7 @@ impl Loader {
 
     /// Looks at a file that need not be in the repository, and says what it is. `of` is the model that it is to be a
     /// version of: the libraries of operators that its `model.toml` asks for are loaded with it.
-    pub(crate) fn inspect(&self, file: &Path, of: Option<&str>) -> Result<Examination, String> {
+    pub(crate) fn examine_file(&self, file: &Path, of: Option<&str>) -> Result<Examination, String> {
         let (own, name) = parts(file)?;
         let mut digests = Digests::new();
         let size = self.digest(own, name, &mut digests)?;
@@ -151,8 +151,8 @@ impl Loader {
         signature::check(&self.settings.signing_keys, folder, digests)?;
         if let (Some(trial), Ok(library)) = (&self.settings.trial, &self.library) {
             let runtime = library.version().unwrap_or_default();
-            let candidate = trial::Candidate { file, digests, size: *size, operators: libraries };
-            trial::ensure_passed(trial, runtime, library.file(), candidate, again)?;
+            let trial_of = trial::Trial { file, digests, size: *size, operators: libraries };
+            trial::ensure_passed(trial, runtime, library.file(), trial_of, again)?;
         }
         Ok(())
     }

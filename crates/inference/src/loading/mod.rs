@@ -25,7 +25,7 @@ use crate::{
     predict::Predictor,
     provider::{Execution, Provider},
     repository::{KnownFiles, MODEL_FILE},
-    scheduling::{Batching, Decoder, Pool, Queue, Share, ShortRuns, is_even},
+    scheduling::{Batching, Decoder, Pool, Queue, Share, ShortRuns, has_fixed_cost},
     settings::Settings,
     statistics::Recorder,
 };
@@ -100,7 +100,7 @@ impl Loader {
         let recorder = Arc::new(Recorder::new());
         let batching = Batching::new(manifest.batching.as_ref(), name, &inputs, &outputs);
         let short_runs = ShortRuns::new(
-            is_even(&inspection.operators)
+            has_fixed_cost(&inspection.operators)
                 && execution.provider == Provider::Cpu
                 && batching.max_rows().is_none(),
         );
@@ -114,7 +114,7 @@ impl Loader {
             version: version.to_owned(),
             served: Arc::clone(served),
             manifest: Arc::clone(manifest),
-            by_rows: inputs.iter().all(|spec| spec.shape.first() == Some(&-1)),
+            by_rows: inputs.iter().all(|spec| spec.has_open_rows()),
             inputs,
             outputs,
             predictor,

@@ -76,7 +76,7 @@ pub(super) fn minimal_options(operators: Vec<PathBuf>) -> Options {
 
 /// What is tried.
 #[derive(Clone, Copy)]
-pub(super) struct Candidate<'a> {
+pub(super) struct Trial<'a> {
     pub(super) file: &'a Path,
     /// Of it and of the files that it refers to.
     pub(super) digests: &'a Digests,
@@ -91,7 +91,7 @@ pub(super) fn ensure_passed(
     settings: &TrialSettings,
     runtime: &str,
     library: Option<&Path>,
-    of: Candidate<'_>,
+    of: Trial<'_>,
     again: bool,
 ) -> Result<(), String> {
     let mark = settings.folder.join(identity(runtime, of.digests, of.operators));
@@ -136,7 +136,7 @@ fn spawn(
     library: Option<&Path>,
     model: &Path,
     folder: &Path,
-    of: Candidate<'_>,
+    of: Trial<'_>,
 ) -> std::io::Result<Child> {
     let memory = settings.memory.saturating_add(of.size.saturating_mul(WEIGHTS));
     let mut command = Command::new(&settings.program);
@@ -259,7 +259,7 @@ mod tests {
     fn attempt_within(settings: &TrialSettings, again: bool) -> Result<(), String> {
         let digests = [("model.onnx".to_owned(), "00".to_owned())].into();
         let operators = &Libraries::default();
-        let of = Candidate { file: Path::new("model.onnx"), digests: &digests, size: 0, operators };
+        let of = Trial { file: Path::new("model.onnx"), digests: &digests, size: 0, operators };
         ensure_passed(settings, "1.0", None, of, again)
     }
 

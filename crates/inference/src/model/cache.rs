@@ -12,7 +12,7 @@ use aws_lc_rs::digest;
 
 use crate::{
     manifest,
-    tensor::{Tensor, TensorData},
+    tensor::{Raw, Tensor},
 };
 
 /// Inputs of more bytes are not cached: their digest would keep a web worker busy.
@@ -91,50 +91,17 @@ fn key(caller: Option<u64>, inputs: &[Tensor], outputs: &[usize]) -> Key {
         digest.update(input.data().datatype().name().as_bytes());
         number(&mut digest, input.shape().len() as u64);
         input.shape().iter().for_each(|&size| number(&mut digest, size as u64));
-        elements(&mut digest, input.data());
+        match input.data().raw() {
+            Raw::Numbers(bytes) => digest.update(bytes),
+            Raw::Texts(texts) => texts.iter().for_each(|text| {
+                number(&mut digest, text.len() as u64);
+                digest.update(text);
+            }),
+        }
     }
     let mut key = Key::default();
     key.copy_from_slice(digest.finish().as_ref());
     key
-}
-
-fn elements(digest: &mut digest::Context, data: &TensorData) {
-    macro_rules! numbers {
-        ($elements:expr) => {
-            // In portions, since the digest is slow on a few bytes at a time.
-            for portion in $elements.chunks(512) {
-                let mut bytes = [0; 512 * 8];
-                let mut end = 0;
-                for element in portion {
-                    let element = element.to_le_bytes();
-                    bytes[end..end + element.len()].copy_from_slice(&element);
-                    end += element.len();
-                }
-                digest.update(&bytes[..end]);
-            }
-        };
-    }
-    match data {
-        TensorData::Bool(elements) => numbers!(elements.iter().copied().map(u8::from).collect::<Vec<_>>()),
-        TensorData::Uint8(elements) => digest.update(elements),
-        TensorData::Uint16(elements) => numbers!(elements),
-        TensorData::Uint32(elements) => numbers!(elements),
-        TensorData::Uint64(elements) => numbers!(elements),
-        TensorData::Int8(elements) => numbers!(elements),
-        TensorData::Int16(elements) => numbers!(elements),
-        TensorData::Int32(elements) => numbers!(elements),
-        TensorData::Int64(elements) => numbers!(elements),
-        TensorData::Fp16(elements) => numbers!(elements),
-        TensorData::Bf16(elements) => numbers!(elements),
-        TensorData::Fp32(elements) => numbers!(elements),
-        TensorData::Fp64(elements) => numbers!(elements),
-        TensorData::Bytes(elements) => {
-            for element in elements {
-                digest.update(&(element.len() as u64).to_le_bytes());
-                digest.update(element);
-            }
-        }
-    }
 }
 
 #[cfg(test)]

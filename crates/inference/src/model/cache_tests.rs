@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use proptest::prelude::*;
 
 use super::*;
+use crate::tensor::TensorData;
 
 fn tensor(shape: &[usize], data: TensorData) -> Tensor {
     Tensor::new(shape.to_vec(), data).unwrap()

@@ -98,7 +98,7 @@ impl Model {
             let NamedTensor { tensor, .. } = inputs.iter().find(|input| input.name == spec.name)?;
             Some(if tensor.data().is_empty() { 0 } else { tensor.rows() })
         };
-        let open = self.inputs.iter().filter(|spec| spec.shape.first() == Some(&-1));
+        let open = self.inputs.iter().filter(|spec| spec.has_open_rows());
         open.filter_map(of).max().or_else(|| self.inputs.first().and_then(of)).unwrap_or(1)
     }
 
@@ -245,7 +245,7 @@ struct WaitGuard<'a> {
 impl Drop for WaitGuard<'_> {
     fn drop(&mut self) {
         if self.waits {
-            self.pool.left();
+            self.pool.caller_left();
         }
     }
 }

@@ -24,7 +24,7 @@ pub(super) fn watch_for_zero<T>(run: impl FnOnce() -> T) -> (T, bool) {
 }
 
 /// Installs the signal handler that lets such divisions go on, in all threads.
-pub(super) fn go_on() {
+pub(super) fn install_handler() {
     #[cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
     trap::install();
 }
@@ -161,7 +161,7 @@ mod tests {
     fn what_cannot_be_divided_goes_on_as_on_other_processors() {
         use std::arch::asm;
 
-        go_on();
+        install_handler();
         let (mut quotient, mut rest) = (i64::MIN, -1_i64);
         let (mut narrow, mut over) = (i32::MIN, -1_i32);
         // SAFETY: the instructions write to the registers that are named, and to no memory.

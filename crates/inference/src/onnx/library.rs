@@ -67,7 +67,7 @@ fn open(place: &Path) -> Result<Library, String> {
     let builder = builder.with_name("modelgate").with_telemetry(false).with_logger(Arc::new(forward_log));
     let environment = builder.build();
     let environment = environment.map_err(|error| error.to_string())?;
-    division::go_on();
+    division::install_handler();
     environment.set_log_level(LogLevel::Warning);
     Ok(Library { environment, version: version(place), place: place.to_owned() })
 }

@@ -138,7 +138,7 @@ impl Loader {
             let libraries = Libraries::of(&self.settings.custom_operators, &of.manifest.custom_operators);
             let model = libraries
                 .and_then(|libraries| {
-                    let examined = self.examine(of, version, options, &libraries, &mut files)?;
+                    let examined = self.check_version(of, version, options, &libraries, &mut files)?;
                     let model = self.model(of, version, examined, &lineage.served, libraries)?;
                     self.check_unchanged(&of.path.join(version), &files)?;
                     Ok(model)

@@ -165,7 +165,7 @@ impl Loader {
             return refused(format!("{file} does not have the SHA-256 that was announced"));
         }
         let looked = self
-            .inspect(&incoming.folder.path().join(MODEL_FILE), Some(&incoming.name))
+            .examine_file(&incoming.folder.path().join(MODEL_FILE), Some(&incoming.name))
             .map_err(IncomingError::Refused)?;
         let Examination { inspection, files: known, size, outcome } = looked;
         if let Some(file) = inspection.external.iter().find(|file| !files.contains_key(*file)) {

@@ -94,7 +94,7 @@ impl Registry {
     ) -> Self {
         let registry = Self::start(settings);
         registry.shared.loader.sweep();
-        registry.expect(known);
+        registry.set_known_files(known);
         let names = registry.shared.loader.names().into_iter().collect();
         registry.reconcile_all(names, desired, at);
         registry
@@ -122,9 +122,7 @@ impl Registry {
     /// that is ready. [`Error::NotFound`] or [`Error::Unavailable`].
     pub fn find(&self, name: &str, version: Option<&str>) -> Result<Arc<Model>, Error> {
         let models = self.read();
-        let entry =
-            models.get(name).ok_or_else(|| Error::NotFound(format!("there is no model \"{name}\"")))?;
-        entry.find(version)
+        models.get(name).ok_or_else(|| Error::no_such_model(name))?.find(version)
     }
 
     /// Who may use the model; none where there is no such model.
@@ -145,7 +143,7 @@ impl Registry {
     /// Inspects a file that need not be in the repository: what it declares, and whether it would be served. The error
     /// says why it cannot be read at all.
     pub fn examine(&self, file: &Path) -> Result<Examination, String> {
-        self.shared.loader.inspect(file, None)
+        self.shared.loader.examine_file(file, None)
     }
 
     /// SHA-256 of an ONNX file of this machine and of the data files beside it that it refers to, by their names in a
@@ -249,7 +247,7 @@ impl Registry {
     }
 
     /// Sets what the files of versions have to be; others than these are not loaded.
-    pub fn expect(&self, known: KnownFiles) {
+    pub fn set_known_files(&self, known: KnownFiles) {
         *self.shared.loader.known.write().unwrap_or_else(PoisonError::into_inner) = known;
     }
 

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
+    fs, mem,
     path::Path,
     time::SystemTime,
 };
@@ -24,17 +24,30 @@ pub struct Watch {
     reported: Option<BTreeMap<String, Snapshot>>,
     /// What was passed over at the last look; that of the first look is logged when the repository is opened.
     passed_over: Option<PassedOver>,
+    /// Whether the last look saw nothing at all.
+    is_unreadable: bool,
 }
 
 impl Watch {
     /// Looks once and returns the models whose folders changed and have come to rest since: two looks in a row saw the
     /// same, so that nothing half-copied is loaded. The first look returns none.
     pub fn look(&mut self, model_dir: &Path) -> Vec<String> {
-        let Ok(folders) = folders(model_dir) else { return Vec::new() };
+        let folders = match folders(model_dir) {
+            Ok(folders) => folders,
+            Err(error) => {
+                if !mem::replace(&mut self.is_unreadable, true) {
+                    tracing::error!(folder = %model_dir.display(), %error, "the model folder cannot be read; no change is seen");
+                }
+                return Vec::new();
+            }
+        };
+        if mem::take(&mut self.is_unreadable) {
+            tracing::info!(folder = %model_dir.display(), "the model folder can be read again");
+        }
         log_passed_over(None, &self.newly_passed_over(passed_over(model_dir)));
         let now: BTreeMap<String, Snapshot> =
             folders.into_iter().map(|(name, folder)| (name, snapshot(&folder))).collect();
-        let before = std::mem::replace(&mut self.seen, now);
+        let before = mem::replace(&mut self.seen, now);
         let Some(reported) = &mut self.reported else {
             self.reported = Some(self.seen.clone());
             return Vec::new();

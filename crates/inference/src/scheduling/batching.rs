@@ -35,7 +35,7 @@ impl Batching {
     ) -> Self {
         let alone = Self { max_rows: 1, window: Duration::ZERO, refused: AtomicBool::new(false) };
         let Some(table) = table else { return alone };
-        let by_rows = |spec: &&TensorSpec| spec.shape.first() == Some(&-1);
+        let by_rows = |spec: &&TensorSpec| spec.has_open_rows();
         let fixed = inputs.iter().chain(outputs).find(|spec| !by_rows(spec));
         if inputs.is_empty() || fixed.is_some() {
             let reason = fixed.map_or("an input", |spec| spec.name.as_str());

@@ -14,7 +14,7 @@ use super::queue::{NoGrouping, Queue};
 use super::ticket::Ticket;
 use crate::{
     error::Error,
-    image::{Limits, PixelBudget, look_through, media_type, prepare, write},
+    image::{Limits, PixelBudget, media_type, prepare, validate, write},
     manifest::ImageInput,
     settings::Settings,
     tensor::{DataType, TensorData},
@@ -41,7 +41,7 @@ enum Purpose {
     /// To become a part of a run's tensor, at its place in the batch.
     Run { place: usize, batch: Arc<Batch> },
     /// To see whether it is whole.
-    Look,
+    Validate,
 }
 
 /// The pictures of one run, which become one tensor.
@@ -106,7 +106,7 @@ impl Decoder {
             answer
                 .await
                 .unwrap_or(Err(Error::Runtime))
-                .map_err(|error| naming(error, place, images.len()))?;
+                .map_err(|error| with_position(error, place, images.len()))?;
         }
         batch.with(Option::take).ok_or(Error::Runtime)
     }
@@ -117,8 +117,8 @@ impl Decoder {
     }
 
     /// Refuses a picture that is damaged or incomplete: it is decoded, in its turn with those to predict from.
-    pub async fn look_through(&self, bytes: Bytes, ticket: Ticket) -> Result<(), Error> {
-        self.enqueue(bytes, Purpose::Look, ticket)?.await.unwrap_or(Err(Error::Runtime))
+    pub async fn validate(&self, bytes: Bytes, ticket: Ticket) -> Result<(), Error> {
+        self.enqueue(bytes, Purpose::Validate, ticket)?.await.unwrap_or(Err(Error::Runtime))
     }
 
     fn enqueue(
@@ -144,7 +144,7 @@ impl Decoder {
             return Err(Error::InvalidInput(format!("give at most {} images at once", self.max_images)));
         }
         let check = |(place, bytes): (usize, &Bytes)| {
-            self.limits.check_bytes(bytes).map_err(|error| naming(error, place, images.len()))
+            self.limits.check_bytes(bytes).map_err(|error| with_position(error, place, images.len()))
         };
         images.iter().enumerate().try_for_each(check)
     }
@@ -155,7 +155,7 @@ impl Decoder {
 }
 
 /// Says which of several pictures it is.
-fn naming(error: Error, place: usize, pictures: usize) -> Error {
+fn with_position(error: Error, place: usize, pictures: usize) -> Error {
     let named = |what: String| match pictures {
         1 => what,
         _ => format!("picture {} of {pictures}: {what}", place + 1),
@@ -180,7 +180,7 @@ impl Picture {
 
     fn work(&self, limits: &Limits, room: &PixelBudget) -> Result<(), Error> {
         let Purpose::Run { place, batch } = &self.purpose else {
-            return look_through(&self.bytes, limits, room, || self.is_wanted());
+            return validate(&self.bytes, limits, room, || self.is_wanted());
         };
         let pixels = prepare(&self.bytes, &batch.input, limits, room, || self.is_wanted())?;
         batch.with(|values| {

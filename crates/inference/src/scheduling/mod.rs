@@ -4,6 +4,7 @@
 mod batching;
 mod current;
 mod decoding;
+mod fixed_cost;
 mod job;
 mod queue;
 mod share;
@@ -13,9 +14,10 @@ mod worker;
 
 pub(crate) use batching::Batching;
 pub use decoding::Decoder;
+pub(crate) use fixed_cost::has_fixed_cost;
 pub(crate) use job::Job;
 pub(crate) use queue::Queue;
 pub(crate) use share::Share;
-pub(crate) use short_runs::{ShortRuns, is_even};
+pub(crate) use short_runs::ShortRuns;
 pub use ticket::{Ticket, Timing};
 pub(crate) use worker::Pool;

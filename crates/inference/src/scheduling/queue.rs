@@ -12,13 +12,14 @@ use std::{
     time::Instant,
 };
 
-use super::share::{Share, Shares};
+use super::{
+    share::{Share, Shares},
+    ticket::Ticket,
+};
 use crate::error::Error;
 
-/// How many priorities there are.
-const LEVELS: usize = 5;
-/// The level of an item without a priority.
-const DEFAULT_LEVEL: usize = 2;
+/// One for each priority.
+const LEVELS: usize = Ticket::PRIORITIES as usize;
 /// How often in a row a waiting priority may be passed over.
 const PATIENCE: u32 = 8;
 
@@ -231,10 +232,8 @@ impl<T> Queue<T> {
 
 /// 1 is the first priority, 0 the default, and what is beyond the last counts as the last.
 fn level(priority: u32) -> usize {
-    match usize::try_from(priority).unwrap_or(usize::MAX) {
-        0 => DEFAULT_LEVEL,
-        priority => priority.min(LEVELS) - 1,
-    }
+    let priority = if priority == 0 { Ticket::DEFAULT_PRIORITY } else { priority.min(Ticket::PRIORITIES) };
+    priority as usize - 1
 }
 
 impl<T> State<T> {

@@ -9,7 +9,6 @@
 //! those of others were whose runs were short: as many bytes in another shape may be much more work.
 
 use std::{
-    collections::BTreeMap,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -28,33 +27,6 @@ const LONG: Duration = Duration::from_millis(10);
 const TRIALS: u32 = 16;
 /// The most of them.
 const MOST_TRIALS: u32 = 1 << 20;
-
-/// Operators that cannot be made to take long by the values they are given: none that repeats something or whose
-/// result's size is computed.
-#[rustfmt::skip]
-const EVEN: [&str; 122] = [
-    "Abs", "Acos", "Add", "And", "ArgMax", "ArgMin", "ArrayFeatureExtractor", "Asin", "Atan", "AveragePool",
-    "BatchNormalization", "Binarizer", "Cast", "CastLike", "CastMap", "Ceil", "Celu", "Clip", "Concat", "Constant",
-    "Conv", "Cos", "Cosh", "DequantizeLinear", "DictVectorizer", "Div", "Dropout", "DynamicQuantizeLinear", "Elu",
-    "Equal", "Erf", "Exp", "FeatureVectorizer", "Flatten", "Floor", "Gather", "GatherElements", "Gelu", "Gemm",
-    "GlobalAveragePool", "GlobalMaxPool", "Greater", "GreaterOrEqual", "HardSigmoid", "HardSwish", "Hardmax", "Identity",
-    "Imputer", "InstanceNormalization", "IsInf", "IsNaN", "LabelEncoder", "LayerNormalization", "LeakyRelu", "Less",
-    "LessOrEqual", "LinearClassifier", "LinearRegressor", "Log", "LogSoftmax", "LpNormalization", "MatMul",
-    "MatMulInteger", "Max", "MaxPool", "Mean", "Min", "Mish", "Mod", "Mul", "Neg", "Normalizer", "Not", "OneHotEncoder",
-    "Or", "PRelu", "Pow", "QuantizeLinear", "Reciprocal", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp",
-    "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare", "Relu", "Reshape", "Round",
-    "SVMClassifier", "SVMRegressor", "Scaler", "Selu", "Shape", "Sigmoid", "Sign", "Sin", "Sinh", "Size", "Slice",
-    "Softmax", "Softplus", "Softsign", "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Tan", "Tanh", "ThresholdedRelu",
-    "Transpose", "TreeEnsemble", "TreeEnsembleClassifier", "TreeEnsembleRegressor", "Unsqueeze", "Where", "Xor", "ZipMap",
-];
-
-/// Whether a model is of such operators alone; `operators` by domain and name, as its file counts them.
-pub(crate) fn is_even(operators: &BTreeMap<(String, String), u64>) -> bool {
-    let known = ["", "ai.onnx", "ai.onnx.ml"];
-    operators
-        .keys()
-        .all(|(domain, operator)| known.contains(&domain.as_str()) && EVEN.contains(&operator.as_str()))
-}
 
 /// What is known about the duration of a model's runs.
 pub(crate) struct ShortRuns {
@@ -260,18 +232,5 @@ mod tests {
         let never = ShortRuns::new(false);
         note(&never, TRIALS, &[1, 64]);
         assert!(!is_sure(&never, &[1, 1]));
-    }
-
-    #[test]
-    fn what_repeats_or_computes_sizes_is_not_even() {
-        let of = |operators: &[(&str, &str)]| {
-            let count = |(domain, name): &(&str, &str)| (((*domain).to_owned(), (*name).to_owned()), 1);
-            is_even(&operators.iter().map(count).collect())
-        };
-        assert!(of(&[("", "Gemm"), ("ai.onnx.ml", "ZipMap")]));
-        for operator in ["Loop", "Scan", "If", "Range", "Expand", "Tile", "ConstantOfShape", "NonZero"] {
-            assert!(!of(&[("", "Gemm"), ("", operator)]), "{operator}");
-        }
-        assert!(!of(&[("elsewhere", "Gemm")]), "a function of the file");
     }
 }

@@ -8,10 +8,18 @@ pub struct Ticket {
     /// Opaque key of the caller: waiting requests of different callers take turns, and answers that are kept for one
     /// are not given to another unless the model's `[cache]` says so.
     pub caller: u64,
-    /// Which calls go first: 1 (before all others) to 5; 0 is the same as 3, and more than 5 as 5.
+    /// Which calls go first: 1 (before all others) to [`Ticket::PRIORITIES`]; 0 is [`Ticket::DEFAULT_PRIORITY`], and
+    /// more than the last as the last.
     pub priority: u32,
     /// When an answer is of no more use; then the call gives [`Error::Deadline`](crate::Error::Deadline) and its work is dropped.
     pub deadline: Instant,
+}
+
+impl Ticket {
+    /// How many priorities there are.
+    pub const PRIORITIES: u32 = 5;
+    /// The priority of a call that names none.
+    pub const DEFAULT_PRIORITY: u32 = 3;
 }
 
 /// Where the time of a call went.

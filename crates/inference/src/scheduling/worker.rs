@@ -130,7 +130,7 @@ impl Pool {
     }
 
     /// A caller went away: what only they waited for is ended.
-    pub(crate) fn left(&self) {
+    pub(crate) fn caller_left(&self) {
         self.watch.unpark();
     }
 

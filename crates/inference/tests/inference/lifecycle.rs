@@ -212,7 +212,7 @@ fn files_that_are_not_those_served_first_are_not_loaded() {
     assert_eq!(registry.verify(), []);
     let known = registry.unknown_files();
     assert_eq!(known.len(), 2);
-    registry.expect(known.clone());
+    registry.set_known_files(known.clone());
     assert!(registry.unknown_files().is_empty());
 
     let repository = repository.with("m/2/model.onnx", identity(INT64));

@@ -72,8 +72,9 @@ named_enum! {
         Administration = "administration",
         /// Starting the program. Background.
         Setup = "setup",
-        /// Following the change feed. Background.
-        Feed = "feed",
+        /// What keeps a replica up to date: following changes, models, limits and rules, and sweeping files. The
+        /// policies of the database know it as `feed`. Background.
+        Upkeep = "feed",
         /// Removing what was kept long enough. Background.
         Retention = "retention",
         /// Writing usage. Background.
@@ -96,7 +97,7 @@ impl Service {
         matches!(
             self,
             Self::Setup
-                | Self::Feed
+                | Self::Upkeep
                 | Self::Retention
                 | Self::Metering
                 | Self::Audit

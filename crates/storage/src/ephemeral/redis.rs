@@ -192,12 +192,12 @@ struct Breaker(Mutex<Option<Instant>>);
 
 impl Breaker {
     fn admit(&self, now: Instant) -> Result<()> {
-        let mut closed_until = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match *closed_until {
+        let mut open_until = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match *open_until {
             Some(moment) if now < moment => Err(Error::unavailable("Redis failed a moment ago")),
             Some(_) => {
                 // This call is the probe; the others wait for its result, or for another break.
-                *closed_until = Some(now + BREAK);
+                *open_until = Some(now + BREAK);
                 Ok(())
             }
             None => Ok(()),
@@ -205,8 +205,8 @@ impl Breaker {
     }
 
     fn note(&self, now: Instant, answered: bool) {
-        let mut closed_until = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *closed_until = if answered { None } else { Some(now + BREAK) };
+        let mut open_until = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *open_until = if answered { None } else { Some(now + BREAK) };
     }
 }
 

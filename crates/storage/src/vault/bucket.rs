@@ -57,7 +57,7 @@ impl Bucket {
         self.store.put(&self.place(account, id), bytes.into()).await.map(drop)
     }
 
-    pub async fn get(&self, account: Uuid, id: Uuid, most: u64) -> Result<Option<Vec<u8>>> {
+    pub async fn read(&self, account: Uuid, id: Uuid, most: u64) -> Result<Option<Vec<u8>>> {
         let answer = match self.store.get(&self.place(account, id)).await {
             Err(Error::NotFound { .. }) => return Ok(None),
             answer => answer?,

@@ -44,6 +44,19 @@ impl fmt::Debug for Vault {
     }
 }
 
+/// Calls the same method of the folder, where it may wait for the disk, or of the bucket.
+macro_rules! at_place {
+    ($vault:ident, $method:ident($($argument:expr),*)) => {
+        match &$vault.place {
+            Place::Folder(folder) => {
+                let folder = folder.clone();
+                blocking(move || folder.$method($($argument),*)).await
+            }
+            Place::Bucket(bucket) => in_time(bucket.$method($($argument),*)).await,
+        }
+    };
+}
+
 impl Vault {
     /// In a folder that only this program's user can read; it is made when it is first needed.
     pub fn in_folder(folder: PathBuf) -> Self {
@@ -64,13 +77,7 @@ impl Vault {
 
     /// Whether the place answers, and would accept files as far as that can be seen without writing one.
     pub async fn ping(&self) -> Result<()> {
-        match &self.place {
-            Place::Folder(folder) => {
-                let folder = folder.clone();
-                blocking(move || folder.ping()).await
-            }
-            Place::Bucket(bucket) => in_time(bucket.ping()).await,
-        }
+        at_place!(self, ping())
     }
 
     /// Begins to receive a file of an account. It waits for the disk.
@@ -100,35 +107,17 @@ impl Vault {
 
     /// The bytes of a file; none where there are none. More than `most` are not what was put there.
     pub async fn read(&self, account: Uuid, id: Uuid, most: u64) -> Result<Option<Vec<u8>>> {
-        match &self.place {
-            Place::Folder(folder) => {
-                let folder = folder.clone();
-                blocking(move || folder.read(account, id, most)).await
-            }
-            Place::Bucket(bucket) => in_time(bucket.get(account, id, most)).await,
-        }
+        at_place!(self, read(account, id, most))
     }
 
     /// Removes the bytes of a file; they may be gone.
     pub async fn remove(&self, account: Uuid, id: Uuid) -> Result<()> {
-        match &self.place {
-            Place::Folder(folder) => {
-                let folder = folder.clone();
-                blocking(move || folder.remove(account, id)).await
-            }
-            Place::Bucket(bucket) => in_time(bucket.remove(account, id)).await,
-        }
+        at_place!(self, remove(account, id))
     }
 
     /// Removes all bytes of an account; there may be none.
     pub async fn remove_account(&self, account: Uuid) -> Result<()> {
-        match &self.place {
-            Place::Folder(folder) => {
-                let folder = folder.clone();
-                blocking(move || folder.remove_account(account)).await
-            }
-            Place::Bucket(bucket) => in_time(bucket.remove_account(account)).await,
-        }
+        at_place!(self, remove_account(account))
     }
 
     /// Removes what killed processes left in quarantine. Answers how many.
@@ -139,24 +128,12 @@ impl Vault {
 
     /// The accounts that have bytes here.
     pub async fn accounts(&self) -> Result<Vec<Uuid>> {
-        match &self.place {
-            Place::Folder(folder) => {
-                let folder = folder.clone();
-                blocking(move || folder.accounts()).await
-            }
-            Place::Bucket(bucket) => in_time(bucket.accounts()).await,
-        }
+        at_place!(self, accounts())
     }
 
     /// The files of an account whose bytes came before a moment.
     pub async fn settled(&self, account: Uuid, before: DateTime<Utc>) -> Result<Vec<Uuid>> {
-        match &self.place {
-            Place::Folder(folder) => {
-                let folder = folder.clone();
-                blocking(move || folder.settled(account, before)).await
-            }
-            Place::Bucket(bucket) => in_time(bucket.settled(account, before)).await,
-        }
+        at_place!(self, settled(account, before))
     }
 }
 

@@ -58,7 +58,7 @@ on_both_stores! {
         let account = Scope::Account(next_id());
         for (scope, request, background) in [
             (account, 2, 0), (Scope::Service(Service::Login), 2, 0), (Scope::Service(Service::Models), 2, 0),
-            (Scope::Service(Service::Feed), 0, 2), (Scope::Service(Service::Metering), 0, 2),
+            (Scope::Service(Service::Upkeep), 0, 2), (Scope::Service(Service::Metering), 0, 2),
             (Scope::Service(Service::Audit), 0, 2), (Scope::Service(Service::Setup), 0, 2),
         ] {
             let before = world.store.queries();

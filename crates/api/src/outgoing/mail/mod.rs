@@ -12,8 +12,9 @@ use lettre::message::Mailbox;
 use lettre::message::header::ContentType;
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 use secrecy::{ExposeSecret, SecretString};
-use storage::{is_loopback, with_causes};
+use storage::is_loopback;
 
+use crate::background::TickResult;
 use crate::settings::{MailSettings, PublicUrl};
 
 /// How long a mail server may take for each of its answers.
@@ -49,14 +50,14 @@ impl Mailer {
     }
 
     /// Sends every mail that is due.
-    pub async fn send_due(&self, auth: &Auth) -> Result<(), String> {
-        while let Some(mail) = auth.next_mail().await.map_err(|error| with_causes(&error))? {
+    pub async fn send_due(&self, auth: &Auth) -> TickResult {
+        while let Some(mail) = auth.next_mail().await? {
             let sent = self.send(auth, &mail).await;
             let noted = match &sent {
                 Ok(()) => auth.mail_sent(&mail).await.map(|()| true),
                 Err(failure) => auth.mail_failed(&mail, failure.is_hopeless).await,
             };
-            let has_hope = noted.map_err(|error| with_causes(&error))?;
+            let has_hope = noted?;
             if let Err(NotSent { reason, .. }) = sent {
                 let then = if has_hope { "it will be tried again" } else { "it is given up" };
                 tracing::warn!(reason, then, "a mail could not be sent");

@@ -129,9 +129,8 @@ pub async fn load(
     name: Name,
     parameters: Parameters<LoadParameters>,
 ) -> Result<HttpResponse> {
-    let accept = parameters.0.accept_changes.unwrap_or(false);
-    lifecycle::change(&app, &caller, &name.0, ModelChange::Load, accept).await?;
-    Ok(HttpResponse::NoContent().finish())
+    let accept_changes = parameters.0.accept_changes.unwrap_or(false);
+    changed(app, caller, name, ModelChange::Load { accept_changes }).await
 }
 
 /// Unload a model on every replica; calls that it has are answered.
@@ -139,7 +138,7 @@ pub async fn load(
     responses((status = 204, description = "Unloaded"), (status = 404, description = "No such model"),
               (status = 409, description = "Somebody else changed it meanwhile")))]
 pub async fn unload(caller: Caller<ModelsManage>, app: web::Data<App>, name: Name) -> Result<HttpResponse> {
-    changed(&app, &caller, &name.0, ModelChange::Unload).await
+    changed(app, caller, name, ModelChange::Unload).await
 }
 
 /// Let a version answer calls that name none; it is loaded first, and no call fails.
@@ -153,7 +152,7 @@ pub async fn activate(
     name: Name,
     body: Json<Activation>,
 ) -> Result<HttpResponse> {
-    changed(&app, &caller, &name.0, ModelChange::Activate(body.0.version)).await
+    changed(app, caller, name, ModelChange::Activate(body.0.version)).await
 }
 
 /// Activate the version that was active before.
@@ -165,15 +164,15 @@ pub async fn roll_back(
     app: web::Data<App>,
     name: Name,
 ) -> Result<HttpResponse> {
-    changed(&app, &caller, &name.0, ModelChange::RollBack).await
+    changed(app, caller, name, ModelChange::RollBack).await
 }
 
 async fn changed(
-    app: &App,
-    caller: &Caller<ModelsManage>,
-    name: &str,
+    app: web::Data<App>,
+    caller: Caller<ModelsManage>,
+    name: Name,
     change: ModelChange,
 ) -> Result<HttpResponse> {
-    lifecycle::change(app, caller, name, change, false).await?;
+    lifecycle::change(app, caller, name.0, change).await?;
     Ok(HttpResponse::NoContent().finish())
 }

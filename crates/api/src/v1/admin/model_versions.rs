@@ -71,7 +71,7 @@ pub async fn upload(
 ) -> Result<HttpResponse> {
     let (name, version) = (path.0.0, path.1.0);
     let sha256 = body.announced_digest(parameters.0.sha256.as_deref())?;
-    let _place = lifecycle::begin_upload(&app)?;
+    let place = lifecycle::begin_upload(&app)?;
     let incoming = app.registry.receive(&name, &version)?;
     if let Some(signature) = &parameters.0.signature {
         let wrong = || ApiError::field("signature", "send 64 bytes in Base64");
@@ -80,7 +80,7 @@ pub async fn upload(
     }
     let files = body.save(&incoming, app.settings.models.max_model_size_mb << 20, sha256).await?;
     let of = (name.clone(), version.clone());
-    let (size, sha256) = lifecycle::take(app.clone(), caller, incoming, of, files).await?;
+    let (size, sha256) = lifecycle::accept_upload(app.clone(), caller, (incoming, place), of, files).await?;
     Ok(HttpResponse::Created().json(AddedVersion { name, version, sha256, size }))
 }
 

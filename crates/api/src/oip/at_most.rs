@@ -8,9 +8,9 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
 /// The first items of a list: as many as are taken and one more, so that the reader can tell that there are more. An
 /// item takes two bytes in a body and hundreds in memory.
 #[derive(Debug)]
-pub struct Few<T, const MOST: usize>(pub Vec<T>);
+pub struct AtMost<T, const MOST: usize>(pub Vec<T>);
 
-impl<'de, T: Deserialize<'de>, const MOST: usize> Deserialize<'de> for Few<T, MOST> {
+impl<'de, T: Deserialize<'de>, const MOST: usize> Deserialize<'de> for AtMost<T, MOST> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_seq(Items(PhantomData))
     }
@@ -19,7 +19,7 @@ impl<'de, T: Deserialize<'de>, const MOST: usize> Deserialize<'de> for Few<T, MO
 struct Items<T, const MOST: usize>(PhantomData<T>);
 
 impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for Items<T, MOST> {
-    type Value = Few<T, MOST>;
+    type Value = AtMost<T, MOST>;
 
     fn expecting(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
         formatter.write_str("a sequence")
@@ -30,17 +30,17 @@ impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for Items<T, MOST
         while kept.len() <= MOST {
             match items.next_element()? {
                 Some(item) => kept.push(item),
-                None => return Ok(Few(kept)),
+                None => return Ok(AtMost(kept)),
             }
         }
         while items.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Few(kept))
+        Ok(AtMost(kept))
     }
 }
 
-impl<T, const MOST: usize> Few<T, MOST> {
+impl<T, const MOST: usize> AtMost<T, MOST> {
     /// The items; none where there are more than are taken.
-    pub fn all(self) -> Option<Vec<T>> {
+    pub fn within_bound(self) -> Option<Vec<T>> {
         (self.0.len() <= MOST).then_some(self.0)
     }
 }
@@ -53,10 +53,10 @@ mod tests {
     #[test]
     fn no_more_is_kept_than_tells_that_there_is_more() {
         let read =
-            |count: usize| serde_json::from_str::<Few<u8, 3>>(&format!("{:?}", vec![7; count])).unwrap();
-        assert_eq!(read(3).all(), Some(vec![7; 3]));
+            |count: usize| serde_json::from_str::<AtMost<u8, 3>>(&format!("{:?}", vec![7; count])).unwrap();
+        assert_eq!(read(3).within_bound(), Some(vec![7; 3]));
         assert_eq!(read(1000).0.len(), 4);
-        assert_eq!(read(4).all(), None);
-        assert!(serde_json::from_str::<Few<u8, 3>>("[1, 2, 3, 4, nonsense]").is_err());
+        assert_eq!(read(4).within_bound(), None);
+        assert!(serde_json::from_str::<AtMost<u8, 3>>("[1, 2, 3, 4, nonsense]").is_err());
     }
 }
