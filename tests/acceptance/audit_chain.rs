@@ -230,7 +230,7 @@ promise! {
         // The old copy goes on: a server on it says so, keeps the evidence, and its history is another one.
         if is_postgres(&world) {
             let server = world.start(&[SEALED]);
-            server.wait_for_log("old copy", |entry| entry["error"].as_str().is_some_and(|told| told.contains("cut off or put back")));
+            server.wait_for_log("old copy", |entry| entry["error"].as_str().is_some_and(|told| told.contains("truncated or rolled back")));
             for _ in 0..4 {
                 server.try_log_in(&ada.email, "Wrong-horse-battery-9").is(401);
             }

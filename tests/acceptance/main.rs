@@ -32,6 +32,7 @@ mod external_attacks;
 mod external_identity;
 mod external_keys;
 mod forged_tokens;
+mod fragile_models;
 mod grpc;
 mod guessing;
 mod holding;

@@ -90,7 +90,9 @@ promise! {
         admin.delete(&format!("{VERSIONS}/2")).is(204);
         admin.delete(&format!("{VERSIONS}/2")).refused(404, "model_not_found");
         assert!(!repository.folder.join("digits/2").exists());
-        put(&admin, "2", SHA256, &demo()).is(201);
+        let other = [demo(), bytes(6, "another")].concat();
+        put(&admin, "2", &sha256(&other), &other).is(201);
+        activate(&admin, "2");
         let events = server.world.audit_events();
         let told = |action: &str| events.iter().filter(|event| event["action"] == action).count();
         assert_eq!((told("model.version_added"), told("model.version_removed")), (2, 1));

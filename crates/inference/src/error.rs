@@ -18,6 +18,9 @@ pub enum Error {
     /// The deadline of the [`Ticket`](crate::Ticket) passed before there was an answer (504).
     #[error("the model did not answer in time")]
     Deadline,
+    /// The client went away, so that nobody waits for an answer (499).
+    #[error("the client went away before there was an answer")]
+    CallerLeft,
     /// The tensors or options do not fit the model; says which and what is expected (400).
     #[error("{0}")]
     InvalidInput(String),

@@ -118,6 +118,7 @@ impl From<inference::Error> for ApiError {
             E::Unavailable(_) => Self::new(Code::ModelUnavailable, detail),
             E::Overloaded => Self::new(Code::Overloaded, detail),
             E::Deadline => Self::new(Code::DeadlineExceeded, detail),
+            E::CallerLeft => Self::new(Code::ClientGone, detail),
             E::Invalid(problems) => {
                 let mut violations = Violations::new();
                 for problem in problems {

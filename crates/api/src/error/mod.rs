@@ -77,9 +77,9 @@ codes! {
     LastAdministrator = 409 "last_administrator" "The last administrator stays";
     ModelNotLoadable = 409 "model_not_loadable" "The model cannot be loaded";
     NoPreviousVersion = 409 "no_previous_version" "There is nothing to go back to";
-    VersionExists = 409 "version_exists" "There is such a version";
+    VersionExists = 409 "version_exists" "The version exists already";
     VersionInUse = 409 "version_in_use" "The version is served";
-    VersionNotUploaded = 409 "version_not_uploaded" "The version did not come by an upload";
+    VersionNotUploaded = 409 "version_not_uploaded" "The version was not uploaded";
     AlertNotGivenUp = 409 "alert_not_given_up" "The alert was not given up";
     NothingToUndo = 409 "nothing_to_undo" "There is nothing to undo";
     IncidentClosed = 409 "incident_closed" "The incident is closed";
@@ -88,6 +88,7 @@ codes! {
     UnsupportedMediaType = 415 "unsupported_media_type" "Unsupported media type";
     RateLimited = 429 "rate_limited" "Too many requests";
     QuotaExceeded = 429 "quota_exceeded" "The quota is used up";
+    ClientGone = 499 "client_closed_request" "The client went away";
     Internal = 500 "internal_error" "Internal error";
     Overloaded = 503 "overloaded" "The server is busy";
     Unavailable = 503 "unavailable" "Temporarily unavailable";

@@ -89,7 +89,7 @@ pub(super) fn parse<T: DeserializeOwned + Validate>(bytes: &[u8]) -> Result<T> {
     if escapes_nul(bytes) {
         return Err(ApiError::new(
             Code::MalformedRequest,
-            "The body has the character U+0000, which is in no text here.",
+            "The body contains the character U+0000, which is not allowed.",
         ));
     }
     let value: T = serde_json::from_slice(bytes).map_err(|error| unfit(bytes, &error))?;

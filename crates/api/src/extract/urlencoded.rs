@@ -115,7 +115,7 @@ impl<'de> MapAccess<'de> for Pairs<'_> {
         let Some((name, value)) = self.pairs.next() else { return Ok(None) };
         // Postgres has no U+0000 in its texts.
         if name.contains('\0') || value.contains('\0') {
-            return Err(Mismatch::new(&name, "the character U+0000 is in no text here"));
+            return Err(Mismatch::new(&name, "contains the character U+0000, which is not allowed"));
         }
         let (name, _) = self.value.insert((name, value));
         seed.deserialize(StrDeserializer::new(name)).map(Some)

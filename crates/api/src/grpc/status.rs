@@ -28,6 +28,7 @@ pub const fn grpc_code(code: Code) -> GrpcCode {
         409 => GrpcCode::FailedPrecondition,
         // Too large is what the protocol's own libraries call exhausted, too; only a limit tells when to come back.
         413 | 429 => GrpcCode::ResourceExhausted,
+        499 => GrpcCode::Cancelled,
         503 => GrpcCode::Unavailable,
         504 => GrpcCode::DeadlineExceeded,
         _ => GrpcCode::Internal,

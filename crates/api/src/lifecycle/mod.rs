@@ -208,7 +208,7 @@ async fn changed(app: &App, caller: &Caller<ModelsManage>, name: &str, change: M
         }
     };
     if change == (ModelChange::Load { accept_changes: true }) {
-        app.registry.set_known_files(known_files(&app.auth).await?);
+        know_files_again(app).await;
     }
     app.registry.publish(prepared, at);
     // What is served is remembered before the answer: a file that changes right after it is noticed.
@@ -216,6 +216,17 @@ async fn changed(app: &App, caller: &Caller<ModelsManage>, name: &str, change: M
         tracing::warn!(error = storage::with_causes(&error), "the files of a model will be remembered later");
     }
     Ok(())
+}
+
+/// So that this replica's next change already counts with what was just remembered or forgotten; the others, and this one
+/// where the database does not answer now, read it when they follow the change.
+async fn know_files_again(app: &App) {
+    match known_files(&app.auth).await {
+        Ok(known) => app.registry.set_known_files(known),
+        Err(error) => {
+            tracing::warn!(error = storage::with_causes(&error), "the files of models will be read later");
+        }
+    }
 }
 
 fn changes<'a>(app: &'a App, caller: &'a Caller<ModelsManage>) -> ModelChanges<'a> {
@@ -251,7 +262,9 @@ pub async fn accept_upload(
         let _place = place;
         let serving = app.registry.find(&name, None).ok().map(|model| model.version().to_owned());
         let new = NewVersion { name: &name, version: &version, announced, sources: &[] };
-        changes(&app, &caller).add(incoming, new, serving.as_deref()).await
+        let admitted = changes(&app, &caller).add(incoming, new, serving.as_deref()).await?;
+        know_files_again(&app).await;
+        Ok::<_, ApiError>(admitted)
     });
     let admitted = added.await.map_err(ApiError::internal)??;
     Ok((admitted.size, admitted.files.get(inference::MODEL_FILE).cloned()))
@@ -277,7 +290,9 @@ async fn removed(app: &App, caller: &Caller<ModelsManage>, name: &str, version: 
         error => ApiError::from(error),
     })?;
     let (registry, name, version) = (app.registry.clone(), name.to_owned(), version.to_owned());
-    Ok(web::block(move || registry.withdraw(&name, &version)).await.map_err(ApiError::internal)??)
+    let withdrawn = web::block(move || registry.withdraw(&name, &version)).await;
+    know_files_again(app).await;
+    Ok(withdrawn.map_err(ApiError::internal)??)
 }
 
 /// Looks for changes in the repository, every `MODEL_POLL_SECONDS`.

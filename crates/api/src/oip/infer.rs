@@ -17,7 +17,7 @@ use crate::error::{ApiError, Code, Result};
 use crate::extract::{InferBody, ModelVersion, Name};
 use crate::guard::Caller;
 use crate::guard::permission::ModelsInfer;
-use crate::metering::{Charge, User, Work};
+use crate::metering::{Charge, Work};
 use crate::transport::{Encoding, Reservation, connections, parts};
 
 /// The header that says how long the JSON before the binary data is.
@@ -147,10 +147,9 @@ pub async fn perform<'a>(
     let ticket = Ticket { priority: caller.principal.priority(priority), ..with_deadline(ticket, wished) };
     let outputs = wanted.iter().map(|output| output.name.clone()).collect();
     let work = Work::tensors(rows, size);
-    caller.demand(work.demand(model), app.auth.now()).await?;
+    let run = app.begin_run(caller, model, work).await?;
     let answer = model.infer(InferRequest { inputs, outputs, ticket });
-    let answer = App::in_time(ticket.deadline, connections::unless_closed(closed, answer)).await;
-    let (answer, charge) = app.metering.ran(User::of(caller), model, work, answer, |answer| answer.timing)?;
+    let (answer, charge) = run.answer(ticket.deadline, closed, answer, |answer| answer.timing).await?;
     let sizes = answer.outputs.iter().zip(&wanted).map(|(output, wanted)| match wanted.classes {
         Some(classes) => classification::size(&output.tensor, classes),
         None => Ok(written_size(output, wanted.binary)),

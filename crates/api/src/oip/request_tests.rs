@@ -370,6 +370,12 @@ const PIECES: [&str; 24] = [
 
 proptest! {
     #[test]
+    fn a_number_is_read_as_what_it_was_written_from(number in prop_oneof![0.0..1.0, any::<f64>()]) {
+        let read = data("[1]", "FP64", &format!("[{number:?}]"));
+        prop_assert_eq!(read, TensorData::Fp64(vec![number]));
+    }
+
+    #[test]
     fn nothing_that_arrives_makes_it_panic(
         noise in proptest::collection::vec(any::<u8>(), 0..200),
         pieces in proptest::collection::vec(0..PIECES.len(), 0..60),

@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use inference::{Error, Timing};
+use inference::{Error, Model, Timing};
 use metrics::{Counter, Histogram, counter, histogram};
 
 /// A method and a status, and their answers.
@@ -45,7 +45,8 @@ pub fn count_answer(endpoint: &str, method: &'static str, status: u16) {
 }
 
 /// Counts an inference, and where the time of one that was answered went.
-pub fn count_inference(model: &str, version: &str, answer: Result<&Timing, &Error>) {
+pub fn count_inference(model: &Model, answer: Result<&Timing, &Error>) {
+    let (model, version) = (model.name(), model.version());
     MODELS.with_borrow_mut(|models| {
         if !models.contains_key(model) {
             models.insert(model.to_owned(), Vec::new());
@@ -69,6 +70,7 @@ fn outcome(error: Option<&Error>) -> &'static str {
         None => "success",
         Some(Error::Overloaded) => "overloaded",
         Some(Error::Deadline) => "deadline",
+        Some(Error::CallerLeft) => "cancelled",
         Some(Error::Runtime) => "error",
         Some(_) => "invalid",
     }

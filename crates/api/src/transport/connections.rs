@@ -137,7 +137,7 @@ pub async fn unless_closed<Answer>(
     tokio::select! {
         biased;
         answer = run => answer,
-        () = closed => Err(inference::Error::Deadline),
+        () = closed => Err(inference::Error::CallerLeft),
     }
 }
 

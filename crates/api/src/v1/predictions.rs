@@ -16,7 +16,7 @@ use crate::extract::{PredictBody, read_rows, read_texts};
 use crate::files::StoredPictures;
 use crate::guard::Caller;
 use crate::guard::permission::ModelsInfer;
-use crate::metering::{Charge, User, Work};
+use crate::metering::{Charge, Work};
 use crate::transport::{connections, parts};
 
 /// A request to predict.
@@ -61,12 +61,9 @@ impl PredictionRequest {
         ticket: Ticket,
     ) -> Result<(Predictions, Charge<'a>)> {
         let Self { input, filenames, work } = self;
-        caller.demand(work.demand(model), app.auth.now()).await?;
-        let run =
-            connections::unless_closed(connections::closed(request), model.predict(input, top_k, ticket));
-        let answer = App::in_time(ticket.deadline, run).await;
-        let (answer, charge) =
-            app.metering.ran(User::of(caller), model, work, answer, |answer| answer.timing)?;
+        let (run, closed) = (app.begin_run(caller, model, work).await?, connections::closed(request));
+        let answer = model.predict(input, top_k, ticket);
+        let (answer, charge) = run.answer(ticket.deadline, closed, answer, |answer| answer.timing).await?;
         Ok((Predictions::of(model, filenames, answer.results), charge))
     }
 }

@@ -31,7 +31,7 @@ impl Auth {
     /// database was put back; to be called several times a second.
     pub async fn watch_trail(&self) -> Result<()> {
         let Some(link) = self.trail().lost_end().await? else { return Ok(()) };
-        tracing::error!(link, "the audit trail was cut off or put back; run modelgate audit verify");
+        tracing::error!(link, "the audit trail was truncated or rolled back; run modelgate audit verify");
         let origin = Origin::default();
         let mut tx = self.store.begin(Scope::Service(Service::Audit)).await?;
         let entry = Entry::failure(Event::AuditCutOff, &origin).with(json!({"link": link}));

@@ -164,7 +164,9 @@ fn judge(mut child: Child, ended: Option<ExitStatus>, time: Duration) -> Result<
             Some(signal) => format!("loading it ended the process that tried it (signal {signal})"),
             None => "loading it failed in the process that tried it, for want of memory perhaps".to_owned(),
         }),
-        None => Err(format!("loading it did not end within {} s, nor did it when tried", time.as_secs())),
+        None => {
+            Err(format!("loading it did not finish within {} s in the process that tried it", time.as_secs()))
+        }
     }
 }
 

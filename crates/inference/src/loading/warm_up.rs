@@ -1,7 +1,11 @@
 //! First runs of a model before it counts as ready, so that the first caller does not wait for what the runtime does
 //! only once.
 
-use std::{sync::mpsc, thread, time::Duration};
+use std::{
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use half::{bf16, f16};
 
@@ -33,8 +37,16 @@ pub(super) fn warm_up(
                 None => zeros(engine.inputs()),
             };
             let run = |inputs: Vec<Tensor>| run_within(time, engine.as_mut(), &inputs, &outputs);
+            let begun = Instant::now();
             if let Err(failure) = inputs.map_err(Failure::from).and_then(run) {
                 tracing::debug!(model = name, ?failure, "the run on zeros failed");
+            }
+            if begun.elapsed() >= time {
+                tracing::warn!(
+                    model = name,
+                    "the run on zeros did not end in time; the model is served without"
+                );
+                break;
             }
             continue;
         };

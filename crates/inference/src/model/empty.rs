@@ -1,8 +1,9 @@
 //! Tensors without elements, and operators that cannot process them.
 //!
 //! Most operators give an empty output for an empty input. Those listed here end the process, read invalid memory, or
-//! never end (ONNX Runtime 1.31, found by giving the example of each operator in ONNX's own test data empty inputs): a
-//! model that has one of them is given inputs with elements only.
+//! never end (ONNX Runtime 1.31, found by giving the example of each operator in ONNX's own test data empty inputs, and
+//! models of one operator with free dimensions random ones): a model that has one of them is given inputs with elements
+//! only, and so is one with operators that are not ONNX's own, of which nothing is known.
 
 use std::collections::BTreeMap;
 
@@ -11,15 +12,18 @@ use crate::{
     tensor::{Tensor, TensorSpec},
 };
 
+/// The domains of ONNX's own operators.
+const KNOWN_DOMAINS: [&str; 3] = ["", "ai.onnx", "ai.onnx.ml"];
 /// In any domain.
-const FRAGILE: [&str; 6] = ["Attention", "ConvTranspose", "GRU", "LSTM", "RoiAlign", "STFT"];
+const FRAGILE: [&str; 7] =
+    ["Attention", "ConvTranspose", "FeatureVectorizer", "GRU", "LSTM", "RoiAlign", "STFT"];
 /// Operators that accept zero rows, but no rows without elements.
-const FRAGILE_WITHIN: [&str; 2] = ["Conv", "InstanceNormalization"];
+const FRAGILE_WITHIN: [&str; 3] = ["Conv", "InstanceNormalization", "Unique"];
 
 /// The operator for which every input of a model must have elements, if there is one.
 #[derive(Debug)]
 pub(crate) struct NeedsElements {
-    operator: Option<&'static str>,
+    operator: Option<String>,
     /// Whether there may be no rows.
     bears_no_rows: bool,
 }
@@ -27,16 +31,18 @@ pub(crate) struct NeedsElements {
 impl NeedsElements {
     /// `operators` by domain and name, as the model's file counts them.
     pub(crate) fn of(operators: &BTreeMap<(String, String), u64>) -> Self {
-        let has = |fragile: &&str| operators.keys().any(|(_, operator)| operator == fragile);
-        match FRAGILE.into_iter().find(has) {
-            Some(operator) => Self { operator: Some(operator), bears_no_rows: false },
-            None => Self { operator: FRAGILE_WITHIN.into_iter().find(has), bears_no_rows: true },
-        }
+        let of = |is_fragile: fn(&str, &str) -> bool| {
+            let mut names = operators.keys();
+            names.find(|(domain, name)| is_fragile(domain, name)).map(|(_, name)| name.clone())
+        };
+        let fragile = of(|domain, name| !KNOWN_DOMAINS.contains(&domain) || FRAGILE.contains(&name));
+        let bears_no_rows = fragile.is_none();
+        Self { operator: fragile.or_else(|| of(|_, name| FRAGILE_WITHIN.contains(&name))), bears_no_rows }
     }
 
     /// Refuses inputs without elements where the model cannot process them.
     pub(super) fn check(&self, specs: &[TensorSpec], inputs: &[Tensor]) -> Result<(), Error> {
-        let Some(operator) = self.operator else { return Ok(()) };
+        let Some(operator) = &self.operator else { return Ok(()) };
         let bears = |input: &Tensor| {
             !input.data().is_empty() || self.bears_no_rows && input.shape().first() == Some(&0)
         };
@@ -58,7 +64,10 @@ mod tests {
 
     #[test]
     fn a_fragile_operator_is_given_nothing_empty() {
-        let of = |operator: &str| NeedsElements::of(&[((String::new(), operator.to_owned()), 1)].into());
+        let of = |operator: &str| {
+            let (domain, name) = operator.rsplit_once(':').unwrap_or(("", operator));
+            NeedsElements::of(&[((domain.to_owned(), name.to_owned()), 1)].into())
+        };
         let spec = TensorSpec {
             name: "x".to_owned(),
             datatype: DataType::Fp32,
@@ -72,7 +81,10 @@ mod tests {
         let check = |operator, shape| of(operator).check(std::slice::from_ref(&spec), &[of_shape(shape)]);
         assert_eq!((check("Relu", [0, 1]), check("Relu", [1, 0])), (Ok(()), Ok(())));
         assert_eq!((check("LSTM", [1, 1]), check("Conv", [0, 1])), (Ok(()), Ok(())));
-        assert!(check("LSTM", [1, 0]).is_err() && check("Conv", [1, 0]).is_err());
+        for operator in ["LSTM", "Conv", "Unique", "ai.onnx.ml:FeatureVectorizer", "com.microsoft:Gelu"] {
+            assert!(check(operator, [1, 0]).is_err(), "{operator}");
+        }
+        assert!(check("FeatureVectorizer", [0, 1]).is_err() && check("com.microsoft:Gelu", [0, 1]).is_err());
         let message = check("LSTM", [0, 1]).unwrap_err().to_string();
         assert!(message.contains("input \"x\"") && message.contains("LSTM"), "{message}");
     }

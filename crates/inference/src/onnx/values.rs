@@ -53,6 +53,10 @@ pub(super) fn datatype(element: TensorElementType) -> Option<DataType> {
     })
 }
 
+/// In the text of an operator's error: memory was missing, or the run was interrupted.
+const OTHER_CAUSES: [&str; 4] =
+    ["Failed to allocate", "bad_alloc", "bad allocation", "terminate flag being set"];
+
 /// What an operator refuses is the caller's fault: shapes and values that fit what the model declares, yet not each
 /// other. Missing memory, an interruption and whatever happens outside of an operator are not; the runtime tells these
 /// apart only by its text.
@@ -64,9 +68,9 @@ pub(super) fn failed(error: &ort::Error) -> Error {
             "the model needs more memory for these inputs than it may take; send less at a time".to_owned(),
         );
     }
-    let operator =
-        message.contains("while running") && !message.contains("alloc") && !message.contains("terminate");
-    if operator || error.code() == ErrorCode::InvalidArgument {
+    let is_operators =
+        message.contains("while running") && !OTHER_CAUSES.iter().any(|cause| message.contains(cause));
+    if is_operators || error.code() == ErrorCode::InvalidArgument {
         tracing::warn!(%error, "the model refused its inputs");
         return Error::InvalidInput(
             "the model cannot work with these inputs: their shapes or values do not fit together".to_owned(),

@@ -32,7 +32,7 @@ pub enum IncomingError {
     )]
     Name,
     /// The version exists already.
-    #[error("there is such a version, and a version is never written over; choose another one")]
+    #[error("this version exists already, and versions are never overwritten; choose another one")]
     Exists,
     /// The version does not exist.
     #[error("there is no such version")]
@@ -41,7 +41,7 @@ pub enum IncomingError {
     #[error("this version is served; activate another one or unload the model first")]
     InUse,
     /// The version was not uploaded: the operator put it there.
-    #[error("this version did not come by an upload; whoever put it there takes it away")]
+    #[error("this version was not uploaded; remove it from the model folder itself")]
     NotReceived,
     /// The file is not what was announced, or cannot be served. Names no path.
     #[error("{0}")]

@@ -343,7 +343,7 @@ impl Registry {
                 tracing::error!(
                     model = name,
                     reason = failure,
-                    "a change of a model did not come about; it goes on as it was"
+                    "a model could not be changed; what was served goes on"
                 );
                 self.put(old.with_setback(entry.desired, failure), at)
             }

@@ -77,7 +77,7 @@ impl Web {
             url = next(&url, answer.headers())?;
             allowed = AllowedNetwork::Public;
         }
-        refused(format!("it sends us on more than {MAX_REDIRECTS} times"))
+        refused(format!("it redirects more than {MAX_REDIRECTS} times"))
     }
 }
 
@@ -86,7 +86,7 @@ fn next(url: &Url, headers: &HeaderMap) -> Result<Url> {
     let location = text(headers, &LOCATION).and_then(|location| url.join(location).ok());
     match location {
         Some(next) if next.scheme() == "https" => Ok(next),
-        Some(_) => refused("it sends us on to an address without TLS"),
+        Some(_) => refused("it redirects to an address without TLS"),
         None => refused("it redirects without a location"),
     }
 }

@@ -1,4 +1,6 @@
-//! Metering: usage is counted in memory on the hot path, and written in numbered batches off it.
+//! Metering: what a run costs, counted in memory on the hot path and written in numbered batches off it.
+
+mod run;
 
 use std::collections::HashMap;
 use std::mem;
@@ -6,51 +8,18 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use auth::{Credential, Demand, Principal, QuotaLease};
-use bytes::Bytes;
+use auth::{Credential, QuotaLease};
 use chrono::{DateTime, NaiveDate, Utc};
-use inference::{Model, Timing};
+use inference::Model;
 use storage::{KeyUse, QuotaPeriod, Scope, Service, Store, UsageCounts, UsageEntry};
 use uuid::Uuid;
 
-use crate::error::Result;
-use crate::guard::{Access, Caller};
-use crate::telemetry::series;
+pub use self::run::{Charge, Work};
+
+use self::run::User;
 
 /// How often usage is written: what a crash can lose.
 pub const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
-
-/// What a call is metered by.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Work {
-    inferences: u64,
-    images: u64,
-    bytes: u64,
-}
-
-impl Work {
-    /// Pictures to classify.
-    pub fn pictures(pictures: &[Bytes]) -> Self {
-        let bytes = pictures.iter().map(|picture| picture.len() as u64).sum();
-        Self { inferences: pictures.len() as u64, images: pictures.len() as u64, bytes }
-    }
-
-    /// What it takes of quotas.
-    pub fn demand(self, model: &Model) -> Demand {
-        let Self { inferences, images, bytes } = self;
-        Demand { inferences, images, bytes, credits: self.credits(model) }
-    }
-
-    /// What it costs, each row or picture the model's price.
-    fn credits(self, model: &Model) -> u64 {
-        self.inferences.saturating_mul(model.manifest().price.get().into())
-    }
-
-    /// Tensors of `rows` rows in a body of `bytes` bytes.
-    pub fn tensors(rows: usize, bytes: usize) -> Self {
-        Self { inferences: rows as u64, images: 0, bytes: bytes as u64 }
-    }
-}
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Account {
@@ -67,46 +36,6 @@ struct Ledger {
     usage: HashMap<Account, UsageCounts>,
     keys: HashMap<Uuid, (DateTime<Utc>, Option<IpAddr>)>,
     quotas: HashMap<QuotaPeriod, i64>,
-}
-
-/// The account and credential that pay.
-pub struct User<'a> {
-    principal: &'a Principal,
-    address: Option<IpAddr>,
-    lease: Option<&'a QuotaLease>,
-}
-
-impl<'a> User<'a> {
-    /// The caller.
-    pub fn of<A: Access>(caller: &'a Caller<A>) -> Self {
-        Self { principal: &caller.principal, address: caller.origin.address, lease: caller.lease.as_deref() }
-    }
-}
-
-/// What a run costs. Until it is taken, or where it never is, the call counts as a failure, which is charged to nobody:
-/// so it is with an answer that is too large, cannot be written, or that nobody waits for any more.
-#[must_use]
-pub struct Charge<'a> {
-    metering: &'a Metering,
-    user: User<'a>,
-    model: &'a Model,
-    work: Work,
-    compute: Duration,
-    is_due: bool,
-}
-
-impl Charge<'_> {
-    /// To be called when the answer is ready to be sent.
-    pub fn take(mut self) {
-        self.is_due = true;
-    }
-}
-
-impl Drop for Charge<'_> {
-    fn drop(&mut self) {
-        let compute = self.is_due.then_some(self.compute);
-        self.metering.note(&self.user, self.model, self.work, compute);
-    }
 }
 
 /// A batch on its way to the database; kept until it is there, under the same number.
@@ -135,22 +64,6 @@ impl Metering {
     /// The replica whose ledger this is.
     pub fn replica(&self) -> Uuid {
         self.replica
-    }
-
-    /// Counts a run, and passes its answer on with what it costs. A run that failed is charged to nobody.
-    pub fn ran<'a, Answer>(
-        &'a self,
-        user: User<'a>,
-        model: &'a Model,
-        work: Work,
-        answer: std::result::Result<Answer, inference::Error>,
-        timing: impl FnOnce(&Answer) -> Timing,
-    ) -> Result<(Answer, Charge<'a>)> {
-        let timing = answer.as_ref().map(timing);
-        series::count_inference(model.name(), model.version(), timing.as_ref().map_err(|error| *error));
-        let compute = timing.map_or(Duration::ZERO, |timing| timing.compute);
-        let charge = Charge { metering: self, user, model, work, compute, is_due: false };
-        Ok((answer?, charge))
     }
 
     /// `compute` is none for a failure, which is counted but not charged. What quotas paid for is of the day that paid.
