@@ -8,10 +8,7 @@ use std::time::{Duration, Instant};
 use data_encoding::BASE64;
 use serde_json::{Value, json};
 
-use crate::harness::onnx_file::{self, Dimension, FLOAT, INT64, graph, model, node, number_attribute, value};
-use crate::harness::{
-    Client, Pair, Reply, Repository, Server, World, at_once, eventually, promise, sample, workspace,
-};
+use crate::harness::{Client, Pair, Server, World, at_once, eventually, promise, workspace};
 
 const INFER: &str = "/v2/models/digits/infer";
 
