@@ -94,6 +94,12 @@ fn contributed(operator: &str) -> Vec<u8> {
     [model(&graph(&[node], &[], &[matrix("x")], &[matrix("y")])), operators].concat()
 }
 
+/// `x` and `x` beside each other, of any number of dimensions.
+fn joined() -> Vec<u8> {
+    let join = node("Concat", &["x", "x"], &["y"], &[number_attribute("axis", 0)]);
+    model(&graph(&[join], &[], &[onnx_file::shapeless("x", FLOAT)], &[onnx_file::shapeless("y", FLOAT)]))
+}
+
 /// The rows of `x` that are different.
 fn distinct() -> Vec<u8> {
     let matrix = |name, rows| value(name, FLOAT, &[Dimension::Named(rows), Dimension::Named("columns")]);
@@ -212,10 +218,14 @@ fn what_an_operator_refuses_is_the_callers_fault(client: &Client) {
     assert!(pad(&[0]).is(400).member("error").contains("do not fit together"));
 }
 
-/// One that reads beyond what it is given is not served at all.
+/// One that reads beyond what it is given is not served, nor one that has to be told the number of dimensions: unless
+/// an operator of the server takes that on.
 fn an_operator_that_checks_nothing_is_not_served(client: &Client) {
-    let refused = ask(client, "inverse", &json!([tensor("x", "FP32", &[1, 2], &json!([1, 2]))]));
-    assert!(refused.is(503).member("error").contains("does not check what it is given"));
+    let square =
+        |model: &str| ask(client, model, &json!([tensor("x", "FP32", &[2, 2], &json!([2, 0, 0, 4]))]));
+    assert!(square("inverse").is(503).member("error").contains("does not check what callers send"));
+    assert_eq!(square("accepted").is(200).json()["outputs"][0]["data"], json!([0.5, 0.0, 0.0, 0.25]));
+    assert!(square("joined").is(503).member("error").contains("how many dimensions its input \"x\" has"));
 }
 
 /// Rows and columns exchanged: as many bytes, and a long run; the short ones before it do not bring it to a web worker.
@@ -247,12 +257,13 @@ promise! {
         let folder = world.folder().join("repository");
         let models = [
             ("division", division()), ("memory", memory()), ("normalised", normalised()), ("products", products()), ("spectrum", spectrum()), ("table", onnx_file::broadcast()), ("pairs", pairs()),
-            ("distinct", distinct()), ("padded", padded()), ("contributed", contributed("Gelu")), ("inverse", contributed("Inverse")),
+            ("distinct", distinct()), ("padded", padded()), ("contributed", contributed("Gelu")), ("inverse", contributed("Inverse")), ("accepted", contributed("Inverse")), ("joined", joined()),
         ];
         for (name, model) in models {
             fs::create_dir_all(folder.join(name).join("1")).expect("a folder");
             fs::write(folder.join(name).join("1/model.onnx"), model).expect("a model");
         }
+        fs::write(folder.join("accepted/model.toml"), "unchecked_operators = [\"Inverse\"]").expect("model.toml");
         let folder = folder.display().to_string();
         let server = world.start(&[
             ("MODEL_DIR", folder.as_str()), ("WORKERS", "1"), ("INFER_TIMEOUT_SECONDS", "300"), ("MODEL_MEMORY_MB", "256"),

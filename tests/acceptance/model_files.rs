@@ -205,7 +205,7 @@ promise! {
         let (server, client) = repository.start(&[("MODEL_TRIAL_SECONDS", "3"), ("MODEL_TRIAL_DIR", &own)]);
         let admin = server.admin().api;
         for (name, told) in [
-            ("functions", "did not end"),
+            ("functions", "did not finish"),
             ("outside", "not a file in the version's folder"),
             ("absolute", "not a file in the version's folder"),
             ("huge", ""),

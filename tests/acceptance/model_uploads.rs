@@ -284,6 +284,6 @@ fn what_changes_in_the_folder_is_found_where_that_is_wished() {
     copy(&repository.folder.join("another/1"));
     eventually("the new model", || (client.get("/v2/models/another").status == 200).then_some(()));
     fs::write(digits.join("2/model.onnx"), b"overwritten").expect("a file");
-    server.wait_for_log("refusal", |entry| entry["message"].to_string().contains("did not come about"));
+    server.wait_for_log("refusal", |entry| entry["message"].to_string().contains("could not be changed"));
     answers(&client, "2");
 }

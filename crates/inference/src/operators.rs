@@ -1,4 +1,4 @@
-//! Libraries of custom operators. Each is a program: it is loaded only if the operator of the server allowed the file,
+//! Whose operators there are, and libraries of custom ones. Each is a program: it is loaded only if the operator of the server allowed the file,
 //! for models that request it by its name.
 
 use std::path::{Path, PathBuf};
@@ -7,6 +7,11 @@ use crate::repository::{integrity, is_sha256};
 
 /// The most libraries that one model may request.
 const MOST: usize = 8;
+
+/// Whether a domain is of ONNX's own operators, which every runtime has.
+pub(crate) fn is_onnx(domain: &str) -> bool {
+    ["", "ai.onnx", "ai.onnx.ml"].contains(&domain)
+}
 
 /// A file that models may request: its absolute path and, where it is pinned, its SHA-256 in lower-case hexadecimal.
 #[derive(Debug, Clone, PartialEq, Eq)]

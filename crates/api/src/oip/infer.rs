@@ -77,8 +77,7 @@ async fn run(
     let layout = layout(request.headers())?;
     let encoding = Encoding::of_answer(request.headers());
     let ticket = app.ticket(&caller.principal, caller.arrived);
-    let (bytes, length, of) = (body.0.clone(), body.0.len(), Arc::clone(model));
-    drop(body);
+    let (length, bytes, of) = (body.0.len(), body.0, Arc::clone(model));
     let parse = move || {
         let signature = Signature { inputs: of.inputs(), outputs: of.outputs() };
         request::parse(&bytes, layout, signature)
@@ -95,23 +94,26 @@ async fn run(
         let packed = encoding.and_then(|encoding| encoding.encode(&rendered.whole()));
         Ok::<_, String>((rendered, packed))
     };
-    let (Rendered { body, lent, json_length }, packed) =
-        app.bodies.work(size, ticket.deadline, write).await?.map_err(invalid)?;
+    let (rendered, packed) = app.bodies.work(size, ticket.deadline, write).await?.map_err(invalid)?;
     charge.take();
+    Ok(respond(rendered, encoding.zip(packed), room))
+}
+
+fn respond(rendered: Rendered, packed: Option<(Encoding, Vec<u8>)>, room: Reservation) -> HttpResponse {
+    let Rendered { body, lent, json_length } = rendered;
     let mut response = HttpResponse::Ok();
     response.insert_header((VARY, "accept-encoding"));
     match json_length {
         Some(length) => response.content_type(BINARY).insert_header((JSON_LENGTH, length)),
         None => response.content_type(JSON),
     };
-    let (body, lent) = match encoding.zip(packed) {
+    match packed {
         Some((encoding, packed)) => {
             response.insert_header((CONTENT_ENCODING, encoding.name()));
-            (packed, Vec::new())
+            parts::finish(&mut response, packed, Vec::new(), room)
         }
-        None => (body, lent),
-    };
-    Ok(parts::finish(&mut response, body, lent, room))
+        None => parts::finish(&mut response, body, lent, room),
+    }
 }
 
 /// A call that was run.

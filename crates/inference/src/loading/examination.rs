@@ -10,6 +10,7 @@ use super::{
     LoadOptions, Loader, ModelFolder,
     inspection::{Inspection, OUTSIDE},
     trial,
+    unchecked::{check_operators, check_ranks},
 };
 use crate::{
     engine::Engine,
@@ -72,9 +73,9 @@ impl Loader {
         let mut examinee = ExaminedFile { folder: own, file, inspection, digests: files, size };
         let is_known = |files: &Digests| {
             check_source(manifest, version, files)?;
-            if options.accept { Ok(()) } else { self.check_known(name, version, files) }
+            if options.accept_changes { Ok(()) } else { self.check_known(name, version, files) }
         };
-        self.check(&mut examinee, libraries, is_known, options.again)?;
+        self.check(&mut examinee, manifest, libraries, is_known, options.retry_failed)?;
         Ok((examinee.inspection, examinee.size))
     }
 
@@ -85,17 +86,20 @@ impl Loader {
         let mut digests = Digests::new();
         let size = self.digest(own, name, &mut digests)?;
         let inspection = Inspection::read(file).map_err(|reason| reason.replacen(MODEL_FILE, name, 1))?;
-        let libraries = self.libraries(of)?;
+        let manifest = self.manifest(of)?;
+        let libraries = Libraries::of(&self.settings.custom_operators, &manifest.custom_operators)?;
         let mut examinee =
             ExaminedFile { folder: own.into(), file: file.into(), inspection, digests: &mut digests, size };
-        let outcome = self.check(&mut examinee, &libraries, |_| Ok(()), true).and_then(|()| {
+        let passed = self.check(&mut examinee, &manifest, &libraries, |_| Ok(()), true);
+        let ExaminedFile { inspection, size, .. } = examinee;
+        let outcome = passed.and_then(|()| {
             let library = self.library.as_ref().map_err(String::clone)?;
             let (sessions, _) = library.open(file, &trial::minimal_options(libraries.paths()))?;
             let session = sessions.first().ok_or("no session")?;
+            check_ranks(&inspection.operators, session.inputs(), &manifest.unchecked_operators)?;
             Ok((session.inputs().to_vec(), session.outputs().to_vec()))
         });
         let outcome = outcome.map_err(|reason| reason.replacen(MODEL_FILE, name, 1));
-        let ExaminedFile { inspection, size, .. } = examinee;
         Ok(Examination { inspection, files: digests, size, outcome })
     }
 
@@ -138,12 +142,14 @@ impl Loader {
     fn check(
         &self,
         examinee: &mut ExaminedFile<'_>,
+        manifest: &Manifest,
         libraries: &Libraries,
         is_known: impl FnOnce(&Digests) -> Result<(), String>,
         again: bool,
     ) -> Result<(), String> {
         let ExaminedFile { folder, file, inspection, digests, size } = examinee;
         inspection.check(folder, libraries)?;
+        check_operators(&inspection.operators, &manifest.unchecked_operators)?;
         let external = inspection.external.iter().map(String::as_str);
         let more = integrity::digest(folder, external, self.settings.max_model_bytes, digests)?;
         *size = size.saturating_add(more);
@@ -166,10 +172,9 @@ impl Loader {
         }
     }
 
-    fn libraries(&self, model: Option<&str>) -> Result<Libraries, String> {
+    fn manifest(&self, model: Option<&str>) -> Result<Manifest, String> {
         let folder = model.and_then(|name| model_folder(&self.settings.model_dir, name));
-        let manifest = folder.map_or(Ok(Manifest::default()), |folder| read_manifest(&folder))?;
-        Libraries::of(&self.settings.custom_operators, &manifest.custom_operators)
+        folder.map_or(Ok(Manifest::default()), |folder| read_manifest(&folder))
     }
 }
 

@@ -36,10 +36,6 @@ const DOMAINS: [&str; 10] = [
     "com.ms.internal.nhwc",
 ];
 
-/// Operators that read and write beyond their inputs where a caller's shapes do not fit (ONNX Runtime 1.31): `Inverse`
-/// does not look whether a matrix is square.
-const UNCHECKED: [(&str, &str); 1] = [("com.microsoft", "Inverse")];
-
 /// Why a file is refused that refers to files outside its folder.
 pub(super) const OUTSIDE: &str = "it refers to data that is not a file in the version's folder";
 
@@ -96,14 +92,6 @@ impl Inspection {
         {
             return Err(format!(
                 "it needs the operator {operator:?} of {domain:?}, and its model.toml names no library of operators"
-            ));
-        }
-        let unchecked = |(domain, operator): &(&str, &str)| {
-            self.operators.contains_key(&((*domain).to_owned(), (*operator).to_owned()))
-        };
-        if let Some((domain, operator)) = UNCHECKED.iter().find(|operator| unchecked(operator)) {
-            return Err(format!(
-                "it needs the operator {operator:?} of {domain:?}, which does not check what it is given"
             ));
         }
         self.external.iter().try_for_each(|location| check_location(folder, location))

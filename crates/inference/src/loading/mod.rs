@@ -4,6 +4,7 @@
 mod examination;
 mod inspection;
 mod trial;
+mod unchecked;
 mod warm_up;
 
 use std::{
@@ -14,6 +15,8 @@ use std::{
 pub use examination::Examination;
 pub use inspection::Inspection;
 pub use trial::{REFUSED, TrialSettings, try_model};
+
+use self::unchecked::check_ranks;
 
 use crate::{
     engine::Engine,
@@ -52,14 +55,14 @@ pub(crate) struct ModelFolder<'a> {
 }
 
 /// How versions are loaded.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct LoadOptions {
     /// Load again even the versions that are served already.
-    pub(crate) afresh: bool,
+    pub(crate) reload_all: bool,
     /// Accept files that have changed since they were first served.
-    pub(crate) accept: bool,
+    pub(crate) accept_changes: bool,
     /// Try versions again that failed their trial before.
-    pub(crate) again: bool,
+    pub(crate) retry_failed: bool,
 }
 
 impl Loader {
@@ -90,6 +93,7 @@ impl Loader {
         let (mut engines, execution) = self.engines(of, version, size, &libraries)?;
         let first = engines.first().ok_or("no session")?;
         let (inputs, outputs) = (first.inputs().to_vec(), first.outputs().to_vec());
+        check_ranks(&inspection.operators, &inputs, &manifest.unchecked_operators)?;
         let predictor = Predictor::new(manifest, &inputs, &outputs, path)?;
         if manifest.runtime.warm_up {
             let time = self.settings.warm_up_time;
@@ -120,7 +124,7 @@ impl Loader {
             predictor,
             decoder: Arc::clone(&self.decoder),
             pool,
-            needs_elements: NeedsElements::of(&inspection.operators),
+            needs_elements: NeedsElements::of(&inspection.operators, &manifest.unchecked_operators),
             execution,
             cache: Cache::new(manifest.cache.as_ref(), self.settings.cache_bytes),
             recorder,

@@ -57,6 +57,9 @@ pub struct Manifest {
     pub price: Price,
     /// Libraries of operators that it needs, by the names of files that the settings allow.
     pub custom_operators: Vec<String>,
+    /// Operators of the model, by name, that may be given what they do not check: callers can end the server with them,
+    /// or read what is another's.
+    pub unchecked_operators: Vec<String>,
     /// Which of its versions are served.
     pub versions: Versions,
     /// How a picture becomes the input; absent where the model takes no pictures.

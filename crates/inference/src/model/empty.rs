@@ -9,11 +9,10 @@ use std::collections::BTreeMap;
 
 use crate::{
     error::Error,
+    operators::is_onnx,
     tensor::{Tensor, TensorSpec},
 };
 
-/// The domains of ONNX's own operators.
-const KNOWN_DOMAINS: [&str; 3] = ["", "ai.onnx", "ai.onnx.ml"];
 /// In any domain.
 const FRAGILE: [&str; 7] =
     ["Attention", "ConvTranspose", "FeatureVectorizer", "GRU", "LSTM", "RoiAlign", "STFT"];
@@ -29,13 +28,13 @@ pub(crate) struct NeedsElements {
 }
 
 impl NeedsElements {
-    /// `operators` by domain and name, as the model's file counts them.
-    pub(crate) fn of(operators: &BTreeMap<(String, String), u64>) -> Self {
+    /// `operators` by domain and name, as the model's file counts them; those that are `accepted` are not looked at.
+    pub(crate) fn of(operators: &BTreeMap<(String, String), u64>, accepted: &[String]) -> Self {
         let of = |is_fragile: fn(&str, &str) -> bool| {
-            let mut names = operators.keys();
+            let mut names = operators.keys().filter(|(_, name)| !accepted.contains(name));
             names.find(|(domain, name)| is_fragile(domain, name)).map(|(_, name)| name.clone())
         };
-        let fragile = of(|domain, name| !KNOWN_DOMAINS.contains(&domain) || FRAGILE.contains(&name));
+        let fragile = of(|domain, name| !is_onnx(domain) || FRAGILE.contains(&name));
         let bears_no_rows = fragile.is_none();
         Self { operator: fragile.or_else(|| of(|_, name| FRAGILE_WITHIN.contains(&name))), bears_no_rows }
     }
@@ -66,7 +65,7 @@ mod tests {
     fn a_fragile_operator_is_given_nothing_empty() {
         let of = |operator: &str| {
             let (domain, name) = operator.rsplit_once(':').unwrap_or(("", operator));
-            NeedsElements::of(&[((domain.to_owned(), name.to_owned()), 1)].into())
+            NeedsElements::of(&[((domain.to_owned(), name.to_owned()), 1)].into(), &[])
         };
         let spec = TensorSpec {
             name: "x".to_owned(),

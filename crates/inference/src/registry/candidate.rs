@@ -38,7 +38,7 @@ impl Loader {
     }
 
     /// Loads the desired state of a model. Versions that `old` serves already are kept where nothing says that they
-    /// changed; `afresh` loads all of them again.
+    /// changed; `reload_all` loads all of them again.
     pub(super) fn candidate(
         &self,
         name: &str,
@@ -61,12 +61,12 @@ impl Loader {
             Ok(manifest) => Arc::new(manifest),
             Err(reason) => return failed(reason),
         };
-        if options.afresh {
+        if options.reload_all {
             log_passed_over(Some(name), &passed_over(&folder));
         }
         let (versions, reason) = match chosen(&folder, &manifest.versions, desired.active.as_deref()) {
             Ok(names) => {
-                let kept = old.filter(|old| !options.afresh && old.manifest.as_ref() == Some(&manifest));
+                let kept = old.filter(|old| !options.reload_all && old.manifest.as_ref() == Some(&manifest));
                 let of = ModelFolder { name, path: &folder, manifest: &manifest };
                 (self.versions(of, &names, lineage, kept, options), None)
             }

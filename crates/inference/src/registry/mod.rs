@@ -168,14 +168,23 @@ impl Registry {
         self.prepare_as(name, desired, true)
     }
 
-    fn prepare_as(&self, name: &str, desired: DesiredState, accept: bool) -> Result<Prepared, String> {
+    fn prepare_as(
+        &self,
+        name: &str,
+        desired: DesiredState,
+        accept_changes: bool,
+    ) -> Result<Prepared, String> {
         let lineage = self.lineage(name);
         let _work = lineage.work.lock().unwrap_or_else(PoisonError::into_inner);
         if self.shared.closed.load(Ordering::SeqCst) {
             return Err("the server is shutting down".to_owned());
         }
-        let Candidate { entry, failure } =
-            self.candidate(name, desired, &lineage, LoadOptions { afresh: false, accept, again: true });
+        let Candidate { entry, failure } = self.candidate(
+            name,
+            desired,
+            &lineage,
+            LoadOptions { accept_changes, retry_failed: true, ..LoadOptions::default() },
+        );
         match failure {
             None => Ok(Prepared { entry }),
             Some(failure) => {
@@ -209,7 +218,8 @@ impl Registry {
         let due = watch().look(&self.shared.loader.settings.model_dir);
         for name in due {
             tracing::info!(model = name, "a model's folder changed");
-            if !self.reconcile_as(&name, desired.get(&name).cloned().unwrap_or_default(), at, true) {
+            let options = LoadOptions { reload_all: true, ..LoadOptions::default() };
+            if !self.reconcile_one(&name, desired.get(&name).cloned().unwrap_or_default(), at, options) {
                 watch().tell_again(&name);
             }
         }
@@ -234,7 +244,8 @@ impl Registry {
         let next = Mutex::new(due.into_iter());
         let work = || {
             while let Some(name) = { next.lock().unwrap_or_else(PoisonError::into_inner).next() } {
-                self.reconcile_one(&name, desired.get(&name).cloned().unwrap_or_default(), at);
+                let desired = desired.get(&name).cloned().unwrap_or_default();
+                self.reconcile_one(&name, desired, at, LoadOptions::default());
             }
         };
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
@@ -319,24 +330,15 @@ impl Registry {
         }
     }
 
-    /// Brings one model to its desired state, or keeps it as it is with the reason.
-    fn reconcile_one(&self, name: &str, desired: DesiredState, at: Revision) {
-        self.reconcile_as(name, desired, at, false);
-    }
-
-    /// False: it is in a later state already.
-    fn reconcile_as(&self, name: &str, desired: DesiredState, at: Revision, changed: bool) -> bool {
+    /// Brings one model to its desired state, or keeps it as it is with the reason. False: it is in a later state
+    /// already.
+    fn reconcile_one(&self, name: &str, desired: DesiredState, at: Revision, options: LoadOptions) -> bool {
         let lineage = self.lineage(name);
         let _work = lineage.work.lock().unwrap_or_else(PoisonError::into_inner);
         if self.shared.closed.load(Ordering::SeqCst) {
             return false;
         }
-        let Candidate { entry, failure } = self.candidate(
-            name,
-            desired,
-            &lineage,
-            LoadOptions { afresh: changed, accept: false, again: false },
-        );
+        let Candidate { entry, failure } = self.candidate(name, desired, &lineage, options);
         let old = self.read().get(name).cloned();
         match (failure, old.filter(|old| old.ready().next().is_some())) {
             (Some(failure), Some(old)) => {
@@ -366,8 +368,8 @@ impl Registry {
         let old = self.read().get(name).cloned();
         let reread = old.as_ref().is_some_and(|old| old.desired.loads != desired.loads);
         let options = LoadOptions {
-            afresh: options.afresh || reread || old.is_none(),
-            again: options.again || reread,
+            reload_all: options.reload_all || reread || old.is_none(),
+            retry_failed: options.retry_failed || reread,
             ..options
         };
         self.shared.loader.candidate(name, desired, lineage, old.as_deref(), options)

@@ -9,6 +9,7 @@ use super::{
     entry::Entry,
 };
 use crate::{
+    loading::LoadOptions,
     manifest::{self, SourceFiles},
     repository::{Digests, folders, model_folder},
 };
@@ -85,6 +86,6 @@ impl Registry {
 
     /// Loads what was fetched into a model's folder, as its desired state says. Blocks for as long as loading takes.
     pub fn renew(&self, name: &str, desired: DesiredState, at: Revision) {
-        self.reconcile_one(name, desired, at);
+        self.reconcile_one(name, desired, at, LoadOptions::default());
     }
 }

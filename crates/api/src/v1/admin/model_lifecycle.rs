@@ -8,14 +8,13 @@ use storage::DesiredModel;
 use utoipa::{IntoParams, ToSchema};
 use validator::Validate;
 
-use super::models::Access;
 use crate::app::{App, declared};
 use crate::error::Result;
 use crate::extract::{Json, Name, Parameters};
 use crate::guard::Caller;
 use crate::guard::permission::ModelsManage;
 use crate::lifecycle;
-use crate::openapi::names::ModelState;
+use crate::openapi::names::{ModelAccess, ModelState};
 use crate::v1::lists::List;
 
 /// A model, as this replica serves it.
@@ -23,7 +22,8 @@ use crate::v1::lists::List;
 pub struct ManagedModel {
     name: String,
     /// The access that its model.toml sets; `/access` returns an administrator's setting.
-    access: Access,
+    #[schema(value_type = ModelAccess)]
+    access: &'static str,
     /// Whether the server counts as not ready without it.
     required: bool,
     /// Whether an administrator had it unloaded.
@@ -89,7 +89,7 @@ impl ManagedModel {
     fn of(status: &ModelStatus, desired: Option<&DesiredModel>) -> Self {
         Self {
             name: status.name.clone(),
-            access: declared(status.access).into(),
+            access: declared(status.access).name(),
             required: status.required,
             unloaded: desired.is_some_and(|desired| desired.unloaded),
             active_version: desired.and_then(|desired| desired.active_version.clone()),

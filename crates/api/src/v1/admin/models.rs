@@ -2,32 +2,24 @@
 
 use actix_web::{HttpResponse, web};
 use serde::{Deserialize, Serialize};
-use storage::{GrantSubject, ModelAccess};
+use storage::GrantSubject;
 use utoipa::ToSchema;
 use uuid::Uuid;
 use validator::Validate;
 
 use crate::app::App;
 use crate::error::{ApiError, Result};
-use crate::extract::{Id, Json, Name, RoleName};
+use crate::extract::{Id, Json, Name, RoleName, named};
 use crate::guard::Caller;
 use crate::guard::permission::ModelsManage;
-
-/// Whether a model is everyone's.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Access {
-    /// Every caller with models:infer may run it.
-    Everyone,
-    /// Only those to whom it was granted, and holders of models:manage.
-    Granted,
-}
+use crate::openapi::names::ModelAccess;
 
 /// The access to set.
 #[derive(Debug, Deserialize, ToSchema, Validate)]
 #[serde(deny_unknown_fields)]
 pub struct AccessChange {
-    access: Access,
+    #[schema(value_type = ModelAccess)]
+    access: String,
 }
 
 /// An account or a role: one of the two.
@@ -47,26 +39,9 @@ pub struct Grantee {
 /// Who may use a model.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PolicyView {
-    access: Access,
+    #[schema(value_type = ModelAccess)]
+    access: &'static str,
     grants: Vec<Grantee>,
-}
-
-impl From<ModelAccess> for Access {
-    fn from(access: ModelAccess) -> Self {
-        match access {
-            ModelAccess::Everyone => Self::Everyone,
-            ModelAccess::Granted => Self::Granted,
-        }
-    }
-}
-
-impl From<Access> for ModelAccess {
-    fn from(access: Access) -> Self {
-        match access {
-            Access::Everyone => Self::Everyone,
-            Access::Granted => Self::Granted,
-        }
-    }
 }
 
 impl From<GrantSubject> for Grantee {
@@ -98,7 +73,7 @@ pub async fn policy(
 ) -> Result<web::Json<PolicyView>> {
     let policy = app.auth.model_policy(&name.0, app.declared_access(&name.0)?).await?;
     let grants = policy.grants.into_iter().map(Into::into).collect();
-    Ok(web::Json(PolicyView { access: policy.access.into(), grants }))
+    Ok(web::Json(PolicyView { access: policy.access.name(), grants }))
 }
 
 /// Set whether a model is everyone's, whatever its model.toml says.
@@ -112,7 +87,8 @@ pub async fn set_access(
     body: Json<AccessChange>,
 ) -> Result<HttpResponse> {
     app.declared_access(&name.0)?;
-    app.auth.set_model_access(&caller.principal, &name.0, body.0.access.into(), &caller.origin).await?;
+    let access = named("access", &body.0.access)?;
+    app.auth.set_model_access(&caller.principal, &name.0, access, &caller.origin).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
