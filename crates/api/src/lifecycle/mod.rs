@@ -130,8 +130,7 @@ pub async fn verify(app: &App) -> TickResult {
         verification.unnoted.front().cloned()
     {
         let loaded = ModelFile { name: model, version, file, sha256: expected };
-        let noted = app.auth.note_model_violation(&loaded, found.as_deref()).await;
-        noted?;
+        app.auth.note_model_violation(&loaded, found.as_deref()).await?;
         verification.unnoted.pop_front();
     }
     Ok(())
