@@ -1,7 +1,7 @@
 //! Pixels to the size that a model takes.
 
 use fast_image_resize::{
-    FilterType, ResizeAlg, ResizeOptions, Resizer,
+    CropBox, FilterType, IntoImageView, ResizeAlg, ResizeOptions, Resizer,
     images::{Image, ImageRef},
     pixels::PixelType,
 };
@@ -12,26 +12,32 @@ use crate::{
     manifest::{Filter, ImageInput, Resize},
 };
 
+/// How many pixels of the source the widest filter reaches to each side; where it shrinks, as many times more.
+const LARGEST_REACH: f64 = 3.0;
+
 pub(super) fn resize(pixels: Pixels, input: &ImageInput) -> Result<Pixels, Error> {
     let (width, height) = (input.width, input.height);
     if (pixels.width, pixels.height) == (width, height) && input.resize != Resize::ShorterSide {
         return Ok(pixels);
     }
-    let options = ResizeOptions::new().resize_alg(algorithm(input.filter)).use_alpha(false);
     match input.resize {
-        Resize::Stretch => scale(&pixels, width, height, &options),
-        Resize::Crop => scale(&pixels, width, height, &options.fit_into_destination(None)),
-        Resize::ShorterSide => {
-            let [left, top, crop_width, crop_height] = centre(&pixels, input);
-            scale(&pixels, width, height, &options.crop(left, top, crop_width, crop_height))
+        Resize::Stretch => scale(&pixels, whole(&pixels), width, height, input.filter),
+        Resize::Crop => {
+            let part = CropBox::fit_src_into_dst_size(pixels.width, pixels.height, width, height, None);
+            scale(&pixels, part, width, height, input.filter)
         }
+        Resize::ShorterSide => scale(&pixels, centre(&pixels, input), width, height, input.filter),
         Resize::Pad => {
             let (inner_width, inner_height) = contained(&pixels, width, height);
-            let inner = scale(&pixels, inner_width, inner_height, &options)?;
+            let inner = scale(&pixels, whole(&pixels), inner_width, inner_height, input.filter)?;
             // An inverted model sees the background inverted too, like every other pixel.
             Ok(centred(&inner, width, height, input.background))
         }
     }
+}
+
+fn whole(pixels: &Pixels) -> CropBox {
+    CropBox { left: 0.0, top: 0.0, width: pixels.width.into(), height: pixels.height.into() }
 }
 
 fn algorithm(filter: Filter) -> ResizeAlg {
@@ -44,12 +50,58 @@ fn algorithm(filter: Filter) -> ResizeAlg {
     }
 }
 
-fn scale(pixels: &Pixels, width: u32, height: u32, options: &ResizeOptions) -> Result<Pixels, Error> {
-    let kind = if pixels.channels == 1 { PixelType::U8 } else { PixelType::U8x3 };
-    let source = ImageRef::new(pixels.width, pixels.height, &pixels.values, kind).map_err(failed)?;
+/// A part of a picture at another size. Sideways first and then downwards, as Pillow does it: in between levels are
+/// rounded and cut off at 0 and 255, so that sharp edges would come out otherwise in the other order. Never both at once:
+/// `fast_image_resize` 6.1 then takes the neighbours of the first and the last pixel for the outermost, which they are not
+/// where their weight is zero (bicubic), and reads and writes beyond its memory.
+fn scale(pixels: &Pixels, part: CropBox, width: u32, height: u32, filter: Filter) -> Result<Pixels, Error> {
+    let (algorithm, channels) = (algorithm(filter), pixels.channels);
+    let kind = if channels == 1 { PixelType::U8 } else { PixelType::U8x3 };
+    let target = if filter == Filter::Nearest {
+        let source = ImageRef::new(pixels.width, pixels.height, &pixels.values, kind).map_err(failed)?;
+        pass(&source, part, width, height, algorithm)?
+    } else {
+        let (first, rows) = rows_within_reach(&part, pixels.height, height);
+        let row = pixels.width as usize * channels;
+        let values = &pixels.values[first as usize * row..(first + rows) as usize * row];
+        let source = ImageRef::new(pixels.width, rows, values, kind).map_err(failed)?;
+        let sideways = CropBox { top: 0.0, height: rows.into(), ..part };
+        let narrow = pass(&source, sideways, width, rows, algorithm)?;
+        let top = part.top - f64::from(first);
+        let tall = part.height.min(f64::from(rows) - top);
+        pass(
+            &narrow,
+            CropBox { left: 0.0, top, width: width.into(), height: tall },
+            width,
+            height,
+            algorithm,
+        )?
+    };
+    Ok(Pixels { width, height, channels, values: target.into_vec() })
+}
+
+/// The rows of a picture that a part of it depends on when it becomes `height` rows: the first, and how many.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the casts saturate, as meant")]
+fn rows_within_reach(part: &CropBox, all: u32, height: u32) -> (u32, u32) {
+    let reach = LARGEST_REACH * (part.height / f64::from(height)).max(1.0) + 1.0;
+    let first = (part.top - reach).floor() as u32;
+    let end = ((part.top + part.height + reach).ceil() as u32).min(all);
+    (first, end - first)
+}
+
+fn pass(
+    source: &impl IntoImageView,
+    part: CropBox,
+    width: u32,
+    height: u32,
+    algorithm: ResizeAlg,
+) -> Result<Image<'static>, Error> {
+    let kind = source.pixel_type().ok_or_else(|| failed("its pixels are of no known type"))?;
     let mut target = Image::new(width, height, kind);
-    Resizer::new().resize(&source, &mut target, options).map_err(failed)?;
-    Ok(Pixels { width, height, channels: pixels.channels, values: target.into_vec() })
+    let options = ResizeOptions::new().resize_alg(algorithm).use_alpha(false);
+    let options = options.crop(part.left, part.top, part.width, part.height);
+    Resizer::new().resize(source, &mut target, &options).map_err(failed)?;
+    Ok(target)
 }
 
 fn failed(error: impl std::fmt::Display) -> Error {
@@ -57,9 +109,9 @@ fn failed(error: impl std::fmt::Display) -> Error {
     Error::Runtime
 }
 
-/// The part of the picture, in its own pixels, that is the centre of it once its shorter side has its length: left,
-/// top, width, height. The longer side is rounded down and the centre to even numbers, as training pipelines do it.
-fn centre(pixels: &Pixels, input: &ImageInput) -> [f64; 4] {
+/// The part of the picture, in its own pixels, that is the centre of it once its shorter side has its length. The longer
+/// side is rounded down and the centre to even numbers, as training pipelines do it.
+fn centre(pixels: &Pixels, input: &ImageInput) -> CropBox {
     let shorter = u64::from(input.shorter_side.unwrap_or(input.width.max(input.height)));
     let (from_width, from_height) = (u64::from(pixels.width), u64::from(pixels.height));
     let least = from_width.min(from_height);
@@ -72,7 +124,9 @@ fn centre(pixels: &Pixels, input: &ImageInput) -> [f64; 4] {
     };
     let (left, width) = axis(from_width, input.width);
     let (top, height) = axis(from_height, input.height);
-    [left, top, width.min(f64::from(pixels.width) - left), height.min(f64::from(pixels.height) - top)]
+    let (width, height) =
+        (width.min(f64::from(pixels.width) - left), height.min(f64::from(pixels.height) - top));
+    CropBox { left, top, width, height }
 }
 
 /// The largest size of the picture's proportions that fits in. Halves become even numbers, as training pipelines do it.
@@ -105,6 +159,9 @@ fn centred(inner: &Pixels, width: u32, height: u32, background: u8) -> Pixels {
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed test may panic")]
+    use proptest::prelude::*;
+    use proptest::sample;
+
     use super::*;
     use crate::manifest::Manifest;
 
@@ -155,6 +212,50 @@ mod tests {
             let padded = resize(gray(2, 3, &[200; 6]), &input(width, 60, "resize = \"pad\"")).unwrap();
             let filled = padded.values.iter().filter(|&&value| value > 0).count();
             assert_eq!(filled, width as usize * rows, "{width}");
+        }
+    }
+
+    /// Of these the resizing library would read and write beyond its memory.
+    #[test]
+    fn no_size_leads_beyond_the_picture() {
+        let sizes = [
+            (384, 384, 384, 175, 128),
+            (384, 384, 384, 187, 128),
+            (224, 224, 224, 299, 32),
+            (299, 299, 342, 114, 114),
+            (299, 299, 342, 266, 266),
+            (256, 192, 256, 299, 128),
+            (94, 24, 94, 50, 8),
+            (28, 20, 30, 14, 10),
+            (224, 224, 256, 147, 113),
+        ];
+        for filter in ["nearest", "box", "bilinear", "bicubic", "lanczos"] {
+            for (width, height, shorter, from_width, from_height) in sizes {
+                let picture = gray(from_width, from_height, &vec![200; (from_width * from_height) as usize]);
+                let shorter = format!("shorter-side\"\nshorter_side = {shorter}");
+                for way in ["stretch\"", "pad\"", "crop\"", &shorter] {
+                    let more = format!("filter = \"{filter}\"\nbackground = 200\nresize = \"{way}");
+                    let same = resize(picture.clone(), &input(width, height, &more)).unwrap();
+                    assert_eq!(same.values, vec![200; (width * height) as usize], "{filter} {way}");
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn of_one_colour_every_size_is_of_that_colour(
+            from in (1..80_u32, 1..80_u32), to in (1..80_u32, 1..80_u32), longer in 0..20_u32,
+            filter in sample::select(vec!["nearest", "box", "bilinear", "bicubic", "lanczos"]),
+            way in sample::select(vec!["stretch", "pad", "crop", "shorter-side"]),
+        ) {
+            let ((from_width, from_height), (width, height)) = (from, to);
+            let shorter = width.max(height) + longer;
+            let shorter = if way == "shorter-side" { format!("shorter_side = {shorter}") } else { String::new() };
+            let more = format!("filter = \"{filter}\"\nbackground = 90\nresize = \"{way}\"\n{shorter}");
+            let picture = gray(from_width, from_height, &vec![90; (from_width * from_height) as usize]);
+            let same = resize(picture, &input(width, height, &more)).unwrap();
+            prop_assert_eq!(same.values, vec![90; (width * height) as usize]);
         }
     }
 
