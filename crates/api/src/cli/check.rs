@@ -35,6 +35,7 @@ impl Check {
 
 async fn inspect(settings: &Settings) -> CommandResult {
     print_findings(&findings(settings))?;
+    tell_missing_files(settings);
     let store = start::store(settings).await?;
     print_findings(&start::wall(settings, &store).await?)?;
     store.ping().await.map_err(|error| format!("database: {}", storage::with_causes(&error)))?;
@@ -45,6 +46,17 @@ async fn inspect(settings: &Settings) -> CommandResult {
     vault.ping().await.map_err(|error| format!("FILE_DIR: {}", storage::with_causes(&error)))?;
     print("The settings are good and the stores answer.");
     Ok(())
+}
+
+/// A server starts without them, and serves no model.
+fn tell_missing_files(settings: &Settings) {
+    let inference = start::inference(settings);
+    if let Err(error) = std::fs::read_dir(&inference.model_dir) {
+        print(&format!("note: MODEL_DIR ({}) cannot be read: {error}", inference.model_dir.display()));
+    }
+    if let Some(library) = inference.runtime_library.filter(|library| !library.is_file()) {
+        print(&format!("note: ORT_DYLIB_PATH ({}) is no file", library.display()));
+    }
 }
 
 fn print_findings(found: &[Finding]) -> CommandResult {

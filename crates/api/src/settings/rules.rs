@@ -7,6 +7,7 @@ use storage::{Durable, ExcessPrivileges};
 
 use super::{DatabaseTls, Settings, secrets, sources, trusted_issuers};
 use crate::outgoing::mail::{is_in_the_clear, is_readable};
+use crate::telemetry;
 
 /// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +51,7 @@ pub fn findings(settings: &Settings) -> Vec<Finding> {
     findings.extend(shared_secret(settings));
     findings.extend(hash_floor(settings).map(fatal));
     findings.extend(clock(settings).map(fatal));
+    findings.extend(telemetry::filter(&settings.program.log_level).err().map(fatal));
     findings.extend(stores(settings));
     findings.extend(mail(settings));
     findings.extend(alerts(settings));

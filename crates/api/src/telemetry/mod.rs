@@ -20,13 +20,17 @@ pub fn tell_warnings() {
     let _ = plain.with_writer(std::io::stderr).try_init();
 }
 
-/// Starts logging at `level`, a level or directives.
-pub fn start(level: &str) -> Result<(), String> {
+/// What is logged at `level`, a level or directives; the error says what is wrong with it.
+pub fn filter(level: &str) -> Result<EnvFilter, String> {
     // A query at `info` for each statement would say little and cost much. Anyone can send bytes that are not HTTP:
     // they leave no line.
     let quiet = "sqlx=warn,ort=warn,actix_http::h1::dispatcher=off";
-    let filter = EnvFilter::try_new(format!("{quiet},{level}"));
-    let filter = filter.map_err(|error| format!("LOG_LEVEL: {error}"))?;
+    EnvFilter::try_new(format!("{quiet},{level}")).map_err(|error| format!("LOG_LEVEL: {error}"))
+}
+
+/// Starts logging at `level`.
+pub fn start(level: &str) -> Result<(), String> {
+    let filter = filter(level)?;
     let log = Subscriber::builder().with_env_filter(filter).with_target(true);
     let started =
         if access_log::is_plain() { log.try_init() } else { log.json().flatten_event(true).try_init() };

@@ -72,6 +72,7 @@ pub struct UsageItem {
     version: String,
     /// The API key; null: access tokens.
     api_key_id: Option<Uuid>,
+    /// Calls that came to the model; those that failed, or whose caller went away, are among them.
     requests: i64,
     /// Rows or pictures that the model answered.
     inferences: i64,
@@ -80,6 +81,7 @@ pub struct UsageItem {
     bytes: i64,
     /// Time that the model ran, in microseconds.
     compute_microseconds: i64,
+    /// Requests that were not answered by the model, and cost nothing.
     failures: i64,
     /// What the inferences cost, each the price of its model.
     credits: i64,
@@ -113,6 +115,7 @@ pub struct UsageEntry {
     api_key_id: Option<Uuid>,
     model: String,
     version: String,
+    /// Calls that came to the model; those that failed, or whose caller went away, are among them.
     requests: i64,
     /// Rows or pictures that the model answered.
     inferences: i64,
@@ -121,6 +124,7 @@ pub struct UsageEntry {
     bytes: i64,
     /// Time that the model ran, in microseconds.
     compute_microseconds: i64,
+    /// Requests that were not answered by the model, and cost nothing.
     failures: i64,
     /// What the inferences cost, each the price of its model.
     credits: i64,
