@@ -248,14 +248,16 @@ mod tests {
             from in (1..80_u32, 1..80_u32), to in (1..80_u32, 1..80_u32), longer in 0..20_u32,
             filter in sample::select(vec!["nearest", "box", "bilinear", "bicubic", "lanczos"]),
             way in sample::select(vec!["stretch", "pad", "crop", "shorter-side"]),
+            channels in sample::select(vec![1_usize, 3]),
         ) {
             let ((from_width, from_height), (width, height)) = (from, to);
             let shorter = width.max(height) + longer;
             let shorter = if way == "shorter-side" { format!("shorter_side = {shorter}") } else { String::new() };
             let more = format!("filter = \"{filter}\"\nbackground = 90\nresize = \"{way}\"\n{shorter}");
-            let picture = gray(from_width, from_height, &vec![90; (from_width * from_height) as usize]);
+            let values = vec![90; (from_width * from_height) as usize * channels];
+            let picture = Pixels { width: from_width, height: from_height, channels, values };
             let same = resize(picture, &input(width, height, &more)).unwrap();
-            prop_assert_eq!(same.values, vec![90; (width * height) as usize]);
+            prop_assert_eq!(same.values, vec![90; (width * height) as usize * channels]);
         }
     }
 
