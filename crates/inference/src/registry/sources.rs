@@ -61,7 +61,7 @@ impl Registry {
     pub fn next_version(&self, name: &str) -> String {
         let folder = model_folder(&self.shared.loader.settings.model_dir, name);
         let versions = folder.and_then(|folder| folders(&folder).ok()).unwrap_or_default();
-        let highest = versions.iter().filter_map(|(version, _)| version.parse::<u64>().ok()).max();
+        let highest = versions.iter().filter_map(|(version, _)| version.parse::<u128>().ok()).max();
         highest.unwrap_or(0).saturating_add(1).to_string()
     }
 

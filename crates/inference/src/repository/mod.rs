@@ -157,7 +157,7 @@ fn is_version(folder: &Path) -> bool {
 
 /// Non-numeric names count as lower than any number, so that the highest is the highest number.
 fn compare_versions(left: &str, right: &str) -> Ordering {
-    match (left.parse::<u64>(), right.parse::<u64>()) {
+    match (left.parse::<u128>(), right.parse::<u128>()) {
         (Ok(left_number), Ok(right_number)) => left_number.cmp(&right_number).then_with(|| left.cmp(right)),
         (Ok(_), Err(_)) => Ordering::Greater,
         (Err(_), Ok(_)) => Ordering::Less,
