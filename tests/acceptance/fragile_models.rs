@@ -94,6 +94,23 @@ fn contributed(operator: &str) -> Vec<u8> {
     [model(&graph(&[node], &[], &[matrix("x")], &[matrix("y")])), operators].concat()
 }
 
+/// The product of `x`, quantised, and a column, times `scale`: the runtime knows a faster form, which believes that there is
+/// one element of `scale` for each column.
+fn quantised() -> Vec<u8> {
+    const UINT8: u64 = 2;
+    let column = onnx_file::constant("w", UINT8, &[4, 1], &[1, 2, 3, 4]);
+    let nodes = [
+        node("DynamicQuantizeLinear", &["x"], &["a", "a_scale", "a_zero"], &[]),
+        node("MatMulInteger", &["a", "w", "a_zero"], &["whole"], &[]),
+        node("Cast", &["whole"], &["product"], &[number_attribute("to", FLOAT)]),
+        node("Mul", &["a_scale", "scale"], &["scales"], &[]),
+        node("Mul", &["product", "scales"], &["y"], &[]),
+    ];
+    let matrix = |name, columns| value(name, FLOAT, &[Dimension::Named("rows"), columns]);
+    let inputs = [matrix("x", Dimension::Fixed(4)), value("scale", FLOAT, &[Dimension::Named("columns")])];
+    model(&graph(&nodes, &[column], &inputs, &[matrix("y", Dimension::Named("columns"))]))
+}
+
 /// `x` and `x` beside each other, of any number of dimensions.
 fn joined() -> Vec<u8> {
     let join = node("Concat", &["x", "x"], &["y"], &[number_attribute("axis", 0)]);
@@ -225,6 +242,10 @@ fn an_operator_that_checks_nothing_is_not_served(client: &Client) {
         |model: &str| ask(client, model, &json!([tensor("x", "FP32", &[2, 2], &json!([2, 0, 0, 4]))]));
     assert!(square("inverse").is(503).member("error").contains("does not check what callers send"));
     assert_eq!(square("accepted").is(200).json()["outputs"][0]["data"], json!([0.5, 0.0, 0.0, 0.25]));
+    let x = tensor("x", "FP32", &[1, 4], &json!([1, 1, 1, 1]));
+    let scaled =
+        ask(client, "quantised", &json!([x, tensor("scale", "FP32", &[5], &json!([1, 1, 1, 1, 1]))]));
+    assert_eq!(scaled.is(200).json()["outputs"][0]["shape"], json!([1, 5]));
     assert!(square("joined").is(503).member("error").contains("how many dimensions its input \"x\" has"));
 }
 
@@ -257,7 +278,7 @@ promise! {
         let folder = world.folder().join("repository");
         let models = [
             ("division", division()), ("memory", memory()), ("normalised", normalised()), ("products", products()), ("spectrum", spectrum()), ("table", onnx_file::broadcast()), ("pairs", pairs()),
-            ("distinct", distinct()), ("padded", padded()), ("contributed", contributed("Gelu")), ("inverse", contributed("Inverse")), ("accepted", contributed("Inverse")), ("joined", joined()),
+            ("distinct", distinct()), ("padded", padded()), ("contributed", contributed("Gelu")), ("inverse", contributed("Inverse")), ("accepted", contributed("Inverse")), ("joined", joined()), ("quantised", quantised()),
         ];
         for (name, model) in models {
             fs::create_dir_all(folder.join(name).join("1")).expect("a folder");

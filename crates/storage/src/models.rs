@@ -192,12 +192,12 @@ impl Models<'_> {
         )
     }
 
-    /// The versions of a model of which files are remembered, in order.
-    pub async fn remembered_versions(&mut self, name: &str) -> Result<Vec<String>> {
+    /// The same of one model.
+    pub async fn files_of(&mut self, name: &str) -> Result<Vec<ModelFile>> {
         query!(
             self.tx,
-            values String,
-            "SELECT DISTINCT version FROM model_files WHERE name = $1 ORDER BY version",
+            all ModelFile,
+            "SELECT name, version, file, sha256 FROM model_files WHERE name = $1 ORDER BY version, file",
             name
         )
     }

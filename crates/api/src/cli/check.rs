@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -54,7 +55,9 @@ fn tell_missing_files(settings: &Settings) {
     if let Err(error) = std::fs::read_dir(&inference.model_dir) {
         print(&format!("note: MODEL_DIR ({}) cannot be read: {error}", inference.model_dir.display()));
     }
-    if let Some(library) = inference.runtime_library.filter(|library| !library.is_file()) {
+    // One without a folder is looked for by the system.
+    let is_missing = |library: &PathBuf| library.components().count() > 1 && !library.is_file();
+    if let Some(library) = inference.runtime_library.filter(is_missing) {
         print(&format!("note: ORT_DYLIB_PATH ({}) is no file", library.display()));
     }
 }

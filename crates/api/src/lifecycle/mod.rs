@@ -42,6 +42,8 @@ pub struct Lifecycle {
     /// How often the feed had gone back by then.
     restarts: AtomicU64,
     verification: Mutex<Verification>,
+    /// Held while it is read what the files of versions have to be.
+    knowing: Mutex<()>,
     changes: Arc<Semaphore>,
     uploads: Arc<Semaphore>,
 }
@@ -60,6 +62,7 @@ impl Lifecycle {
         Self {
             looked: Mutex::new(None),
             verification: Mutex::new(Verification { at: auth.now(), unnoted: VecDeque::new() }),
+            knowing: Mutex::default(),
             applied: AtomicI64::new(auth.model_changes()),
             restarts: AtomicU64::new(auth.feed_restarts()),
             changes: Arc::new(Semaphore::new(MAX_CHANGES)),
@@ -109,6 +112,13 @@ async fn remember(app: &App) -> auth::Result<()> {
         return Ok(());
     }
     app.auth.remember_model_files(&rows(unknown)).await?;
+    know_files(app).await
+}
+
+/// Reads what the files of versions have to be. One reader at a time: what was read earlier must not take the place of
+/// what was read later.
+async fn know_files(app: &App) -> auth::Result<()> {
+    let _one = app.lifecycle.knowing.lock().await;
     app.registry.set_known_files(known_files(&app.auth).await?);
     Ok(())
 }
@@ -165,7 +175,7 @@ pub async fn follow(app: &App) -> TickResult {
     }
     *looked = Some(Instant::now());
     let (desired, at) = desired_states(&app.auth).await?;
-    app.registry.set_known_files(known_files(&app.auth).await?);
+    know_files(app).await?;
     let registry = app.registry.clone();
     web::block(move || registry.reconcile(&desired, at)).await?;
     app.lifecycle.applied.store(changes, Ordering::Release);
@@ -220,11 +230,8 @@ async fn changed(app: &App, caller: &Caller<ModelsManage>, name: &str, change: M
 /// So that this replica's next change already counts with what was just remembered or forgotten; the others, and this one
 /// where the database does not answer now, read it when they follow the change.
 async fn know_files_again(app: &App) {
-    match known_files(&app.auth).await {
-        Ok(known) => app.registry.set_known_files(known),
-        Err(error) => {
-            tracing::warn!(error = storage::with_causes(&error), "the files of models will be read later");
-        }
+    if let Err(error) = know_files(app).await {
+        tracing::warn!(error = storage::with_causes(&error), "the files of models will be read later");
     }
 }
 

@@ -127,7 +127,8 @@ async fn settle(app: &App, state: &mut State, sourced: SourcedVersion, outcome: 
     let pause = (AGAIN * 2_i32.pow(times.min(10))).min(AGAIN_AT_MOST);
     state.failures.insert(key, (app.auth.now() + pause, times + 1));
     let SourcedVersion { name, version, .. } = sourced;
-    tracing::error!(model = name, version, reason, "a version could not be fetched");
+    let causes = storage::with_causes(&*error);
+    tracing::error!(model = name, version, reason = causes, "a version could not be fetched");
     let registry = app.registry.clone();
     let mark = move || {
         registry.mark_unavailable(&name, format!("version {version} could not be fetched: {reason}"));

@@ -110,7 +110,7 @@ impl<'a> Run<'a> {
 }
 
 impl Drop for Run<'_> {
-    /// One that was dropped while it ran is one that its client gave up.
+    /// One that is dropped while it runs is one that its client gave up, or the end of the server.
     fn drop(&mut self) {
         if let Some(charge) = &self.charge {
             series::count_inference(charge.model, Err(&inference::Error::CallerLeft));

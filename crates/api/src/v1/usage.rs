@@ -81,7 +81,7 @@ pub struct UsageItem {
     bytes: i64,
     /// Time that the model ran, in microseconds.
     compute_microseconds: i64,
-    /// Requests that were not answered by the model, and cost nothing.
+    /// Requests whose answer could not be given; they cost nothing.
     failures: i64,
     /// What the inferences cost, each the price of its model.
     credits: i64,
@@ -124,7 +124,7 @@ pub struct UsageEntry {
     bytes: i64,
     /// Time that the model ran, in microseconds.
     compute_microseconds: i64,
-    /// Requests that were not answered by the model, and cost nothing.
+    /// Requests whose answer could not be given; they cost nothing.
     failures: i64,
     /// What the inferences cost, each the price of its model.
     credits: i64,

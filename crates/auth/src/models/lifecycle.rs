@@ -38,8 +38,8 @@ pub enum ModelChange {
 pub struct PlannedChange {
     /// Its desired state after the change.
     pub desired: DesiredModel,
-    /// The versions that were remembered when this was planned.
-    remembered: Vec<String>,
+    /// What its files had to be when this was planned.
+    remembered: Vec<ModelFile>,
 }
 
 /// A version that was added.
@@ -117,7 +117,7 @@ impl Auth {
     ) -> Result<PlannedChange> {
         let mut tx = self.store.read(Scope::Service(Service::Models)).await?;
         let desired = change.apply(desired(&mut tx, name).await?, serving)?;
-        Ok(PlannedChange { desired, remembered: tx.models().remembered_versions(name).await? })
+        Ok(PlannedChange { desired, remembered: tx.models().files_of(name).await? })
     }
 
     /// Makes what was planned the desired state, for every replica. `actor` is none on the command line; `accepted` are
@@ -134,8 +134,8 @@ impl Auth {
     ) -> Result<i64> {
         let mut tx = self.begin_operation(actor, Permission::ModelsManage).await?;
         let PlannedChange { desired: planned, remembered } = planned;
-        let present = tx.models().remembered_versions(&planned.name).await?;
-        let removed = remembered.iter().any(|version| !present.contains(version));
+        let present = tx.models().files_of(&planned.name).await?;
+        let removed = remembered.iter().any(|file| !present.contains(file));
         if removed || change.apply(desired(&mut tx, &planned.name).await?, serving)? != *planned {
             return Err(Error::ModelChanged);
         }

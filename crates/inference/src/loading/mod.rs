@@ -16,7 +16,7 @@ pub use examination::Examination;
 pub use inspection::Inspection;
 pub use trial::{REFUSED, TrialSettings, try_model};
 
-use self::unchecked::check_ranks;
+use self::unchecked::{check_ranks, disabled_optimizers};
 
 use crate::{
     engine::Engine,
@@ -77,6 +77,7 @@ impl Loader {
             memory: (memory > 0).then(|| memory.saturating_add(size.saturating_mul(WEIGHTS))),
             providers: runtime.providers.clone().unwrap_or_else(|| settings.providers.clone()),
             operators: libraries.paths(),
+            disabled_optimizers: disabled_optimizers(&manifest.unchecked_operators),
         }
     }
 

@@ -21,7 +21,7 @@ use std::{
 use aws_lc_rs::digest::{Context, SHA256};
 use data_encoding::HEXLOWER;
 
-use super::{WEIGHTS, warm_up::warm_up};
+use super::{WEIGHTS, unchecked, warm_up::warm_up};
 use crate::{
     engine::Engine,
     onnx::{Library, Options},
@@ -71,7 +71,15 @@ pub fn try_model(file: &Path, library: Option<&Path>, operators: Vec<PathBuf>) -
 pub(super) fn minimal_options(operators: Vec<PathBuf>) -> Options {
     let providers = vec![Provider::Cpu];
     // The process that tries it is bounded as a whole.
-    Options { instances: 1, intra_threads: 1, pack_weights: None, memory: None, providers, operators }
+    Options {
+        instances: 1,
+        intra_threads: 1,
+        pack_weights: None,
+        memory: None,
+        providers,
+        operators,
+        disabled_optimizers: unchecked::disabled_optimizers(&[]),
+    }
 }
 
 /// What is tried.

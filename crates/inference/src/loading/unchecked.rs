@@ -13,6 +13,13 @@ const OUT_OF_BOUNDS: [(&str, &str); 4] = [
     ("com.microsoft", "MultiHeadAttention"),
 ];
 
+/// The runtime itself puts them in the place of `MatMulInteger` and what follows it when it loads a model; these
+/// optimizers do.
+const FUSIONS: [(&str, &str); 2] = [
+    ("DynamicQuantizeMatMul", "DynamicQuantizeMatMulFusion"),
+    ("MatMulIntegerToFloat", "MatMulIntegerToFloatFusion"),
+];
+
 /// They end the process when an input has fewer dimensions than they take. Where a model declares how many its inputs
 /// have, the runtime refuses others.
 const NEEDS_RANKS: [&str; 12] = [
@@ -44,6 +51,12 @@ pub(super) fn check_operators(
              name it under unchecked_operators in model.toml"
         ))
     })
+}
+
+/// What must not be optimised, so that a model gets no operator that it would be refused for.
+pub(super) fn disabled_optimizers(accepted: &[String]) -> String {
+    let is_refused = |(operator, _): &&(&str, &str)| !accepted.iter().any(|name| name == operator);
+    FUSIONS.iter().filter(is_refused).map(|(_, optimizer)| *optimizer).collect::<Vec<_>>().join(";")
 }
 
 /// Refuses operators that need to be told how many dimensions the inputs have, where the model leaves that open. Of
@@ -83,6 +96,14 @@ mod tests {
         assert!(check_operators(&attention, &["Inverse".to_owned()]).is_err());
         assert_eq!(check_operators(&attention, &["MultiHeadAttention".to_owned()]), Ok(()));
         assert_eq!(check_operators(&operators(&[("", "Attention"), ("com.microsoft", "Gelu")]), &[]), Ok(()));
+    }
+
+    #[test]
+    fn what_would_be_refused_does_not_come_by_optimisation() {
+        let both = "DynamicQuantizeMatMulFusion;MatMulIntegerToFloatFusion";
+        assert_eq!(disabled_optimizers(&[]), both);
+        let one = disabled_optimizers(&["DynamicQuantizeMatMul".to_owned()]);
+        assert_eq!(one, "MatMulIntegerToFloatFusion");
     }
 
     #[test]

@@ -43,6 +43,8 @@ pub(crate) struct Options {
     pub(crate) providers: Vec<Provider>,
     /// Libraries of operators to load for it.
     pub(crate) operators: Vec<PathBuf>,
+    /// What the runtime is not to optimise: the names of its optimizers, separated by semicolons.
+    pub(crate) disabled_optimizers: String,
 }
 
 impl Library {
@@ -105,6 +107,7 @@ impl Library {
             .with_log_id(line.name())?
             .with_execution_providers(providers::dispatches(providers))?
             .with_optimization_level(GraphOptimizationLevel::All)?
+            .with_disabled_optimizers(&options.disabled_optimizers)?
             .with_intra_threads(options.intra_threads)?
             .with_inter_threads(1)?
             // Threads that spin while they wait would take the cores from the web workers.
