@@ -322,7 +322,7 @@ mod tests {
 
     #[test]
     fn a_child_that_hangs_or_crashes_is_a_refusal() {
-        assert!(attempt("sleep 60").0.unwrap_err().contains("did not end"));
+        assert!(attempt("sleep 60").0.unwrap_err().contains("did not finish"));
         assert!(attempt("kill -SEGV $$").0.unwrap_err().contains("signal 11"));
         assert!(attempt("exit 1").0.unwrap_err().contains("failed"));
         assert!(attempt("exec /nowhere/at/all").0.is_err());
