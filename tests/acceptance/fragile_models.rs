@@ -10,6 +10,10 @@ use crate::harness::onnx_file::{
 };
 use crate::harness::{Client, Reply, Repository, Server, World, eventually, promise, sample};
 
+/// Of a model whose callers are trusted.
+const UNCHECKED: &str =
+    "unchecked_operators = [\"Inverse\", \"DynamicQuantizeMatMul\", \"MatMulIntegerToFloat\"]";
+
 const ANY: Dimension = Dimension::Named("n");
 
 /// `quotient = a / b` and `remainder`, all of whole numbers.
@@ -109,6 +113,22 @@ fn quantised() -> Vec<u8> {
     let matrix = |name, columns| value(name, FLOAT, &[Dimension::Named("rows"), columns]);
     let inputs = [matrix("x", Dimension::Fixed(4)), value("scale", FLOAT, &[Dimension::Named("columns")])];
     model(&graph(&nodes, &[column], &inputs, &[matrix("y", Dimension::Named("columns"))]))
+}
+
+/// The sum of `x` and itself in a quantised model: the runtime computes it by an operator of its own.
+fn quantised_sum() -> Vec<u8> {
+    const UINT8: u64 = 2;
+    let constants =
+        [onnx_file::scalar("scale", FLOAT, &1_f32.to_le_bytes()), onnx_file::scalar("zero", UINT8, &[0])];
+    let nodes = [
+        node("QuantizeLinear", &["x", "scale", "zero"], &["q"], &[]),
+        node("DequantizeLinear", &["q", "scale", "zero"], &["d"], &[]),
+        node("Add", &["d", "d"], &["sum"], &[]),
+        node("QuantizeLinear", &["sum", "scale", "zero"], &["p"], &[]),
+        node("DequantizeLinear", &["p", "scale", "zero"], &["y"], &[]),
+    ];
+    let matrix = |name| value(name, FLOAT, &[Dimension::Named("rows"), Dimension::Named("columns")]);
+    model(&graph(&nodes, &constants, &[matrix("x")], &[matrix("y")]))
 }
 
 /// `x` and `x` beside each other, of any number of dimensions.
@@ -219,6 +239,8 @@ fn inputs_without_elements_end_nothing(client: &Client) {
         // What is not ONNX's own is not known well enough.
         ("contributed", [2, 1], json!([1, 2]), 200),
         ("contributed", [0, 1], json!([]), 400),
+        ("quantised-sum", [1, 2], json!([1, 2]), 200),
+        ("quantised-sum", [0, 2], json!([]), 400),
     ] {
         ask(client, model, &json!([tensor("x", "FP32", &shape, &data)])).is(status);
     }
@@ -278,13 +300,13 @@ promise! {
         let folder = world.folder().join("repository");
         let models = [
             ("division", division()), ("memory", memory()), ("normalised", normalised()), ("products", products()), ("spectrum", spectrum()), ("table", onnx_file::broadcast()), ("pairs", pairs()),
-            ("distinct", distinct()), ("padded", padded()), ("contributed", contributed("Gelu")), ("inverse", contributed("Inverse")), ("accepted", contributed("Inverse")), ("joined", joined()), ("quantised", quantised()),
+            ("distinct", distinct()), ("padded", padded()), ("contributed", contributed("Gelu")), ("inverse", contributed("Inverse")), ("accepted", contributed("Inverse")), ("joined", joined()), ("quantised", quantised()), ("quantised-sum", quantised_sum()),
         ];
         for (name, model) in models {
             fs::create_dir_all(folder.join(name).join("1")).expect("a folder");
             fs::write(folder.join(name).join("1/model.onnx"), model).expect("a model");
         }
-        fs::write(folder.join("accepted/model.toml"), "unchecked_operators = [\"Inverse\"]").expect("model.toml");
+        fs::write(folder.join("accepted/model.toml"), UNCHECKED).expect("model.toml");
         let folder = folder.display().to_string();
         let server = world.start(&[
             ("MODEL_DIR", folder.as_str()), ("WORKERS", "1"), ("INFER_TIMEOUT_SECONDS", "300"), ("MODEL_MEMORY_MB", "256"),

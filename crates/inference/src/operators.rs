@@ -1,5 +1,5 @@
-//! Whose operators there are, and libraries of custom ones. Each is a program: it is loaded only if the operator of the server allowed the file,
-//! for models that request it by its name.
+//! Operators: which are ONNX's own, and libraries of custom ones. A library is a program: it is loaded only if the
+//! operator of the server allowed the file, for models that request it by its name.
 
 use std::path::{Path, PathBuf};
 

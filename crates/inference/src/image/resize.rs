@@ -228,6 +228,7 @@ mod tests {
             (94, 24, 94, 50, 8),
             (28, 20, 30, 14, 10),
             (224, 224, 256, 147, 113),
+            (53, 1, 65, 15, 15),
         ];
         for filter in ["nearest", "box", "bilinear", "bicubic", "lanczos"] {
             for (width, height, shorter, from_width, from_height) in sizes {
