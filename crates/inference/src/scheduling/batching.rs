@@ -65,16 +65,17 @@ fn refuse(model: &str, tensor: &str, reason: &str) {
 impl Grouping<Job> for Batching {
     fn is_complete(&self, taken: &[Job]) -> bool {
         let Some(max_rows) = self.max_rows() else { return true };
-        !taken.iter().all(|job| has_rows(&job.inputs)) || rows(taken) >= max_rows
+        !taken.iter().all(|job| has_rows(&job.call.inputs)) || rows(taken) >= max_rows
     }
 
     fn fits(&self, taken: &[Job], candidate: &Job) -> bool {
-        let Some(first) = taken.first() else { return false };
+        let Some(Job { call: first, .. }) = taken.first() else { return false };
+        let call = &candidate.call;
         let room = self.max_rows().unwrap_or(1).saturating_sub(rows(taken));
-        has_rows(&candidate.inputs)
-            && candidate.rows <= room
-            && candidate.outputs == first.outputs
-            && candidate.inputs.iter().map(Tensor::row_shape).eq(first.inputs.iter().map(Tensor::row_shape))
+        has_rows(&call.inputs)
+            && call.rows <= room
+            && call.outputs == first.outputs
+            && call.inputs.iter().map(Tensor::row_shape).eq(first.inputs.iter().map(Tensor::row_shape))
             && taken.iter().map(Job::size).sum::<usize>().saturating_add(candidate.size()) <= MAX_BATCH_BYTES
     }
 
@@ -85,7 +86,7 @@ impl Grouping<Job> for Batching {
 }
 
 fn rows(jobs: &[Job]) -> usize {
-    jobs.iter().map(|job| job.rows).sum()
+    jobs.iter().map(|job| job.call.rows).sum()
 }
 
 /// Whether the inputs have a first dimension in common, and something in it.

@@ -12,17 +12,22 @@ pub(super) type Answer = Result<(Vec<Tensor>, Timing), Error>;
 
 /// One checked call on its way to a session.
 pub(crate) struct Job {
+    pub(super) call: Call,
+    pub(super) waiting: Waiting,
+}
+
+/// What is to be run.
+pub(super) struct Call {
     /// In the model's order.
     pub(super) inputs: Vec<Tensor>,
     /// The indices of the requested outputs, in the requested order.
-    pub(crate) outputs: Vec<usize>,
-    pub(crate) rows: usize,
-    pub(crate) caller: u64,
-    pub(crate) waiting: Waiting,
+    pub(super) outputs: Vec<usize>,
+    pub(super) rows: usize,
+    pub(super) caller: u64,
 }
 
 /// Who waits for an answer, and until when.
-pub(crate) struct Waiting {
+pub(super) struct Waiting {
     pub(super) deadline: Instant,
     pub(super) arrived: Instant,
     /// None once it was answered.
@@ -40,12 +45,13 @@ impl Job {
     ) -> (Self, oneshot::Receiver<Answer>) {
         let (reply, answer) = oneshot::channel();
         let waiting = Waiting { deadline: ticket.deadline, arrived, reply: Some(reply) };
-        (Self { inputs, outputs, rows, caller: ticket.caller, waiting }, answer)
+        let call = Call { inputs, outputs, rows, caller: ticket.caller };
+        (Self { call, waiting }, answer)
     }
 
     /// What its inputs take, in bytes.
     pub(super) fn size(&self) -> usize {
-        size(&self.inputs)
+        size(&self.call.inputs)
     }
 
     pub(super) fn arrived(&self) -> Instant {
