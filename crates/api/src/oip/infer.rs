@@ -60,10 +60,10 @@ pub async fn infer_version(
     caller: Caller<ModelsInfer>,
     app: web::Data<App>,
     request: HttpRequest,
-    path: (Name, ModelVersion),
+    (Name(name), ModelVersion(version)): (Name, ModelVersion),
     body: InferBody,
 ) -> Result<HttpResponse> {
-    let model = app.model_for(&caller.principal, &path.0.0, Some(&path.1.0))?;
+    let model = app.model_for(&caller.principal, &name, Some(&version))?;
     run(&app, &caller, &request, &model, body).await
 }
 

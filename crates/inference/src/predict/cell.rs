@@ -34,8 +34,16 @@ pub(super) enum Value<'a> {
 
 /// Converts a cell as its column says; none for a missing one. The reason names no value: callers log answers.
 pub(super) fn read<'a>(column: &'a Column, cell: Cell<'a>) -> Result<Option<Value<'a>>, String> {
-    let value = match (column.kind, cell) {
-        (_, Cell::Missing) => return Ok(None),
+    if matches!(cell, Cell::Missing) {
+        return Ok(None);
+    }
+    let value = of_its_kind(column, cell)?;
+    check_bounds(column, value)?;
+    Ok(Some(value))
+}
+
+fn of_its_kind<'a>(column: &'a Column, cell: Cell<'a>) -> Result<Value<'a>, String> {
+    Ok(match (column.kind, cell) {
         (ColumnKind::Boolean, Cell::Boolean(value)) => Value::Integer(i64::from(value)),
         (ColumnKind::Number, Cell::Number(value)) => Value::Number(value),
         #[expect(
@@ -67,12 +75,16 @@ pub(super) fn read<'a>(column: &'a Column, cell: Cell<'a>) -> Result<Option<Valu
                 }
             ));
         }
-    };
+    })
+}
+
+/// Numbers are finite, and within what the column says.
+fn check_bounds(column: &Column, value: Value<'_>) -> Result<(), String> {
     #[expect(clippy::cast_precision_loss, reason = "close enough to compare with a bound")]
     let number = match value {
         Value::Number(number) => number,
         Value::Integer(number) => number as f64,
-        Value::Text(_) | Value::Choice(..) => return Ok(Some(value)),
+        Value::Text(_) | Value::Choice(..) => return Ok(()),
     };
     if !number.is_finite() {
         return Err("must be a finite number".to_owned());
@@ -80,7 +92,7 @@ pub(super) fn read<'a>(column: &'a Column, cell: Cell<'a>) -> Result<Option<Valu
     match (column.min, column.max) {
         (Some(min), _) if number < min => Err(format!("must be at least {min}")),
         (_, Some(max)) if number > max => Err(format!("must be at most {max}")),
-        _ => Ok(Some(value)),
+        _ => Ok(()),
     }
 }
 

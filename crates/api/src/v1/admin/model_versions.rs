@@ -65,11 +65,10 @@ pub struct ModelForm {
 pub async fn upload(
     caller: Caller<ModelsManage>,
     app: web::Data<App>,
-    path: (Name, ModelVersion),
+    (Name(name), ModelVersion(version)): (Name, ModelVersion),
     parameters: Parameters<UploadParameters>,
     body: ModelBody,
 ) -> Result<HttpResponse> {
-    let (name, version) = (path.0.0, path.1.0);
     let sha256 = body.announced_digest(parameters.0.sha256.as_deref())?;
     let place = lifecycle::begin_upload(&app)?;
     let incoming = app.registry.receive(&name, &version)?;
