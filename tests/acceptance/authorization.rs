@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Pair, Person, Server, World, promise, sample};
+use crate::harness::{Pair, Person, Repository, Server, World, configure, promise, sample};
 
 const ROLES: &str = "/api/v1/admin/roles";
 const USERS: &str = "/api/v1/admin/users";
@@ -107,7 +107,8 @@ promise! {
         admin.api.put(GRANTS, &json!({"role": "user"})).is(204);
         grace.api.get(MODEL).is(200);
         let policy = admin.api.get(ACCESS).is(200).json();
-        assert_eq!(policy, json!({"access": "granted", "grants": [{"account": ada.id}, {"role": "user"}]}));
+        let grants = json!([{"account": ada.id}, {"role": "user"}]);
+        assert_eq!(policy, json!({"access": "granted", "overridden": true, "grants": grants}));
         admin.api.delete(&format!("{GRANTS}/roles/user")).is(204);
         grace.api.get(MODEL).refused(404, "model_not_found");
         ada.api.get(MODEL).is(200);
@@ -126,6 +127,30 @@ promise! {
         admin.api.put(GRANTS, &json!({"account": ada.id})).is(204);
         let (_, other) = ada.make_key_with(json!({"name": "k", "scopes": ["models:read"], "models": ["another"]}));
         server.key(&other).get(MODEL).refused(404, "model_not_found");
+    }
+
+    fn a_grant_says_nothing_about_everyone_else(pair) {
+        let repository = Repository::new(pair);
+        let folder = repository.add("digits");
+        let server = repository.start(&[]).0;
+        let (admin, ada, grace) = (server.admin(), server.person("ida"), server.person("grace"));
+        admin.api.put(GRANTS, &json!({"account": ada.id})).is(204);
+        let policy = |access: &str, overridden: bool| {
+            json!({"access": access, "overridden": overridden, "grants": [{"account": ada.id}]})
+        };
+        assert_eq!(admin.api.get(ACCESS).is(200).json(), policy("everyone", false));
+        configure(&folder, "access = \"granted\"");
+        admin.api.act("/api/v1/admin/models/digits/load").is(204);
+        assert_eq!(admin.api.get(ACCESS).is(200).json(), policy("granted", false));
+        grace.api.get(MODEL).refused(404, "model_not_found");
+        ada.api.get(MODEL).is(200);
+        admin.api.put(ACCESS, &json!({"access": "everyone"})).is(204);
+        assert_eq!(admin.api.get(ACCESS).is(200).json(), policy("everyone", true));
+        grace.api.get(MODEL).is(200);
+        admin.api.put(ACCESS, &json!({"access": null})).is(204);
+        assert_eq!(admin.api.get(ACCESS).is(200).json(), policy("granted", false));
+        grace.api.get(MODEL).refused(404, "model_not_found");
+        admin.api.put(ACCESS, &json!({})).refused(400, "malformed_request");
     }
 
     fn grants_that_cannot_be_are_refused(pair) {

@@ -54,18 +54,25 @@ impl TryFrom<(String, String)> for GrantSubject {
     }
 }
 
-/// A model.
+/// A model about which something was said: who may use it, or to whom it is granted.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
 pub struct Model {
     /// Its unique name.
     pub name: String,
-    /// Who may use it.
     #[sqlx(try_from = "String")]
-    pub access: ModelAccess,
+    access: ModelAccess,
+    follows_manifest: bool,
     /// Incremented with every change of its access or grants.
     pub generation: i64,
     /// When it last changed.
     pub updated_at: DateTime<Utc>,
+}
+
+impl Model {
+    /// Who may use it, as an administrator said; none: its `model.toml` says it.
+    pub fn access(&self) -> Option<ModelAccess> {
+        (!self.follows_manifest).then_some(self.access)
+    }
 }
 
 /// The desired state of a model.
@@ -103,23 +110,46 @@ pub struct ModelFile {
     pub sha256: String,
 }
 
+/// What is stored where nobody said whose a model is: a replica from before this was told apart takes it for an
+/// administrator's word.
+const UNSAID: ModelAccess = ModelAccess::Granted;
+
 /// Queries on models.
 pub struct Models<'tx> {
     pub(crate) tx: &'tx mut Tx,
 }
 
 impl Models<'_> {
-    /// Adds a model or sets who may use it. The generation goes up only where something changed.
-    pub async fn upsert(&mut self, name: &str, access: ModelAccess) -> Result<()> {
+    /// Sets who may use a model; none: what its `model.toml` says. The generation goes up only where something changed.
+    pub async fn set_access(&mut self, name: &str, access: Option<ModelAccess>) -> Result<()> {
         let now = self.tx.now();
         query!(
             self.tx,
             execute,
-            "INSERT INTO models (name, access, generation, created_at, updated_at) VALUES ($1, $2, 1, $3, $3) \
-             ON CONFLICT (name) DO UPDATE SET access = excluded.access, generation = models.generation + 1, \
-             updated_at = excluded.updated_at WHERE models.access <> excluded.access",
+            "INSERT INTO models (name, access, follows_manifest, generation, created_at, updated_at) \
+             VALUES ($1, $2, $3, 1, $4, $4) ON CONFLICT (name) DO UPDATE SET access = excluded.access, \
+             follows_manifest = excluded.follows_manifest, generation = models.generation + 1, \
+             updated_at = excluded.updated_at WHERE models.access <> excluded.access \
+             OR models.follows_manifest <> excluded.follows_manifest",
             name,
-            access.name(),
+            access.unwrap_or(UNSAID).name(),
+            access.is_none(),
+            now
+        )?;
+        Ok(())
+    }
+
+    /// Adds a model that can be granted, where it is not there; its `model.toml` says who may use it.
+    pub async fn add(&mut self, name: &str) -> Result<()> {
+        let now = self.tx.now();
+        query!(
+            self.tx,
+            execute,
+            "INSERT INTO models (name, access, follows_manifest, generation, created_at, updated_at) \
+             VALUES ($1, $2, $3, 1, $4, $4) ON CONFLICT (name) DO NOTHING",
+            name,
+            UNSAID.name(),
+            true,
             now
         )?;
         Ok(())
@@ -127,7 +157,7 @@ impl Models<'_> {
 
     /// Every model, by name.
     pub async fn list(&mut self) -> Result<Vec<Model>> {
-        query!(self.tx, all Model, "SELECT name, access, generation, updated_at FROM models ORDER BY name")
+        query!(self.tx, all Model, "SELECT name, access, follows_manifest, generation, updated_at FROM models ORDER BY name")
     }
 
     /// Finds a model.
@@ -135,7 +165,7 @@ impl Models<'_> {
         query!(
             self.tx,
             optional Model,
-            "SELECT name, access, generation, updated_at FROM models WHERE name = $1",
+            "SELECT name, access, follows_manifest, generation, updated_at FROM models WHERE name = $1",
             name
         )
     }

@@ -1,7 +1,7 @@
 //! Who may see and run which model.
 //!
 //! A model's `model.toml` says whether it is for everyone or for those to whom it was granted; an administrator's
-//! setting takes precedence. A grant goes to an account or to a role, and a key may narrow what its owner has.
+//! setting takes precedence until it is taken back. A grant goes to an account or to a role, and a key may narrow what its owner has.
 
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
@@ -24,7 +24,8 @@ impl ModelAccessCache {
     pub fn remember(&self, seen: i64, models: Vec<Model>) {
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
         if seen >= known.0 {
-            *known = (seen, models.into_iter().map(|model| (model.name, model.access)).collect());
+            let set = |model: Model| model.access().map(|access| (model.name, access));
+            *known = (seen, models.into_iter().filter_map(set).collect());
         }
     }
 
@@ -43,6 +44,8 @@ impl ModelAccessCache {
 pub struct ModelPolicy {
     /// Everyone, or those with a grant.
     pub access: ModelAccess,
+    /// Whether an administrator set that, whatever its `model.toml` says.
+    pub overridden: bool,
     /// Those with a grant.
     pub grants: Vec<GrantSubject>,
 }
@@ -57,21 +60,22 @@ impl Auth {
     /// Who may use a model.
     pub async fn model_policy(&self, model: &str, declared: ModelAccess) -> Result<ModelPolicy> {
         let mut tx = self.store.read(Scope::Service(Service::Models)).await?;
-        let access = tx.models().find(model).await?.map_or(declared, |row| row.access);
-        Ok(ModelPolicy { access, grants: tx.models().grants(model).await? })
+        let set = tx.models().find(model).await?.and_then(|row| row.access());
+        let grants = tx.models().grants(model).await?;
+        Ok(ModelPolicy { access: set.unwrap_or(declared), overridden: set.is_some(), grants })
     }
 
-    /// Sets who may use a model, whatever its `model.toml` says.
+    /// Sets who may use a model, whatever its `model.toml` says; none: from now on what that says.
     pub async fn set_model_access(
         &self,
         actor: &Principal,
         model: &str,
-        access: ModelAccess,
+        access: Option<ModelAccess>,
         origin: &Origin,
     ) -> Result<()> {
         let (mut tx, _) = self.begin_administration(actor, Permission::ModelsManage).await?;
-        tx.models().upsert(model, access).await?;
-        let detail = json!({"model": model, "access": access.name()});
+        tx.models().set_access(model, access).await?;
+        let detail = json!({"model": model, "access": access.map(ModelAccess::name)});
         self.commit_policy(tx, Event::ModelPolicyChanged, actor, detail, origin).await
     }
 
@@ -80,7 +84,6 @@ impl Auth {
         &self,
         actor: &Principal,
         model: &str,
-        declared: ModelAccess,
         subject: &GrantSubject,
         origin: &Origin,
     ) -> Result<()> {
@@ -92,9 +95,7 @@ impl Auth {
         if !known {
             return Err(Error::invalid("subject", "there is no such account or role"));
         }
-        if tx.models().find(model).await?.is_none() {
-            tx.models().upsert(model, declared).await?;
-        }
+        tx.models().add(model).await?;
         tx.models().grant(model, subject).await?;
         let detail = json!({"model": model, "granted_to": describe(subject)});
         self.commit_policy(tx, Event::ModelPolicyChanged, actor, detail, origin).await

@@ -5,14 +5,19 @@ use crate::world::{next_id, on_both_stores};
 on_both_stores! {
     async fn the_generation_counts_real_changes(world) {
         let mut tx = world.begin().await;
-        for (access, generation) in
-            [(ModelAccess::Everyone, 1), (ModelAccess::Everyone, 1), (ModelAccess::Granted, 2)]
-        {
-            tx.models().upsert("digits", access).await.unwrap();
+        let (everyone, granted) = (Some(ModelAccess::Everyone), Some(ModelAccess::Granted));
+        let steps = [(everyone, 1), (everyone, 1), (granted, 2), (None, 3), (None, 3), (granted, 4)];
+        for (access, generation) in steps {
+            tx.models().set_access("digits", access).await.unwrap();
             let model = tx.models().find("digits").await.unwrap().unwrap();
-            assert_eq!((model.access, model.generation), (access, generation));
+            assert_eq!((model.access(), model.generation), (access, generation));
         }
-        tx.models().upsert("another", ModelAccess::Everyone).await.unwrap();
+        for name in ["digits", "another"] {
+            tx.models().add(name).await.unwrap();
+        }
+        let [digits, another] = ["digits", "another"];
+        assert_eq!(tx.models().find(digits).await.unwrap().unwrap().access(), granted, "as it was");
+        assert_eq!(tx.models().find(another).await.unwrap().unwrap().access(), None);
         let names: Vec<_> = tx.models().list().await.unwrap().into_iter().map(|model| model.name).collect();
         assert_eq!(names, ["another", "digits"]);
         assert_eq!(tx.models().find("none").await.unwrap(), None);
@@ -83,8 +88,7 @@ on_both_stores! {
     async fn a_grant_reaches_an_account_or_a_role(world) {
         let (ada, eve) = (world.person("ada", "user").await.id, world.person("eve", "user").await.id);
         let mut tx = world.begin().await;
-        tx.models().upsert("digits", ModelAccess::Everyone).await.unwrap();
-        tx.models().upsert("digits", ModelAccess::Granted).await.unwrap();
+        tx.models().add("digits").await.unwrap();
 
         let (to_ada, to_role) = (GrantSubject::Account(ada), GrantSubject::Role("admin".into()));
         assert!(tx.models().grant("digits", &to_ada).await.unwrap());

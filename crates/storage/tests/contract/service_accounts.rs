@@ -48,7 +48,7 @@ on_both_stores! {
         let ci = robot(world, "ci").await;
         let ada = world.person("ada", "user").await;
         let mut tx = world.begin().await;
-        tx.models().upsert("digits", ModelAccess::Granted).await.unwrap();
+        tx.models().set_access("digits", Some(ModelAccess::Granted)).await.unwrap();
         tx.models().grant("digits", &GrantSubject::Account(ci.id)).await.unwrap();
         assert!(tx.service_accounts().delete(ci.id).await.unwrap());
         assert!(!tx.service_accounts().delete(ci.id).await.unwrap());

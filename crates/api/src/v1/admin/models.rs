@@ -18,8 +18,10 @@ use crate::openapi::names::ModelAccess;
 #[derive(Debug, Deserialize, ToSchema, Validate)]
 #[serde(deny_unknown_fields)]
 pub struct AccessChange {
-    #[schema(value_type = ModelAccess)]
-    access: String,
+    /// null: what its model.toml says.
+    #[serde(deserialize_with = "Option::deserialize")]
+    #[schema(value_type = Option<ModelAccess>, required)]
+    access: Option<String>,
 }
 
 /// An account or a role: one of the two.
@@ -41,6 +43,8 @@ pub struct Grantee {
 pub struct PolicyView {
     #[schema(value_type = ModelAccess)]
     access: &'static str,
+    /// Whether an administrator set that, whatever its model.toml says.
+    overridden: bool,
     grants: Vec<Grantee>,
 }
 
@@ -73,10 +77,10 @@ pub async fn policy(
 ) -> Result<web::Json<PolicyView>> {
     let policy = app.auth.model_policy(&name.0, app.declared_access(&name.0)?).await?;
     let grants = policy.grants.into_iter().map(Into::into).collect();
-    Ok(web::Json(PolicyView { access: policy.access.name(), grants }))
+    Ok(web::Json(PolicyView { access: policy.access.name(), overridden: policy.overridden, grants }))
 }
 
-/// Set whether a model is everyone's, whatever its model.toml says.
+/// Set whether a model is everyone's, whatever its model.toml says, or take that back.
 #[utoipa::path(put, path = "/api/v1/admin/models/{name}/access", tag = "admin", params(("name" = String, Path)),
     request_body = AccessChange,
     responses((status = 204, description = "Set"), (status = 404, description = "No such model")))]
@@ -87,7 +91,7 @@ pub async fn set_access(
     body: Json<AccessChange>,
 ) -> Result<HttpResponse> {
     app.declared_access(&name.0)?;
-    let access = named("access", &body.0.access)?;
+    let access = body.0.access.as_deref().map(|access| named("access", access)).transpose()?;
     app.auth.set_model_access(&caller.principal, &name.0, access, &caller.origin).await?;
     Ok(HttpResponse::NoContent().finish())
 }
@@ -102,8 +106,8 @@ pub async fn grant(
     name: Name,
     body: Json<Grantee>,
 ) -> Result<HttpResponse> {
-    let (declared, subject) = (app.declared_access(&name.0)?, body.0.subject()?);
-    app.auth.grant_model(&caller.principal, &name.0, declared, &subject, &caller.origin).await?;
+    app.declared_access(&name.0)?;
+    app.auth.grant_model(&caller.principal, &name.0, &body.0.subject()?, &caller.origin).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
