@@ -82,6 +82,8 @@ promise! {
         assert_ne!(outputs(&ada, &call(2, 1)), first);
         outputs(&bob, &call(1, 1));
         kept(2.0, 3.0);
+        let counted = ada.get("/v2/models/digits/stats").is(200).json()["model_stats"][0]["inference_stats"].clone();
+        assert_eq!((&counted["success"]["count"], &counted["queue"]["count"]), (&json!(5), &json!(5)), "{counted}");
     }
 
     fn a_missing_accelerator_is_told_and_replaced_only_where_that_is_allowed(pair) {
@@ -145,5 +147,7 @@ promise! {
         };
         eventually("it is counted", || (counted("cancelled") == 1.0).then_some(()));
         assert_eq!(counted("deadline"), 0.0);
+        let log = server.log();
+        assert!(!log.contains("\"ERROR\"") && !log.contains("terminate"), "anyone could fill the log: {log}");
     }
 }

@@ -4,7 +4,8 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Server, World, promise, workspace};
+use crate::harness::onnx_file::{self, Dimension, FLOAT};
+use crate::harness::{Client, Repository, Server, World, promise, workspace};
 
 const INFER: &str = "/v2/models/digits/infer";
 
@@ -41,7 +42,7 @@ promise! {
         let server = world.start(&[("MODEL_DIR", &folder.display().to_string())]);
         let ada = server.person("ada").api;
         let config = ada.get("/v2/models/alone/config").is(200).json();
-        assert_eq!(config["input"], json!([{"name": "x", "data_type": "TYPE_FP32", "dims": [-1, 64]}]));
+        assert_eq!(config["input"], json!([{"name": "x", "data_type": "TYPE_FP32", "format": "FORMAT_NONE", "dims": [-1, 64]}]));
         assert_eq!(
             (&config["name"], &config["platform"], &config["backend"], &config["max_batch_size"]),
             (&json!("alone"), &json!("onnxruntime_onnx"), &json!("onnxruntime"), &json!(0))
@@ -50,9 +51,9 @@ promise! {
         assert_eq!(config["response_cache"], json!({"enable": false}));
         let config = ada.get("/v2/models/together/versions/1/config").is(200).json();
         assert_eq!(config["max_batch_size"], 16);
-        assert_eq!(config["input"], json!([{"name": "x", "data_type": "TYPE_FP32", "dims": [64]}]));
-        assert_eq!(config["output"], json!([{"name": "label", "data_type": "TYPE_INT64", "dims": []},
-            {"name": "probabilities", "data_type": "TYPE_FP32", "dims": [10]}]));
+        assert_eq!(config["input"], json!([{"name": "x", "data_type": "TYPE_FP32", "format": "FORMAT_NONE", "dims": [64]}]));
+        assert_eq!(config["output"], json!([{"name": "label", "data_type": "TYPE_INT64", "dims": [], "label_filename": ""},
+            {"name": "probabilities", "data_type": "TYPE_FP32", "dims": [10], "label_filename": ""}]));
         assert_eq!(config["dynamic_batching"], json!({"max_queue_delay_microseconds": 200, "priority_levels": 5, "default_priority_level": 3}));
         assert_eq!(config["instance_group"][0]["count"], 3);
         assert_eq!(config["response_cache"], json!({"enable": true}));
@@ -60,6 +61,24 @@ promise! {
             ada.get(path).is(404);
         }
         server.anon().get("/v2/models/alone/config").is(401);
+    }
+
+    fn a_configuration_says_how_pictures_lie_and_where_labels_are(pair) {
+        let repository = Repository::new(pair);
+        for (name, layout, sizes) in [("nchw", "nchw", [3, 8, 8]), ("nhwc", "nhwc", [8, 8, 3])] {
+            let folder = repository.add(name);
+            let shape: Vec<_> = [Dimension::Named("n")].into_iter().chain(sizes.map(Dimension::Fixed)).collect();
+            fs::write(folder.join("1/model.onnx"), onnx_file::identity_of(FLOAT, &shape)).expect("a model");
+            let table = format!("[image]\ninput = \"x\"\nwidth = 8\nheight = 8\nlayout = \"{layout}\"\n[regression]\noutput = \"y\"\n[batching]\nmax_rows = 8\n");
+            fs::write(folder.join("model.toml"), table).expect("model.toml");
+        }
+        repository.add("digits");
+        let (_server, ada) = repository.start(&[]);
+        for (name, format) in [("nchw", "FORMAT_NCHW"), ("nhwc", "FORMAT_NHWC"), ("digits", "FORMAT_NONE")] {
+            assert_eq!(ada.get(&format!("/v2/models/{name}/config")).is(200).json()["input"][0]["format"], format);
+        }
+        let outputs = ada.get("/v2/models/digits/config").is(200).json()["output"].clone();
+        assert_eq!((&outputs[0]["label_filename"], &outputs[1]["label_filename"]), (&json!(""), &json!("labels.txt")));
     }
 
     fn statistics_count_what_was_done(pair) {

@@ -36,7 +36,7 @@ pub struct Statistics {
     pub success: Measure,
     /// Calls that fitted the model and got no answer: refused by the queue, late, given up by their caller, failed.
     pub fail: Measure,
-    /// Waiting for a session, of calls that were answered well.
+    /// Waiting for a session, of calls that were answered well; those answered from the cache did not wait.
     pub queue: Measure,
     /// Handing the inputs to the runtime; for calls that ran together each counts the whole time, as below.
     pub compute_input: Measure,
@@ -157,6 +157,7 @@ impl Recorder {
     /// A call's answer was found in the cache.
     pub(crate) fn found(&self, time: Duration) {
         self.cache_hit.add(1, time);
+        self.queued(Duration::ZERO);
     }
 
     /// A call's answer was not found there; the time is that of looking for it and keeping it.

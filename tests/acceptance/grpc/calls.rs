@@ -167,7 +167,9 @@ promise! {
         let by_http = ada.api.get("/v2/models/digits/config").is(200).json();
         assert_eq!(json!(config.max_batch_size), by_http["max_batch_size"]);
         assert_eq!(json!(config.input[0].data_type().as_str_name()), by_http["input"][0]["data_type"]);
+        assert_eq!(json!(config.input[0].format().as_str_name()), by_http["input"][0]["format"]);
         assert_eq!(json!(config.output[1].dims), by_http["output"][1]["dims"]);
+        assert_eq!(json!(config.output[1].label_filename), by_http["output"][1]["label_filename"]);
         assert_eq!(json!(config.instance_group[0].count), by_http["instance_group"][0]["count"]);
         for _ in 0..3 {
             client.infer(digits(&rows())).expect("an answer");

@@ -4,10 +4,11 @@ use inference::Model;
 
 use super::proto::inference as of;
 use super::proto::inference::model_config::SchedulingChoice;
+use super::proto::inference::model_input::Format;
 use super::proto::inference::model_instance_group::Kind;
 use super::proto::inference::model_metadata_response::TensorMetadata;
 use super::proto::inference::repository_index_response::ModelIndex;
-use crate::oip::config::{InstanceGroup, ModelConfig, TensorConfig};
+use crate::oip::config::{InputConfig, InstanceGroup, ModelConfig, OutputConfig};
 use crate::oip::metadata::{ModelMetadata, TensorMetadata as Described};
 use crate::oip::repository::IndexEntry;
 use crate::oip::statistics::{BatchView, InferenceStatistics, StatisticDuration, VersionStatistics};
@@ -37,22 +38,23 @@ fn narrow(number: usize) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }
 
-fn datatype(tensor: &TensorConfig) -> i32 {
-    of::DataType::from_str_name(&tensor.data_type).unwrap_or(of::DataType::TypeInvalid).into()
+fn datatype(name: &str) -> i32 {
+    of::DataType::from_str_name(name).unwrap_or(of::DataType::TypeInvalid).into()
 }
 
 impl From<ModelConfig> for of::ModelConfig {
     fn from(config: ModelConfig) -> Self {
-        let input = |tensor: TensorConfig| of::ModelInput {
-            data_type: datatype(&tensor),
-            name: tensor.name,
-            dims: tensor.dims,
+        let input = |InputConfig { name, data_type, format, dims }| of::ModelInput {
+            name,
+            data_type: datatype(&data_type),
+            format: Format::from_str_name(format).unwrap_or(Format::None).into(),
+            dims,
         };
-        let output = |tensor: TensorConfig| of::ModelOutput {
-            data_type: datatype(&tensor),
-            name: tensor.name,
-            dims: tensor.dims,
-            ..of::ModelOutput::default()
+        let output = |OutputConfig { name, data_type, dims, label_filename }| of::ModelOutput {
+            name,
+            data_type: datatype(&data_type),
+            dims,
+            label_filename,
         };
         let group = |InstanceGroup { name, kind, count }| of::ModelInstanceGroup {
             name,

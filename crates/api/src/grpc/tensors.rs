@@ -28,6 +28,9 @@ pub fn read(message: ModelInferRequest, model: Signature<'_>) -> Result<ParsedIn
     let ModelInferRequest { id, parameters: given, inputs, outputs, raw_input_contents: raw, .. } = message;
     check_id(&id)?;
     let given = parameters(given)?;
+    if !raw.is_empty() && inputs.iter().any(|input| input.contents.is_some()) {
+        return Err("there are both \"contents\" and \"raw_input_contents\"; give one of them".to_owned());
+    }
     if !raw.is_empty() && raw.len() != inputs.len() {
         return Err(format!(
             "\"raw_input_contents\" has {} entries, but there are {} inputs; it has one for each input, or none at all",
@@ -58,12 +61,9 @@ fn input(tensor: InferInputTensor, raw: Option<Bytes>, specs: &[TensorSpec]) -> 
     let spec = TensorSpec::input(specs, &name).map_err(|error| error.to_string())?;
     spec.accept(datatype, &shape).map_err(|error| error.to_string())?;
     let count = inference::element_count(&shape).ok_or_else(|| wrong("\"shape\" is too large".to_owned()))?;
-    let data = match (raw, contents) {
-        (Some(bytes), None) => binary::read(&bytes, datatype, count),
-        (Some(_), Some(_)) => {
-            Err("has both \"contents\" and an entry in \"raw_input_contents\"; give one of them".to_owned())
-        }
-        (None, contents) => elements(contents.unwrap_or_default(), datatype),
+    let data = match raw {
+        Some(bytes) => binary::read(&bytes, datatype, count),
+        None => elements(contents.unwrap_or_default(), datatype),
     };
     let tensor = Tensor::new(shape, data.map_err(wrong)?).map_err(|error| wrong(error.to_string()))?;
     Ok(NamedTensor { name, tensor })

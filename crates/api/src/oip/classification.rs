@@ -1,11 +1,13 @@
 //! An output as its highest values (the protocol's `classification` extension): a tensor of type BYTES whose elements
 //! are `<value>:<index>`, or `<value>:<index>:<label>` where the model has labels for that output, highest value first.
+//! Values that are no whole numbers by type have at least the six decimals that Triton writes, or an exponent.
 //!
 //! An output of shape `[batch, …]` becomes `[batch, n]`, whatever its other dimensions are; one of a single dimension,
 //! or of none, becomes `[n]`. `n` is at most the number of values there are.
 
 use std::cmp::Ordering;
 use std::fmt::Debug;
+use std::iter;
 use std::num::NonZeroUsize;
 
 use inference::{Tensor, TensorData};
@@ -14,6 +16,9 @@ use super::binary::MAX_TEXTS;
 
 /// Bytes that one of the texts takes, about: where it lies, itself, and itself once more in the answer.
 const TEXT: usize = 96;
+
+/// Fewest decimals of a value that may have some.
+const DECIMALS: usize = 6;
 
 /// How much memory the `classes` highest values of each row take, about. Refuses more of them than an answer may have.
 pub fn size(tensor: &Tensor, classes: NonZeroUsize) -> Result<usize, String> {
@@ -90,9 +95,14 @@ fn downwards<T: PartialOrd>(left: &T, right: &T) -> Ordering {
 }
 
 fn text<T: Debug>(value: T, index: usize, labels: Option<&[String]>) -> Vec<u8> {
+    let mut text = format!("{value:?}");
+    if let Some(point) = text.find('.').filter(|_| !text.contains('e')) {
+        let padding = (point + 1 + DECIMALS).saturating_sub(text.len());
+        text.extend(iter::repeat_n('0', padding));
+    }
     match labels.and_then(|labels| labels.get(index)) {
-        Some(label) => format!("{value:?}:{index}:{label}"),
-        None => format!("{value:?}:{index}"),
+        Some(label) => format!("{text}:{index}:{label}"),
+        None => format!("{text}:{index}"),
     }
     .into_bytes()
 }
@@ -131,7 +141,9 @@ mod tests {
         let values = TensorData::Fp32(vec![0.25, 0.5, 0.125, 1.0, 1e-9, 2.5]);
         let (shape, texts) = classified(&[2, 3], values, 2);
         assert_eq!(shape, [2, 2]);
-        assert_eq!(texts, ["0.5:1:one", "0.25:0:zero", "2.5:2", "1.0:0:zero"]);
+        assert_eq!(texts, ["0.500000:1:one", "0.250000:0:zero", "2.500000:2", "1.000000:0:zero"]);
+        let (_, texts) = classified(&[2], TensorData::Fp64(vec![1e-9, 0.123_456_789]), 2);
+        assert_eq!(texts, ["0.123456789:1:one", "1e-9:0:zero"], "no digit is lost");
         let (shape, texts) = classified(&[3], TensorData::Int64(vec![-3, 7, 7]), 9);
         assert_eq!((shape, texts), (vec![3], vec!["7:1:one".into(), "7:2".into(), "-3:0:zero".into()]));
         let (shape, texts) = classified(&[1, 2, 1], TensorData::Uint8(vec![1, 2]), 1);
@@ -142,7 +154,10 @@ mod tests {
     fn odd_shapes_and_values_have_an_answer() {
         let values = TensorData::Fp32(vec![f32::NAN, f32::NEG_INFINITY, f32::NAN]);
         assert_eq!(classified(&[3], values, 3).1, ["-inf:1:one", "NaN:0:zero", "NaN:2"]);
-        assert_eq!(classified(&[], TensorData::Fp64(vec![3.5]), 4), (vec![1], vec!["3.5:0:zero".into()]));
+        assert_eq!(
+            classified(&[], TensorData::Fp64(vec![3.5]), 4),
+            (vec![1], vec!["3.500000:0:zero".into()])
+        );
         assert_eq!(classified(&[0, 3], TensorData::Fp32(vec![]), 2), (vec![0, 2], vec![]));
         assert_eq!(classified(&[2, 0], TensorData::Fp32(vec![]), 2), (vec![2, 0], vec![]));
         let text = Tensor::new(vec![1], TensorData::Bytes(vec![vec![]])).unwrap();

@@ -1,7 +1,7 @@
 //! A model's configuration, as far as the protocol's clients read it: benchmarking tools request it before they call.
 
 use actix_web::web;
-use inference::{DataType, Model, TensorSpec, Ticket};
+use inference::{DataType, Layout, Manifest, Model, TensorSpec, Ticket};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::extract::{ModelVersion, Name};
 use crate::guard::Caller;
 use crate::guard::permission::ModelsRead;
+use crate::openapi::names::PictureFormat;
 
 /// How the model is run, in the words of the protocol's reference server.
 #[derive(Debug, Serialize, ToSchema)]
@@ -25,9 +26,9 @@ pub struct ModelConfig {
     /// batch, and without it otherwise.
     pub max_batch_size: usize,
     /// Its inputs.
-    pub input: Vec<TensorConfig>,
+    pub input: Vec<InputConfig>,
     /// Its outputs.
-    pub output: Vec<TensorConfig>,
+    pub output: Vec<OutputConfig>,
     /// How many sessions run it, and on what.
     pub instance_group: Vec<InstanceGroup>,
     /// Present where calls run together.
@@ -39,15 +40,31 @@ pub struct ModelConfig {
     pub default_model_filename: &'static str,
 }
 
-/// An input or output.
+/// An input.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct TensorConfig {
+pub struct InputConfig {
     /// Its name.
     pub name: String,
     /// Type of its elements, such as `TYPE_FP32`; `TYPE_STRING` is what the protocol calls BYTES elsewhere.
     pub data_type: String,
+    /// `FORMAT_NCHW` or `FORMAT_NHWC` where it takes pictures and the dimensions are those of one; else `FORMAT_NONE`.
+    #[schema(value_type = PictureFormat)]
+    pub format: &'static str,
     /// -1 where any size goes.
     pub dims: Vec<i64>,
+}
+
+/// An output.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OutputConfig {
+    /// Its name.
+    pub name: String,
+    /// Type of its elements, as an input's.
+    pub data_type: String,
+    /// -1 where any size goes.
+    pub dims: Vec<i64>,
+    /// The file with its labels in the model's folder; empty where it has none.
+    pub label_filename: String,
 }
 
 /// Sessions of one kind.
@@ -89,7 +106,9 @@ impl ModelConfig {
             priority_levels: Ticket::PRIORITIES,
             default_priority_level: Ticket::DEFAULT_PRIORITY,
         };
-        let tensors = |specs: &[TensorSpec]| specs.iter().map(|spec| tensor(spec, rows.is_some())).collect();
+        let (manifest, batched) = (model.manifest(), rows.is_some());
+        let input = |spec| InputConfig::of(spec, manifest, batched);
+        let output = |spec| OutputConfig::of(spec, manifest, batched);
         let group = InstanceGroup {
             name: format!("{}_0", model.name()),
             kind: model.execution().provider.kind(),
@@ -100,8 +119,8 @@ impl ModelConfig {
             platform: "onnxruntime_onnx",
             backend: "onnxruntime",
             max_batch_size: rows.unwrap_or(0),
-            input: tensors(model.inputs()),
-            output: tensors(model.outputs()),
+            input: model.inputs().iter().map(input).collect(),
+            output: model.outputs().iter().map(output).collect(),
             instance_group: vec![group],
             dynamic_batching: table.map(batching),
             response_cache: ResponseCache { enable: model.caches() },
@@ -110,13 +129,41 @@ impl ModelConfig {
     }
 }
 
-fn tensor(spec: &TensorSpec, batched: bool) -> TensorConfig {
-    let data_type = match spec.datatype {
+impl InputConfig {
+    fn of(spec: &TensorSpec, manifest: &Manifest, batched: bool) -> Self {
+        let dims = dims(spec, batched);
+        let image = manifest.image.as_ref().filter(|image| image.input == spec.name && dims.len() == 3);
+        let format = match image.map(|image| image.layout) {
+            Some(Layout::Nchw) => "FORMAT_NCHW",
+            Some(Layout::Nhwc) => "FORMAT_NHWC",
+            Some(Layout::Flat) | None => "FORMAT_NONE",
+        };
+        Self { name: spec.name.clone(), data_type: data_type(spec), format, dims }
+    }
+}
+
+impl OutputConfig {
+    fn of(spec: &TensorSpec, manifest: &Manifest, batched: bool) -> Self {
+        let classes = manifest.classification.as_ref().filter(|classes| classes.output == spec.name);
+        let label_filename = classes.and_then(|classes| classes.labels.clone()).unwrap_or_default();
+        Self {
+            name: spec.name.clone(),
+            data_type: data_type(spec),
+            dims: dims(spec, batched),
+            label_filename,
+        }
+    }
+}
+
+fn data_type(spec: &TensorSpec) -> String {
+    match spec.datatype {
         DataType::Bytes => "TYPE_STRING".to_owned(),
         datatype => format!("TYPE_{datatype}"),
-    };
-    let dims = spec.shape.iter().skip(usize::from(batched)).copied().collect();
-    TensorConfig { name: spec.name.clone(), data_type, dims }
+    }
+}
+
+fn dims(spec: &TensorSpec, batched: bool) -> Vec<i64> {
+    spec.shape.iter().skip(usize::from(batched)).copied().collect()
 }
 
 /// How a model is run.

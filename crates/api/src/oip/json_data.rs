@@ -91,7 +91,11 @@ macro_rules! integers {
     ($($integer:ty),+) => {$(
         impl Element for $integer {
             fn range() -> String {
-                format!("a whole number from {} to {}", Self::MIN, Self::MAX)
+                let spelling = match Self::BITS {
+                    64 => format!("; beyond {MAX_EXACT} without a point or an exponent"),
+                    _ => String::new(),
+                };
+                format!("a whole number from {} to {}{spelling}", Self::MIN, Self::MAX)
             }
 
             fn from_unsigned(value: u64) -> Option<Self> {
@@ -208,6 +212,10 @@ impl<'de, T: Element> Visitor<'de> for List<'_, T> {
         let Self { elements, datatype, count } = self;
         while list.next_element_seed(List { elements: &mut *elements, datatype, count })?.is_some() {}
         Ok(())
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<(), E> {
+        self.push("null", None)
     }
 
     fn visit_bool<E: Error>(self, value: bool) -> Result<(), E> {

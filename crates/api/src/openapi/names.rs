@@ -60,6 +60,8 @@ names! {
     ColumnType = all!(inference::ColumnKind);
     /// A tensor's elements.
     Datatype = all!(inference::DataType);
+    /// What the dimensions of a picture stand for.
+    PictureFormat = ["FORMAT_NONE", "FORMAT_NCHW", "FORMAT_NHWC"].map(Into::into).into();
     /// How the server is.
     HealthStatus = ["ok", "degraded", "unavailable"].map(Into::into).into();
     /// Whose limit it is.

@@ -120,6 +120,11 @@ pub(super) fn count(decoder: &impl ImageDecoder) -> u64 {
     u64::from(width) * u64::from(height)
 }
 
+pub(super) fn longer_side(decoder: &impl ImageDecoder) -> u32 {
+    let (width, height) = decoder.dimensions();
+    width.max(height)
+}
+
 /// Decodes a picture (of an animation the first frame), turns it upright as its EXIF orientation says, and lays
 /// it on the background where it is transparent.
 pub(super) fn decode(

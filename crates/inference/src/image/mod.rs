@@ -25,7 +25,8 @@ pub(crate) fn prepare(
 ) -> Result<Pixels, Error> {
     let wanted = || if is_wanted() { Ok(()) } else { Err(Error::Deadline) };
     let decoder = decode::open(bytes, limits)?;
-    let _taken = room.take(decode::count(&decoder));
+    let _taken =
+        room.take(decode::count(&decoder) + resize::most_between(decode::longer_side(&decoder), input));
     wanted()?;
     let pixels = decode::decode(decoder, bytes, input.color, input.background)?;
     wanted()?;

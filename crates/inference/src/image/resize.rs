@@ -36,6 +36,11 @@ pub(super) fn resize(pixels: Pixels, input: &ImageInput) -> Result<Pixels, Error
     }
 }
 
+/// Pixels at most that a picture has between the two directions, whichever of its sides is upright.
+pub(super) fn most_between(longer_side: u32, input: &ImageInput) -> u64 {
+    u64::from(longer_side) * u64::from(input.width)
+}
+
 fn whole(pixels: &Pixels) -> CropBox {
     CropBox { left: 0.0, top: 0.0, width: pixels.width.into(), height: pixels.height.into() }
 }

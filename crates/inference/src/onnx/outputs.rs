@@ -98,7 +98,7 @@ fn cut(whole: Tensor, rows: &[usize]) -> Option<Vec<Tensor>> {
 }
 
 fn sequence(value: &DynValue) -> Result<Vec<DynValue>, Error> {
-    value.try_extract_sequence::<DynValueTypeMarker>().map_err(|error| values::failed(&error))
+    value.try_extract_sequence::<DynValueTypeMarker>().map_err(|error| values::untransferable(&error))
 }
 
 /// The tensors of a sequence, one after the other along a new first dimension.
@@ -143,7 +143,7 @@ fn of_map(value: &DynValue, output: &Output) -> Result<TensorData, Error> {
     macro_rules! part {
         ($key:ty => $variant:ident, $into:expr, $value:ty => $values:ident) => {{
             let mut pairs: Vec<($key, $value)> =
-                value.try_extract_key_values().map_err(|error| values::failed(&error))?;
+                value.try_extract_key_values().map_err(|error| values::untransferable(&error))?;
             pairs.sort_by(|(one, _), (other, _)| one.cmp(other));
             match keys {
                 true => TensorData::$variant(pairs.into_iter().map(|(key, _)| $into(key)).collect()),

@@ -7,7 +7,10 @@ use std::{
     time::Instant,
 };
 
-use ort::session::{RunOptions, Session, SessionInputValue, builder::GraphOptimizationLevel};
+use ort::{
+    logging::LogLevel,
+    session::{RunOptions, Session, SessionInputValue, builder::GraphOptimizationLevel},
+};
 
 use super::{
     arena::Arena,
@@ -89,9 +92,8 @@ impl Library {
         let unknown = |_| Refusal::Model("the runtime does not say what shapes it has".to_owned());
         let (inputs, outputs) = open_ranks(&session, inputs, outputs).map_err(unknown)?;
         let specs = outputs.iter().map(|output| output.spec.clone()).collect();
-        let switch =
-            RunOptions::new().map_err(|_| Refusal::Model("the runtime is out of memory".to_owned()))?;
-        Ok(OnnxSession { session, line, switch: Arc::new(Switch(switch)), inputs, outputs, specs })
+        let switch = Switch::new().map_err(|_| Refusal::Model("the runtime is out of memory".to_owned()))?;
+        Ok(OnnxSession { session, line, switch: Arc::new(switch), inputs, outputs, specs })
     }
 
     fn build(
@@ -169,6 +171,15 @@ pub(crate) struct OnnxSession {
 
 struct Switch(RunOptions);
 
+impl Switch {
+    /// Not raised. The runtime tells what went wrong in a run by its answer, too; its own line about it is left out.
+    fn new() -> ort::Result<Self> {
+        let mut options = RunOptions::new()?;
+        options.set_log_level(LogLevel::Fatal)?;
+        Ok(Self(options))
+    }
+}
+
 impl Interrupt for Switch {
     fn raise(&self) {
         if let Err(error) = self.0.terminate() {
@@ -206,7 +217,7 @@ impl Engine for OnnxSession {
         let Self { session, line, switch, .. } = self;
         let (results, divided) =
             division::watch_for_zero(|| line.during(|| session.run_with_options(lent.as_slice(), &switch.0)));
-        let results = results.map_err(|error| values::failed(&error))?;
+        let results = results.map_err(|error| values::failed(&error, line.name()))?;
         if divided {
             return Err(Error::InvalidInput("the model divides by zero with these inputs".to_owned()).into());
         }

@@ -53,30 +53,41 @@ pub(super) fn datatype(element: TensorElementType) -> Option<DataType> {
     })
 }
 
-/// In the text of an operator's error: memory was missing, or the run was interrupted.
-const OTHER_CAUSES: [&str; 4] =
-    ["Failed to allocate", "bad_alloc", "bad allocation", "terminate flag being set"];
+/// In the text of an error: the run was interrupted.
+const INTERRUPTED: &str = "terminate flag being set";
+/// In the text of an operator's error: memory was missing.
+const MISSING_MEMORY: [&str; 3] = ["Failed to allocate", "bad_alloc", "bad allocation"];
 
-/// What an operator refuses is the caller's fault: shapes and values that fit what the model declares, yet not each
-/// other. Missing memory, an interruption and whatever happens outside of an operator are not; the runtime tells these
-/// apart only by its text.
-pub(super) fn failed(error: &ort::Error) -> Error {
+/// Why a run of this model failed. What an operator refuses is the caller's fault: shapes and values that fit what the
+/// model declares, yet not each other. Missing memory, an interruption and whatever happens outside of an operator are
+/// not; the runtime tells these apart only by its text.
+pub(super) fn failed(error: &ort::Error, model: &str) -> Error {
     let message = error.message();
+    if message.contains(INTERRUPTED) {
+        tracing::debug!(model, "a run was interrupted");
+        return Error::Runtime;
+    }
     if message.contains(EXCEEDED) {
-        tracing::warn!(%error, "a run would have taken more memory than the model may");
+        tracing::warn!(model, %error, "a run would have taken more memory than the model may");
         return Error::InvalidInput(
             "the model needs more memory for these inputs than it may take; send less at a time".to_owned(),
         );
     }
     let is_operators =
-        message.contains("while running") && !OTHER_CAUSES.iter().any(|cause| message.contains(cause));
+        message.contains("while running") && !MISSING_MEMORY.iter().any(|cause| message.contains(cause));
     if is_operators || error.code() == ErrorCode::InvalidArgument {
-        tracing::warn!(%error, "the model refused its inputs");
+        tracing::warn!(model, %error, "the model refused its inputs");
         return Error::InvalidInput(
             "the model cannot work with these inputs: their shapes or values do not fit together".to_owned(),
         );
     }
-    tracing::error!(%error, "a run failed");
+    tracing::error!(model, %error, "a run failed");
+    Error::Runtime
+}
+
+/// A tensor could not be lent to the runtime, or taken from it.
+pub(super) fn untransferable(error: &ort::Error) -> Error {
+    tracing::error!(%error, "a tensor could not be lent to the runtime or taken from it");
     Error::Runtime
 }
 
@@ -107,7 +118,7 @@ pub(super) fn session_value<'a>(input: &'a Tensor, name: &str) -> Result<Session
             ort::value::Tensor::from_string_array((shape, texts.as_slice())).map(SessionInputValue::from)
         }
     };
-    value.map_err(|error| failed(&error))
+    value.map_err(|error| untransferable(&error))
 }
 
 fn text(element: &[u8], name: &str) -> Result<String, Error> {
@@ -147,7 +158,7 @@ fn elements(value: &DynValue, datatype: DataType, counts: &[usize]) -> Result<Ve
     }
     macro_rules! copy {
         ($variant:ident) => {{
-            let (_, mut rest) = value.try_extract_tensor().map_err(|error| failed(&error))?;
+            let (_, mut rest) = value.try_extract_tensor().map_err(|error| untransferable(&error))?;
             let mut portion = |&count: &usize| {
                 let (portion, after) = rest.split_at_checked(count).ok_or(Error::Runtime)?;
                 rest = after;
@@ -171,7 +182,7 @@ fn elements(value: &DynValue, datatype: DataType, counts: &[usize]) -> Result<Ve
         DataType::Fp32 => copy!(Fp32),
         DataType::Fp64 => copy!(Fp64),
         DataType::Bytes => {
-            let texts = texts::read(value, counts.iter().sum()).map_err(|error| failed(&error))?;
+            let texts = texts::read(value, counts.iter().sum()).map_err(|error| untransferable(&error))?;
             let mut texts = texts.into_iter();
             Ok(counts.iter().map(|&count| TensorData::Bytes(texts.by_ref().take(count).collect())).collect())
         }
