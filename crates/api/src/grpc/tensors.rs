@@ -1,13 +1,10 @@
 //! Tensors in the protocol's messages: to the model's, and back. No gRPC.
-//!
-//! An input's name, type and shape are compared with the model's before its elements are read; that the call is
-//! complete, the model checks itself.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use inference::{DataType, NamedTensor, Tensor, TensorData, TensorSpec};
+use inference::{DataType, NamedTensor, TensorData, TensorSpec};
 use serde_json::Value;
 
 use super::proto::inference::infer_parameter::ParameterChoice;
@@ -16,9 +13,7 @@ use super::proto::inference::model_infer_response::InferOutputTensor;
 use super::proto::inference::{InferParameter, InferTensorContents, ModelInferRequest};
 use crate::oip::binary;
 use crate::oip::parameters::Parameters;
-use crate::oip::request::{
-    ParsedInfer, Signature, WantedOutput, all_or, check_id, shape as shape_of, wanted,
-};
+use crate::oip::request::{ParsedInfer, Signature, WantedOutput, all_or, check_id, fitting, wanted};
 
 /// Outputs are always given as bytes, which can carry every type.
 const AS_BYTES: bool = true;
@@ -54,19 +49,12 @@ pub fn read(message: ModelInferRequest, model: Signature<'_>) -> Result<ParsedIn
 /// `raw` are the elements as bytes; none where they are in the tensor itself.
 fn input(tensor: InferInputTensor, raw: Option<Bytes>, specs: &[TensorSpec]) -> Result<NamedTensor, String> {
     let InferInputTensor { name, datatype, shape, parameters: given, contents } = tensor;
-    let wrong = |reason: String| format!("input \"{name}\": {reason}");
-    parameters(given).map_err(wrong)?;
-    let datatype = datatype.parse::<DataType>().map_err(|error| wrong(error.to_string()))?;
-    let shape = shape_of(&shape, |&size| size.try_into().ok()).map_err(wrong)?;
-    let spec = TensorSpec::input(specs, &name).map_err(|error| error.to_string())?;
-    spec.accept(datatype, &shape).map_err(|error| error.to_string())?;
-    let count = inference::element_count(&shape).ok_or_else(|| wrong("\"shape\" is too large".to_owned()))?;
-    let data = match raw {
+    parameters(given).map_err(|reason| format!("input \"{name}\": {reason}"))?;
+    let size = |&size: &i64| size.try_into().ok();
+    fitting(name, &datatype, (&shape, size), specs, |datatype, count| match raw {
         Some(bytes) => binary::read(&bytes, datatype, count),
         None => elements(contents.unwrap_or_default(), datatype),
-    };
-    let tensor = Tensor::new(shape, data.map_err(wrong)?).map_err(|error| wrong(error.to_string()))?;
-    Ok(NamedTensor { name, tensor })
+    })
 }
 
 fn output(output: InferRequestedOutputTensor) -> Result<WantedOutput, String> {

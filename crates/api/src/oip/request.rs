@@ -7,7 +7,7 @@ use std::fmt::Display;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use inference::{DataType, NamedTensor, Tensor, TensorSpec};
+use inference::{DataType, NamedTensor, Tensor, TensorData, TensorSpec};
 use serde::Deserialize;
 use serde_json::Number;
 use serde_json::value::RawValue;
@@ -168,23 +168,36 @@ pub fn check_id(id: &str) -> Result<(), String> {
 
 /// `tensors` is what is left of the binary data; none where the body has none.
 fn input(input: Input<'_>, tensors: &mut Option<&[u8]>, specs: &[TensorSpec]) -> Result<NamedTensor, String> {
-    let name = input.name;
+    let Input { name, datatype, shape, data, parameters } = input;
     let wrong = |reason: String| format!("input \"{name}\": {reason}");
-    input.parameters.check().map_err(wrong)?;
-    let binary_size = input.parameters.size("binary_data_size").map_err(wrong)?;
-    let datatype = input.datatype.parse::<DataType>().map_err(|error| wrong(error.to_string()))?;
+    parameters.check().map_err(wrong)?;
+    let binary_size = parameters.size("binary_data_size").map_err(wrong)?;
     let size = |dimension: &Number| dimension.as_u64()?.try_into().ok();
-    let shape = shape(&input.shape.0, size).map_err(wrong)?;
-    let spec = TensorSpec::input(specs, &name).map_err(|error| error.to_string())?;
-    spec.accept(datatype, &shape).map_err(|error| error.to_string())?;
-    let count = inference::element_count(&shape).ok_or_else(|| wrong("\"shape\" is too large".to_owned()))?;
-    let data = match (input.data, binary_size) {
+    fitting(name, &datatype, (&shape.0, size), specs, |datatype, count| match (data, binary_size) {
         (Some(text), None) => json_data::read(text.get(), datatype, count),
         (None, Some(size)) => take(tensors, size).and_then(|bytes| binary::read(bytes, datatype, count)),
         (Some(_), Some(_)) => Err("has both \"data\" and \"binary_data_size\"; give one of them".to_owned()),
         (None, None) => Err("\"data\" is missing, and so is the parameter \"binary_data_size\"".to_owned()),
-    };
-    let tensor = Tensor::new(shape, data.map_err(wrong)?).map_err(|error| wrong(error.to_string()))?;
+    })
+}
+
+/// The input of this name, type and shape, which are compared with the model's before its elements are read: `read` gets
+/// their type and number. `size` gives none for an invalid dimension.
+pub fn fitting<D: Display>(
+    name: String,
+    datatype: &str,
+    (dimensions, size): (&[D], impl Fn(&D) -> Option<usize>),
+    specs: &[TensorSpec],
+    read: impl FnOnce(DataType, usize) -> Result<TensorData, String>,
+) -> Result<NamedTensor, String> {
+    let wrong = |reason: String| format!("input \"{name}\": {reason}");
+    let datatype = datatype.parse::<DataType>().map_err(|error| wrong(error.to_string()))?;
+    let shape = shape(dimensions, size).map_err(wrong)?;
+    let spec = TensorSpec::input(specs, &name).map_err(|error| error.to_string())?;
+    spec.accept(datatype, &shape).map_err(|error| error.to_string())?;
+    let count = inference::element_count(&shape).ok_or_else(|| wrong("\"shape\" is too large".to_owned()))?;
+    let data = read(datatype, count).map_err(wrong)?;
+    let tensor = Tensor::new(shape, data).map_err(|error| wrong(error.to_string()))?;
     Ok(NamedTensor { name, tensor })
 }
 
@@ -201,8 +214,8 @@ fn take<'a>(tensors: &mut Option<&'a [u8]>, size: usize) -> Result<&'a [u8], Str
     Ok(taken)
 }
 
-/// The dimensions of a tensor as sizes, at most [`MAX_DIMENSION`] each; `size` gives none for an invalid one.
-pub fn shape<D: Display>(dimensions: &[D], size: impl Fn(&D) -> Option<usize>) -> Result<Vec<usize>, String> {
+/// The dimensions of a tensor as sizes, at most [`MAX_DIMENSION`] each.
+fn shape<D: Display>(dimensions: &[D], size: impl Fn(&D) -> Option<usize>) -> Result<Vec<usize>, String> {
     if dimensions.len() > MAX_RANK {
         return Err(format!("\"shape\" has more than {MAX_RANK} dimensions"));
     }
@@ -282,7 +295,7 @@ fn raw(body: &[u8], model: Signature<'_>) -> Result<ParsedInfer, String> {
     let shape = raw_shape(body.len(), spec).map_err(wrong)?;
     let data = match spec.datatype {
         // The body is the element itself, without a length before it.
-        DataType::Bytes => inference::TensorData::Bytes(vec![body.to_vec()]),
+        DataType::Bytes => TensorData::Bytes(vec![body.to_vec()]),
         datatype => {
             let count = inference::element_count(&shape).ok_or_else(|| wrong("is too large".to_owned()))?;
             binary::read(body, datatype, count).map_err(wrong)?
