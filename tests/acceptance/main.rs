@@ -44,6 +44,7 @@ mod invitations;
 mod ip_rules;
 mod key_limits;
 mod limits;
+mod left_memory;
 mod limits_at_run_time;
 mod load;
 mod login;

@@ -1,6 +1,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed test may panic")]
 
 use half::{bf16, f16};
+use inference::Tensor;
 use proptest::collection::vec;
 use proptest::prelude::*;
 

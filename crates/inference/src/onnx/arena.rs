@@ -1,58 +1,68 @@
 //! How much memory the runs of a session may take.
 //!
 //! The runtime gives each session an arena without a bound, and knows bounds for arenas that belong to the
-//! environment only: one is registered there for as long as a session is made, which keeps it.
+//! environment only: one is registered there until a session has it, from which it can be had.
 #![expect(unsafe_code, reason = "the binding has no functions for arenas of the environment")]
 
-use std::{
-    ptr::null_mut,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::ptr::null_mut;
 
 use ort::{
     AsPointer,
     environment::Environment,
     memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType},
-    sys::{OrtArenaCfg, OrtEnv},
+    session::Session,
+    sys::{OrtAllocator, OrtArenaCfg},
 };
 
-use super::status::checked;
+use super::{cleared::Registration, status::checked};
 
 /// The runtime's message when a run would exceed the arena.
 pub(super) const EXCEEDED: &str = "is smaller than requested bytes";
 
-/// The environment has one arena at a time.
-static TURN: Mutex<()> = Mutex::new(());
+/// A model that gives its input back, in ONNX's own format.
+const IDENTITY: &[u8] = b"\x08\x08:+\n\x10\n\x01x\x12\x01y\"\x08Identity\x12\x01gZ\t\n\x01x\x12\x04\n\x02\x08\x01b\t\n\x01y\x12\x04\n\x02\x08\x01B\x02\x10\r";
 
-/// An arena that sessions get which are made with the environment's allocators while this lives.
-pub(super) struct Arena<'a> {
-    environment: &'a Environment,
-    place: MemoryInfo<'static>,
-    _turn: MutexGuard<'static, ()>,
-}
+/// An arena in the processor's memory, of its owner alone.
+pub(super) struct Arena(*mut OrtAllocator);
 
-impl<'a> Arena<'a> {
-    /// Registers an arena of at most this many bytes, in the processor's memory.
-    pub(super) fn register(environment: &'a Environment, most: u64) -> ort::Result<Self> {
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+impl Arena {
+    /// Of at most this many bytes; none: all that there is.
+    pub(super) fn new(environment: &Environment, most: Option<u64>) -> ort::Result<Self> {
+        const ALL: usize = 0;
+        let bound = Bound::new(most.map_or(ALL, |most| usize::try_from(most).unwrap_or(usize::MAX)))?;
+        let register = |place: &MemoryInfo<'_>| {
+            // SAFETY: all three live until the call returns, which copies what it needs.
+            unsafe {
+                checked((ort::api().CreateAndRegisterAllocator)(
+                    environment.ptr().cast_mut(),
+                    place.ptr(),
+                    bound.0,
+                ))
+            }
+        };
         let place = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Arena, MemoryType::Default)?;
-        let bound = Bound::new(usize::try_from(most).unwrap_or(usize::MAX))?;
-        // SAFETY: all three live until the call returns, which copies what it needs.
+        let registration = Registration::new(environment, place, register)?;
+        let builder = Session::builder(environment)?.with_intra_threads(1)?.with_env_allocators()?;
+        let session = builder.with_log_id("arena")?.commit_from_memory(IDENTITY)?;
+        let mut arena = null_mut();
+        // SAFETY: the session and the place for the result live until the call returns. What is given owns the arena
+        // together with the session and the environment, and goes on with it when they are gone.
         unsafe {
-            checked((ort::api().CreateAndRegisterAllocator)(pointer(environment), place.ptr(), bound.0))
+            checked((ort::api().CreateAllocator)(session.ptr(), registration.place().ptr(), &raw mut arena))
         }?;
-        Ok(Self { environment, place, _turn: turn })
+        Ok(Self(arena))
+    }
+
+    /// The runtime's handle of it, which lives as long as this does.
+    pub(super) fn pointer(&self) -> *mut OrtAllocator {
+        self.0
     }
 }
 
-impl Drop for Arena<'_> {
+impl Drop for Arena {
     fn drop(&mut self) {
-        // SAFETY: both live until the call returns; sessions share the arena and go on with it.
-        let taken_back =
-            unsafe { checked((ort::api().UnregisterAllocator)(pointer(self.environment), self.place.ptr())) };
-        if let Err(error) = taken_back {
-            tracing::error!(%error, "an arena could not be taken back from the environment");
-        }
+        // SAFETY: the runtime made the handle, and this is its only owner.
+        unsafe { (ort::api().ReleaseAllocator)(self.0) };
     }
 }
 
@@ -74,9 +84,4 @@ impl Drop for Bound {
         // SAFETY: it was made by the runtime, and this is its only owner.
         unsafe { (ort::api().ReleaseArenaCfg)(self.0) };
     }
-}
-
-/// The runtime changes its environment under a lock of its own.
-fn pointer(environment: &Environment) -> *mut OrtEnv {
-    environment.ptr().cast_mut()
 }

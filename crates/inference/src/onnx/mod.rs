@@ -1,6 +1,7 @@
 //! ONNX Runtime: the only folder that names it.
 
 mod arena;
+mod cleared;
 mod division;
 mod ending;
 mod initializers;

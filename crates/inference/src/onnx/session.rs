@@ -13,7 +13,7 @@ use ort::{
 };
 
 use super::{
-    arena::Arena,
+    cleared::ClearedMemory,
     division,
     ending::Line,
     library::Library,
@@ -79,7 +79,8 @@ impl Library {
     ) -> Result<OnnxSession, Refusal> {
         let line = Line::of(model);
         let built = line.during(|| self.build(model, &line, options, providers, weights));
-        let session = built.map_err(|error| {
+        // In this order, so that the session goes first.
+        let (memory, session) = built.map_err(|error| {
             tracing::warn!(model = line.name(), %error, "a model could not be loaded");
             match providers {
                 [Provider::Cpu, ..] => Refusal::Model(refusal::reason(error.code(), error.message())),
@@ -93,7 +94,7 @@ impl Library {
         let (inputs, outputs) = open_ranks(&session, inputs, outputs).map_err(unknown)?;
         let specs = outputs.iter().map(|output| output.spec.clone()).collect();
         let switch = Switch::new().map_err(|_| Refusal::Model("the runtime is out of memory".to_owned()))?;
-        Ok(OnnxSession { session, line, switch: Arc::new(switch), inputs, outputs, specs })
+        Ok(OnnxSession { session, line, switch: Arc::new(switch), inputs, outputs, specs, _memory: memory })
     }
 
     fn build(
@@ -103,7 +104,7 @@ impl Library {
         options: &Options,
         providers: &[Provider],
         weights: Option<&Weights>,
-    ) -> ort::Result<Session> {
+    ) -> ort::Result<(ClearedMemory, Session)> {
         let builder = Session::builder(&self.environment)?
             // What the runtime says of it names it.
             .with_log_id(line.name())?
@@ -117,8 +118,9 @@ impl Library {
             .with_inter_op_spinning(false)?
             // A plan is kept per input shape and never given back, and callers choose the shapes.
             .with_memory_pattern(false)?;
-        let arena = options.memory.map(|most| Arena::register(&self.environment, most)).transpose()?;
-        let builder = if arena.is_some() { builder.with_env_allocators()? } else { builder };
+        let memory = ClearedMemory::new(&self.environment, options.memory)?;
+        let registered = memory.register(&self.environment)?;
+        let builder = builder.with_env_allocators()?;
         let mut builder = match weights {
             Some(weights) => weights.apply_to(builder, options.pack_weights)?,
             None => builder,
@@ -126,7 +128,10 @@ impl Library {
         for library in &options.operators {
             builder = builder.with_operator_library(library)?;
         }
-        builder.commit_from_file(model)
+        let session = builder.commit_from_file(model)?;
+        drop(registered);
+        memory.session_is_made();
+        Ok((memory, session))
     }
 }
 
@@ -167,6 +172,8 @@ pub(crate) struct OnnxSession {
     outputs: Vec<Output>,
     /// The outputs as the crate knows them.
     specs: Vec<TensorSpec>,
+    /// Last: dropped after the session, which takes from it.
+    _memory: ClearedMemory,
 }
 
 struct Switch(RunOptions);
