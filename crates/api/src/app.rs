@@ -108,10 +108,15 @@ impl App {
         }
     }
 
-    /// What a model's own file says of who may use it.
-    pub fn declared_access(&self, name: &str) -> Result<ModelAccess> {
-        let access = self.registry.access(name).map(declared);
-        Ok(access.ok_or_else(|| inference::Error::no_such_model(name))?)
+    /// What a model's own file says of who may use it; nobody without a grant where that was not read yet, or is gone.
+    pub async fn declared_access(&self, name: &str) -> Result<ModelAccess> {
+        match self.registry.access(name) {
+            Some(access) => Ok(declared(access)),
+            None if self.registry.has(name) || self.auth.has_model_policy(name).await? => {
+                Ok(ModelAccess::Granted)
+            }
+            None => Err(inference::Error::no_such_model(name).into()),
+        }
     }
 
     /// The ticket of a request: its caller and its deadline, which counts from its arrival, its body included.
@@ -134,10 +139,12 @@ impl App {
         answered.map(|answer| answer.unwrap_or(Err(inference::Error::Deadline)))
     }
 
-    /// Whether there are models and all of them can be used.
+    /// Whether there are models and all of them can be used, whatever is being loaded or unloaded beside that.
     pub fn models_loaded(&self) -> bool {
         let models = self.registry.models();
-        !models.is_empty() && models.iter().all(|model| model.state == State::Ready)
+        !models.is_empty()
+            && models.iter().all(|model| model.state != State::Unavailable)
+            && self.registry.unanswering().next().is_none()
     }
 
     /// The operating mode, unless the service is open to everyone. Stopping counts as draining.
@@ -150,10 +157,9 @@ impl App {
 
     /// Whether requests may be sent here.
     pub fn is_ready(&self) -> bool {
-        let missing = |model: &ModelStatus| model.required && model.state != State::Ready;
         self.mode() != Some(OperatingMode::Draining)
             && !self.auth.is_isolated()
-            && !self.registry.models().iter().any(missing)
+            && !self.registry.unanswering().any(|required| required)
     }
 
     /// The dependencies that are missing while the server works on.

@@ -67,6 +67,7 @@ impl Auth {
         self.principals.forget_all();
         self.addresses.forget_number();
         self.model_access.forget_number();
+        self.operation.forget_number();
         self.model_changes.store(head, Ordering::Release);
         self.feed_restarts.fetch_add(1, Ordering::Release);
         *outdated = Outdated::EVERYTHING;

@@ -113,6 +113,11 @@ impl OperationSwitch {
         }
     }
 
+    /// Has the next reading taken over, whatever its number is.
+    pub fn forget_number(&self) {
+        self.known.write().unwrap_or_else(PoisonError::into_inner).number = i64::MIN;
+    }
+
     fn is_closed(&self) -> bool {
         self.mode.load(Ordering::Acquire) >= OperatingMode::Maintenance as u8
     }

@@ -246,12 +246,15 @@ impl Users<'_> {
         self.tx.lock(ADMINISTRATORS).await
     }
 
-    /// How many active administrators there are besides one.
+    /// How many active administrators there are besides one, of those who can log in: who was invited and has not come
+    /// yet cannot.
     pub async fn other_active_administrators(&mut self, except: Uuid) -> Result<i64> {
         query!(
             self.tx,
             one i64,
-            "SELECT COUNT(*) FROM accounts WHERE kind = 'person' AND role = $1 AND active AND id <> $2",
+            "SELECT COUNT(*) FROM accounts WHERE kind = 'person' AND role = $1 AND active AND id <> $2 \
+             AND (EXISTS (SELECT 1 FROM credentials WHERE account_id = accounts.id) \
+             OR EXISTS (SELECT 1 FROM external_identities WHERE account_id = accounts.id))",
             ADMINISTRATOR,
             except
         )

@@ -87,6 +87,7 @@ pub async fn follow(app: &App) -> TickResult {
     let mut begun = BTreeSet::new();
     loop {
         let looked = read(app, &mut state).await;
+        let looked = looked.and(renew_appeared(app).await);
         for sourced in lacking(app, &state.added) {
             let key = key(&sourced);
             if begun.len() < AT_ONCE && state.is_due(&key, app.auth.now()) && begun.insert(key) {
@@ -167,6 +168,23 @@ fn lacking(app: &App, added: &[SourcedVersion]) -> Vec<SourcedVersion> {
     let mut seen = BTreeSet::new();
     let all = app.registry.missing().into_iter().chain(others.cloned());
     all.filter(|sourced| seen.insert((sourced.name.clone(), sourced.version.clone()))).collect()
+}
+
+/// Serves what another replica put into the repository that both have.
+async fn renew_appeared(app: &App) -> TickResult {
+    let appeared = app.registry.appeared();
+    if appeared.is_empty() {
+        return Ok(());
+    }
+    let (desired, at) = lifecycle::desired_states(&app.auth).await?;
+    let registry = app.registry.clone();
+    let renew = move || {
+        for name in appeared {
+            let desired = desired.get(&name).cloned().unwrap_or_default();
+            registry.renew(&name, desired, at);
+        }
+    };
+    Ok(web::block(renew).await?)
 }
 
 async fn fetch(app: &App, sourced: &SourcedVersion) -> TickResult {

@@ -6,6 +6,7 @@ use storage::{Role, Scope, Service, Tx};
 use crate::callers::access::{Permission, Permissions};
 use crate::callers::principal::Principal;
 use crate::events::Event;
+use crate::limits::rules;
 use crate::service::Origin;
 use crate::{Auth, Error, Result};
 
@@ -70,8 +71,11 @@ impl Auth {
         if !tx.roles().delete(name).await? {
             return Err(Error::RoleInUse);
         }
+        // Its limits go with it.
+        tx.changes().append(rules::CHANGE, "").await?;
         let detail = json!({"role": name, "deleted": true});
-        self.commit_policy(tx, Event::RoleChanged, actor, detail, origin).await
+        self.commit_policy(tx, Event::RoleChanged, actor, detail, origin).await?;
+        self.read_limits().await
     }
 }
 

@@ -17,6 +17,7 @@ use crate::callers::access::Permission;
 use crate::callers::authentication;
 use crate::callers::principal::Principal;
 use crate::events::Event;
+use crate::incidents::HeldSubject;
 use crate::ip_rules::table::IpTable;
 use crate::limits::network_of;
 use crate::service::Origin;
@@ -153,6 +154,9 @@ impl Auth {
         let rule = tx.ip_rules().live().await?.into_iter().find(|rule| rule.id == id);
         let rule = rule.ok_or(Error::NotFound)?;
         tx.ip_rules().remove(id).await?;
+        if rule.automatic {
+            tx.incident_holds().dissolve(&HeldSubject::Network(&rule.network).name()).await?;
+        }
         self.refuse_lockout(&mut tx, force, origin).await?;
         self.commit_ip_rule(tx, Event::IpRuleRemoved, actor, &rule, origin).await
     }

@@ -65,6 +65,12 @@ impl Auth {
         Ok(ModelPolicy { access: set.unwrap_or(declared), overridden: set.is_some(), grants })
     }
 
+    /// Whether something was said of who may use a model, which may be gone.
+    pub async fn has_model_policy(&self, model: &str) -> Result<bool> {
+        let mut tx = self.store.read(Scope::Service(Service::Models)).await?;
+        Ok(tx.models().find(model).await?.is_some())
+    }
+
     /// Sets who may use a model, whatever its `model.toml` says; none: from now on what that says.
     pub async fn set_model_access(
         &self,

@@ -39,6 +39,8 @@ pub(super) struct Entry {
     pub(super) reason: Option<String>,
     /// Why the desired state could not be reached, so that this entry stays.
     pub(super) setback: Option<String>,
+    /// Whether the attempt that failed was to read everything again, as the next one then is.
+    pub(super) owes_reload: bool,
     /// When the desired state is tried again.
     pub(super) again: Option<Instant>,
     pub(super) desired: DesiredState,
@@ -155,6 +157,7 @@ impl Entry {
             active: desired.active.clone(),
             reason: None,
             setback: None,
+            owes_reload: false,
             again: None,
             desired,
             at: AtomicI64::default(),
@@ -184,6 +187,7 @@ impl Entry {
             active: self.active.clone(),
             reason: self.reason.clone(),
             setback: Some(setback),
+            owes_reload: self.owes_reload,
             again: again(&desired),
             desired,
             at: AtomicI64::default(),

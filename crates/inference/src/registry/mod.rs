@@ -135,6 +135,12 @@ impl Registry {
         self.read().contains_key(name) || self.shared.loader.has(name)
     }
 
+    /// The models whose calls that name no version cannot be answered: whether each is required.
+    pub fn unanswering(&self) -> impl Iterator<Item = bool> {
+        let entries: Vec<Arc<Entry>> = self.read().values().cloned().collect();
+        entries.into_iter().filter(|entry| entry.find(None).is_err()).map(|entry| entry.required)
+    }
+
     /// The threads that decode pictures.
     pub fn decoder(&self) -> &Decoder {
         &self.shared.loader.decoder
@@ -179,12 +185,11 @@ impl Registry {
         if self.shared.closed.load(Ordering::SeqCst) {
             return Err("the server is shutting down".to_owned());
         }
-        let Candidate { entry, failure } = self.candidate(
-            name,
-            desired,
-            &lineage,
-            LoadOptions { accept_changes, retry_failed: true, ..LoadOptions::default() },
-        );
+        let old = self.read().get(name).cloned();
+        let wished = LoadOptions { accept_changes, retry_failed: true, ..LoadOptions::default() };
+        let options = options_for(old.as_deref(), &desired, wished);
+        let Candidate { entry, failure } =
+            self.shared.loader.candidate(name, desired, &lineage, old.as_deref(), options);
         match failure {
             None => Ok(Prepared { entry }),
             Some(failure) => {
@@ -338,8 +343,10 @@ impl Registry {
         if self.shared.closed.load(Ordering::SeqCst) {
             return false;
         }
-        let Candidate { entry, failure } = self.candidate(name, desired, &lineage, options);
         let old = self.read().get(name).cloned();
+        let options = options_for(old.as_deref(), &desired, options);
+        let Candidate { entry, failure } =
+            self.shared.loader.candidate(name, desired, &lineage, old.as_deref(), options);
         match (failure, old.filter(|old| old.ready().next().is_some())) {
             (Some(failure), Some(old)) => {
                 tracing::error!(
@@ -347,7 +354,8 @@ impl Registry {
                     reason = failure,
                     "a model could not be changed; what was served goes on"
                 );
-                self.put(old.with_setback(entry.desired, failure), at)
+                let owes = options.reload_all || old.owes_reload;
+                self.put(Entry { owes_reload: owes, ..old.with_setback(entry.desired, failure) }, at)
             }
             (Some(_), None) => {
                 entry.log_reason();
@@ -355,24 +363,6 @@ impl Registry {
             }
             (None, _) => self.put(entry, at),
         }
-    }
-
-    /// A requested reload also tries versions again that failed their trial.
-    fn candidate(
-        &self,
-        name: &str,
-        desired: DesiredState,
-        lineage: &Arc<Lineage>,
-        options: LoadOptions,
-    ) -> Candidate {
-        let old = self.read().get(name).cloned();
-        let reread = old.as_ref().is_some_and(|old| old.desired.loads != desired.loads);
-        let options = LoadOptions {
-            reload_all: options.reload_all || reread || old.is_none(),
-            retry_failed: options.retry_failed || reread,
-            ..options
-        };
-        self.shared.loader.candidate(name, desired, lineage, old.as_deref(), options)
     }
 
     /// What stays with a model while its entries are replaced.
@@ -395,5 +385,15 @@ impl Registry {
 
     fn read(&self) -> RwLockReadGuard<'_, BTreeMap<String, Arc<Entry>>> {
         self.shared.models.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A requested reload also tries versions again that failed their trial; one that failed is made up for.
+fn options_for(old: Option<&Entry>, desired: &DesiredState, options: LoadOptions) -> LoadOptions {
+    let reread = old.is_some_and(|old| old.desired.loads != desired.loads);
+    LoadOptions {
+        reload_all: options.reload_all || reread || old.is_none_or(|old| old.owes_reload),
+        retry_failed: options.retry_failed || reread,
+        ..options
     }
 }

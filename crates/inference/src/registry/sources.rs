@@ -52,6 +52,24 @@ impl Registry {
         missing
     }
 
+    /// The models of which nothing is there, as far as known, although the repository has a version from a source by now:
+    /// another replica with the same repository was faster.
+    pub fn appeared(&self) -> Vec<String> {
+        let waits = |entry: &Entry| entry.versions.is_empty() && !entry.desired.unloaded;
+        let is_there = |entry: &Entry| {
+            let manifest = entry.manifest.as_ref();
+            manifest.is_some_and(|manifest| {
+                manifest.source.0.keys().any(|version| !self.lacks(&entry.name, version))
+            })
+        };
+        let models = self.read();
+        models
+            .values()
+            .filter(|entry| waits(entry) && is_there(entry))
+            .map(|entry| entry.name.clone())
+            .collect()
+    }
+
     /// Whether the repository has no folder for a version.
     pub fn lacks(&self, name: &str, version: &str) -> bool {
         !self.shared.loader.is_there(name, version)
@@ -73,10 +91,14 @@ impl Registry {
         let old = self.read().get(name).cloned();
         let at = old.as_ref().map_or(Revision::default(), |old| old.revision());
         let entry = match old {
-            Some(old) if old.ready().next().is_some() => old.with_setback(old.desired.clone(), reason),
+            // The fetcher tries again: until then there is nothing to be looked at.
+            Some(old) if old.ready().next().is_some() => {
+                Entry { again: old.again, ..old.with_setback(old.desired.clone(), reason) }
+            }
             Some(old) => Entry {
                 versions: old.versions.clone(),
                 reason: Some(reason),
+                again: old.again,
                 ..Entry::of(name, old.manifest.clone(), old.desired.clone(), Arc::clone(&lineage))
             },
             None => Entry::without_versions(name, reason, DesiredState::default(), Arc::clone(&lineage)),

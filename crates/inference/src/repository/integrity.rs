@@ -11,6 +11,7 @@ use std::{
 use aws_lc_rs::digest::{Context, SHA256};
 use data_encoding::HEXLOWER;
 
+use super::MODEL_FILE;
 use crate::manifest::Manifest;
 
 /// Bytes read at a time.
@@ -75,8 +76,9 @@ pub(crate) fn verify(
     is_version: impl Fn(&str) -> bool,
 ) -> Result<(), String> {
     for (name, expected) in &manifest.checksums {
-        let first = name.split('/').next().unwrap_or_default();
-        if first != version && first != name && is_version(first) {
+        let (first, rest) = name.split_once('/').unwrap_or((name, ""));
+        // One that is not there yet, or not any more, has a model's file all the same.
+        if first != version && first != name && (is_version(first) || rest == MODEL_FILE) {
             continue;
         }
         if name.split('/').any(|part| matches!(part, "" | "." | "..")) || name.contains('\\') {

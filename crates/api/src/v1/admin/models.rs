@@ -75,7 +75,7 @@ pub async fn policy(
     app: web::Data<App>,
     name: Name,
 ) -> Result<web::Json<PolicyView>> {
-    let policy = app.auth.model_policy(&name.0, app.declared_access(&name.0)?).await?;
+    let policy = app.auth.model_policy(&name.0, app.declared_access(&name.0).await?).await?;
     let grants = policy.grants.into_iter().map(Into::into).collect();
     Ok(web::Json(PolicyView { access: policy.access.name(), overridden: policy.overridden, grants }))
 }
@@ -90,7 +90,7 @@ pub async fn set_access(
     name: Name,
     body: Json<AccessChange>,
 ) -> Result<HttpResponse> {
-    app.declared_access(&name.0)?;
+    app.declared_access(&name.0).await?;
     let access = body.0.access.as_deref().map(|access| named("access", access)).transpose()?;
     app.auth.set_model_access(&caller.principal, &name.0, access, &caller.origin).await?;
     Ok(HttpResponse::NoContent().finish())
@@ -106,7 +106,7 @@ pub async fn grant(
     name: Name,
     body: Json<Grantee>,
 ) -> Result<HttpResponse> {
-    app.declared_access(&name.0)?;
+    app.declared_access(&name.0).await?;
     app.auth.grant_model(&caller.principal, &name.0, &body.0.subject()?, &caller.origin).await?;
     Ok(HttpResponse::NoContent().finish())
 }
@@ -143,7 +143,7 @@ async fn take_back(
     model: &str,
     subject: &GrantSubject,
 ) -> Result<HttpResponse> {
-    app.declared_access(model)?;
+    app.declared_access(model).await?;
     app.auth.revoke_grant(&caller.principal, model, subject, &caller.origin).await?;
     Ok(HttpResponse::NoContent().finish())
 }
