@@ -68,6 +68,9 @@ promise! {
         }
         admin.api.delete(&path(&admin)).refused(409, "last_administrator");
         change(&admin, &admin, json!({"name": "Chief Librarian", "role": "admin", "active": true})).is(200);
+        let invited = json!({"email": "later@example.com", "name": "Later", "role": "admin"});
+        admin.api.post(USERS, &invited).is(201);
+        change(&admin, &admin, json!({"role": "user"})).refused(409, "last_administrator");
         let other = server.admin_called("other");
         change(&admin, &other, json!({"active": false})).is(200);
         change(&admin, &admin, json!({"role": "user"})).refused(409, "last_administrator");

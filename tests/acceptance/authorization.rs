@@ -153,6 +153,25 @@ promise! {
         admin.api.put(ACCESS, &json!({})).refused(400, "malformed_request");
     }
 
+    fn access_is_set_before_a_model_is_loaded_and_taken_back_after_it_is_gone(pair) {
+        let repository = Repository::new(pair);
+        let (server, ada) = repository.start(&[]);
+        let person = server.admin();
+        let admin = &person.api;
+        admin.put(ACCESS, &json!({"access": "granted"})).refused(404, "model_not_found");
+        let folder = repository.add("digits");
+        admin.put(ACCESS, &json!({"access": "granted"})).is(204);
+        admin.act("/api/v1/admin/models/digits/load").is(204);
+        ada.get(MODEL).refused(404, "model_not_found");
+        drop(server);
+        std::fs::remove_dir_all(folder).expect("a folder");
+        let server = repository.world.start(&[("MODEL_DIR", &repository.folder.display().to_string())]);
+        let admin = server.log_in(&person.email, &person.password).api;
+        assert_eq!(admin.get(ACCESS).is(200).member("access"), "granted");
+        admin.put(ACCESS, &json!({"access": null})).is(204);
+        assert_eq!(admin.get(ACCESS).is(200).json()["overridden"], false);
+    }
+
     fn grants_that_cannot_be_are_refused(pair) {
         let server = Server::start(pair, &[]);
         let (admin, ada) = (server.admin(), server.person("ada"));

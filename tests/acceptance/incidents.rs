@@ -177,6 +177,15 @@ impl Breach {
         assert_eq!(stays(&undone), [&*self.id]);
         assert_eq!(stays(&undo(admin, &self.id, &done).is(200).json()), [""; 0]);
         assert_eq!(self.status_from("203.0.113.9"), 200);
+        // A block that was removed by hand holds nothing any more.
+        let block = json!({"answer": "block_address", "address": "203.0.113.9"});
+        answer(admin, &self.id, &block);
+        let rules = admin.api.get("/api/v1/admin/ip-rules").is(200).items();
+        let rule = rules.iter().find(|rule| rule["cidr"] == "203.0.113.9/32").expect("the block");
+        admin.api.delete(&format!("/api/v1/admin/ip-rules/{}", rule["id"].as_str().expect("an id"))).is(204);
+        let other = answer(admin, second, &block);
+        assert_eq!(stays(&undo(admin, second, &other).is(200).json()), [""; 0]);
+        assert_eq!(self.status_from("203.0.113.9"), 200);
         let home = answer(admin, &self.id, &json!({"answer": "block_address", "address": "127.0.0.1"}));
         assert!(home["detail"]["skipped"].is_string(), "{home}");
     }

@@ -26,6 +26,18 @@ fn served(client: &Client, asked: usize) -> usize {
 }
 
 promise! {
+    fn the_limits_of_a_role_go_with_it(pair) {
+        let server = Server::start(pair, &[]);
+        let admin = server.admin();
+        let role = json!({"name": "guest", "permissions": ["models:infer"]});
+        admin.api.post("/api/v1/admin/roles", &role).is(201);
+        say(&admin, "role/guest", &json!({"per_minute": 1}));
+        admin.api.delete("/api/v1/admin/roles/guest").is(204);
+        admin.api.post("/api/v1/admin/roles", &role).is(201);
+        let guest = server.person_with_role(&admin, "guest", "guest");
+        assert_eq!(served(&guest.api, 3), 3);
+    }
+
     fn the_more_particular_word_holds_and_keys_and_models_only_narrow(pair) {
         let server = Server::start(pair, &[("RATE_LIMIT_INFER_PER_MINUTE", "9")]);
         let (admin, ada, grace) = (server.admin(), server.person("ada"), server.person("grace"));

@@ -34,6 +34,23 @@ fn within_two_seconds(what: &str, ask: impl Fn() -> bool) {
 }
 
 promise! {
+    fn the_mode_is_that_of_a_database_that_went_back(pair) {
+        let server = Server::start(pair, &[]);
+        let ada = server.person("ada");
+        cli(&server, &["on"]);
+        eventually("it is closed", || (ada.api.predict(&sample("1-1")).status == 503).then_some(()));
+        // What a standby has that lacks the last change.
+        for lost in [
+            "DELETE FROM settings WHERE key = 'operation'",
+            "DELETE FROM changes WHERE seq = (SELECT seq FROM change_head)",
+            "UPDATE change_head SET seq = seq - 1",
+        ] {
+            server.world.sql(lost);
+        }
+        server.world.flush_redis();
+        eventually("it is open", || (ada.api.predict(&sample("1-1")).status == 200).then_some(()));
+    }
+
     fn while_it_is_maintained_only_those_who_run_it_get_in(pair) {
         let contact = ("SECURITY_CONTACT", "mailto:security@example.com");
         let server = Server::start(pair, &[("GRPC_PORT", "0"), contact]);

@@ -82,6 +82,31 @@ promise! {
         becomes(503);
     }
 
+    fn a_required_model_is_ready_while_its_versions_change(pair) {
+        let repository = two_versions(pair);
+        configure(&repository.folder.join("digits"), "required = true");
+        let (server, _) = repository.start(&[]);
+        let admin = server.admin().api;
+        let (done, anon) = (AtomicBool::new(false), server.anon());
+        std::thread::scope(|scope| {
+            let asked = scope.spawn(|| {
+                let mut answers = Vec::new();
+                while !done.load(Ordering::SeqCst) {
+                    answers.push(anon.get("/health/ready").status);
+                }
+                answers
+            });
+            for turn in 0..10 {
+                activate(&admin, ["1", "2"][turn % 2]);
+            }
+            done.store(true, Ordering::SeqCst);
+            let answers = asked.join().expect("answers");
+            assert!(answers.iter().all(|status| *status == 200), "{answers:?}");
+        });
+        admin.act(&format!("{ADMIN}/digits/unload")).is(204);
+        anon.get("/health/ready").is(503);
+    }
+
     fn versions_are_activated_and_rolled_back(pair) {
         let repository = two_versions(pair);
         let (mut server, client) = repository.start(&[]);

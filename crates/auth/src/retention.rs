@@ -38,23 +38,35 @@ impl Auth {
         let now = self.store.clock().now();
         let day = |kept: Duration| (now - kept).date_naive();
         let (sent_again, people) = (now - USAGE_BATCHES_KEPT, Some(Event::RecordsPruned));
-        self.prune_all("changes", None, async |tx| tx.changes().prune(now - CHANGES_KEPT).await).await?;
-        self.prune_all("replicas", None, async |tx| tx.replicas().prune(now - REPLICAS_KEPT).await).await?;
-        self.prune_all("usage_batches", None, async |tx| tx.usage().prune_batches(sent_again).await).await?;
-        self.prune_all("one_time_tokens", None, async |tx| tx.one_time_tokens().prune(now).await).await?;
-        self.prune_all("ended_tokens", None, async |tx| tx.identities().prune(now).await).await?;
-        self.prune_all("sessions", people, async |tx| tx.sessions().prune(now - SESSIONS_KEPT).await).await?;
-        self.prune_all("notices", people, async |tx| tx.notices().prune(now - NOTICES_KEPT).await).await?;
-        self.prune_all("unsent_mails", people, async |tx| tx.outbox().prune(now - UNSENT_MAILS_KEPT).await)
-            .await?;
-        self.prune_all("alerts", people, async |tx| tx.alerts().prune(now - ALERTS_KEPT).await).await?;
-        self.prune_all("ip_rules", people, async |tx| tx.ip_rules().prune(now).await).await?;
-        self.prune_all("quota_periods", people, async |tx| tx.quotas().prune(day(QUOTA_PERIODS_KEPT)).await)
-            .await?;
-        if let Some(kept) = usage_kept {
-            self.prune_all("usage", people, async |tx| tx.usage().prune(day(kept)).await).await?;
-        }
-        Ok(self.store.empty_log().await?)
+        // One kind that fails keeps no other.
+        let pruned = [
+            self.prune_all("changes", None, async |tx| tx.changes().prune(now - CHANGES_KEPT).await).await,
+            self.prune_all("replicas", None, async |tx| tx.replicas().prune(now - REPLICAS_KEPT).await).await,
+            self.prune_all("usage_batches", None, async |tx| tx.usage().prune_batches(sent_again).await)
+                .await,
+            self.prune_all("one_time_tokens", None, async |tx| tx.one_time_tokens().prune(now).await).await,
+            self.prune_all("ended_tokens", None, async |tx| tx.identities().prune(now).await).await,
+            self.prune_all("sessions", people, async |tx| tx.sessions().prune(now - SESSIONS_KEPT).await)
+                .await,
+            self.prune_all("notices", people, async |tx| tx.notices().prune(now - NOTICES_KEPT).await).await,
+            self.prune_all("unsent_mails", people, async |tx| {
+                tx.outbox().prune(now - UNSENT_MAILS_KEPT).await
+            })
+            .await,
+            self.prune_all("alerts", people, async |tx| tx.alerts().prune(now - ALERTS_KEPT).await).await,
+            self.prune_all("ip_rules", people, async |tx| tx.ip_rules().prune(now).await).await,
+            self.prune_all("quota_periods", people, async |tx| {
+                tx.quotas().prune(day(QUOTA_PERIODS_KEPT)).await
+            })
+            .await,
+        ];
+        let usage = match usage_kept {
+            Some(kept) => self.prune_all("usage", people, async |tx| tx.usage().prune(day(kept)).await).await,
+            None => Ok(()),
+        };
+        let emptied = self.store.empty_log().await;
+        pruned.into_iter().collect::<Result<()>>().and(usage)?;
+        Ok(emptied?)
     }
 
     /// Removes one kind of records, part after part. `event` tells of each part; none where the program noted them for

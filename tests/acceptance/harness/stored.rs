@@ -32,11 +32,20 @@ impl World {
 
     /// The names of everything in Redis, where there is one.
     pub fn redis_keys(&self) -> String {
+        self.redis("--scan")
+    }
+
+    /// Empties Redis, where there is one, as operators do after the database went back.
+    pub fn flush_redis(&self) {
+        self.redis("FLUSHDB");
+    }
+
+    fn redis(&self, command: &str) -> String {
         let Some(url) = self.redis_url() else { return String::new() };
-        let listed = Command::new("redis-cli").args(["-u", url, "--scan"]).output();
-        let listed = listed.expect("redis-cli: run ./scripts/test, which installs it");
-        assert!(listed.status.success(), "{listed:?}");
-        String::from_utf8_lossy(&listed.stdout).into_owned()
+        let done = Command::new("redis-cli").args(["-u", url, command]).output();
+        let done = done.expect("redis-cli: run ./scripts/test, which installs it");
+        assert!(done.status.success(), "{done:?}");
+        String::from_utf8_lossy(&done.stdout).into_owned()
     }
 
     /// Gives each of two people the other's sealed address, which must be as long. The last that worked on the

@@ -161,7 +161,8 @@ fn report(violation: &Violation) {
 /// Brings this replica's models to their desired state, where that has changed; to be called every second.
 pub async fn follow(app: &App) -> TickResult {
     let mut looked = app.lifecycle.looked.lock().await;
-    remember(app).await?;
+    // What the database refuses to remember of one model keeps no other from being followed.
+    let remembered = remember(app).await;
     let changes = app.auth.model_changes();
     let restarts = app.auth.feed_restarts();
     let went_back = restarts != app.lifecycle.restarts.load(Ordering::Acquire);
@@ -171,7 +172,7 @@ pub async fn follow(app: &App) -> TickResult {
     let is_new = went_back || changes != app.lifecycle.applied.load(Ordering::Acquire);
     let is_time = looked.is_none_or(|looked| looked.elapsed() >= LOOK_AGAIN);
     if !(is_new || is_time && app.registry.is_behind()) {
-        return Ok(());
+        return Ok(remembered?);
     }
     *looked = Some(Instant::now());
     let (desired, at) = desired_states(&app.auth).await?;
@@ -180,7 +181,7 @@ pub async fn follow(app: &App) -> TickResult {
     web::block(move || registry.reconcile(&desired, at)).await?;
     app.lifecycle.applied.store(changes, Ordering::Release);
     app.lifecycle.restarts.store(restarts, Ordering::Release);
-    Ok(remember(app).await?)
+    Ok(remember(app).await.and(remembered)?)
 }
 
 /// Changes what is served of a model, here and on every replica. The new state is loaded first, so a model that cannot

@@ -76,13 +76,13 @@ pub(crate) fn verify(
     is_version: impl Fn(&str) -> bool,
 ) -> Result<(), String> {
     for (name, expected) in &manifest.checksums {
+        if name.split('/').any(|part| matches!(part, "" | "." | "..")) || name.contains('\\') {
+            return Err(format!("[checksums] \"{name}\" is not a file in the model's folder"));
+        }
         let (first, rest) = name.split_once('/').unwrap_or((name, ""));
         // One that is not there yet, or not any more, has a model's file all the same.
         if first != version && first != name && (is_version(first) || rest == MODEL_FILE) {
             continue;
-        }
-        if name.split('/').any(|part| matches!(part, "" | "." | "..")) || name.contains('\\') {
-            return Err(format!("[checksums] \"{name}\" is not a file in the model's folder"));
         }
         let own = name.strip_prefix(version).and_then(|rest| known.get(rest.strip_prefix('/')?));
         let actual = match own {
@@ -177,6 +177,8 @@ mod tests {
     #[test]
     fn another_version_does_not_matter_and_a_missing_file_does() {
         assert_eq!(check("\"2/model.onnx\" = \"00\""), Ok(()));
+        assert_eq!(check("\"3/model.onnx\" = \"00\""), Ok(()), "one that is not there yet");
+        assert!(check("\"../model.onnx\" = \"00\"").unwrap_err().contains("not a file"));
         assert!(check("\"labels.txt\" = \"00\"").unwrap_err().contains("missing"));
         assert!(check("\"1\" = \"00\"").unwrap_err().contains("no file"));
         assert!(check("\"../secret\" = \"00\"").unwrap_err().contains("not a file"));
