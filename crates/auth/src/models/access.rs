@@ -1,7 +1,8 @@
 //! Who may see and run which model.
 //!
 //! A model's `model.toml` says whether it is for everyone or for those to whom it was granted; an administrator's
-//! setting takes precedence until it is taken back. A grant goes to an account or to a role, and a key may narrow what its owner has.
+//! setting takes precedence until it is taken back. A grant goes to an account or to a role, and a key may narrow what
+//! its owner has.
 
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};

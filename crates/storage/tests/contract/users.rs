@@ -110,6 +110,8 @@ on_both_stores! {
         world.person("eve", "user").await;
         let mut tx = world.begin().await;
         tx.users().lock_administrators().await.unwrap();
+        assert_eq!(tx.users().other_active_administrators(ada.id).await.unwrap(), 0, "bob cannot log in yet");
+        tx.users().set_password(bob.id, "hash").await.unwrap();
         assert_eq!(tx.users().other_active_administrators(ada.id).await.unwrap(), 1);
         let disabled = UserUpdate { active: Some(false), ..UserUpdate::default() };
         tx.users().update(bob.id, &disabled).await.unwrap();
@@ -119,6 +121,11 @@ on_both_stores! {
     async fn two_administrators_cannot_disable_each_other_at_once(world) {
         let ada = world.person("ada", "admin").await.id;
         let bob = world.person("bob", "admin").await.id;
+        let mut tx = world.begin().await;
+        for id in [ada, bob] {
+            tx.users().set_password(id, "hash").await.unwrap();
+        }
+        tx.commit().await.unwrap();
         let disable = async |id| {
             let mut tx = world.begin().await;
             tx.users().lock_administrators().await.unwrap();
