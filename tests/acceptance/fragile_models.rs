@@ -353,5 +353,16 @@ promise! {
         // Who loads it again takes it on.
         server.admin().api.act("/api/v1/admin/models/brittle/load").is(204);
         client.post(path, &call(1)).is(200);
+
+        // Who mended it before the server is back does not find it unloaded.
+        let body = call(2).to_string();
+        let token = server.log_in("bob@example.com", "Correct-horse-battery-9").tokens.access;
+        let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Length: {}\r\n\r\n", body.len());
+        assert_eq!(server.raw(format!("{head}{body}").as_bytes()), "", "the server is gone");
+        let load = ["model", "load", "brittle"];
+        assert_eq!(repository.world.run(&load, &[("MODEL_DIR", &folder)], "").code, Some(0));
+        let server = repository.world.start(&[("MODEL_DIR", &folder)]);
+        let client = server.log_in("ada@example.com", "Correct-horse-battery-9").api;
+        client.post(path, &call(1)).is(200);
     }
 }

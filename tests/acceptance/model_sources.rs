@@ -89,7 +89,7 @@ promise! {
         // Another file under the right name, one that is too long, one that is not there.
         say(&digits, &source("2", "model.onnx", &file_server.url("/other.onnx"), &sha256(&demo()), 12));
         say(&digits, &source("3", "model.onnx", &file_server.url("/digits.onnx"), &sha256(&demo()), 100));
-        say(&digits, &source("4", "model.onnx", &file_server.url("/nowhere.onnx"), &sha256(&demo()), 100));
+        say(&digits, &source("4", "model.onnx", &file_server.url("/nowhere.onnx"), &sha256(&demo()), demo().len()));
         admin.act(&format!("{ADMIN}/digits/load")).is(204);
         is_told(&admin, "digits", "could not be fetched");
         for reason in ["its SHA-256 is", "more than 100 bytes", "it answered 404"] {
@@ -102,7 +102,7 @@ promise! {
         let left = fs::read_dir(repository.folder.join(".incoming")).map_or(0, Iterator::count);
         assert_eq!(left, 0, "nothing half-received stays");
 
-        // It is asked for again when its time has come.
+        // Mended, it is asked for at once; otherwise when its time has come.
         let before = file_server.asked().len();
         file_server.put("/nowhere.onnx", &demo());
         file_server.put("/other.onnx", &demo());
@@ -110,8 +110,10 @@ promise! {
         let text = fs::read_to_string(digits.join("model.toml")).expect("model.toml");
         fs::write(digits.join("model.toml"), text.replace("size = 12\n", &format!("size = {}\n", demo().len()))).expect("model.toml");
         admin.act(&format!("{ADMIN}/digits/load")).is(204);
-        server.advance(Duration::from_secs(31));
         comes(&client, "2");
+        assert!(!digits.join("4").exists(), "its time has not come");
+        server.advance(Duration::from_secs(31));
+        comes(&client, "4");
         // Taken away, it would come again: so who wrote model.toml takes it away.
         admin.act(&format!("{ADMIN}/digits/unload")).is(204);
         admin.delete(&format!("{ADMIN}/digits/versions/2")).refused(409, "version_not_uploaded");
@@ -259,7 +261,18 @@ fn what_is_added_by_an_address_comes_to_every_replica() {
     admin.act("/v2/repository/models/sum/unload").is(200);
     admin.delete(&format!("{ADMIN}/sum/versions/1")).is(204);
     assert_eq!(first.world.sql("SELECT count(*) FROM model_sources").trim(), "0");
-    drop(third);
+    eventually("removed there, too", || (!other.join("sum/1").exists()).then_some(()));
+    // A replica that could not fetch it can have it removed.
+    assert_eq!(add(&["--name", "sum", "--data", &beside]).code, Some(0));
+    admin.act("/v2/repository/models/sum/load").is(200);
+    eventually("fetched again", || other.join("sum/1/weights.bin").exists().then_some(()));
+    admin.at(third.address()).delete(&format!("{ADMIN}/sum/versions/1")).refused(409, "version_in_use");
+    admin.act("/v2/repository/models/sum/unload").is(200);
+    admin.at(third.address()).delete(&format!("{ADMIN}/sum/versions/1")).is(204);
+    eventually("removed everywhere", || {
+        let left = [&repository.folder, &other].map(|folder| folder.join("sum/1").exists());
+        (left == [false, false]).then_some(())
+    });
 }
 
 #[test]

@@ -118,6 +118,49 @@ promise! {
         }
     }
 
+    fn an_added_version_waits_for_its_activation_and_changes_nothing_else(pair) {
+        let repository = Repository::new(pair);
+        let digits = repository.add("digits");
+        let manifest = digits.join("model.toml");
+        let text = fs::read_to_string(&manifest).expect("model.toml");
+        fs::write(&manifest, text.replace("serve = \"latest\"", "serve = \"all\"")).expect("model.toml");
+        let (mut server, client) = repository.start(&[]);
+        let admin = server.admin().api;
+        let state = || admin.get("/api/v1/admin/models").is(200).items()[0].clone();
+        put(&admin, "3", SHA256, &demo()).is(201);
+        assert_eq!(state()["waiting_versions"], json!(["3"]));
+        assert_eq!(state()["active_version"], json!(null), "model.toml decides as before");
+        let copy = |version: &str| {
+            fs::create_dir(digits.join(version)).expect("a folder");
+            fs::copy(digits.join("1/model.onnx"), digits.join(version).join("model.onnx")).expect("a copy");
+        };
+        copy("2");
+        // The command line looks at the folder, too, and what runs is not changed by that.
+        let file = digits.join("1/model.onnx").display().to_string();
+        assert_eq!(server.cli(&["model", "add", &file, "--name", "digits", "--version", "4"], "").code, Some(0));
+        eventually("followed", || (state()["waiting_versions"] == json!(["3", "4"])).then_some(()));
+        answers(&client, "1");
+        client.get("/v2/models/digits/versions/3").is(404);
+        admin.act("/api/v1/admin/models/digits/load").is(204);
+        answers(&client, "2");
+        client.get("/v2/models/digits/versions/3").is(404);
+
+        assert_eq!(server.stop(), Some(0));
+        let folder = repository.folder.display().to_string();
+        let server = repository.world.start(&[("MODEL_DIR", &folder)]);
+        let client = server.log_in("ada@example.com", "Correct-horse-battery-9").api;
+        let admin = server.admin_called("other").api;
+        let path = "/api/v1/admin/models/digits/activate";
+        answers(&client, "2");
+        activate(&admin, "3");
+        answers(&client, "3");
+        client.get("/v2/models/digits/versions/4").is(404);
+        admin.post(path, &json!({})).refused(400, "malformed_request");
+        answers(&client, "3");
+        admin.post(path, &json!({"version": null})).is(204);
+        answers(&client, "4");
+    }
+
     fn a_whole_model_may_come_by_upload(pair) {
         let repository = Repository::new(pair);
         let (server, client) = repository.start(&[]);

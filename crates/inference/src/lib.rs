@@ -44,8 +44,8 @@ pub use predict::{
 };
 pub use provider::{Execution, Provider};
 pub use registry::{
-    Admitted, DesiredState, Incoming, IncomingError, ModelStatus, Origin, Prepared, Registry, Revision,
-    SourcedVersion, State,
+    Admissible, Admitted, DesiredState, Incoming, IncomingError, ModelStatus, Origin, Prepared, Registry,
+    Revision, SourcedVersion, State,
 };
 pub use repository::{
     Digests, KnownFiles, MODEL_FILE, SIGNATURE_FILE, SigningKey, Violation, is_file_name, is_name, is_sha256,

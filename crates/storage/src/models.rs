@@ -1,7 +1,10 @@
 //! The desired state of models, towards which every replica works. Files are known by their SHA-256.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 use sqlx::FromRow;
+use sqlx::types::Json;
 use uuid::Uuid;
 
 use crate::durable::query;
@@ -88,6 +91,9 @@ pub struct DesiredModel {
     pub previous_version: Option<String>,
     /// How many reloads from disk were requested.
     pub loads: i64,
+    /// Versions that were added and are served only once they are activated.
+    #[sqlx(json)]
+    pub waiting: BTreeSet<String>,
 }
 
 #[derive(FromRow)]
@@ -176,7 +182,7 @@ impl Models<'_> {
         let rows = query!(
             self.tx,
             all NumberedModel,
-            "SELECT name, unloaded, active_version, previous_version, loads, \
+            "SELECT name, unloaded, active_version, previous_version, loads, waiting, \
              (SELECT seq FROM change_head WHERE id = 1) AS seq FROM desired_models ORDER BY name"
         )?;
         let number = rows.first().map_or(0, |row| row.seq);
@@ -188,9 +194,20 @@ impl Models<'_> {
         query!(
             self.tx,
             optional DesiredModel,
-            "SELECT name, unloaded, active_version, previous_version, loads FROM desired_models WHERE name = $1",
+            "SELECT name, unloaded, active_version, previous_version, loads, waiting FROM desired_models WHERE name = $1",
             name
         )
+    }
+
+    /// Whether the desired state of a model was set after a moment.
+    pub async fn was_desired_after(&mut self, name: &str, moment: DateTime<Utc>) -> Result<bool> {
+        let set = query!(
+            self.tx,
+            value DateTime<Utc>,
+            "SELECT updated_at FROM desired_models WHERE name = $1",
+            name
+        )?;
+        Ok(set.is_some_and(|set| set > moment))
     }
 
     /// Sets the desired state of a model.
@@ -199,15 +216,16 @@ impl Models<'_> {
         query!(
             self.tx,
             execute,
-            "INSERT INTO desired_models (name, unloaded, active_version, previous_version, loads, updated_at) \
-             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (name) DO UPDATE SET unloaded = excluded.unloaded, \
+            "INSERT INTO desired_models (name, unloaded, active_version, previous_version, loads, waiting, updated_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (name) DO UPDATE SET unloaded = excluded.unloaded, \
              active_version = excluded.active_version, previous_version = excluded.previous_version, \
-             loads = excluded.loads, updated_at = excluded.updated_at",
+             loads = excluded.loads, waiting = excluded.waiting, updated_at = excluded.updated_at",
             desired.name.as_str(),
             desired.unloaded,
             desired.active_version.as_deref(),
             desired.previous_version.as_deref(),
             desired.loads,
+            Json(&desired.waiting),
             now
         )?;
         Ok(())

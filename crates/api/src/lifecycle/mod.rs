@@ -73,7 +73,12 @@ impl Lifecycle {
 
 /// The part of a desired state that the registry needs.
 pub fn desired_state(desired: &DesiredModel) -> DesiredState {
-    DesiredState { unloaded: desired.unloaded, active: desired.active_version.clone(), loads: desired.loads }
+    DesiredState {
+        unloaded: desired.unloaded,
+        active: desired.active_version.clone(),
+        loads: desired.loads,
+        waiting: desired.waiting.clone(),
+    }
 }
 
 /// The desired states by model, and their revision.
@@ -290,16 +295,35 @@ pub async fn remove(
 
 async fn removed(app: &App, caller: &Caller<ModelsManage>, name: &str, version: &str) -> Result<()> {
     let _place = place(&app.lifecycle.changes)?;
-    app.registry.may_withdraw(name, version)?;
+    let is_here = match app.registry.may_withdraw(name, version) {
+        Err(IncomingError::Missing) => {
+            may_withdraw_elsewhere(app, name, version).await?;
+            false
+        }
+        may => may.map(|()| true)?,
+    };
     let committed = app.auth.commit_model_removal(&caller.principal, name, version, &caller.origin).await;
     committed.map_err(|error| match error {
         auth::Error::ModelChanged => IncomingError::InUse.into(),
         error => ApiError::from(error),
     })?;
     let (registry, name, version) = (app.registry.clone(), name.to_owned(), version.to_owned());
-    let withdrawn = web::block(move || registry.withdraw(&name, &version)).await;
+    let withdraw = move || if is_here { registry.withdraw(&name, &version) } else { Ok(()) };
+    let withdrawn = web::block(withdraw).await;
     know_files_again(app).await;
     Ok(withdrawn.map_err(ApiError::internal)??)
+}
+
+/// Whether a version that this replica lacks came by an address, so that others have it, and none of them serves it.
+async fn may_withdraw_elsewhere(app: &App, name: &str, version: &str) -> Result<()> {
+    let sources = app.auth.model_sources().await?;
+    if !sources.iter().any(|source| source.name == name && source.version == version) {
+        return Err(IncomingError::Missing.into());
+    }
+    let desired = app.auth.desired_models().await?;
+    let is_idle = |model: &DesiredModel| model.unloaded || model.waiting.contains(version);
+    let is_idle = desired.iter().any(|model| model.name == name && is_idle(model));
+    if is_idle { Ok(()) } else { Err(IncomingError::InUse.into()) }
 }
 
 /// Looks for changes in the repository, every `MODEL_POLL_SECONDS`.

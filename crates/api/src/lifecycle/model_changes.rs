@@ -3,7 +3,7 @@
 use actix_web::error::BlockingError;
 use actix_web::web;
 use auth::{AddedVersion, Auth, ModelChange, Origin, Principal};
-use inference::{Admitted, Digests, Incoming, IncomingError, Prepared, Registry, Revision};
+use inference::{Admissible, Admitted, Digests, Incoming, IncomingError, Prepared, Registry, Revision};
 use storage::{DesiredModel, ModelSource};
 
 use super::{desired_state, rows};
@@ -64,7 +64,8 @@ impl ModelChanges<'_> {
         Ok((prepared, Revision(number)))
     }
 
-    /// Adds a version whose files were received: it is tried, put into the repository and remembered.
+    /// Adds a version whose files were received: it is tried, put into the repository and remembered. Where something of
+    /// the model is served, it waits for its activation from before its files are there.
     pub async fn add(
         &self,
         incoming: Incoming,
@@ -73,12 +74,35 @@ impl ModelChanges<'_> {
     ) -> Result<Admitted, ChangeError> {
         let NewVersion { name, version, announced, sources } = new;
         let registry = self.registry.clone();
-        let admit = move || registry.admit(incoming, &announced, inference::Origin::Received);
-        let admitted = web::block(admit).await??;
+        let examined = web::block(move || registry.examine_incoming(incoming, &announced)).await??;
+        let waits = self.auth.hold_model_version(self.actor, name, version, serving).await?;
+        let added = self.place(examined, (name, version), sources).await;
+        if added.is_err() && waits {
+            let released = self.auth.release_model_version(self.actor, name, version).await;
+            if let Err(error) = released {
+                let error = storage::with_causes(&error);
+                tracing::warn!(
+                    error,
+                    model = name,
+                    version,
+                    "a version that was not added counts as waiting"
+                );
+            }
+        }
+        added
+    }
+
+    async fn place(
+        &self,
+        examined: Admissible,
+        (name, version): (&str, &str),
+        sources: &[ModelSource],
+    ) -> Result<Admitted, ChangeError> {
+        let registry = self.registry.clone();
+        let admitted = web::block(move || registry.place(examined, inference::Origin::Received)).await??;
         let files = rows([((name.to_owned(), version.to_owned()), admitted.files.clone())].into());
         let added = AddedVersion { name, version, files: &files, sources };
-        let committed = self.auth.commit_model_version(self.actor, added, serving, self.origin).await;
-        if let Err(error) = committed {
+        if let Err(error) = self.auth.commit_model_version(self.actor, added, self.origin).await {
             // A version whose change was refused must not stay.
             let (registry, name, version) = (self.registry.clone(), name.to_owned(), version.to_owned());
             if let Ok(Err(left)) = web::block(move || registry.withdraw(&name, &version)).await {

@@ -8,7 +8,7 @@ use actix_web::web;
 use chrono::{DateTime, Duration, Utc};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use inference::{IncomingError, Origin, SourceFile, SourceFiles, SourcedVersion};
+use inference::{IncomingError, Origin, Registry, SourceFile, SourceFiles, SourcedVersion};
 use storage::{Blob, BlobSettings, Blobs, ModelSource, S3Settings};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
@@ -39,8 +39,17 @@ struct State {
     /// Versions that were added by an address, as of this change of the feed.
     added: Vec<SourcedVersion>,
     read_at: Option<i64>,
-    /// When a failed fetch is tried again, and how often it was tried.
-    failures: HashMap<Key, (DateTime<Utc>, u32)>,
+    /// Versions that were added by an address and removed since, as far as this replica may have them still.
+    removed: Vec<SourcedVersion>,
+    failures: HashMap<Key, Failure>,
+}
+
+/// A version that could not be fetched.
+struct Failure {
+    /// When that is tried again, unless it is to come from elsewhere by then.
+    again: DateTime<Utc>,
+    times: u32,
+    files: SourceFiles,
 }
 
 /// How files from elsewhere are fetched.
@@ -88,10 +97,11 @@ pub async fn follow(app: &App) -> TickResult {
     loop {
         let looked = read(app, &mut state).await;
         let looked = looked.and(renew_appeared(app).await);
-        for sourced in lacking(app, &state.added) {
-            let key = key(&sourced);
-            if begun.len() < AT_ONCE && state.is_due(&key, app.auth.now()) && begun.insert(key) {
-                fetching.push(async move { (fetch(app, &sourced).await, sourced) });
+        let looked = looked.and(withdraw_removed(app, &mut state).await);
+        for (sourced, origin) in lacking(app, &state.added) {
+            let is_due = state.is_due(&sourced, app.auth.now());
+            if begun.len() < AT_ONCE && is_due && begun.insert(key(&sourced)) {
+                fetching.push(async move { (fetch(app, &sourced, origin).await, sourced) });
             }
         }
         if fetching.is_empty() {
@@ -111,8 +121,9 @@ fn key(sourced: &SourcedVersion) -> Key {
 }
 
 impl State {
-    fn is_due(&self, key: &Key, now: DateTime<Utc>) -> bool {
-        self.failures.get(key).is_none_or(|(again, _)| now >= *again)
+    fn is_due(&self, sourced: &SourcedVersion, now: DateTime<Utc>) -> bool {
+        let failure = self.failures.get(&key(sourced));
+        failure.is_none_or(|failure| now >= failure.again || failure.files != sourced.files)
     }
 }
 
@@ -124,10 +135,11 @@ async fn settle(app: &App, state: &mut State, sourced: SourcedVersion, outcome: 
         return;
     };
     let reason = error.to_string();
-    let times = state.failures.get(&key).map_or(0, |(_, times)| *times);
+    let SourcedVersion { name, version, files } = sourced;
+    let before = state.failures.get(&key).filter(|failure| failure.files == files);
+    let times = before.map_or(0, |failure| failure.times);
     let pause = (AGAIN * 2_i32.pow(times.min(10))).min(AGAIN_AT_MOST);
-    state.failures.insert(key, (app.auth.now() + pause, times + 1));
-    let SourcedVersion { name, version, .. } = sourced;
+    state.failures.insert(key, Failure { again: app.auth.now() + pause, times: times + 1, files });
     let causes = storage::with_causes(&*error);
     tracing::error!(model = name, version, reason = causes, "a version could not be fetched");
     let registry = app.registry.clone();
@@ -154,20 +166,41 @@ async fn read(app: &App, state: &mut State) -> TickResult {
         let size = size.and_then(|size| u64::try_from(size).ok());
         added.last_mut().map(|last| last.files.insert(file, SourceFile { url, sha256, size }));
     }
+    let gone = state.added.iter().filter(|before| !added.contains(before)).cloned();
+    state.removed.extend(gone);
     (state.added, state.read_at) = (added, Some(changes));
     Ok(())
 }
 
+/// Removes what another replica removed from the repository that is its own; what is served still, a little later.
+async fn withdraw_removed(app: &App, state: &mut State) -> TickResult {
+    if state.removed.is_empty() {
+        return Ok(());
+    }
+    let (registry, removed) = (app.registry.clone(), std::mem::take(&mut state.removed));
+    let withdraw = move || {
+        let is_served = |SourcedVersion { name, version, .. }: &SourcedVersion| {
+            let withdrawn =
+                registry.may_withdraw(name, version).and_then(|()| registry.withdraw(name, version));
+            withdrawn == Err(IncomingError::InUse)
+        };
+        removed.into_iter().filter(is_served).collect()
+    };
+    state.removed = web::block(withdraw).await?;
+    Ok(())
+}
+
 /// What this replica lacks. Of two that name the same version, the file beside the model goes first.
-fn lacking(app: &App, added: &[SourcedVersion]) -> Vec<SourcedVersion> {
+fn lacking(app: &App, added: &[SourcedVersion]) -> Vec<(SourcedVersion, Origin)> {
     let unloaded = |name: &str| app.registry.desired(name).is_some_and(|desired| desired.unloaded);
-    let others =
-        app.sources.named.iter().chain(added).filter(|sourced| {
-            app.registry.lacks(&sourced.name, &sourced.version) && !unloaded(&sourced.name)
-        });
+    let is_lacking = |sourced: &SourcedVersion| {
+        app.registry.lacks(&sourced.name, &sourced.version) && !unloaded(&sourced.name)
+    };
+    let named = app.registry.missing().into_iter().chain(app.sources.named.clone());
+    let all = named.map(|sourced| (sourced, Origin::Named));
+    let all = all.chain(added.iter().map(|sourced| (sourced.clone(), Origin::Received)));
     let mut seen = BTreeSet::new();
-    let all = app.registry.missing().into_iter().chain(others.cloned());
-    all.filter(|sourced| seen.insert((sourced.name.clone(), sourced.version.clone()))).collect()
+    all.filter(|(sourced, _)| is_lacking(sourced) && seen.insert(key(sourced))).collect()
 }
 
 /// Serves what another replica put into the repository that both have.
@@ -187,7 +220,7 @@ async fn renew_appeared(app: &App) -> TickResult {
     Ok(web::block(renew).await?)
 }
 
-async fn fetch(app: &App, sourced: &SourcedVersion) -> TickResult {
+async fn fetch(app: &App, sourced: &SourcedVersion, origin: Origin) -> TickResult {
     let SourcedVersion { name, version, files } = sourced;
     let begun = Instant::now();
     let incoming = match app.registry.receive(name, version) {
@@ -204,7 +237,9 @@ async fn fetch(app: &App, sourced: &SourcedVersion) -> TickResult {
     let (desired, at) = lifecycle::desired_states(&app.auth).await?;
     let desired = desired.get(name).cloned().unwrap_or_default();
     let (registry, digests, name) = (app.registry.clone(), sourced.digests(), name.clone());
-    let added = web::block(move || match registry.admit(incoming, &digests, Origin::Named) {
+    let admit =
+        move |registry: &Registry| registry.place(registry.examine_incoming(incoming, &digests)?, origin);
+    let added = web::block(move || match admit(&registry) {
         Ok(_) | Err(IncomingError::Exists) => {
             registry.renew(&name, desired, at);
             Ok(())

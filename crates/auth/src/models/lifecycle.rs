@@ -4,8 +4,9 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
+use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
-use storage::{DesiredModel, ModelFile, ModelSource, Scope, Service, Tx};
+use storage::{DesiredModel, ModelFile, Scope, Service, Tx};
 
 use crate::audit::Entry;
 use crate::callers::access::Permission;
@@ -27,7 +28,7 @@ pub enum ModelChange {
     },
     /// Serve no version of it.
     Unload,
-    /// Let a version answer calls that name none; without one: what the model's own file says.
+    /// Let a version answer calls that name none; without one: what the model's own file says of all that are there.
     Activate(Option<String>),
     /// Go back to the version that was active before; going back twice is going forth again.
     RollBack,
@@ -40,19 +41,6 @@ pub struct PlannedChange {
     pub desired: DesiredModel,
     /// What its files had to be when this was planned.
     remembered: Vec<ModelFile>,
-}
-
-/// A version that was added.
-#[derive(Clone, Copy, Debug)]
-pub struct AddedVersion<'a> {
-    /// The model.
-    pub name: &'a str,
-    /// The version.
-    pub version: &'a str,
-    /// The files of the version.
-    pub files: &'a [ModelFile],
-    /// Where every replica can have them; empty where they came with the request or from a disk.
-    pub sources: &'a [ModelSource],
 }
 
 impl ModelChange {
@@ -74,10 +62,12 @@ impl ModelChange {
             Self::Activate(version) => {
                 let stays = *version == current;
                 let previous = if stays { before.previous_version.clone() } else { current };
+                let still = |waiting: &String| version.as_ref().is_some_and(|version| version != waiting);
                 DesiredModel {
                     unloaded: false,
                     active_version: version.clone(),
                     previous_version: previous,
+                    waiting: before.waiting.into_iter().filter(still).collect(),
                     ..before
                 }
             }
@@ -155,65 +145,7 @@ impl Auth {
         self.commit_model(tx, change.event(), actor, &planned.name, detail, origin).await
     }
 
-    /// Registers an added version for every replica. The version that answers calls stays the same: without a desired
-    /// state, the one that is `serving` becomes the active one. `actor` is none on the command line.
-    pub async fn commit_model_version(
-        &self,
-        actor: Option<&Principal>,
-        added: AddedVersion<'_>,
-        serving: Option<&str>,
-        origin: &Origin,
-    ) -> Result<()> {
-        let AddedVersion { name, version, files, sources } = added;
-        let mut tx = self.begin_operation(actor, Permission::ModelsManage).await?;
-        let before = desired(&mut tx, name).await?;
-        if before.active_version.is_none() && serving.is_some() {
-            let active_version = serving.map(str::to_owned);
-            tx.models().desire(&DesiredModel { active_version, ..before }).await?;
-        }
-        tx.models().forget_files(name, version).await?;
-        tx.model_sources().forget(name, version).await?;
-        for file in files {
-            tx.models().remember_file(file).await?;
-        }
-        for source in sources {
-            tx.model_sources().remember(source).await?;
-        }
-        let describe = |file: &ModelFile| json!({"version": file.version, "sha256": file.sha256});
-        let detail = json!({"model": name, "files": files.iter().map(describe).collect::<Vec<_>>()});
-        self.commit_model(tx, Event::ModelVersionAdded, actor, name, detail, origin).await.map(drop)
-    }
-
-    /// Forgets a version that is being removed. [`Error::ModelChanged`]: it is active. A roll back does not
-    /// go to it any more.
-    pub async fn commit_model_removal(
-        &self,
-        actor: &Principal,
-        name: &str,
-        version: &str,
-        origin: &Origin,
-    ) -> Result<()> {
-        let mut tx = self.begin_operation(Some(actor), Permission::ModelsManage).await?;
-        let before = desired(&mut tx, name).await?;
-        if before.active_version.as_deref() == Some(version) && !before.unloaded {
-            return Err(Error::ModelChanged);
-        }
-        let forgotten = |kept: Option<String>| kept.filter(|kept| kept != version);
-        let after = DesiredModel {
-            active_version: forgotten(before.active_version.clone()),
-            previous_version: forgotten(before.previous_version.clone()),
-            ..before.clone()
-        };
-        if after != before {
-            tx.models().desire(&after).await?;
-        }
-        tx.models().forget_files(name, version).await?;
-        tx.model_sources().forget(name, version).await?;
-        let detail = json!({"model": name, "version": version});
-        self.commit_model(tx, Event::ModelVersionRemoved, Some(actor), name, detail, origin).await.map(drop)
-    }
-
-    async fn commit_model(
+    pub(super) async fn commit_model(
         &self,
         mut tx: Tx,
         event: Event,
@@ -245,53 +177,27 @@ impl Auth {
         Ok(tx.commit().await?)
     }
 
-    /// The files of every version as they were when it was served first.
-    pub async fn model_files(&self) -> Result<Vec<ModelFile>> {
-        let mut tx = self.store.read(Scope::Service(Service::Upkeep)).await?;
-        Ok(tx.models().files().await?)
-    }
-
-    /// Where the files of versions come from that were added by an address.
-    pub async fn model_sources(&self) -> Result<Vec<ModelSource>> {
-        let mut tx = self.store.read(Scope::Service(Service::Upkeep)).await?;
-        Ok(tx.model_sources().list().await?)
-    }
-
-    /// Remembers files of versions that are served for the first time.
-    pub async fn remember_model_files(&self, files: &[ModelFile]) -> Result<()> {
-        let mut tx = self.store.begin(Scope::Service(Service::Upkeep)).await?;
-        for file in files {
-            tx.models().remember_file(file).await?;
-        }
-        Ok(tx.commit().await?)
-    }
-
-    /// Records that a file of a served version changed since it was loaded.
-    pub async fn note_model_violation(&self, loaded: &ModelFile, found: Option<&str>) -> Result<()> {
-        let mut tx = self.store.begin(Scope::Service(Service::Audit)).await?;
-        let detail = json!({
-            "model": loaded.name,
-            "version": loaded.version,
-            "file": loaded.file,
-            "expected": loaded.sha256,
-            "found": found,
-        });
-        let origin = Origin::default();
-        self.record(&mut tx, Entry::failure(Event::ModelFileChanged, &origin).with(detail)).await?;
-        Ok(tx.commit().await?)
-    }
-
     /// Has a model that ended a server unloaded on every replica, until somebody loads it again: it would end the next
-    /// one, too. `version` is the one that ran.
-    pub async fn unload_model_that_ended(&self, name: &str, version: &str) -> Result<()> {
+    /// one, too. `version` is the one that ran, `at` a moment not before. What was said of the model later stays: somebody
+    /// mended it. Answers whether it was unloaded.
+    pub async fn unload_model_that_ended(
+        &self,
+        name: &str,
+        version: &str,
+        at: DateTime<Utc>,
+    ) -> Result<bool> {
         let mut tx = self.begin_exclusive().await?;
+        if tx.models().was_desired_after(name, at).await? {
+            return Ok(false);
+        }
         let before = desired(&mut tx, name).await?;
         tx.models().desire(&DesiredModel { unloaded: true, ..before }).await?;
         let detail = json!({"model": name, "version": version});
         let origin = Origin::default();
         self.record(&mut tx, Entry::failure(Event::ModelEndedServer, &origin).with(detail)).await?;
         tx.changes().append(CHANGE, name).await?;
-        Ok(tx.commit().await?)
+        tx.commit().await?;
+        Ok(true)
     }
 
     /// The number of the latest change to desired states, as far as the feed was read: another number than before means
@@ -305,7 +211,7 @@ impl Auth {
     }
 }
 
-async fn desired(tx: &mut Tx, name: &str) -> Result<DesiredModel> {
+pub(super) async fn desired(tx: &mut Tx, name: &str) -> Result<DesiredModel> {
     let desired = tx.models().desired_of(name).await?;
     Ok(desired.unwrap_or_else(|| DesiredModel { name: name.to_owned(), ..DesiredModel::default() }))
 }
@@ -336,6 +242,15 @@ mod tests {
             (forth.active_version.as_deref(), forth.previous_version.as_deref()),
             (Some("2"), Some("1"))
         );
+    }
+
+    #[test]
+    fn what_waits_is_released_by_its_own_activation_or_that_of_all() {
+        let waiting = ["2", "3"].map(str::to_owned).into();
+        let before = DesiredModel { name: "m".into(), waiting, ..DesiredModel::default() };
+        let left = |change: ModelChange| change.apply(before.clone(), Some("1")).unwrap().waiting.len();
+        let changes = [activate("2"), activate("1"), ModelChange::Activate(None), ModelChange::Unload];
+        assert_eq!(changes.map(left), [1, 2, 0, 2]);
     }
 
     #[test]

@@ -64,21 +64,23 @@ impl Loader {
         if options.reload_all {
             log_passed_over(Some(name), &passed_over(&folder));
         }
-        let (versions, reason) = match chosen(&folder, &manifest.versions, desired.active.as_deref()) {
-            Ok(names) => {
-                let kept = old.filter(|old| !options.reload_all && old.manifest.as_ref() == Some(&manifest));
-                let of = ModelFolder { name, path: &folder, manifest: &manifest };
-                (self.versions(of, &names, lineage, kept, options), None)
-            }
-            Err(_) if !manifest.source.0.is_empty() => {
-                // Why they could not be fetched, where that was tried.
-                let same =
-                    old.filter(|old| old.versions.is_empty() && old.manifest.as_ref() == Some(&manifest));
-                let known = same.and_then(|old| old.reason.clone());
-                (Vec::new(), Some(known.unwrap_or_else(|| FETCHING.to_owned())))
-            }
-            Err(reason) => (Vec::new(), Some(reason)),
-        };
+        let (versions, reason) =
+            match chosen(&folder, &manifest.versions, desired.active.as_deref(), &desired.waiting) {
+                Ok(names) => {
+                    let kept =
+                        old.filter(|old| !options.reload_all && old.manifest.as_ref() == Some(&manifest));
+                    let of = ModelFolder { name, path: &folder, manifest: &manifest };
+                    (self.versions(of, &names, lineage, kept, options), None)
+                }
+                Err(_) if !manifest.source.0.is_empty() => {
+                    // Why they could not be fetched, where that was tried.
+                    let same =
+                        old.filter(|old| old.versions.is_empty() && old.manifest.as_ref() == Some(&manifest));
+                    let known = same.and_then(|old| old.reason.clone());
+                    (Vec::new(), Some(known.unwrap_or_else(|| FETCHING.to_owned())))
+                }
+                Err(reason) => (Vec::new(), Some(reason)),
+            };
         let mut entry = Entry {
             versions,
             reason: reason.clone(),
@@ -104,7 +106,8 @@ impl Loader {
         let manifest = folder.as_deref().and_then(|folder| read_manifest(folder).ok()).map(Arc::new);
         let manifest = manifest.or_else(|| old.and_then(|old| old.manifest.clone()));
         let read = folder.zip(manifest.as_ref());
-        let names = read.and_then(|(folder, manifest)| chosen(&folder, &manifest.versions, None).ok());
+        let names = read
+            .and_then(|(folder, manifest)| chosen(&folder, &manifest.versions, None, &desired.waiting).ok());
         let reason = "it was unloaded".to_owned();
         let version = |name: String| Version { name, files: Arc::default(), model: Err(reason.clone()) };
         let versions = names.into_iter().flatten().map(version).collect();

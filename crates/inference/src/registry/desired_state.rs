@@ -1,5 +1,7 @@
 //! The desired state of a model, as an operator set it, beyond what its folder says.
 
+use std::collections::BTreeSet;
+
 use super::Registry;
 
 /// The desired state of one model. The default follows its `model.toml`.
@@ -12,6 +14,8 @@ pub struct DesiredState {
     pub active: Option<String>,
     /// How many reloads from disk were requested; a number other than the last one means: reload.
     pub loads: i64,
+    /// Versions that are there and not to be served unless they are active: they came while the model was served.
+    pub waiting: BTreeSet<String>,
 }
 
 /// The number of the last change that a desired state includes. The owner of the desired state numbers its changes in

@@ -68,12 +68,19 @@ pub struct Admitted {
     pub size: u64,
 }
 
+/// A version that was examined, and may be put into its place.
+#[derive(Debug)]
+pub struct Admissible {
+    incoming: Incoming,
+    admitted: Admitted,
+}
+
 /// How a version came into the repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
-    /// It was uploaded, and may be removed again.
+    /// It was added to the running servers, and may be removed again.
     Received,
-    /// The operator's files or settings name it; if removed, it is fetched again.
+    /// The operator's files or settings name it: removed, it would be fetched again.
     Named,
 }
 
@@ -148,13 +155,12 @@ impl Loader {
         }
     }
 
-    /// Examines what was received and moves it into place. `files` are the digests that the sender announced.
-    pub(super) fn admit(
+    /// Examines what was received. `files` are the digests that the sender announced.
+    pub(super) fn examine_incoming(
         &self,
         incoming: Incoming,
         files: &Digests,
-        origin: Origin,
-    ) -> Result<Admitted, IncomingError> {
+    ) -> Result<Admissible, IncomingError> {
         let refused = |reason: String| Err(IncomingError::Refused(reason));
         let mut found = Digests::new();
         let most = self.settings.max_model_bytes;
@@ -176,15 +182,21 @@ impl Loader {
             return refused(format!("{file:?} came with it, and the model does not refer to it"));
         }
         outcome.map_err(IncomingError::Refused)?;
+        Ok(Admissible { incoming, admitted: Admitted { files: known, size } })
+    }
+
+    /// Moves a version into its place, as a whole.
+    pub(super) fn place(&self, version: Admissible, origin: Origin) -> Result<Admitted, IncomingError> {
+        let Admissible { incoming, admitted } = version;
         if origin == Origin::Received {
             fs::write(incoming.folder.path().join(MARK), b"").map_err(|error| failed(&error))?;
         }
         self.put_in_place(&incoming)?;
-        Ok(Admitted { files: known, size })
+        Ok(admitted)
     }
 
     fn put_in_place(&self, incoming: &Incoming) -> Result<(), IncomingError> {
-        let place = self.place(&incoming.name, &incoming.version);
+        let place = self.place_of(&incoming.name, &incoming.version);
         if let Some(model) = place.parent() {
             fs::create_dir_all(model).map_err(|error| failed(&error))?;
         }
@@ -204,7 +216,7 @@ impl Loader {
 
     /// Whether the repository has a folder of this name for the version.
     pub(super) fn is_there(&self, name: &str, version: &str) -> bool {
-        fs::symlink_metadata(self.place(name, version)).is_ok()
+        fs::symlink_metadata(self.place_of(name, version)).is_ok()
     }
 
     /// Removes a version that was uploaded.
@@ -212,7 +224,7 @@ impl Loader {
         self.is_received(name, version)?;
         let gone = self.new_folder()?.keep();
         // In one step, so that nobody loads half of it; somebody else may have taken it away meanwhile.
-        let renamed = fs::rename(self.place(name, version), &gone).map_err(|error| match error.kind() {
+        let renamed = fs::rename(self.place_of(name, version), &gone).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => IncomingError::Missing,
             _ => failed(&error),
         });
@@ -221,14 +233,14 @@ impl Loader {
     }
 
     pub(super) fn is_received(&self, name: &str, version: &str) -> Result<(), IncomingError> {
-        let place = self.place(name, version);
+        let place = self.place_of(name, version);
         if !is_name(name) || !is_name(version) || !place.join(MODEL_FILE).exists() {
             return Err(IncomingError::Missing);
         }
         if place.join(MARK).is_file() { Ok(()) } else { Err(IncomingError::NotReceived) }
     }
 
-    fn place(&self, name: &str, version: &str) -> PathBuf {
+    fn place_of(&self, name: &str, version: &str) -> PathBuf {
         self.settings.model_dir.join(name).join(version)
     }
 }

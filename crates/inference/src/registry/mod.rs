@@ -21,7 +21,7 @@ use std::{
 };
 
 pub use desired_state::{DesiredState, Revision};
-pub use incoming::{Admitted, Incoming, IncomingError, Origin};
+pub use incoming::{Admissible, Admitted, Incoming, IncomingError, Origin};
 pub use sources::SourcedVersion;
 pub use status::{ModelStatus, State};
 
@@ -297,15 +297,15 @@ impl Registry {
         self.shared.loader.receive(name, version)
     }
 
-    /// Moves an uploaded version into the repository, if its files have the announced digests and it could be served.
-    /// Blocks for as long as trying it takes.
-    pub fn admit(
-        &self,
-        incoming: Incoming,
-        files: &Digests,
-        origin: Origin,
-    ) -> Result<Admitted, IncomingError> {
-        self.shared.loader.admit(incoming, files, origin)
+    /// Whether a version that was received has the announced digests and could be served. Blocks for as long as trying
+    /// it takes.
+    pub fn examine_incoming(&self, incoming: Incoming, files: &Digests) -> Result<Admissible, IncomingError> {
+        self.shared.loader.examine_incoming(incoming, files)
+    }
+
+    /// Moves a version into the repository.
+    pub fn place(&self, version: Admissible, origin: Origin) -> Result<Admitted, IncomingError> {
+        self.shared.loader.place(version, origin)
     }
 
     /// Whether a version was uploaded and is not served, so that it may be removed.

@@ -7,7 +7,7 @@ mod watch;
 
 use std::{
     cmp::Ordering,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     num::NonZeroUsize,
     path::{Path, PathBuf},
@@ -111,11 +111,12 @@ pub(crate) fn model_folder(model_dir: &Path, name: &str) -> Option<PathBuf> {
 }
 
 /// The versions to serve, lowest first. `active` is the one that an operator chose: the latest are counted from it
-/// downwards, and it is served whatever else is.
+/// downwards, and it is served whatever else is. Those that are `waiting` for being chosen are not.
 pub(crate) fn chosen(
     folder: &Path,
     versions: &Versions,
     active: Option<&str>,
+    waiting: &BTreeSet<String>,
 ) -> Result<Vec<String>, String> {
     if let Some(active) = active.filter(|active| !is_name(active)) {
         return Err(format!("{active:?} cannot be a version"));
@@ -132,6 +133,9 @@ pub(crate) fn chosen(
         }
         Serve::Latest | Serve::All => found,
     };
+    let before = chosen.len();
+    chosen.retain(|version| !waiting.contains(version));
+    let waits = chosen.len() < before;
     chosen.extend(active.map(str::to_owned));
     chosen.sort_by(|left, right| compare_versions(left, right));
     chosen.dedup();
@@ -141,6 +145,9 @@ pub(crate) fn chosen(
         }
         let earlier = chosen.len().saturating_sub(versions.latest.map_or(1, NonZeroUsize::get));
         chosen.drain(..earlier);
+    }
+    if chosen.is_empty() && waits {
+        return Err("its versions wait for their activation".to_owned());
     }
     if chosen.is_empty() && matches!(versions.serve, Serve::Only(_)) {
         return Err("model.toml: [versions] serve names no version".to_owned());

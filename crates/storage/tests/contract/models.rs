@@ -34,6 +34,7 @@ on_both_stores! {
             active_version: Some("2".into()),
             previous_version: Some("1".into()),
             loads: 3,
+            waiting: ["3".to_owned()].into(),
         };
         let then = DesiredModel { unloaded: true, active_version: None, loads: 4, ..first.clone() };
         let other = DesiredModel { name: "another".into(), ..DesiredModel::default() };

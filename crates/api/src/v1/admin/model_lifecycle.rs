@@ -32,6 +32,8 @@ pub struct ManagedModel {
     active_version: Option<String>,
     /// The version that a roll back activates.
     previous_version: Option<String>,
+    /// Versions that were added and are served once they are activated.
+    waiting_versions: Vec<String>,
     /// Why this replica stays as it is although the desired state is another.
     #[serde(skip_serializing_if = "Option::is_none")]
     setback: Option<String>,
@@ -57,9 +59,10 @@ pub struct ManagedVersion {
 #[derive(Debug, Deserialize, ToSchema, Validate)]
 #[serde(deny_unknown_fields)]
 pub struct Activation {
-    /// Null: what model.toml says.
+    /// Null: what model.toml says of all versions that are there.
+    #[serde(deserialize_with = "Option::deserialize")]
     #[validate(length(min = 1, max = 128, message = "use 1 to 128 characters"))]
-    #[schema(min_length = 1, max_length = 128)]
+    #[schema(min_length = 1, max_length = 128, required)]
     version: Option<String>,
 }
 
@@ -94,6 +97,9 @@ impl ManagedModel {
             unloaded: desired.is_some_and(|desired| desired.unloaded),
             active_version: desired.and_then(|desired| desired.active_version.clone()),
             previous_version: desired.and_then(|desired| desired.previous_version.clone()),
+            waiting_versions: desired
+                .map(|desired| desired.waiting.iter().cloned().collect())
+                .unwrap_or_default(),
             setback: status.setback.clone(),
             versions: Vec::new(),
         }
