@@ -1,6 +1,6 @@
 //! Large requests: they hold up nobody else, and no more of them are taken than there is room for.
 
-use std::io::{Cursor, Write};
+use std::io::{Cursor, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -23,16 +23,17 @@ fn infer(client: &Client, body: &[u8]) -> crate::harness::Reply {
     client.send("POST", INFER, Some("application/json"), body)
 }
 
-/// A call that announces a body, sends the beginning of it and keeps the rest.
-fn begun(server: &Server, ada: &Person, length: usize) -> TcpStream {
+/// A call that announces a body, sends this much of it and keeps the rest.
+fn begun(server: &Server, person: &Person, model: &str, (sent, length): (usize, usize)) -> TcpStream {
     let mut stream = server.connect();
     write!(
         stream,
-        "POST {INFER} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Length: {length}\r\n\r\n{{",
+        "POST /v2/models/{model}/infer HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Length: {length}\r\n\r\n",
         server.address(),
-        ada.tokens.access
+        person.tokens.access
     )
     .expect("the server reads");
+    stream.write_all(&vec![b'{'; sent]).expect("the server reads");
     stream
 }
 
@@ -63,10 +64,10 @@ promise! {
     fn large_bodies_wait_outside_while_the_room_is_taken_and_small_ones_do_not(pair) {
         let settings = [("MAX_INFER_BODY_MB", "20"), ("MAX_BODIES_IN_MEMORY_MB", "20")];
         let server = Server::start(pair, &settings);
-        let ada = server.person("ada");
+        let (ada, bob) = (server.person("ada"), server.person("bob"));
         // 2.5 MB: more than the slow one leaves of the room, and ten of them more than all of it.
         let large = rows(20_000);
-        let slow = begun(&server, &ada, 18 << 20);
+        let slow = begun(&server, &bob, "digits", (18 << 20, (18 << 20) + 1));
         eventually("the room is taken", || (infer(&ada.api, &large).status == 503).then_some(()));
         let refused = infer(&ada.api, &large).is(503);
         assert!(refused.number("retry-after") >= 1);
@@ -78,6 +79,30 @@ promise! {
         for _ in 0..10 {
             infer(&ada.api, &large).is(400);
         }
+    }
+
+    fn nobody_takes_the_room_from_others(pair) {
+        let settings = [("MAX_INFER_BODY_MB", "20"), ("MAX_BODIES_IN_MEMORY_MB", "20")];
+        let server = Server::start(pair, &settings);
+        let (ada, bob) = (server.person("ada"), server.person("bob"));
+        let large = rows(20_000);
+        // What is only announced takes none.
+        let announced: Vec<_> = (0..8).map(|_| begun(&server, &bob, "digits", (1, 18 << 20))).collect();
+        server.person("carl").api.predict(&sample("1-1")).is(200);
+        infer(&ada.api, &large).is(400);
+        drop(announced);
+        // Nobody sends one for a model that they do not have.
+        let mut answer = Vec::new();
+        let mut none = begun(&server, &bob, "none", (1, 18 << 20));
+        none.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+        (&mut none).take(12).read_to_end(&mut answer).expect("an answer before the body");
+        assert_eq!(answer, b"HTTP/1.1 404");
+        // Of several bodies that come an account has half of the room.
+        let half: Vec<_> = (0..8).map(|_| begun(&server, &bob, "digits", (3 << 20, (3 << 20) + 1))).collect();
+        eventually("bob has his share", || (infer(&bob.api, &large).status == 503).then_some(()));
+        assert!(infer(&bob.api, &large).is(503).member("error").contains("of yours"));
+        infer(&ada.api, &large).is(400);
+        drop(half);
     }
 }
 

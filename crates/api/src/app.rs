@@ -92,11 +92,17 @@ impl App {
 
     /// A model that the caller may use; any other does not exist for them.
     pub fn model_for(&self, principal: &Principal, name: &str, version: Option<&str>) -> Result<Arc<Model>> {
-        let access = self.registry.access(name);
-        if !access.is_some_and(|access| self.auth.may_use_model(principal, name, declared(access))) {
-            return Err(inference::Error::no_such_model(name).into());
-        }
+        self.require_model(principal, name)?;
         Ok(self.registry.find(name, version)?)
+    }
+
+    /// Refuses a model that the caller may not use, in the same words as one that is not there.
+    pub fn require_model(&self, principal: &Principal, name: &str) -> Result<()> {
+        let access = self.registry.access(name);
+        if access.is_some_and(|access| self.auth.may_use_model(principal, name, declared(access))) {
+            return Ok(());
+        }
+        Err(inference::Error::no_such_model(name).into())
     }
 
     /// Whether a model that the caller may use can be called.

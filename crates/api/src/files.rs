@@ -44,7 +44,7 @@ pub async fn receive(
         require_type(&declared, media_type.trim_start_matches("image/"))?;
         Ok((received, Bytes::from(bytes), media_type))
     };
-    let room = app.bodies.expect(limit)?;
+    let room = app.bodies.reserve(Some(caller.principal.account), limit)?;
     let deadline = Instant::now() + PATIENCE;
     let (received, bytes, media_type) = app.bodies.work(limit, deadline, look).await??;
     let ticket = Ticket { deadline, ..app.ticket(&caller.principal, Instant::now()) };
@@ -74,11 +74,13 @@ async fn save(mut upload: auth::Upload, body: &mut FileBody, limit: usize) -> Re
 
 /// One of the caller's files, with its bytes.
 pub async fn read(app: &App, principal: &Principal, id: Uuid) -> Result<(StoredFile, Bytes)> {
-    bytes_of(app, app.auth.stored_file(principal, id).await?).await
+    bytes_of(app, principal, app.auth.stored_file(principal, id).await?).await
 }
 
-async fn bytes_of(app: &App, file: StoredFile) -> Result<(StoredFile, Bytes)> {
-    let mut arriving = app.bodies.expect(usize::try_from(file.size).unwrap_or(usize::MAX))?;
+async fn bytes_of(app: &App, principal: &Principal, file: StoredFile) -> Result<(StoredFile, Bytes)> {
+    let size = usize::try_from(file.size).unwrap_or(usize::MAX);
+    let mut arriving = app.bodies.expect(Some(principal.account), size)?;
+    arriving.reserve(size)?;
     let (auth, sealed) = (Arc::clone(&app.auth), app.auth.sealed_file(&file).await?);
     let (file, bytes) = blocking(move || auth.open_file(&file, &sealed).map(|bytes| (file, bytes))).await?;
     arriving.push(&bytes)?;
@@ -123,7 +125,7 @@ pub async fn resolve(
         if usize::try_from(file.size).map_or(true, |size| size > limit) {
             return Err(too_large(limit));
         }
-        let (file, bytes) = bytes_of(app, file).await?;
+        let (file, bytes) = bytes_of(app, principal, file).await?;
         room -= bytes.len();
         pictures.push(Picture { filename: Some(file.name), bytes });
     }

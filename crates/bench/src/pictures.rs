@@ -11,7 +11,7 @@ use actix_web::rt::spawn;
 use actix_web::web::Bytes;
 use clap::{Args, ValueEnum};
 use image::imageops::{FilterType, resize};
-use inference::{Model, PredictInput, Registry, Settings, Ticket};
+use inference::{AnyPlace, Model, PredictInput, Registry, Settings, Ticket};
 use serde_json::{Value, json};
 
 use crate::figures::quantile;
@@ -83,7 +83,9 @@ async fn together(way: Way, model: &Arc<Model>, file: &Bytes, pictures: usize) -
             let predict = |_| {
                 let (model, file) = (Arc::clone(model), file.clone());
                 let ticket = Ticket { caller: 0, deadline: begun + Duration::from_secs(60), priority: 0 };
-                spawn(async move { model.predict(PredictInput::Images(vec![file]), None, ticket).await })
+                spawn(
+                    async move { model.predict(PredictInput::Images(vec![file]), None, ticket, AnyPlace).await },
+                )
             };
             for task in (0..pictures).map(predict).collect::<Vec<_>>() {
                 task.await.expect("a task").expect("an answer");

@@ -30,6 +30,9 @@ pub enum Error {
     /// The picture exceeds the limit on bytes, pixels or sides (413).
     #[error("{0}")]
     ImageTooLarge(String),
+    /// What the call takes is more than there ever is room for; says how much (413).
+    #[error("{0}")]
+    TooLarge(String),
     /// Rows or texts break a rule of `model.toml`; says which and where (400).
     #[error("some cells or texts are not valid")]
     Invalid(Vec<Problem>),

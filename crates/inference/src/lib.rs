@@ -39,8 +39,8 @@ pub use model::{InferRequest, InferResponse, Model};
 pub use onnx::note_ends;
 pub use operators::OperatorLibrary;
 pub use predict::{
-    Cell, InputKind, Outcome, PredictInput, PredictResponse, Prediction, RowReader, Rows, Table, TextBatch,
-    Texts, Values,
+    AnyPlace, Cell, InputKind, Outcome, PredictInput, PredictResponse, Prediction, RowReader, Rows, Table,
+    TextBatch, Texts, Values, Workplace,
 };
 pub use provider::{Execution, Provider};
 pub use registry::{

@@ -13,7 +13,7 @@ use tonic_types::StatusExt;
 use super::{ON, method};
 use crate::harness::grpc::{digits, inference as of, refused, wait};
 use crate::harness::http2::{Connection, framed};
-use crate::harness::{Server, eventually, promise};
+use crate::harness::{Person, Server, eventually, promise};
 
 const WINDOW: u32 = 1 << 16;
 
@@ -81,30 +81,44 @@ promise! {
 
     fn large_bodies_share_one_room_with_http(pair) {
         let server = Server::start(pair, &[ON, ("MAX_INFER_BODY_MB", "1"), ("MAX_BODIES_IN_MEMORY_MB", "16"), ("MAX_CONTENT_LENGTH", "1000000")]);
-        let ada = server.person("ada");
-        let bearer = bearer(&ada.tokens.access);
+        let [ada, bob, carl] = ["ada", "bob", "carl"].map(|name| server.person(name));
         const PREFIX: &[u8] = &[0, 0, 0x0f, 0xf0, 0];
-        let hold = async |connection: &mut Connection| {
+        // All of a message but a byte, or what stands before it.
+        let hold = async |connection: &mut Connection, who: &Person, length: usize| {
+            let bearer = bearer(&who.tokens.access);
             let mut call = connection.begin(&infer(), &[("authorization", bearer.as_str())]).await.expect("a call");
-            call.send(PREFIX, false);
+            call.send([PREFIX, &vec![0; length]].concat(), false);
             call
         };
+        const MOST: usize = 0xf_f000 - 1;
         let body = vec![b' '; 900_000];
         let by_http = || ada.api.send("POST", "/v2/models/digits/infer", Some("application/json"), &body).status;
+        // What is only announced takes none.
+        let announced = wait(async {
+            let mut connection = Connection::open(&server, WINDOW).await;
+            let mut held = Vec::new();
+            for _ in 0..16 {
+                held.push(hold(&mut connection, &bob, 0).await);
+            }
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            (connection, held)
+        });
+        assert_eq!(by_http(), 400);
+        drop(announced);
         // Asked too early, the question itself takes room.
         let (mut connection, held) = eventually("the room is full", || {
             let (connection, held) = wait(async {
                 let mut connection = Connection::open(&server, WINDOW).await;
                 let mut held = Vec::new();
-                for _ in 0..16 {
-                    held.push(hold(&mut connection).await);
+                for number in 0..16 {
+                    held.push(hold(&mut connection, if number < 8 { &bob } else { &carl }, MOST).await);
                 }
                 tokio::time::sleep(Duration::from_millis(300)).await;
                 (connection, held)
             });
             (by_http() == 503).then_some((connection, held))
         });
-        let status = wait(async { hold(&mut connection).await.status().await.expect("an answer") });
+        let status = wait(async { hold(&mut connection, &ada, MOST).await.status().await.expect("an answer") });
         assert_eq!(status.code(), Code::Unavailable, "{status:?}");
         for mut call in held {
             call.body.send_reset(h2::Reason::CANCEL);
@@ -119,8 +133,8 @@ promise! {
             let (connection, held) = wait(async {
                 let mut connection = Connection::open(&server, WINDOW).await;
                 let mut held = Vec::new();
-                for _ in 0..10 {
-                    held.push(hold(&mut connection).await);
+                for number in 0..10 {
+                    held.push(hold(&mut connection, if number < 7 { &bob } else { &carl }, MOST).await);
                 }
                 tokio::time::sleep(Duration::from_millis(300)).await;
                 (connection, held)

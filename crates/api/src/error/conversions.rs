@@ -128,7 +128,7 @@ impl From<inference::Error> for ApiError {
             }
             E::InvalidInput(_) | E::WrongInput(_) => Self::new(Code::InvalidInput, detail),
             E::InvalidImage(_) => Self::new(Code::InvalidImage, detail),
-            E::ImageTooLarge(_) => Self::new(Code::TooLarge, detail),
+            E::ImageTooLarge(_) | E::TooLarge(_) => Self::new(Code::TooLarge, detail),
             E::Runtime => Self::internal(detail),
         }
     }

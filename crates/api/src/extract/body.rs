@@ -12,9 +12,11 @@ use futures_util::StreamExt;
 
 use crate::app::App;
 use crate::error::{ApiError, Result};
+use crate::guard;
 use crate::middleware::RequestContext;
 use crate::settings::SizeSettings;
 use crate::transport::IncomingBody;
+use crate::transport::bodies::SMALL;
 use crate::transport::encodings::{self, Encoding, too_large};
 
 /// The whole body, of at most `limit` bytes, arriving within `time`.
@@ -49,10 +51,23 @@ async fn as_sent(
     if announced.is_some_and(|length: usize| length > limit) {
         return Err(too_large(limit));
     }
-    let body = App::of(request)?.bodies.expect(announced.unwrap_or(0))?;
+    let app = App::of(request)?;
+    if announced.is_none_or(|length| length > SMALL) {
+        require_model(&app, request)?;
+    }
+    let body = app.bodies.expect(guard::account(request), announced.unwrap_or(0))?;
     tokio::time::timeout(time, collect(payload, limit, body))
         .await
         .unwrap_or_else(|_| Err(ApiError::slow_body()))
+}
+
+/// Nobody sends a large body for a model that they may not use. It is looked up again once the body is there.
+pub(super) fn require_model(app: &App, request: &HttpRequest) -> Result<()> {
+    let name = request.match_info().get("name");
+    match name.zip(guard::infers(request)) {
+        Some((name, principal)) => app.require_model(&principal, name),
+        None => Ok(()),
+    }
 }
 
 async fn collect(payload: &mut Payload, limit: usize, mut body: IncomingBody) -> Result<Bytes> {
@@ -88,7 +103,7 @@ async fn unpacked(request: &HttpRequest, payload: &mut Payload, most: usize) -> 
     let body = as_sent(request, payload, limit, body_time(&app)).await?;
     let Some(encoding) = encoding else { return Ok(body) };
     let deadline = app.deadline(RequestContext::arrival(&request.extensions()));
-    let room = app.bodies.expect(0)?;
+    let room = app.bodies.expect(guard::account(request), 0)?;
     app.bodies.work(usize::MAX, deadline, move || encoding.decode(&body, room, limit)).await?
 }
 

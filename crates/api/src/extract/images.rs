@@ -10,10 +10,12 @@ use actix_web::web::{Bytes, Data};
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use futures_util::StreamExt;
 use url::form_urlencoded;
+use uuid::Uuid;
 
 use super::body;
 use crate::app::App;
 use crate::error::{ApiError, Code, Result};
+use crate::guard;
 use crate::transport::encodings::too_large;
 
 /// One picture as it was sent.
@@ -94,18 +96,21 @@ async fn read_single(
 }
 
 async fn read_form(app: &Data<App>, request: &HttpRequest, payload: Payload) -> Result<Vec<Picture>> {
+    body::require_plain(request.headers())?;
     let mut room = app.settings.sizes.max_content_length.saturating_add(AROUND_PARTS);
     let bounded = payload.map(move |chunk| {
         let chunk = chunk?;
         room = room.checked_sub(chunk.len()).ok_or(PayloadError::Overflow)?;
         Ok(chunk)
     });
+    body::require_model(app, request)?;
     let form = Multipart::new(request.headers(), bounded);
-    let parts = tokio::time::timeout(body::body_time(app), read_parts(app, form)).await;
+    let parts = read_parts(app, guard::account(request), form);
+    let parts = tokio::time::timeout(body::body_time(app), parts).await;
     parts.unwrap_or_else(|_| Err(ApiError::slow_body()))
 }
 
-async fn read_parts(app: &Data<App>, mut form: Multipart) -> Result<Vec<Picture>> {
+async fn read_parts(app: &Data<App>, account: Option<Uuid>, mut form: Multipart) -> Result<Vec<Picture>> {
     let sizes = &app.settings.sizes;
     let mut pictures = Vec::new();
     let mut room = sizes.max_content_length;
@@ -120,7 +125,7 @@ async fn read_parts(app: &Data<App>, mut form: Multipart) -> Result<Vec<Picture>
         }
         let (filename, kind) = (filename(&part), media_type(&part));
         let limit = sizes.image_bytes().min(room);
-        let mut bytes = app.bodies.expect(0)?;
+        let mut bytes = app.bodies.expect(account, 0)?;
         while let Some(chunk) = part.next().await {
             let chunk = chunk.map_err(broken_form)?;
             if bytes.len() + chunk.len() > limit {

@@ -82,9 +82,10 @@ impl BoundedBody {
                         self.begin(u32::from_be_bytes([a, b, c, d]))?;
                     }
                 }
-                Position::Message { lacking, .. } => {
+                Position::Message { length, lacking } => {
                     let taken = data.len().min(*lacking);
                     *lacking -= taken;
+                    self.resources.messages().room.grow_to(*length - *lacking)?;
                     data = &data[taken..];
                     if *lacking == 0 {
                         self.end();
@@ -98,7 +99,7 @@ impl BoundedBody {
         Ok(())
     }
 
-    /// A message of this length comes; the decoder makes room for all of it at once, and so do we.
+    /// A message of this length comes, if there is room for it.
     fn begin(&mut self, length: u32) -> Result<()> {
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         let limit = self.bounds.size;
@@ -106,7 +107,7 @@ impl BoundedBody {
             let detail = format!("The message is too large: the limit is {limit} bytes.");
             return Err(ApiError::new(Code::TooLarge, detail));
         }
-        self.resources.messages().room.grow_to(length)?;
+        self.resources.messages().room.check(length)?;
         self.place = Position::Message { length, lacking: length };
         if length == 0 {
             self.end();
@@ -127,10 +128,10 @@ impl BoundedBody {
     fn resume(&mut self) -> Result<()> {
         let mut messages = self.resources.messages();
         if std::mem::take(&mut messages.done)
-            && let Position::Message { length, .. } = self.place
+            && let Position::Message { length, lacking } = self.place
         {
             self.timer.as_mut().reset(Instant::now() + self.bounds.time);
-            messages.room.grow_to(length)?;
+            messages.room.grow_to(length - lacking)?;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use auth::{InFlight, Origin};
+use auth::{AllowanceState, InFlight, Origin};
 use tonic::{Request, Status};
 
 use super::status::refuse;
@@ -62,13 +62,20 @@ pub struct Messages {
     pub done: bool,
     /// Whether the client gave the call up while it was sending.
     pub broke_off: bool,
+    /// The windows of the model that was called, which is known from the message only.
+    pub windows: Vec<AllowanceState>,
 }
 
 impl CallResources {
     /// By a call that begins.
     pub fn new(place: Option<InFlight>, room: Reservation) -> Self {
         Self {
-            messages: Arc::new(Mutex::new(Messages { room, done: true, broke_off: false })),
+            messages: Arc::new(Mutex::new(Messages {
+                room,
+                done: true,
+                broke_off: false,
+                windows: Vec::new(),
+            })),
             _place: Arc::new(place),
         }
     }
@@ -90,7 +97,7 @@ impl CallResources {
 
     /// The room that the answer takes, to be held until it is sent.
     pub fn take_room(&self, bodies: &Bodies) -> Reservation {
-        std::mem::replace(&mut self.messages().room, bodies.empty_reservation())
+        std::mem::replace(&mut self.messages().room, bodies.empty_reservation(None))
     }
 
     /// One message of several is answered.

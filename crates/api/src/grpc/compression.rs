@@ -98,7 +98,8 @@ impl UnpackedBody {
         let (app, encoding, limit) = (self.app.clone(), self.encoding, self.inner.limit());
         let resources = self.inner.resources().clone();
         Box::pin(async move {
-            let (length, room) = (packed.len(), app.bodies.expect(0)?);
+            let account = resources.messages().room.account();
+            let (length, room) = (packed.len(), app.bodies.expect(account, 0)?);
             let decode = move || encoding.decode(&packed, room, limit);
             let unpacked = app.bodies.work(limit, app.deadline(Instant::now()), decode).await?;
             let message = unpacked.map_err(in_words_of_grpc)?;

@@ -84,7 +84,7 @@ impl Interceptor {
             Ok(deadline) => self.through(request, method, &context, deadline, &mut record).await,
             Err(error) => Err(error),
         };
-        let room = self.app.bodies.empty_reservation();
+        let room = self.app.bodies.empty_reservation(None);
         let (response, windows, room) =
             through.unwrap_or_else(|error| (status::refuse(error).into_http(), Vec::new(), room));
         let unsent = peer.map(|peer| (peer.answers, room));
@@ -111,13 +111,14 @@ impl Interceptor {
         if resources.messages().broke_off {
             record.given_up();
         }
+        windows.append(&mut resources.messages().windows);
         if let Some(lease) = lease {
             lease.refresh_states(&mut windows);
         }
         // What the answer takes it takes until it is sent; a stream goes on with what it has.
         let room = match method {
             Some(method) if !method.streams => resources.take_room(&self.app.bodies),
-            _ => self.app.bodies.empty_reservation(),
+            _ => self.app.bodies.empty_reservation(None),
         };
         Ok((response, windows, room))
     }
@@ -165,9 +166,10 @@ impl Interceptor {
             target: None,
         };
         let admitted = guard::admit(&self.app, request).await?;
-        record.belongs_to(admitted.proof.as_ref().map(|proof| proof.principal.account));
+        let account = admitted.proof.as_ref().map(|proof| proof.principal.account);
+        record.belongs_to(account);
         let origin = context.origin_of(&parts.headers);
-        let resources = CallResources::new(admitted.in_flight, self.app.bodies.empty_reservation());
+        let resources = CallResources::new(admitted.in_flight, self.app.bodies.empty_reservation(account));
         let sizes = &self.app.settings.sizes;
         let time = Duration::from_secs(sizes.body_timeout_seconds);
         let bounds = Bounds { size: (method.size)(sizes), time, streams: method.streams };

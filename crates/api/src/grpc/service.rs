@@ -56,7 +56,8 @@ impl Inference {
     ) -> ApiResult<of::ModelInferResponse> {
         let app = &self.app;
         let model = app.model_for(&caller.principal, &message.model_name, version(&message.model_version))?;
-        app.auth.admit_to_model(&caller.principal, model.name()).await?;
+        let windows = app.auth.admit_to_model(&caller.principal, model.name()).await?;
+        call.resources.messages().windows = windows;
         let size = message.encoded_len();
         let ticket = with_deadline(app.ticket(&caller.principal, caller.arrived), call.deadline);
         let of = Arc::clone(&model);

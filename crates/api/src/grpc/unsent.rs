@@ -99,15 +99,15 @@ mod tests {
         let unsent = Unsent::default();
         assert!(unsent.longest().is_none());
         let bodies = Bodies::new(1);
-        let room = Arc::new(bodies.reserve(1 << 20).unwrap());
+        let room = Arc::new(bodies.reserve(None, 1 << 20).unwrap());
         let answer = unsent.track(Bytes::from_static(b"answer"), &room);
         drop(room);
         let part = answer.slice(2..);
         drop(answer);
         assert!(unsent.longest().is_some());
-        assert!(bodies.reserve(1 << 20).is_err(), "it still takes its room");
+        assert!(bodies.reserve(None, 1 << 20).is_err(), "it still takes its room");
         drop(part);
         assert!(unsent.longest().is_none());
-        assert!(bodies.reserve(1 << 20).is_ok());
+        assert!(bodies.reserve(None, 1 << 20).is_ok());
     }
 }

@@ -198,7 +198,15 @@ impl FromRequest for AlwaysOpen {
     }
 }
 
-/// The account behind a request that was let through, for the access log.
+/// The account behind a request that was let through.
 pub(crate) fn account(request: &HttpRequest) -> Option<uuid::Uuid> {
     request.extensions().get::<Proof>().map(|proof| proof.principal.account)
+}
+
+/// Who calls a model by this request, where it was let through to do so.
+pub(crate) fn infers(request: &HttpRequest) -> Option<Arc<Principal>> {
+    let extensions = request.extensions();
+    let proof = extensions.get::<Proof>()?;
+    let infers = <Caller<permission::ModelsInfer> as FirstArgument>::REQUIREMENT;
+    (proof.requirement == infers).then(|| Arc::clone(&proof.principal))
 }

@@ -25,11 +25,11 @@ use auth::{Admission, AllowanceState, InFlight, LimitClass, PresentedCredential,
 use futures_util::FutureExt;
 use storage::IpPlace;
 
-pub(crate) use caller::account;
 pub use caller::{
     Access, AlwaysOpen, Anonymous, Authenticated, Caller, FirstArgument, Person, Proof, Requirement, StepUp,
     permission,
 };
+pub(crate) use caller::{account, infers};
 pub use credential::{API_KEY, OptionalToken};
 pub use rate_headers::{RateHeader, put_into, whole_seconds, write as write_rate_headers};
 pub use signature::Target;

@@ -104,7 +104,7 @@ impl<'a> Run<'a> {
         let mut charge = self.charge.take().ok_or_else(|| ApiError::internal("a run ended twice"))?;
         let timing = answer.as_ref().map(timing);
         series::count_inference(charge.model, timing.as_ref().map_err(|error| *error));
-        charge.compute = timing.map_or(Duration::ZERO, |timing| timing.compute);
+        charge.compute = timing.map_or(Duration::ZERO, |timing| timing.share);
         Ok((answer?, charge))
     }
 }

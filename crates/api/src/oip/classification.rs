@@ -20,7 +20,8 @@ const TEXT: usize = 96;
 /// Fewest decimals of a value that may have some.
 const DECIMALS: usize = 6;
 
-/// How much memory the `classes` highest values of each row take, about. Refuses more of them than an answer may have.
+/// How much memory the `classes` highest values of each row take until they are written, about: the values, the order of
+/// those of a row, and the texts. Refuses more of them than an answer may have.
 pub fn size(tensor: &Tensor, classes: NonZeroUsize) -> Result<usize, String> {
     let (batch, width) = batch_and_width(tensor);
     let texts = batch.unwrap_or(1).saturating_mul(classes.get().min(width));
@@ -29,7 +30,7 @@ pub fn size(tensor: &Tensor, classes: NonZeroUsize) -> Result<usize, String> {
             "{texts} classes are too many for one answer, which has at most {MAX_TEXTS}; ask for fewer"
         ));
     }
-    Ok(texts * TEXT)
+    Ok(tensor.data().size() + width * size_of::<usize>() + texts * TEXT)
 }
 
 /// The `classes` highest values of each row. Values that are no numbers (NaN) come last, equal ones in the order of

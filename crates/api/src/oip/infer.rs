@@ -84,7 +84,8 @@ async fn run(
     };
     let parsed = app.bodies.work(length, ticket.deadline, parse).await?.map_err(invalid)?;
     // The body is gone; the tensors, which may be much larger, are here until they are answered.
-    let _tensors = app.bodies.reserve(parsed.inputs.iter().map(|input| input.tensor.data().size()).sum())?;
+    let tensors = parsed.inputs.iter().map(|input| input.tensor.data().size()).sum();
+    let _tensors = app.bodies.reserve(Some(caller.principal.account), tensors)?;
     let CompletedCall { id, answer, wanted: outputs, size, room, charge } =
         perform(app, caller, model, ticket, parsed, length, connections::closed(request)).await?;
     let of = Arc::clone(model);
@@ -124,7 +125,7 @@ pub struct CompletedCall<'a> {
     pub answer: Vec<NamedTensor>,
     /// How they are wanted.
     pub wanted: Vec<WantedOutput>,
-    /// How long they become when they are written, about.
+    /// How much memory they take until they are written, about.
     pub size: usize,
     /// The room for that.
     pub room: Reservation,
@@ -145,7 +146,7 @@ pub async fn perform<'a>(
 ) -> Result<CompletedCall<'a>> {
     let ParsedInfer { id, inputs, outputs: wanted, timeout, priority } = call;
     let rows = model.rows(&inputs);
-    let wished = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let wished = timeout.and_then(|timeout| caller.arrived.checked_add(timeout));
     let ticket = Ticket { priority: caller.principal.priority(priority), ..with_deadline(ticket, wished) };
     let outputs = wanted.iter().map(|output| output.name.clone()).collect();
     let work = Work::tensors(rows, size);
@@ -157,7 +158,8 @@ pub async fn perform<'a>(
         None => Ok(written_size(output, wanted.binary)),
     });
     let size = sizes.sum::<std::result::Result<usize, String>>().map_err(invalid)?;
-    Ok(CompletedCall { id, answer: answer.outputs, wanted, size, room: app.bodies.reserve(size)?, charge })
+    let room = app.bodies.reserve(Some(caller.principal.account), size)?;
+    Ok(CompletedCall { id, answer: answer.outputs, wanted, size, room, charge })
 }
 
 /// What is wrong with the tensors of a call.

@@ -4,12 +4,14 @@
 //! Small ones are neither counted nor moved to another thread: they cost nothing here, and are taken while the room
 //! for large ones is full. What bounds them is the number of connections.
 
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use actix_web::web::{self, Bytes, BytesMut};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
+use uuid::Uuid;
 
 use crate::error::{ApiError, Code, Result};
 
@@ -17,42 +19,55 @@ use crate::error::{ApiError, Code, Result};
 pub const SMALL: usize = 64 << 10;
 /// Room is given out in pieces of this many bytes.
 const PIECE: usize = 1 << 10;
+/// An account has at most this part of the room, beyond a single body.
+const SHARE: usize = 2;
 
 /// The room for large bodies, and the hands that work on them.
 pub struct Bodies {
-    room: Arc<Semaphore>,
-    /// Pieces of the room, taken and free.
-    pieces: usize,
+    room: Arc<Room>,
     hands: Arc<Semaphore>,
+}
+
+/// The room for large bodies: what is not there cannot be reserved, so that only what has arrived takes some.
+struct Room {
+    /// All of it, in pieces.
+    pieces: usize,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Default)]
+struct Taken {
+    all: usize,
+    by_account: HashMap<Uuid, usize>,
 }
 
 impl Bodies {
     /// Room for this many MiB, and one hand less than there are cores: one core is left to the web workers.
     pub fn new(mebibytes: u64) -> Self {
         let pieces = usize::try_from(mebibytes << 20).unwrap_or(usize::MAX) / PIECE;
-        let pieces = pieces.min(Semaphore::MAX_PERMITS);
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         Self {
-            room: Arc::new(Semaphore::new(pieces)),
-            pieces,
+            room: Arc::new(Room { pieces, taken: Mutex::default() }),
             hands: Arc::new(Semaphore::new(cores.saturating_sub(1).max(1))),
         }
     }
 
-    /// The beginning of a body that announces a length, or 0. Refuses at once when there is no room for it.
-    pub fn expect(&self, announced: usize) -> Result<IncomingBody> {
-        let room = self.reserve(announced)?;
+    /// The beginning of a body of an account that announces a length, or 0. Refuses at once when there is no room for
+    /// it now; it takes its room as it comes.
+    pub fn expect(&self, account: Option<Uuid>, announced: usize) -> Result<IncomingBody> {
+        let room = self.empty_reservation(account);
+        room.check(announced)?;
         Ok(IncomingBody { bytes: BytesMut::with_capacity(announced), room })
     }
 
     /// No room yet, for a body that is kept elsewhere.
-    pub fn empty_reservation(&self) -> Reservation {
-        Reservation { taken: None, all: Arc::clone(&self.room), pieces: self.pieces }
+    pub fn empty_reservation(&self, account: Option<Uuid>) -> Reservation {
+        Reservation { room: Arc::clone(&self.room), account, taken: 0 }
     }
 
     /// Room for a body of this length. Refuses when there is none.
-    pub fn reserve(&self, length: usize) -> Result<Reservation> {
-        let mut room = self.empty_reservation();
+    pub fn reserve(&self, account: Option<Uuid>, length: usize) -> Result<Reservation> {
+        let mut room = self.empty_reservation(account);
         room.grow_to(length)?;
         Ok(room)
     }
@@ -86,15 +101,22 @@ pub struct IncomingBody {
 
 /// The room that one body takes; dropping it gives it back.
 pub struct Reservation {
-    taken: Option<OwnedSemaphorePermit>,
-    all: Arc<Semaphore>,
-    pieces: usize,
+    room: Arc<Room>,
+    /// Whose it is; none before that is known.
+    account: Option<Uuid>,
+    /// In pieces.
+    taken: usize,
 }
 
 impl IncomingBody {
     /// How much has arrived.
     pub fn len(&self) -> usize {
         self.bytes.len()
+    }
+
+    /// Takes the room for so many bytes before they are there.
+    pub fn reserve(&mut self, length: usize) -> Result<()> {
+        self.room.grow_to(length)
     }
 
     /// Adds what came. Refuses when there is no room for it.
@@ -108,48 +130,111 @@ impl IncomingBody {
     pub fn whole(self) -> Bytes {
         let bytes = self.bytes.freeze();
         match self.room.taken {
-            Some(room) => Bytes::from_owner(SharedBody { bytes, _room: room }),
-            None => bytes,
+            0 => bytes,
+            _ => Bytes::from_owner(SharedBody { bytes, _room: self.room }),
         }
     }
 }
 
 impl Reservation {
+    /// Whose it is.
+    pub fn account(&self) -> Option<Uuid> {
+        self.account
+    }
+
     /// Gives back all of it.
     pub fn empty(&mut self) {
-        self.taken = None;
+        if self.taken > 0 {
+            self.room.lock().give_back(self.account, self.taken);
+            self.taken = 0;
+        }
     }
 
     /// Makes it large enough for this many bytes in all. Refuses when there is no room for them now, and in other
     /// words when there never is.
     pub fn grow_to(&mut self, length: usize) -> Result<()> {
-        let taken = self.taken.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        if length <= SMALL || length <= taken * PIECE {
-            return Ok(());
+        let Some(more) = self.lacking(length)? else { return Ok(()) };
+        let mut taken = self.room.lock();
+        taken.check(&self.room, self.account, self.taken, more)?;
+        taken.all += more;
+        if let Some(account) = self.account {
+            *taken.by_account.entry(account).or_default() += more;
         }
-        if length.div_ceil(PIECE) > self.pieces {
+        self.taken += more;
+        Ok(())
+    }
+
+    /// Refuses where it could not be made that large now.
+    pub fn check(&self, length: usize) -> Result<()> {
+        let Some(more) = self.lacking(length)? else { return Ok(()) };
+        self.room.lock().check(&self.room, self.account, self.taken, more)
+    }
+
+    /// The pieces that it lacks for this many bytes; none where it lacks none.
+    fn lacking(&self, length: usize) -> Result<Option<usize>> {
+        if length <= SMALL || length <= self.taken * PIECE {
+            return Ok(None);
+        }
+        let pieces = length.div_ceil(PIECE);
+        if pieces > self.room.pieces {
             return Err(never(length));
         }
-        let more = u32::try_from(length.div_ceil(PIECE) - taken).unwrap_or(u32::MAX);
-        let more = Arc::clone(&self.all).try_acquire_many_owned(more).map_err(|_| full())?;
-        match &mut self.taken {
-            Some(taken) => taken.merge(more),
-            None => self.taken = Some(more),
+        Ok(Some(pieces - self.taken))
+    }
+
+    /// Takes what another one of the same account holds, to be given back with this.
+    pub fn merge(&mut self, mut other: Self) {
+        debug_assert_eq!(self.account, other.account);
+        self.taken += std::mem::take(&mut other.taken);
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.empty();
+    }
+}
+
+impl Room {
+    /// Numbers only, each changed at once.
+    fn lock(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Taken {
+    /// Whether a body that has `own` pieces can have `more`.
+    fn check(&self, room: &Room, account: Option<Uuid>, own: usize, more: usize) -> Result<()> {
+        if room.pieces - self.all < more {
+            return Err(full());
+        }
+        let held = account.and_then(|account| self.by_account.get(&account)).copied().unwrap_or(0);
+        let is_only_one = held == own;
+        if account.is_some() && !is_only_one && held + more > room.pieces / SHARE {
+            return Err(too_much());
         }
         Ok(())
     }
 
-    /// Takes what another one holds, to be given back with this.
-    pub fn merge(&mut self, other: Self) {
-        match (&mut self.taken, other.taken) {
-            (Some(taken), Some(more)) => taken.merge(more),
-            (taken, more) => *taken = taken.take().or(more),
+    fn give_back(&mut self, account: Option<Uuid>, pieces: usize) {
+        self.all -= pieces;
+        if let Some(account) = account
+            && let Some(held) = self.by_account.get_mut(&account)
+        {
+            *held -= pieces;
+            if *held == 0 {
+                self.by_account.remove(&account);
+            }
         }
     }
 }
 
 fn full() -> ApiError {
     ApiError::new(Code::Overloaded, "Too many large bodies are being worked on; try again shortly.")
+}
+
+fn too_much() -> ApiError {
+    ApiError::new(Code::Overloaded, "Too many large bodies of yours are being worked on; try again shortly.")
 }
 
 fn never(length: usize) -> ApiError {
@@ -163,7 +248,7 @@ fn never(length: usize) -> ApiError {
 /// Bytes and the room that they take.
 struct SharedBody {
     bytes: Bytes,
-    _room: OwnedSemaphorePermit,
+    _room: Reservation,
 }
 
 impl AsRef<[u8]> for SharedBody {
@@ -183,30 +268,48 @@ mod tests {
     #[test]
     fn room_is_given_back_with_the_last_of_a_body() {
         let bodies = Bodies::new(1);
-        let mut body = bodies.expect(MIB / 2).unwrap();
-        body.push(&[7; 10]).unwrap();
+        let mut body = bodies.expect(None, MIB / 2).unwrap();
+        body.push(&[7; MIB / 2]).unwrap();
         let whole = body.whole();
-        assert_eq!(whole, &[7; 10][..]);
+        assert_eq!(whole, &[7; MIB / 2][..]);
         let part = whole.slice(1..2);
         drop(whole);
-        assert_eq!(bodies.expect(MIB).err().unwrap().code, Code::Overloaded);
+        assert_eq!(bodies.expect(None, MIB).err().unwrap().code, Code::Overloaded);
         drop(part);
-        assert!(bodies.expect(MIB).is_ok());
+        assert!(bodies.expect(None, MIB).is_ok());
     }
 
     #[test]
-    fn what_was_not_announced_counts_as_it_comes_and_small_bodies_do_not_count() {
+    fn a_body_counts_as_it_comes_and_small_bodies_do_not_count() {
         let bodies = Bodies::new(1);
-        let mut unannounced = bodies.expect(0).unwrap();
+        let _announced = bodies.expect(None, MIB).unwrap();
+        let mut unannounced = bodies.expect(None, 0).unwrap();
         for _ in 0..16 {
             unannounced.push(&[0; MIB / 16]).unwrap();
         }
         assert_eq!(unannounced.push(&[0]).err().unwrap().code, Code::TooLarge, "more than there ever is");
-        let mut small = bodies.expect(SMALL).unwrap();
+        let mut small = bodies.expect(None, SMALL).unwrap();
         small.push(&[0; SMALL]).unwrap();
         assert_eq!(small.push(&[0]).err().unwrap().code, Code::Overloaded);
         drop(unannounced);
         small.push(&[0]).unwrap();
         assert_eq!(small.len(), SMALL + 1);
+    }
+
+    #[test]
+    fn an_account_has_half_of_the_room_or_one_body() {
+        let bodies = Bodies::new(1);
+        let [ada, bob] = [1, 2].map(|number| Some(Uuid::from_u128(number)));
+        let mut first = bodies.reserve(ada, MIB / 4).unwrap();
+        let second = bodies.reserve(ada, MIB / 4).unwrap();
+        assert_eq!(bodies.reserve(ada, MIB / 4).err().unwrap().code, Code::Overloaded);
+        assert!(first.grow_to(MIB / 2).is_err());
+        let others = bodies.reserve(bob, MIB / 2).unwrap();
+        drop((second, others));
+        first.grow_to(MIB).unwrap();
+        assert!(bodies.reserve(bob, MIB / 4).is_err());
+        first.empty();
+        assert!(bodies.reserve(bob, MIB).is_ok());
+        assert!(bodies.room.lock().by_account.is_empty() && bodies.room.lock().all == 0);
     }
 }

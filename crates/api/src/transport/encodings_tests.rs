@@ -9,7 +9,7 @@ use super::*;
 use crate::transport::bodies::Bodies;
 
 fn decoded(encoding: Encoding, body: &[u8], limit: usize) -> Result<Bytes> {
-    encoding.decode(body, Bodies::new(64).expect(0).unwrap(), limit)
+    encoding.decode(body, Bodies::new(64).expect(None, 0).unwrap(), limit)
 }
 
 /// Packed however short it is.

@@ -209,7 +209,7 @@ pub async fn predict(
     let ticket = app.ticket(&caller.principal, caller.arrived);
     let request = PredictionRequest::read(&app, &model, body, ticket.deadline).await?;
     let (predictions, charge) = request.run(&app, (&caller, &to.0), &model, top_k, ticket).await?;
-    let response = predictions.write(&app, ticket.deadline).await?;
+    let response = predictions.write(&app, caller.principal.account, ticket.deadline).await?;
     charge.take();
     Ok(response)
 }

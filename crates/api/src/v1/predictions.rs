@@ -5,10 +5,11 @@ use std::time::Instant;
 
 use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse};
-use inference::{InputKind, Model, Outcome, PredictInput, Ticket, Values};
+use inference::{InputKind, Model, Outcome, PredictInput, Table, Ticket, Values, Workplace};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use crate::app::App;
 use crate::error::{ApiError, Code, Result};
@@ -17,7 +18,8 @@ use crate::files::StoredPictures;
 use crate::guard::Caller;
 use crate::guard::permission::ModelsInfer;
 use crate::metering::{Charge, Work};
-use crate::transport::{connections, parts};
+use crate::transport::bodies::SMALL;
+use crate::transport::{Bodies, Reservation, connections, parts};
 
 /// A request to predict.
 pub struct PredictionRequest {
@@ -42,8 +44,9 @@ impl PredictionRequest {
             (PredictBody::Json(bytes), Some(InputKind::Rows | InputKind::Texts)) => {
                 let (length, model) = (bytes.len(), Arc::clone(model));
                 let most = app.settings.sizes.max_rows_per_request;
+                let size = length + cells(&model, &bytes) * CELL;
                 let (input, count) =
-                    app.bodies.work(length, deadline, move || parse(&model, &bytes, most)).await??;
+                    app.bodies.work(size, deadline, move || parse(&model, &bytes, most)).await??;
                 let work = Work::tensors(count, length);
                 Ok(Self { input, filenames: vec![None; count], work })
             }
@@ -56,16 +59,58 @@ impl PredictionRequest {
         self,
         app: &'a App,
         (caller, request): (&'a Caller<ModelsInfer>, &HttpRequest),
-        model: &'a Model,
+        model: &'a Arc<Model>,
         top_k: Option<usize>,
         ticket: Ticket,
     ) -> Result<(Predictions, Charge<'a>)> {
         let Self { input, filenames, work } = self;
         let (run, closed) = (app.begin_run(caller, model, work).await?, connections::closed(request));
-        let answer = model.predict(input, top_k, ticket);
+        let room = app.bodies.empty_reservation(Some(caller.principal.account));
+        let place = PredictionPlace { bodies: &app.bodies, room, deadline: ticket.deadline };
+        let answer = model.predict(input, top_k, ticket, place);
         let (answer, charge) = run.answer(ticket.deadline, closed, answer, |answer| answer.timing).await?;
         Ok((Predictions::of(model, filenames, answer.results), charge))
     }
+}
+
+/// Among the large bodies.
+struct PredictionPlace<'a> {
+    bodies: &'a Bodies,
+    room: Reservation,
+    deadline: Instant,
+}
+
+impl Workplace for PredictionPlace<'_> {
+    fn hold(&mut self, bytes: usize) -> std::result::Result<(), inference::Error> {
+        self.room.grow_to(bytes).map_err(|error| match error.code {
+            Code::TooLarge => inference::Error::TooLarge(error.detail),
+            _ => inference::Error::Overloaded,
+        })
+    }
+
+    async fn work<T: Send + 'static>(
+        &self,
+        bytes: usize,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> std::result::Result<T, inference::Error> {
+        self.bodies.work(bytes, self.deadline, work).await.map_err(|error| match error.code {
+            Code::DeadlineExceeded => inference::Error::Deadline,
+            _ => inference::Error::Runtime,
+        })
+    }
+}
+
+/// Work on a cell, in bytes of a body that take as long to read.
+const CELL: usize = 8;
+
+/// The cells of as many rows as there can be in a body: each has all of its columns, whatever of them is given.
+fn cells(model: &Model, body: &[u8]) -> usize {
+    let width = model.table().map_or(0, Table::width);
+    // A row takes three bytes, so that a small body and a narrow table need no look.
+    if width.saturating_mul(body.len()) * CELL / 3 <= SMALL {
+        return 0;
+    }
+    body.iter().filter(|byte| **byte == b'{').count().saturating_mul(width)
 }
 
 fn parse(model: &Model, bytes: &[u8], most: usize) -> Result<(PredictInput, usize)> {
@@ -125,6 +170,8 @@ pub struct PredictionResult {
 pub struct Prediction {
     label: String,
     index: usize,
+    /// Null: the model gave no number.
+    #[schema(value_type = Option<f32>, required)]
     probability: f32,
 }
 
@@ -152,9 +199,9 @@ impl Predictions {
     }
 
     /// Writes the answer, where there is room for it, off the web workers where it is long.
-    pub async fn write(self, app: &App, deadline: Instant) -> Result<HttpResponse> {
+    pub async fn write(self, app: &App, account: Uuid, deadline: Instant) -> Result<HttpResponse> {
         let size = self.size();
-        let room = app.bodies.reserve(size)?;
+        let room = app.bodies.reserve(Some(account), size)?;
         let body = app.bodies.work(size, deadline, move || serde_json::to_vec(&self)).await?;
         let body = body.map_err(ApiError::internal)?;
         let mut response = HttpResponse::Ok();

@@ -182,8 +182,8 @@ impl Auth {
 
     /// Counts a caller in the windows of a model that was not known when they were let in. Where there are none it
     /// costs nothing.
-    pub async fn admit_to_model(&self, principal: &Principal, model: &str) -> Result<()> {
-        self.reserve(&self.limits.of_model(principal.account, model)).await.map(drop)
+    pub async fn admit_to_model(&self, principal: &Principal, model: &str) -> Result<Vec<AllowanceState>> {
+        self.reserve(&self.limits.of_model(principal.account, model)).await
     }
 
     /// Charges an inference to the caller's quotas. Without quotas it costs nothing.

@@ -23,14 +23,11 @@ pub(crate) fn prepare(
     room: &PixelBudget,
     is_wanted: impl Fn() -> bool,
 ) -> Result<Pixels, Error> {
-    let wanted = || if is_wanted() { Ok(()) } else { Err(Error::Deadline) };
     let decoder = decode::open(bytes, limits)?;
-    let _taken =
-        room.take(decode::count(&decoder) + resize::most_between(decode::longer_side(&decoder), input));
-    wanted()?;
+    let count = decode::count(&decoder) + resize::most_between(decode::longer_side(&decoder), input);
+    let _taken = room.take(count, &is_wanted).ok_or(Error::Deadline)?;
     let pixels = decode::decode(decoder, bytes, input.color, input.background)?;
-    wanted()?;
-    resize::resize(pixels, input)
+    if is_wanted() { resize::resize(pixels, input) } else { Err(Error::Deadline) }
 }
 
 /// Decodes a picture for nothing but to see that it is whole. It waits as [`prepare`] does.
@@ -41,8 +38,8 @@ pub(crate) fn validate(
     is_wanted: impl Fn() -> bool,
 ) -> Result<(), Error> {
     let decoder = decode::open(bytes, limits)?;
-    let _taken = room.take(decode::count(&decoder));
-    if is_wanted() { decode::check_decodes(decoder) } else { Err(Error::Deadline) }
+    let _taken = room.take(decode::count(&decoder), is_wanted).ok_or(Error::Deadline)?;
+    decode::check_decodes(decoder)
 }
 
 /// Eight-bit pixels, rows top to bottom, with one grey or three RGB channels.

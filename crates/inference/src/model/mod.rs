@@ -13,7 +13,7 @@ pub(crate) use served::Served;
 use crate::{
     error::Error,
     manifest::Manifest,
-    predict::{Input, InputKind, PredictInput, PredictResponse, Predictor, Table, Texts},
+    predict::{Input, InputKind, PredictInput, PredictResponse, Predictor, Table, Texts, Workplace},
     provider::Execution,
     scheduling::{Decoder, Job, Pool, Ticket, Timing},
     statistics::{PendingCall, Recorder, Statistics},
@@ -91,15 +91,15 @@ impl Model {
     }
 
     /// Rows of a call, which it is counted by: the most of any input whose first dimension the model leaves open, in
-    /// whatever order a caller sends them; where it leaves none open, those of its first input. One without elements
-    /// has none, whatever its shape claims.
+    /// whatever order a caller sends them; one where it leaves none open. One without elements has none, whatever its
+    /// shape claims.
     pub fn rows(&self, inputs: &[NamedTensor]) -> usize {
         let of = |spec: &TensorSpec| {
             let NamedTensor { tensor, .. } = inputs.iter().find(|input| input.name == spec.name)?;
             Some(if tensor.data().is_empty() { 0 } else { tensor.rows() })
         };
         let open = self.inputs.iter().filter(|spec| spec.has_open_rows());
-        open.filter_map(of).max().or_else(|| self.inputs.first().and_then(of)).unwrap_or(1)
+        open.filter_map(of).max().unwrap_or(1)
     }
 
     /// What [`predict`](Self::predict) takes; none where `model.toml` says nothing of it.
@@ -224,15 +224,16 @@ impl Model {
 
     /// Predicts from pictures, rows or texts as `model.toml` says; [`Error::WrongInput`] where the model takes
     /// something else. `top_k` is at least 1 and only for models with `[classification]`; more than there are classes
-    /// gives all.
+    /// gives all. What it takes beside the runs of the model it takes at `place`.
     pub async fn predict(
-        &self,
+        self: &Arc<Self>,
         input: PredictInput,
         top_k: Option<usize>,
         ticket: Ticket,
+        place: impl Workplace,
     ) -> Result<PredictResponse, Error> {
         let predictor = self.predictor.as_ref().ok_or_else(|| Error::wrong_input(self, input.kind()))?;
-        predictor.predict(self, input, top_k, ticket).await
+        predictor.predict(self, input, top_k, ticket, place).await
     }
 }
 

@@ -44,7 +44,7 @@ pub(super) struct Choice {
 }
 
 /// The likeliest classes of each row of `[batch, classes]`, likeliest first, equal ones in the order of their
-/// numbers. Further dimensions of size 1, as some exporters leave them, change nothing. `name` is asked for a row's class.
+/// numbers, those that are no numbers (NaN) last. Further dimensions of size 1, as some exporters leave them, change nothing. `name` is asked for a row's class.
 pub(super) fn predictions(
     output: &Tensor,
     choice: &Choice,
@@ -60,11 +60,13 @@ pub(super) fn predictions(
         .enumerate()
         .map(|(place, row)| {
             let probabilities = activate(row, choice.activation);
-            // A NaN is never below the threshold: the caller must see it.
+            // A NaN is never below the threshold: where nothing else is left, the caller sees it.
             let unlikely = |index: usize| choice.threshold.is_some_and(|least| probabilities[index] < least);
             let mut order: Vec<usize> = (0..classes).filter(|&index| !unlikely(index)).collect();
             let likelier = |&left: &usize, &right: &usize| {
-                probabilities[right].total_cmp(&probabilities[left]).then(left.cmp(&right))
+                let (nearer, further) = (probabilities[left], probabilities[right]);
+                let by_value = further.partial_cmp(&nearer);
+                by_value.unwrap_or_else(|| nearer.is_nan().cmp(&further.is_nan())).then(left.cmp(&right))
             };
             // A few of many thousand: no more than these are put in order.
             if choice.top_k < order.len() {
@@ -133,6 +135,13 @@ mod tests {
         let names: Vec<Vec<&str>> =
             rows.iter().map(|row| row.iter().map(|prediction| prediction.label.as_str()).collect()).collect();
         assert_eq!(names, [["b", "c"], ["a", "c"]]);
+    }
+
+    #[test]
+    fn what_is_no_number_comes_last_whatever_its_sign() {
+        let output = scores(vec![1, 4], &[f32::NAN, 0.1, -f32::NAN, 0.7]);
+        let row = &predictions(&output, &choice(Activation::None, 9), unnamed).unwrap()[0];
+        assert_eq!(row.iter().map(|prediction| prediction.index).collect::<Vec<_>>(), [3, 1, 0, 2]);
     }
 
     #[test]

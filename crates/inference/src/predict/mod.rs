@@ -9,8 +9,9 @@ mod pictures;
 mod rows;
 mod table;
 mod texts;
+mod workplace;
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use bytes::Bytes;
 
@@ -20,6 +21,7 @@ pub use labels::Prediction;
 pub use rows::{RowReader, Rows};
 pub use table::Table;
 pub use texts::{TextBatch, Texts};
+pub use workplace::{AnyPlace, Workplace};
 
 use self::answer::Answer;
 use self::pictures::Pictures;
@@ -34,6 +36,9 @@ use crate::{
 
 /// Elements of one batch; what exceeds it runs in several batches. 16 Mi elements are 64 MiB of FP32.
 const MAX_BATCH_ELEMENTS: usize = 16 << 20;
+
+/// An output takes as often its size while it is read: itself, and what is made of it.
+const READING: usize = 2;
 
 /// Classes in the answer to one call, those of all its pictures, rows or texts together.
 const MAX_PREDICTIONS: usize = 100_000;
@@ -159,19 +164,23 @@ impl Predictor {
 
     pub(crate) async fn predict(
         &self,
-        model: &Model,
+        model: &Arc<Model>,
         input: PredictInput,
         top_k: Option<usize>,
         ticket: Ticket,
+        place: impl Workplace,
     ) -> Result<PredictResponse, Error> {
         self.answer.check(input.len(), top_k)?;
-        let mut calls = Calls { predictor: self, model, top_k, ticket, response: PredictResponse::empty() };
+        let mut calls =
+            Calls { predictor: self, model, top_k, ticket, place, response: PredictResponse::empty() };
         match (&self.input, input) {
             (Some(Input::Images(pictures)), PredictInput::Images(images)) => {
                 pictures.predict(&mut calls, &images).await?;
             }
             (Some(Input::Rows(table)), PredictInput::Rows(rows)) => {
-                for (count, inputs) in table.batches(rows)? {
+                let batches = table.batches(rows)?;
+                calls.place.hold(batches.iter().map(|(_, inputs)| size(inputs)).sum())?;
+                for (count, inputs) in batches {
                     calls.run(count, inputs).await?;
                 }
             }
@@ -193,23 +202,24 @@ impl PredictResponse {
 }
 
 /// The runs of the model that one prediction takes, and what came of them.
-struct Calls<'a> {
+struct Calls<'a, P> {
     predictor: &'a Predictor,
-    model: &'a Model,
+    model: &'a Arc<Model>,
     top_k: Option<usize>,
     ticket: Ticket,
+    place: P,
     response: PredictResponse,
 }
 
-impl Calls<'_> {
+impl<P: Workplace> Calls<'_, P> {
     /// One run on `count` pictures, rows or texts.
     async fn run(&mut self, count: usize, inputs: Vec<NamedTensor>) -> Result<(), Error> {
-        let answer = &self.predictor.answer;
-        let outputs = answer.outputs();
+        let outputs = self.predictor.answer.outputs();
         let ran = self.model.infer(InferRequest { inputs, outputs, ticket: self.ticket }).await?;
         self.response.timing.queue += ran.timing.queue;
         self.response.timing.compute += ran.timing.compute;
-        let results = answer.read(ran.outputs, self.top_k)?;
+        self.response.timing.share += ran.timing.share;
+        let results = self.read(ran.outputs).await?;
         if results.len() != count {
             let (model, rows) = (self.model.name(), results.len());
             tracing::error!(model, rows, count, "the model gave another number of rows than it was given");
@@ -218,6 +228,22 @@ impl Calls<'_> {
         self.response.results.extend(results);
         Ok(())
     }
+
+    async fn read(&mut self, outputs: Vec<NamedTensor>) -> Result<Vec<Outcome>, Error> {
+        let size = size(&outputs);
+        self.place.hold(size.saturating_mul(READING))?;
+        let (model, top_k) = (Arc::clone(self.model), self.top_k);
+        let read = move || {
+            let predictor = model.predictor.as_ref().ok_or(Error::Runtime)?;
+            predictor.answer.read(outputs, top_k)
+        };
+        self.place.work(size, read).await?
+    }
+}
+
+/// Bytes that tensors take.
+fn size(tensors: &[NamedTensor]) -> usize {
+    tensors.iter().map(|tensor| tensor.tensor.data().size()).sum()
 }
 
 /// How many pictures, rows or texts of `elements` elements run at once, where the input's first dimension is `first`;

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 
-use super::{Calls, batch_size, find_input};
+use super::{Calls, Workplace, batch_size, find_input};
 use crate::{
     error::Error,
     image::IMAGE_DATATYPES,
@@ -57,11 +57,17 @@ impl Pictures {
         self.tensor(1, TensorData::zeros(self.datatype, count))
     }
 
-    pub(super) async fn predict(&self, calls: &mut Calls<'_>, images: &[Bytes]) -> Result<(), Error> {
+    pub(super) async fn predict<P: Workplace>(
+        &self,
+        calls: &mut Calls<'_, P>,
+        images: &[Bytes],
+    ) -> Result<(), Error> {
         let decoder = &calls.model.decoder;
         decoder.check(images)?;
         for batch in images.chunks(self.batch) {
             let started = Instant::now();
+            // None of the types that pictures can fill has larger elements.
+            calls.place.hold(batch.len() * self.input.elements() * size_of::<f32>())?;
             let values = decoder.prepare(batch, &self.input, self.datatype, calls.ticket).await?;
             calls.response.timing.preprocess += started.elapsed();
             calls.run(batch.len(), vec![self.tensor(batch.len(), values)?]).await?;

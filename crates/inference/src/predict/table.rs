@@ -104,6 +104,11 @@ impl Table {
         Ok(())
     }
 
+    /// How many columns there are.
+    pub fn width(&self) -> usize {
+        self.columns.len()
+    }
+
     /// A reader of at most `max_rows` rows.
     pub fn reader(&self, max_rows: usize) -> RowReader<'_> {
         RowReader::new(self, max_rows)

@@ -80,8 +80,14 @@ impl Grouping<Job> for Batching {
     }
 
     fn wait_until(&self, taken: &[Job]) -> Option<Instant> {
-        let first = taken.first()?;
-        (!self.window.is_zero()).then(|| (first.arrived() + self.window).min(first.deadline()))
+        if self.window.is_zero() {
+            return None;
+        }
+        // Whoever waits for an answer not much longer than for others would get none: half of that time is for the run.
+        let patience =
+            |job: &Job| job.arrived() + job.deadline().saturating_duration_since(job.arrived()) / 2;
+        let first = taken.first()?.arrived() + self.window;
+        taken.iter().map(patience).chain([first]).min()
     }
 }
 

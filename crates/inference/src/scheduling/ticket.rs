@@ -31,4 +31,6 @@ pub struct Timing {
     pub queue: Duration,
     /// Running the model.
     pub compute: Duration,
+    /// The call's part of that, by its rows among those that ran with it.
+    pub share: Duration,
 }

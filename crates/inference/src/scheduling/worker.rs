@@ -112,7 +112,7 @@ impl Shared {
                 if let [call] = calls.as_slice() {
                     self.short_runs.note(&call.inputs, ran.stages.total());
                 }
-                self.answer(waiting, ran, calls.iter().map(|call| call.rows).sum(), started);
+                self.answer(waiting, ran, &calls, started);
             }
             // One call may have spoilt it for the others.
             Err(failure) if calls.len() > 1 => {
@@ -157,12 +157,15 @@ impl Shared {
         (waiting, result)
     }
 
-    fn answer(&self, waiting: Vec<Waiting>, ran: RunOutput, rows: usize, started: Instant) {
+    fn answer(&self, waiting: Vec<Waiting>, ran: RunOutput, calls: &[Call], started: Instant) {
+        let rows = calls.iter().map(|call| call.rows).sum();
         self.recorder.ran(waiting.len(), rows, ran.stages);
-        for (mut waiting, outputs) in waiting.into_iter().zip(ran.outputs) {
+        let compute = ran.stages.total();
+        for ((mut waiting, outputs), call) in waiting.into_iter().zip(ran.outputs).zip(calls) {
             let queue = started.saturating_duration_since(waiting.arrived);
             self.recorder.queued(queue);
-            let timing = Timing { preprocess: Duration::ZERO, queue, compute: ran.stages.total() };
+            let share = if calls.len() > 1 { part(compute, call.rows, rows) } else { compute };
+            let timing = Timing { preprocess: Duration::ZERO, queue, compute, share };
             waiting.answer(Ok((outputs, timing)));
         }
     }
@@ -181,6 +184,11 @@ impl Shared {
             waiting.answer(Err(error));
         }
     }
+}
+
+fn part(whole: Duration, rows: usize, of: usize) -> Duration {
+    let nanoseconds = whole.as_nanos() * rows as u128 / of.max(1) as u128;
+    Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
 }
 
 /// None of the values behind these locks can be left half changed.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use inference::{
-    Cell, DataType, Error, InferRequest, Model, NamedTensor, Outcome, PredictInput, Provider, Registry,
-    State, TensorData, Ticket,
+    AnyPlace, Cell, DataType, Error, InferRequest, Model, NamedTensor, Outcome, PredictInput, Provider,
+    Registry, State, TensorData, Ticket,
 };
 
 use crate::{
@@ -90,7 +90,7 @@ async fn classes_are_called_as_a_map_calls_them() {
             reader.end();
         }
         let rows = reader.finish().unwrap();
-        let answer = model.predict(PredictInput::Rows(rows), None, ticket()).await.unwrap();
+        let answer = model.predict(PredictInput::Rows(rows), None, ticket(), AnyPlace).await.unwrap();
         let labels: Vec<Vec<String>> = answer
             .results
             .into_iter()

@@ -1,10 +1,10 @@
 //! Pictures in, labelled probabilities out.
 
-use std::io::Cursor;
+use std::{io::Cursor, sync::Arc};
 
 use bytes::Bytes;
 use image::{GrayImage, ImageFormat};
-use inference::{Cell, Error, InputKind, Model, Outcome, PredictInput, Prediction, Registry};
+use inference::{AnyPlace, Cell, Error, InputKind, Model, Outcome, PredictInput, Prediction, Registry};
 
 use crate::{
     fixture::{Repository, ticket},
@@ -48,11 +48,11 @@ fn bright(quarter: u32) -> Bytes {
 }
 
 async fn classify(
-    model: &Model,
+    model: &Arc<Model>,
     images: Vec<Bytes>,
     top_k: Option<usize>,
 ) -> Result<Vec<Vec<Prediction>>, Error> {
-    let response = model.predict(PredictInput::Images(images), top_k, ticket()).await?;
+    let response = model.predict(PredictInput::Images(images), top_k, ticket(), AnyPlace).await?;
     let classes = |outcome| match outcome {
         Outcome::Classes(classes) => classes,
         Outcome::Values(values) => panic!("{values:?}"),
@@ -60,7 +60,7 @@ async fn classify(
     Ok(response.results.into_iter().map(classes).collect())
 }
 
-async fn brightest(model: &Model, images: Vec<Bytes>) -> Vec<String> {
+async fn brightest(model: &Arc<Model>, images: Vec<Bytes>) -> Vec<String> {
     let first = |predictions: Vec<Prediction>| {
         assert_eq!(predictions.len(), 2);
         assert!(predictions[0].probability > 0.99);
@@ -181,7 +181,7 @@ async fn rows_go_to_an_input_for_each_column() {
     };
     let rows =
         read(&[&[("city", Cell::Text("Bonn"))], &[("age", Cell::Integer(5)), ("city", Cell::Text("Ulm"))]]);
-    let response = model.predict(PredictInput::Rows(rows.unwrap()), None, ticket()).await.unwrap();
+    let response = model.predict(PredictInput::Rows(rows.unwrap()), None, ticket(), AnyPlace).await.unwrap();
     let halves = |outcome: &Outcome| match outcome {
         Outcome::Classes(classes) => classes[0].probability,
         Outcome::Values(values) => panic!("{values:?}"),
@@ -208,7 +208,7 @@ async fn an_answer_holds_so_many_classes_and_no_more() {
     let ask = async |count: usize, top_k| {
         let texts = model.texts().unwrap().check(vec!["one".to_owned(); count]).unwrap();
         model
-            .predict(PredictInput::Texts(texts), Some(top_k), ticket())
+            .predict(PredictInput::Texts(texts), Some(top_k), ticket(), AnyPlace)
             .await
             .map(|answer| answer.results.len())
     };
