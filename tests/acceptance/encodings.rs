@@ -89,7 +89,10 @@ promise! {
         let twice = client.with("Content-Encoding", "gzip").with("Content-Encoding", "gzip");
         twice.send("POST", INFER, None, &packed).is(415);
         // Elsewhere nothing is unpacked.
-        for (path, kind) in [("/api/v1/models/digits/predict", "image/png"), ("/api/v1/auth/login", "application/json")] {
+        let predict = "/api/v1/models/digits/predict";
+        for (path, kind) in
+            [(predict, "image/png"), (predict, "multipart/form-data; boundary=b"), ("/api/v1/auth/login", "application/json")]
+        {
             let refused = client.with("Content-Encoding", "gzip").send("POST", path, Some(kind), &packed);
             assert_eq!(refused.refused(415, "unsupported_media_type").header("accept-encoding"), Some("identity"));
         }

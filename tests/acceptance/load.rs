@@ -1,12 +1,16 @@
 //! Large requests: they hold up nobody else, and no more of them are taken than there is room for.
 
+use std::fs;
 use std::io::{Cursor, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::harness::{Client, Pair, Person, Server, World, at_once, eventually, promise, sample};
+use crate::harness::onnx_file::{
+    Dimension, FLOAT, INT64, constant, graph, model, node, number_attribute, value,
+};
+use crate::harness::{Client, Pair, Person, Repository, Server, World, at_once, eventually, promise, sample};
 
 const INFER: &str = "/v2/models/digits/infer";
 /// Rows of a call of some 30 MB.
@@ -58,6 +62,64 @@ fn a_large_tensor_holds_up_nobody_else() {
         (slowest, call.join().expect("the call"))
     });
     assert!(slowest < (took / 3).max(Duration::from_millis(200)), "{slowest:?} of {took:?}");
+}
+
+/// The number of the largest of so many columns.
+fn widest(columns: u64) -> Vec<u8> {
+    let largest =
+        node("ArgMax", &["x"], &["y"], &[number_attribute("axis", 1), number_attribute("keepdims", 1)]);
+    let input = value("x", FLOAT, &[Dimension::Named("n"), Dimension::Fixed(columns)]);
+    let output = value("y", INT64, &[Dimension::Named("n"), Dimension::Fixed(1)]);
+    model(&graph(&[largest], &[], &[input], &[output]))
+}
+
+/// A number times as many weights, which are all zero.
+fn many_classes(classes: u64) -> Vec<u8> {
+    let length = usize::try_from(classes * 4).expect("a length");
+    let weights = constant("weights", FLOAT, &[1, classes], &vec![0; length]);
+    let input = value("x", FLOAT, &[Dimension::Named("n"), Dimension::Fixed(1)]);
+    let output = value("y", FLOAT, &[Dimension::Named("n"), Dimension::Fixed(classes)]);
+    model(&graph(&[node("MatMul", &["x", "weights"], &["y"], &[])], &[weights], &[input], &[output]))
+}
+
+#[test]
+fn a_small_body_that_means_much_holds_up_nobody_else() {
+    let repository = Repository::new(Pair::Embedded);
+    let add = |name: &str, file: Vec<u8>, toml: &str| {
+        fs::create_dir_all(repository.folder.join(name).join("1")).expect("a folder");
+        fs::write(repository.folder.join(name).join("1/model.onnx"), file).expect("a model");
+        fs::write(repository.folder.join(name).join("model.toml"), toml).expect("model.toml");
+    };
+    let columns =
+        (0..1000).map(|number| format!("[[table.columns]]\nname = \"c{number}\"\nrequired = false\n"));
+    let table = columns.collect::<String>();
+    add("wide", widest(1000), &format!("[table]\ninput = \"x\"\n{table}[regression]\noutput = \"y\"\n"));
+    let classes = "[classification]\noutput = \"y\"\nactivation = \"softmax\"\ntop_k = 1\n";
+    add(
+        "long",
+        many_classes(50_000),
+        &format!("[table]\ninput = \"x\"\n[[table.columns]]\nname = \"c\"\n{classes}"),
+    );
+    let (server, ada) = repository.start(&[("WORKERS", "1"), ("INFER_TIMEOUT_SECONDS", "60")]);
+    for (model, row, rows) in [("wide", "{}", 1000), ("long", "{\"c\":1}", 200)] {
+        let body = format!("{{\"rows\":[{}]}}", vec![row; rows].join(","));
+        let path = format!("/api/v1/models/{model}/predict");
+        let (slowest, took) = std::thread::scope(|scope| {
+            let call = scope.spawn(|| {
+                let begun = Instant::now();
+                ada.send("POST", &path, Some("application/json"), body.as_bytes()).is(200);
+                begun.elapsed()
+            });
+            let mut slowest = Duration::ZERO;
+            while !call.is_finished() {
+                let asked = Instant::now();
+                server.anon().get("/health/live").is(200);
+                slowest = slowest.max(asked.elapsed());
+            }
+            (slowest, call.join().expect("the call"))
+        });
+        assert!(slowest < (took / 3).max(Duration::from_millis(200)), "{model}: {slowest:?} of {took:?}");
+    }
 }
 
 promise! {

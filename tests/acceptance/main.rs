@@ -61,6 +61,7 @@ mod model_lifecycle;
 mod model_runs;
 mod model_sources;
 mod model_uploads;
+mod model_versions;
 mod models_absent;
 mod notices;
 mod openapi;

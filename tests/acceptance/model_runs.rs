@@ -2,7 +2,7 @@
 //! another's.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
 
 use data_encoding::BASE64;
@@ -64,6 +64,25 @@ promise! {
             assert_eq!(answer.len(), expected.len());
             assert!(answer.iter().zip(&expected).all(|(one, other)| (one - other).abs() < 1e-4), "{answer:?}");
         }
+    }
+
+    fn the_time_that_a_caller_waits_counts_from_the_beginning_of_the_call(pair) {
+        let server = serve(pair, "", &[]);
+        let ada = server.person("ada");
+        let mut call = call(1, 1);
+        call["parameters"] = json!({"timeout": 300_000});
+        let body = call.to_string();
+        let mut connection = server.connect();
+        let (begun, rest) = body.as_bytes().split_at(10);
+        let head = format!(
+            "POST {INFER} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n\
+             Connection: close\r\nContent-Length: {}\r\n\r\n", ada.tokens.access, body.len());
+        connection.write_all(&[head.as_bytes(), begun].concat()).expect("sent");
+        std::thread::sleep(Duration::from_millis(400));
+        connection.write_all(rest).expect("sent");
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 504"), "{answer}");
     }
 
     fn what_is_kept_for_one_caller_is_computed_again_for_another(pair) {

@@ -60,7 +60,9 @@ promise! {
         admin.api.delete(&quota).is(204);
         let limit = "/api/v1/admin/limits/model/digits";
         admin.api.put(limit, &json!({"per_minute": 2})).is(204);
-        infer(&client).expect("an answer");
+        let answer = infer(&client).expect("an answer");
+        let policies = answer.metadata().get("ratelimit-policy").and_then(|policies| policies.to_str().ok());
+        assert!(policies.is_some_and(|policies| policies.contains("\"model\";q=2")), "{policies:?}");
         ada.api.predict(&sample("1-1")).is(200);
         refused(infer(&client), Code::ResourceExhausted, "rate_limited");
         ada.api.predict(&sample("1-1")).refused(429, "rate_limited");

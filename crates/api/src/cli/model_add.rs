@@ -9,7 +9,7 @@ use data_encoding::BASE64;
 use inference::{Registry, SourceFile, SourceFiles, SourcedVersion};
 use storage::{Blob, Blobs, ModelSource};
 
-use super::model::{refused, serving};
+use super::model::refused;
 use super::{CommandResult, print};
 use crate::lifecycle::{ModelChanges, NewVersion, sources};
 use crate::settings::Settings;
@@ -57,14 +57,13 @@ impl Add {
         if let Some(signature) = self.signature()? {
             incoming.sign(&signature).map_err(|error| error.to_string())?;
         }
-        let serving = serving(&auth, &registry, &name).await?;
         let sourced = SourcedVersion { name: name.clone(), version: version.clone(), files };
         let sources = shared(&sourced);
         let new =
             NewVersion { name: &name, version: &version, announced: sourced.digests(), sources: &sources };
         let changes =
             ModelChanges { auth: &auth, registry: &registry, actor: None, origin: &Origin::default() };
-        changes.add(incoming, new, serving.as_deref()).await.map_err(refused)?;
+        changes.add(incoming, new).await.map_err(refused)?;
         sourced.digests().iter().for_each(|(file, sha256)| print(&format!("{sha256}  {file}")));
         print(&format!(
             "{name}: version {version} is in the repository; modelgate model activate {name} {version} serves it."

@@ -16,6 +16,7 @@ use chrono::{DateTime, Utc};
 use inference::{DesiredState, Digests, Incoming, IncomingError, KnownFiles, Revision, Violation};
 use storage::{DesiredModel, ModelFile};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
 pub use model_changes::{ChangeError, ModelChanges, NewVersion};
 pub use sources::Sources;
@@ -30,6 +31,10 @@ use crate::guard::permission::ModelsManage;
 const MAX_CHANGES: usize = 8;
 /// Versions that are received at a time, which may take long; one more is answered with 503.
 const MAX_UPLOADS: usize = 8;
+/// How many states of models are followed at a time: one that takes long must not keep others from being followed.
+const MAX_FOLLOWED: usize = 4;
+/// How long the loading of models is waited for before it is looked for further changes.
+const PATIENCE: Duration = Duration::from_millis(500);
 /// How often models that could not be brought to their desired state are looked for, to try them again.
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
 
@@ -46,6 +51,7 @@ pub struct Lifecycle {
     knowing: Mutex<()>,
     changes: Arc<Semaphore>,
     uploads: Arc<Semaphore>,
+    following: Arc<Semaphore>,
 }
 
 /// How far the files of the models were read again.
@@ -67,6 +73,7 @@ impl Lifecycle {
             restarts: AtomicU64::new(auth.feed_restarts()),
             changes: Arc::new(Semaphore::new(MAX_CHANGES)),
             uploads: Arc::new(Semaphore::new(MAX_UPLOADS)),
+            following: Arc::new(Semaphore::new(MAX_FOLLOWED)),
         }
     }
 }
@@ -166,8 +173,11 @@ fn report(violation: &Violation) {
 /// Brings this replica's models to their desired state, where that has changed; to be called every second.
 pub async fn follow(app: &App) -> TickResult {
     let mut looked = app.lifecycle.looked.lock().await;
-    // What the database refuses to remember of one model keeps no other from being followed.
-    let remembered = remember(app).await;
+    let following = &app.lifecycle.following;
+    // What the database refuses to remember of one model keeps no other from being followed. What is being taken out may
+    // be served still, and is not to be remembered again.
+    let is_settled = following.available_permits() == MAX_FOLLOWED;
+    let remembered = if is_settled { remember(app).await } else { Ok(()) };
     let changes = app.auth.model_changes();
     let restarts = app.auth.feed_restarts();
     let went_back = restarts != app.lifecycle.restarts.load(Ordering::Acquire);
@@ -179,13 +189,22 @@ pub async fn follow(app: &App) -> TickResult {
     if !(is_new || is_time && app.registry.is_behind()) {
         return Ok(remembered?);
     }
+    let Ok(place) = Arc::clone(following).try_acquire_owned() else { return Ok(remembered?) };
     *looked = Some(Instant::now());
     let (desired, at) = desired_states(&app.auth).await?;
     know_files(app).await?;
-    let registry = app.registry.clone();
-    web::block(move || registry.reconcile(&desired, at)).await?;
     app.lifecycle.applied.store(changes, Ordering::Release);
     app.lifecycle.restarts.store(restarts, Ordering::Release);
+    let registry = app.registry.clone();
+    let reconcile = move || {
+        registry.reconcile(&desired, at);
+        drop(place);
+    };
+    match timeout(PATIENCE, web::block(reconcile)).await {
+        Ok(done) => done?,
+        // It goes on by itself.
+        Err(_) => return Ok(remembered?),
+    }
     Ok(remember(app).await.and(remembered)?)
 }
 
@@ -272,9 +291,8 @@ pub async fn accept_upload(
 ) -> Result<(u64, Option<String>)> {
     let added = tokio::spawn(async move {
         let _place = place;
-        let serving = app.registry.find(&name, None).ok().map(|model| model.version().to_owned());
         let new = NewVersion { name: &name, version: &version, announced, sources: &[] };
-        let admitted = changes(&app, &caller).add(incoming, new, serving.as_deref()).await?;
+        let admitted = changes(&app, &caller).add(incoming, new).await?;
         know_files_again(&app).await;
         Ok::<_, ApiError>(admitted)
     });
@@ -329,6 +347,7 @@ async fn may_withdraw_elsewhere(app: &App, name: &str, version: &str) -> Result<
 /// Looks for changes in the repository, every `MODEL_POLL_SECONDS`.
 pub async fn poll(app: &App) -> TickResult {
     let (desired, at) = desired_states(&app.auth).await?;
+    know_files(app).await?;
     let registry = app.registry.clone();
     Ok(web::block(move || registry.poll(&desired, at)).await?)
 }

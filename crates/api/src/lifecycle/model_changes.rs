@@ -64,18 +64,13 @@ impl ModelChanges<'_> {
         Ok((prepared, Revision(number)))
     }
 
-    /// Adds a version whose files were received: it is tried, put into the repository and remembered. Where something of
-    /// the model is served, it waits for its activation from before its files are there.
-    pub async fn add(
-        &self,
-        incoming: Incoming,
-        new: NewVersion<'_>,
-        serving: Option<&str>,
-    ) -> Result<Admitted, ChangeError> {
+    /// Adds a version whose files were received: it is tried, put into the repository and remembered. It waits for its
+    /// activation from before its files are there.
+    pub async fn add(&self, incoming: Incoming, new: NewVersion<'_>) -> Result<Admitted, ChangeError> {
         let NewVersion { name, version, announced, sources } = new;
         let registry = self.registry.clone();
         let examined = web::block(move || registry.examine_incoming(incoming, &announced)).await??;
-        let waits = self.auth.hold_model_version(self.actor, name, version, serving).await?;
+        let waits = self.auth.hold_model_version(self.actor, name, version).await?;
         let added = self.place(examined, (name, version), sources).await;
         if added.is_err() && waits {
             let released = self.auth.release_model_version(self.actor, name, version).await;

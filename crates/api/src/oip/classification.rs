@@ -131,9 +131,10 @@ mod tests {
             Tensor::new(shape, TensorData::zeros(inference::DataType::Uint8, count)).unwrap()
         };
         let all = NonZeroUsize::new(4_000_000_000).unwrap();
-        assert_eq!(size(&scores(vec![2, 3]), all), Ok(6 * TEXT));
+        assert_eq!(size(&scores(vec![2, 3]), all), Ok(6 + 3 * size_of::<usize>() + 6 * TEXT));
         let (few, many) = (NonZeroUsize::new(5).unwrap(), scores(vec![2, MAX_TEXTS]));
-        assert_eq!(size(&many, few), Ok(10 * TEXT));
+        let of_one = size_of::<u8>() * 2 + size_of::<usize>();
+        assert_eq!(size(&many, few), Ok(MAX_TEXTS * of_one + 10 * TEXT));
         assert!(size(&many, all).unwrap_err().contains("too many for one answer"));
     }
 

@@ -57,7 +57,11 @@ impl ModelChange {
     fn apply(&self, before: DesiredModel, serving: Option<&str>) -> Result<DesiredModel> {
         let current = before.active_version.clone().or_else(|| serving.map(str::to_owned));
         Ok(match self {
-            Self::Load { .. } => DesiredModel { unloaded: false, loads: before.loads + 1, ..before },
+            Self::Load { .. } => {
+                // Where nothing is served, there is nothing that goes on instead of what was added.
+                let waiting = if serving.is_some() { before.waiting } else { BTreeSet::new() };
+                DesiredModel { unloaded: false, loads: before.loads + 1, waiting, ..before }
+            }
             Self::Unload => DesiredModel { unloaded: true, ..before },
             Self::Activate(version) => {
                 let stays = *version == current;

@@ -24,28 +24,24 @@ pub struct AddedVersion<'a> {
 }
 
 impl Auth {
-    /// Has a version wait for its activation on every replica, where something of the model is served; otherwise loading is
-    /// enough. To be called before its files are put into their place. `serving` is the version that answers calls now, `actor` none on the command
-    /// line. Answers whether it waits from now on and did not before.
+    /// Has a version wait for its activation on every replica; to be called before its files are put into their place.
+    /// `actor` is none on the command line. Answers whether it waits from now on and did not before.
     pub async fn hold_model_version(
         &self,
         actor: Option<&Principal>,
         name: &str,
         version: &str,
-        serving: Option<&str>,
     ) -> Result<bool> {
         let mut tx = self.begin_operation(actor, Permission::ModelsManage).await?;
         let mut model = desired(&mut tx, name).await?;
-        let is_served = serving.is_some() || model.active_version.is_some();
-        let waits = is_served && model.active_version.as_deref() != Some(version);
-        let is_new =
-            if waits { model.waiting.insert(version.to_owned()) } else { model.waiting.remove(version) };
+        let is_active = model.active_version.as_deref() == Some(version);
+        let is_new = !is_active && model.waiting.insert(version.to_owned());
         if is_new {
             tx.models().desire(&model).await?;
             tx.changes().append(CHANGE, name).await?;
         }
         tx.commit().await?;
-        Ok(waits && is_new)
+        Ok(is_new)
     }
 
     /// Takes that back: the version was not added after all.
@@ -86,8 +82,8 @@ impl Auth {
         self.commit_model(tx, Event::ModelVersionAdded, actor, name, detail, origin).await.map(drop)
     }
 
-    /// Forgets a version that is being removed. [`Error::ModelChanged`]: it is active. A roll back does not
-    /// go to it any more.
+    /// Forgets a version that is being removed. [`Error::ModelChanged`]: it is active. A roll back does not go to it any
+    /// more, and no replica serves it, whether or not it has its files still.
     pub async fn commit_model_removal(
         &self,
         actor: &Principal,
@@ -106,12 +102,12 @@ impl Auth {
             previous_version: forgotten(before.previous_version.clone()),
             ..before.clone()
         };
-        after.waiting.remove(version);
         tx.models().forget_files(name, version).await?;
-        if tx.model_sources().forget(name, version).await? > 0 {
-            // Replicas with a repository of their own may have it for a while.
-            after.waiting.insert(version.to_owned());
-        }
+        tx.model_sources().forget(name, version).await?;
+        // Of those that were removed before, every replica knows by now.
+        let files = tx.models().files_of(name).await?;
+        after.waiting.retain(|waiting| files.iter().any(|file| file.version == *waiting));
+        after.waiting.insert(version.to_owned());
         if after != before {
             tx.models().desire(&after).await?;
         }

@@ -1,6 +1,9 @@
 //! What a model would serve in its desired state: its versions are loaded as its folder and `model.toml` say.
 
-use std::sync::Arc;
+use std::{
+    path::Path,
+    sync::{Arc, PoisonError},
+};
 
 use super::{
     desired_state::DesiredState,
@@ -14,6 +17,23 @@ use crate::{
 
 /// Why a model without any version is not served, where its `model.toml` says where they are.
 const FETCHING: &str = "its files are being fetched; it is served once they are here";
+
+/// Why an entry cannot take the place of `old`: a version that is served would not be any more. One whose folder is gone
+/// is missed where nobody asked for a change.
+fn lost(entry: &Entry, old: Option<&Entry>, folder: &Path, options: LoadOptions) -> Option<String> {
+    let old = old?;
+    let unasked = old.desired == entry.desired && !options.retry_failed;
+    old.ready().find_map(|served| {
+        let version = &served.version;
+        match entry.versions.iter().find(|new| new.name == *version) {
+            Some(new) => new.model.as_ref().err().map(|reason| format!("version {version}: {reason}")),
+            None if unasked && !folder.join(version).exists() => {
+                Some(format!("version {version} is gone from the model's folder"))
+            }
+            None => None,
+        }
+    })
+}
 
 /// A model as it could be served from now on.
 pub(super) struct Candidate {
@@ -90,6 +110,7 @@ impl Loader {
             Some(version) => version.model.as_ref().err().cloned(),
             None => reason,
         };
+        let failure = failure.or_else(|| lost(&entry, old, &folder, options));
         entry.again = failure.as_ref().and_then(|_| again(&desired));
         Candidate { entry, failure }
     }
@@ -118,6 +139,16 @@ impl Loader {
         }
     }
 
+    /// Whether other files than those of a version that is served are to be served under its number by now.
+    pub(super) fn is_superseded(&self, name: &str, version: &Version) -> bool {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let known = known.get(&(name.to_owned(), version.name.clone()));
+        let differs = |(file, digest): (&String, &String)| {
+            known.and_then(|known| known.get(file)).is_some_and(|known| known != digest)
+        };
+        version.model.is_ok() && version.files.iter().any(differs)
+    }
+
     /// Whether the repository has a folder for the model.
     pub(super) fn has(&self, name: &str) -> bool {
         model_folder(&self.settings.model_dir, name).is_some()
@@ -133,7 +164,8 @@ impl Loader {
     ) -> Vec<Version> {
         let load = |version: &String| {
             let served = kept.and_then(|old| old.versions.iter().find(|old| old.name == *version));
-            if let Some(served) = served.filter(|old| old.model.is_ok()) {
+            if let Some(served) = served.filter(|old| old.model.is_ok() && !self.is_superseded(of.name, old))
+            {
                 return served.clone();
             }
             let _loading = lineage.loading(version);

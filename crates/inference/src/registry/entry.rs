@@ -245,7 +245,9 @@ impl Entry {
                 required: self.required,
                 access: self.access,
                 sha256: sha256.cloned(),
-                active: !version.is_empty() && self.chosen(None).is_some_and(|chosen| chosen.name == version),
+                active: !self.desired.unloaded
+                    && !version.is_empty()
+                    && self.chosen(None).is_some_and(|chosen| chosen.name == version),
                 setback: self.setback.clone().or_else(|| {
                     // Of what is not served nothing goes on.
                     (state == State::Ready).then(|| self.lineage.changed(version)).flatten()
@@ -331,6 +333,6 @@ pub(super) fn again(desired: &DesiredState) -> Option<Instant> {
 }
 
 /// A panic cannot leave the values behind these locks half changed.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -38,7 +38,10 @@ pub enum IncomingError {
     #[error("there is no such version")]
     Missing,
     /// The version is served.
-    #[error("this version is served; activate another one or unload the model first")]
+    #[error(
+        "this version is active, or served besides; activate another one, or unload the model where its model.toml has \
+         several served"
+    )]
     InUse,
     /// The version was not uploaded: the operator put it there.
     #[error("this version was not uploaded; remove it from the model folder itself")]
@@ -228,6 +231,8 @@ impl Loader {
             io::ErrorKind::NotFound => IncomingError::Missing,
             _ => failed(&error),
         });
+        // The last one leaves nothing behind; with a model.toml in it, the folder stays.
+        let _ = fs::remove_dir(self.settings.model_dir.join(name));
         let removed = fs::remove_dir_all(gone).map_err(|error| failed(&error));
         renamed.and(removed)
     }

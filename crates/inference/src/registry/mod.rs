@@ -5,18 +5,17 @@ mod candidate;
 mod desired_state;
 mod entry;
 mod incoming;
+mod reconciliation;
 mod sources;
 mod status;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    num::NonZero,
+    collections::{BTreeMap, HashMap},
     path::Path,
     sync::{
         Arc, Mutex, PoisonError, RwLock, RwLockReadGuard,
         atomic::{AtomicBool, Ordering},
     },
-    thread,
     time::{Duration, Instant},
 };
 
@@ -28,6 +27,7 @@ pub use status::{ModelStatus, State};
 use self::{
     candidate::Candidate,
     entry::{Entry, Lineage},
+    reconciliation::options_for,
 };
 use crate::{
     error::Error,
@@ -56,6 +56,8 @@ struct Shared {
     models: RwLock<BTreeMap<String, Arc<Entry>>>,
     loader: Loader,
     watch: Mutex<Watch>,
+    /// What models are being brought to, so that it is not begun twice.
+    reconciling: Mutex<BTreeMap<String, DesiredState>>,
     closed: AtomicBool,
 }
 
@@ -95,6 +97,8 @@ impl Registry {
         let registry = Self::start(settings);
         registry.shared.loader.sweep();
         registry.set_known_files(known);
+        // What changes while models are loaded has changed since.
+        registry.watch().look(&registry.shared.loader.settings.model_dir);
         let names = registry.shared.loader.names().into_iter().collect();
         registry.reconcile_all(names, desired, at);
         registry
@@ -109,8 +113,8 @@ impl Registry {
         }
         let loader = Loader { settings, library, decoder, known: RwLock::default() };
         let watch = Mutex::default();
-        let shared = Shared { models: RwLock::default(), loader, watch, closed: AtomicBool::new(false) };
-        Self { shared: Arc::new(shared) }
+        let (models, reconciling, closed) = (RwLock::default(), Mutex::default(), AtomicBool::new(false));
+        Self { shared: Arc::new(Shared { models, loader, watch, reconciling, closed }) }
     }
 
     /// Every version that is or should be served, by name and version.
@@ -208,60 +212,6 @@ impl Registry {
         self.put(prepared.entry, at);
     }
 
-    /// Brings every model to its desired state of a revision, except those of which a later one is known. A model that
-    /// cannot get there stays as it was and reports why. Blocks for as long as loading takes.
-    pub fn reconcile(&self, desired: &HashMap<String, DesiredState>, at: Revision) {
-        let mut names: BTreeSet<String> = self.read().keys().cloned().collect();
-        names.extend(desired.keys().filter(|name| self.shared.loader.has(name)).cloned());
-        self.reconcile_all(names, desired, at);
-    }
-
-    /// Looks for changes in the repository and loads what changed since the last look, as far as it is not to be
-    /// unloaded. What cannot be loaded goes on as it was. Blocks for as long as that takes.
-    pub fn poll(&self, desired: &HashMap<String, DesiredState>, at: Revision) {
-        let watch = || self.shared.watch.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = watch().look(&self.shared.loader.settings.model_dir);
-        for name in due {
-            tracing::info!(model = name, "a model's folder changed");
-            let options = LoadOptions { reload_all: true, ..LoadOptions::default() };
-            if !self.reconcile_one(&name, desired.get(&name).cloned().unwrap_or_default(), at, options) {
-                watch().tell_again(&name);
-            }
-        }
-    }
-
-    /// Whether some model could not be brought to its desired state, so that [`Registry::reconcile`] will try again.
-    pub fn is_behind(&self) -> bool {
-        self.read().values().any(|entry| entry.again.is_some())
-    }
-
-    fn reconcile_all(
-        &self,
-        mut due: BTreeSet<String>,
-        desired: &HashMap<String, DesiredState>,
-        at: Revision,
-    ) {
-        let default = DesiredState::default();
-        due.retain(|name| {
-            let desired = desired.get(name).unwrap_or(&default);
-            !self.read().get(name).is_some_and(|entry| entry.settle(desired, at))
-        });
-        let next = Mutex::new(due.into_iter());
-        let work = || {
-            while let Some(name) = { next.lock().unwrap_or_else(PoisonError::into_inner).next() } {
-                let desired = desired.get(&name).cloned().unwrap_or_default();
-                self.reconcile_one(&name, desired, at, LoadOptions::default());
-            }
-        };
-        let cores = thread::available_parallelism().map_or(1, NonZero::get);
-        thread::scope(|scope| {
-            for _ in 1..cores.min(MAX_LOADERS) {
-                scope.spawn(work);
-            }
-            work();
-        });
-    }
-
     /// Sets what the files of versions have to be; others than these are not loaded.
     pub fn set_known_files(&self, known: KnownFiles) {
         *self.shared.loader.known.write().unwrap_or_else(PoisonError::into_inner) = known;
@@ -335,36 +285,6 @@ impl Registry {
         }
     }
 
-    /// Brings one model to its desired state, or keeps it as it is with the reason. False: it is in a later state
-    /// already.
-    fn reconcile_one(&self, name: &str, desired: DesiredState, at: Revision, options: LoadOptions) -> bool {
-        let lineage = self.lineage(name);
-        let _work = lineage.work.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.shared.closed.load(Ordering::SeqCst) {
-            return false;
-        }
-        let old = self.read().get(name).cloned();
-        let options = options_for(old.as_deref(), &desired, options);
-        let Candidate { entry, failure } =
-            self.shared.loader.candidate(name, desired, &lineage, old.as_deref(), options);
-        match (failure, old.filter(|old| old.ready().next().is_some())) {
-            (Some(failure), Some(old)) => {
-                tracing::error!(
-                    model = name,
-                    reason = failure,
-                    "a model could not be changed; what was served goes on"
-                );
-                let owes = options.reload_all || old.owes_reload;
-                self.put(Entry { owes_reload: owes, ..old.with_setback(entry.desired, failure) }, at)
-            }
-            (Some(_), None) => {
-                entry.log_reason();
-                self.put(entry, at)
-            }
-            (None, _) => self.put(entry, at),
-        }
-    }
-
     /// What stays with a model while its entries are replaced.
     fn lineage(&self, name: &str) -> Arc<Lineage> {
         self.read().get(name).map(|entry| Arc::clone(&entry.lineage)).unwrap_or_default()
@@ -385,15 +305,5 @@ impl Registry {
 
     fn read(&self) -> RwLockReadGuard<'_, BTreeMap<String, Arc<Entry>>> {
         self.shared.models.read().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A requested reload also tries versions again that failed their trial; one that failed is made up for.
-fn options_for(old: Option<&Entry>, desired: &DesiredState, options: LoadOptions) -> LoadOptions {
-    let reread = old.is_some_and(|old| old.desired.loads != desired.loads);
-    LoadOptions {
-        reload_all: options.reload_all || reread || old.is_none_or(|old| old.owes_reload),
-        retry_failed: options.retry_failed || reread,
-        ..options
     }
 }

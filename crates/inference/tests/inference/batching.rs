@@ -124,6 +124,39 @@ fn every_answer_is_that_of_a_run_of_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_waits_for_less_than_others_would_come_is_answered_in_time() {
+    let toml = "[batching]\nmax_rows = 8\nmax_delay_us = 1000000\n[runtime]\ninstances = 1";
+    let (registry, model) = open(linear(2, 1, &[1.0, 2.0]), toml);
+    let call = |patience: u64| {
+        let mut call = request(vec![floats("x", &[1, 2], &[1.0, 2.0])]);
+        call.ticket.deadline = Instant::now() + Duration::from_millis(patience);
+        call
+    };
+    outputs(model.infer(call(700)).await).unwrap();
+    // Also where somebody with time was there first.
+    let first = spawn(&model, call(20_000));
+    outputs(model.infer(call(500)).await).unwrap();
+    outputs(first.await.unwrap()).unwrap();
+    registry.shutdown();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_call_has_its_part_of_the_time_of_a_run() {
+    let (registry, model) = open(linear(2, 1, &[1.0, 2.0]), TOGETHER);
+    let call = |rows: usize| request(vec![floats("x", &[rows, 2], &vec![1.0; rows * 2])]);
+    let running = [1, 3].map(|rows| spawn(&model, call(rows)));
+    let mut times = Vec::new();
+    for answer in running {
+        times.push(answer.await.unwrap().unwrap().timing);
+    }
+    let [small, large] = [times[0], times[1]];
+    assert_eq!((small.compute, model.statistics().execution_count), (large.compute, 1));
+    assert!(small.share + large.share <= small.compute, "{times:?}");
+    assert!(large.share.abs_diff(small.share * 3) < Duration::from_nanos(10), "{times:?}");
+    registry.shutdown();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_waits_runs_together_and_what_cannot_wait_runs_at_once() {
     let (registry, model) = open(patient(), "[batching]\nmax_rows = 8\n[runtime]\ninstances = 1");
     let call =

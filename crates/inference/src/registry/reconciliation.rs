@@ -1,0 +1,158 @@
+//! How models come to their desired state: what changed is loaded, then takes the place of what was served; what cannot
+//! be loaded leaves that as it was.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    num::NonZero,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    thread,
+};
+
+use super::{
+    MAX_LOADERS, Registry,
+    candidate::Candidate,
+    desired_state::{DesiredState, Revision},
+    entry::{Entry, Version, lock},
+};
+use crate::{loading::LoadOptions, repository::Watch};
+
+impl Registry {
+    /// Brings every model to its desired state of a revision, except those of which a later one is known. A model that
+    /// cannot get there stays as it was and reports why. Blocks for as long as loading takes.
+    pub fn reconcile(&self, desired: &HashMap<String, DesiredState>, at: Revision) {
+        let mut names: BTreeSet<String> = self.read().keys().cloned().collect();
+        names.extend(desired.keys().filter(|name| self.shared.loader.has(name)).cloned());
+        self.reconcile_all(names, desired, at);
+    }
+
+    /// Looks for changes in the repository and loads what changed since the last look, as far as it is not to be
+    /// unloaded. What cannot be loaded goes on as it was. Blocks for as long as that takes.
+    pub fn poll(&self, desired: &HashMap<String, DesiredState>, at: Revision) {
+        let due = self.watch().look(&self.shared.loader.settings.model_dir);
+        for name in due {
+            tracing::info!(model = name, "a model's folder changed");
+            let options = LoadOptions { reload_all: true, ..LoadOptions::default() };
+            if !self.reconcile_one(&name, desired.get(&name).cloned().unwrap_or_default(), at, options) {
+                self.watch().tell_again(&name);
+            }
+        }
+    }
+
+    /// Whether some model could not be brought to its desired state, so that [`Registry::reconcile`] will try again.
+    pub fn is_behind(&self) -> bool {
+        self.read().values().any(|entry| entry.again.is_some())
+    }
+
+    pub(super) fn reconcile_all(
+        &self,
+        names: BTreeSet<String>,
+        desired: &HashMap<String, DesiredState>,
+        at: Revision,
+    ) {
+        let desired = |name: &str| desired.get(name).cloned().unwrap_or_default();
+        let mut due: Vec<(String, DesiredState)> = names
+            .into_iter()
+            .map(|name| (desired(&name), name))
+            .filter(|(desired, name)| !self.is_settled(name, desired, at))
+            .map(|(desired, name)| (name, desired))
+            .collect();
+        // Nothing has to be loaded to stop serving a model.
+        due.sort_by_key(|(_, desired)| !desired.unloaded);
+        let next = Mutex::new(due.into_iter());
+        let work = || {
+            while let Some((name, desired)) = { next.lock().unwrap_or_else(PoisonError::into_inner).next() } {
+                lock(&self.shared.reconciling).insert(name.clone(), desired.clone());
+                self.reconcile_one(&name, desired.clone(), at, LoadOptions::default());
+                let mut reconciling = lock(&self.shared.reconciling);
+                if reconciling.get(&name) == Some(&desired) {
+                    reconciling.remove(&name);
+                }
+            }
+        };
+        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        thread::scope(|scope| {
+            for _ in 1..cores.min(MAX_LOADERS) {
+                scope.spawn(work);
+            }
+            work();
+        });
+    }
+
+    /// Whether a model is in its desired state, or is being brought to it.
+    fn is_settled(&self, name: &str, desired: &DesiredState, at: Revision) -> bool {
+        if lock(&self.shared.reconciling).get(name) == Some(desired) {
+            return true;
+        }
+        let current = |entry: &Arc<Entry>| {
+            let superseded = |version: &Version| self.shared.loader.is_superseded(name, version);
+            !entry.versions.iter().any(superseded) && entry.settle(desired, at)
+        };
+        self.read().get(name).is_some_and(current)
+    }
+
+    pub(super) fn watch(&self) -> MutexGuard<'_, Watch> {
+        lock(&self.shared.watch)
+    }
+
+    /// Brings one model to its desired state, or keeps it as it is with the reason. False: it is in a later state
+    /// already.
+    pub(super) fn reconcile_one(
+        &self,
+        name: &str,
+        desired: DesiredState,
+        at: Revision,
+        options: LoadOptions,
+    ) -> bool {
+        let lineage = self.lineage(name);
+        let _work = lineage.work.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.shared.closed.load(Ordering::SeqCst) {
+            return false;
+        }
+        let old = self.read().get(name).cloned();
+        let options = options_for(old.as_deref(), &desired, options);
+        let Candidate { entry, failure } =
+            self.shared.loader.candidate(name, desired, &lineage, old.as_deref(), options);
+        if entry.ready().next().is_none() && !self.shared.loader.has(name) {
+            // Where something is served and is to be served, that is a failure.
+            if entry.desired.unloaded || old.as_ref().is_none_or(|old| old.ready().next().is_none()) {
+                return self.put(entry, at) && self.remove(name, at);
+            }
+        }
+        match (failure, old.filter(|old| old.ready().next().is_some())) {
+            (Some(failure), Some(old)) => {
+                tracing::error!(
+                    model = name,
+                    reason = failure,
+                    "a model could not be changed; what was served goes on"
+                );
+                let owes = options.reload_all || old.owes_reload;
+                self.put(Entry { owes_reload: owes, ..old.with_setback(entry.desired, failure) }, at)
+            }
+            (Some(_), None) => {
+                entry.log_reason();
+                self.put(entry, at)
+            }
+            (None, _) => self.put(entry, at),
+        }
+    }
+
+    /// Removes the entry of a model that is gone, unless it is of a later revision; then it returns false.
+    fn remove(&self, name: &str, at: Revision) -> bool {
+        let mut models = self.shared.models.write().unwrap_or_else(PoisonError::into_inner);
+        if models.get(name).is_some_and(|there| there.revision() > at) {
+            return false;
+        }
+        models.remove(name);
+        true
+    }
+}
+
+/// A requested reload also tries versions again that failed their trial; one that failed is made up for.
+pub(super) fn options_for(old: Option<&Entry>, desired: &DesiredState, options: LoadOptions) -> LoadOptions {
+    let reread = old.is_some_and(|old| old.desired.loads != desired.loads);
+    LoadOptions {
+        reload_all: options.reload_all || reread || old.is_none_or(|old| old.owes_reload),
+        retry_failed: options.retry_failed || reread,
+        ..options
+    }
+}
