@@ -103,7 +103,7 @@ async fn unpacked(request: &HttpRequest, payload: &mut Payload, most: usize) -> 
     let body = as_sent(request, payload, limit, body_time(&app)).await?;
     let Some(encoding) = encoding else { return Ok(body) };
     let deadline = app.deadline(RequestContext::arrival(&request.extensions()));
-    let room = app.bodies.expect(guard::account(request), 0)?;
+    let room = app.bodies.expect_beside(guard::account(request), 0, body.len())?;
     app.bodies.work(usize::MAX, deadline, move || encoding.decode(&body, room, limit)).await?
 }
 

@@ -125,7 +125,7 @@ async fn read_parts(app: &Data<App>, account: Option<Uuid>, mut form: Multipart)
         }
         let (filename, kind) = (filename(&part), media_type(&part));
         let limit = sizes.image_bytes().min(room);
-        let mut bytes = app.bodies.expect(account, 0)?;
+        let mut bytes = app.bodies.expect_beside(account, 0, sizes.max_content_length - room)?;
         while let Some(chunk) = part.next().await {
             let chunk = chunk.map_err(broken_form)?;
             if bytes.len() + chunk.len() > limit {

@@ -99,7 +99,7 @@ impl UnpackedBody {
         let resources = self.inner.resources().clone();
         Box::pin(async move {
             let account = resources.messages().room.account();
-            let (length, room) = (packed.len(), app.bodies.expect(account, 0)?);
+            let (length, room) = (packed.len(), app.bodies.expect_beside(account, 0, packed.len())?);
             let decode = move || encoding.decode(&packed, room, limit);
             let unpacked = app.bodies.work(limit, app.deadline(Instant::now()), decode).await?;
             let message = unpacked.map_err(in_words_of_grpc)?;

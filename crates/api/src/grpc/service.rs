@@ -63,8 +63,9 @@ impl Inference {
         let of = Arc::clone(&model);
         let parse = move || tensors::read(message, Signature { inputs: of.inputs(), outputs: of.outputs() });
         let parsed = app.bodies.work(size, ticket.deadline, parse).await?.map_err(invalid)?;
+        let held = call.resources.messages().room.bytes();
         let CompletedCall { id, answer, wanted, size, room, charge } =
-            perform(app, caller, &model, ticket, parsed, size, std::future::pending()).await?;
+            perform(app, caller, &model, ticket, (parsed, size, held), std::future::pending()).await?;
         // Given back with that of the message that is answered.
         call.resources.messages().room.merge(room);
         let of = Arc::clone(&model);

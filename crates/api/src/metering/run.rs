@@ -37,6 +37,11 @@ impl Work {
         Demand { inferences, images, bytes, credits: self.credits(model) }
     }
 
+    /// Bytes of what was sent.
+    pub fn body(self) -> usize {
+        usize::try_from(self.bytes).unwrap_or(usize::MAX)
+    }
+
     /// What it costs, each row or picture the model's price.
     pub(super) fn credits(self, model: &Model) -> u64 {
         self.inferences.saturating_mul(model.manifest().price.get().into())

@@ -85,9 +85,11 @@ async fn run(
     let parsed = app.bodies.work(length, ticket.deadline, parse).await?.map_err(invalid)?;
     // The body is gone; the tensors, which may be much larger, are here until they are answered.
     let tensors = parsed.inputs.iter().map(|input| input.tensor.data().size()).sum();
-    let _tensors = app.bodies.reserve(Some(caller.principal.account), tensors)?;
+    let tensors = app.bodies.reserve(Some(caller.principal.account), tensors)?;
     let CompletedCall { id, answer, wanted: outputs, size, room, charge } =
-        perform(app, caller, model, ticket, parsed, length, connections::closed(request)).await?;
+        perform(app, caller, model, ticket, (parsed, length, tensors.bytes()), connections::closed(request))
+            .await?;
+    drop(tensors);
     let of = Arc::clone(model);
     let write = move || {
         let outputs = output_tensors(classified(answer, &outputs, &of)?, &outputs);
@@ -133,15 +135,14 @@ pub struct CompletedCall<'a> {
     pub charge: Charge<'a>,
 }
 
-/// Runs a call that was understood, over whichever surface it came. `size` is what its body took, in bytes; `closed`
-/// ends when nobody waits for the answer any more.
+/// Runs a call that was understood, over whichever surface it came. `size` is what its body took, `held` what it has room
+/// for, both in bytes; `closed` ends when nobody waits for the answer any more.
 pub async fn perform<'a>(
     app: &'a App,
     caller: &'a Caller<ModelsInfer>,
     model: &'a Model,
     ticket: Ticket,
-    call: ParsedInfer,
-    size: usize,
+    (call, size, held): (ParsedInfer, usize, usize),
     closed: impl Future<Output = ()>,
 ) -> Result<CompletedCall<'a>> {
     let ParsedInfer { id, inputs, outputs: wanted, timeout, priority } = call;
@@ -158,7 +159,8 @@ pub async fn perform<'a>(
         None => Ok(written_size(output, wanted.binary)),
     });
     let size = sizes.sum::<std::result::Result<usize, String>>().map_err(invalid)?;
-    let room = app.bodies.reserve(Some(caller.principal.account), size)?;
+    let mut room = app.bodies.empty_reservation(Some(caller.principal.account)).beside(held);
+    room.grow_to(size)?;
     Ok(CompletedCall { id, answer: answer.outputs, wanted, size, room, charge })
 }
 

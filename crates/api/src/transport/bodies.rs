@@ -19,7 +19,7 @@ use crate::error::{ApiError, Code, Result};
 pub const SMALL: usize = 64 << 10;
 /// Room is given out in pieces of this many bytes.
 const PIECE: usize = 1 << 10;
-/// An account has at most this part of the room, beyond a single body.
+/// An account has at most this part of the room, beyond a single call.
 const SHARE: usize = 2;
 
 /// The room for large bodies, and the hands that work on them.
@@ -55,14 +55,24 @@ impl Bodies {
     /// The beginning of a body of an account that announces a length, or 0. Refuses at once when there is no room for
     /// it now; it takes its room as it comes.
     pub fn expect(&self, account: Option<Uuid>, announced: usize) -> Result<IncomingBody> {
-        let room = self.empty_reservation(account);
+        self.expect_beside(account, announced, 0)
+    }
+
+    /// The same for a call that has room for `beside` bytes already.
+    pub fn expect_beside(
+        &self,
+        account: Option<Uuid>,
+        announced: usize,
+        beside: usize,
+    ) -> Result<IncomingBody> {
+        let room = self.empty_reservation(account).beside(beside);
         room.check(announced)?;
         Ok(IncomingBody { bytes: BytesMut::with_capacity(announced), room })
     }
 
     /// No room yet, for a body that is kept elsewhere.
     pub fn empty_reservation(&self, account: Option<Uuid>) -> Reservation {
-        Reservation { room: Arc::clone(&self.room), account, taken: 0 }
+        Reservation { room: Arc::clone(&self.room), account, taken: 0, beside: 0 }
     }
 
     /// Room for a body of this length. Refuses when there is none.
@@ -106,6 +116,8 @@ pub struct Reservation {
     account: Option<Uuid>,
     /// In pieces.
     taken: usize,
+    /// What the same call has besides, in pieces.
+    beside: usize,
 }
 
 impl IncomingBody {
@@ -137,6 +149,18 @@ impl IncomingBody {
 }
 
 impl Reservation {
+    /// The same for a call that has room for so many bytes already: what one call needs it can have, if nothing else is
+    /// its account's.
+    pub fn beside(mut self, bytes: usize) -> Self {
+        self.beside = bytes.div_ceil(PIECE);
+        self
+    }
+
+    /// How many bytes it is for.
+    pub fn bytes(&self) -> usize {
+        self.taken * PIECE
+    }
+
     /// Whose it is.
     pub fn account(&self) -> Option<Uuid> {
         self.account
@@ -155,7 +179,7 @@ impl Reservation {
     pub fn grow_to(&mut self, length: usize) -> Result<()> {
         let Some(more) = self.lacking(length)? else { return Ok(()) };
         let mut taken = self.room.lock();
-        taken.check(&self.room, self.account, self.taken, more)?;
+        taken.check(&self.room, self.account, self.taken + self.beside, more)?;
         taken.all += more;
         if let Some(account) = self.account {
             *taken.by_account.entry(account).or_default() += more;
@@ -167,7 +191,7 @@ impl Reservation {
     /// Refuses where it could not be made that large now.
     pub fn check(&self, length: usize) -> Result<()> {
         let Some(more) = self.lacking(length)? else { return Ok(()) };
-        self.room.lock().check(&self.room, self.account, self.taken, more)
+        self.room.lock().check(&self.room, self.account, self.taken + self.beside, more)
     }
 
     /// The pieces that it lacks for this many bytes; none where it lacks none.
@@ -203,13 +227,13 @@ impl Room {
 }
 
 impl Taken {
-    /// Whether a body that has `own` pieces can have `more`.
+    /// Whether a call that has `own` pieces can have `more`.
     fn check(&self, room: &Room, account: Option<Uuid>, own: usize, more: usize) -> Result<()> {
         if room.pieces - self.all < more {
             return Err(full());
         }
         let held = account.and_then(|account| self.by_account.get(&account)).copied().unwrap_or(0);
-        let is_only_one = held == own;
+        let is_only_one = held <= own;
         if account.is_some() && !is_only_one && held + more > room.pieces / SHARE {
             return Err(too_much());
         }
@@ -309,6 +333,10 @@ mod tests {
         first.grow_to(MIB).unwrap();
         assert!(bodies.reserve(bob, MIB / 4).is_err());
         first.empty();
+        let tensors = bodies.reserve(ada, MIB / 4).unwrap();
+        assert!(bodies.empty_reservation(ada).grow_to(MIB / 2).is_err());
+        assert!(bodies.empty_reservation(ada).beside(tensors.bytes()).grow_to(MIB / 2).is_ok());
+        drop(tensors);
         assert!(bodies.reserve(bob, MIB).is_ok());
         assert!(bodies.room.lock().by_account.is_empty() && bodies.room.lock().all == 0);
     }

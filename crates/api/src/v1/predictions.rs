@@ -65,7 +65,7 @@ impl PredictionRequest {
     ) -> Result<(Predictions, Charge<'a>)> {
         let Self { input, filenames, work } = self;
         let (run, closed) = (app.begin_run(caller, model, work).await?, connections::closed(request));
-        let room = app.bodies.empty_reservation(Some(caller.principal.account));
+        let room = app.bodies.empty_reservation(Some(caller.principal.account)).beside(work.body());
         let place = PredictionPlace { bodies: &app.bodies, room, deadline: ticket.deadline };
         let answer = model.predict(input, top_k, ticket, place);
         let (answer, charge) = run.answer(ticket.deadline, closed, answer, |answer| answer.timing).await?;
