@@ -174,6 +174,20 @@ promise! {
         trail.an_export_has_every_event();
     }
 
+    fn what_a_key_may_ask_in_a_minute_does_not_end_what_it_reads(pair) {
+        let server = Server::start(pair, &[]);
+        let admin = server.admin();
+        let body = json!({"name": "reader", "scopes": ["audit:read"], "limits": {"requests_per_minute": 2}});
+        let (_, key) = admin.make_key_with(body);
+        let mut stream = listen(&server, &key, "");
+        hear(&mut stream, ": the audit trail");
+        // Each is heard at the next look, of which there are more than it may have requests.
+        for name in ["ada", "grace", "edsger", "barbara", "mia"] {
+            let person = server.person(name);
+            hear(&mut stream, &person.id);
+        }
+    }
+
     fn a_stream_goes_on_where_it_was_and_ends_with_the_right(pair) {
         let server = Server::start(pair, &[("AUDIT_READERS", "1")]);
         let admin = server.admin();

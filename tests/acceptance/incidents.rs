@@ -117,7 +117,13 @@ impl Breach {
     }
 
     fn evidence_is_what_is_known(&self) {
+        let before = self.server.audited("audit.read", "success");
         let bundle = self.mia.api.get(&self.evidence).is(200).json();
+        assert_eq!(
+            self.server.audited("audit.read", "success"),
+            before + 1,
+            "whoever reads events is in the trail"
+        );
         assert_eq!(bundle["accounts"][0]["account"], json!(self.ada.id));
         let sessions = bundle["accounts"][0]["sessions"].as_array();
         assert!(sessions.is_some_and(|sessions| sessions.len() == 1), "{bundle}");

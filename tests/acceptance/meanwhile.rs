@@ -6,7 +6,7 @@ use std::thread;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Person, Server, Tokens, at_once, promise, read_all};
+use crate::harness::{Pair, Person, Server, Tokens, at_once, eventually, promise, read_all};
 
 const PASSWORD: &str = "/api/v1/auth/password";
 const NEW_PASSWORD: &str = "Another-horse-battery-9";
@@ -46,6 +46,25 @@ fn user_path(person: &Person) -> String {
     format!("/api/v1/admin/users/{}", person.id)
 }
 
+#[test]
+fn no_key_undoes_a_stop_on_a_replica_that_has_not_heard_of_it() {
+    let server = Server::start(Pair::Shared, &[]);
+    let other = server.world.start(&[]);
+    let admin = server.admin();
+    let key = admin.make_key(&["system:manage"]);
+    let there = server.key(&key).at(other.address());
+    let maintenance = "/api/v1/admin/maintenance";
+    let mut session = admin.api.clone();
+    for _ in 0..4 {
+        there.get(maintenance).is(200);
+        session.put(maintenance, &json!({"mode": "emergency_stop"})).is(200);
+        there.put(maintenance, &json!({"mode": "off"})).refused(503, "emergency_stop");
+        session = server.log_in(&admin.email, &admin.password).api;
+        session.put(maintenance, &json!({"mode": "off"})).is(200);
+        eventually("open there, too", || (there.get(maintenance).status == 200).then_some(()));
+    }
+}
+
 promise! {
     fn a_demoted_administrator_finishes_nothing_that_was_begun(pair) {
         let server = Server::start(pair, &[]);
@@ -82,6 +101,28 @@ promise! {
         assert_eq!(server.audited("incident.changed", "success"), 0);
         admin.api.post(&note, &json!({"text": "Seen."})).is(201);
         assert_eq!(server.audited("incident.changed", "success"), 1);
+    }
+
+    fn no_key_undoes_a_stop_that_was_set_while_its_body_was_on_its_way(pair) {
+        let server = Server::start(pair, &[]);
+        let admin = server.admin();
+        let key = admin.make_key(&["system:manage"]);
+        let half = Half::send(&server, &key, "PUT /api/v1/admin/maintenance", &json!({"mode": "off"}));
+        admin.api.put("/api/v1/admin/maintenance", &json!({"mode": "emergency_stop"})).is(200);
+        let answer = half.finish();
+        assert!(answer.contains(" 503 "), "{answer}");
+        assert_eq!(server.anon().get("/health/ready").is(200).member("mode"), "emergency_stop");
+    }
+
+    fn a_secret_that_was_replaced_finishes_nothing(pair) {
+        let server = Server::start(pair, &[]);
+        let admin = server.admin();
+        let (id, key) = admin.make_key_with(json!({"name": "old", "scopes": ["limits:manage"]}));
+        let half = Half::send(&server, &key, "PUT /api/v1/admin/limits/class/read", &json!({"per_minute": 7}));
+        admin.api.act(&format!("/api/v1/api-keys/{id}/rotate?overlap_seconds=0")).is(200);
+        let answer = half.finish();
+        assert!(answer.contains(" 401 "), "{answer}");
+        assert!(!admin.api.get("/api/v1/admin/limits").is(200).text().contains("\"read\""));
     }
 
     fn a_demoted_administrator_cannot_finish_promoting_themselves(pair) {

@@ -135,6 +135,21 @@ promise! {
         assert!(asked.elapsed() < Duration::from_secs(8), "it breaks off: {:?}", asked.elapsed());
     }
 
+    fn what_is_too_long_for_one_answer_is_told_and_not_cut_off(pair) {
+        let server = Server::start(pair, &[]);
+        let ada = server.person("ada");
+        ada.api.post("/v2/models/digits/infer", &tensor(1)).is(200);
+        usage(&ada, 1);
+        server.world.sql(
+            "WITH RECURSIVE numbers (number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM numbers WHERE number < 10000) \
+             INSERT INTO usage_daily (account_id, api_key_id, model, version, day, requests, inferences, images, bytes, \
+             compute_microseconds, failures) SELECT account_id, api_key_id, 'model-' || number, version, day, 1, 1, 0, 1, 1, 0 \
+             FROM (SELECT * FROM usage_daily LIMIT 1) AS one, numbers",
+        );
+        ada.api.get("/api/v1/me/usage").invalid(&["from"]);
+        assert_eq!(ada.api.get("/api/v1/me/usage/export?format=csv").is(200).text().lines().count(), 10_002);
+    }
+
     fn a_failure_is_counted_and_not_charged(pair) {
         let server = Server::start(pair, &[("USAGE_RETENTION_DAYS", "62")]);
         let ada = server.person("ada");

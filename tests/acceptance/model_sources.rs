@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::onnx_file::{Dimension, FLOAT, external, graph, model, node, value};
+use crate::harness::onnx_file::{Dimension, FLOAT, bytes, external, graph, model, node, value};
 use crate::harness::{Client, FileServer, Pair, Repository, eventually, promise, sample, sha256, workspace};
 
 const ADMIN: &str = "/api/v1/admin/models";
@@ -273,6 +273,22 @@ fn what_is_added_by_an_address_comes_to_every_replica() {
         let left = [&repository.folder, &other].map(|folder| folder.join("sum/1").exists());
         (left == [false, false]).then_some(())
     });
+
+    // What comes under the same number right after it was removed is something else, and stays.
+    file_server.put("/models/d/model.onnx", &demo());
+    let from = ["model", "add", "s3://models/d/model.onnx", "--name", "d", "--sha256", &sha256(&demo())];
+    let added = repository.world.run(&from, &[&[("MODEL_DIR", &*here)], &bucket[..]].concat(), "");
+    assert_eq!(added.code, Some(0), "{added:?}");
+    eventually("the other replica has it, too", || other.join("d/1/model.onnx").exists().then_some(()));
+    let another = [demo(), bytes(6, "another")].concat();
+    let path = format!("{ADMIN}/d/versions/1");
+    admin.delete(&path).is(204);
+    let upload = format!("{path}?sha256={}", sha256(&another));
+    admin.send("PUT", &upload, Some("application/octet-stream"), &another).is(201);
+    eventually("the first one is gone there", || (!other.join("d/1").exists()).then_some(()));
+    admin.act("/v2/repository/models/d/load").is(200);
+    client.get("/v2/models/d/versions/1/ready").is(200);
+    assert!(repository.folder.join("d/1/model.onnx").exists());
 }
 
 #[test]

@@ -64,6 +64,33 @@ promise! {
         admin.act(&format!("{ADMIN}/digits/load")).is(204);
     }
 
+    fn a_key_that_is_narrowed_to_some_models_manages_no_others(pair) {
+        let repository = Repository::new(pair);
+        repository.add("digits");
+        repository.add("other");
+        let (server, _) = repository.start(&[]);
+        let admin = server.admin();
+        let scopes = json!(["models:read", "models:infer", "models:manage", "limits:manage"]);
+        let (_, key) = admin.make_key_with(json!({"name": "narrow", "scopes": scopes, "models": ["digits"]}));
+        let narrow = server.key(&key);
+        let listed = narrow.get(ADMIN).is(200).items();
+        assert!(listed.len() == 1 && listed[0]["name"] == "digits", "{listed:?}");
+        let other = format!("{ADMIN}/other");
+        for act in ["load", "unload", "rollback"] {
+            narrow.act(&format!("{other}/{act}")).refused(404, "model_not_found");
+        }
+        narrow.act("/v2/repository/models/other/unload").is(404);
+        narrow.post(&format!("{other}/activate"), &json!({"version": "1"})).refused(404, "model_not_found");
+        put(&narrow, "other/versions/2", &demo("two")).refused(404, "model_not_found");
+        narrow.delete(&format!("{other}/versions/1")).refused(404, "model_not_found");
+        narrow.get(&format!("{other}/access")).refused(404, "model_not_found");
+        narrow.put(&format!("{other}/access"), &json!({"access": "granted"})).refused(404, "model_not_found");
+        narrow.put(&format!("{other}/grants"), &json!({"role": "user"})).refused(404, "model_not_found");
+        narrow.put("/api/v1/admin/limits/model/other", &json!({"per_minute": 1})).refused(404, "model_not_found");
+        narrow.act(&format!("{ADMIN}/digits/load")).is(204);
+        assert_eq!(admin.api.get(ADMIN).is(200).items().len(), 2);
+    }
+
     fn a_model_that_was_only_added_is_served_nowhere(pair) {
         let repository = Repository::new(pair);
         let (mut server, _) = repository.start(&[]);

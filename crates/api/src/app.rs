@@ -115,7 +115,8 @@ impl App {
     }
 
     /// What a model's own file says of who may use it; nobody without a grant where that was not read yet, or is gone.
-    pub async fn declared_access(&self, name: &str) -> Result<ModelAccess> {
+    pub async fn declared_access(&self, principal: &Principal, name: &str) -> Result<ModelAccess> {
+        require_reach(principal, name)?;
         match self.registry.access(name) {
             Some(access) => Ok(declared(access)),
             None if self.registry.has(name) || self.auth.has_model_policy(name).await? => {
@@ -180,6 +181,11 @@ impl App {
         .flatten()
         .collect()
     }
+}
+
+/// Refuses a model to a key that is narrowed to others, in the same words as one that is not there.
+pub fn require_reach(principal: &Principal, name: &str) -> Result<()> {
+    if principal.reaches(name) { Ok(()) } else { Err(inference::Error::no_such_model(name).into()) }
 }
 
 /// What a model's own file says, as administrators' settings are named.

@@ -74,12 +74,17 @@ async fn save(mut upload: auth::Upload, body: &mut FileBody, limit: usize) -> Re
 
 /// One of the caller's files, with its bytes.
 pub async fn read(app: &App, principal: &Principal, id: Uuid) -> Result<(StoredFile, Bytes)> {
-    bytes_of(app, principal, app.auth.stored_file(principal, id).await?).await
+    bytes_of(app, principal, (app.auth.stored_file(principal, id).await?, 0)).await
 }
 
-async fn bytes_of(app: &App, principal: &Principal, file: StoredFile) -> Result<(StoredFile, Bytes)> {
+/// `beside` is how many bytes the call has of other files.
+async fn bytes_of(
+    app: &App,
+    principal: &Principal,
+    (file, beside): (StoredFile, usize),
+) -> Result<(StoredFile, Bytes)> {
     let size = usize::try_from(file.size).unwrap_or(usize::MAX);
-    let mut arriving = app.bodies.expect(Some(principal.account), size)?;
+    let mut arriving = app.bodies.expect_beside(Some(principal.account), size, beside)?;
     arriving.reserve(size)?;
     let (auth, sealed) = (Arc::clone(&app.auth), app.auth.sealed_file(&file).await?);
     let (file, bytes) = blocking(move || auth.open_file(&file, &sealed).map(|bytes| (file, bytes))).await?;
@@ -117,7 +122,8 @@ pub async fn resolve(
         }
         _ => return Ok(body),
     };
-    let mut room = app.settings.sizes.max_content_length;
+    let most = app.settings.sizes.max_content_length;
+    let mut room = most;
     let mut pictures = Vec::with_capacity(ids.len());
     for id in ids {
         let (file, limit) =
@@ -125,7 +131,7 @@ pub async fn resolve(
         if usize::try_from(file.size).map_or(true, |size| size > limit) {
             return Err(too_large(limit));
         }
-        let (file, bytes) = bytes_of(app, principal, file).await?;
+        let (file, bytes) = bytes_of(app, principal, (file, most - room)).await?;
         room -= bytes.len();
         pictures.push(Picture { filename: Some(file.name), bytes });
     }

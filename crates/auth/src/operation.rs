@@ -14,7 +14,7 @@ use storage::{Scope, Service, Tx, named_enum};
 use crate::audit::Entry;
 use crate::callers::access::{Permission, Permissions};
 use crate::callers::freshness::ChangeSubject;
-use crate::callers::principal::{Credential, Principal};
+use crate::callers::principal::Principal;
 use crate::events::Event;
 use crate::service::Origin;
 use crate::{Auth, Error, Result};
@@ -79,6 +79,17 @@ impl Operation {
     pub(crate) fn is_closed(&self) -> bool {
         matches!(self.mode, OperatingMode::Maintenance | OperatingMode::EmergencyStop)
     }
+
+    /// While the service is closed, refuses callers with no more than `permissions`; in an emergency stop every key.
+    pub(crate) fn admit(&self, permissions: Permissions, is_key: bool) -> Result<()> {
+        let is_stopped = self.mode == OperatingMode::EmergencyStop;
+        let may_enter = permissions.contains(Permission::SystemManage) && !(is_stopped && is_key);
+        if may_enter || !self.is_closed() {
+            return Ok(());
+        }
+        let retry_after = std::time::Duration::from_secs(self.retry_after.into());
+        Err(Error::Closed { is_stopped, message: self.message.clone(), retry_after })
+    }
 }
 
 /// A mode to set.
@@ -136,21 +147,11 @@ impl Auth {
 
     /// While the service is closed, refuses callers with no more than `permissions`; in an emergency stop every key.
     pub(crate) fn require_open_to(&self, permissions: Permissions, is_key: bool) -> Result<()> {
-        if !self.operation.is_closed() {
-            return Ok(());
-        }
-        let Operation { mode, message, retry_after, .. } = self.operation.known();
-        let is_stopped = mode == OperatingMode::EmergencyStop;
-        if permissions.contains(Permission::SystemManage) && !(is_stopped && is_key) {
-            return Ok(());
-        }
-        let retry_after = std::time::Duration::from_secs(retry_after.into());
-        Err(Error::Closed { is_stopped, message, retry_after })
+        if self.operation.is_closed() { self.operation.known().admit(permissions, is_key) } else { Ok(()) }
     }
 
     pub(crate) fn require_open_to_caller(&self, principal: &Principal) -> Result<()> {
-        let is_key = matches!(principal.credential, Credential::ApiKey { .. });
-        self.require_open_to(principal.permissions, is_key)
+        self.require_open_to(principal.permissions, principal.credential.is_key())
     }
 
     /// Sets the mode, here from the next request on and everywhere as soon as the change feed was read. An emergency
@@ -176,6 +177,11 @@ impl Auth {
         origin: &Origin,
     ) -> Result<Operation> {
         let (before, now) = (lock_mode(tx).await?, tx.now());
+        // Looked at under the lock: a stop that was set meanwhile is not undone by a key.
+        if before.mode == OperatingMode::EmergencyStop && actor.is_some_and(|actor| actor.credential.is_key())
+        {
+            before.admit(Permissions::default(), true)?;
+        }
         let operation = Operation {
             mode: change.mode,
             message: change.message.filter(|_| change.mode != OperatingMode::Off),
@@ -223,7 +229,7 @@ pub(crate) async fn lock_mode(tx: &mut Tx) -> Result<Operation> {
     read(tx).await
 }
 
-async fn read(tx: &mut Tx) -> Result<Operation> {
+pub(crate) async fn read(tx: &mut Tx) -> Result<Operation> {
     let Some(kept) = tx.settings().get(KEY).await? else { return Ok(Operation::default()) };
     serde_json::from_value(kept).map_err(|error| Error::Internal(format!("the operating mode: {error}")))
 }

@@ -5,7 +5,7 @@ use storage::{Scope, Service, UsageCursor, UsageFilter, UsageRow, UsageSlice};
 use uuid::Uuid;
 
 use crate::callers::principal::Principal;
-use crate::{Auth, Result};
+use crate::{Auth, Error, Result};
 
 /// Whose usage is read.
 #[derive(Clone, Copy, Debug)]
@@ -17,7 +17,8 @@ pub enum UsageScope {
 }
 
 impl Auth {
-    /// What a caller used from one day to another, both included, by day, model and credential.
+    /// What a caller used from one day to another, both included, by day, model and credential. [`Error::Invalid`]: that
+    /// is too much at a time.
     pub async fn own_usage(
         &self,
         principal: &Principal,
@@ -25,7 +26,14 @@ impl Auth {
         to: NaiveDate,
     ) -> Result<Vec<UsageRow>> {
         let mut tx = self.store.read(Scope::Account(principal.account)).await?;
-        Ok(tx.usage().summary(principal.account, from, to).await?)
+        let (rows, are_more) = tx.usage().summary(principal.account, from, to).await?;
+        if are_more {
+            return Err(Error::invalid(
+                "from",
+                "these are too many lines; name fewer days, or use the export",
+            ));
+        }
+        Ok(rows)
     }
 
     /// What was used, added up by day or month, oldest first, `limit` rows at most; and where to go on, unless that is

@@ -95,6 +95,19 @@ impl ApiKeys<'_> {
         Ok(())
     }
 
+    /// Whether a key has this secret at a moment.
+    pub async fn has_secret(&mut self, key_id: Uuid, hash: &[u8], at: DateTime<Utc>) -> Result<bool> {
+        let found = query!(
+            self.tx,
+            value i64,
+            "SELECT number FROM api_key_secrets WHERE key_id = $1 AND hash = $2 AND (expires_at IS NULL OR expires_at > $3)",
+            key_id,
+            hash,
+            at
+        )?;
+        Ok(found.is_some())
+    }
+
     /// How a key, its secrets and its owner stand now, in one query.
     pub async fn standing(&mut self, public_id: &str) -> Result<Option<KeyStanding>> {
         let mut rows = query!(

@@ -231,6 +231,24 @@ impl Models<'_> {
         Ok(())
     }
 
+    /// Sets which versions of a model wait, and nothing else: whoever set its state before still counts as the last who did.
+    pub async fn set_waiting(&mut self, desired: &DesiredModel) -> Result<()> {
+        query!(
+            self.tx,
+            execute,
+            "INSERT INTO desired_models (name, unloaded, active_version, previous_version, loads, waiting, updated_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (name) DO UPDATE SET waiting = excluded.waiting",
+            desired.name.as_str(),
+            desired.unloaded,
+            desired.active_version.as_deref(),
+            desired.previous_version.as_deref(),
+            desired.loads,
+            Json(&desired.waiting),
+            DateTime::UNIX_EPOCH
+        )?;
+        Ok(())
+    }
+
     /// Every file of every version as it was first seen, by model, version and file.
     pub async fn files(&mut self) -> Result<Vec<ModelFile>> {
         query!(

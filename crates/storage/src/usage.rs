@@ -170,10 +170,15 @@ impl Usage<'_> {
         Ok(true)
     }
 
-    /// The counters of an account from one day to another, both included, newest day first. Ten thousand rows
-    /// at most.
-    pub async fn summary(&mut self, account: Uuid, from: NaiveDate, to: NaiveDate) -> Result<Vec<UsageRow>> {
-        query!(
+    /// The counters of an account from one day to another, both included, newest day first; ten thousand rows at most,
+    /// and whether there are more.
+    pub async fn summary(
+        &mut self,
+        account: Uuid,
+        from: NaiveDate,
+        to: NaiveDate,
+    ) -> Result<(Vec<UsageRow>, bool)> {
+        let mut rows = query!(
             self.tx,
             all UsageRow,
             "SELECT day, api_key_id, model, version, requests, inferences, images, bytes, compute_microseconds, \
@@ -182,8 +187,12 @@ impl Usage<'_> {
             account,
             from,
             to,
-            MAX_ROWS
-        )
+            MAX_ROWS + 1
+        )?;
+        let most = usize::try_from(MAX_ROWS).unwrap_or(usize::MAX);
+        let are_more = rows.len() > most;
+        rows.truncate(most);
+        Ok((rows, are_more))
     }
 
     /// What was used, added up by day or month, oldest first, `limit` rows at most; and where to go on, unless that

@@ -117,10 +117,10 @@ async fn change(settings: &Settings, name: &str, change: ModelChange) -> Command
     if !registry.has(name) {
         return Err(format!("MODEL_DIR has no model {name:?}"));
     }
-    // Nobody has to load a model to stop serving it.
+    // Nobody has to load a model to stop serving it, or to load it.
     let serving = match change {
-        ModelChange::Unload => None,
-        _ => serving(&auth, &registry, name).await?,
+        ModelChange::Load { .. } | ModelChange::Unload => None,
+        ModelChange::Activate(_) | ModelChange::RollBack => serving(&auth, &registry, name).await?,
     };
     let changes = ModelChanges { auth: &auth, registry: &registry, actor: None, origin: &Origin::default() };
     let (prepared, _) = changes.change(name, &change, serving.as_deref()).await.map_err(refused)?;

@@ -140,6 +140,8 @@ pub struct Hints {
     pub accept_encoding: Option<&'static str>,
     /// What a page shows the challenge with that is due.
     pub site_key: Option<String>,
+    /// Whether nobody was known to have called.
+    pub is_nobodys: bool,
     /// The cause, logged under the request's id; never for the client.
     pub cause: Option<String>,
 }

@@ -103,7 +103,12 @@ impl UnpackedBody {
             let decode = move || encoding.decode(&packed, room, limit);
             let unpacked = app.bodies.work(limit, app.deadline(Instant::now()), decode).await?;
             let message = unpacked.map_err(in_words_of_grpc)?;
-            resources.messages().room.grow_to(length.saturating_add(message.len()))?;
+            // Until the framework has its copy, the message has room of its own.
+            let mut messages = resources.messages();
+            messages.room.is_beside(message.len());
+            messages.room.grow_to(length.saturating_add(message.len()))?;
+            messages.room.is_beside(0);
+            drop(messages);
             Ok(message)
         })
     }

@@ -64,7 +64,7 @@ impl InferStream {
         let response = match answer {
             Ok(answer) => of::ModelStreamInferResponse { infer_response: Some(answer), ..Default::default() },
             // A caller without access any more ends the stream.
-            Err(error) if matches!(error.code.status(), 401 | 403) => {
+            Err(error) if matches!(error.code.status(), 401 | 403) || error.hints.is_nobodys => {
                 return Some((self.ended(&error), None));
             }
             Err(error) => {

@@ -231,7 +231,11 @@ pub async fn refused(app: &App, address: IpAddr, error: ApiError) -> ApiError {
     }
     match app.auth.admit_anonymous(address, LimitClass::Anonymous).await {
         Ok(windows) => error.with_windows(windows),
-        Err(throttled) => throttled.into(),
+        Err(throttled) => {
+            let mut error = ApiError::from(throttled);
+            error.hints.is_nobodys = true;
+            error
+        }
     }
 }
 

@@ -21,7 +21,7 @@ use tokio::time::timeout;
 pub use model_changes::{ChangeError, ModelChanges, NewVersion};
 pub use sources::Sources;
 
-use crate::app::App;
+use crate::app::{App, require_reach};
 use crate::background::TickResult;
 use crate::error::{ApiError, Code, Result};
 use crate::guard::Caller;
@@ -181,6 +181,10 @@ pub async fn follow(app: &App) -> TickResult {
     let changes = app.auth.model_changes();
     let restarts = app.auth.feed_restarts();
     let went_back = restarts != app.lifecycle.restarts.load(Ordering::Acquire);
+    // What is being loaded has a number from before.
+    if went_back && !is_settled {
+        return Ok(remembered?);
+    }
     if went_back {
         app.registry.forget_revisions();
     }
@@ -200,12 +204,14 @@ pub async fn follow(app: &App) -> TickResult {
         registry.reconcile(&desired, at);
         drop(place);
     };
-    match timeout(PATIENCE, web::block(reconcile)).await {
-        Ok(done) => done?,
-        // It goes on by itself.
-        Err(_) => return Ok(remembered?),
+    if let Ok(Err(broken_off)) = timeout(PATIENCE, web::block(reconcile)).await {
+        app.lifecycle.applied.store(i64::MIN, Ordering::Release);
+        return Err(broken_off.into());
     }
-    Ok(remember(app).await.and(remembered)?)
+    // Otherwise it goes on by itself.
+    let is_done = following.available_permits() == MAX_FOLLOWED;
+    let remembered = if is_done { remember(app).await.and(remembered) } else { remembered };
+    Ok(remembered?)
 }
 
 /// Changes what is served of a model, here and on every replica. The new state is loaded first, so a model that cannot
@@ -216,6 +222,7 @@ pub async fn change(
     name: String,
     change: ModelChange,
 ) -> Result<()> {
+    require_reach(&caller.principal, &name)?;
     if !app.registry.has(&name) {
         return Err(inference::Error::no_such_model(&name).into());
     }
@@ -307,6 +314,7 @@ pub async fn remove(
     name: String,
     version: String,
 ) -> Result<()> {
+    require_reach(&caller.principal, &name)?;
     let removed = tokio::spawn(async move { removed(&app, &caller, &name, &version).await });
     removed.await.map_err(ApiError::internal)?
 }
@@ -346,8 +354,14 @@ async fn may_withdraw_elsewhere(app: &App, name: &str, version: &str) -> Result<
 
 /// Looks for changes in the repository, every `MODEL_POLL_SECONDS`.
 pub async fn poll(app: &App) -> TickResult {
+    let registry = app.registry.clone();
+    let changed = web::block(move || registry.changed()).await?;
+    if changed.is_empty() {
+        return Ok(());
+    }
+    // Only now: what was put there before is known by then.
     let (desired, at) = desired_states(&app.auth).await?;
     know_files(app).await?;
     let registry = app.registry.clone();
-    Ok(web::block(move || registry.poll(&desired, at)).await?)
+    Ok(web::block(move || registry.take_up(changed, &desired, at)).await?)
 }

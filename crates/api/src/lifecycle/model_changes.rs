@@ -72,7 +72,8 @@ impl ModelChanges<'_> {
         let examined = web::block(move || registry.examine_incoming(incoming, &announced)).await??;
         let waits = self.auth.hold_model_version(self.actor, name, version).await?;
         let added = self.place(examined, (name, version), sources).await;
-        if added.is_err() && waits {
+        let is_anothers = matches!(added, Err(ChangeError::Version(IncomingError::Exists)));
+        if added.is_err() && waits && !is_anothers {
             let released = self.auth.release_model_version(self.actor, name, version).await;
             if let Err(error) = released {
                 let error = storage::with_causes(&error);

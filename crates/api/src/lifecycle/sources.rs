@@ -8,7 +8,7 @@ use actix_web::web;
 use chrono::{DateTime, Duration, Utc};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use inference::{IncomingError, Origin, Registry, SourceFile, SourceFiles, SourcedVersion};
+use inference::{Digests, IncomingError, Origin, Registry, SourceFile, SourceFiles, SourcedVersion};
 use storage::{Blob, BlobSettings, Blobs, ModelSource, S3Settings};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
@@ -39,6 +39,8 @@ struct State {
     /// Versions that were added by an address, as of this change of the feed.
     added: Vec<SourcedVersion>,
     read_at: Option<i64>,
+    /// How often the feed had gone back by then.
+    restarts: u64,
     /// Versions that were added by an address and removed since, as far as this replica may have them still.
     removed: Vec<SourcedVersion>,
     failures: HashMap<Key, Failure>,
@@ -101,14 +103,14 @@ pub async fn follow(app: &App) -> TickResult {
         for (sourced, origin) in lacking(app, &state.added) {
             let is_due = state.is_due(&sourced, app.auth.now());
             if begun.len() < AT_ONCE && is_due && begun.insert(key(&sourced)) {
-                fetching.push(async move { (fetch(app, &sourced, origin).await, sourced) });
+                fetching.push(async move { (fetch(app, &sourced, origin).await, (sourced, origin)) });
             }
         }
         if fetching.is_empty() {
             return looked;
         }
         if let Ok(Some((outcome, sourced))) = timeout(LOOK, fetching.next()).await {
-            begun.remove(&key(&sourced));
+            begun.remove(&key(&sourced.0));
             settle(app, &mut state, sourced, outcome).await;
         }
     }
@@ -128,10 +130,19 @@ impl State {
 }
 
 /// Notes that a version was fetched, or when it is tried again.
-async fn settle(app: &App, state: &mut State, sourced: SourcedVersion, outcome: TickResult) {
+async fn settle(
+    app: &App,
+    state: &mut State,
+    (sourced, origin): (SourcedVersion, Origin),
+    outcome: TickResult,
+) {
     let key = key(&sourced);
     let Err(error) = outcome else {
         state.failures.remove(&key);
+        if origin == Origin::Received && !state.added.contains(&sourced) {
+            // It was removed while it came.
+            state.removed.push(sourced);
+        }
         return;
     };
     let reason = error.to_string();
@@ -167,19 +178,33 @@ async fn read(app: &App, state: &mut State) -> TickResult {
         added.last_mut().map(|last| last.files.insert(file, SourceFile { url, sha256, size }));
     }
     let gone = state.added.iter().filter(|before| !added.contains(before)).cloned();
-    state.removed.extend(gone);
-    (state.added, state.read_at) = (added, Some(changes));
+    let restarts = app.auth.feed_restarts();
+    if restarts == state.restarts {
+        state.removed.extend(gone);
+    } else {
+        // A database that went back knows nothing of what came since: that is no removal.
+        state.removed.clear();
+    }
+    (state.added, state.read_at, state.restarts) = (added, Some(changes), restarts);
     Ok(())
 }
 
-/// Removes what another replica removed from the repository that is its own; what is served still, a little later.
+/// Removes what another replica removed from the repository that is its own; what is served still, a little later. What
+/// has come under the same number since stays.
 async fn withdraw_removed(app: &App, state: &mut State) -> TickResult {
     if state.removed.is_empty() {
         return Ok(());
     }
+    let known = lifecycle::known_files(&app.auth).await?;
     let (registry, removed) = (app.registry.clone(), std::mem::take(&mut state.removed));
     let withdraw = move || {
-        let is_served = |SourcedVersion { name, version, .. }: &SourcedVersion| {
+        let is_served = |sourced: &SourcedVersion| {
+            let (SourcedVersion { name, version, .. }, digests) = (sourced, sourced.digests());
+            let model = |files: &Digests| files.get(inference::MODEL_FILE).cloned();
+            let is_known = known.get(&key(sourced)).is_some_and(|known| model(known) == model(&digests));
+            if is_known || !registry.holds(name, version, &digests) {
+                return false;
+            }
             let withdrawn =
                 registry.may_withdraw(name, version).and_then(|()| registry.withdraw(name, version));
             withdrawn == Err(IncomingError::InUse)

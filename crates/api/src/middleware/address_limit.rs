@@ -9,6 +9,7 @@ use actix_governor::governor::clock::{Clock, DefaultClock, QuantaInstant};
 use actix_governor::governor::{NotUntil, middleware::NoOpMiddleware};
 use actix_governor::{Governor, GovernorConfig, GovernorConfigBuilder, KeyExtractor};
 use actix_web::dev::ServiceRequest;
+use actix_web::http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
 use auth::AllowanceState;
@@ -76,7 +77,11 @@ impl KeyExtractor for Peer {
     type KeyExtractionError = Never;
 
     fn extract(&self, request: &ServiceRequest) -> Result<Self::Key, Never> {
-        let exempt = request.method() == Method::OPTIONS
+        let headers = request.headers();
+        let is_preflight = request.method() == Method::OPTIONS
+            && headers.contains_key(ORIGIN)
+            && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+        let exempt = is_preflight
             || health::PATHS.contains(&request.path())
             || request.path() == well_known::JWKS_PATH;
         Ok((self.per_second > 0 && !exempt).then(|| auth::network_of(RequestContext::of(request).address)))

@@ -67,7 +67,7 @@ impl Bodies {
     ) -> Result<IncomingBody> {
         let room = self.empty_reservation(account).beside(beside);
         room.check(announced)?;
-        Ok(IncomingBody { bytes: BytesMut::with_capacity(announced), room })
+        Ok(IncomingBody { bytes: BytesMut::with_capacity(announced.min(SMALL)), announced, room })
     }
 
     /// No room yet, for a body that is kept elsewhere.
@@ -106,6 +106,7 @@ impl Bodies {
 /// A body as it arrives.
 pub struct IncomingBody {
     bytes: BytesMut,
+    announced: usize,
     room: Reservation,
 }
 
@@ -133,7 +134,12 @@ impl IncomingBody {
 
     /// Adds what came. Refuses when there is no room for it.
     pub fn push(&mut self, chunk: &[u8]) -> Result<()> {
-        self.room.grow_to(self.bytes.len() + chunk.len())?;
+        let length = self.bytes.len() + chunk.len();
+        self.room.grow_to(length)?;
+        if length > self.bytes.capacity() {
+            // In one piece from here on: what is only announced is not taken up.
+            self.bytes.reserve(self.announced.max(length) - self.bytes.len());
+        }
         self.bytes.extend_from_slice(chunk);
         Ok(())
     }
@@ -152,8 +158,13 @@ impl Reservation {
     /// The same for a call that has room for so many bytes already: what one call needs it can have, if nothing else is
     /// its account's.
     pub fn beside(mut self, bytes: usize) -> Self {
-        self.beside = bytes.div_ceil(PIECE);
+        self.is_beside(bytes);
         self
+    }
+
+    /// The same, of one that is in use.
+    pub fn is_beside(&mut self, bytes: usize) {
+        self.beside = bytes.div_ceil(PIECE);
     }
 
     /// How many bytes it is for.
@@ -200,16 +211,17 @@ impl Reservation {
             return Ok(None);
         }
         let pieces = length.div_ceil(PIECE);
-        if pieces > self.room.pieces {
+        if pieces + self.beside > self.room.pieces {
             return Err(never(length));
         }
         Ok(Some(pieces - self.taken))
     }
 
-    /// Takes what another one of the same account holds, to be given back with this.
+    /// Takes what another one of the same account holds, to be given back with this; another's is given back now.
     pub fn merge(&mut self, mut other: Self) {
-        debug_assert_eq!(self.account, other.account);
-        self.taken += std::mem::take(&mut other.taken);
+        if self.account == other.account {
+            self.taken += std::mem::take(&mut other.taken);
+        }
     }
 }
 

@@ -68,8 +68,8 @@ impl Auth {
         let files = tx.personal_data(account, MOST_ROWS).files().await?;
         let identities = tx.identities().list(account, MOST_ROWS).await?;
         let granted_models = tx.models().granted_to(account, &person.role).await?;
-        let usage =
-            tx.usage().summary(account, DateTime::UNIX_EPOCH.date_naive(), self.now().date_naive()).await?;
+        let (first, last) = (DateTime::UNIX_EPOCH.date_naive(), self.now().date_naive());
+        let (usage, _) = tx.usage().summary(account, first, last).await?;
         let notices = tx.personal_data(account, MOST_ROWS).notices().await?;
         drop(tx);
         // What others did to the account is not the account's to read, except here.

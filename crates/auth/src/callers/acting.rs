@@ -14,7 +14,7 @@ use crate::callers::freshness::ChangeSubject;
 use crate::callers::principal::{Credential, Principal};
 use crate::events::Event;
 use crate::service::Origin;
-use crate::{Auth, Error, Result};
+use crate::{Auth, Error, Result, operation};
 
 const NO_LONGER: Error = Error::InvalidCredential("this credential has been revoked meanwhile");
 
@@ -99,8 +99,15 @@ impl Auth {
         self.commit_change(tx, &[ChangeSubject::Policy]).await
     }
 
-    /// What the caller may do as of now, under a lock on their account.
+    /// What the caller may do as of now, under a lock on their account. [`Error::Closed`]: the service was closed
+    /// meanwhile.
     async fn confirm(&self, tx: &mut Tx, principal: &Principal) -> Result<Permissions> {
+        let permissions = self.confirm_credential(tx, principal).await?;
+        operation::read(tx).await?.admit(permissions, principal.credential.is_key())?;
+        Ok(permissions)
+    }
+
+    async fn confirm_credential(&self, tx: &mut Tx, principal: &Principal) -> Result<Permissions> {
         tx.accounts().lock(principal.account).await?;
         let account = tx.accounts().standing(principal.account).await?.ok_or(NO_LONGER)?;
         if !account.active || account.security_version != principal.security_version {
@@ -128,7 +135,11 @@ impl Auth {
             Credential::ApiKey { id } => {
                 let key = tx.api_keys().find(principal.account, id).await?.ok_or(NO_LONGER)?;
                 let live = key.revoked_at.is_none() && key.expires_at.is_none_or(|end| now < end);
-                if live {
+                let is_known = match &principal.secret {
+                    Some(secret) => tx.api_keys().has_secret(id, secret, now).await?,
+                    None => true,
+                };
+                if live && is_known {
                     Ok(granted.intersection(Permissions::from_names(&key.scopes)))
                 } else {
                     Err(NO_LONGER)

@@ -93,7 +93,8 @@ impl Auth {
             .ok_or(WRONG_KEY)?;
         let end = secret.expires_at;
         signed_requests::refuse_unsigned(&standing)?;
-        self.principal_of_key(tx, seen, standing, end, Vec::new(), now).await
+        let principal = self.principal_of_key(tx, seen, standing, end, Vec::new(), now).await?;
+        Ok(Principal { secret: Some(hash), ..principal })
     }
 
     /// How a key stands, and the number in the change feed that this is as of.

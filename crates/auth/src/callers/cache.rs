@@ -85,6 +85,7 @@ mod tests {
             grants: Vec::new(),
             networks: None,
             limits: None,
+            secret: None,
             signing: Vec::new(),
             quotas: Vec::new(),
             seen: 0,

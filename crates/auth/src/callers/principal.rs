@@ -54,6 +54,10 @@ pub enum Credential {
 }
 
 impl Credential {
+    pub(crate) const fn is_key(&self) -> bool {
+        matches!(self, Self::ApiKey { .. })
+    }
+
     /// The session, identity or key.
     pub(crate) const fn id(&self) -> Uuid {
         match self {
@@ -86,6 +90,8 @@ pub struct Principal {
     pub(crate) limits: Option<KeyLimits>,
     /// What may be used in a day or a month.
     pub(crate) quotas: Vec<Quota>,
+    /// The digest of the secret of a key that is sent, not one that signs.
+    pub(crate) secret: Option<[u8; 32]>,
     /// What requests of a key that signs are verified with.
     pub(crate) signing: Vec<SigningSecret>,
     /// The account's security version when this was read.
@@ -120,6 +126,7 @@ impl Principal {
             networks: None,
             limits: None,
             quotas: policy.quotas,
+            secret: None,
             signing: Vec::new(),
             security_version: account.security_version,
             seen,
@@ -188,7 +195,7 @@ impl Principal {
     }
 
     /// Whether a key is not narrowed to other models.
-    pub(crate) fn reaches(&self, model: &str) -> bool {
+    pub fn reaches(&self, model: &str) -> bool {
         self.models.as_ref().is_none_or(|models| models.iter().any(|name| name == model))
     }
 

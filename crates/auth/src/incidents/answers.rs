@@ -201,11 +201,20 @@ impl Auth {
     }
 
     /// The collected evidence, for callers who may also read the trail.
-    pub async fn incident_evidence(&self, actor: &Principal, id: Uuid, entry: Uuid) -> Result<Value> {
-        actor.require(Answer::CollectEvidence.permission())?;
-        let mut tx = self.store.read(Scope::Service(Service::Administration)).await?;
-        let entry = tx.incidents().entry(id, entry).await?.ok_or(Error::NotFound)?;
-        entry.detail.get("bundle").cloned().ok_or(Error::NotFound)
+    pub async fn incident_evidence(
+        &self,
+        actor: &Principal,
+        id: Uuid,
+        entry: Uuid,
+        origin: &Origin,
+    ) -> Result<Value> {
+        let mut tx = self.begin_reading(actor, Answer::CollectEvidence.permission()).await?;
+        let found = tx.incidents().entry(id, entry).await?.ok_or(Error::NotFound)?;
+        let bundle = found.detail.get("bundle").cloned().ok_or(Error::NotFound)?;
+        let read = Entry::success(Event::AuditRead, origin).by(actor.account).on("incident", id);
+        self.record(&mut tx, read.with(json!({"how": "evidence", "entry": entry}))).await?;
+        tx.commit().await?;
+        Ok(bundle)
     }
 
     pub(super) async fn begin_answer(

@@ -102,7 +102,9 @@ impl LimitBook {
                 Limited { name: "hour", limit: hour, period: HOUR }.or(configured.per_hour).window(account),
             );
         }
-        if let Credential::ApiKey { id } = principal.credential {
+        if let Credential::ApiKey { id } = principal.credential
+            && class != LimitClass::Exempt
+        {
             let (own, configured) = (principal.limits.unwrap_or_default(), rules.of_key(id));
             let key = id.simple().to_string();
             windows.extend(narrower("key", MINUTE, own.requests_per_minute, configured.per_minute, &key));

@@ -51,6 +51,7 @@ mod tests {
             grants: Vec::new(),
             networks: None,
             limits: None,
+            secret: None,
             signing: Vec::new(),
             quotas: Vec::new(),
             security_version: 0,

@@ -53,30 +53,41 @@ impl ModelChange {
         }
     }
 
-    /// The desired state after this change; `before` is the present one, `serving` the version that answers now.
-    fn apply(&self, before: DesiredModel, serving: Option<&str>) -> Result<DesiredModel> {
+    /// The desired state after this change; `before` is the present one, `serving` the version that answers now, `known`
+    /// the versions that were added or served. Of those that wait, the others were removed: they stay out.
+    fn apply(
+        &self,
+        mut before: DesiredModel,
+        serving: Option<&str>,
+        known: &BTreeSet<String>,
+    ) -> Result<DesiredModel> {
         let current = before.active_version.clone().or_else(|| serving.map(str::to_owned));
         Ok(match self {
             Self::Load { .. } => {
-                // Where nothing is served, there is nothing that goes on instead of what was added.
-                let waiting = if serving.is_some() { before.waiting } else { BTreeSet::new() };
-                DesiredModel { unloaded: false, loads: before.loads + 1, waiting, ..before }
+                // Where there is nothing else, there is nothing that goes on instead of what was added.
+                if known.is_subset(&before.waiting) {
+                    before.waiting.retain(|version| !known.contains(version));
+                }
+                DesiredModel { unloaded: false, loads: before.loads + 1, ..before }
             }
             Self::Unload => DesiredModel { unloaded: true, ..before },
             Self::Activate(version) => {
                 let stays = *version == current;
                 let previous = if stays { before.previous_version.clone() } else { current };
-                let still = |waiting: &String| version.as_ref().is_some_and(|version| version != waiting);
+                before.waiting.retain(|waiting| match version {
+                    Some(version) => version != waiting,
+                    None => !known.contains(waiting),
+                });
                 DesiredModel {
                     unloaded: false,
                     active_version: version.clone(),
                     previous_version: previous,
-                    waiting: before.waiting.into_iter().filter(still).collect(),
                     ..before
                 }
             }
             Self::RollBack => {
                 let back = before.previous_version.clone().ok_or(Error::NoPreviousVersion)?;
+                before.waiting.remove(&back);
                 DesiredModel {
                     unloaded: false,
                     active_version: Some(back),
@@ -110,8 +121,9 @@ impl Auth {
         serving: Option<&str>,
     ) -> Result<PlannedChange> {
         let mut tx = self.store.read(Scope::Service(Service::Models)).await?;
-        let desired = change.apply(desired(&mut tx, name).await?, serving)?;
-        Ok(PlannedChange { desired, remembered: tx.models().files_of(name).await? })
+        let remembered = tx.models().files_of(name).await?;
+        let desired = change.apply(desired(&mut tx, name).await?, serving, &versions(&remembered))?;
+        Ok(PlannedChange { desired, remembered })
     }
 
     /// Makes what was planned the desired state, for every replica. `actor` is none on the command line; `accepted` are
@@ -130,7 +142,8 @@ impl Auth {
         let PlannedChange { desired: planned, remembered } = planned;
         let present = tx.models().files_of(&planned.name).await?;
         let removed = remembered.iter().any(|file| !present.contains(file));
-        if removed || change.apply(desired(&mut tx, &planned.name).await?, serving)? != *planned {
+        let before = desired(&mut tx, &planned.name).await?;
+        if removed || change.apply(before, serving, &versions(&present))? != *planned {
             return Err(Error::ModelChanged);
         }
         tx.models().desire(planned).await?;
@@ -215,6 +228,10 @@ impl Auth {
     }
 }
 
+fn versions(files: &[ModelFile]) -> BTreeSet<String> {
+    files.iter().map(|file| file.version.clone()).collect()
+}
+
 pub(super) async fn desired(tx: &mut Tx, name: &str) -> Result<DesiredModel> {
     let desired = tx.models().desired_of(name).await?;
     Ok(desired.unwrap_or_else(|| DesiredModel { name: name.to_owned(), ..DesiredModel::default() }))
@@ -227,7 +244,9 @@ mod tests {
 
     fn after(changes: &[ModelChange], serving: &str) -> DesiredModel {
         let start = DesiredModel { name: "m".into(), ..DesiredModel::default() };
-        changes.iter().fold(start, |before, change| change.apply(before, Some(serving)).unwrap())
+        changes
+            .iter()
+            .fold(start, |before, change| change.apply(before, Some(serving), &BTreeSet::new()).unwrap())
     }
 
     fn activate(version: &str) -> ModelChange {
@@ -250,11 +269,22 @@ mod tests {
 
     #[test]
     fn what_waits_is_released_by_its_own_activation_or_that_of_all() {
-        let waiting = ["2", "3"].map(str::to_owned).into();
+        let set = |versions: &[&str]| -> BTreeSet<String> {
+            versions.iter().map(|version| (*version).to_owned()).collect()
+        };
+        // 4 was removed.
+        let waiting = set(&["2", "3", "4"]);
         let before = DesiredModel { name: "m".into(), waiting, ..DesiredModel::default() };
-        let left = |change: ModelChange| change.apply(before.clone(), Some("1")).unwrap().waiting.len();
-        let changes = [activate("2"), activate("1"), ModelChange::Activate(None), ModelChange::Unload];
-        assert_eq!(changes.map(left), [1, 2, 0, 2]);
+        let left = |change: ModelChange, known: &[&str]| {
+            change.apply(before.clone(), Some("1"), &set(known)).unwrap().waiting
+        };
+        let all = ["1", "2", "3"];
+        assert_eq!(left(activate("2"), &all), set(&["3", "4"]));
+        assert_eq!(left(activate("1"), &all), before.waiting);
+        assert_eq!(left(ModelChange::Activate(None), &all), set(&["4"]));
+        let load = || ModelChange::Load { accept_changes: false };
+        assert_eq!(left(load(), &all), before.waiting, "another goes on");
+        assert_eq!(left(load(), &["2", "3"]), set(&["4"]));
     }
 
     #[test]
@@ -266,7 +296,10 @@ mod tests {
     #[test]
     fn without_an_earlier_version_there_is_no_way_back() {
         let start = DesiredModel::default();
-        assert!(matches!(ModelChange::RollBack.apply(start, Some("1")), Err(Error::NoPreviousVersion)));
+        assert!(matches!(
+            ModelChange::RollBack.apply(start, Some("1"), &BTreeSet::new()),
+            Err(Error::NoPreviousVersion)
+        ));
     }
 
     #[test]

@@ -10,6 +10,10 @@ use crate::events::Event;
 use crate::service::Origin;
 use crate::{Auth, Error, Result};
 
+/// Versions of a model that wait or were removed; beyond, those that were removed before are forgotten, and served again
+/// by a replica that was away since and has their files.
+const MAX_WAITING: usize = 1000;
+
 /// A version that was added.
 #[derive(Clone, Copy, Debug)]
 pub struct AddedVersion<'a> {
@@ -37,14 +41,14 @@ impl Auth {
         let is_active = model.active_version.as_deref() == Some(version);
         let is_new = !is_active && model.waiting.insert(version.to_owned());
         if is_new {
-            tx.models().desire(&model).await?;
+            tx.models().set_waiting(&model).await?;
             tx.changes().append(CHANGE, name).await?;
         }
         tx.commit().await?;
         Ok(is_new)
     }
 
-    /// Takes that back: the version was not added after all.
+    /// Takes that back: the version was not added after all, unless somebody else did.
     pub async fn release_model_version(
         &self,
         actor: Option<&Principal>,
@@ -53,8 +57,9 @@ impl Auth {
     ) -> Result<()> {
         let mut tx = self.begin_operation(actor, Permission::ModelsManage).await?;
         let mut model = desired(&mut tx, name).await?;
-        if model.waiting.remove(version) {
-            tx.models().desire(&model).await?;
+        let was_added = tx.models().files_of(name).await?.iter().any(|file| file.version == version);
+        if !was_added && model.waiting.remove(version) {
+            tx.models().set_waiting(&model).await?;
             tx.changes().append(CHANGE, name).await?;
         }
         Ok(tx.commit().await?)
@@ -69,6 +74,11 @@ impl Auth {
     ) -> Result<()> {
         let AddedVersion { name, version, files, sources } = added;
         let mut tx = self.begin_operation(actor, Permission::ModelsManage).await?;
+        let mut model = desired(&mut tx, name).await?;
+        // Somebody else may have given up the same version meanwhile.
+        if model.active_version.as_deref() != Some(version) && model.waiting.insert(version.to_owned()) {
+            tx.models().set_waiting(&model).await?;
+        }
         tx.models().forget_files(name, version).await?;
         tx.model_sources().forget(name, version).await?;
         for file in files {
@@ -104,12 +114,17 @@ impl Auth {
         };
         tx.models().forget_files(name, version).await?;
         tx.model_sources().forget(name, version).await?;
-        // Of those that were removed before, every replica knows by now.
-        let files = tx.models().files_of(name).await?;
-        after.waiting.retain(|waiting| files.iter().any(|file| file.version == *waiting));
+        if after.waiting.len() >= MAX_WAITING {
+            let files = tx.models().files_of(name).await?;
+            after.waiting.retain(|waiting| files.iter().any(|file| file.version == *waiting));
+        }
         after.waiting.insert(version.to_owned());
-        if after != before {
+        if (&after.active_version, &after.previous_version)
+            != (&before.active_version, &before.previous_version)
+        {
             tx.models().desire(&after).await?;
+        } else if after != before {
+            tx.models().set_waiting(&after).await?;
         }
         let detail = json!({"model": name, "version": version});
         self.commit_model(tx, Event::ModelVersionRemoved, Some(actor), name, detail, origin).await.map(drop)

@@ -24,6 +24,21 @@ pub enum Outcome {
     Values(Values),
 }
 
+impl Outcome {
+    /// Bytes that it takes, about.
+    pub(super) fn size(&self) -> usize {
+        match self {
+            Self::Classes(classes) => {
+                classes.iter().map(|class| size_of::<Prediction>() + class.label.len()).sum()
+            }
+            Self::Values(Values::Texts(texts)) => {
+                texts.iter().map(|text| size_of::<String>() + text.len()).sum()
+            }
+            Self::Values(values) => values.len().saturating_mul(size_of::<f64>()),
+        }
+    }
+}
+
 /// Elements of an output.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
@@ -107,6 +122,19 @@ impl Answer {
             }
             Self::Values { output } => vec![output.clone()],
         }
+    }
+
+    /// Bytes that reading the outputs takes at most: the scores once more, or numbers of at most eight bytes, or texts.
+    pub(super) fn read_size(&self, outputs: &[NamedTensor]) -> usize {
+        let number = match self {
+            Self::Classes { .. } => size_of::<f32>(),
+            Self::Values { .. } => size_of::<f64>(),
+        };
+        let of = |data: &TensorData| match data {
+            TensorData::Bytes(_) => data.size(),
+            numbers => numbers.len().saturating_mul(number),
+        };
+        outputs.iter().map(|output| of(output.tensor.data())).sum()
     }
 
     /// Checks the number of classes requested for `count` pictures, rows or texts.

@@ -37,9 +37,6 @@ use crate::{
 /// Elements of one batch; what exceeds it runs in several batches. 16 Mi elements are 64 MiB of FP32.
 const MAX_BATCH_ELEMENTS: usize = 16 << 20;
 
-/// An output takes as often its size while it is read: itself, and what is made of it.
-const READING: usize = 2;
-
 /// Classes in the answer to one call, those of all its pictures, rows or texts together.
 const MAX_PREDICTIONS: usize = 100_000;
 
@@ -171,15 +168,23 @@ impl Predictor {
         place: impl Workplace,
     ) -> Result<PredictResponse, Error> {
         self.answer.check(input.len(), top_k)?;
-        let mut calls =
-            Calls { predictor: self, model, top_k, ticket, place, response: PredictResponse::empty() };
+        let mut calls = Calls {
+            predictor: self,
+            model,
+            top_k,
+            ticket,
+            place,
+            held: 0,
+            response: PredictResponse::empty(),
+        };
         match (&self.input, input) {
             (Some(Input::Images(pictures)), PredictInput::Images(images)) => {
                 pictures.predict(&mut calls, &images).await?;
             }
             (Some(Input::Rows(table)), PredictInput::Rows(rows)) => {
                 let batches = table.batches(rows)?;
-                calls.place.hold(batches.iter().map(|(_, inputs)| size(inputs)).sum())?;
+                calls.held = batches.iter().map(|(_, inputs)| size(inputs)).sum();
+                calls.place.hold(calls.held)?;
                 for (count, inputs) in batches {
                     calls.run(count, inputs).await?;
                 }
@@ -208,6 +213,8 @@ struct Calls<'a, P> {
     top_k: Option<usize>,
     ticket: Ticket,
     place: P,
+    /// Bytes of the inputs and of what was made of the outputs so far.
+    held: usize,
     response: PredictResponse,
 }
 
@@ -230,14 +237,16 @@ impl<P: Workplace> Calls<'_, P> {
     }
 
     async fn read(&mut self, outputs: Vec<NamedTensor>) -> Result<Vec<Outcome>, Error> {
-        let size = size(&outputs);
-        self.place.hold(size.saturating_mul(READING))?;
+        let made = self.predictor.answer.read_size(&outputs);
+        self.place.hold(self.held.saturating_add(size(&outputs)).saturating_add(made))?;
         let (model, top_k) = (Arc::clone(self.model), self.top_k);
         let read = move || {
             let predictor = model.predictor.as_ref().ok_or(Error::Runtime)?;
             predictor.answer.read(outputs, top_k)
         };
-        self.place.work(size, read).await?
+        let results = self.place.work(made, read).await??;
+        self.held = self.held.saturating_add(results.iter().map(Outcome::size).sum());
+        Ok(results)
     }
 }
 

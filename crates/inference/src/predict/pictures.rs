@@ -67,7 +67,8 @@ impl Pictures {
         for batch in images.chunks(self.batch) {
             let started = Instant::now();
             // None of the types that pictures can fill has larger elements.
-            calls.place.hold(batch.len() * self.input.elements() * size_of::<f32>())?;
+            let size = batch.len() * self.input.elements() * size_of::<f32>();
+            calls.place.hold(calls.held.saturating_add(size))?;
             let values = decoder.prepare(batch, &self.input, self.datatype, calls.ticket).await?;
             calls.response.timing.preprocess += started.elapsed();
             calls.run(batch.len(), vec![self.tensor(batch.len(), values)?]).await?;

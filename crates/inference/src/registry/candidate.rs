@@ -18,21 +18,27 @@ use crate::{
 /// Why a model without any version is not served, where its `model.toml` says where they are.
 const FETCHING: &str = "its files are being fetched; it is served once they are here";
 
-/// Why an entry cannot take the place of `old`: a version that is served would not be any more. One whose folder is gone
-/// is missed where nobody asked for a change.
-fn lost(entry: &Entry, old: Option<&Entry>, folder: &Path, options: LoadOptions) -> Option<String> {
-    let old = old?;
-    let unasked = old.desired == entry.desired && !options.retry_failed;
-    old.ready().find_map(|served| {
-        let version = &served.version;
-        match entry.versions.iter().find(|new| new.name == *version) {
-            Some(new) => new.model.as_ref().err().map(|reason| format!("version {version}: {reason}")),
-            None if unasked && !folder.join(version).exists() => {
-                Some(format!("version {version} is gone from the model's folder"))
+/// Why an entry cannot take the place of `old`: a version that is served besides would not be any more. One that cannot be
+/// loaded goes on where something else was asked for than a load; one whose folder is gone is missed where nothing was.
+fn lost(entry: &mut Entry, old: &Entry, folder: &Path, options: LoadOptions) -> Option<String> {
+    let is_load = entry.desired.loads != old.reached.loads;
+    let unasked = entry.desired.asks_as(&old.reached) && !options.retry_failed;
+    for served in old.versions.iter().filter(|served| served.model.is_ok()) {
+        let version = &served.name;
+        let new = entry.versions.iter_mut().find(|new| new.name == *version);
+        match new.map(|new| (new.model.clone(), new)) {
+            Some((Err(reason), _)) if is_load || unasked => {
+                return Some(format!("version {version}: {reason}"));
             }
-            None => None,
+            Some((Err(_), new)) => *new = served.clone(),
+            Some((Ok(_), _)) => {}
+            None if unasked && !entry.desired.waiting.contains(version) && !folder.join(version).exists() => {
+                return Some(format!("version {version} is gone from the model's folder"));
+            }
+            None => {}
         }
-    })
+    }
+    None
 }
 
 /// A model as it could be served from now on.
@@ -110,7 +116,7 @@ impl Loader {
             Some(version) => version.model.as_ref().err().cloned(),
             None => reason,
         };
-        let failure = failure.or_else(|| lost(&entry, old, &folder, options));
+        let failure = failure.or_else(|| old.and_then(|old| lost(&mut entry, old, &folder, options)));
         entry.again = failure.as_ref().and_then(|_| again(&desired));
         Candidate { entry, failure }
     }

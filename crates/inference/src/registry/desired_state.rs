@@ -18,6 +18,13 @@ pub struct DesiredState {
     pub waiting: BTreeSet<String>,
 }
 
+impl DesiredState {
+    /// Whether nobody asked for anything else than in `other`, but that versions were added or removed.
+    pub(super) fn asks_as(&self, other: &Self) -> bool {
+        (self.unloaded, &self.active, self.loads) == (other.unloaded, &other.active, other.loads)
+    }
+}
+
 /// The number of the last change that a desired state includes. The owner of the desired state numbers its changes in
 /// order; of two revisions the later one is served, whichever finishes loading first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]

@@ -44,6 +44,8 @@ pub(super) struct Entry {
     /// When the desired state is tried again.
     pub(super) again: Option<Instant>,
     pub(super) desired: DesiredState,
+    /// The one that was reached last: that of its versions.
+    pub(super) reached: DesiredState,
     /// The revision of that desired state.
     pub(super) at: AtomicI64,
     pub(super) lineage: Arc<Lineage>,
@@ -159,6 +161,7 @@ impl Entry {
             setback: None,
             owes_reload: false,
             again: None,
+            reached: desired.clone(),
             desired,
             at: AtomicI64::default(),
             lineage,
@@ -190,6 +193,7 @@ impl Entry {
             owes_reload: self.owes_reload,
             again: again(&desired),
             desired,
+            reached: self.reached.clone(),
             at: AtomicI64::default(),
             lineage: Arc::clone(&self.lineage),
         }
@@ -218,6 +222,11 @@ impl Entry {
             self.at.fetch_max(revision.0, Ordering::SeqCst);
         }
         is_same || self.revision() > revision
+    }
+
+    /// Whether its desired state is tried again only later.
+    pub(super) fn rests(&self) -> bool {
+        self.again.is_some_and(|again| Instant::now() < again)
     }
 
     /// To be called when this has replaced `old`.

@@ -200,13 +200,19 @@ impl Loader {
 
     fn put_in_place(&self, incoming: &Incoming) -> Result<(), IncomingError> {
         let place = self.place_of(&incoming.name, &incoming.version);
-        if let Some(model) = place.parent() {
-            fs::create_dir_all(model).map_err(|error| failed(&error))?;
-        }
         if fs::symlink_metadata(&place).is_ok() {
             return Err(IncomingError::Exists);
         }
-        match fs::rename(incoming.folder.path(), &place) {
+        let rename = || {
+            place.parent().map_or(Ok(()), fs::create_dir_all)?;
+            fs::rename(incoming.folder.path(), &place)
+        };
+        // The last version before it may have been removed meanwhile, and the model's folder with it.
+        let renamed = rename().or_else(|error| match error.kind() {
+            io::ErrorKind::NotFound => rename(),
+            _ => Err(error),
+        });
+        match renamed {
             Ok(()) => {
                 // So that the new name outlives a loss of power, too.
                 let synced = place.parent().map_or(Ok(()), |model| File::open(model)?.sync_all());

@@ -56,8 +56,8 @@ struct Shared {
     models: RwLock<BTreeMap<String, Arc<Entry>>>,
     loader: Loader,
     watch: Mutex<Watch>,
-    /// What models are being brought to, so that it is not begun twice.
-    reconciling: Mutex<BTreeMap<String, DesiredState>>,
+    /// What models are being brought to, so that it is not begun twice, and as of which revision that was wanted last.
+    reconciling: Mutex<BTreeMap<String, (DesiredState, Revision)>>,
     closed: AtomicBool,
 }
 
@@ -256,6 +256,12 @@ impl Registry {
     /// Moves a version into the repository.
     pub fn place(&self, version: Admissible, origin: Origin) -> Result<Admitted, IncomingError> {
         self.shared.loader.place(version, origin)
+    }
+
+    /// Whether the files of a version are these.
+    pub fn holds(&self, name: &str, version: &str, files: &Digests) -> bool {
+        let folder = self.shared.loader.settings.model_dir.join(name).join(version);
+        !self.lacks(name, version) && integrity::violation(name, version, &folder, files).is_none()
     }
 
     /// Whether a version was uploaded and is not served, so that it may be removed.

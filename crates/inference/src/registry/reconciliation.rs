@@ -25,11 +25,15 @@ impl Registry {
         self.reconcile_all(names, desired, at);
     }
 
-    /// Looks for changes in the repository and loads what changed since the last look, as far as it is not to be
-    /// unloaded. What cannot be loaded goes on as it was. Blocks for as long as that takes.
-    pub fn poll(&self, desired: &HashMap<String, DesiredState>, at: Revision) {
-        let due = self.watch().look(&self.shared.loader.settings.model_dir);
-        for name in due {
+    /// The models whose folders changed since the last look.
+    pub fn changed(&self) -> Vec<String> {
+        self.watch().look(&self.shared.loader.settings.model_dir)
+    }
+
+    /// Loads models whose folders changed, as far as they are not to be unloaded. What cannot be loaded goes on as it
+    /// was. Blocks for as long as that takes.
+    pub fn take_up(&self, changed: Vec<String>, desired: &HashMap<String, DesiredState>, at: Revision) {
+        for name in changed {
             tracing::info!(model = name, "a model's folder changed");
             let options = LoadOptions { reload_all: true, ..LoadOptions::default() };
             if !self.reconcile_one(&name, desired.get(&name).cloned().unwrap_or_default(), at, options) {
@@ -61,12 +65,9 @@ impl Registry {
         let next = Mutex::new(due.into_iter());
         let work = || {
             while let Some((name, desired)) = { next.lock().unwrap_or_else(PoisonError::into_inner).next() } {
-                lock(&self.shared.reconciling).insert(name.clone(), desired.clone());
-                self.reconcile_one(&name, desired.clone(), at, LoadOptions::default());
-                let mut reconciling = lock(&self.shared.reconciling);
-                if reconciling.get(&name) == Some(&desired) {
-                    reconciling.remove(&name);
-                }
+                let marker = Reconciling::begin(self, &name, &desired, at);
+                self.reconcile_one(&name, desired, at, LoadOptions::default());
+                drop(marker);
             }
         };
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
@@ -80,12 +81,16 @@ impl Registry {
 
     /// Whether a model is in its desired state, or is being brought to it.
     fn is_settled(&self, name: &str, desired: &DesiredState, at: Revision) -> bool {
-        if lock(&self.shared.reconciling).get(name) == Some(desired) {
+        if let Some((wanted, until)) = lock(&self.shared.reconciling).get_mut(name)
+            && wanted == desired
+        {
+            *until = at.max(*until);
             return true;
         }
         let current = |entry: &Arc<Entry>| {
             let superseded = |version: &Version| self.shared.loader.is_superseded(name, version);
-            !entry.versions.iter().any(superseded) && entry.settle(desired, at)
+            let is_current = entry.rests() || !entry.versions.iter().any(superseded);
+            is_current && entry.settle(desired, at)
         };
         self.read().get(name).is_some_and(current)
     }
@@ -112,13 +117,10 @@ impl Registry {
         let options = options_for(old.as_deref(), &desired, options);
         let Candidate { entry, failure } =
             self.shared.loader.candidate(name, desired, &lineage, old.as_deref(), options);
-        if entry.ready().next().is_none() && !self.shared.loader.has(name) {
-            // Where something is served and is to be served, that is a failure.
-            if entry.desired.unloaded || old.as_ref().is_none_or(|old| old.ready().next().is_none()) {
-                return self.put(entry, at) && self.remove(name, at);
-            }
-        }
-        match (failure, old.filter(|old| old.ready().next().is_some())) {
+        let is_gone = !self.shared.loader.has(name) && entry.ready().next().is_none();
+        let old = old.filter(|old| old.ready().next().is_some());
+        let unloaded = entry.desired.unloaded;
+        let entry = match (failure, old) {
             (Some(failure), Some(old)) => {
                 tracing::error!(
                     model = name,
@@ -126,14 +128,28 @@ impl Registry {
                     "a model could not be changed; what was served goes on"
                 );
                 let owes = options.reload_all || old.owes_reload;
-                self.put(Entry { owes_reload: owes, ..old.with_setback(entry.desired, failure) }, at)
+                return self
+                    .put_at(Entry { owes_reload: owes, ..old.with_setback(entry.desired, failure) }, at);
+            }
+            // Where something is served and is to be served, that is a failure.
+            (_, old) if is_gone && (unloaded || old.is_none()) => {
+                return self.put_at(entry, at) && self.remove(name, at);
             }
             (Some(_), None) => {
                 entry.log_reason();
-                self.put(entry, at)
+                entry
             }
-            (None, _) => self.put(entry, at),
-        }
+            (None, _) => entry,
+        };
+        self.put_at(entry, at)
+    }
+
+    /// Puts an entry into the registry; as of a later revision, where its state was wanted again meanwhile.
+    fn put_at(&self, entry: Entry, at: Revision) -> bool {
+        let mut reconciling = lock(&self.shared.reconciling);
+        let marked = reconciling.get(&entry.name).is_some_and(|(wanted, _)| *wanted == entry.desired);
+        let marker = if marked { reconciling.remove(&entry.name) } else { None };
+        self.put(entry, marker.map_or(at, |(_, until)| until))
     }
 
     /// Removes the entry of a model that is gone, unless it is of a later revision; then it returns false.
@@ -144,6 +160,29 @@ impl Registry {
         }
         models.remove(name);
         true
+    }
+}
+
+/// Marks a model as being brought to a state, for as long as it lives.
+struct Reconciling<'a> {
+    registry: &'a Registry,
+    name: &'a str,
+    desired: DesiredState,
+}
+
+impl<'a> Reconciling<'a> {
+    fn begin(registry: &'a Registry, name: &'a str, desired: &DesiredState, at: Revision) -> Self {
+        lock(&registry.shared.reconciling).insert(name.to_owned(), (desired.clone(), at));
+        Self { registry, name, desired: desired.clone() }
+    }
+}
+
+impl Drop for Reconciling<'_> {
+    fn drop(&mut self) {
+        let mut reconciling = lock(&self.registry.shared.reconciling);
+        if reconciling.get(self.name).is_some_and(|(desired, _)| *desired == self.desired) {
+            reconciling.remove(self.name);
+        }
     }
 }
 

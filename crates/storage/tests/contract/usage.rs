@@ -34,10 +34,10 @@ on_both_stores! {
         let batch = [entry(account, 2, 1), entry(account, 1, 10), entry(account, 2, 100), entry(other, 2, 1000)];
         assert!(tx.usage().record(replica, 1, &batch).await.unwrap());
         assert!(tx.usage().record(replica, 2, &[entry(account, 9, 7)]).await.unwrap());
-        let rows = tx.usage().summary(account, day(1), day(2)).await.unwrap();
+        let rows = tx.usage().summary(account, day(1), day(2)).await.unwrap().0;
         let seen: Vec<_> = rows.iter().map(|row| (row.day, row.counts.requests, row.counts.inferences, row.counts.bytes, row.counts.credits)).collect();
         assert_eq!(seen, [(day(2), 101, 202, 2 << 40, 606), (day(1), 10, 20, 1 << 40, 60)]);
-        assert!(tx.usage().summary(account, day(3), day(8)).await.unwrap().is_empty());
+        assert!(tx.usage().summary(account, day(3), day(8)).await.unwrap().0.is_empty());
         let counts = UsageCounts { failures: -1, ..UsageCounts::default() };
         let negative = [UsageEntry { counts, ..entry(account, 20, 1) }];
         assert!(matches!(tx.usage().record(replica, 3, &negative).await, Err(Error::Refused(_))));
@@ -53,7 +53,7 @@ on_both_stores! {
         assert_eq!(tx.usage().prune(day(1)).await.unwrap(), 0, "the first day is kept");
         assert_eq!(tx.usage().prune(day(4)).await.unwrap(), 1);
         assert_eq!(tx.usage().prune(day(4)).await.unwrap(), 1);
-        let left = tx.usage().summary(account, day(1), day(9)).await.unwrap();
+        let left = tx.usage().summary(account, day(1), day(9)).await.unwrap().0;
         assert_eq!(left.iter().map(|row| row.day).collect::<Vec<_>>(), [day(5), day(4), day(3)]);
         tx.commit().await.unwrap();
     }
@@ -152,7 +152,7 @@ on_both_stores! {
         let mut tx = world.begin_as(Service::Metering).await;
         assert!(tx.usage().record(replica, 8, &[entry(account, 1, 1)]).await.unwrap());
         assert!(tx.usage().record(next_id(), 8, &[entry(account, 1, 1)]).await.unwrap(), "another replica's");
-        assert_eq!(tx.usage().summary(account, day(1), day(1)).await.unwrap()[0].counts.requests, 3);
+        assert_eq!(tx.usage().summary(account, day(1), day(1)).await.unwrap().0[0].counts.requests, 3);
         assert_eq!(tx.usage().prune_batches(world.in_hours(1)).await.unwrap(), 3);
     }
 
@@ -173,7 +173,7 @@ on_both_stores! {
         }
         let mut tx = world.read().await;
         for account in [one, two] {
-            assert_eq!(tx.usage().summary(account, day(1), day(1)).await.unwrap()[0].counts.requests, 10);
+            assert_eq!(tx.usage().summary(account, day(1), day(1)).await.unwrap().0[0].counts.requests, 10);
         }
     }
 }

@@ -87,7 +87,10 @@ impl Listener {
             Ok(text) => {
                 let (credential, permission) =
                     (PresentedCredential::Whole(text), Some(Permission::AuditRead));
-                auth.admit(&credential, self.address, permission, LimitClass::Exempt, None).await.is_ok()
+                let admitted =
+                    auth.admit(&credential, self.address, permission, LimitClass::Exempt, None).await;
+                // How much the caller does besides ends no reading.
+                admitted.map_or_else(|refusal| matches!(refusal.error, auth::Error::Throttled(_)), |_| true)
             }
             // A signature is good once.
             Err(_) => auth.may_still(&self.principal, Permission::AuditRead).await,

@@ -151,5 +151,5 @@ pub async fn evidence(
     id: Id,
     entry: EntryId,
 ) -> Result<web::Json<Value>> {
-    Ok(web::Json(app.auth.incident_evidence(&caller.principal, id.0, entry.0).await?))
+    Ok(web::Json(app.auth.incident_evidence(&caller.principal, id.0, entry.0, &caller.origin).await?))
 }

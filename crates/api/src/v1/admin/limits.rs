@@ -102,7 +102,7 @@ pub async fn set(
     body: Json<LimitNumbers>,
 ) -> Result<HttpResponse> {
     if let LimitSubject::Model(name) = &path.0 {
-        app.declared_access(name).await?;
+        app.declared_access(&caller.principal, name).await?;
     }
     let LimitNumbers { per_minute, per_hour } = body.0;
     let allowance = Allowance { per_minute, per_hour };

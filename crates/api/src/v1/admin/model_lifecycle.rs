@@ -108,10 +108,14 @@ impl ManagedModel {
 
 /// Every model, with what is served of it and why something is not.
 #[utoipa::path(get, path = "/api/v1/admin/models", tag = "admin", responses((status = 200, body = List<ManagedModel>)))]
-pub async fn list(_: Caller<ModelsManage>, app: web::Data<App>) -> Result<web::Json<List<ManagedModel>>> {
+pub async fn list(
+    caller: Caller<ModelsManage>,
+    app: web::Data<App>,
+) -> Result<web::Json<List<ManagedModel>>> {
     let desired = app.auth.desired_models().await?;
     let mut items: Vec<ManagedModel> = Vec::new();
-    for status in app.registry.models() {
+    let models = app.registry.models().into_iter().filter(|status| caller.principal.reaches(&status.name));
+    for status in models {
         if items.last().is_none_or(|last| last.name != status.name) {
             let desired = desired.iter().find(|desired| desired.name == status.name);
             items.push(ManagedModel::of(&status, desired));

@@ -5,7 +5,7 @@ use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::app::App;
+use crate::app::{App, require_reach};
 use crate::error::{ApiError, Result};
 use crate::extract::{ModelBody, ModelVersion, Name, Parameters};
 use crate::guard::Caller;
@@ -55,7 +55,7 @@ pub struct ModelForm {
 }
 
 /// Add a version of a model: an ONNX file and its data files, tried before it is accepted, served when it is activated,
-/// or loaded where nothing of the model is served yet.
+/// or loaded where the model has no other version.
 #[utoipa::path(put, path = "/api/v1/admin/models/{name}/versions/{version}", tag = "admin",
     params(("name" = String, Path), ("version" = String, Path), UploadParameters),
     request_body(content((ModelBytes = "application/octet-stream"), (ModelForm = "multipart/form-data"))),
@@ -70,6 +70,7 @@ pub async fn upload(
     body: ModelBody,
 ) -> Result<HttpResponse> {
     let sha256 = body.announced_digest(parameters.0.sha256.as_deref())?;
+    require_reach(&caller.principal, &name)?;
     let place = lifecycle::begin_upload(&app)?;
     let incoming = app.registry.receive(&name, &version)?;
     if let Some(signature) = &parameters.0.signature {

@@ -71,11 +71,12 @@ impl Grantee {
 #[utoipa::path(get, path = "/api/v1/admin/models/{name}/access", tag = "admin", params(("name" = String, Path)),
     responses((status = 200, body = PolicyView), (status = 404, description = "No such model")))]
 pub async fn policy(
-    _: Caller<ModelsManage>,
+    caller: Caller<ModelsManage>,
     app: web::Data<App>,
     name: Name,
 ) -> Result<web::Json<PolicyView>> {
-    let policy = app.auth.model_policy(&name.0, app.declared_access(&name.0).await?).await?;
+    let declared = app.declared_access(&caller.principal, &name.0).await?;
+    let policy = app.auth.model_policy(&name.0, declared).await?;
     let grants = policy.grants.into_iter().map(Into::into).collect();
     Ok(web::Json(PolicyView { access: policy.access.name(), overridden: policy.overridden, grants }))
 }
@@ -90,7 +91,7 @@ pub async fn set_access(
     name: Name,
     body: Json<AccessChange>,
 ) -> Result<HttpResponse> {
-    app.declared_access(&name.0).await?;
+    app.declared_access(&caller.principal, &name.0).await?;
     let access = body.0.access.as_deref().map(|access| named("access", access)).transpose()?;
     app.auth.set_model_access(&caller.principal, &name.0, access, &caller.origin).await?;
     Ok(HttpResponse::NoContent().finish())
@@ -106,7 +107,7 @@ pub async fn grant(
     name: Name,
     body: Json<Grantee>,
 ) -> Result<HttpResponse> {
-    app.declared_access(&name.0).await?;
+    app.declared_access(&caller.principal, &name.0).await?;
     app.auth.grant_model(&caller.principal, &name.0, &body.0.subject()?, &caller.origin).await?;
     Ok(HttpResponse::NoContent().finish())
 }
@@ -143,7 +144,7 @@ async fn take_back(
     model: &str,
     subject: &GrantSubject,
 ) -> Result<HttpResponse> {
-    app.declared_access(model).await?;
+    app.declared_access(&caller.principal, model).await?;
     app.auth.revoke_grant(&caller.principal, model, subject, &caller.origin).await?;
     Ok(HttpResponse::NoContent().finish())
 }
