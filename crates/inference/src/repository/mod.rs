@@ -147,7 +147,7 @@ pub(crate) fn chosen(
         chosen.drain(..earlier);
     }
     if chosen.is_empty() && waits {
-        return Err("its versions wait for their activation".to_owned());
+        return Err("its versions wait for their activation: activate one by its number".to_owned());
     }
     if chosen.is_empty() && matches!(versions.serve, Serve::Only(_)) {
         return Err("model.toml: [versions] serve names no version".to_owned());
