@@ -359,9 +359,17 @@ pub async fn poll(app: &App) -> TickResult {
     if changed.is_empty() {
         return Ok(());
     }
+    let taken_up = take_up(app, &changed).await;
+    if taken_up.is_err() {
+        app.registry.look_again(&changed);
+    }
+    taken_up
+}
+
+async fn take_up(app: &App, changed: &[String]) -> TickResult {
     // Only now: what was put there before is known by then.
     let (desired, at) = desired_states(&app.auth).await?;
     know_files(app).await?;
-    let registry = app.registry.clone();
+    let (registry, changed) = (app.registry.clone(), changed.to_vec());
     Ok(web::block(move || registry.take_up(changed, &desired, at)).await?)
 }

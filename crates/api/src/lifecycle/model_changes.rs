@@ -74,7 +74,7 @@ impl ModelChanges<'_> {
         let added = self.place(examined, (name, version), sources).await;
         let is_anothers = matches!(added, Err(ChangeError::Version(IncomingError::Exists)));
         if added.is_err() && waits && !is_anothers {
-            let released = self.auth.release_model_version(self.actor, name, version).await;
+            let released = self.auth.release_model_version(name, version).await;
             if let Err(error) = released {
                 let error = storage::with_causes(&error);
                 tracing::warn!(

@@ -139,7 +139,8 @@ async fn settle(
     let key = key(&sourced);
     let Err(error) = outcome else {
         state.failures.remove(&key);
-        if origin == Origin::Received && !state.added.contains(&sourced) {
+        let went_back = app.auth.feed_restarts() != state.restarts;
+        if origin == Origin::Received && !went_back && !state.added.contains(&sourced) {
             // It was removed while it came.
             state.removed.push(sourced);
         }
@@ -202,12 +203,14 @@ async fn withdraw_removed(app: &App, state: &mut State) -> TickResult {
             let (SourcedVersion { name, version, .. }, digests) = (sourced, sourced.digests());
             let model = |files: &Digests| files.get(inference::MODEL_FILE).cloned();
             let is_known = known.get(&key(sourced)).is_some_and(|known| model(known) == model(&digests));
-            if is_known || !registry.holds(name, version, &digests) {
+            if is_known {
                 return false;
             }
-            let withdrawn =
-                registry.may_withdraw(name, version).and_then(|()| registry.withdraw(name, version));
-            withdrawn == Err(IncomingError::InUse)
+            let may = registry.may_withdraw(name, version);
+            if may.is_ok() && registry.holds(name, version, &digests) {
+                let _ = registry.withdraw(name, version);
+            }
+            may == Err(IncomingError::InUse)
         };
         removed.into_iter().filter(is_served).collect()
     };

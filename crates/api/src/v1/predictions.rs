@@ -65,7 +65,9 @@ impl PredictionRequest {
     ) -> Result<(Predictions, Charge<'a>)> {
         let Self { input, filenames, work } = self;
         let (run, closed) = (app.begin_run(caller, model, work).await?, connections::closed(request));
-        let room = app.bodies.empty_reservation(Some(caller.principal.account)).beside(work.body());
+        // Pictures stay until they are decoded; what is read of JSON has taken its place.
+        let beside = if matches!(input, PredictInput::Images(_)) { work.body() } else { 0 };
+        let room = app.bodies.empty_reservation(Some(caller.principal.account)).beside(beside);
         let place = PredictionPlace { bodies: &app.bodies, room, deadline: ticket.deadline };
         let answer = model.predict(input, top_k, ticket, place);
         let (answer, charge) = run.answer(ticket.deadline, closed, answer, |answer| answer.timing).await?;

@@ -219,9 +219,9 @@ impl Registry {
 
     /// The files of versions that are served and whose digests are not known yet.
     pub fn unknown_files(&self) -> KnownFiles {
+        let models: Vec<Arc<Entry>> = self.read().values().cloned().collect();
         let known = self.shared.loader.known.read().unwrap_or_else(PoisonError::into_inner);
-        let models = self.read();
-        let served = models.values().flat_map(|entry| entry.files());
+        let served = models.iter().flat_map(|entry| entry.files());
         served.filter(|(of, _)| !known.contains_key(of)).collect()
     }
 

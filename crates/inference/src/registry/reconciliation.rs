@@ -30,6 +30,12 @@ impl Registry {
         self.watch().look(&self.shared.loader.settings.model_dir)
     }
 
+    /// Has changes told again that could not be taken up.
+    pub fn look_again(&self, changed: &[String]) {
+        let mut watch = self.watch();
+        changed.iter().for_each(|name| watch.tell_again(name));
+    }
+
     /// Loads models whose folders changed, as far as they are not to be unloaded. What cannot be loaded goes on as it
     /// was. Blocks for as long as that takes.
     pub fn take_up(&self, changed: Vec<String>, desired: &HashMap<String, DesiredState>, at: Revision) {
@@ -87,12 +93,14 @@ impl Registry {
             *until = at.max(*until);
             return true;
         }
-        let current = |entry: &Arc<Entry>| {
-            let superseded = |version: &Version| self.shared.loader.is_superseded(name, version);
-            let is_current = entry.rests() || !entry.versions.iter().any(superseded);
-            is_current && entry.settle(desired, at)
-        };
-        self.read().get(name).is_some_and(current)
+        let superseded = |version: &Version| self.shared.loader.is_superseded(name, version);
+        // The lock on models is not held while that on known files is taken.
+        let entry = self.read().get(name).cloned();
+        let is_stale = |entry: &Arc<Entry>| !entry.rests() && entry.versions.iter().any(superseded);
+        if entry.as_ref().is_some_and(is_stale) {
+            return false;
+        }
+        self.read().get(name).is_some_and(|entry| entry.settle(desired, at))
     }
 
     pub(super) fn watch(&self) -> MutexGuard<'_, Watch> {
@@ -133,7 +141,7 @@ impl Registry {
             }
             // Where something is served and is to be served, that is a failure.
             (_, old) if is_gone && (unloaded || old.is_none()) => {
-                return self.put_at(entry, at) && self.remove(name, at);
+                return self.put_at(entry, at) && self.remove_gone(name);
             }
             (Some(_), None) => {
                 entry.log_reason();
@@ -152,13 +160,12 @@ impl Registry {
         self.put(entry, marker.map_or(at, |(_, until)| until))
     }
 
-    /// Removes the entry of a model that is gone, unless it is of a later revision; then it returns false.
-    fn remove(&self, name: &str, at: Revision) -> bool {
+    /// Removes the entry of a model that is gone, unless it was put there again.
+    fn remove_gone(&self, name: &str) -> bool {
         let mut models = self.shared.models.write().unwrap_or_else(PoisonError::into_inner);
-        if models.get(name).is_some_and(|there| there.revision() > at) {
-            return false;
+        if models.get(name).is_some_and(|there| there.ready().next().is_none()) {
+            models.remove(name);
         }
-        models.remove(name);
         true
     }
 }

@@ -11,7 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 use validator::Validate;
 
-use crate::app::App;
+use crate::app::{App, require_reach};
 use crate::error::{ApiError, Code, Result};
 use crate::extract::Json;
 use crate::guard::Caller;
@@ -118,6 +118,9 @@ pub async fn remove(
     app: web::Data<App>,
     path: LimitPath,
 ) -> Result<HttpResponse> {
+    if let LimitSubject::Model(name) = &path.0 {
+        require_reach(&caller.principal, name)?;
+    }
     app.auth.remove_limit(Some(&caller.principal), &path.0, &caller.origin).await?;
     Ok(HttpResponse::NoContent().finish())
 }
