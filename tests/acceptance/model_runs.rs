@@ -5,19 +5,12 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
 
-use data_encoding::BASE64;
 use serde_json::{Value, json};
 
+use crate::harness::onnx_file::patient;
 use crate::harness::{Client, Pair, Server, World, at_once, eventually, promise, workspace};
 
 const INFER: &str = "/v2/models/digits/infer";
-
-/// A model that turns in a loop as often as the largest of the numbers that it is given.
-const PATIENT: &str = "CAhCAhAROq4CCikKBXR1cm5zEgRtb3N0IglSZWR1Y2VNYXgqDwoIa2VlcGRpbXMYAKABAgrCAQoEbW9zdAoDeWVzCgV0dXJu\
-     cxIEZG9uZSIETG9vcCqhAQoEYm9keTKVAQoXCgRtb3JlEgVhZ2FpbiIISWRlbnRpdHkKFwoFc3RhdGUSBG5leHQiCElkZW50\
-     aXR5EgVncmFwaFoOCgR0dXJuEgYKBAgHEgBaDgoEbW9yZRIGCgQICRIAWhQKBXN0YXRlEgsKCQgHEgUKAxIBbmIPCgVhZ2Fp\
-     bhIGCgQICRIAYhMKBG5leHQSCwoJCAcSBQoDEgFuoAEFEgVncmFwaCoKEAlCA3llc0oBAVoUCgV0dXJucxILCgkIBxIFCgMS\
-     AW5iEwoEZG9uZRILCgkIBxIFCgMSAW4=";
 
 /// A server whose `digits` has these tables in its model.toml as well.
 fn serve(pair: Pair, tables: &str, settings: &[(&str, &str)]) -> Server {
@@ -129,8 +122,7 @@ promise! {
         let world = World::new(pair);
         let folder = world.folder().join("repository");
         fs::create_dir_all(folder.join("patient/1")).expect("a folder");
-        let model = BASE64.decode(PATIENT.as_bytes()).expect("a model");
-        fs::write(folder.join("patient/1/model.onnx"), model).expect("a model");
+        fs::write(folder.join("patient/1/model.onnx"), patient()).expect("a model");
         fs::write(folder.join("patient/model.toml"), "[runtime]\ninstances = 1\n").expect("model.toml");
         let folder = folder.display().to_string();
         let server = world.start(&[("MODEL_DIR", folder.as_str()), ("INFER_TIMEOUT_SECONDS", "300")]);

@@ -3,19 +3,12 @@
 
 use std::fs;
 
-use data_encoding::BASE64;
 use serde_json::{Value, json};
 
-use crate::harness::onnx_file::bytes;
+use crate::harness::onnx_file::{bytes, patient};
 use crate::harness::{Client, Pair, Reply, Repository, eventually, promise, sample, sha256, workspace};
 
 const ADMIN: &str = "/api/v1/admin/models";
-/// Turns in a loop as often as it is told, in Base64.
-const PATIENT: &str = "CAhCAhAROq4CCikKBXR1cm5zEgRtb3N0IglSZWR1Y2VNYXgqDwoIa2VlcGRpbXMYAKABAgrCAQoEbW9zdAoDeWVzCgV0dXJu\
-     cxIEZG9uZSIETG9vcCqhAQoEYm9keTKVAQoXCgRtb3JlEgVhZ2FpbiIISWRlbnRpdHkKFwoFc3RhdGUSBG5leHQiCElkZW50\
-     aXR5EgVncmFwaFoOCgR0dXJuEgYKBAgHEgBaDgoEbW9yZRIGCgQICRIAWhQKBXN0YXRlEgsKCQgHEgUKAxIBbmIPCgVhZ2Fp\
-     bhIGCgQICRIAYhMKBG5leHQSCwoJCAcSBQoDEgFuoAEFEgVncmFwaCoKEAlCA3llc0oBAVoUCgV0dXJucxILCgkIBxIFCgMS\
-     AW5iEwoEZG9uZRILCgkIBxIFCgMSAW4=";
 
 /// The demo model, told apart by what nobody reads.
 fn demo(mark: &str) -> Vec<u8> {
@@ -150,8 +143,7 @@ fn a_model_that_takes_long_to_load_holds_up_no_other_change() {
     repository.add("digits");
     let slow = repository.folder.join("slow");
     fs::create_dir_all(slow.join("1")).expect("a folder");
-    fs::write(slow.join("1/model.onnx"), BASE64.decode(PATIENT.as_bytes()).expect("a model"))
-        .expect("a model");
+    fs::write(slow.join("1/model.onnx"), patient()).expect("a model");
     let (first, _) = repository.start(&[]);
     let folder = repository.folder.display().to_string();
     let second = repository.world.start(&[("MODEL_DIR", &folder)]);

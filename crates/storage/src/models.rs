@@ -232,18 +232,15 @@ impl Models<'_> {
     }
 
     /// Sets which versions of a model wait, and nothing else: whoever set its state before still counts as the last who did.
-    pub async fn set_waiting(&mut self, desired: &DesiredModel) -> Result<()> {
+    pub async fn set_waiting(&mut self, name: &str, waiting: &BTreeSet<String>) -> Result<()> {
         query!(
             self.tx,
             execute,
-            "INSERT INTO desired_models (name, unloaded, active_version, previous_version, loads, waiting, updated_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (name) DO UPDATE SET waiting = excluded.waiting",
-            desired.name.as_str(),
-            desired.unloaded,
-            desired.active_version.as_deref(),
-            desired.previous_version.as_deref(),
-            desired.loads,
-            Json(&desired.waiting),
+            "INSERT INTO desired_models (name, unloaded, loads, waiting, updated_at) VALUES ($1, $2, 0, $3, $4) \
+             ON CONFLICT (name) DO UPDATE SET waiting = excluded.waiting",
+            name,
+            false,
+            Json(waiting),
             DateTime::UNIX_EPOCH
         )?;
         Ok(())

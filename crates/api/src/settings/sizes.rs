@@ -40,8 +40,8 @@ pub struct SizeSettings {
     #[arg(long = "MAX_INFER_BODY_MB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=2048))]
     pub max_infer_body_mb: u64,
     /// Bodies of requests and answers of models in memory at a time, in MiB; one more is answered with 503. An
-    /// account has at most half of them, or one body. What is up to 64 KiB does not count; the numbers and texts that a gRPC call has in `contents` count by what they are
-    /// decoded to as well.
+    /// account has at most half of them, or one body. What is up to 64 KiB does not count; the numbers and texts that a
+    /// gRPC call has in `contents` count by what they are decoded to as well.
     #[arg(long = "MAX_BODIES_IN_MEMORY_MB", default_value_t = 512, value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
     pub max_bodies_in_memory_mb: u64,
     /// Images in one request.

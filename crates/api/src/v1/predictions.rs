@@ -108,8 +108,8 @@ const CELL: usize = 8;
 /// The cells of as many rows as there can be in a body: each has all of its columns, whatever of them is given.
 fn cells(model: &Model, body: &[u8]) -> usize {
     let width = model.table().map_or(0, Table::width);
-    // A row takes three bytes, so that a small body and a narrow table need no look.
-    if width.saturating_mul(body.len()) * CELL / 3 <= SMALL {
+    // A row takes three bytes, so that a small body and a narrow table need no look; a large body is work anyway.
+    if body.len() > SMALL || width.saturating_mul(body.len()) * CELL / 3 <= SMALL {
         return 0;
     }
     body.iter().filter(|byte| **byte == b'{').count().saturating_mul(width)

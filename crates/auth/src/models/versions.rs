@@ -41,7 +41,7 @@ impl Auth {
         let is_active = model.active_version.as_deref() == Some(version);
         let is_new = !is_active && model.waiting.insert(version.to_owned());
         if is_new {
-            tx.models().set_waiting(&model).await?;
+            tx.models().set_waiting(name, &model.waiting).await?;
             tx.changes().append(CHANGE, name).await?;
         }
         tx.commit().await?;
@@ -55,7 +55,7 @@ impl Auth {
         let mut model = desired(&mut tx, name).await?;
         let was_added = tx.models().files_of(name).await?.iter().any(|file| file.version == version);
         if !was_added && model.waiting.remove(version) {
-            tx.models().set_waiting(&model).await?;
+            tx.models().set_waiting(name, &model.waiting).await?;
             tx.changes().append(CHANGE, name).await?;
         }
         Ok(tx.commit().await?)
@@ -73,7 +73,7 @@ impl Auth {
         let mut model = desired(&mut tx, name).await?;
         // Somebody else may have given up the same version meanwhile.
         if model.active_version.as_deref() != Some(version) && model.waiting.insert(version.to_owned()) {
-            tx.models().set_waiting(&model).await?;
+            tx.models().set_waiting(name, &model.waiting).await?;
         }
         tx.models().forget_files(name, version).await?;
         tx.model_sources().forget(name, version).await?;
@@ -120,7 +120,7 @@ impl Auth {
         {
             tx.models().desire(&after).await?;
         } else if after != before {
-            tx.models().set_waiting(&after).await?;
+            tx.models().set_waiting(name, &after.waiting).await?;
         }
         let detail = json!({"model": name, "version": version});
         self.commit_model(tx, Event::ModelVersionRemoved, Some(actor), name, detail, origin).await.map(drop)

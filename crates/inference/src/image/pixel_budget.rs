@@ -101,6 +101,7 @@ mod tests {
         assert!(most.into_inner() <= 100);
         assert_eq!(room.lock().free, 100);
     }
+
     #[test]
     fn a_large_picture_waits_for_those_before_it_only() {
         let room = PixelBudget::new(100);

@@ -44,7 +44,8 @@ pub(super) struct Choice {
 }
 
 /// The likeliest classes of each row of `[batch, classes]`, likeliest first, equal ones in the order of their
-/// numbers, those that are no numbers (NaN) last. Further dimensions of size 1, as some exporters leave them, change nothing. `name` is asked for a row's class.
+/// numbers, those that are no numbers (NaN) last. Further dimensions of size 1, as some exporters leave them, change
+/// nothing. `name` is asked for a row's class.
 pub(super) fn predictions(
     output: &Tensor,
     choice: &Choice,
