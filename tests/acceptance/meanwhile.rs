@@ -7,8 +7,11 @@ use std::thread;
 use serde_json::{Value, json};
 
 use crate::harness::{Pair, Person, Server, Tokens, at_once, eventually, promise, read_all};
+use crate::signed_requests::Signer;
 
 const PASSWORD: &str = "/api/v1/auth/password";
+/// SHA-256 of a limit of seven a minute.
+const OF_SEVEN_A_MINUTE: &str = "FHFFJQWqTKNlnziywWSkvjCI0iqKi6Cqtnt5VBrofGQ=";
 const NEW_PASSWORD: &str = "Another-horse-battery-9";
 
 /// A request whose head was let through and whose body is still on its way.
@@ -19,13 +22,18 @@ struct Half {
 
 impl Half {
     fn send(server: &Server, token: &str, request_line: &str, body: &Value) -> Self {
+        Self::send_with(server, &format!("Authorization: Bearer {token}\r\n"), request_line, body)
+    }
+
+    /// With these lines in place of a credential.
+    fn send_with(server: &Server, credential: &str, request_line: &str, body: &Value) -> Self {
         let body = body.to_string();
         let (first, rest) = body.split_at(5);
         let mut stream = server.connect();
         let (host, length) = (server.address(), body.len());
         write!(
             stream,
-            "{request_line} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\
+            "{request_line} HTTP/1.1\r\nHost: {host}\r\n{credential}Connection: close\r\n\
              Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{first}"
         )
         .expect("the server reads");
@@ -121,6 +129,29 @@ promise! {
         let half = Half::send(&server, &key, "PUT /api/v1/admin/limits/class/read", &json!({"per_minute": 7}));
         admin.api.act(&format!("/api/v1/api-keys/{id}/rotate?overlap_seconds=0")).is(200);
         let answer = half.finish();
+        assert!(answer.contains(" 401 "), "{answer}");
+        assert!(!admin.api.get("/api/v1/admin/limits").is(200).text().contains("\"read\""));
+    }
+
+    fn a_secret_that_was_replaced_finishes_nothing_that_it_signed(pair) {
+        let server = Server::start(pair, &[]);
+        let admin = server.admin();
+        let wish = json!({"name": "signs", "scopes": ["limits:manage"], "require_signature": true});
+        let (id, old) = admin.make_key_with(wish);
+        let (path, limit) = ("/api/v1/admin/limits/class/read", json!({"per_minute": 7}));
+        let begin = |key: &str| {
+            let headers = Signer::new(&server, key).headers("PUT", path, OF_SEVEN_A_MINUTE);
+            let lines: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+            Half::send_with(&server, &lines, &format!("PUT {path}"), &limit)
+        };
+        let rotate = format!("/api/v1/api-keys/{id}/rotate?overlap_seconds");
+        let new = admin.api.act(&format!("{rotate}=3600")).is(200).member("key");
+        // Both are known to the server when the first of them ends.
+        let (by_the_new, by_the_old) = (begin(&new), begin(&old));
+        assert!(by_the_new.finish().contains(" 204 "));
+        admin.api.delete(path).is(204);
+        admin.api.act(&format!("{rotate}=0")).is(200);
+        let answer = by_the_old.finish();
         assert!(answer.contains(" 401 "), "{answer}");
         assert!(!admin.api.get("/api/v1/admin/limits").is(200).text().contains("\"read\""));
     }

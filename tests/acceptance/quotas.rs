@@ -241,6 +241,21 @@ promise! {
     }
 }
 
+promise! {
+    fn a_month_counts_nothing_of_a_later_one_that_a_wrong_clock_had_begun(pair) {
+        let server = Server::start(pair, &[]);
+        let (admin, ada) = (server.admin(), server.person("ada"));
+        let key = server.key(&ada.make_key(&["models:infer", "usage:read"]));
+        server.advance(40 * DAY);
+        key.predict(&sample("1-1")).is(200);
+        eventually("usage is written", || (!key.get(USAGE).is(200).items().is_empty()).then_some(()));
+        server.world.turn_back(40 * DAY);
+        allow(&admin, "account", &ada.id, "requests/month", 1);
+        key.predict(&sample("1-1")).is(200);
+        key.predict(&sample("1-1")).refused(429, "quota_exceeded");
+    }
+}
+
 /// Three servers on one Postgres and this Redis, each asked by the same account.
 fn three(redis: &OwnRedis) -> (Vec<Server>, Vec<Client>, Person) {
     let world = World::new(Pair::Shared);

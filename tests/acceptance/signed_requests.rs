@@ -20,7 +20,7 @@ const OF_SEVEN: &str = "hA04ZyMn7I8tj7NUZvncazaYXeCowIs5iPn2rpczL2s=";
 static NONCES: AtomicU32 = AtomicU32::new(0);
 
 /// Whoever has a key that signs.
-struct Signer<'a> {
+pub struct Signer<'a> {
     server: &'a Server,
     key: String,
     /// Seconds by which its clock is ahead.
@@ -28,7 +28,7 @@ struct Signer<'a> {
 }
 
 impl<'a> Signer<'a> {
-    fn new(server: &'a Server, key: &str) -> Self {
+    pub fn new(server: &'a Server, key: &str) -> Self {
         Self { server, key: key.to_owned(), ahead: 0 }
     }
 
@@ -38,6 +38,12 @@ impl<'a> Signer<'a> {
 
     /// A client whose headers sign one request.
     fn sign(&self, method: &str, path: &str, digest: &str) -> Client {
+        let headers = self.headers(method, path, digest);
+        headers.iter().fold(self.server.anon(), |client, (name, value)| client.with(name, value))
+    }
+
+    /// The headers that sign one request, whose body has this digest.
+    pub fn headers(&self, method: &str, path: &str, digest: &str) -> [(&'static str, String); 3] {
         let now = i64::try_from(self.server.now().as_secs()).expect("a time") + self.ahead;
         let nonce = format!("of-these-tests-{}", NONCES.fetch_add(1, Ordering::Relaxed));
         let parameters = format!(
@@ -54,8 +60,11 @@ impl<'a> Signer<'a> {
         let signature =
             jsonwebtoken::crypto::sign(base.as_bytes(), &key, Algorithm::HS256).expect("a signature");
         let signature = BASE64.encode(&BASE64URL_NOPAD.decode(signature.as_bytes()).expect("Base64"));
-        let client = self.server.anon().with("Signature-Input", &format!("sig={parameters}"));
-        client.with("Signature", &format!("sig=:{signature}:")).with("Content-Digest", &digest)
+        [
+            ("Signature-Input", format!("sig={parameters}")),
+            ("Signature", format!("sig=:{signature}:")),
+            ("Content-Digest", digest),
+        ]
     }
 
     #[track_caller]

@@ -1,7 +1,7 @@
 //! Quotas, and their use in each period. The database is the authority: a replica grants only what it has reserved here
 //! before, under the lock of the period's row.
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, Days, Months, NaiveDate, Utc};
 use sqlx::FromRow;
 use uuid::Uuid;
 
@@ -46,6 +46,18 @@ pub struct QuotaPeriod {
     pub period: &'static str,
     /// Its first day, in UTC.
     pub starts_on: NaiveDate,
+}
+
+impl QuotaPeriod {
+    /// The first day that is no longer of it: a clock that was set back has left usage of days to come.
+    fn ends_before(&self) -> NaiveDate {
+        let next = if self.period == "month" {
+            self.starts_on.checked_add_months(Months::new(1))
+        } else {
+            self.starts_on.checked_add_days(Days::new(1))
+        };
+        next.unwrap_or(NaiveDate::MAX)
+    }
 }
 
 /// How a period stands.
@@ -152,7 +164,7 @@ impl Quotas<'_> {
              WHEN 'requests' THEN requests - failures WHEN 'inferences' THEN inferences WHEN 'images' THEN images \
              WHEN 'bytes' THEN bytes WHEN 'credits' THEN credits ELSE compute_microseconds END), 0) AS BIGINT) AS used FROM usage_daily \
              WHERE account_id = $1 AND ($2 = $1 OR api_key_id = $2) AND day >= $5 \
-             AND (CAST($4 AS TEXT) = 'month' OR day = $5)) AS prior \
+             AND day < $6) AS prior \
              WHERE TRUE ON CONFLICT (subject, unit, period, starts_on) DO UPDATE \
              SET reserved = quota_periods.reserved + excluded.settled - quota_periods.settled, \
              settled = excluded.settled WHERE excluded.settled > quota_periods.settled",
@@ -160,7 +172,8 @@ impl Quotas<'_> {
             period.subject,
             period.unit,
             period.period,
-            period.starts_on
+            period.starts_on,
+            period.ends_before()
         )?;
         Ok(())
     }

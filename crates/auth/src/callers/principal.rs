@@ -1,6 +1,7 @@
 //! A caller whose credential was verified, and what they may do.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use chrono::{DateTime, Duration, Utc};
 use ipnet::IpNet;
@@ -68,7 +69,7 @@ impl Credential {
 }
 
 /// A caller whose credential was verified.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Principal {
     /// The account that acts and pays.
     pub account: Uuid,
@@ -90,7 +91,7 @@ pub struct Principal {
     pub(crate) limits: Option<KeyLimits>,
     /// What may be used in a day or a month.
     pub(crate) quotas: Vec<Quota>,
-    /// The digest of the secret of a key that is sent, not one that signs.
+    /// The digest of the secret of a key: the one that was sent, or that the request was signed with.
     pub(crate) secret: Option<[u8; 32]>,
     /// What requests of a key that signs are verified with.
     pub(crate) signing: Vec<SigningSecret>,
@@ -101,7 +102,7 @@ pub struct Principal {
     /// When the credential or this knowledge of it ends.
     pub(crate) good_until: DateTime<Utc>,
     /// When the ephemeral store last knew of no change after that.
-    pub(crate) confirmation: Confirmation,
+    pub(crate) confirmation: Arc<Confirmation>,
 }
 
 impl Principal {
@@ -131,7 +132,7 @@ impl Principal {
             security_version: account.security_version,
             seen,
             good_until,
-            confirmation: Confirmation::default(),
+            confirmation: Arc::default(),
         }
     }
 

@@ -51,7 +51,11 @@ pub enum PresentedCredential<'a> {
 
 /// A secret of a key that signs.
 #[derive(Clone, Debug)]
-pub(crate) struct SigningSecret(SecretString);
+pub(crate) struct SigningSecret {
+    text: SecretString,
+    /// Its digest, which it is stored under.
+    hash: [u8; 32],
+}
 
 impl PresentedCredential<'_> {
     /// What its principal is cached under. That of a signed request is of another kind than any digest of a text.
@@ -81,7 +85,7 @@ impl SignedRequest {
     }
 
     fn is_by(&self, secret: &SigningSecret) -> bool {
-        let expected = crypto::authenticate(secret.0.expose_secret().as_bytes(), self.base.as_bytes());
+        let expected = crypto::authenticate(secret.text.expose_secret().as_bytes(), self.base.as_bytes());
         crypto::same(&expected, &self.signature)
     }
 }
@@ -105,7 +109,12 @@ impl Auth {
                 principal
             }
         };
-        if principal.signing.iter().any(|secret| request.is_by(secret)) { Ok(principal) } else { Err(WRONG) }
+        let secret = principal.signing.iter().find(|secret| request.is_by(secret)).ok_or(WRONG)?;
+        if principal.secret == Some(secret.hash) {
+            return Ok(principal);
+        }
+        // One that was replaced and may be used for a while.
+        Ok(Arc::new(Principal { secret: Some(secret.hash), ..Principal::clone(&principal) }))
     }
 
     async fn read_signing_key(&self, public_id: &str, now: DateTime<Utc>) -> Result<Principal> {
@@ -118,10 +127,14 @@ impl Auth {
         for secret in live.clone() {
             let place = SealedColumn::KeySecret.place(HEXLOWER.encode_display(&secret.hash));
             let sealed = secret.sealed.as_deref().ok_or(WRONG)?;
-            secrets.push(SigningSecret(self.encryption.open_text(&place, sealed)?.into()));
+            let text: SecretString = self.encryption.open_text(&place, sealed)?.into();
+            let hash = crypto::sha256(text.expose_secret().as_bytes());
+            secrets.push(SigningSecret { text, hash });
         }
         let end = live.filter_map(|secret| secret.expires_at).min();
-        self.principal_of_key(tx, seen, standing, end, secrets, now).await
+        let newest = secrets.first().map(|secret| secret.hash);
+        let principal = self.principal_of_key(tx, seen, standing, end, secrets, now).await?;
+        Ok(Principal { secret: newest, ..principal })
     }
 
     /// The owner and the id of the signing key with this text. The text is no credential, but its holder may revoke the
@@ -208,18 +221,21 @@ mod tests {
 
     #[test]
     fn a_signature_is_the_keys_and_of_this_text() {
-        let secret = SigningSecret("mg_test_secret".to_owned().into());
+        let secret = |text: &str| SigningSecret { text: text.to_owned().into(), hash: [0; 32] };
         let signed = SignedRequest {
             base: "what is signed".into(),
             signature: crypto::authenticate(b"mg_test_secret", b"what is signed").to_vec(),
             ..request(0)
         };
-        assert!(signed.is_by(&secret));
-        assert!(!signed.is_by(&SigningSecret("mg_test_another".to_owned().into())));
-        assert!(!SignedRequest { base: "what is signeD".into(), ..signed.clone() }.is_by(&secret));
+        assert!(signed.is_by(&secret("mg_test_secret")));
+        assert!(!signed.is_by(&secret("mg_test_another")));
+        assert!(
+            !SignedRequest { base: "what is signeD".into(), ..signed.clone() }
+                .is_by(&secret("mg_test_secret"))
+        );
         for length in [0, 16, 31] {
             let short = signed.signature[..length].to_vec();
-            assert!(!SignedRequest { signature: short, ..signed.clone() }.is_by(&secret));
+            assert!(!SignedRequest { signature: short, ..signed.clone() }.is_by(&secret("mg_test_secret")));
         }
     }
 }
