@@ -70,7 +70,6 @@ mod tests {
 
     use super::*;
     use crate::callers::access::Permissions;
-    use crate::callers::confirmation::Confirmation;
     use crate::callers::principal::Credential;
 
     fn principal(models: usize) -> Arc<Principal> {
@@ -90,7 +89,7 @@ mod tests {
             quotas: Vec::new(),
             seen: 0,
             good_until: DateTime::UNIX_EPOCH,
-            confirmation: Confirmation::default(),
+            confirmation: Arc::default(),
         })
     }
 

@@ -32,12 +32,13 @@ impl Principal {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use chrono::DateTime;
     use uuid::Uuid;
 
     use super::*;
     use crate::callers::access::{Permissions, Role};
-    use crate::callers::confirmation::Confirmation;
     use crate::callers::principal::Credential;
 
     fn with(permissions: Permissions) -> Principal {
@@ -57,7 +58,7 @@ mod tests {
             security_version: 0,
             seen: 0,
             good_until: DateTime::UNIX_EPOCH,
-            confirmation: Confirmation::default(),
+            confirmation: Arc::default(),
         }
     }
 
