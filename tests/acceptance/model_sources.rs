@@ -130,7 +130,7 @@ promise! {
         let url = file_server.url("/digits.onnx");
         say(&digits, &source("1", "model.onnx", &url, &sha256(&demo()), demo().len()));
         let refused = admin.act(&format!("{ADMIN}/digits/load")).refused(409, "model_not_loadable").text();
-        assert!(refused.contains("being fetched"), "{refused}");
+        assert!(refused.contains("are not here yet"), "{refused}");
         comes(&client, "1");
     }
 

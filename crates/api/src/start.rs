@@ -11,7 +11,7 @@ use auth::{
     PasswordHashing, PasswordPolicy,
 };
 use inference::TrialSettings;
-use storage::{Clock, Ephemeral, EphemeralConfig, Store, Vault};
+use storage::{Clock, Durable, Ephemeral, EphemeralConfig, Store, Vault};
 
 use crate::lifecycle::sources;
 use crate::outgoing::Outgoing;
@@ -61,6 +61,14 @@ pub async fn wall(settings: &Settings, store: &Store) -> Result<Vec<Finding>, St
     let excess =
         store.excess().await.map_err(|error| format!("database: {}", storage::with_causes(&error)))?;
     Ok(excesses(settings, &excess))
+}
+
+/// Whether there is a database already, as far as that can be said without asking it.
+pub fn has_database(settings: &Settings) -> bool {
+    match settings.stores.durable(&settings.program.data_dir) {
+        Durable::Postgres { .. } => true,
+        Durable::Sqlite { path } => path.exists(),
+    }
 }
 
 /// With SQLite, makes this the only server in `DATA_DIR` for as long as the answer lives: limits, caches and models

@@ -18,7 +18,9 @@ mod model;
 mod named;
 mod onnx;
 mod operators;
+mod ownership;
 mod predict;
+mod printable;
 mod provider;
 mod registry;
 mod repository;
@@ -42,6 +44,7 @@ pub use predict::{
     AnyPlace, Cell, InputKind, Outcome, PredictInput, PredictResponse, Prediction, RowReader, Rows, Table,
     TextBatch, Texts, Values, Workplace,
 };
+pub use printable::printable;
 pub use provider::{Execution, Provider};
 pub use registry::{
     Admissible, Admitted, DesiredState, Incoming, IncomingError, ModelStatus, Origin, Prepared, Registry,

@@ -17,6 +17,7 @@ mod model;
 mod model_add;
 mod model_bench;
 mod model_inspect;
+mod model_list;
 mod model_trial;
 mod openapi;
 mod serve;

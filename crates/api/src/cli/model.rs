@@ -2,24 +2,25 @@
 
 use auth::{Auth, ModelChange, Origin};
 use clap::{Args, Subcommand};
-use inference::{Registry, State};
+use inference::{Registry, SourcedVersion};
 
 use super::admin::explained;
 use super::model_add::Add;
 use super::model_bench::Bench;
 use super::model_inspect::Inspect;
+use super::model_list::list;
 use super::model_trial::Trial;
 use super::{CommandResult, SettingsSource, block_on, print};
-use crate::lifecycle::{ChangeError, ModelChanges, desired_states, known_files};
+use crate::lifecycle::{ChangeError, ModelChanges, desired_states, known_files, sources};
 use crate::settings::Settings;
 use crate::{start, telemetry};
 
 /// Manage, inspect and measure models.
 #[derive(Debug, Subcommand)]
 pub enum Model {
-    /// Load every model of MODEL_DIR and list which would be served.
+    /// Load every model of MODEL_DIR and list which versions a server on this database serves, and why others are not.
     List,
-    /// Load every model of MODEL_DIR and fail unless all would be served.
+    /// The same, and fail unless all that is to be served would be.
     Verify,
     /// Serve a model, read from disk afresh; servers on the same database follow within a second.
     Load {
@@ -75,11 +76,8 @@ impl Model {
             Self::Bench(bench) => block_on(bench.run(settings)),
             Self::Add(add) => block_on(add.run(settings)),
             Self::Inspect(inspect) => inspect.run(settings),
-            Self::List => list(settings).map(drop),
-            Self::Verify => match list(settings)? {
-                (0, _) => Ok(()),
-                (broken, all) => Err(format!("{broken} of {all} would not be served")),
-            },
+            Self::List => block_on(async { list(settings).await.map(drop) }),
+            Self::Verify => block_on(verify(settings)),
             Self::Load { model, accept_changes } => {
                 block_on(change(settings, &model.name, ModelChange::Load { accept_changes }))
             }
@@ -92,21 +90,11 @@ impl Model {
     }
 }
 
-/// How many would not be served, and of how many.
-fn list(settings: &Settings) -> Result<(usize, usize), String> {
-    let folder = &settings.models.model_dir;
-    std::fs::read_dir(folder)
-        .map_err(|error| format!("MODEL_DIR ({}) cannot be read: {}", folder.display(), error.kind()))?;
-    let registry = Registry::open(start::inference(settings));
-    let models = registry.models();
-    for model in &models {
-        let state = model.reason.as_deref().unwrap_or("ready");
-        let digest = model.sha256.as_deref().unwrap_or("-");
-        print(&format!("{}\t{}\t{digest}\t{state}", model.name, model.version));
+async fn verify(settings: &Settings) -> CommandResult {
+    match list(settings).await? {
+        (0, _) => Ok(()),
+        (broken, all) => Err(format!("{broken} of {all} would not be served")),
     }
-    let broken = models.iter().filter(|model| model.state != State::Ready).count();
-    registry.shutdown();
-    Ok((broken, models.len()))
 }
 
 /// Changes the desired state, once it was seen to load here.
@@ -114,7 +102,8 @@ async fn change(settings: &Settings, name: &str, change: ModelChange) -> Command
     let auth = start::command(settings).await?;
     let registry = Registry::start(start::inference(settings));
     registry.set_known_files(known_files(&auth).await.map_err(explained)?);
-    if !registry.has(name) {
+    // What servers still serve can be stopped also where its folder is gone.
+    if !registry.has(name) && !(change == ModelChange::Unload && is_remembered(&auth, name).await?) {
         return Err(format!("MODEL_DIR has no model {name:?}"));
     }
     // Nobody has to load a model to stop serving it, or to load it.
@@ -123,7 +112,14 @@ async fn change(settings: &Settings, name: &str, change: ModelChange) -> Command
         ModelChange::Activate(_) | ModelChange::RollBack => serving(&auth, &registry, name).await?,
     };
     let changes = ModelChanges { auth: &auth, registry: &registry, actor: None, origin: &Origin::default() };
-    let (prepared, _) = changes.change(name, &change, serving.as_deref()).await.map_err(refused)?;
+    let changed = match changes.change(name, &change, serving.as_deref()).await {
+        // Known by now, so that its files can be fetched.
+        Err(ChangeError::NotLoadable(_)) if fetch_missing(settings, &registry, name).await? => {
+            changes.change(name, &change, serving.as_deref()).await
+        }
+        changed => changed,
+    };
+    let (prepared, _) = changed.map_err(refused)?;
     match prepared.version() {
         Some(version) => {
             print(&format!("{name}: version {version} is active; servers answer with it within a second."))
@@ -131,6 +127,29 @@ async fn change(settings: &Settings, name: &str, change: ModelChange) -> Command
         None => print(&format!("{name}: unloaded; servers stop serving it within a second.")),
     }
     Ok(())
+}
+
+async fn is_remembered(auth: &Auth, name: &str) -> Result<bool, String> {
+    let known = known_files(auth).await.map_err(explained)?;
+    Ok(known.keys().any(|(model, _)| model == name))
+}
+
+/// Fetches the versions of a model that its `model.toml` names sources of and that are not here, if there are any.
+async fn fetch_missing(settings: &Settings, registry: &Registry, name: &str) -> Result<bool, String> {
+    let missing: Vec<SourcedVersion> =
+        registry.missing().into_iter().filter(|sourced| sourced.name == name).collect();
+    let blobs = sources::blobs(settings);
+    for sourced in &missing {
+        let SourcedVersion { version, files, .. } = sourced;
+        let described = |error: &dyn std::fmt::Display| format!("version {version}: {error}");
+        let incoming = registry.receive(name, version).map_err(|error| described(&error))?;
+        sources::fill(&incoming, files, settings, &blobs).await.map_err(|error| described(&error))?;
+        let examined = registry.examine_incoming(incoming, &sourced.digests());
+        let placed = examined.and_then(|examined| registry.place(examined, inference::Origin::Named));
+        placed.map_err(|error| described(&error))?;
+        print(&format!("{name}: version {version} was fetched."));
+    }
+    Ok(!missing.is_empty())
 }
 
 /// The version that servers answer with: a model's desired state, as far as it loads here.

@@ -7,7 +7,7 @@ use auth::Origin;
 use clap::Args;
 use data_encoding::BASE64;
 use inference::{Registry, SourceFile, SourceFiles, SourcedVersion};
-use storage::{Blob, Blobs, ModelSource};
+use storage::{Blobs, ModelSource};
 
 use super::model::refused;
 use super::{CommandResult, print};
@@ -46,14 +46,10 @@ impl Add {
     pub async fn run(self, settings: &Settings) -> CommandResult {
         let auth = start::command(settings).await?;
         let registry = Registry::start(start::inference(settings));
-        let SourcedVersion { name, version, files } = self.sourced(&registry)?;
+        let SourcedVersion { name, version, files } = self.sourced(settings, &registry)?;
         let incoming = registry.receive(&name, &version).map_err(|error| error.to_string())?;
-        let (blobs, most) = (sources::blobs(settings), settings.models.max_model_size_mb << 20);
-        for (file, source) in &files {
-            let path = incoming.path(file).map_err(|error| error.to_string())?;
-            let blob = Blob { url: &source.url, sha256: &source.sha256, size: source.size, most };
-            blobs.fetch(&blob, &path).await.map_err(|error| error.to_string())?;
-        }
+        let fetched = sources::fill(&incoming, &files, settings, &sources::blobs(settings)).await;
+        fetched.map_err(|error| error.to_string())?;
         if let Some(signature) = self.signature()? {
             incoming.sign(&signature).map_err(|error| error.to_string())?;
         }
@@ -86,7 +82,7 @@ impl Add {
     }
 
     /// What is to be added under which name, and where its files are.
-    fn sourced(&self, registry: &Registry) -> Result<SourcedVersion, String> {
+    fn sourced(&self, settings: &Settings, registry: &Registry) -> Result<SourcedVersion, String> {
         let describe = |error: storage::BlobError| error.to_string();
         let local = Blobs::path(&self.file).map(|path| match path.is_dir() {
             true => path.join(inference::MODEL_FILE),
@@ -97,6 +93,7 @@ impl Add {
             None => &self.file,
         };
         let url = Blobs::address(address).map_err(describe)?;
+        Blobs::check(&url, settings.sources.allows_plain_http()).map_err(describe)?;
         let name = self.name.clone().or_else(|| named_after(&self.file));
         let name = name.ok_or("give --name: the file's name cannot be a model's name")?;
         let version = self.version.clone().unwrap_or_else(|| registry.next_version(&name));

@@ -4,8 +4,12 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use inference::{InferRequest, Model, NamedTensor, Registry, Tensor, TensorData, Ticket, element_count};
+use inference::{
+    DesiredState, InferRequest, Model, NamedTensor, Registry, Tensor, TensorData, TensorSpec, Ticket,
+    element_count,
+};
 
+use super::model_list::Remembered;
 use super::{CommandResult, print};
 use crate::settings::Settings;
 use crate::start;
@@ -24,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Bench {
     /// The model's name.
     name: String,
-    /// The version; left out: the one that would answer calls which name none.
+    /// The version; left out: the one that answers calls which name none.
     #[arg(long)]
     version: Option<String>,
     /// Rows of a call, one measurement for each.
@@ -49,12 +53,16 @@ impl Bench {
         if !(0.01..=600.0).contains(&self.seconds) {
             return Err("--seconds takes 0.01 to 600".into());
         }
-        let registry = Registry::start(start::inference(settings));
+        // An answer that is kept says nothing about the model.
+        let registry = Registry::start(inference::Settings { cache_bytes: 0, ..start::inference(settings) });
         if !registry.has(&self.name) {
             return Err(format!("MODEL_DIR has no model {:?}", self.name));
         }
-        let desired =
-            inference::DesiredState { active: self.version.clone(), ..inference::DesiredState::default() };
+        let mut remembered = Remembered::read(settings).await;
+        registry.set_known_files(remembered.known);
+        let desired = remembered.desired.remove(&self.name).unwrap_or_default();
+        let active = self.version.clone().or(desired.active);
+        let desired = DesiredState { active, unloaded: false, ..desired };
         registry.reconcile(&HashMap::from([(self.name.clone(), desired)]), inference::Revision::default());
         let model = registry.find(&self.name, self.version.as_deref()).map_err(|error| error.to_string())?;
         print(&format!("{} version {}, one caller, zeros", model.name(), model.version()));
@@ -94,13 +102,12 @@ fn inputs(model: &Model, rows: usize) -> Result<Vec<NamedTensor>, String> {
     if rows > 1 && !takes_rows {
         return Err("the model does not take several rows".to_owned());
     }
-    let zeros = |spec: &inference::TensorSpec| {
-        let dimensions = spec.shape.iter().enumerate().map(|(place, &dimension)| match place {
-            0 if dimension >= 0 && rows > 1 => Err("the model does not take several rows".to_owned()),
-            0 => Ok(usize::try_from(dimension).unwrap_or(rows)),
-            _ => Ok(usize::try_from(dimension).unwrap_or(1)),
-        });
-        let shape = dimensions.collect::<Result<Vec<usize>, String>>()?;
+    let zeros = |spec: &TensorSpec| {
+        // What is fixed, such as a setting beside the rows, stays as it is.
+        let dimension = |(place, &dimension): (usize, &i64)| {
+            usize::try_from(dimension).unwrap_or(if place == 0 { rows } else { 1 })
+        };
+        let shape: Vec<usize> = spec.shape.iter().enumerate().map(dimension).collect();
         let count =
             element_count(&shape).filter(|&count| count <= MAX_ELEMENTS).ok_or("an input is too large")?;
         let tensor = Tensor::new(shape, TensorData::zeros(spec.datatype, count));

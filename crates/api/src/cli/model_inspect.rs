@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use inference::{Examination, Registry, TensorSpec};
+use inference::{Examination, Registry, TensorSpec, printable};
 
 use super::{CommandResult, print};
 use crate::settings::Settings;
@@ -59,9 +59,4 @@ impl Inspect {
 fn print_spec(kind: &str, spec: &TensorSpec) {
     let shape: Vec<String> = spec.shape.iter().map(i64::to_string).collect();
     print(&format!("{kind}      {} {} [{}]", printable(&spec.name), spec.datatype, shape.join(", ")));
-}
-
-/// Names in a file are untrusted: control characters are replaced.
-fn printable(text: &str) -> String {
-    text.chars().map(|character| if character.is_control() { '?' } else { character }).collect()
 }

@@ -8,7 +8,10 @@ use actix_web::web;
 use chrono::{DateTime, Duration, Utc};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use inference::{Digests, IncomingError, Origin, Registry, SourceFile, SourceFiles, SourcedVersion};
+use inference::{
+    Digests, Incoming, IncomingError, Origin, Registry, SourceFile, SourceFiles, SourcedVersion,
+};
+use secrecy::ExposeSecret;
 use storage::{Blob, BlobSettings, Blobs, ModelSource, S3Settings};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
@@ -79,7 +82,7 @@ impl Sources {
     pub fn new(settings: &Settings) -> Self {
         let sources = &settings.sources;
         let named = sources.model_url.as_ref().zip(sources.model_url_sha256.as_ref()).map(|(url, sha256)| {
-            let file = SourceFile { url: url.clone(), sha256: sha256.clone(), size: None };
+            let file = SourceFile { url: url.expose_secret().to_owned(), sha256: sha256.clone(), size: None };
             SourcedVersion {
                 name: sources.model_url_name.clone(),
                 version: sources.model_url_version.clone(),
@@ -248,6 +251,22 @@ async fn renew_appeared(app: &App) -> TickResult {
     Ok(web::block(renew).await?)
 }
 
+/// Fetches the files of a version that is being received.
+pub async fn fill(
+    incoming: &Incoming,
+    files: &SourceFiles,
+    settings: &Settings,
+    blobs: &Blobs,
+) -> TickResult {
+    let most = settings.models.max_model_size_mb << 20;
+    for (file, source) in files {
+        let path = incoming.path(file)?;
+        let blob = Blob { url: &source.url, sha256: &source.sha256, size: source.size, most };
+        blobs.fetch(&blob, &path).await?;
+    }
+    Ok(())
+}
+
 async fn fetch(app: &App, sourced: &SourcedVersion, origin: Origin) -> TickResult {
     let SourcedVersion { name, version, files } = sourced;
     let begun = Instant::now();
@@ -256,12 +275,7 @@ async fn fetch(app: &App, sourced: &SourcedVersion, origin: Origin) -> TickResul
         Err(IncomingError::Exists) => return Ok(()),
         incoming => incoming?,
     };
-    let most = app.settings.models.max_model_size_mb << 20;
-    for (file, source) in files {
-        let path = incoming.path(file)?;
-        let blob = Blob { url: &source.url, sha256: &source.sha256, size: source.size, most };
-        app.sources.blobs.fetch(&blob, &path).await?;
-    }
+    fill(&incoming, files, &app.settings, &app.sources.blobs).await?;
     let (desired, at) = lifecycle::desired_states(&app.auth).await?;
     let desired = desired.get(name).cloned().unwrap_or_default();
     let (registry, digests, name) = (app.registry.clone(), sourced.digests(), name.clone());

@@ -127,6 +127,11 @@ fn known_values(known: &[String], layer: Values) -> Result<Values, SettingsError
                 .to_owned(),
             (None, None) => continue,
         };
+        if value.is_empty() {
+            return Err(SettingsError(format!(
+                "{name}{FILE_SUFFIX} names an empty file; unset it, or write the value"
+            )));
+        }
         if value.starts_with("$(") {
             return Err(SettingsError(format!(
                 "{name} holds a command that was not run; write its output instead"
@@ -169,27 +174,22 @@ fn read_toml(path: &Path) -> Result<Values, SettingsError> {
         let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
         SettingsError(format!("{shown}, line {line}: {}", error.message()))
     })?;
-    let known = names();
-    table
-        .into_iter()
-        .map(|(key, value)| {
-            let name = key.to_uppercase();
-            let base = name.strip_suffix(FILE_SUFFIX).unwrap_or(&name);
-            if !known.iter().any(|known| *known == name || known == base) {
-                return Err(SettingsError(format!(
-                    "{shown}: there is no setting {key:?}; see docs/CONFIG.md"
-                )));
-            }
-            Ok((
-                name,
-                plain(&value).ok_or_else(|| {
-                    SettingsError(format!(
-                        "{shown}: {key:?} must be text, a number, true, false or a list of those"
-                    ))
-                })?,
-            ))
-        })
-        .collect()
+    let (known, mut values) = (names(), Values::new());
+    for (key, value) in table {
+        let wrong = |what: &str| SettingsError(format!("{shown}: {what}"));
+        let name = key.to_uppercase();
+        let base = name.strip_suffix(FILE_SUFFIX).unwrap_or(&name);
+        if !known.iter().any(|known| *known == name || known == base) {
+            return Err(wrong(&format!("there is no setting {key:?}; see docs/CONFIG.md")));
+        }
+        let value = plain(&value).ok_or_else(|| {
+            wrong(&format!("{key:?} must be text, a number, true, false or a list of those"))
+        })?;
+        if values.insert(name, value).is_some() {
+            return Err(wrong(&format!("{key:?} is set twice, in capitals and without; keep one")));
+        }
+    }
+    Ok(values)
 }
 
 fn plain(value: &toml::Value) -> Option<String> {
@@ -239,6 +239,11 @@ mod tests {
     fn a_wrong_value_names_its_setting() {
         let error = combine([layer(&[("PORT", "eighty")])]).unwrap_err().to_string();
         assert!(error.contains("PORT") && error.contains("eighty"), "{error}");
+        for host in ["https://example.com", "example.com:443", "a.example b.example", "a.example,,"] {
+            let error = combine([layer(&[("ALLOWED_HOSTS", host)])]).unwrap_err().to_string();
+            assert!(error.contains("ALLOWED_HOSTS") && error.contains("no host name"), "{error}");
+        }
+        combine([layer(&[("ALLOWED_HOSTS", "*, *.example.com, localhost, [::1], 127.0.0.1")])]).unwrap();
         let error = combine([layer(&[("ALLOWED_ORIGINS", "*")])]).unwrap_err().to_string();
         assert!(error.contains("ALLOWED_ORIGINS") && error.contains("wildcard"), "{error}");
         let error =
@@ -259,6 +264,11 @@ mod tests {
         );
         fs::write(&config, "port = 9\nTRUSTED_PROXIES = [\"10.0.0.0/8\"]\n").unwrap();
         assert_eq!(combine([read_toml(&config).unwrap()]).unwrap().program.trusted_proxies.len(), 1);
+        fs::write(&config, "port = 1\nPORT = 2\n").unwrap();
+        assert!(read_toml(&config).unwrap_err().to_string().contains("twice"));
+        fs::write(&secret, "\n").unwrap();
+        let empty = combine([layer(&[("METRICS_TOKEN_FILE", secret.to_str().unwrap())])]).unwrap_err();
+        assert!(empty.to_string().contains("METRICS_TOKEN_FILE names an empty file"), "{empty}");
         fs::write(&config, "prot = 9\n").unwrap();
         assert!(read_toml(&config).unwrap_err().to_string().contains("prot"));
         fs::remove_dir_all(&folder).unwrap();

@@ -24,6 +24,8 @@ mod sources;
 mod stores;
 mod tokens;
 
+use std::num::NonZeroUsize;
+
 use clap::Parser;
 
 pub use alerts::AlertsSettings;
@@ -35,6 +37,7 @@ pub use layers::{in_force, load};
 pub use limits::LimitSettings;
 pub use mail::{MailSettings, PublicUrl, Switch};
 pub use models::ModelSettings;
+use origins::host;
 pub use origins::{Network, Origins};
 pub use outages::OutageSettings;
 pub use passwords::{PasswordRules, PasswordSettings};
@@ -101,10 +104,11 @@ pub struct SettingsError(pub String);
 
 /// Of none nothing would work.
 fn at_least_one(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(number) if number > 0 => Ok(number),
-        _ => Err("a whole number from 1 on".to_owned()),
-    }
+    threads(text).map(NonZeroUsize::get)
+}
+
+fn threads(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| "a whole number from 1 on".to_owned())
 }
 
 /// Reads a secret without ever showing it.

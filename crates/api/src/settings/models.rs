@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use inference::Provider;
 
-use super::at_least_one;
+use super::{at_least_one, threads};
 
 /// Which models are served.
 #[derive(Args, Clone, Debug)]
@@ -20,7 +20,7 @@ pub struct ModelSettings {
     #[arg(long = "ORT_DYLIB_PATH")]
     pub ort_dylib_path: Option<PathBuf>,
     /// Largest model file in MiB.
-    #[arg(long = "MAX_MODEL_SIZE_MB", default_value_t = 2048)]
+    #[arg(long = "MAX_MODEL_SIZE_MB", default_value_t = 2048, value_parser = clap::value_parser!(u64).range(1..))]
     pub max_model_size_mb: u64,
     /// Folder of the results of trials, each by the model's digest; unset: trials/ in DATA_DIR. Replicas may share it.
     #[arg(long = "MODEL_TRIAL_DIR")]
@@ -63,7 +63,7 @@ pub struct ModelSettings {
     #[arg(long = "MODEL_CACHE_MB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=65_536))]
     pub model_cache_mb: u64,
     /// Threads that decode pictures; unset: one per core.
-    #[arg(long = "IMAGE_THREADS")]
+    #[arg(long = "IMAGE_THREADS", value_parser = threads)]
     pub image_threads: Option<NonZeroUsize>,
     /// Most pixels of a picture, looked at before it is decoded.
     #[arg(long = "MAX_IMAGE_PIXELS", default_value_t = 50_000_000)]

@@ -1,4 +1,4 @@
-//! Values that are more than text: networks and web origins.
+//! Values that are more than text: networks, hosts and web origins.
 
 use std::str::FromStr;
 
@@ -17,6 +17,18 @@ impl FromStr for Network {
             .map(Self)
             .ok_or_else(|| format!("{text:?} is neither an address nor a CIDR block such as 10.0.0.0/8"))
     }
+}
+
+/// A host name as `ALLOWED_HOSTS` takes it, or an address as it stands in a URL.
+pub(super) fn host(text: &str) -> Result<String, String> {
+    let name = text.strip_prefix("*.").unwrap_or(text);
+    let is_address = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).is_some();
+    let is_name = !name.is_empty()
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'));
+    if text == "*" || is_address || is_name {
+        return Ok(text.to_owned());
+    }
+    Err(format!("{text:?} is no host name; write it without scheme and port, such as api.example.com"))
 }
 
 /// The web origins that may call the API.

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use auth::HashParameters;
 use clap::{Args, ValueEnum};
 
+use super::threads;
+
 /// What a password has to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum PasswordRules {
@@ -37,7 +39,7 @@ pub struct PasswordSettings {
     #[arg(long = "ARGON2_PARALLELISM", default_value_t = HashParameters::default().parallelism, value_parser = clap::value_parser!(u32).range(1..=i64::from(HashParameters::MOST.parallelism)))]
     pub argon2_parallelism: u32,
     /// Password hashes computed at a time; unset: one less than the cores, and as many as fit into 512 MiB.
-    #[arg(long = "PASSWORD_HASH_THREADS")]
+    #[arg(long = "PASSWORD_HASH_THREADS", value_parser = threads)]
     pub password_hash_threads: Option<NonZeroUsize>,
     /// Passwords that may wait to be hashed; one more is answered with 503.
     #[arg(long = "PASSWORD_HASH_QUEUE", default_value_t = 16)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use secrecy::SecretString;
 
-use super::{Network, Origins, secret};
+use super::{Network, Origins, host, secret, threads};
 
 /// What kind of installation this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -38,8 +38,9 @@ pub struct ProgramSettings {
     /// Directory of everything that this program writes: the embedded database, secrets made in development.
     #[arg(long = "DATA_DIR", default_value = "data")]
     pub data_dir: PathBuf,
-    /// Host names that requests may be sent to, separated by commas, *.example.com for each below one; unset: any.
-    #[arg(long = "ALLOWED_HOSTS", value_delimiter = ',')]
+    /// Host names that requests may be sent to, without ports, separated by commas, *.example.com for each below one;
+    /// unset or *: any.
+    #[arg(long = "ALLOWED_HOSTS", value_delimiter = ',', value_parser = host)]
     pub allowed_hosts: Vec<String>,
     /// Origins whose pages may call the API (CORS), separated by commas, such as https://app.example.com; unset: none.
     #[arg(long = "ALLOWED_ORIGINS", default_value = "")]
@@ -61,7 +62,7 @@ pub struct ProgramSettings {
     #[arg(long = "SECURITY_CONTACT")]
     pub security_contact: Option<String>,
     /// Threads that answer requests; unset: one per core.
-    #[arg(long = "WORKERS")]
+    #[arg(long = "WORKERS", value_parser = threads)]
     pub workers: Option<std::num::NonZeroUsize>,
     /// Seconds that a connection's first head may take to arrive.
     #[arg(long = "HEAD_TIMEOUT_SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]

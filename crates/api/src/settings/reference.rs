@@ -24,7 +24,7 @@ const HEAD: &str = "# Settings\n\n\
     Made by `modelgate config --reference`; a test keeps it true.\n\n\
     Each setting is an environment variable. Layers, weakest first: the defaults below, a TOML file (`--config FILE` or\n\
     `MODELGATE_CONFIG`; the same names in either case, an unknown key is an error), `.env` in the working directory, the\n\
-    environment. An empty value is unset. `NAME_FILE` names a file whose text is the value of `NAME`.\n\
+    environment. An empty value is unset. `NAME_FILE` names a file whose text, which is not empty, is the value of `NAME`.\n\
     `modelgate config` shows what is in force, `modelgate check` what is wrong with it.\n";
 
 fn row(argument: &Arg) -> String {

@@ -65,6 +65,12 @@ pub fn findings(settings: &Settings) -> Vec<Finding> {
             "MAX_BODIES_IN_MEMORY_MB must be no less than MAX_INFER_BODY_MB, MAX_CONTENT_LENGTH and MAX_JSON_LENGTH".into(),
         ));
     }
+    if settings.program.request_timeout_seconds <= settings.sizes.body_timeout_seconds {
+        findings.push(Finding {
+            severity: Severity::Notice,
+            text: "REQUEST_TIMEOUT_SECONDS is no longer than BODY_TIMEOUT_SECONDS: a body that comes too slowly is reported as a server that answers too late".into(),
+        });
+    }
     if settings.program.is_production() {
         findings.extend(
             settings.program.metrics_token.as_ref().and_then(|token| weak("METRICS_TOKEN", token)).map(fatal),

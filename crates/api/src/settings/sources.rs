@@ -1,7 +1,7 @@
 //! Models fetched from elsewhere.
 
 use clap::Args;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use storage::is_loopback;
 
@@ -12,9 +12,10 @@ use super::{FilePlace, Settings, secret};
 #[command(next_help_heading = "Models from elsewhere")]
 #[group(skip)]
 pub struct SourceSettings {
-    /// A model to fetch: file:///…, https://… or s3://bucket/key of an ONNX file. It is fetched once, into MODEL_DIR.
-    #[arg(long = "MODEL_URL")]
-    pub model_url: Option<String>,
+    /// A model to fetch: file:///…, https://… or s3://bucket/key of an ONNX file. It is fetched once, into MODEL_DIR. An
+    /// address may be signed, so that it is kept like a secret.
+    #[arg(long = "MODEL_URL", value_parser = secret)]
+    pub model_url: Option<SecretString>,
     /// Its SHA-256, 64 hexadecimal digits; required with MODEL_URL.
     #[arg(long = "MODEL_URL_SHA256", value_parser = digest)]
     pub model_url_sha256: Option<String>,
@@ -73,9 +74,8 @@ pub(super) fn findings(settings: &Settings) -> Vec<String> {
     if sources.model_url.is_some() && sources.model_url_sha256.is_none() {
         wrong.push("MODEL_URL needs MODEL_URL_SHA256, the digest of the file (sha256sum FILE)".into());
     }
-    let address =
-        sources.model_url.as_ref().map(|url| storage::Blobs::check(url, sources.allows_plain_http()));
-    if let Some(Err(error)) = address {
+    let check = |url: &SecretString| storage::Blobs::check(url.expose_secret(), sources.allows_plain_http());
+    if let Some(Err(error)) = sources.model_url.as_ref().map(check) {
         wrong.push(format!("MODEL_URL: {error}"));
     }
     for (setting, name) in [("MODEL_URL_NAME", model_url_name), ("MODEL_URL_VERSION", model_url_version)] {

@@ -11,12 +11,14 @@ use super::{
 };
 use crate::{
     loading::{LoadOptions, Loader, ModelFolder},
+    model::Model,
     operators::Libraries,
+    printable::printable,
     repository::{Digests, chosen, folders, log_passed_over, model_folder, passed_over, read_manifest},
 };
 
 /// Why a model without any version is not served, where its `model.toml` says where they are.
-const FETCHING: &str = "its files are being fetched; it is served once they are here";
+const FETCHING: &str = "its files are not here yet; a running server fetches them and serves it then";
 
 /// Why an entry cannot take the place of `old`: a version that is served besides would not be any more. One that cannot be
 /// loaded goes on where something else was asked for than a load; one whose folder is gone is missed where nothing was.
@@ -77,6 +79,7 @@ impl Loader {
             return Candidate { entry: self.unloaded(name, desired, lineage, old), failure: None };
         }
         let failed = |reason: String| {
+            let reason = printable(&reason);
             let entry = Entry::without_versions(name, reason.clone(), desired.clone(), Arc::clone(lineage));
             Candidate { entry, failure: Some(reason) }
         };
@@ -177,14 +180,13 @@ impl Loader {
             let _loading = lineage.loading(version);
             let mut files = Digests::new();
             let libraries = Libraries::of(&self.settings.custom_operators, &of.manifest.custom_operators);
-            let model = libraries
-                .and_then(|libraries| {
-                    let examined = self.check_version(of, version, options, &libraries, &mut files)?;
-                    let model = self.model(of, version, examined, &lineage.served, libraries)?;
-                    self.check_unchanged(&of.path.join(version), &files)?;
-                    Ok(model)
-                })
-                .map(Arc::new);
+            let model: Result<Model, String> = libraries.and_then(|libraries| {
+                let examined = self.check_version(of, version, options, &libraries, &mut files)?;
+                let model = self.model(of, version, examined, &lineage.served, libraries)?;
+                self.check_unchanged(&of.path.join(version), &files)?;
+                Ok(model)
+            });
+            let model = model.map(Arc::new).map_err(|reason| printable(&reason));
             match &model {
                 Ok(_) => tracing::info!(model = of.name, version, "a model is ready"),
                 Err(reason) => tracing::error!(model = of.name, version, reason, "a version is not served"),

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use crate::{
     loading::{Examination, Loader},
+    ownership::give_to_owner_of,
     repository::{Digests, MODEL_FILE, SIGNATURE_FILE, integrity, is_file_name, is_name},
 };
 
@@ -144,7 +145,7 @@ impl Loader {
         let parent = self.settings.model_dir.join(FOLDER);
         match DirBuilder::new().mode(0o700).create(&parent) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(&error)),
-            _ => {}
+            _ => give_to_owner_of(&self.settings.model_dir, &parent),
         }
         tempfile::Builder::new().prefix("").tempdir_in(&parent).map_err(|error| failed(&error))
     }
@@ -203,8 +204,12 @@ impl Loader {
         if fs::symlink_metadata(&place).is_ok() {
             return Err(IncomingError::Exists);
         }
+        give_to_owner_of(&self.settings.model_dir, incoming.folder.path());
         let rename = || {
-            place.parent().map_or(Ok(()), fs::create_dir_all)?;
+            if let Some(model) = place.parent() {
+                fs::create_dir_all(model)?;
+                give_to_owner_of(&self.settings.model_dir, model);
+            }
             fs::rename(incoming.folder.path(), &place)
         };
         // The last version before it may have been removed meanwhile, and the model's folder with it.
