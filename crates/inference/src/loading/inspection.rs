@@ -3,12 +3,15 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, File},
+    fs,
     io::{self, BufRead, BufReader, Seek, SeekFrom},
     path::{Component, Path},
 };
 
-use crate::{operators::Libraries, repository::is_file_name};
+use crate::{
+    operators::Libraries,
+    repository::{self, is_file_name},
+};
 
 /// The deepest nesting of messages; a graph inside a graph is three.
 const MAX_DEPTH: usize = 100;
@@ -61,7 +64,7 @@ pub struct Inspection {
 impl Inspection {
     /// Reads a file. The error says what is wrong with it and names no path.
     pub fn read(file: &Path) -> Result<Self, String> {
-        let opened = File::open(file).and_then(|file| Ok((file.metadata()?.len(), file)));
+        let opened = repository::open(file).and_then(|file| Ok((file.metadata()?.len(), file)));
         let (length, file) = opened.map_err(|_| "model.onnx cannot be read".to_owned())?;
         let mut reader = BufReader::new(file);
         if reader.fill_buf().is_ok_and(|start| start.starts_with(LFS_POINTER)) {

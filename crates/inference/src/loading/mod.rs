@@ -1,6 +1,7 @@
 //! Loading models: from a folder of the repository to sessions that answer, or to a reason why not. A file
 //! is inspected, and tried in a process of its own, before the server's runtime reads it.
 
+mod by_rows;
 mod examination;
 mod inspection;
 mod trial;
@@ -104,6 +105,11 @@ impl Loader {
         memory::give_back();
         let recorder = Arc::new(Recorder::new());
         let batching = Batching::new(manifest.batching.as_ref(), name, &inputs, &outputs);
+        if let (Some(_), Some(engine)) = (batching.max_rows(), engines.first_mut()) {
+            let (table, time) = (manifest.warm_up.as_ref(), self.settings.warm_up_time);
+            let odd = by_rows::without_rows(name, engine.as_mut(), table, time);
+            odd.iter().for_each(|output| batching.refuse(name, output));
+        }
         let short_runs = ShortRuns::new(
             has_fixed_cost(&inspection.operators)
                 && execution.provider == Provider::Cpu

@@ -36,7 +36,7 @@ pub(super) fn warm_up(
                 Some(sample) => sample.and_then(|sample| check_inputs(engine.inputs(), sample)),
                 None => zeros(engine.inputs()),
             };
-            let run = |inputs: Vec<Tensor>| run_within(time, engine.as_mut(), &inputs, &outputs);
+            let run = |inputs: Vec<Tensor>| run_within(time, engine.as_mut(), &inputs, &outputs).map(drop);
             let begun = Instant::now();
             if let Err(failure) = inputs.map_err(Failure::from).and_then(run) {
                 tracing::debug!(model = name, ?failure, "the run on zeros failed");
@@ -61,13 +61,13 @@ pub(super) fn warm_up(
     Ok(())
 }
 
-/// A run that is interrupted when it takes too long.
-fn run_within(
+/// The outputs of a run that is interrupted when it takes too long.
+pub(super) fn run_within(
     time: Duration,
     engine: &mut dyn Engine,
     inputs: &[Tensor],
     outputs: &[usize],
-) -> Result<(), Failure> {
+) -> Result<Vec<Tensor>, Failure> {
     let interrupt = engine.interrupt();
     let (done, over) = mpsc::sync_channel::<()>(1);
     let result = thread::scope(|scope| {
@@ -82,7 +82,7 @@ fn run_within(
         result
     });
     interrupt.clear();
-    result.map(drop)
+    result.map(|mut ran| ran.outputs.pop().unwrap_or_default())
 }
 
 fn zeros(specs: &[TensorSpec]) -> Result<Vec<Tensor>, Error> {
@@ -106,7 +106,7 @@ fn take(left: &mut usize, shape: &[usize], each: usize) -> Option<usize> {
 }
 
 /// The inputs that the table states for a batch of `size` rows.
-fn stated(table: &WarmUp, size: usize, specs: &[TensorSpec]) -> Result<Vec<Tensor>, String> {
+pub(super) fn stated(table: &WarmUp, size: usize, specs: &[TensorSpec]) -> Result<Vec<Tensor>, String> {
     if let Some(name) = table.inputs.keys().find(|name| !specs.iter().any(|spec| spec.name == **name)) {
         return Err(format!("[warm_up] the model has no input \"{name}\""));
     }

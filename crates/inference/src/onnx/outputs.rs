@@ -85,9 +85,13 @@ fn output(source: &str, value: &ValueType) -> Result<Vec<Output>, String> {
 /// Takes an output from the session's: whole where `rows` is empty, otherwise cut into so many rows each.
 /// [`Failure::NotByRows`] where it does not have these rows.
 pub(super) fn take(value: &DynValue, output: &Output, rows: &[usize]) -> Result<Vec<Tensor>, Failure> {
+    let is_map = || matches!(value.dtype(), ValueType::Map { .. });
     let parts = match output.form {
         Form::Tensor => values::copy(value, rows)?,
-        Form::Stack => cut(stack(value, output)?, rows),
+        // As many as the model likes: rows of nobody, even where it is their number.
+        Form::Stack if !rows.is_empty() => None,
+        Form::Keys | Form::Values if !rows.is_empty() && is_map() => None,
+        Form::Stack => Some(vec![stack(value, output)?]),
         Form::Keys | Form::Values => cut(of_maps(value, output)?, rows),
     };
     parts.ok_or_else(|| Failure::NotByRows(output.spec.name.clone()))

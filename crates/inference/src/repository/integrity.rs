@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fs::{self, File},
+    fs,
     io::{self, Read},
     path::Path,
 };
@@ -30,7 +30,7 @@ pub fn is_sha256(text: &str) -> bool {
 
 /// SHA-256 of a file in lower-case hexadecimal.
 pub(crate) fn sha256(path: &Path) -> io::Result<String> {
-    let mut file = File::open(path)?;
+    let mut file = super::open(path)?;
     let mut context = Context::new(&SHA256);
     let mut chunk = vec![0; CHUNK];
     loop {
@@ -153,6 +153,17 @@ mod tests {
     use super::*;
 
     const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+    #[test]
+    fn a_pipe_in_place_of_a_file_keeps_nobody_waiting() {
+        let folder = tempfile::tempdir().unwrap();
+        let made = std::process::Command::new("mkfifo").arg(folder.path().join(MODEL_FILE)).status();
+        assert!(made.unwrap().success());
+        let loaded: Digests = [(MODEL_FILE.to_owned(), ABC.to_owned())].into();
+        let violation = violation("m", "1", folder.path(), &loaded).unwrap();
+        assert_eq!((violation.file.as_str(), violation.found), (MODEL_FILE, None));
+        assert!(sha256(Path::new("/dev/zero")).is_err());
+    }
 
     fn check(checksums: &str) -> Result<(), String> {
         let folder = tempfile::tempdir().unwrap();

@@ -8,8 +8,10 @@ mod watch;
 use std::{
     cmp::Ordering,
     collections::{BTreeMap, BTreeSet},
-    fs,
+    fs::{self, File, OpenOptions},
+    io,
     num::NonZeroUsize,
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -29,8 +31,15 @@ const MAX_MANIFEST_BYTES: u64 = 1 << 20;
 /// File name of a version's model.
 pub const MODEL_FILE: &str = "model.onnx";
 
+/// Opens a plain file to be read. What has taken its place, such as a pipe that nobody writes to, would keep whoever
+/// reads it for ever.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidInput.into()) }
+}
+
 /// The folders directly inside `parent` with valid names.
-pub(crate) fn folders(parent: &Path) -> std::io::Result<Vec<(String, PathBuf)>> {
+pub(crate) fn folders(parent: &Path) -> io::Result<Vec<(String, PathBuf)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(parent)? {
         let entry = entry?;

@@ -3,7 +3,7 @@
 //! What is signed is the list of the files as `sha256sum` writes it, one line for each, in the order of their names:
 //! the SHA-256 in lower-case hexadecimal, two spaces, the name.
 
-use std::{fs::File, io::Read, path::Path};
+use std::{io::Read, path::Path};
 
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use data_encoding::BASE64;
@@ -33,7 +33,7 @@ pub(crate) fn check(keys: &[SigningKey], folder: &Path, files: &Digests) -> Resu
     let missing =
         |_| format!("it is not signed: {SIGNATURE_FILE} is missing, and MODEL_SIGNING_KEYS are set");
     let mut bytes = Vec::new();
-    let file = File::open(folder.join(SIGNATURE_FILE)).map_err(missing)?;
+    let file = super::open(&folder.join(SIGNATURE_FILE)).map_err(missing)?;
     file.take(MAX_BYTES).read_to_end(&mut bytes).map_err(missing)?;
     let decoded = BASE64.decode(bytes.trim_ascii()).ok().filter(|decoded| decoded.len() == LENGTH);
     let bytes = decoded.unwrap_or(bytes);

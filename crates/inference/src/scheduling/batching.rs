@@ -5,7 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{job::Job, queue::Grouping};
+use super::{
+    job::{Call, Job},
+    queue::Grouping,
+};
 use crate::{
     manifest,
     tensor::{Tensor, TensorSpec},
@@ -42,6 +45,10 @@ impl Batching {
             refuse(name, reason, "has no first dimension that may vary");
             return alone;
         }
+        if let Some(other) = of_another_name(inputs, outputs) {
+            refuse(name, &other.name, "has a first dimension of another name");
+            return alone;
+        }
         Self { max_rows: table.max_rows, window: Duration::from_micros(table.max_delay_us), ..alone }
     }
 
@@ -51,11 +58,39 @@ impl Batching {
     }
 
     /// From now on calls run alone, since this output is not cut by rows.
-    pub(super) fn refuse(&self, name: &str, output: &str) {
+    pub(crate) fn refuse(&self, name: &str, output: &str) {
         if !self.refused.swap(true, Ordering::Relaxed) {
             refuse(name, output, "does not have the rows of the inputs");
         }
     }
+
+    /// Looks whether the outputs of a call that ran alone have its rows. Where one has not, its first dimension could be
+    /// that of several calls by chance, and one caller would be answered with what is another's.
+    pub(super) fn look(&self, name: &str, specs: &[TensorSpec], call: &Call, outputs: &[Tensor]) {
+        if self.max_rows().is_none() || !has_rows(&call.inputs) {
+            return;
+        }
+        let rows = call.inputs.first().map(Tensor::rows);
+        let odd = outputs.iter().position(|output| output.shape().first().copied() != rows);
+        let place = odd.and_then(|odd| call.outputs.get(odd)).and_then(|&place| specs.get(place));
+        place.iter().for_each(|spec| self.refuse(name, &spec.name));
+    }
+}
+
+/// A tensor whose first dimension has a name that is not the inputs'.
+fn of_another_name<'a>(inputs: &'a [TensorSpec], outputs: &'a [TensorSpec]) -> Option<&'a TensorSpec> {
+    let name = |spec: &'a TensorSpec| spec.symbols.first().filter(|name| !is_made_up(name));
+    let rows = inputs.iter().find_map(name)?;
+    inputs.iter().chain(outputs).find(|spec| name(spec).is_some_and(|name| name != rows))
+}
+
+/// Whether an exporter gave a dimension a name of its own, which says nothing of what it is: none at all, that of
+/// tf2onnx, PyTorch and Paddle.
+fn is_made_up(name: &str) -> bool {
+    name.is_empty()
+        || name.starts_with("unk__")
+        || name.contains("_dim_")
+        || name.starts_with("DynamicDimension")
 }
 
 fn refuse(model: &str, tensor: &str, reason: &str) {

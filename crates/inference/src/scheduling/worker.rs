@@ -109,7 +109,8 @@ impl Shared {
         let (waiting, result) = self.run(session, engine, &calls, waiting);
         match result {
             Ok(ran) => {
-                if let [call] = calls.as_slice() {
+                if let ([call], [outputs]) = (calls.as_slice(), ran.outputs.as_slice()) {
+                    self.batching.look(&self.name, engine.outputs(), call, outputs);
                     self.short_runs.note(&call.inputs, ran.stages.total());
                 }
                 self.answer(waiting, ran, &calls, started);

@@ -12,7 +12,9 @@ use tokio::task::JoinHandle;
 
 use crate::{
     fixture::{Repository, floats, named, request, ticket, ticket_for, until},
-    onnx_file::{Dimension, STRING, arithmetic, distinct, identity, linear, lookup, patient, softmax},
+    onnx_file::{
+        Dimension, STRING, arithmetic, distinct, identity, linear, lookup, parts, patient, places, softmax,
+    },
 };
 
 /// One session that waits so long for calls that all of a test's come together.
@@ -193,18 +195,48 @@ async fn one_callers_mistake_is_not_anothers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_model_that_does_not_work_by_rows_runs_alone() {
     let (registry, model) = open(distinct(), TOGETHER);
-    assert_eq!(model.max_batch_rows(), Some(8), "its outputs may have rows");
+    assert_eq!(model.max_batch_rows(), None, "its output's dimension has another name");
     let call = |value: f32| request(vec![floats("x", &[2], &[value, value])]);
     for (value, call) in [1.0, 2.0, 3.0].map(|value| (value, spawn(&model, call(value)))) {
         assert_eq!(call.await.unwrap().unwrap().outputs, [floats("y", &[1], &[value])]);
     }
-    assert_eq!(model.max_batch_rows(), None, "the first run together showed it");
-    assert_eq!(model.infer(call(4.0)).await.unwrap().outputs, [floats("y", &[1], &[4.0])]);
     registry.shutdown();
 
     let (registry, model) = open(softmax(Dimension::Fixed(1), 2), TOGETHER);
     assert_eq!(model.max_batch_rows(), None, "its batch is always one");
     assert!(model.infer(request(vec![floats("x", &[1, 2], &[1.0, 1.0])])).await.is_ok());
+    registry.shutdown();
+}
+
+/// One caller finds nothing and another two: together as many as they have sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_finds_nothing_is_not_answered_with_what_another_found() {
+    let call = |values: &[f32]| request(vec![floats("x", &[values.len()], values)]);
+    let found = |places: &[i64]| [named("y", &[places.len(), 1], TensorData::Int64(places.to_vec()))];
+    for (sent, found_by) in [("n", "k"), ("n", "n"), ("unk__1", "unk__2"), ("x_dim_0", "y_dim_0")] {
+        let (registry, model) = open(places(true, sent, found_by), TOGETHER);
+        assert_eq!(model.max_batch_rows(), None, "{sent} {found_by}: the runs of the start showed it");
+        let (nothing, both) = (spawn(&model, call(&[0.0])), spawn(&model, call(&[7.0, 8.0])));
+        assert_eq!(nothing.await.unwrap().unwrap().outputs, found(&[]));
+        assert_eq!(both.await.unwrap().unwrap().outputs, found(&[0, 1]));
+        registry.shutdown();
+    }
+    // One that finds all that the runs of the start have is known by its first answer.
+    let (registry, model) = open(places(false, "n", "n"), TOGETHER);
+    assert_eq!(model.max_batch_rows(), Some(8));
+    assert_eq!(model.infer(call(&[0.0, 7.0])).await.unwrap().outputs, found(&[0]));
+    assert_eq!(model.max_batch_rows(), None);
+    registry.shutdown();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tensors_of_a_sequence_are_no_rows_even_where_there_are_as_many() {
+    let (registry, model) = open(parts(1), TOGETHER);
+    let call = |value: f32| request(vec![floats("x", &[2, 2], &[value; 4])]);
+    for (value, call) in [1.0, 2.0].map(|value| (value, spawn(&model, call(value)))) {
+        assert_eq!(call.await.unwrap().unwrap().outputs, [floats("parts", &[2, 1, 2], &[value; 4])]);
+    }
+    assert_eq!(model.max_batch_rows(), None);
     registry.shutdown();
 }
 

@@ -229,6 +229,21 @@ pub(crate) fn distinct() -> Vec<u8> {
     model(&graph(&[unique], &[], &[vector("x", "n")], &[vector("y", "m")]))
 }
 
+/// `y`, of shape `[found, 1]`, are the places of the numbers in `x`, of shape `[sent]`, that are below 1.5 or, `above`,
+/// are not. `sent` and `found` name these dimensions.
+pub(crate) fn places(above: bool, sent: &'static str, found: &'static str) -> Vec<u8> {
+    let threshold = scalar("threshold", FLOAT, &1.5_f32.to_le_bytes());
+    let compare = if above { "GreaterOrEqual" } else { "Less" };
+    let nodes = [
+        node(compare, &["x", "threshold"], &["is"], &[]),
+        node("NonZero", &["is"], &["flat"], &[]),
+        node("Transpose", &["flat"], &["y"], &[]),
+    ];
+    let x = value("x", FLOAT, &[Dimension::Named(sent)]);
+    let y = value("y", INT64, &[Dimension::Named(found), Dimension::Fixed(1)]);
+    model(&graph(&nodes, &[threshold], &[x], &[y]))
+}
+
 /// `done = turns`, of shape `[n]`, after as many turns as the largest of them.
 pub(crate) fn patient() -> Vec<u8> {
     let body = graph(
