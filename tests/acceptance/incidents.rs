@@ -335,6 +335,10 @@ promise! {
         eventually("both answers", || (entries(&admin.api, opened, "answer").len() == 2).then_some(()));
         assert!(cli(&["show", opened]).contains("disable_accounts"));
         assert!(cli(&["list", "--status", "open"]).contains("stolen_token"));
+        for (wrong, option) in [(["close", opened, "--resolution", " "], "--resolution"), (["open", "other", "--title", "a\nb"], "--title")] {
+            let refused = server.cli(&[&["incident"], &wrong[..]].concat(), "");
+            assert!(refused.code == Some(1) && refused.stderr.contains(option), "{refused:?}");
+        }
         cli(&["close", opened, "--resolution", "A drill."]);
         assert_ne!(server.cli(&["incident", "close", opened, "--resolution", "Again."], "").code, Some(0));
 

@@ -159,7 +159,7 @@ promise! {
 
         let shown = server.cli(&["ip-rules", "list"], "");
         assert!(shown.stdout.contains("192.0.0.0/16\tdeny\tall\tfor ever"), "{shown:?}");
-        assert_eq!(server.cli(&["ip-rules", "remove", "127.0.0.1/32"], "").code, Some(0));
+        assert_eq!(server.cli(&["ip-rules", "remove", "127.0.0.1"], "").code, Some(0));
         eventually("administration is open again", || (admin.api.get(RULES).status == 200).then_some(()));
         assert_eq!(server.cli(&["ip-rules", "remove", "127.0.0.1/32"], "").code, Some(1));
         let added = ["ip-rules", "add", "192.0.2.0/24", "allow", "--minutes", "5", "--reason", "a visit"];

@@ -260,6 +260,20 @@ fn development_makes_its_key_once_and_keeps_it_to_itself() {
     drop(server);
     let told = refused(&world, &[("ENCRYPTION_KEY", PRODUCTION[2].1)]);
     assert!(told.contains("ENCRYPTION_KEY"), "another key cannot open what is sealed: {told}");
+    for (setting, wrong) in [("ENCRYPTION_KEY", PRODUCTION[2].1), ("PASSWORD_BLOCKLIST_FILE", "/nowhere")] {
+        let checked = world.run(&["check"], &[(setting, wrong)], "");
+        assert!(checked.code == Some(1) && checked.stderr.contains(setting), "{checked:?}");
+    }
+}
+
+/// A database that is made by asking for its trail holds nothing, and all would be well.
+#[test]
+fn a_trail_that_is_not_there_is_not_verified() {
+    let world = World::empty(Pair::Embedded);
+    for command in ["verify", "head"] {
+        let refused = world.run(&["audit", command], &[], "");
+        assert!(refused.code == Some(1) && refused.stderr.contains("no database in DATA_DIR"), "{refused:?}");
+    }
 }
 
 promise! {

@@ -43,9 +43,13 @@ pub fn clock(settings: &Settings) -> Clock {
 /// The durable store that the settings name, migrated. A Postgres on which row-level security would hold nothing back
 /// is refused.
 pub async fn store(settings: &Settings) -> Result<Store, String> {
-    let describe = |error: storage::Error| format!("database: {}", storage::with_causes(&error));
-    migrate(settings).await.map_err(describe)?;
     let durable = settings.stores.durable(&settings.program.data_dir);
+    let place = match &durable {
+        Durable::Sqlite { .. } => format!("database in DATA_DIR ({})", settings.program.data_dir.display()),
+        Durable::Postgres { .. } => "database".to_owned(),
+    };
+    let describe = |error: storage::Error| format!("{place}: {}", storage::with_causes(&error));
+    migrate(settings).await.map_err(describe)?;
     let store = Store::connect(durable, clock(settings)).await.map_err(describe)?;
     for finding in wall(settings, &store).await? {
         if finding.severity == Severity::Fatal {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use auth::{AuditSettings, AuditTrail, Verification, seal_line};
 use clap::{Args, Subcommand};
-use storage::{AuditSeal, with_causes};
+use storage::{AuditSeal, Store, with_causes};
 
 use super::{CommandResult, SettingsSource, print};
 use crate::background::audit_seals;
@@ -46,14 +46,25 @@ impl Audit {
     }
 }
 
+/// The database of a server: one that is made by asking for it holds no trail, and all would be well with it.
+async fn store(settings: &Settings) -> Result<Store, String> {
+    if !start::has_database(settings) {
+        let folder = settings.program.data_dir.display();
+        return Err(format!(
+            "there is no database in DATA_DIR ({folder}); name the server's DATA_DIR or DATABASE_URL"
+        ));
+    }
+    start::store(settings).await
+}
+
 async fn trail(settings: &Settings) -> Result<AuditTrail, String> {
-    let store = start::store(settings).await?;
+    let store = store(settings).await?;
     Ok(AuditTrail::new(store, start::audit(settings)?))
 }
 
 async fn head(settings: &Settings) -> CommandResult {
     // Due or not: an exported head should cover every link there is.
-    let store = start::store(settings).await?;
+    let store = store(settings).await?;
     let trail = AuditTrail::new(store, AuditSettings { seal_every: 1, ..start::audit(settings)? });
     trail.advance(false).await.map_err(|error| with_causes(&error))?;
     let seal = trail.standing().await.map_err(|error| with_causes(&error))?.last_seal;

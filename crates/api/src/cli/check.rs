@@ -1,6 +1,6 @@
 //! `modelgate check`
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -45,6 +45,8 @@ async fn inspect(settings: &Settings) -> CommandResult {
     ephemeral.ping().await.map_err(|error| format!("redis: {}", storage::with_causes(&error)))?;
     let vault = start::files(settings)?.vault;
     vault.ping().await.map_err(|error| format!("FILE_DIR: {}", storage::with_causes(&error)))?;
+    // Whether the keys fit what the database was written with, and the files that are named can be read.
+    start::auth(settings, store, ephemeral).await?;
     print("The settings are good and the stores answer.");
     Ok(())
 }
@@ -75,9 +77,16 @@ fn print_findings(found: &[Finding]) -> CommandResult {
 
 /// Plain HTTP to this machine is all that a container's health check needs.
 fn probe(url: &str) -> CommandResult {
-    let rest = url.strip_prefix("http://").ok_or("write the URL as http://host:port/path")?;
+    let wrong = "write the URL as http://host:port/path";
+    let rest = url.strip_prefix("http://").ok_or(wrong)?;
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let failed = |error: std::io::Error| format!("{authority}: {error}");
+    authority.rsplit_once(':').ok_or(wrong)?;
+    let failed = |error: std::io::Error| match error.kind() {
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+            format!("{authority} did not answer within {} s", PATIENCE.as_secs())
+        }
+        _ => format!("{authority}: {error}"),
+    };
     let mut addresses = authority.to_socket_addrs().map_err(failed)?;
     let address = addresses.next().ok_or("the host has no address")?;
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE).map_err(failed)?;

@@ -4,11 +4,14 @@ use auth::{Auth, IncidentChange, IncidentKind, IncidentRequest, IncidentStatus, 
 use clap::{Args, Subcommand};
 use storage::{Incident as Row, PageRequest};
 use uuid::Uuid;
+use validator::ValidationError;
 
 use super::admin::explained;
 use super::{CommandResult, print};
 use crate::settings::Settings;
 use crate::start;
+use crate::v1::admin::incident_bodies::{check_line, check_text};
+use crate::v1::rules;
 
 /// Incidents shown at once.
 const SHOWN: u32 = 100;
@@ -65,6 +68,7 @@ impl Incident {
         match self {
             Self::Open(open) => {
                 let Open { kind, title, severity, accounts, address } = open;
+                title.as_deref().map(check_line).transpose().map_err(|error| said("--title", error))?;
                 let request = IncidentRequest { kind, severity, title, accounts, address };
                 let opened = auth.open_incident(None, request, &Origin::default()).await;
                 print(&opened.map_err(explained)?.id.to_string());
@@ -76,6 +80,7 @@ impl Incident {
             }
             Self::Show { id } => show(&auth, id).await?,
             Self::Close { id, resolution } => {
+                check_text(&resolution).map_err(|error| said("--resolution", error))?;
                 let status = Some(IncidentStatus::Closed);
                 let change = IncidentChange { status, resolution: Some(resolution), severity: None };
                 let closed = auth.change_incident(None, id, change, &Origin::default()).await;
@@ -84,6 +89,10 @@ impl Incident {
         }
         Ok(())
     }
+}
+
+fn said(option: &str, error: ValidationError) -> String {
+    format!("{option}: {}", rules::message(error))
 }
 
 async fn show(auth: &Auth, id: Uuid) -> CommandResult {

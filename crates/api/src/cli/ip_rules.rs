@@ -26,7 +26,7 @@ pub enum IpRules {
     Add(Add),
     /// Remove the rule with this id, or every rule about this network.
     Remove {
-        /// An id or a CIDR block, as `list` shows it.
+        /// An id, an address or a CIDR block.
         rule: String,
     },
 }
@@ -104,8 +104,10 @@ async fn all(auth: &Auth) -> Result<Vec<IpRule>, String> {
 
 async fn remove(auth: &Auth, id_or_network: &str) -> CommandResult {
     let id = Uuid::parse_str(id_or_network).ok();
+    // As it was written down when it was added.
+    let network = auth::network(id_or_network).map(|network| network.to_string());
     let mut matching = all(auth).await?;
-    matching.retain(|rule| Some(rule.id) == id || rule.network == id_or_network);
+    matching.retain(|rule| Some(rule.id) == id || Some(&rule.network) == network.as_ref());
     if matching.is_empty() {
         return Err(format!("there is no rule {id_or_network}; modelgate ip-rules list shows them"));
     }

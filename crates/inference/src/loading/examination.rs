@@ -172,6 +172,14 @@ impl Loader {
         }
     }
 
+    /// The model that a file of the repository is a version of.
+    pub(crate) fn model_of(&self, file: &Path) -> Option<String> {
+        let (file, repository) = (file.canonicalize().ok()?, self.settings.model_dir.canonicalize().ok()?);
+        let model = file.parent()?.parent()?;
+        let is_model = model.parent() == Some(&repository);
+        model.file_name().filter(|_| is_model)?.to_str().map(str::to_owned)
+    }
+
     fn manifest(&self, model: Option<&str>) -> Result<Manifest, String> {
         let folder = model.and_then(|name| model_folder(&self.settings.model_dir, name));
         folder.map_or(Ok(Manifest::default()), |folder| read_manifest(&folder))

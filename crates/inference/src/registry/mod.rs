@@ -150,10 +150,10 @@ impl Registry {
         &self.shared.loader.decoder
     }
 
-    /// Inspects a file that need not be in the repository: what it declares, and whether it would be served. The error
-    /// says why it cannot be read at all.
+    /// Inspects a file: what it declares, and whether it would be served, in the repository as its `model.toml` says. The
+    /// error says why it cannot be read at all.
     pub fn examine(&self, file: &Path) -> Result<Examination, String> {
-        self.shared.loader.examine_file(file, None)
+        self.shared.loader.examine_file(file, self.shared.loader.model_of(file).as_deref())
     }
 
     /// SHA-256 of an ONNX file of this machine and of the data files beside it that it refers to, by their names in a

@@ -222,14 +222,15 @@ impl TryFrom<NewAnswer> for AnswerRequest {
     }
 }
 
-fn check_text(text: &str) -> Checked {
+/// Refuses a text that says nothing, or that would not be shown as it is.
+pub fn check_text(text: &str) -> Checked {
     let harmless = !text.chars().any(|character| character != '\n' && character.is_control());
     let message = "use 1 to 2000 characters that say something, without control characters but line breaks";
     require(harmless && has_length(text, 1..=MAX_TEXT), "text", message)
 }
 
 /// A line, for it becomes the subject of a mail.
-fn check_line(text: &str) -> Checked {
+pub fn check_line(text: &str) -> Checked {
     let message = "use 1 to 200 characters that say something, in one line";
     require(is_line(text, 1..=MAX_LINE), "text", message)
 }
