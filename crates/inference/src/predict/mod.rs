@@ -229,8 +229,11 @@ impl<P: Workplace> Calls<'_, P> {
         let results = self.read(ran.outputs).await?;
         if results.len() != count {
             let (model, rows) = (self.model.name(), results.len());
-            tracing::error!(model, rows, count, "the model gave another number of rows than it was given");
-            return Err(Error::Runtime);
+            tracing::warn!(model, rows, count, "the model gave another number of rows than it was given");
+            return Err(Error::InvalidInput(format!(
+                "the model {model} gave {rows} results for {count} inputs, so that nobody knows which is whose; use /v2, \
+                 which answers with its tensors as they are"
+            )));
         }
         self.response.results.extend(results);
         Ok(())
