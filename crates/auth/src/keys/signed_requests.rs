@@ -110,7 +110,7 @@ impl Auth {
             }
         };
         let secret = principal.signing.iter().find(|secret| request.is_by(secret)).ok_or(WRONG)?;
-        if principal.secret == Some(secret.hash) {
+        if principal.secret.is_some_and(|newest| crypto::same(&newest, &secret.hash)) {
             return Ok(principal);
         }
         // One that was replaced and may be used for a while.
