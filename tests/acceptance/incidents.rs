@@ -287,6 +287,33 @@ promise! {
         breach.erasure_takes_a_persons_addresses_out_of_the_evidence();
     }
 
+    /// Whoever may open incidents and change accounts has no incident change those that may do more.
+    fn answers_by_themselves_reach_no_further_than_whoever_opened_the_incident(pair) {
+        let answers = ("INCIDENT_ANSWERS", "data_breach:disable_accounts,data_breach:end_sessions");
+        let server = Server::start(pair, &[answers]);
+        let (admin, adam, ada) = (server.admin(), server.admin_called("adam"), server.person("ada"));
+        let names = ["models:read", "models:infer", "files:write", "users:read", "users:manage", "incidents:manage"];
+        admin.api.post("/api/v1/admin/roles", &json!({"name": "helpdesk", "permissions": names})).is(201);
+        let hella = server.person_with_role(&admin, "hella", "helpdesk");
+        hella.api.put(&format!("{USERS}/{}", adam.id), &json!({"active": false})).refused(403, "forbidden");
+        let breach = json!({"kind": "data_breach", "accounts": [adam.id, ada.id]});
+        let id = open(&hella, &breach);
+        let done = eventually("both answers", || {
+            let done = entries(&hella.api, &id, "answer");
+            (done.len() == 2).then_some(done)
+        });
+        let reason = "it may do more than whoever opened the incident";
+        for answer in done {
+            assert_eq!(answer["detail"]["accounts"], json!([ada.id]), "{answer}");
+            assert_eq!(answer["detail"]["skipped"], json!([{"account": adam.id, "reason": reason}]));
+        }
+        ada.api.get("/api/v1/me").refused(401, "invalid_token");
+        adam.api.get("/api/v1/me").is(200);
+        // An administrator's incident reaches both.
+        open(&admin, &breach);
+        eventually("he is off", || (adam.api.get("/api/v1/me").status == 401).then_some(()));
+    }
+
     fn detectors_open_one_incident_for_each_subject_and_answers_run_once(pair) {
         let server = Server::start(pair, &[("MAX_OPEN_INCIDENTS", "2")]);
         let admin = server.admin();

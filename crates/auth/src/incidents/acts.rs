@@ -117,7 +117,7 @@ impl Auth {
         let entry = Entry::success(Event::SessionEnded, origin).on("account", account);
         let entry = entry.with(json!({"reason": REASON, "sessions": ended.len()}));
         effects.changed.push(ChangeSubject::Account(account));
-        self.record(tx, entry.by_optional(actor.map(|(actor, _)| actor))).await
+        self.record(tx, entry.by_optional(actor.by)).await
     }
 
     /// Switches an account on or off, a person's or a program's.
@@ -136,7 +136,7 @@ impl Auth {
         }
         let entry = Entry::success(Event::AccountChanged, origin).on("account", account);
         let entry = entry.with(json!({"active": active, "reason": REASON}));
-        self.record(tx, entry.by_optional(actor.map(|(actor, _)| actor))).await
+        self.record(tx, entry.by_optional(actor.by)).await
     }
 
     /// Closes the service to everyone but those who run it. Where somebody closed it already, by an emergency stop above
@@ -153,7 +153,7 @@ impl Auth {
         if !now.is_closed() {
             let change =
                 OperationChange { mode: OperatingMode::Maintenance, message: None, retry_after: None };
-            let by = actor.map(|(actor, _)| actor);
+            let by = actor.by;
             effects.operation = Some(self.operate(tx, by, change, origin).await?);
             effects.holds.push(HeldSubject::Operation.name());
             return Ok(json!({"before": now}));
@@ -191,6 +191,6 @@ async fn reachable(
         return Ok(Err("there is no such account"));
     };
     let theirs = Permissions::from_names(&standing.permissions);
-    let is_beyond = actor.is_some_and(|(_, own)| !theirs.is_subset(own));
-    Ok(if is_beyond { Err("it may do more than you may") } else { Ok(standing) })
+    let is_beyond = actor.own.is_some_and(|own| !theirs.is_subset(own));
+    Ok(if is_beyond { Err(actor.refusal()) } else { Ok(standing) })
 }

@@ -17,6 +17,8 @@ use crate::operation::Operation;
 use crate::service::Origin;
 use crate::{Auth, Error, Result};
 
+/// Where a planned answer keeps what whoever opened the incident may do; absent: nobody in particular opened it.
+const BOUND: &str = "within";
 /// Answers that are run in one go.
 const MOST_AT_ONCE: usize = 20;
 
@@ -58,8 +60,25 @@ pub struct AnswerRequest {
     pub address: Option<IpAddr>,
 }
 
-/// Who runs an answer, and their permissions; none: the program.
-pub(super) type Actor<'a> = Option<(&'a Principal, Permissions)>;
+/// On whose behalf an answer is run.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Actor<'a> {
+    /// Who runs it; none: the program.
+    pub by: Option<&'a Principal>,
+    /// What they may do, or whoever opened the incident when it was planned; none: everything.
+    pub own: Option<Permissions>,
+}
+
+impl Actor<'_> {
+    /// Why an account is not theirs to touch that may do more than they.
+    pub const fn refusal(self) -> &'static str {
+        if self.by.is_some() {
+            "it may do more than you may"
+        } else {
+            "it may do more than whoever opened the incident"
+        }
+    }
+}
 
 /// What to announce once an answer is committed.
 #[derive(Default)]
@@ -74,7 +93,8 @@ pub(super) struct Effects {
 
 impl Auth {
     /// Queues the automatic answers to an incident of this kind, to be run within a second. An answer that the person
-    /// who opened the incident may not give is left out, which the timeline notes.
+    /// who opened the incident may not give is left out, which the timeline notes; the others keep what that person may
+    /// do, so that accounts that may do more are skipped when they run.
     pub(super) async fn plan_answers(
         &self,
         tx: &mut Tx,
@@ -84,14 +104,16 @@ impl Auth {
         opener: Actor<'_>,
     ) -> Result<()> {
         let opened = json!({"accounts": affected.accounts, "address": affected.address});
-        let by = opener.map(|(actor, _)| actor.account);
+        let by = opener.by.map(|actor| actor.account);
         tx.incidents().note(Uuid::now_v7(), incident.id, "opened", by, &opened).await?;
         for answer in self.answers_to(incident, kind, affected) {
-            let may = opener.is_none_or(|(_, own)| own.contains(answer.permission()));
+            let may = opener.own.is_none_or(|own| own.contains(answer.permission()));
             let mut detail = opened.clone();
             detail["answer"] = json!(answer.name());
             if !may {
                 detail["reason"] = json!(format!("whoever opened it lacks {}", answer.permission()));
+            } else if let Some(own) = opener.own {
+                detail[BOUND] = json!(own.iter().map(Permission::name).collect::<Vec<_>>());
             }
             let entry = if may { "planned" } else { "failed" };
             tx.incidents().note(Uuid::now_v7(), incident.id, entry, None, &detail).await?;
@@ -157,9 +179,10 @@ impl Auth {
         let named = planned.detail["answer"].as_str().and_then(|name| name.parse::<Answer>().ok());
         let answer = named.ok_or_else(|| Error::Internal("an answer of another release".into()))?;
         let affected = Affected::from_detail(&planned.detail);
+        let actor = Actor { by: None, own: bound_of(&planned.detail)? };
         let origin = Origin::default();
         let (detail, effects) =
-            self.act(&mut tx, planned.incident_id, None, answer, &affected, &origin).await?;
+            self.act(&mut tx, planned.incident_id, actor, answer, &affected, &origin).await?;
         tx.incidents().settle(planned.id, "answer", &detail).await?;
         self.finish_answer(tx, &planned, None, answer, effects, &origin).await
     }
@@ -194,7 +217,8 @@ impl Auth {
         if affected.accounts.is_empty() && matches!(answer, Answer::DisableAccounts | Answer::EndSessions) {
             return Err(Error::invalid("accounts", "name the accounts"));
         }
-        let (detail, effects) = self.act(&mut tx, id, Some((actor, own)), answer, &affected, origin).await?;
+        let by = Actor { by: Some(actor), own: Some(own) };
+        let (detail, effects) = self.act(&mut tx, id, by, answer, &affected, origin).await?;
         let entry = self.record_finding(&mut tx, id, "answer", Some(actor), &detail).await?;
         self.finish_answer(tx, &entry, Some(actor), answer, effects, origin).await?;
         Ok(entry)
@@ -257,4 +281,12 @@ impl Auth {
             (None, None) => self.commit_change(tx, &effects.changed).await,
         }
     }
+}
+
+/// What a planned answer may touch at most. What cannot be read is an error: it must not pass for no bound.
+fn bound_of(planned: &Value) -> Result<Option<Permissions>> {
+    let Some(kept) = planned.get(BOUND) else { return Ok(None) };
+    let names: Vec<String> = serde_json::from_value(kept.clone())
+        .map_err(|error| Error::Internal(format!("a planned answer's bound: {error}")))?;
+    Ok(Some(Permissions::from_names(names)))
 }

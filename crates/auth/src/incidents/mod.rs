@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use storage::{Incident, IncidentEntry, IncidentUpdate, NewIncident, Page, PageRequest, Scope, Service, Tx};
 use uuid::Uuid;
 
+use answers::Actor;
 pub use answers::{Answer, AnswerRequest};
 pub(crate) use holds::HeldSubject;
 pub use kinds::{IncidentKind, IncidentStatus};
@@ -115,7 +116,7 @@ impl Auth {
             })
             .await?;
         let affected = Affected { accounts, address };
-        self.plan_answers(&mut tx, &incident, kind, &affected, actor.zip(own)).await?;
+        self.plan_answers(&mut tx, &incident, kind, &affected, Actor { by: actor, own }).await?;
         let title = format!("Modelgate: incident: {}", incident.title);
         self.announce(&mut tx, &incident, &title, actor, origin).await?;
         tx.commit().await?;
@@ -159,7 +160,7 @@ impl Auth {
             }
             return self.alert_of_incident(tx, &incident, &title, entry.origin()).await;
         }
-        self.plan_answers(tx, &incident, kind, &affected, None).await?;
+        self.plan_answers(tx, &incident, kind, &affected, Actor::default()).await?;
         // An event of its own: what opened is written down like what anybody opens.
         Box::pin(self.announce(tx, &incident, &title, None, entry.origin())).await
     }

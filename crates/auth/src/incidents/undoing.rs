@@ -6,7 +6,7 @@ use storage::{IncidentEntry, Scope, Service, Tx};
 use uuid::Uuid;
 
 use super::HeldSubject;
-use super::answers::{Answer, Effects};
+use super::answers::{Actor, Answer, Effects};
 use crate::audit::Entry;
 use crate::callers::access::Permissions;
 use crate::callers::freshness::ChangeSubject;
@@ -91,7 +91,7 @@ impl Auth {
             }
             let others = account.holders(tx).await?;
             if others.is_empty() {
-                let by = Some((undoing.actor, undoing.own));
+                let by = Actor { by: Some(undoing.actor), own: Some(undoing.own) };
                 self.switch(tx, by, id, true, undoing.origin).await?;
                 effects.changed.push(ChangeSubject::Account(id));
             } else {
