@@ -158,9 +158,14 @@ fn role(issuer: &TrustedIssuer, claims: &Map<String, Value>) -> Option<String> {
     fitting.or(issuer.default_role.as_ref()).cloned()
 }
 
-/// An address that anybody could have written into their profile there is no address.
+/// An address that anybody could have written into their profile there is no address. Trusted is only silence: whatever
+/// is said and is no yes, which some write as a text, is a no.
 fn email(issuer: &TrustedIssuer, claims: &Map<String, Value>) -> Option<String> {
-    let verified = claims.get("email_verified").and_then(Value::as_bool).unwrap_or(issuer.trust_email);
+    let verified = match claims.get("email_verified") {
+        None => issuer.trust_email,
+        Some(Value::String(text)) => text == "true",
+        Some(said) => *said == Value::Bool(true),
+    };
     let email = find(claims, &issuer.email_claim).and_then(Value::as_str)?.trim();
     (verified && !email.is_empty()).then(|| email.to_owned())
 }
@@ -283,8 +288,29 @@ mod tests {
         ] {
             assert_eq!(with(name, value.clone()).unwrap().second_factor, counts, "{name}: {value}");
         }
-        for value in [json!(false), json!("true"), Value::Null] {
-            assert_eq!(with("email_verified", value).unwrap().email, None);
+        let address = |trust_email: bool, said: Option<Value>| {
+            let (mut claims, trusted) = (claims(), TrustedIssuer { trust_email, ..issuer() });
+            let claims = claims.as_object_mut().unwrap();
+            claims.remove("email_verified");
+            claims.extend(said.map(|said| ("email_verified".to_owned(), said)));
+            email(&trusted, claims).is_some()
+        };
+        for trusted in [false, true] {
+            assert_eq!(address(trusted, None), trusted, "silence");
+            for yes in [json!(true), json!("true")] {
+                assert!(address(trusted, Some(yes)));
+            }
+            for no in [
+                json!(false),
+                json!("false"),
+                json!("TRUE "),
+                json!(""),
+                json!(1),
+                json!([true]),
+                Value::Null,
+            ] {
+                assert!(!address(trusted, Some(no.clone())), "{no}");
+            }
         }
         assert_eq!(with("email", json!(7)).unwrap().email, None);
     }
