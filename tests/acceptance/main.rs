@@ -31,6 +31,7 @@ mod encryption_rotation;
 mod external_attacks;
 mod external_identity;
 mod external_keys;
+mod external_rights;
 mod forged_tokens;
 mod fragile_models;
 mod grpc;

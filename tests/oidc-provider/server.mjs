@@ -20,7 +20,7 @@ const require = createRequire(`${process.cwd()}/`);
 const { Provider } = await import(pathToFileURL(require.resolve('oidc-provider')));
 
 const RESOURCE = 'https://models.example.com';
-const SCOPES = 'gate models:read models:infer';
+const SCOPES = 'gate models:read models:infer files:write';
 const CLIENT = { client_id: 'app', client_secret: 'the-secret-of-the-app', redirect_uris: ['http://127.0.0.1/callback'] };
 const PAIRS = {
   EdDSA: () => crypto.generateKeyPairSync('ed25519'),

@@ -51,6 +51,7 @@ impl Auth {
     /// Mails a link to the caller's new address, and a notice to the present one. Does not reveal whether another
     /// account has the new one.
     pub async fn change_email(&self, principal: &Principal, email: &str, origin: &Origin) -> Result<()> {
+        principal.require_whole_person()?;
         if !self.sends_mail {
             return Err(Error::MailUnavailable);
         }

@@ -108,6 +108,7 @@ impl Auth {
 
     /// Erases the caller in the same way.
     pub async fn erase_own(&self, principal: &Principal, origin: &Origin) -> Result<()> {
+        principal.require_whole_person()?;
         let (mut tx, id) = (self.begin_leaving(principal).await?, principal.account);
         erase(&mut tx, id).await?;
         // The event of the erasure must not keep the person's address.

@@ -48,6 +48,7 @@ pub struct Export {
 impl Auth {
     /// Gathers everything about the caller. Of each kind the newest ten thousand at most.
     pub async fn export(&self, principal: &Principal, origin: &Origin) -> Result<Export> {
+        principal.require_whole_person()?;
         let account = principal.account;
         self.reserve(&[Window {
             name: "export",

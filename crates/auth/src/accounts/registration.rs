@@ -84,7 +84,7 @@ impl Auth {
 
     /// Changes the caller's own name.
     pub async fn rename(&self, principal: &Principal, name: &str, origin: &Origin) -> Result<Person> {
-        principal.require_person()?;
+        principal.require_whole_person()?;
         let mut tx = self.begin_own(principal).await?;
         let name = self.seal_name(principal.account, name)?;
         let update = UserUpdate { name: Some(name), ..UserUpdate::default() };

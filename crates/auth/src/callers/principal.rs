@@ -33,6 +33,8 @@ pub struct ExternalToken {
     pub second_factor: bool,
     /// What the token is limited to.
     pub(crate) limit: Option<Permissions>,
+    /// Whether that is less than its account may do.
+    pub(crate) is_narrowed: bool,
 }
 
 /// What the caller proved themselves with.
@@ -160,6 +162,17 @@ impl Principal {
             Credential::ApiKey { .. } => {
                 Err(Error::Refused("an API key cannot do this; use an access token"))
             }
+        }
+    }
+
+    /// Refuses API keys, and tokens that are held to fewer scopes than their account may do: no scope stands for what
+    /// concerns the person, so only a token with all of them speaks for the whole person.
+    pub(crate) fn require_whole_person(&self) -> Result<Uuid> {
+        match self.credential {
+            Credential::External(token) if token.is_narrowed => Err(Error::Refused(
+                "this token may do less than you may; get one with all scopes of your role for this",
+            )),
+            _ => self.require_person(),
         }
     }
 

@@ -102,19 +102,11 @@ impl Auth {
             return Err(OUTDATED);
         }
         let policy = self.read_policy(&mut tx, seen, &account, None).await?;
-        let token = ExternalToken {
-            identity: identity.id,
-            digest: token.digest,
-            issued_at: assertion.issued_at,
-            expires_at: assertion.expires_at,
-            authenticated_at: assertion.authenticated_at,
-            second_factor: assertion.second_factor,
-            limit: assertion.limit,
-        };
+        let expires_at = token.assertion.expires_at;
+        let token = token.credential(identity.id, &account);
         let permissions = self.granted_to_external(&account, &token);
         let must_enrol = self.lacks_second_factor(&account, &token);
-        let (credential, good_until) =
-            (Credential::External(token), assertion.expires_at.min(now + CACHED_FOR));
+        let (credential, good_until) = (Credential::External(token), expires_at.min(now + CACHED_FOR));
         Ok(Some(Principal::of(account, permissions, must_enrol, credential, policy, seen, good_until)))
     }
 
@@ -278,6 +270,24 @@ impl VerifiedToken<'_> {
     /// The token's digest as it is stored.
     fn token(&self) -> String {
         HEXLOWER.encode(&self.digest)
+    }
+
+    /// What a caller proves with it who they are.
+    fn credential(&self, identity: Uuid, account: &AccountStanding) -> ExternalToken {
+        let Assertion { issued_at, expires_at, authenticated_at, second_factor, limit, .. } = self.assertion;
+        let all = Permissions::from_names(&account.permissions);
+        let is_narrowed = limit.is_some_and(|limit| !all.is_subset(limit));
+        let digest = self.digest;
+        ExternalToken {
+            identity,
+            digest,
+            issued_at,
+            expires_at,
+            authenticated_at,
+            second_factor,
+            limit,
+            is_narrowed,
+        }
     }
 
     /// Refuses a token that was ended, by itself or with others, or whose account is switched off.

@@ -80,6 +80,8 @@ struct Change {
     owner: Uuid,
     /// What a key of theirs may have at most.
     permissions: Permissions,
+    /// What whoever makes the change may do as of now.
+    own: Permissions,
 }
 
 impl Auth {
@@ -92,7 +94,7 @@ impl Auth {
         origin: &Origin,
     ) -> Result<IssuedKey> {
         actor.require_enrolled()?;
-        let Change { mut tx, owner, permissions } = self.begin_keys(actor, whose).await?;
+        let Change { mut tx, owner, permissions, .. } = self.begin_keys(actor, whose).await?;
         let now = self.now();
         let expires_at = request.expires_at.unwrap_or(now + DEFAULT_LIFETIME);
         let mut violations = violations(permissions, Some(&request.scopes), request.allowed_ips.as_deref());
@@ -140,7 +142,7 @@ impl Auth {
         tx.api_keys().find(owner, id).await?.ok_or(Error::NotFound)
     }
 
-    /// Changes a key; it holds from the next request.
+    /// Changes a key; it holds from the next request. One that may do more than the actor can only be narrowed.
     pub async fn change_key(
         &self,
         actor: &Principal,
@@ -150,9 +152,13 @@ impl Auth {
         origin: &Origin,
     ) -> Result<ApiKey> {
         actor.require_enrolled()?;
-        let Change { mut tx, owner, permissions } = self.begin_keys(actor, whose).await?;
+        let Change { mut tx, owner, permissions, own } = self.begin_keys(actor, whose).await?;
         let networks = change.allowed_ips.as_ref().and_then(Option::as_deref);
         refuse_any(violations(permissions, change.scopes.as_deref(), networks))?;
+        if change.scopes.is_none() {
+            let key = tx.api_keys().find(owner, id).await?.ok_or(Error::NotFound)?;
+            refuse_wider(&key, own)?;
+        }
         let update = ApiKeyUpdate {
             name: change.name.map(|name| name.trim().to_owned()),
             scopes: change.scopes,
@@ -169,7 +175,8 @@ impl Auth {
     }
 
     /// Gives a key another secret; its id, its rights and its end stay. The old secret works on for `overlap`, which the
-    /// type of the route's parameter bounds, though never longer than the key.
+    /// type of the route's parameter bounds, though never longer than the key. Refused where the key may do more than the
+    /// actor, who would hold those rights with the new secret.
     pub async fn rotate_key(
         &self,
         actor: &Principal,
@@ -179,8 +186,9 @@ impl Auth {
         origin: &Origin,
     ) -> Result<IssuedKey> {
         actor.require_enrolled()?;
-        let Change { mut tx, owner, .. } = self.begin_keys(actor, whose).await?;
+        let Change { mut tx, owner, own, .. } = self.begin_keys(actor, whose).await?;
         let key = tx.api_keys().find(owner, id).await?.ok_or(Error::NotFound)?;
+        refuse_wider(&key, own)?;
         let minted = key_format::mint_again(self.environment, key.public_id.clone())?;
         tx.api_keys().expire_secrets(id, self.now() + overlap).await?;
         let sealed = self.sealed_key(key.require_signature, &minted.hash, &minted.text)?;
@@ -255,14 +263,14 @@ impl Auth {
         match whose {
             KeyOwner::Caller => {
                 let (tx, permissions) = self.begin_own_as_of_now(actor).await?;
-                Ok(Change { tx, owner: actor.account, permissions })
+                Ok(Change { tx, owner: actor.account, permissions, own: permissions })
             }
             KeyOwner::ServiceAccount(owner) => {
                 let (mut tx, own) = self.begin_administration(actor, Permission::KeysManage).await?;
                 tx.service_accounts().find(owner).await?.ok_or(Error::NotFound)?;
                 tx.accounts().lock(owner).await?;
                 let permissions = refuse_more_powerful(&mut tx, own, owner).await?;
-                Ok(Change { tx, owner, permissions })
+                Ok(Change { tx, owner, permissions, own })
             }
         }
     }
@@ -292,6 +300,12 @@ fn violations(
         violations.insert("allowed_ips".into(), messages);
     }
     violations
+}
+
+/// Refuses a key with a scope that the actor lacks now, such as one whose token is held to its scopes.
+fn refuse_wider(key: &ApiKey, own: Permissions) -> Result<()> {
+    let beyond = Permissions::from_names(&key.scopes).iter().find(|scope| !own.contains(*scope));
+    beyond.map_or(Ok(()), |scope| Err(Error::Forbidden(scope)))
 }
 
 fn refuse_any(violations: Violations) -> Result<()> {

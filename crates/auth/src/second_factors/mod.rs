@@ -66,7 +66,7 @@ impl Auth {
 
     /// Begins with an authenticator; it counts once a code of it confirms it. A second beginning replaces the first.
     pub async fn enrol_totp(&self, principal: &Principal) -> Result<TotpEnrolment> {
-        principal.require_person()?;
+        principal.require_whole_person()?;
         let id = Uuid::now_v7();
         let secret = random::bytes::<{ totp::SECRET_BYTES }>()?;
         let sealed = self.encryption.seal(&secret_place(id), &secret)?;
@@ -93,7 +93,7 @@ impl Auth {
         code: &SecretString,
         origin: &Origin,
     ) -> Result<Vec<SecretString>> {
-        let session = principal.require_person()?;
+        let session = principal.require_whole_person()?;
         self.reserve_check("session", session).await?;
         let mut tx = self.begin_own(principal).await?;
         let since = tx.now() - PENDING;
@@ -179,7 +179,7 @@ impl Auth {
         code: &SecretString,
         origin: &Origin,
     ) -> Result<(Tx, Method)> {
-        let session = principal.require_person()?;
+        let session = principal.require_whole_person()?;
         self.reserve_check("session", session).await?;
         let mut tx = self.begin_own(principal).await?;
         tx.second_factors().totp(principal.account).await?.ok_or(Error::NotFound)?;

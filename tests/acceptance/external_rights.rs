@@ -1,0 +1,80 @@
+//! What a token of another issuer leads to here, and what no longer: keys, one's own account, roles that were taken away.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Pair, Realm, Server, World, eventually, promise};
+use crate::tokens::ME;
+
+const KEYS: &str = "/api/v1/api-keys";
+const MODELS: &str = "/api/v1/models";
+const USERS: &str = "/api/v1/admin/users";
+const INCIDENTS: &str = "/api/v1/admin/incidents";
+const MAINTENANCE: &str = "/api/v1/admin/maintenance";
+
+/// A realm and a server that trusts it, with more members of its description.
+fn scene(pair: Pair, more: &str) -> (Realm, Server) {
+    let (realm, world) = (Realm::new(), World::new(pair));
+    let file = world.issuers(&[realm.trusted(more)]);
+    let server = world.start(&[("OIDC_ISSUERS_FILE", &file)]);
+    (realm, server)
+}
+
+fn roles(role: &str) -> Value {
+    json!({"roles": [role]})
+}
+
+#[track_caller]
+fn is_over(server: &Server, token: &str) {
+    server.user(token).get(ME).refused(401, "invalid_token");
+}
+
+/// The next token that is let in: what ends tokens "until now" ends those of that second, too.
+#[track_caller]
+fn let_in_after(realm: &Realm, server: &Server, before: &str, sub: &str, role: &str) -> String {
+    eventually("a token from after", || {
+        let token = realm.log_in_after(before, sub, roles(role)).access;
+        let answer = server.anon().with("Authorization", &format!("Bearer {token}")).get(ME);
+        (answer.status == 200).then_some(token)
+    })
+}
+
+/// A token that was issued in a later second than this one begins in.
+#[track_caller]
+fn from_now_on(realm: &Realm, before: &str, sub: &str, role: &str) -> String {
+    let now = realm.log_in_after(before, sub, roles(role)).access;
+    realm.log_in_after(&now, sub, roles(role)).access
+}
+
+promise! {
+    fn a_token_held_to_its_scopes_gets_no_wider_key_and_is_not_the_whole_person(pair) {
+        let (realm, server) = scene(pair, "scopes_limit = true");
+        let with = |scope: &str| server.user(&realm.log_in_with("tim", roles("staff"), json!({"scope": scope})).access);
+        let whole = with("openid models:read models:infer files:write");
+        let made = whole.post(KEYS, &json!({"name": "wide", "scopes": ["models:read", "models:infer"]})).is(201);
+        let (path, key) = (format!("{KEYS}/{}", made.member("id")), server.key(&made.member("key")));
+        let reader = with("openid models:read");
+        reader.get(MODELS).is(200);
+        reader.act(&format!("{path}/rotate")).refused(403, "insufficient_permissions");
+        for change in [json!({"name": "mine"}), json!({"allowed_ips": null}), json!({"limits": null})] {
+            reader.put(&path, &change).refused(403, "insufficient_permissions");
+        }
+        reader.put(&path, &json!({"scopes": ["models:infer"]})).invalid(&["scopes"]);
+        key.get(MODELS).is(200);
+        reader.delete(ME).refused(403, "forbidden");
+        reader.put(ME, &json!({"name": "Somebody"})).refused(403, "forbidden");
+        reader.get("/api/v1/me/export").refused(403, "forbidden");
+        reader.act("/api/v1/me/mfa/totp").refused(403, "forbidden");
+        // To look, to narrow and to end is nobody's way up.
+        reader.get(ME).is(200);
+        reader.put(&path, &json!({"scopes": ["models:read"]})).is(200);
+        reader.act(&format!("{path}/rotate")).is(200);
+        let made = whole.post(KEYS, &json!({"name": "wide", "scopes": ["models:infer"]})).is(201);
+        reader.delete(&format!("{KEYS}/{}", made.member("id"))).is(204);
+        // A token with all scopes of the role is the person's.
+        whole.act(&format!("{path}/rotate")).is(200);
+        whole.put(ME, &json!({"name": "Tim"})).is(200);
+        whole.get("/api/v1/me/export").is(200);
+        whole.act("/api/v1/me/mfa/totp").is(200);
+        whole.delete(ME).is(204);
+    }
+}
