@@ -77,4 +77,45 @@ promise! {
         whole.act("/api/v1/me/mfa/totp").is(200);
         whole.delete(ME).is(204);
     }
+
+    fn tokens_that_ended_stay_ended_when_their_identity_comes_again(pair) {
+        let (realm, server) = scene(pair, "");
+        let admin = server.admin();
+        let first = realm.log_in("eve", roles("staff")).access;
+        let id = server.user(&first).get(ME).is(200).member("id");
+        admin.api.delete(&format!("{USERS}/{id}/sessions")).is(204);
+        is_over(&server, &first);
+        let identities = format!("{USERS}/{id}/identities");
+        let identity = admin.api.get(&identities).is(200).items()[0]["id"].as_str().expect("an id").to_owned();
+        admin.api.delete(&format!("{identities}/{identity}")).is(204);
+        admin.api.post(&identities, &json!({"issuer": realm.issuer, "subject": "eve"})).is(201);
+        for _ in 0..2 {
+            is_over(&server, &first);
+        }
+        let second = let_in_after(&realm, &server, &first, "eve", "staff");
+        assert_eq!(server.user(&second).get(ME).is(200).member("id"), id);
+        // Nor do they lead to the account of somebody new.
+        server.user(&second).delete(ME).is(204);
+        let third = let_in_after(&realm, &server, &second, "eve", "staff");
+        assert_ne!(server.user(&third).get(ME).is(200).member("id"), id);
+        for old in [&first, &second] {
+            is_over(&server, old);
+        }
+    }
+
+    fn while_the_service_is_closed_a_token_makes_no_account(pair) {
+        let (realm, server) = scene(pair, "");
+        let admin = server.admin();
+        admin.api.put(MAINTENANCE, &json!({"mode": "maintenance"})).is(200);
+        let (nia, identities) = (realm.log_in("nia", roles("staff")).access, "SELECT COUNT(*) FROM external_identities");
+        for _ in 0..2 {
+            server.user(&nia).get(ME).refused(503, "maintenance");
+        }
+        assert_eq!(server.world.sql(identities).trim(), "0");
+        // Who runs it is let in, also for the first time.
+        server.user(&realm.log_in("bo", roles("bosses")).access).get(ME).is(200);
+        assert_eq!(server.world.sql(identities).trim(), "1");
+        admin.api.put(MAINTENANCE, &json!({"mode": "off"})).is(200);
+        server.user(&nia).get(ME).is(200);
+    }
 }

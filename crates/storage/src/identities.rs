@@ -23,6 +23,8 @@ pub struct NewIdentity {
     pub subject: Vec<u8>,
     /// A keyed digest of issuer and subject, which must be unique.
     pub lookup: String,
+    /// Tokens issued until then are refused; none: whatever was issued before.
+    pub ended_at: Option<DateTime<Utc>>,
 }
 
 debug_only!(NewIdentity { id, account_id, issuer });
@@ -90,14 +92,15 @@ impl Identities<'_> {
         query!(
             self.tx,
             execute,
-            "INSERT INTO external_identities (id, account_id, issuer, subject, lookup, created_at) \
-             VALUES ($1, $2, $3, $4, $5, $6)",
+            "INSERT INTO external_identities (id, account_id, issuer, subject, lookup, created_at, ended_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
             new.id,
             new.account_id,
             &new.issuer,
             &new.subject,
             &new.lookup,
-            now
+            now,
+            new.ended_at
         )?;
         Ok(())
     }

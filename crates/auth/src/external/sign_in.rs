@@ -27,7 +27,7 @@ use crate::callers::principal::{Credential, ExternalToken, Principal};
 use crate::events::Event;
 use crate::service::Origin;
 use crate::token::foreign;
-use crate::{Auth, Error, Result, crypto};
+use crate::{Auth, Error, Result, crypto, operation};
 
 const OUTDATED: Error =
     Error::InvalidCredential("your role has changed since this token was issued; get a new one");
@@ -203,10 +203,13 @@ impl Auth {
         let identity = self.add_identity(&mut tx, person.id, &trusted.issuer, &assertion.subject).await?;
         let account = tx.accounts().standing(person.id).await?.ok_or(REVOKED)?;
         self.note_login(&mut tx, token, &account, identity, None).await?;
+        // While the service is closed, whoever is not let in leaves no account behind.
+        let permissions = self.granted_to_external(&account, &token.credential(identity, &account));
+        operation::read(&mut tx).await?.admit(permissions, false)?;
         Ok(tx.commit().await?)
     }
 
-    /// Adds an identity to an account.
+    /// Adds an identity to an account. Where it was somebody's before, what was issued until it was removed stays ended.
     pub(super) async fn add_identity(
         &self,
         tx: &mut Tx,
@@ -215,12 +218,14 @@ impl Auth {
         subject: &str,
     ) -> Result<Uuid> {
         let id = Uuid::now_v7();
+        let lookup = self.email_index.of_identity(issuer, subject);
         let new = NewIdentity {
             id,
             account_id: account,
             issuer: issuer.to_owned(),
             subject: self.encryption.seal(&subject_place(id), subject.as_bytes())?,
-            lookup: self.email_index.of_identity(issuer, subject),
+            ended_at: tx.identities().removed_at(&lookup).await?,
+            lookup,
         };
         match tx.identities().create(&new).await {
             Err(storage::Error::Conflict) => Err(Error::IdentityTaken),

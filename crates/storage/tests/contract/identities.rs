@@ -8,7 +8,8 @@ const ISSUER: &str = "https://id.example.com";
 
 fn identity(account: Uuid, lookup: &str) -> NewIdentity {
     let subject = lookup.as_bytes().to_vec();
-    NewIdentity { id: next_id(), account_id: account, issuer: ISSUER.into(), subject, lookup: lookup.into() }
+    let (issuer, lookup) = (ISSUER.into(), lookup.into());
+    NewIdentity { id: next_id(), account_id: account, issuer, subject, lookup, ended_at: None }
 }
 
 fn before(world: &World, minutes: i64) -> DateTime<Utc> {

@@ -51,6 +51,7 @@ fn identity(account: Uuid) -> NewIdentity {
         issuer: "https://id.example.com".into(),
         subject: b"old".to_vec(),
         lookup: "ada".into(),
+        ended_at: None,
     }
 }
 
