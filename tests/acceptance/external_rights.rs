@@ -78,6 +78,74 @@ promise! {
         whole.delete(ME).is(204);
     }
 
+    fn whoever_loses_every_role_there_is_off_here_until_they_have_one_again(pair) {
+        let (realm, server) = scene(pair, "");
+        let (admin, cy) = (server.admin(), server.person("cy"));
+        let account = format!("{USERS}/{}", cy.id);
+        admin.api.post(&format!("{account}/identities"), &json!({"issuer": realm.issuer, "subject": "cy"})).is(201);
+        let first = realm.log_in("cy", roles("bosses")).access;
+        server.user(&first).get(USERS).is(200);
+        let key = server.key(&cy.make_key(&["users:read"]));
+        key.get(USERS).is(200);
+        let second = realm.log_in_after(&first, "cy", roles("other")).access;
+        for _ in 0..2 {
+            server.user(&second).get(ME).refused(403, "forbidden");
+        }
+        for gone in [&cy.api, &server.user(&first), &key] {
+            gone.get(ME).refused(401, "invalid_token");
+        }
+        server.try_log_in(&cy.email, &cy.password).refused(401, "invalid_credentials");
+        assert_eq!(admin.api.get(&account).is(200).json()["active"], json!(false));
+        let mut events = server.world.audit_events().into_iter();
+        let last = events.rfind(|event| event["action"] == "account.changed").expect("an event");
+        assert_eq!(last["detail"], json!({"active": false, "reason": "role_lost", "issuer": realm.issuer}));
+        // The next one without a role changes nothing; one with a role brings the account back, and with that role.
+        let third = from_now_on(&realm, &second, "cy", "other");
+        server.user(&third).get(ME).refused(403, "forbidden");
+        let fourth = let_in_after(&realm, &server, &third, "cy", "staff");
+        is_over(&server, &first);
+        key.get(ME).is(200);
+        key.get(USERS).refused(403, "insufficient_permissions");
+        server.log_in(&cy.email, &cy.password);
+        // What an administrator says of it no token takes back.
+        let fifth = realm.log_in_after(&fourth, "cy", roles("other")).access;
+        server.user(&fifth).get(ME).refused(403, "forbidden");
+        admin.api.put(&account, &json!({"active": false})).is(200);
+        let sixth = from_now_on(&realm, &fifth, "cy", "staff");
+        is_over(&server, &sixth);
+        key.get(ME).refused(401, "invalid_token");
+        admin.api.put(&account, &json!({"active": true})).is(200);
+        key.get(ME).is(200);
+        let_in_after(&realm, &server, &sixth, "cy", "staff");
+    }
+
+    fn what_an_incident_wants_off_no_role_brings_back(pair) {
+        let (realm, server) = scene(pair, "");
+        let admin = server.admin();
+        let first = realm.log_in("eva", roles("staff")).access;
+        let id = server.user(&first).get(ME).is(200).member("id");
+        let second = realm.log_in_after(&first, "eva", roles("other")).access;
+        server.user(&second).get(ME).refused(403, "forbidden");
+        let incident = admin.api.post(INCIDENTS, &json!({"kind": "other", "accounts": [id]})).is(201).member("id");
+        let answer = json!({"answer": "disable_accounts"});
+        let done = admin.api.post(&format!("{INCIDENTS}/{incident}/answers"), &answer).is(201).json();
+        assert_eq!(done["detail"]["skipped"][0]["reason"], "it was switched off already");
+        is_over(&server, &from_now_on(&realm, &second, "eva", "staff"));
+    }
+
+    fn the_last_administrator_stays_one_without_a_role_there(pair) {
+        let (realm, server) = scene(pair, "");
+        let first = realm.log_in("ada", roles("bosses")).access;
+        server.user(&first).get(USERS).is(200);
+        let second = realm.log_in_after(&first, "ada", roles("other")).access;
+        let answer = server.user(&second).get(ME).refused(403, "forbidden");
+        assert!(answer.member("detail").contains("last one"), "{}", answer.text());
+        server.user(&first).get(USERS).is(200);
+        server.admin();
+        server.user(&second).get(ME).refused(403, "forbidden");
+        is_over(&server, &first);
+    }
+
     fn tokens_that_ended_stay_ended_when_their_identity_comes_again(pair) {
         let (realm, server) = scene(pair, "");
         let admin = server.admin();

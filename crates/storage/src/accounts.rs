@@ -46,8 +46,8 @@ pub struct Accounts<'tx> {
 }
 
 impl Accounts<'_> {
-    /// Changes an account of a kind, if there is one. Switching it off or on ends the tokens issued so far; a role is
-    /// read anew anyway. [`crate::Error::Refused`]: there is no such role.
+    /// Changes an account of a kind, if there is one. Switching it off or on ends the tokens issued so far, and is the
+    /// last word on it; a role is read anew anyway. [`crate::Error::Refused`]: there is no such role.
     pub(crate) async fn update(
         &mut self,
         id: Uuid,
@@ -69,6 +69,9 @@ impl Accounts<'_> {
             active,
             now
         )?;
+        if active.is_some() {
+            self.tx.identities().forget_lost_roles(id).await?;
+        }
         Ok(())
     }
 

@@ -59,6 +59,8 @@ pub struct IdentityState {
     pub authenticated_at: Option<DateTime<Utc>>,
     /// Tokens issued until then are refused.
     pub ended_at: Option<DateTime<Utc>>,
+    /// Since when its account is off because its issuer gives no role any more; none: it is on, or off by somebody's word.
+    pub role_lost_at: Option<DateTime<Utc>>,
     /// Whether the given token was ended by itself.
     pub token_ended: bool,
 }
@@ -111,7 +113,7 @@ impl Identities<'_> {
             self.tx,
             optional IdentityStanding,
             concat!(
-                "SELECT external_identities.id, newest_token_at, authenticated_at, ended_at, \
+                "SELECT external_identities.id, newest_token_at, authenticated_at, ended_at, role_lost_at, \
                  EXISTS (SELECT 1 FROM ended_tokens WHERE digest = $2) AS token_ended, \
                  accounts.id AS account_id, ", standing_columns!(),
                 " FROM external_identities JOIN accounts ON accounts.id = external_identities.account_id \
@@ -127,7 +129,7 @@ impl Identities<'_> {
         query!(
             self.tx,
             optional IdentityState,
-            "SELECT id, newest_token_at, authenticated_at, ended_at, \
+            "SELECT id, newest_token_at, authenticated_at, ended_at, role_lost_at, \
              EXISTS (SELECT 1 FROM ended_tokens WHERE digest = $3) AS token_ended \
              FROM external_identities WHERE account_id = $1 AND id = $2",
             account,
@@ -166,6 +168,24 @@ impl Identities<'_> {
             "UPDATE external_identities SET ended_at = $2 WHERE account_id = $1",
             account,
             now
+        )?;
+        Ok(())
+    }
+
+    /// Notes that an account was switched off because this identity's issuer gives it no role.
+    pub async fn lose_role(&mut self, id: Uuid) -> Result<()> {
+        let now = self.tx.now();
+        query!(self.tx, execute, "UPDATE external_identities SET role_lost_at = $2 WHERE id = $1", id, now)?;
+        Ok(())
+    }
+
+    /// Forgets that: whether the account is on is somebody else's word from now on, and no token's.
+    pub async fn forget_lost_roles(&mut self, account: Uuid) -> Result<()> {
+        query!(
+            self.tx,
+            execute,
+            "UPDATE external_identities SET role_lost_at = NULL WHERE account_id = $1 AND role_lost_at IS NOT NULL",
+            account
         )?;
         Ok(())
     }

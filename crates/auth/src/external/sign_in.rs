@@ -2,7 +2,7 @@
 //!
 //! A token that is newer than all before decides the role and may make the account, in one transaction; an older one
 //! decides nothing, and is refused if it names another role: otherwise an old token could restore a role that was taken
-//! away.
+//! away. One without a role switches the account off, with its keys and its password here, until one with a role comes.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,7 +10,9 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use data_encoding::HEXLOWER;
 use serde_json::json;
-use storage::{AccountStanding, IdentityStanding, NewIdentity, Scope, Service, Tx, UserUpdate};
+use storage::{
+    AccountStanding, IdentityStanding, IdentityState, NewIdentity, Scope, Service, Tx, UserUpdate,
+};
 use uuid::Uuid;
 
 use super::claims::Assertion;
@@ -42,6 +44,9 @@ const NO_SUCH_ROLE: Error =
 const LAST_ADMINISTRATOR: Error = Error::Refused(
     "your provider no longer makes you an administrator, and you are the last one here; make another one first",
 );
+
+/// Why an account was switched off whose newest token gives it no role.
+const ROLE_LOST: &str = "role_lost";
 
 /// A verified token on its way in.
 struct VerifiedToken<'a> {
@@ -87,14 +92,11 @@ impl Auth {
         // Before the rest, so that a change in between makes this stale rather than unseen.
         let seen = tx.changes().head().await?;
         let standing = tx.identities().standing(&token.lookup, &token.token()).await?;
-        let assertion = &token.assertion;
-        let is_news = |standing: &IdentityStanding| {
-            standing.identity.newest_token_at.is_none_or(|newest| newest < assertion.issued_at)
-        };
-        if assertion.role.is_none() && standing.as_ref().is_some_and(|standing| !is_news(standing)) {
+        let is_old = |standing: &IdentityStanding| !token.is_news(&standing.identity);
+        if token.assertion.role.is_none() && standing.as_ref().is_some_and(is_old) {
             return Err(NO_ROLE);
         }
-        let Some(standing) = token.live(standing)?.filter(|standing| !is_news(standing)) else {
+        let Some(standing) = token.live(standing)?.filter(is_old) else {
             return Ok(None);
         };
         let IdentityStanding { identity, account } = standing;
@@ -148,33 +150,57 @@ impl Auth {
         }
     }
 
-    /// Notes a new token of one who is known, and takes over the role that it gives.
+    /// Notes a new token of one who is known, and takes over the role that it gives, or that it gives none.
     async fn note(&self, mut tx: Tx, token: &VerifiedToken<'_>, standing: IdentityStanding) -> Result<()> {
         let IdentityStanding { identity, account } = standing;
-        tx.accounts().lock(account.account_id).await?;
+        let id = account.account_id;
+        tx.accounts().lock(id).await?;
         if !self.note_login(&mut tx, token, &account, identity.id, identity.authenticated_at).await? {
             return Ok(());
         }
-        let id = account.account_id;
         let Some(role) = &token.assertion.role else {
-            // Older tokens, issued while they had a role, end with it.
-            tx.identities().end_tokens(id).await?;
-            self.commit_change(tx, &[ChangeSubject::Account(id)]).await?;
+            self.lose_role(tx, token, &account, identity.id).await?;
             return Err(NO_ROLE);
         };
-        if !token.changes(&account) {
+        if account.active && !token.changes(&account) {
             return Ok(tx.commit().await?);
         }
         tx.roles().find(role).await?.ok_or(NO_SUCH_ROLE)?;
-        keep_one_administrator(&mut tx, id).await.map_err(|error| match error {
-            Error::LastAdministrator => LAST_ADMINISTRATOR,
-            error => error,
-        })?;
-        let update = UserUpdate { role: Some(role.clone()), ..UserUpdate::default() };
+        keep_administrator(&mut tx, id).await?;
+        // Off is here only who lost their role, which this token gives again.
+        let active = (!account.active).then_some(true);
+        let update = UserUpdate { role: Some(role.clone()), active, ..UserUpdate::default() };
         tx.users().update(id, &update).await?.ok_or(REVOKED)?;
-        let detail = json!({"role": role, "before": account.role, "issuer": token.trusted.issuer});
+        let mut detail = json!({"role": role, "before": account.role, "issuer": token.trusted.issuer});
+        if !account.active {
+            detail["active"] = json!(true);
+        }
         let entry = Entry::success(Event::AccountChanged, &token.origin).on("account", id);
         self.record(&mut tx, entry.with(detail)).await?;
+        self.commit_change(tx, &[ChangeSubject::Account(id)]).await
+    }
+
+    /// Switches off the account of one who has no role any more: neither older tokens nor keys, nor a password here, may
+    /// keep what the last role gave.
+    async fn lose_role(
+        &self,
+        mut tx: Tx,
+        token: &VerifiedToken<'_>,
+        account: &AccountStanding,
+        identity: Uuid,
+    ) -> Result<()> {
+        let id = account.account_id;
+        if account.active {
+            keep_administrator(&mut tx, id).await?;
+            let update = UserUpdate { active: Some(false), ..UserUpdate::default() };
+            tx.users().update(id, &update).await?.ok_or(REVOKED)?;
+            tx.sessions().revoke_all(id, None, ROLE_LOST).await?;
+            tx.identities().lose_role(identity).await?;
+            let detail = json!({"active": false, "reason": ROLE_LOST, "issuer": token.trusted.issuer});
+            let entry = Entry::success(Event::AccountChanged, &token.origin).on("account", id);
+            self.record(&mut tx, entry.with(detail)).await?;
+        }
+        tx.identities().end_tokens(id).await?;
         self.commit_change(tx, &[ChangeSubject::Account(id)]).await
     }
 
@@ -277,6 +303,11 @@ impl VerifiedToken<'_> {
         HEXLOWER.encode(&self.digest)
     }
 
+    /// Whether it is newer than all that came before.
+    fn is_news(&self, identity: &IdentityState) -> bool {
+        identity.newest_token_at.is_none_or(|newest| newest < self.assertion.issued_at)
+    }
+
     /// What a caller proves with it who they are.
     fn credential(&self, identity: Uuid, account: &AccountStanding) -> ExternalToken {
         let Assertion { issued_at, expires_at, authenticated_at, second_factor, limit, .. } = self.assertion;
@@ -295,11 +326,13 @@ impl VerifiedToken<'_> {
         }
     }
 
-    /// Refuses a token that was ended, by itself or with others, or whose account is switched off.
+    /// Refuses a token that was ended, by itself or with others, or whose account is switched off. Who is off for want
+    /// of a role alone may come back with one: there a newer token decides.
     fn live(&self, standing: Option<IdentityStanding>) -> Result<Option<IdentityStanding>> {
-        let is_over = |standing: &IdentityStanding| {
-            let ended = standing.identity.ended_at.is_some_and(|at| self.assertion.issued_at <= at);
-            standing.identity.token_ended || ended || !standing.account.active
+        let is_over = |IdentityStanding { identity, account }: &IdentityStanding| {
+            let ended = identity.ended_at.is_some_and(|at| self.assertion.issued_at <= at);
+            let may_return = identity.role_lost_at.is_some() && self.is_news(identity);
+            identity.token_ended || ended || !(account.active || may_return)
         };
         if standing.as_ref().is_some_and(is_over) { Err(REVOKED) } else { Ok(standing) }
     }
@@ -308,4 +341,12 @@ impl VerifiedToken<'_> {
     fn changes(&self, account: &AccountStanding) -> bool {
         self.trusted.gives_roles() && self.assertion.role.as_ref() != Some(&account.role)
     }
+}
+
+/// Refuses what would leave nobody to administer the installation, in words for whom a token is about.
+async fn keep_administrator(tx: &mut Tx, losing: Uuid) -> Result<()> {
+    keep_one_administrator(tx, losing).await.map_err(|error| match error {
+        Error::LastAdministrator => LAST_ADMINISTRATOR,
+        error => error,
+    })
 }

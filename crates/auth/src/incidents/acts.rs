@@ -66,6 +66,8 @@ impl Auth {
                 Ok(_) => {
                     let holders = HeldSubject::Account(*id).holders(tx).await?;
                     let is_ours = holders.is_empty() || is_held_for(&holders, incident);
+                    // Off for want of a role: no token may switch on again what an incident wants off.
+                    tx.identities().forget_lost_roles(*id).await?;
                     held.extend((!is_ours).then_some(id));
                     is_ours.then_some("it was switched off already")
                 }

@@ -1,5 +1,5 @@
 use chrono::{DateTime, Duration, Utc};
-use storage::{Error, NewIdentity};
+use storage::{Error, NewIdentity, UserUpdate};
 use uuid::Uuid;
 
 use crate::world::{World, next_id, on_both_stores};
@@ -68,6 +68,22 @@ on_both_stores! {
         assert_eq!(tx.identities().state(ada, new.id, "other").await.unwrap().unwrap().ended_at, Some(world.now()));
         assert_eq!(tx.identities().prune(world.now()).await.unwrap(), 0);
         assert_eq!(tx.identities().prune(world.in_hours(3)).await.unwrap(), 1);
+    }
+
+    async fn a_lost_role_is_remembered_until_somebody_switches_the_account(world) {
+        let ada = world.person("ada", "user").await.id;
+        let new = NewIdentity { ended_at: Some(before(world, 5)), ..identity(ada, "one") };
+        let mut tx = world.begin().await;
+        tx.identities().create(&new).await.unwrap();
+        let state = tx.identities().state(ada, new.id, "digest").await.unwrap().unwrap();
+        assert_eq!((state.ended_at, state.role_lost_at), (Some(before(world, 5)), None));
+        for (active, lost) in [(None, Some(world.now())), (Some(false), None), (Some(true), None)] {
+            tx.identities().lose_role(new.id).await.unwrap();
+            let update = UserUpdate { name: Some("Ada".into()), active, ..UserUpdate::default() };
+            tx.users().update(ada, &update).await.unwrap().unwrap();
+            let standing = tx.identities().standing("one", "digest").await.unwrap().unwrap();
+            assert_eq!(standing.identity.role_lost_at, lost, "{active:?}");
+        }
     }
 
     async fn a_removed_identity_leaves_only_that_its_tokens_ended(world) {
