@@ -214,6 +214,30 @@ promise! {
         answers(&client, "1");
     }
 
+    fn a_version_is_not_called_like_a_file_of_the_models_folder(pair) {
+        let repository = Repository::new(pair);
+        let digits = repository.add("digits");
+        let (server, client) = repository.start(&[]);
+        let admin = server.admin().api;
+        for name in ["model.toml", "Model.TOML", "labels.txt"] {
+            put(&admin, name, SHA256, &demo()).invalid(&["version"]);
+        }
+        // Its model.toml is not there yet, and neither are the labels here.
+        let fresh = format!("/api/v1/admin/models/fresh/versions/model.toml?sha256={SHA256}");
+        admin.send("PUT", &fresh, Some("application/octet-stream"), &demo()).invalid(&["version"]);
+        let labels = fs::read(digits.join("labels.txt")).expect("the labels");
+        fs::remove_file(digits.join("labels.txt")).expect("removed");
+        put(&admin, "labels.txt", SHA256, &demo()).invalid(&["version"]);
+        fs::write(digits.join("labels.txt"), labels).expect("the labels");
+        let file = digits.join("1/model.onnx").display().to_string();
+        let added = server.cli(&["model", "add", &file, "--name", "digits", "--version", "model.toml"], "");
+        assert!(added.code == Some(1) && added.stderr.contains("choose another"), "{added:?}");
+        assert!(!repository.folder.join("fresh").exists());
+        assert_eq!(left(&repository), 0);
+        admin.act("/api/v1/admin/models/digits/load").is(204);
+        answers(&client, "1");
+    }
+
     fn an_upload_whose_sender_goes_away_is_whole(pair) {
         let repository = Repository::new(pair);
         repository.add("digits");

@@ -138,7 +138,7 @@ impl From<IncomingError> for ApiError {
     fn from(error: IncomingError) -> Self {
         let detail = error.to_string();
         let code = match error {
-            IncomingError::Name => return Self::field("version", detail),
+            IncomingError::Name | IncomingError::Reserved => return Self::field("version", detail),
             IncomingError::Exists => Code::VersionExists,
             IncomingError::Missing => Code::ModelNotFound,
             IncomingError::InUse => Code::VersionInUse,

@@ -14,7 +14,10 @@ use tempfile::TempDir;
 use crate::{
     loading::{Examination, Loader},
     ownership::give_to_owner_of,
-    repository::{Digests, MODEL_FILE, SIGNATURE_FILE, integrity, is_file_name, is_name},
+    repository::{
+        Digests, MANIFEST_FILE, MODEL_FILE, SIGNATURE_FILE, integrity, is_file_name, is_name, model_folder,
+        read_manifest,
+    },
 };
 
 /// The hidden folder of the repository for what is being received.
@@ -33,6 +36,9 @@ pub enum IncomingError {
     )]
     Name,
     /// The version exists already.
+    /// The model's folder has a file of this name, or is to have one.
+    #[error("this name is that of a file in the model's folder; choose another one")]
+    Reserved,
     #[error("this version exists already, and versions are never overwritten; choose another one")]
     Exists,
     /// The version does not exist.
@@ -137,6 +143,9 @@ impl Loader {
         sweep(&self.settings.model_dir.join(FOLDER), folder.path());
         Ok(Incoming { name: name.to_owned(), version: version.to_owned(), folder })
     }
+        if self.is_reserved(name, version) {
+            return Err(IncomingError::Reserved);
+        }
 
     /// An empty folder for files on their way in or out. It is not called as the version is: two names together are
     /// longer than a file system takes. Nor by numbers: in containers that share the repository all processes have the
@@ -253,6 +262,25 @@ impl Loader {
         if !is_name(name) || !is_name(version) || !place.join(MODEL_FILE).exists() {
             return Err(IncomingError::Missing);
         }
+    /// Whether a version of this name would be in the way of a file of the model's folder: `model.toml` itself, one that it
+    /// names, or one that lies there.
+    fn is_reserved(&self, name: &str, version: &str) -> bool {
+        let lies_there =
+            fs::symlink_metadata(self.place_of(name, version)).is_ok_and(|there| !there.is_dir());
+        // On a file system that does not tell the cases apart, too.
+        if lies_there || version.eq_ignore_ascii_case(MANIFEST_FILE) {
+            return true;
+        }
+        let folder = model_folder(&self.settings.model_dir, name);
+        let manifest = folder.and_then(|folder| read_manifest(&folder).ok());
+        manifest.is_some_and(|manifest| {
+            let labels = manifest.classification.iter().filter_map(|named| named.labels.as_deref());
+            let checked = manifest.checksums.keys().map(String::as_str).filter(|file| !file.contains('/'));
+            let first = |file: &str| file.split('/').find(|part| !matches!(*part, "" | ".")) == Some(version);
+            labels.chain(checked).any(first)
+        })
+    }
+
         if place.join(MARK).is_file() { Ok(()) } else { Err(IncomingError::NotReceived) }
     }
 

@@ -28,6 +28,8 @@ const MAX_NAME: usize = 128;
 const MAX_FILE_NAME: usize = 255;
 /// Size of a `model.toml`, in bytes.
 const MAX_MANIFEST_BYTES: u64 = 1 << 20;
+/// File name of what a model's folder says about serving it.
+pub(crate) const MANIFEST_FILE: &str = "model.toml";
 /// File name of a version's model.
 pub const MODEL_FILE: &str = "model.onnx";
 
@@ -102,7 +104,7 @@ pub(crate) fn names_version(folder: &Path, part: &str) -> bool {
 }
 
 pub(crate) fn read_manifest(folder: &Path) -> Result<Manifest, String> {
-    let file = folder.join("model.toml");
+    let file = folder.join(MANIFEST_FILE);
     match fs::symlink_metadata(&file) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Manifest::default()),
         Ok(metadata) if metadata.is_file() && metadata.len() <= MAX_MANIFEST_BYTES => {}
