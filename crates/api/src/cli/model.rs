@@ -145,7 +145,7 @@ async fn fetch_missing(settings: &Settings, registry: &Registry, name: &str) -> 
         let incoming = registry.receive(name, version).map_err(|error| described(&error))?;
         sources::fill(&incoming, files, settings, &blobs).await.map_err(|error| described(&error))?;
         let examined = registry.examine_incoming(incoming, &sourced.digests());
-        let placed = examined.and_then(|examined| registry.place(examined, inference::Origin::Named));
+        let placed = examined.and_then(|examined| registry.place(examined, inference::Origin::Manifest));
         placed.map_err(|error| described(&error))?;
         print(&format!("{name}: version {version} was fetched."));
     }

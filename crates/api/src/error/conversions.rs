@@ -143,7 +143,7 @@ impl From<IncomingError> for ApiError {
             IncomingError::Missing => Code::ModelNotFound,
             IncomingError::InUse => Code::VersionInUse,
             IncomingError::NotReceived => Code::VersionNotUploaded,
-            IncomingError::Refused(_) => Code::InvalidModel,
+            IncomingError::Refused(_) | IncomingError::Unwanted => Code::InvalidModel,
             IncomingError::Failed => Code::Unavailable,
         };
         Self::new(code, capitalised(&detail))

@@ -2,18 +2,20 @@
 //! this replica's repository lacks are fetched, a few at a time, so that a slow source holds up no other.
 
 use std::collections::{BTreeSet, HashMap};
+use std::error::Error;
+use std::pin::pin;
 use std::time::Instant;
 
 use actix_web::web;
 use chrono::{DateTime, Duration, Utc};
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
+use futures_util::future::{Either, select};
 use inference::{
     Digests, Incoming, IncomingError, Origin, Registry, SourceFile, SourceFiles, SourcedVersion,
 };
 use secrecy::ExposeSecret;
 use storage::{Blob, BlobSettings, Blobs, ModelSource, S3Settings};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, oneshot};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::app::App;
@@ -95,31 +97,62 @@ impl Sources {
 
 /// Fetches what this replica lacks, as far as it is time; to be called every second. Returns when nothing is being
 /// fetched any more, and looks for more until then.
-pub async fn follow(app: &App) -> TickResult {
+pub async fn follow(app: &web::Data<App>) -> TickResult {
     let mut state = app.sources.state.lock().await;
-    let mut fetching = FuturesUnordered::new();
-    let mut begun = BTreeSet::new();
+    // Tasks of their own, so that they go on while a model is being loaded here; they end with this.
+    let mut fetching = JoinSet::new();
+    let mut begun: HashMap<Key, Begun> = HashMap::new();
     loop {
         let looked = read(app, &mut state).await;
         let looked = looked.and(renew_appeared(app).await);
         let looked = looked.and(withdraw_removed(app, &mut state).await);
-        for (sourced, origin) in lacking(app, &state.added) {
-            let is_due = state.is_due(&sourced, app.auth.now());
-            if begun.len() < AT_ONCE && is_due && begun.insert(key(&sourced)) {
-                fetching.push(async move { (fetch(app, &sourced, origin).await, (sourced, origin)) });
+        let lacking = lacking(app, &state.added);
+        begun.values_mut().filter(|begun| !is_wanted(app, &lacking, &begun.wanted)).for_each(Begun::give_up);
+        for wanted in lacking {
+            let of = key(&wanted.0);
+            let is_due = state.is_due(&wanted.0, app.auth.now());
+            if begun.len() < AT_ONCE && is_due && !begun.contains_key(&of) {
+                let (goes_on, given_up) = oneshot::channel();
+                begun.insert(of, Begun { wanted: wanted.clone(), goes_on: Some(goes_on) });
+                let app = app.clone();
+                fetching.spawn_local(async move { (fetch(&app, &wanted, given_up).await, wanted) });
             }
         }
         if fetching.is_empty() {
             return looked;
         }
-        if let Ok(Some((outcome, sourced))) = timeout(LOOK, fetching.next()).await {
-            begun.remove(&key(&sourced.0));
-            settle(app, &mut state, sourced, outcome).await;
+        if let Ok(Some(fetched)) = timeout(LOOK, fetching.join_next()).await {
+            let (outcome, wanted) = fetched?;
+            begun.remove(&key(&wanted.0));
+            settle(app, &mut state, wanted, outcome);
         }
     }
 }
 
 type Key = (String, String);
+
+/// A version to be fetched, and who names it.
+type Wanted = (SourcedVersion, Origin);
+
+/// A version that is being fetched.
+struct Begun {
+    wanted: Wanted,
+    /// Dropped when it is given up.
+    goes_on: Option<oneshot::Sender<()>>,
+}
+
+impl Begun {
+    fn give_up(&mut self) {
+        self.goes_on = None;
+    }
+}
+
+/// What became of a version that was fetched.
+enum Fetched {
+    Placed,
+    /// Whoever named it named something else meanwhile, or nothing.
+    Unwanted,
+}
 
 fn key(sourced: &SourcedVersion) -> Key {
     (sourced.name.clone(), sourced.version.clone())
@@ -133,54 +166,58 @@ impl State {
 }
 
 /// Notes that a version was fetched, or when it is tried again.
-async fn settle(
-    app: &App,
-    state: &mut State,
-    (sourced, origin): (SourcedVersion, Origin),
-    outcome: TickResult,
-) {
-    let key = key(&sourced);
-    let Err(error) = outcome else {
-        state.failures.remove(&key);
-        let went_back = app.auth.feed_restarts() != state.restarts;
-        if origin == Origin::Received && !went_back && !state.added.contains(&sourced) {
-            // It was removed while it came.
-            state.removed.push(sourced);
+fn settle(app: &App, state: &mut State, wanted: Wanted, outcome: Result<Fetched, Box<dyn Error>>) {
+    let is_unwanted = !is_wanted(app, &lacking(app, &state.added), &wanted);
+    let (sourced, origin) = wanted;
+    match outcome {
+        Ok(Fetched::Placed) => {
+            state.failures.remove(&key(&sourced));
+            let went_back = app.auth.feed_restarts() != state.restarts;
+            if origin == Origin::Received && !went_back && !state.added.contains(&sourced) {
+                // It was removed while it came.
+                state.removed.push(sourced);
+            }
         }
-        return;
-    };
+        Err(error) if !is_unwanted => fail(app, state, sourced, &*error),
+        // A model.toml that is not loaded yet names other files: not to be fetched again and again until it is.
+        Ok(Fetched::Unwanted) if !is_unwanted && origin == Origin::Setting => {
+            fail(app, state, sourced, &IncomingError::Unwanted);
+        }
+        Ok(Fetched::Unwanted) | Err(_) => {
+            let SourcedVersion { name, version, .. } = sourced;
+            tracing::info!(model = name, version, "a version that nobody wants any more is not fetched");
+        }
+    }
+}
+
+/// Notes why a version could not be fetched, and when it is tried again.
+fn fail(app: &App, state: &mut State, sourced: SourcedVersion, error: &dyn Error) {
     let reason = error.to_string();
+    let key = key(&sourced);
     let SourcedVersion { name, version, files } = sourced;
     let before = state.failures.get(&key).filter(|failure| failure.files == files);
     let times = before.map_or(0, |failure| failure.times);
     let pause = (AGAIN * 2_i32.pow(times.min(10))).min(AGAIN_AT_MOST);
     state.failures.insert(key, Failure { again: app.auth.now() + pause, times: times + 1, files });
-    let causes = storage::with_causes(&*error);
+    let causes = storage::with_causes(error);
     tracing::error!(model = name, version, reason = causes, "a version could not be fetched");
     let registry = app.registry.clone();
-    let mark = move || {
-        registry.mark_unavailable(&name, format!("version {version} could not be fetched: {reason}"));
-    };
-    if web::block(mark).await.is_err() {
-        tracing::error!("the status of a model could not be noted");
-    }
+    // Not waited for: it takes as long as another version of the model is being loaded.
+    actix_web::rt::spawn(async move {
+        let mark = move || registry.mark_unavailable(&name, &version, &reason);
+        if web::block(mark).await.is_err() {
+            tracing::error!("the status of a model could not be noted");
+        }
+    });
 }
 
-/// Versions that were added by address, if any changed since the last look.
+/// Takes over which versions were added by address, if any changed since the last look.
 async fn read(app: &App, state: &mut State) -> TickResult {
     let changes = app.auth.model_changes();
     if state.read_at == Some(changes) {
         return Ok(());
     }
-    let mut added: Vec<SourcedVersion> = Vec::new();
-    for row in app.auth.model_sources().await? {
-        let ModelSource { name, version, file, url, sha256, size } = row;
-        if added.last().is_none_or(|last| last.name != name || last.version != version) {
-            added.push(SourcedVersion { name, version, files: SourceFiles::new() });
-        }
-        let size = size.and_then(|size| u64::try_from(size).ok());
-        added.last_mut().map(|last| last.files.insert(file, SourceFile { url, sha256, size }));
-    }
+    let added = added(app).await?;
     let gone = state.added.iter().filter(|before| !added.contains(before)).cloned();
     let restarts = app.auth.feed_restarts();
     if restarts == state.restarts {
@@ -191,6 +228,20 @@ async fn read(app: &App, state: &mut State) -> TickResult {
     }
     (state.added, state.read_at, state.restarts) = (added, Some(changes), restarts);
     Ok(())
+}
+
+/// Versions that were added by address.
+async fn added(app: &App) -> auth::Result<Vec<SourcedVersion>> {
+    let mut added: Vec<SourcedVersion> = Vec::new();
+    for row in app.auth.model_sources().await? {
+        let ModelSource { name, version, file, url, sha256, size } = row;
+        if added.last().is_none_or(|last| last.name != name || last.version != version) {
+            added.push(SourcedVersion { name, version, files: SourceFiles::new() });
+        }
+        let size = size.and_then(|size| u64::try_from(size).ok());
+        added.last_mut().map(|last| last.files.insert(file, SourceFile { url, sha256, size }));
+    }
+    Ok(added)
 }
 
 /// Removes what another replica removed from the repository that is its own; what is served still, a little later. What
@@ -222,16 +273,22 @@ async fn withdraw_removed(app: &App, state: &mut State) -> TickResult {
 }
 
 /// What this replica lacks. Of two that name the same version, the file beside the model goes first.
-fn lacking(app: &App, added: &[SourcedVersion]) -> Vec<(SourcedVersion, Origin)> {
+fn lacking(app: &App, added: &[SourcedVersion]) -> Vec<Wanted> {
     let unloaded = |name: &str| app.registry.desired(name).is_some_and(|desired| desired.unloaded);
     let is_lacking = |sourced: &SourcedVersion| {
         app.registry.lacks(&sourced.name, &sourced.version) && !unloaded(&sourced.name)
     };
-    let named = app.registry.missing().into_iter().chain(app.sources.named.clone());
-    let all = named.map(|sourced| (sourced, Origin::Named));
+    let all = app.registry.missing().into_iter().map(|sourced| (sourced, Origin::Manifest));
+    let all = all.chain(app.sources.named.iter().map(|sourced| (sourced.clone(), Origin::Setting)));
     let all = all.chain(added.iter().map(|sourced| (sourced.clone(), Origin::Received)));
     let mut seen = BTreeSet::new();
     all.filter(|(sourced, _)| is_lacking(sourced) && seen.insert(key(sourced))).collect()
+}
+
+/// Whether a version that is being fetched is to come still. What another replica put there meanwhile is taken up when
+/// this one finds it.
+fn is_wanted(app: &App, lacking: &[Wanted], wanted: &Wanted) -> bool {
+    lacking.contains(wanted) || !app.registry.lacks(&wanted.0.name, &wanted.0.version)
 }
 
 /// Serves what another replica put into the repository that both have.
@@ -267,15 +324,37 @@ pub async fn fill(
     Ok(())
 }
 
-async fn fetch(app: &App, sourced: &SourcedVersion, origin: Origin) -> TickResult {
+/// The same, unless it is given up before all of them are there.
+async fn fill_unless(
+    given_up: oneshot::Receiver<()>,
+    app: &App,
+    incoming: &Incoming,
+    files: &SourceFiles,
+) -> Result<bool, Box<dyn Error>> {
+    let filling = pin!(fill(incoming, files, &app.settings, &app.sources.blobs));
+    match select(filling, given_up).await {
+        Either::Left((filled, _)) => filled.map(|()| true),
+        Either::Right(_) => Ok(false),
+    }
+}
+
+async fn fetch(
+    app: &App,
+    (sourced, origin): &Wanted,
+    given_up: oneshot::Receiver<()>,
+) -> Result<Fetched, Box<dyn Error>> {
     let SourcedVersion { name, version, files } = sourced;
-    let begun = Instant::now();
+    let (origin, begun) = (*origin, Instant::now());
     let incoming = match app.registry.receive(name, version) {
         // Another replica with the same folder was faster.
-        Err(IncomingError::Exists) => return Ok(()),
+        Err(IncomingError::Exists) => return Ok(Fetched::Placed),
         incoming => incoming?,
     };
-    fill(&incoming, files, &app.settings, &app.sources.blobs).await?;
+    let is_filled = fill_unless(given_up, app, &incoming, files).await?;
+    // What a model.toml says is looked at when it is placed.
+    if !is_filled || origin == Origin::Received && !added(app).await?.contains(sourced) {
+        return Ok(Fetched::Unwanted);
+    }
     let (desired, at) = lifecycle::desired_states(&app.auth).await?;
     let desired = desired.get(name).cloned().unwrap_or_default();
     let (registry, digests, name) = (app.registry.clone(), sourced.digests(), name.clone());
@@ -284,12 +363,15 @@ async fn fetch(app: &App, sourced: &SourcedVersion, origin: Origin) -> TickResul
     let added = web::block(move || match admit(&registry) {
         Ok(_) | Err(IncomingError::Exists) => {
             registry.renew(&name, desired, at);
-            Ok(())
+            Ok(Fetched::Placed)
         }
+        Err(IncomingError::Unwanted) => Ok(Fetched::Unwanted),
         Err(error) => Err(error),
     });
-    added.await??;
-    let milliseconds = begun.elapsed().as_millis();
-    tracing::info!(model = sourced.name, version, milliseconds, "a version was fetched");
-    Ok(())
+    let fetched = added.await??;
+    if matches!(fetched, Fetched::Placed) {
+        let milliseconds = begun.elapsed().as_millis();
+        tracing::info!(model = sourced.name, version, milliseconds, "a version was fetched");
+    }
+    Ok(fetched)
 }

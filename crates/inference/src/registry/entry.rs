@@ -199,6 +199,17 @@ impl Entry {
         }
     }
 
+    /// The same entry, while the desired state stays that of another.
+    pub(super) fn desired_as(self, other: &Self) -> Self {
+        Self {
+            active: other.active.clone(),
+            again: other.again,
+            desired: other.desired.clone(),
+            reached: other.reached.clone(),
+            ..self
+        }
+    }
+
     /// The same entry, as the desired state of a revision.
     pub(super) fn at(self, revision: Revision) -> Self {
         Self { at: revision.0.into(), ..self }

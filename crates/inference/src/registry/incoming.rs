@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use crate::{
     loading::{Examination, Loader},
+    manifest,
     ownership::give_to_owner_of,
     repository::{
         Digests, MANIFEST_FILE, MODEL_FILE, SIGNATURE_FILE, integrity, is_file_name, is_name, model_folder,
@@ -35,10 +36,10 @@ pub enum IncomingError {
         "a model's or version's name has 1 to 128 letters, digits, dots, hyphens and underscores, the first a letter or digit"
     )]
     Name,
-    /// The version exists already.
     /// The model's folder has a file of this name, or is to have one.
     #[error("this name is that of a file in the model's folder; choose another one")]
     Reserved,
+    /// The version exists already.
     #[error("this version exists already, and versions are never overwritten; choose another one")]
     Exists,
     /// The version does not exist.
@@ -53,6 +54,9 @@ pub enum IncomingError {
     /// The version was not uploaded: the operator put it there.
     #[error("this version was not uploaded; remove it from the model folder itself")]
     NotReceived,
+    /// The model's `model.toml`, or its folder, is not there any more, or names other files for this version.
+    #[error("its model.toml does not name these files for this version any more")]
+    Unwanted,
     /// The file is not what was announced, or cannot be served. Names no path.
     #[error("{0}")]
     Refused(String),
@@ -82,6 +86,7 @@ pub struct Admitted {
 #[derive(Debug)]
 pub struct Admissible {
     incoming: Incoming,
+    announced: Digests,
     admitted: Admitted,
 }
 
@@ -90,8 +95,10 @@ pub struct Admissible {
 pub enum Origin {
     /// It was added to the running servers, and may be removed again.
     Received,
-    /// The operator's files or settings name it: removed, it would be fetched again.
-    Named,
+    /// Its `model.toml` names it: removed, it would be fetched again. Without that file nobody wants it.
+    Manifest,
+    /// The settings name it, and no `model.toml` has to be there before.
+    Setting,
 }
 
 impl Incoming {
@@ -136,6 +143,9 @@ impl Loader {
         if !is_name(name) || !is_name(version) {
             return Err(IncomingError::Name);
         }
+        if self.is_reserved(name, version) {
+            return Err(IncomingError::Reserved);
+        }
         if self.is_there(name, version) {
             return Err(IncomingError::Exists);
         }
@@ -143,9 +153,6 @@ impl Loader {
         sweep(&self.settings.model_dir.join(FOLDER), folder.path());
         Ok(Incoming { name: name.to_owned(), version: version.to_owned(), folder })
     }
-        if self.is_reserved(name, version) {
-            return Err(IncomingError::Reserved);
-        }
 
     /// An empty folder for files on their way in or out. It is not called as the version is: two names together are
     /// longer than a file system takes. Nor by numbers: in containers that share the repository all processes have the
@@ -195,27 +202,42 @@ impl Loader {
             return refused(format!("{file:?} came with it, and the model does not refer to it"));
         }
         outcome.map_err(IncomingError::Refused)?;
-        Ok(Admissible { incoming, admitted: Admitted { files: known, size } })
+        let (announced, admitted) = (files.clone(), Admitted { files: known, size });
+        Ok(Admissible { incoming, announced, admitted })
     }
 
     /// Moves a version into its place, as a whole.
     pub(super) fn place(&self, version: Admissible, origin: Origin) -> Result<Admitted, IncomingError> {
-        let Admissible { incoming, admitted } = version;
+        let Admissible { incoming, announced, admitted } = version;
         if origin == Origin::Received {
             fs::write(incoming.folder.path().join(MARK), b"").map_err(|error| failed(&error))?;
+        } else {
+            self.check_named(&incoming, &announced, origin)?;
         }
-        self.put_in_place(&incoming)?;
+        self.put_in_place(&incoming, origin)?;
         Ok(admitted)
     }
 
-    fn put_in_place(&self, incoming: &Incoming) -> Result<(), IncomingError> {
+    /// Whether the model's `model.toml` still says what it said when its files began to come.
+    fn check_named(&self, incoming: &Incoming, files: &Digests, origin: Origin) -> Result<(), IncomingError> {
+        let sources = self.sources(&incoming.name).map_err(IncomingError::Refused)?;
+        let named = sources.0.get(&incoming.version).map(manifest::digests);
+        let is_named = match named {
+            Some(named) => named == *files,
+            None => origin == Origin::Setting,
+        };
+        if is_named { Ok(()) } else { Err(IncomingError::Unwanted) }
+    }
+
+    fn put_in_place(&self, incoming: &Incoming, origin: Origin) -> Result<(), IncomingError> {
         let place = self.place_of(&incoming.name, &incoming.version);
         if fs::symlink_metadata(&place).is_ok() {
             return Err(IncomingError::Exists);
         }
         give_to_owner_of(&self.settings.model_dir, incoming.folder.path());
         let rename = || {
-            if let Some(model) = place.parent() {
+            // A folder that was removed would come back without its model.toml, and open to everyone.
+            if let Some(model) = place.parent().filter(|_| origin != Origin::Manifest) {
                 fs::create_dir_all(model)?;
                 give_to_owner_of(&self.settings.model_dir, model);
             }
@@ -233,8 +255,30 @@ impl Loader {
                 synced.map_err(|error| failed(&error))
             }
             Err(_) if place.exists() => Err(IncomingError::Exists),
+            Err(error) if origin == Origin::Manifest && error.kind() == io::ErrorKind::NotFound => {
+                Err(IncomingError::Unwanted)
+            }
             Err(error) => Err(failed(&error)),
         }
+    }
+
+    /// Whether a version of this name would be in the way of a file of the model's folder: `model.toml` itself, one that it
+    /// names, or one that lies there.
+    fn is_reserved(&self, name: &str, version: &str) -> bool {
+        let lies_there =
+            fs::symlink_metadata(self.place_of(name, version)).is_ok_and(|there| !there.is_dir());
+        // On a file system that does not tell the cases apart, too.
+        if lies_there || version.eq_ignore_ascii_case(MANIFEST_FILE) {
+            return true;
+        }
+        let folder = model_folder(&self.settings.model_dir, name);
+        let manifest = folder.and_then(|folder| read_manifest(&folder).ok());
+        manifest.is_some_and(|manifest| {
+            let labels = manifest.classification.iter().filter_map(|named| named.labels.as_deref());
+            let checked = manifest.checksums.keys().map(String::as_str).filter(|file| !file.contains('/'));
+            let first = |file: &str| file.split('/').find(|part| !matches!(*part, "" | ".")) == Some(version);
+            labels.chain(checked).any(first)
+        })
     }
 
     /// Whether the repository has a folder of this name for the version.
@@ -262,25 +306,6 @@ impl Loader {
         if !is_name(name) || !is_name(version) || !place.join(MODEL_FILE).exists() {
             return Err(IncomingError::Missing);
         }
-    /// Whether a version of this name would be in the way of a file of the model's folder: `model.toml` itself, one that it
-    /// names, or one that lies there.
-    fn is_reserved(&self, name: &str, version: &str) -> bool {
-        let lies_there =
-            fs::symlink_metadata(self.place_of(name, version)).is_ok_and(|there| !there.is_dir());
-        // On a file system that does not tell the cases apart, too.
-        if lies_there || version.eq_ignore_ascii_case(MANIFEST_FILE) {
-            return true;
-        }
-        let folder = model_folder(&self.settings.model_dir, name);
-        let manifest = folder.and_then(|folder| read_manifest(&folder).ok());
-        manifest.is_some_and(|manifest| {
-            let labels = manifest.classification.iter().filter_map(|named| named.labels.as_deref());
-            let checked = manifest.checksums.keys().map(String::as_str).filter(|file| !file.contains('/'));
-            let first = |file: &str| file.split('/').find(|part| !matches!(*part, "" | ".")) == Some(version);
-            labels.chain(checked).any(first)
-        })
-    }
-
         if place.join(MARK).is_file() { Ok(()) } else { Err(IncomingError::NotReceived) }
     }
 
@@ -310,29 +335,5 @@ fn last_change(path: &Path) -> Option<SystemTime> {
 }
 
 #[cfg(test)]
-mod tests {
-    #![expect(clippy::unwrap_used, reason = "a failed test may panic")]
-    use super::*;
-
-    #[test]
-    fn only_what_nobody_writes_to_any_more_is_swept_away() {
-        let parent = tempfile::tempdir().unwrap();
-        let make = |name: &str, hours: u64| {
-            let folder = parent.path().join(name);
-            fs::create_dir_all(&folder).unwrap();
-            let file = File::create(folder.join(MODEL_FILE)).unwrap();
-            let then = file.metadata().unwrap().modified().unwrap() - Duration::from_secs(hours * 3600);
-            file.set_modified(then).unwrap();
-            File::open(&folder).unwrap().set_modified(then).unwrap();
-        };
-        make("old/weights", 4);
-        make("old", 3);
-        make("young", 1);
-        make("deep/weights", 1);
-        make("deep", 3);
-        fs::create_dir(parent.path().join("now")).unwrap();
-        sweep(parent.path(), &parent.path().join("now"));
-        let left = ["old", "young", "deep", "now"].map(|name| parent.path().join(name).exists());
-        assert_eq!(left, [false, true, true, true]);
-    }
-}
+#[path = "incoming_tests.rs"]
+mod tests;

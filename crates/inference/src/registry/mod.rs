@@ -197,12 +197,23 @@ impl Registry {
         match failure {
             None => Ok(Prepared { entry }),
             Some(failure) => {
-                // A model that is new here is known from now on, so that its files are fetched.
-                if entry.manifest.is_some() && self.read().get(name).is_none() {
-                    self.put(entry, Revision::default());
-                }
+                self.know_sources(entry, old.as_deref());
                 Err(failure)
             }
+        }
+    }
+
+    /// Takes up what a `model.toml` says that is new here, or was corrected before anything was served by it, so that its
+    /// files are fetched. To be called while nothing else changes the model.
+    fn know_sources(&self, entry: Entry, old: Option<&Entry>) {
+        if entry.manifest.is_none() {
+            return;
+        }
+        match old {
+            None => drop(self.put(entry, Revision::default())),
+            Some(old) if old.desired.unloaded || old.manifest == entry.manifest => {}
+            Some(old) if old.ready().next().is_some() => {}
+            Some(old) => drop(self.put(entry.desired_as(old), old.revision())),
         }
     }
 

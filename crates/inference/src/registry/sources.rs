@@ -9,9 +9,10 @@ use super::{
     entry::Entry,
 };
 use crate::{
-    loading::LoadOptions,
-    manifest::{self, SourceFiles},
-    repository::{Digests, folders, model_folder},
+    loading::{LoadOptions, Loader},
+    manifest::{self, Source, SourceFiles},
+    printable::printable,
+    repository::{Digests, folders, model_folder, read_manifest},
 };
 
 /// A version and where its files come from.
@@ -33,23 +34,31 @@ impl SourcedVersion {
 }
 
 impl Registry {
-    /// The versions that a `model.toml` names sources of, as far as the repository lacks them and the model is not
-    /// unloaded.
+    /// The versions that a `model.toml` names sources of, as far as it does so still, the repository lacks them and the
+    /// model is not unloaded.
     pub fn missing(&self) -> Vec<SourcedVersion> {
-        let mut missing = Vec::new();
-        for entry in self.read().values().filter(|entry| !entry.desired.unloaded) {
-            let Some(manifest) = &entry.manifest else { continue };
-            for (version, files) in
-                manifest.source.0.iter().filter(|(version, _)| self.lacks(&entry.name, version))
-            {
-                missing.push(SourcedVersion {
-                    name: entry.name.clone(),
-                    version: version.clone(),
-                    files: files.clone(),
-                });
-            }
+        let entries: Vec<Arc<Entry>> = self.read().values().cloned().collect();
+        let wanted = entries.iter().filter(|entry| !entry.desired.unloaded);
+        wanted.flat_map(|entry| self.missing_of(entry)).collect()
+    }
+
+    fn missing_of(&self, entry: &Entry) -> Vec<SourcedVersion> {
+        let named = entry.manifest.iter().flat_map(|manifest| &manifest.source.0);
+        let mut lacking = named.filter(|(version, _)| self.lacks(&entry.name, version)).peekable();
+        if lacking.peek().is_none() {
+            return Vec::new();
         }
-        missing
+        // One that cannot be read may be in the middle of being written, and takes nothing back.
+        let now = self.shared.loader.sources(&entry.name).ok();
+        let stays = |version: &str, files: &SourceFiles| {
+            now.as_ref().is_none_or(|now| now.0.get(version) == Some(files))
+        };
+        let sourced = |(version, files): (&String, &SourceFiles)| SourcedVersion {
+            name: entry.name.clone(),
+            version: version.clone(),
+            files: files.clone(),
+        };
+        lacking.filter(|(version, files)| stays(version, files)).map(sourced).collect()
     }
 
     /// The models of which nothing is there, as far as known, although the repository has a version from a source by now:
@@ -83,11 +92,16 @@ impl Registry {
         highest.unwrap_or(0).saturating_add(1).to_string()
     }
 
-    /// Notes why a version could not be fetched, in the model's status. What is served goes on. Blocks while another
-    /// version of the model is being loaded.
-    pub fn mark_unavailable(&self, name: &str, reason: String) {
+    /// Notes why a version could not be fetched, in the model's status, unless it is there by now. What is served goes on.
+    /// Blocks while another version of the model is being loaded.
+    pub fn mark_unavailable(&self, name: &str, version: &str, reason: &str) {
         let lineage = self.lineage(name);
         let _work = lineage.work.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.lacks(name, version) {
+            return;
+        }
+        // Another server had a say in it.
+        let reason = printable(&format!("version {version} could not be fetched: {reason}"));
         let old = self.read().get(name).cloned();
         let at = old.as_ref().map_or(Revision::default(), |old| old.revision());
         let entry = match old {
@@ -109,5 +123,14 @@ impl Registry {
     /// Loads what was fetched into a model's folder, as its desired state says. Blocks for as long as loading takes.
     pub fn renew(&self, name: &str, desired: DesiredState, at: Revision) {
         self.reconcile_one(name, desired, at, LoadOptions::default());
+    }
+}
+
+impl Loader {
+    /// What a model's `model.toml` says now of where versions come from; nothing where it is gone. The error says why it
+    /// cannot be read.
+    pub(super) fn sources(&self, name: &str) -> Result<Source, String> {
+        let folder = model_folder(&self.settings.model_dir, name);
+        folder.map_or_else(|| Ok(Source::default()), |folder| Ok(read_manifest(&folder)?.source))
     }
 }

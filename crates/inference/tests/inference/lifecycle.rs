@@ -70,7 +70,7 @@ fn what_was_wanted_last_is_served_whatever_is_published_last() {
     registry.reconcile(&desired(&active("1")), fourth);
     registry.publish(late, third);
     serves(Some("1"));
-    registry.mark_unavailable("m", "version 3 could not be fetched".to_owned());
+    registry.mark_unavailable("m", "3", "it answered 404");
     registry.publish(registry.prepare("m", active("2")).unwrap(), third);
     serves(Some("1"));
 
