@@ -5,6 +5,7 @@ mod address;
 mod local;
 mod receiving;
 mod s3;
+mod s3_client;
 mod web;
 
 use std::path::{Path, PathBuf};

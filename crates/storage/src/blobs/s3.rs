@@ -1,16 +1,18 @@
 //! `s3://bucket/key`, at Amazon or a compatible service.
 
+use std::iter;
+
 use futures_util::{StreamExt, TryStreamExt};
 use object_store::aws::{AmazonS3, AmazonS3Builder};
-use object_store::client::{HttpClient, HttpConnector};
 use object_store::path::Path;
-use object_store::{ClientOptions, Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt, RetryConfig};
-use reqwest::Client;
+use object_store::{Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt, RetryConfig};
+use reqwest::{Client, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::address::AllowedNetwork;
-use super::web::Web;
+use super::s3_client::{Answered, BoundedClient};
+use super::web::{Web, is_passing};
 use super::{BlobError, Opened, Result, refused};
 use crate::with_causes;
 
@@ -29,16 +31,6 @@ pub struct S3Settings {
     pub token: Option<SecretString>,
 }
 
-/// Hands our own client on, with its bounds.
-#[derive(Debug)]
-struct BoundedClient(Client);
-
-impl HttpConnector for BoundedClient {
-    fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
-        Ok(HttpClient::new(self.0.clone()))
-    }
-}
-
 pub(super) async fn open(
     settings: &S3Settings,
     web: &Web,
@@ -53,15 +45,15 @@ pub(super) async fn open(
     // The caller of this retries.
     let once = RetryConfig { max_retries: 0, ..RetryConfig::default() };
     let store = store(settings, web, bucket, once)?;
-    let rest = from.map(|(offset, tag)| GetOptions {
-        range: Some(GetRange::Offset(offset)),
-        if_match: Some(tag),
-        ..GetOptions::default()
-    });
-    let answer = match store.get_opts(&key, rest.unwrap_or_default()).await {
-        // It changed meanwhile: from the start.
-        Err(Error::Precondition { .. }) => store.get(&key).await,
-        answer => answer,
+    let answer = match from {
+        None => store.get(&key).await,
+        Some((offset, tag)) => {
+            let (range, if_match) = (Some(GetRange::Offset(offset)), Some(tag));
+            match store.get_opts(&key, GetOptions { range, if_match, ..GetOptions::default() }).await {
+                Err(error) if has_no_rest(&error) => store.get(&key).await,
+                answer => answer,
+            }
+        }
     };
     let answer = answer.map_err(problem)?;
     let (offset, length) = (answer.range.start, Some(answer.meta.size));
@@ -99,8 +91,29 @@ fn builder(settings: &S3Settings, bucket: &str, client: Client) -> AmazonS3Build
     }
 }
 
-/// The text of an answer may hold what was signed, and is for nobody but the log of the service.
+/// Whether the rest of a file cannot be had, so that it is asked for from the start: it changed, has no more bytes, or the
+/// service knows no ranges.
+fn has_no_rest(error: &Error) -> bool {
+    let answered = cause::<Answered>(error).map(|answered| answered.status);
+    let is_whole = matches!(answered, Some(StatusCode::OK | StatusCode::RANGE_NOT_SATISFIABLE));
+    is_whole || matches!(error, Error::Precondition { .. })
+}
+
+/// What lies beneath an error.
+fn cause<Cause: std::error::Error + 'static>(error: &Error) -> Option<&Cause> {
+    let mut causes =
+        iter::successors(Some(error as &(dyn std::error::Error + 'static)), |error| error.source());
+    causes.find_map(|error| error.downcast_ref())
+}
+
+/// The text of an answer may hold what was signed, and is for nobody but the log of the service: its status is told, and
+/// the code of the error.
 fn problem(error: Error) -> BlobError {
+    if let Some(answered) = cause::<Answered>(&error) {
+        let reason = answered.to_string();
+        let is_passing = is_passing(answered.status);
+        return if is_passing { BlobError::Failed(reason) } else { BlobError::Refused(reason) };
+    }
     match error {
         Error::NotFound { .. } => {
             BlobError::Refused("there is no such file in the bucket, or no such bucket".to_owned())
@@ -108,6 +121,9 @@ fn problem(error: Error) -> BlobError {
         Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
             BlobError::Refused("the service does not give it to us".to_owned())
         }
-        error => BlobError::Failed(with_causes(&error)),
+        error => BlobError::Failed(match cause::<reqwest::Error>(&error) {
+            Some(error) => with_causes(error),
+            None => "it sent an answer that is none of S3".to_owned(),
+        }),
     }
 }

@@ -101,10 +101,7 @@ fn opened(answer: Response) -> Result<Opened> {
             let Some(offset) = offset else { return failed("it sent a part without saying which") };
             (offset, length.map(|length| offset.saturating_add(length)))
         }
-        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => {
-            return failed(format!("it answered {status}"));
-        }
-        _ if status.is_server_error() => return failed(format!("it answered {status}")),
+        _ if is_passing(status) => return failed(format!("it answered {status}")),
         _ => return refused(format!("it answered {status}")),
     };
     // A weak one promises no equal bytes (RFC 9110, section 13.1.5).
@@ -115,6 +112,12 @@ fn opened(answer: Response) -> Result<Opened> {
 
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
+}
+
+/// Whether another attempt may be answered otherwise.
+pub(super) fn is_passing(status: StatusCode) -> bool {
+    let passing = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
+    status.is_server_error() || passing.contains(&status)
 }
 
 /// The first byte of `bytes 5-9/10`.
