@@ -255,10 +255,15 @@ fn trial(settings: &Settings) -> TrialSettings {
 pub fn inference(settings: &Settings) -> inference::Settings {
     let models = &settings.models;
     let defaults = inference::Settings::default();
+    let named_files = sources::named(settings).into_iter().map(|sourced| {
+        let digests = sourced.digests();
+        ((sourced.name, sourced.version), digests)
+    });
     inference::Settings {
         model_dir: models.model_dir.clone(),
         trial: Some(trial(settings)),
         signing_keys: models.model_signing_keys.clone(),
+        named_files: named_files.collect(),
         custom_operators: models.custom_operators.clone(),
         runtime_library: models.ort_dylib_path.clone(),
         queue_capacity: models.model_queue_capacity,

@@ -2,7 +2,12 @@
 
 use std::{num::NonZero, path::PathBuf, thread, time::Duration};
 
-use crate::{loading::TrialSettings, operators::OperatorLibrary, provider::Provider, repository::SigningKey};
+use crate::{
+    loading::TrialSettings,
+    operators::OperatorLibrary,
+    provider::Provider,
+    repository::{KnownFiles, SigningKey},
+};
 
 /// Where models come from and how much they may take.
 #[derive(Debug, Clone)]
@@ -33,6 +38,9 @@ pub struct Settings {
     /// Public keys of which one must have signed a version, or it is not served. Empty: no signature needed. Default
     /// empty.
     pub signing_keys: Vec<SigningKey>,
+    /// What files of versions have to be by the settings of the server (`MODEL_URL_SHA256`), where no `model.toml` names
+    /// them. Default none.
+    pub named_files: KnownFiles,
     /// Libraries of operators that models may request. Default none.
     pub custom_operators: Vec<OperatorLibrary>,
     /// Threads that decode pictures. Default: one per core, at most 4.
@@ -66,6 +74,7 @@ impl Default for Settings {
             warm_up_time: Duration::from_secs(10),
             trial: None,
             signing_keys: Vec::new(),
+            named_files: KnownFiles::new(),
             custom_operators: Vec::new(),
             decode_threads: cores.min(4),
             max_model_bytes: 2 << 30,

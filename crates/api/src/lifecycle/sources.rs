@@ -82,17 +82,20 @@ pub fn blob_settings(settings: &Settings) -> BlobSettings {
 impl Sources {
     /// Nothing is fetched yet.
     pub fn new(settings: &Settings) -> Self {
-        let sources = &settings.sources;
-        let named = sources.model_url.as_ref().zip(sources.model_url_sha256.as_ref()).map(|(url, sha256)| {
-            let file = SourceFile { url: url.expose_secret().to_owned(), sha256: sha256.clone(), size: None };
-            SourcedVersion {
-                name: sources.model_url_name.clone(),
-                version: sources.model_url_version.clone(),
-                files: SourceFiles::from([(inference::MODEL_FILE.to_owned(), file)]),
-            }
-        });
-        Self { blobs: blobs(settings), named, state: Mutex::default() }
+        Self { blobs: blobs(settings), named: named(settings), state: Mutex::default() }
     }
+}
+
+/// What `MODEL_URL` names.
+pub fn named(settings: &Settings) -> Option<SourcedVersion> {
+    let sources = &settings.sources;
+    let (url, sha256) = sources.model_url.as_ref().zip(sources.model_url_sha256.as_ref())?;
+    let file = SourceFile { url: url.expose_secret().to_owned(), sha256: sha256.clone(), size: None };
+    Some(SourcedVersion {
+        name: sources.model_url_name.clone(),
+        version: sources.model_url_version.clone(),
+        files: SourceFiles::from([(inference::MODEL_FILE.to_owned(), file)]),
+    })
 }
 
 /// Fetches what this replica lacks, as far as it is time; to be called every second. Returns when nothing is being

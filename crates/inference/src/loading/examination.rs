@@ -72,7 +72,7 @@ impl Loader {
         let inspection = Inspection::read(&file)?;
         let mut examinee = ExaminedFile { folder: own, file, inspection, digests: files, size };
         let is_known = |files: &Digests| {
-            check_source(manifest, version, files)?;
+            self.check_source(of, version, files)?;
             if options.accept_changes { Ok(()) } else { self.check_known(name, version, files) }
         };
         self.check(&mut examinee, manifest, libraries, is_known, options.retry_failed)?;
@@ -180,6 +180,22 @@ impl Loader {
         model.file_name().filter(|_| is_model)?.to_str().map(str::to_owned)
     }
 
+    /// Whether files are those that `[source]` names, or else the settings, as far as they name them.
+    fn check_source(&self, of: ModelFolder<'_>, version: &str, files: &Digests) -> Result<(), String> {
+        let source = of.manifest.source.digests(version);
+        if let Some(file) = other(&source, files) {
+            return Err(format!("{file} is not the file that [source] in model.toml names"));
+        }
+        let by_settings = self.settings.named_files.get(&(of.name.to_owned(), version.to_owned()));
+        match by_settings.filter(|_| source.is_empty()).and_then(|named| other(named, files)) {
+            Some(file) => Err(format!(
+                "{file} is not the file that MODEL_URL_SHA256 names; put that one back, or give another file a \
+                 MODEL_URL_VERSION of its own"
+            )),
+            None => Ok(()),
+        }
+    }
+
     fn manifest(&self, model: Option<&str>) -> Result<Manifest, String> {
         let folder = model.and_then(|name| model_folder(&self.settings.model_dir, name));
         folder.map_or(Ok(Manifest::default()), |folder| read_manifest(&folder))
@@ -194,13 +210,9 @@ fn parts(file: &Path) -> Result<(&Path, &str), String> {
     Ok((if folder.as_os_str().is_empty() { Path::new(".") } else { folder }, name))
 }
 
-/// Whether files are those that `[source]` names, as far as it names them.
-fn check_source(manifest: &Manifest, version: &str, files: &Digests) -> Result<(), String> {
-    let named = manifest.source.digests(version);
+/// The first file that is not what is named for it.
+fn other<'a>(named: &Digests, files: &'a Digests) -> Option<&'a String> {
     let differs =
         |(file, sha256): &(&String, &String)| named.get(*file).is_some_and(|named| named != *sha256);
-    match files.iter().find(differs) {
-        Some((file, _)) => Err(format!("{file} is not the file that [source] in model.toml names")),
-        None => Ok(()),
-    }
+    files.iter().find(differs).map(|(file, _)| file)
 }
