@@ -36,7 +36,8 @@ pub struct Add {
     /// A data file beside it, as NAME=SHA256; once for each. Those of a file of this machine are found without.
     #[arg(long = "data", value_parser = data)]
     data: Vec<(String, String)>,
-    /// Its Ed25519 signature in Base64, where MODEL_SIGNING_KEYS are set; that of a folder is found without, as model.sig.
+    /// The Ed25519 signature of a file of this machine in Base64, where MODEL_SIGNING_KEYS are set; that of a folder is found
+    /// without, as model.sig. One that lies beside an address is fetched: --data model.sig=SHA256.
     #[arg(long)]
     signature: Option<String>,
 }
@@ -44,6 +45,7 @@ pub struct Add {
 impl Add {
     /// Runs the command.
     pub async fn run(self, settings: &Settings) -> CommandResult {
+        self.check_signature()?;
         let auth = start::command(settings).await?;
         let registry = Registry::start(start::inference(settings));
         let SourcedVersion { name, version, files } = self.sourced(settings, &registry)?;
@@ -65,6 +67,18 @@ impl Add {
             "{name}: version {version} is in the repository; modelgate model activate {name} {version} serves it."
         ));
         Ok(())
+    }
+
+    /// Refuses a signature of what every replica fetches by itself: no other replica would have it.
+    fn check_signature(&self) -> Result<(), String> {
+        if self.signature.is_none() || Blobs::path(&self.file).is_some() {
+            return Ok(());
+        }
+        Err(format!(
+            "--signature is for a file of this machine; lay the signature beside the file as {signature}, and give \
+             --data {signature}=SHA256, so that every replica fetches it, too",
+            signature = inference::SIGNATURE_FILE
+        ))
     }
 
     /// The signature that is given, or lies in the folder that is added.
