@@ -23,7 +23,7 @@ use receiving::Receiving;
 pub use s3::S3Settings;
 use web::Web;
 
-/// Attempts at a file, those that resume it included.
+/// Attempts in a row that bring nothing more of a file.
 const ATTEMPTS: u32 = 5;
 /// The pause before the second attempt; each one after is twice as long.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -133,22 +133,23 @@ impl Blobs {
         let url = checked(blob.url, self.settings.plain_http)?;
         let mut file = Receiving::create(path, blob).await?;
         let fetching = async {
-            let mut attempt = 1;
+            let (mut in_vain, mut furthest) = (0, 0);
             loop {
-                match self.resume(&url, &mut file).await {
-                    Err(BlobError::Failed(reason)) if attempt < ATTEMPTS => {
-                        tracing::warn!(
-                            address = shown(&url),
-                            reason,
-                            attempt,
-                            "fetching a file is tried again"
-                        );
-                        tokio::time::sleep(PAUSE * 2_u32.pow(attempt - 1)).await;
-                        attempt += 1;
-                    }
-                    Err(error) => return Err(error),
+                let reason = match self.resume(&url, &mut file).await {
                     Ok(()) => return file.finish(blob).await,
+                    // All of it came, whatever became of the end of the answer.
+                    Err(BlobError::Failed(_)) if file.is_whole(blob) => return file.finish(blob).await,
+                    Err(BlobError::Failed(reason)) => reason,
+                    Err(error) => return Err(error),
+                };
+                in_vain = if file.written() > furthest { 0 } else { in_vain + 1 };
+                furthest = furthest.max(file.written());
+                if in_vain == ATTEMPTS {
+                    return failed(reason);
                 }
+                let address = shown(&url);
+                tracing::warn!(address, reason, in_vain, "fetching a file is tried again");
+                tokio::time::sleep(PAUSE * 2_u32.pow(in_vain.saturating_sub(1))).await;
             }
         };
         let describe = |reason: String| format!("{}: {reason}", shown(&url));

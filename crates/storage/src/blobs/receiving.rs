@@ -83,6 +83,15 @@ impl Receiving {
         if self.gathered.len() >= WRITTEN_AT_ONCE { self.flush().await } else { Ok(()) }
     }
 
+    /// Whether it is the file that was named, as far as it came.
+    pub(super) fn is_whole(&self, blob: &Blob<'_>) -> bool {
+        blob.size.is_none_or(|size| size == self.written) && self.found().eq_ignore_ascii_case(blob.sha256)
+    }
+
+    fn found(&self) -> String {
+        HEXLOWER.encode(self.digest.clone().finish().as_ref())
+    }
+
     /// Its size, once it is there to stay and is what it should be.
     pub(super) async fn finish(mut self, blob: &Blob<'_>) -> Result<u64> {
         if let Some(size) = blob.size.filter(|size| *size != self.written) {
@@ -90,7 +99,7 @@ impl Receiving {
         }
         self.flush().await?;
         self.file.sync_all().await.map_err(unwritable)?;
-        let found = HEXLOWER.encode(self.digest.finish().as_ref());
+        let found = self.found();
         if !found.eq_ignore_ascii_case(blob.sha256) {
             return refused(format!("its SHA-256 is {found} and not the one that was named"));
         }

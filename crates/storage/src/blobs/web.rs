@@ -61,7 +61,7 @@ impl Web {
 
     /// Requests a file, or the rest after the part of this content that is here already.
     pub(super) async fn open(&self, url: &Url, from: Option<(u64, String)>) -> Result<Opened> {
-        let (mut url, mut allowed) = (url.clone(), AllowedNetwork::Named);
+        let (mut url, mut allowed, mut from) = (url.clone(), AllowedNetwork::Named, from);
         for _ in 0..=MAX_REDIRECTS {
             if !allowed.covers_host(&url) {
                 return refused("its address is not allowed");
@@ -71,6 +71,10 @@ impl Web {
                 request = request.header(RANGE, format!("bytes={offset}-")).header(IF_RANGE, tag);
             }
             let answer = request.send().await.or_else(|error| failed(with_causes(&error.without_url())))?;
+            if answer.status() == StatusCode::RANGE_NOT_SATISFIABLE && from.take().is_some() {
+                // There is no rest of it: from the start.
+                continue;
+            }
             if !answer.status().is_redirection() {
                 return opened(answer);
             }
@@ -110,14 +114,14 @@ fn opened(answer: Response) -> Result<Opened> {
     Ok(Opened { offset, length, tag, parts: answer.bytes_stream().map_err(broken).boxed() })
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    headers.get(name)?.to_str().ok()
-}
-
 /// Whether another attempt may be answered otherwise.
 pub(super) fn is_passing(status: StatusCode) -> bool {
     let passing = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
     status.is_server_error() || passing.contains(&status)
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
 }
 
 /// The first byte of `bytes 5-9/10`.
