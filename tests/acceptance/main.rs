@@ -32,6 +32,7 @@ mod external_attacks;
 mod external_identity;
 mod external_keys;
 mod external_rights;
+mod fetching;
 mod forged_tokens;
 mod fragile_models;
 mod grpc;

@@ -10,21 +10,21 @@ use serde_json::{Value, json};
 use crate::harness::onnx_file::{Dimension, FLOAT, bytes, external, graph, model, node, value};
 use crate::harness::{Client, FileServer, Pair, Repository, eventually, promise, sample, sha256, workspace};
 
-const ADMIN: &str = "/api/v1/admin/models";
+pub const ADMIN: &str = "/api/v1/admin/models";
 /// What lets a server of files without TLS, on this machine, be asked.
-const PLAIN: (&str, &str) = ("MODEL_SOURCES_PLAIN_HTTP", "true");
+pub const PLAIN: (&str, &str) = ("MODEL_SOURCES_PLAIN_HTTP", "true");
 
-fn demo() -> Vec<u8> {
+pub fn demo() -> Vec<u8> {
     fs::read(workspace().join("models/digits/1/model.onnx")).expect("the demo model")
 }
 
 /// A table of `model.toml`.
-fn source(version: &str, file: &str, url: &str, sha256: &str, size: usize) -> String {
+pub fn source(version: &str, file: &str, url: &str, sha256: &str, size: usize) -> String {
     format!("\n[source.{version}.{file:?}]\nurl = {url:?}\nsha256 = {sha256:?}\nsize = {size}\n")
 }
 
 /// Appends to `model.toml`.
-fn say(model: &Path, text: &str) {
+pub fn say(model: &Path, text: &str) {
     let file = model.join("model.toml");
     let before = fs::read_to_string(&file).expect("model.toml");
     fs::write(file, before + text).expect("model.toml");
@@ -42,13 +42,13 @@ fn comes(client: &Client, version: &str) {
 }
 
 /// All that is said of a model.
-fn told(admin: &Client, name: &str) -> String {
+pub fn told(admin: &Client, name: &str) -> String {
     let models: Vec<Value> = admin.get(ADMIN).is(200).items();
     models.iter().filter(|model| model["name"] == name).map(Value::to_string).collect()
 }
 
 #[track_caller]
-fn is_told(admin: &Client, name: &str, reason: &str) {
+pub fn is_told(admin: &Client, name: &str, reason: &str) {
     eventually(reason, || told(admin, name).contains(reason).then_some(()));
 }
 

@@ -18,7 +18,7 @@ const VERSIONS: &str = "/api/v1/admin/models/digits/versions";
 const SHA256: &str = "98078db761259dfe598a69ddd5ffc38d1c943e9cfb0f433fbcdef62d86cea1e2";
 /// PKCS #8 of an Ed25519 key, up to the key itself (RFC 8410, section 7); and the public key of the one of 32 times 7.
 const ED25519_PKCS8: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
-const SIGNING_KEY: &str = "6kpsY+KcUgq+9VB7Ey7F+ZVHdq6+vnuSQh7qaRRG0iw=";
+pub const SIGNING_KEY: &str = "6kpsY+KcUgq+9VB7Ey7F+ZVHdq6+vnuSQh7qaRRG0iw=";
 
 fn demo() -> Vec<u8> {
     fs::read(workspace().join("models/digits/1/model.onnx")).expect("the demo model")
@@ -50,7 +50,7 @@ fn left(repository: &Repository) -> usize {
 }
 
 /// The signature of the demo model, as an upload brings it.
-fn signature(seed: u8) -> String {
+pub fn signature(seed: u8) -> String {
     let key = EncodingKey::from_ed_der(&[&ED25519_PKCS8[..], &[seed; 32]].concat());
     let text = format!("{SHA256}  model.onnx\n");
     let signature = jsonwebtoken::crypto::sign(text.as_bytes(), &key, Algorithm::EdDSA).expect("a signature");

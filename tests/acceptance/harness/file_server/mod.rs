@@ -6,7 +6,7 @@ mod listing;
 mod owner;
 mod request;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -46,6 +46,10 @@ struct State {
     down: bool,
     /// Whether what is put there waits.
     holds: bool,
+    /// Paths of which half comes, and then nothing.
+    stalled: BTreeSet<String>,
+    /// The next answers to whoever asks for a path, as they are.
+    answers: BTreeMap<String, VecDeque<Vec<u8>>>,
     owner: Option<Owner>,
     /// Paths that were asked for, with the first byte.
     asked: Vec<String>,
@@ -123,6 +127,18 @@ impl FileServer {
         self.state().holds = holds;
     }
 
+    /// Lets whoever asks for a path have half of it, and wait for the rest; or go on.
+    pub fn stall(&self, path: &str, stalls: bool) {
+        let stalled = &mut self.state().stalled;
+        stalled.retain(|stalled| stalled != path);
+        stalled.extend(stalls.then(|| path.to_owned()));
+    }
+
+    /// Answers the next one who asks for a path with this, and then breaks off.
+    pub fn answer_with(&self, path: &str, answer: &[u8]) {
+        self.state().answers.entry(path.to_owned()).or_default().push_back(answer.to_owned());
+    }
+
     /// What was asked for so far: the path, and the byte from which on.
     pub fn asked(&self) -> Vec<String> {
         self.state().asked.clone()
@@ -146,10 +162,20 @@ impl FileServer {
         while request.method == "PUT" && self.state().holds {
             thread::sleep(Duration::from_millis(10));
         }
+        let own = self.state().answers.get_mut(&request.path).and_then(VecDeque::pop_front);
+        if let Some(answer) = own {
+            let _ = stream.write_all(&answer).and_then(|()| stream.flush());
+            return;
+        }
         let Some((head, body)) = self.reply(&request) else { return };
         let _ = stream.write_all(format!("HTTP/1.1 {head}Connection: close\r\n\r\n").as_bytes());
-        let _ = stream.write_all(&body);
-        let _ = stream.flush();
+        let stalls = || self.state().stalled.contains(&request.path);
+        let (first, rest) = body.split_at(if stalls() { body.len() / 2 } else { body.len() });
+        let _ = stream.write_all(first).and_then(|()| stream.flush());
+        while stalls() {
+            thread::sleep(Duration::from_millis(10));
+        }
+        let _ = stream.write_all(rest).and_then(|()| stream.flush());
     }
 
     fn reply(&self, request: &Request) -> Option<(String, Vec<u8>)> {
