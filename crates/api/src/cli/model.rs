@@ -103,7 +103,8 @@ async fn change(settings: &Settings, name: &str, change: ModelChange) -> Command
     let registry = Registry::start(start::inference(settings));
     registry.set_known_files(known_files(&auth).await.map_err(explained)?);
     // What servers still serve can be stopped also where its folder is gone.
-    if !registry.has(name) && !(change == ModelChange::Unload && is_remembered(&auth, name).await?) {
+    let is_known = registry.has(name) || change == ModelChange::Unload && is_remembered(&auth, name).await?;
+    if !is_known {
         return Err(format!("MODEL_DIR has no model {name:?}"));
     }
     // Nobody has to load a model to stop serving it, or to load it.
