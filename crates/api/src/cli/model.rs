@@ -2,7 +2,7 @@
 
 use auth::{Auth, ModelChange, Origin};
 use clap::{Args, Subcommand};
-use inference::{Registry, SourcedVersion};
+use inference::{IncomingError, Registry, SourcedVersion};
 
 use super::admin::explained;
 use super::model_add::Add;
@@ -146,9 +146,12 @@ async fn fetch_missing(settings: &Settings, registry: &Registry, name: &str) -> 
         let incoming = registry.receive(name, version).map_err(|error| described(&error))?;
         sources::fill(&incoming, files, settings, &blobs).await.map_err(|error| described(&error))?;
         let examined = registry.examine_incoming(incoming, &sourced.digests());
-        let placed = examined.and_then(|examined| registry.place(examined, inference::Origin::Manifest));
-        placed.map_err(|error| described(&error))?;
-        print(&format!("{name}: version {version} was fetched."));
+        match examined.and_then(|examined| registry.place(examined, inference::Origin::Manifest)) {
+            Ok(_) => print(&format!("{name}: version {version} was fetched.")),
+            // A server with the same repository was faster.
+            Err(IncomingError::Exists) => {}
+            Err(error) => return Err(described(&error)),
+        }
     }
     Ok(!missing.is_empty())
 }
