@@ -24,6 +24,11 @@ pub fn refusal(request: &ServiceRequest, context: &RequestContext) -> Option<Api
     let Some(app) = request.app_data::<web::Data<App>>() else {
         return Some(ApiError::internal("the app has no state"));
     };
+    // Its body would have no end, whatever it says of its length.
+    if request.headers().lines("upgrade").any(names_websocket) {
+        let advice = "No connection is upgraded to WebSocket here; send the request without Upgrade.";
+        return Some(ApiError::new(Code::MalformedRequest, advice));
+    }
     // The host of a target stands above the header (RFC 9112, section 3.2.2).
     let of_target = request.uri().authority().map(|authority| authority.as_str().as_bytes());
     let host = of_target.or_else(|| request.headers().lines("host").next());
@@ -31,6 +36,10 @@ pub fn refusal(request: &ServiceRequest, context: &RequestContext) -> Option<Api
         return Some(ApiError::new(Code::MalformedRequest, "The Host header is no host's name."));
     };
     refuse(app, context, health::PATHS.contains(&request.path()), host)
+}
+
+fn names_websocket(line: &[u8]) -> bool {
+    line.to_ascii_lowercase().windows(b"websocket".len()).any(|word| word == b"websocket")
 }
 
 /// A host as the header may name it (RFC 9112, section 3.2): nothing, or a name or an address, with or without a port.

@@ -107,8 +107,7 @@ impl Loader {
         let batching = Batching::new(manifest.batching.as_ref(), name, &inputs, &outputs);
         if let (Some(_), Some(engine)) = (batching.max_rows(), engines.first_mut()) {
             let (table, time) = (manifest.warm_up.as_ref(), self.settings.warm_up_time);
-            let odd = by_rows::without_rows(name, engine.as_mut(), table, time);
-            odd.iter().for_each(|output| batching.refuse(name, output));
+            by_rows::look(name, engine.as_mut(), table, time, &batching);
         }
         let short_runs = ShortRuns::new(
             has_fixed_cost(&inspection.operators)

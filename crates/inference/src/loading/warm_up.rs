@@ -36,7 +36,7 @@ pub(super) fn warm_up(
                 Some(sample) => sample.and_then(|sample| check_inputs(engine.inputs(), sample)),
                 None => zeros(engine.inputs()),
             };
-            let run = |inputs: Vec<Tensor>| run_within(time, engine.as_mut(), &inputs, &outputs).map(drop);
+            let run = |inputs: Vec<Tensor>| run_within(time, engine.as_mut(), &[&inputs], &outputs).map(drop);
             let begun = Instant::now();
             if let Err(failure) = inputs.map_err(Failure::from).and_then(run) {
                 tracing::debug!(model = name, ?failure, "the run on zeros failed");
@@ -52,7 +52,7 @@ pub(super) fn warm_up(
         };
         for &size in &table.batch_sizes {
             let inputs = stated(table, size, engine.inputs())?;
-            if let Err(failure) = run_within(time, engine.as_mut(), &inputs, &outputs) {
+            if let Err(failure) = run_within(time, engine.as_mut(), &[&inputs], &outputs) {
                 tracing::error!(model = name, size, ?failure, "a stated first run failed");
                 return Err(format!("[warm_up] the run on {size} rows failed; the log says why"));
             }
@@ -61,13 +61,13 @@ pub(super) fn warm_up(
     Ok(())
 }
 
-/// The outputs of a run that is interrupted when it takes too long.
+/// The outputs of a run of these calls, which is interrupted when it takes too long.
 pub(super) fn run_within(
     time: Duration,
     engine: &mut dyn Engine,
-    inputs: &[Tensor],
+    calls: &[&[Tensor]],
     outputs: &[usize],
-) -> Result<Vec<Tensor>, Failure> {
+) -> Result<Vec<Vec<Tensor>>, Failure> {
     let interrupt = engine.interrupt();
     let (done, over) = mpsc::sync_channel::<()>(1);
     let result = thread::scope(|scope| {
@@ -77,12 +77,12 @@ pub(super) fn run_within(
                 interrupt.raise();
             }
         });
-        let result = engine.run(&[inputs], outputs);
+        let result = engine.run(calls, outputs);
         drop(done);
         result
     });
     interrupt.clear();
-    result.map(|mut ran| ran.outputs.pop().unwrap_or_default())
+    result.map(|ran| ran.outputs)
 }
 
 fn zeros(specs: &[TensorSpec]) -> Result<Vec<Tensor>, Error> {

@@ -6,6 +6,7 @@ mod current;
 mod decoding;
 mod fixed_cost;
 mod job;
+mod known_rows;
 mod pool;
 mod queue;
 mod share;
@@ -14,7 +15,7 @@ mod ticket;
 mod watch;
 mod worker;
 
-pub(crate) use batching::Batching;
+pub(crate) use batching::{Batching, FAILS, NOT_BY_ROWS, OTHER_VALUES};
 pub use decoding::Decoder;
 pub(crate) use fixed_cost::has_fixed_cost;
 pub(crate) use job::Job;

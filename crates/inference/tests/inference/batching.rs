@@ -13,7 +13,8 @@ use tokio::task::JoinHandle;
 use crate::{
     fixture::{Repository, floats, named, request, ticket, ticket_for, until},
     onnx_file::{
-        Dimension, STRING, arithmetic, distinct, identity, linear, lookup, parts, patient, places, softmax,
+        Dimension, STRING, arithmetic, distinct, identity, linear, lookup, over_rows, parts, patient, places,
+        places_of_four, products, softmax,
     },
 };
 
@@ -225,6 +226,41 @@ async fn whoever_finds_nothing_is_not_answered_with_what_another_found() {
     let (registry, model) = open(places(false, "n", "n"), TOGETHER);
     assert_eq!(model.max_batch_rows(), Some(8));
     assert_eq!(model.infer(call(&[0.0, 7.0])).await.unwrap().outputs, found(&[0]));
+    assert_eq!(model.max_batch_rows(), None);
+    registry.shutdown();
+}
+
+/// Whatever has the right number of rows: what is beside them, or in them, is another caller's.
+#[tokio::test(flavor = "multi_thread")]
+async fn whose_rows_are_not_what_they_are_alone_runs_alone() {
+    let call = |values: &[f32; 2]| request(vec![floats("x", &[1, 2], values)]);
+    for (sent, answered, other) in [("n", "n", "n"), ("n", "n", "m"), ("unk__1", "unk__2", "unk__3")] {
+        let (registry, model) = open(products(sent, answered, other), TOGETHER);
+        assert_eq!(model.max_batch_rows(), None, "{sent} {answered} {other}");
+        let (one, two) = (spawn(&model, call(&[1.0, 0.0])), spawn(&model, call(&[123.5, 4.0])));
+        assert_eq!(one.await.unwrap().unwrap().outputs, [floats("y", &[1, 1], &[1.0])]);
+        assert_eq!(two.await.unwrap().unwrap().outputs, [floats("y", &[1, 1], &[15_268.25])]);
+        registry.shutdown();
+    }
+    let (registry, model) = open(over_rows(), TOGETHER);
+    assert_eq!(model.max_batch_rows(), None);
+    let (one, two) = (spawn(&model, call(&[1.0, 0.0])), spawn(&model, call(&[5.0, 4.0])));
+    for answer in [one, two] {
+        assert_eq!(answer.await.unwrap().unwrap().outputs, [floats("y", &[1, 2], &[1.0, 1.0])]);
+    }
+    registry.shutdown();
+}
+
+/// Where nothing could be seen before, the first calls are not taken for proof of each other.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_calls_of_a_shape_show_alone_that_it_has_rows() {
+    let (registry, model) = open(places_of_four(), TOGETHER);
+    assert_eq!(model.max_batch_rows(), Some(8), "it takes nothing that it was tried with");
+    let call = |first: f32| request(vec![floats("x", &[1, 4], &[first, 0.0, 0.0, 0.0])]);
+    let (both, none) = (spawn(&model, call(7.0)), spawn(&model, call(-7.0)));
+    let found = |places: &[i64]| [named("y", &[places.len() / 2, 2], TensorData::Int64(places.to_vec()))];
+    assert_eq!(both.await.unwrap().unwrap().outputs, found(&[0, 0, 0, 1]));
+    assert_eq!(none.await.unwrap().unwrap().outputs, found(&[]));
     assert_eq!(model.max_batch_rows(), None);
     registry.shutdown();
 }

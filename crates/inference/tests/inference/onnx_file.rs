@@ -244,6 +244,38 @@ pub(crate) fn places(above: bool, sent: &'static str, found: &'static str) -> Ve
     model(&graph(&nodes, &[threshold], &[x], &[y]))
 }
 
+/// `y = x · xᵀ`: each row with every other. `x` has the shape `[sent, 2]`, `y` `[answered, other]`.
+pub(crate) fn products(sent: &'static str, answered: &'static str, other: &'static str) -> Vec<u8> {
+    let nodes = [node("Transpose", &["x"], &["t"], &[]), node("MatMul", &["x", "t"], &["y"], &[])];
+    let x = value("x", FLOAT, &[Dimension::Named(sent), Dimension::Fixed(2)]);
+    let y = value("y", FLOAT, &[Dimension::Named(answered), Dimension::Named(other)]);
+    model(&graph(&nodes, &[], &[x], &[y]))
+}
+
+/// `y` is the softmax of `x`, `[n, 2]`, over its rows.
+pub(crate) fn over_rows() -> Vec<u8> {
+    let softmax = node("Softmax", &["x"], &["y"], &[number_attribute("axis", 0)]);
+    let matrix = |name| value(name, FLOAT, &[Dimension::Named("n"), Dimension::Fixed(2)]);
+    model(&graph(&[softmax], &[], &[matrix("x")], &[matrix("y")]))
+}
+
+/// `y` are the places of the positive elements of `x · w`, where `x`, `[n, m]`, has to have four columns, of which the first
+/// counts, twice.
+pub(crate) fn places_of_four() -> Vec<u8> {
+    let weights: Vec<u8> =
+        [1.0_f32, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0].iter().flat_map(|w| w.to_le_bytes()).collect();
+    let constants = [constant("w", FLOAT, &[4, 2], &weights), scalar("zero", FLOAT, &0.0_f32.to_le_bytes())];
+    let nodes = [
+        node("MatMul", &["x", "w"], &["product"], &[]),
+        node("Greater", &["product", "zero"], &["is"], &[]),
+        node("NonZero", &["is"], &["flat"], &[]),
+        node("Transpose", &["flat"], &["y"], &[]),
+    ];
+    let x = value("x", FLOAT, &[Dimension::Named("n"), Dimension::Named("m")]);
+    let y = value("y", INT64, &[Dimension::Named("n"), Dimension::Fixed(2)]);
+    model(&graph(&nodes, &constants, &[x], &[y]))
+}
+
 /// `done = turns`, of shape `[n]`, after as many turns as the largest of them.
 pub(crate) fn patient() -> Vec<u8> {
     let body = graph(
