@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::json;
 
 use crate::harness::{Pair, World, psql, psql_file, sample, workspace};
-use crate::openapi::PRODUCTION;
+use crate::openapi::{KEYS, PRODUCTION};
 
 /// Their names in `migrations/database-roles.sql`.
 const OWNER: &str = "modelgate_owner";
@@ -81,7 +81,7 @@ fn a_server_need_not_know_the_owner() {
     let early = two.world.run(&["serve"], &alone, "");
     assert!(early.code == Some(1) && early.stderr.contains("permission denied"), "{early:?}");
     assert_eq!(two.world.run(&["migrate"], &two.settings(), "").code, Some(0));
-    let server = two.world.start(&alone);
+    let server = two.world.start(&[alone.as_slice(), &KEYS].concat());
     server.person("ada").api.get("/api/v1/me").is(200);
     let limited = [("RATE_LIMIT_LOGIN_PER_MINUTE", "5")];
     let checked = two.world.run(&["check"], &[PRODUCTION.as_slice(), &alone, &limited].concat(), "");
@@ -101,7 +101,7 @@ fn production_refuses_a_login_that_is_more_than_it_should_be() {
             let told = refused.stderr.contains("DATABASE_URL") && refused.stderr.contains(what);
             assert!(refused.code == Some(1) && told, "{command}: {refused:?}");
         }
-        let server = two.world.start(&settings);
+        let server = two.world.start(&[settings.as_slice(), &KEYS].concat());
         let is_warning = |entry: &serde_json::Value| {
             entry["level"] == "WARN" && entry["message"].as_str().is_some_and(|text| text.contains(what))
         };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread;
 
 use crate::harness::{Finished, Pair, World, psql};
-use crate::openapi::PRODUCTION;
+use crate::openapi::{KEYS, PRODUCTION};
 
 /// The login that `scripts/services` lets in with a certificate only.
 const CERTIFIED: &str = "DO $$ BEGIN CREATE ROLE certified LOGIN IN ROLE modelgate_app; EXCEPTION WHEN duplicate_object THEN NULL; END $$";
@@ -81,7 +81,7 @@ fn a_verified_server_is_worked_with() {
     let url = address(&world, "postgres", "localhost", &verified());
     let checked = check(&world, &url);
     assert_eq!(checked.code, Some(0), "{checked:?}");
-    let server = world.start(&[("DATABASE_URL", &url)]);
+    let server = world.start(&[[("DATABASE_URL", url.as_str())].as_slice(), &KEYS].concat());
     server.person("ada").api.get("/api/v1/me").is(200);
     let encrypted = "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \
         WHERE datname = current_database() AND application_name = 'modelgate'";

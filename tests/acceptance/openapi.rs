@@ -15,6 +15,9 @@ pub const PRODUCTION: [(&str, &str); 5] = [
     ("AUDIT_KEY", "9nBQ3vJH1Wc0m2yq7r5uTzXk8LsEaDgIfPoVbNcMx4Q="),
 ];
 
+/// The keys among them: a database is read with those that it was written with.
+pub const KEYS: [(&str, &str); 2] = [PRODUCTION[2], PRODUCTION[4]];
+
 fn printed() -> Value {
     let finished = World::new(Pair::Embedded).run(&["openapi"], &[], "");
     assert_eq!(finished.code, Some(0), "{finished:?}");
