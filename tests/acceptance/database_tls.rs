@@ -160,6 +160,6 @@ fn a_server_that_asks_for_a_certificate_gets_one() {
     let checked = check(&world, &with("client"));
     assert_eq!(checked.code, Some(0), "{checked:?}");
     assert!(!checked.stdout.contains("the login of DATABASE_URL"), "it owns nothing: {checked:?}");
-    let server = world.start(&[("DATABASE_URL", &with("client"))]);
+    let server = world.start(&[[("DATABASE_URL", with("client").as_str())].as_slice(), &KEYS].concat());
     server.person("ada").api.get("/api/v1/me").is(200);
 }

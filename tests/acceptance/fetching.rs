@@ -131,7 +131,8 @@ promise! {
         let text = text.replace("serve = \"latest\"", "serve = \"all\"");
         fs::write(busy.join("model.toml"), text + &failing).expect("model.toml");
         sourced(&repository, "slow", &file_server.url("/slow.onnx"), &demo());
-        let (server, client) = repository.start(&[PLAIN]);
+        // Tried anew, whatever was remembered of them.
+        let (server, client) = repository.start(&[PLAIN, ("MODEL_TRIAL_DIR", "")]);
         let admin = server.admin().api;
         eventually("both come", || (file_server.asked().len() == 2).then_some(()));
         // Each is tried for seconds.
