@@ -8,7 +8,7 @@ use std::{
 use crate::tensor::Tensor;
 
 /// Shapes of inputs that are remembered; for another one the oldest is forgotten.
-const MOST: usize = 64;
+const MOST: usize = 256;
 
 /// The shapes of a row of outputs, by those of a row of the inputs.
 #[derive(Default)]

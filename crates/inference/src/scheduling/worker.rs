@@ -157,12 +157,16 @@ impl Shared {
         calls: &[Call],
     ) -> Result<RunOutput, Failure> {
         let ran = result?;
-        if let ([call, _, ..], Some(outputs)) = (calls, ran.outputs.first()) {
-            if let Some(spec) = self.batching.odd(call, outputs).and_then(|odd| engine.outputs().get(odd)) {
-                return Err(Failure::NotByRows(spec.name.clone()));
-            }
-            self.batching.note_together(&self.name, "", true);
+        let ([call, _, ..], Some(outputs)) = (calls, ran.outputs.first()) else { return Ok(ran) };
+        // Another session may have shown meanwhile that they should not have run together.
+        let odd = match self.batching.max_rows() {
+            Some(_) => self.batching.odd(call, outputs),
+            None => call.outputs.first().copied(),
+        };
+        if let Some(spec) = odd.and_then(|odd| engine.outputs().get(odd)) {
+            return Err(Failure::NotByRows(spec.name.clone()));
         }
+        self.batching.note_together(&self.name, "", true);
         Ok(ran)
     }
 
