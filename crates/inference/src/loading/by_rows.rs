@@ -1,21 +1,36 @@
 //! Whether calls of a model may run together, as far as runs of its own show it.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
+
+use half::{bf16, f16};
 
 use super::warm_up::{run_within, stated};
 use crate::{
     engine::{Engine, Failure},
-    manifest::{WarmUp, WarmUpInput},
-    scheduling::{Batching, FAILS, NOT_BY_ROWS, OTHER_VALUES},
-    tensor::{DataType, Tensor, TensorData, TensorSpec},
+    manifest::WarmUp,
+    predict::Predictor,
+    scheduling::{Batching, FAILS, NOT_BY_ROWS, OTHER_VALUES, UNTRIED},
+    tensor::{DataType, Tensor, TensorData, TensorSpec, check_inputs, element_count},
 };
 
-/// How far a value may be from that of a run alone, as a part of the largest: what is computed in few bits, with a scale
-/// of all rows, is off by some per cent.
+/// How far a value may be from that of a run alone, as a part of the largest: the runtime adds up in another order.
 const TOLERANCE: f64 = 0.1;
+/// Where all are this small, nothing is said by what they are.
+const SMALLEST: f64 = 1e-6;
+/// Elements of an input of the runs, at most.
+const MAX_ELEMENTS: usize = 64 << 20;
+/// What the rows of a call are filled with, in turns: zeros, and two that have little in common. Whole numbers, which may
+/// be places in a table, are 0 and 1.
+const FLOATS: [&[f64]; 3] = [&[0.0], &[1.0, -0.5, 2.0, 0.25], &[-1.5, 0.75, 0.5, 1.0, -0.25]];
+const INTEGERS: [&[u8]; 3] = [&[0], &[1, 0], &[0, 1, 1]];
+const TEXTS: [&[&str]; 3] = [&[""], &["one two three"], &["four", "five six"]];
+
+/// What is known of a model's inputs before anybody calls it.
+#[derive(Clone, Copy)]
+pub(super) struct Known<'a> {
+    pub(super) table: Option<&'a WarmUp>,
+    pub(super) predictor: Option<&'a Predictor>,
+}
 
 /// A call and what it is answered alone.
 struct Sample {
@@ -23,119 +38,181 @@ struct Sample {
     outputs: Vec<Tensor>,
 }
 
-/// Runs a row of zeros, one of ones and two of ones, each alone and then the first with each of the others, and tells
-/// `batching` what that shows. It shows nothing where the model takes none of these inputs: then calls show it.
+/// Runs calls of one and of two rows alone and together, and refuses to have calls of the model run together where an
+/// answer is another one then, or where nothing could be tried. First on values of its own, then on those that are known
+/// to fit, of which each row is the same.
 pub(super) fn look(
     model: &str,
     engine: &mut dyn Engine,
-    table: Option<&WarmUp>,
+    known: Known<'_>,
     time: Duration,
     batching: &Batching,
 ) {
-    let mut samples = Vec::new();
-    for (rows, value) in [(1, 0.0), (1, 1.0), (2, 1.0)] {
-        let (own, begun) = (filled(value, engine.inputs()), Instant::now());
-        samples.push(alone(model, engine, table.unwrap_or(&own), rows, time, batching));
-        // Nor would it end with others.
-        if begun.elapsed() >= time {
-            return;
+    let own = |specs: &[TensorSpec], rows: usize, kind: usize| known.varied(specs, rows, kind);
+    let fitting = |specs: &[TensorSpec], rows: usize, _: usize| known.fitting(specs, rows);
+    let found = tried(engine, time, own).or_else(|| tried(engine, time, fitting));
+    let output = engine.outputs().first().map_or_else(String::new, |spec| spec.name.clone());
+    match found {
+        Some(Ok(alone)) => {
+            let places: Vec<usize> = (0..engine.outputs().len()).collect();
+            for Sample { inputs, outputs } in &alone {
+                batching.look(model, engine.outputs(), (inputs, &places), outputs);
+            }
         }
-    }
-    let [Some(zero), one, ones] = samples.as_slice() else { return };
-    for other in [one, ones].into_iter().flatten() {
-        if batching.max_rows().is_none() {
-            return;
-        }
-        if let Some((output, reason)) = together(engine, [zero, other], time) {
+        Some(Err((place, reason))) => {
+            let output =
+                place.and_then(|place| engine.outputs().get(place)).map_or(output, |spec| spec.name.clone());
             batching.refuse(model, &output, reason);
         }
+        None => batching.refuse(model, &output, UNTRIED),
     }
 }
 
-fn alone(
-    model: &str,
-    engine: &mut dyn Engine,
-    table: &WarmUp,
-    rows: usize,
-    time: Duration,
-    batching: &Batching,
-) -> Option<Sample> {
-    let inputs = stated(table, rows, engine.inputs()).ok()?;
-    let places: Vec<usize> = (0..engine.outputs().len()).collect();
-    match run_within(time, engine, &[&inputs], &places) {
-        Ok(mut outputs) => {
-            let outputs = outputs.pop().unwrap_or_default();
-            batching.look(model, engine.outputs(), (&inputs, &places), &outputs);
-            Some(Sample { inputs, outputs })
-        }
-        Err(failure) => {
-            tracing::debug!(model, rows, ?failure, "a run to look at its rows failed");
-            None
-        }
-    }
-}
+/// An output, where one is meant, and what is wrong with it.
+type Finding = (Option<usize>, &'static str);
 
-/// The output of two calls that run together which is not what it is of each alone, and why.
-fn together(
+/// The answers to calls that ran alone, or what is wrong with those that ran together. None where they could not run.
+fn tried(
     engine: &mut dyn Engine,
-    samples: [&Sample; 2],
     time: Duration,
-) -> Option<(String, &'static str)> {
+    inputs: impl Fn(&[TensorSpec], usize, usize) -> Option<Vec<Tensor>>,
+) -> Option<Result<Vec<Sample>, Finding>> {
     let places: Vec<usize> = (0..engine.outputs().len()).collect();
-    let calls = samples.map(|sample| sample.inputs.as_slice());
-    let begun = Instant::now();
-    let answers = match run_within(time, engine, &calls, &places) {
-        Ok(answers) => answers,
-        Err(Failure::NotByRows(output)) => return Some((output, NOT_BY_ROWS)),
-        Err(_) if begun.elapsed() >= time => return None,
-        Err(Failure::Failed(_)) => {
-            return engine.outputs().first().map(|spec| (spec.name.clone(), FAILS));
-        }
+    let mut alone = |rows: usize, kind: usize| {
+        let inputs = inputs(engine.inputs(), rows, kind)?;
+        let outputs = run_within(time, engine, &[&inputs], &places).ok()?.pop()?;
+        Some(Sample { inputs, outputs })
     };
-    let compared = samples.iter().zip(&answers).flat_map(|(sample, answer)| {
-        let differs = |(place, (alone, together)): (usize, (&Tensor, &Tensor))| {
-            Some((place, difference(alone, together)?))
+    let (one, two) = (alone(1, 1)?, alone(2, 2)?);
+    let zero = alone(1, 0);
+    let mut pairs = vec![[&one, &two], [&two, &one]];
+    pairs.extend(zero.as_ref().map(|zero| [zero, &one]));
+    for pair in pairs {
+        let (calls, begun) = (pair.map(|sample| sample.inputs.as_slice()), Instant::now());
+        let answers = match run_within(time, engine, &calls, &places) {
+            Ok(answers) => answers,
+            Err(_) if begun.elapsed() >= time => return None,
+            Err(Failure::NotByRows(output)) => {
+                let place = engine.outputs().iter().position(|spec| spec.name == output);
+                return Some(Err((place, NOT_BY_ROWS)));
+            }
+            Err(Failure::Failed(_)) => return Some(Err((None, FAILS))),
         };
-        sample.outputs.iter().zip(answer).enumerate().filter_map(differs)
-    });
-    let (place, reason) = compared.into_iter().next()?;
-    engine.outputs().get(place).map(|spec| (spec.name.clone(), reason))
+        let is_exact = engine.inputs().iter().all(|spec| !is_float(spec.datatype));
+        for (sample, answer) in pair.iter().zip(&answers) {
+            let compared = sample.outputs.iter().zip(answer).enumerate();
+            let odd =
+                |(place, (alone, together))| Some((Some(place), difference(alone, together, is_exact)?));
+            if let Some(finding) = compared.into_iter().find_map(odd) {
+                return Some(Err(finding));
+            }
+        }
+    }
+    Some(Ok([Some(one), Some(two), zero].into_iter().flatten().collect()))
 }
 
-fn difference(alone: &Tensor, together: &Tensor) -> Option<&'static str> {
+impl Known<'_> {
+    /// Inputs of so many rows of these shapes, filled in a way of their own.
+    fn varied(self, specs: &[TensorSpec], rows: usize, kind: usize) -> Option<Vec<Tensor>> {
+        let sample = self.sample(specs);
+        let input = |(place, spec): (usize, &TensorSpec)| {
+            let stated = self.table.and_then(|table| table.inputs.get(&spec.name)?.shape.clone());
+            let sampled = sample.as_ref().and_then(|sample| sample.get(place));
+            let row: Vec<usize> = match (stated, sampled) {
+                (Some(shape), _) => sizes(&shape).skip(1).collect(),
+                (None, Some(sample)) => sample.row_shape().to_vec(),
+                (None, None) => sizes(&spec.shape).skip(1).collect(),
+            };
+            let shape = [&[rows], row.as_slice()].concat();
+            let count = element_count(&shape).filter(|&count| count <= MAX_ELEMENTS)?;
+            Tensor::new(shape, filled(spec.datatype, count, count / rows, kind)).ok()
+        };
+        specs.iter().enumerate().map(input).collect()
+    }
+
+    /// Inputs that the model takes, as `[warm_up]` or its kind of input says; each row is the same.
+    fn fitting(self, specs: &[TensorSpec], rows: usize) -> Option<Vec<Tensor>> {
+        if let Some(table) = self.table {
+            let inputs = stated(table, rows, specs).ok()?;
+            return inputs.iter().all(|input| input.rows() == rows).then_some(inputs);
+        }
+        let sample = self.sample(specs)?;
+        sample.iter().map(|input| Tensor::joined(&vec![input; rows])).collect()
+    }
+
+    fn sample(self, specs: &[TensorSpec]) -> Option<Vec<Tensor>> {
+        let sample = self.predictor?.sample()?.ok()?;
+        check_inputs(specs, sample).ok()
+    }
+}
+
+fn sizes(shape: &[i64]) -> impl Iterator<Item = usize> {
+    shape.iter().map(|&size| usize::try_from(size).unwrap_or(1))
+}
+
+/// `count` elements in rows of `width`, no two rows after each other alike.
+fn filled(datatype: DataType, count: usize, width: usize, kind: usize) -> TensorData {
+    let place = |element: usize| element + element.checked_div(width).unwrap_or(0);
+    let float = |element: usize| FLOATS[kind][place(element) % FLOATS[kind].len()];
+    let integer = |element: usize| INTEGERS[kind][place(element) % INTEGERS[kind].len()];
+    macro_rules! each {
+        ($variant:ident, $of:expr) => {
+            TensorData::$variant((0..count).map($of).collect())
+        };
+    }
+    match datatype {
+        DataType::Bool => each!(Bool, |element| integer(element) == 1),
+        DataType::Uint8 => each!(Uint8, integer),
+        DataType::Uint16 => each!(Uint16, |element| integer(element).into()),
+        DataType::Uint32 => each!(Uint32, |element| integer(element).into()),
+        DataType::Uint64 => each!(Uint64, |element| integer(element).into()),
+        DataType::Int8 => each!(Int8, |element| i8::from(integer(element) == 1)),
+        DataType::Int16 => each!(Int16, |element| integer(element).into()),
+        DataType::Int32 => each!(Int32, |element| integer(element).into()),
+        DataType::Int64 => each!(Int64, |element| integer(element).into()),
+        DataType::Fp16 => each!(Fp16, |element| f16::from_f64(float(element))),
+        DataType::Bf16 => each!(Bf16, |element| bf16::from_f64(float(element))),
+        #[expect(clippy::cast_possible_truncation, reason = "the constants are exact in few bits")]
+        DataType::Fp32 => each!(Fp32, |element| float(element) as f32),
+        DataType::Fp64 => each!(Fp64, float),
+        DataType::Bytes => {
+            let texts = TEXTS[kind];
+            each!(Bytes, |element| texts[place(element) % texts.len()].as_bytes().to_vec())
+        }
+    }
+}
+
+fn is_float(datatype: DataType) -> bool {
+    matches!(datatype, DataType::Fp16 | DataType::Bf16 | DataType::Fp32 | DataType::Fp64)
+}
+
+fn difference(alone: &Tensor, together: &Tensor, is_exact: bool) -> Option<&'static str> {
     if alone.shape() != together.shape() {
         return Some(NOT_BY_ROWS);
     }
-    let (alone, together) = (floats(alone.data()), floats(together.data()));
-    let largest = alone.iter().chain(&together).map(|value| value.abs()).fold(0.0, f64::max);
-    let is_near = |(one, other): (&f64, &f64)| {
-        let distance = (one - other).abs();
-        // What is no number, or without bounds, is compared with nothing.
-        distance.is_nan() || distance <= TOLERANCE * largest
+    let is_same = match (floats(alone.data()), floats(together.data())) {
+        (Some(alone), Some(together)) => are_near(&alone, &together),
+        // Of what is computed from fractions a last bit may decide.
+        _ => !is_exact || alone.data() == together.data(),
     };
-    (!alone.iter().zip(&together).all(is_near)).then_some(OTHER_VALUES)
+    (!is_same).then_some(OTHER_VALUES)
 }
 
-/// The elements that may be compared: of whole numbers and texts a last bit may decide.
-fn floats(data: &TensorData) -> Vec<f64> {
+fn are_near(alone: &[f64], together: &[f64]) -> bool {
+    let finite = alone.iter().chain(together).filter(|value| value.is_finite());
+    let largest = finite.map(|value| value.abs()).fold(0.0, f64::max);
+    alone.iter().zip(together).all(|(&one, &other)| {
+        let is_same = one == other || one.is_nan() && other.is_nan();
+        is_same || (one - other).abs() <= (TOLERANCE * largest).max(SMALLEST)
+    })
+}
+
+fn floats(data: &TensorData) -> Option<Vec<f64>> {
     match data {
-        TensorData::Fp32(elements) => elements.iter().map(|&element| element.into()).collect(),
-        TensorData::Fp64(elements) => elements.clone(),
-        TensorData::Fp16(elements) => elements.iter().map(|element| element.to_f64()).collect(),
-        TensorData::Bf16(elements) => elements.iter().map(|element| element.to_f64()).collect(),
-        _ => Vec::new(),
+        TensorData::Fp32(elements) => Some(elements.iter().map(|&element| element.into()).collect()),
+        TensorData::Fp64(elements) => Some(elements.clone()),
+        TensorData::Fp16(elements) => Some(elements.iter().map(|element| element.to_f64()).collect()),
+        TensorData::Bf16(elements) => Some(elements.iter().map(|element| element.to_f64()).collect()),
+        _ => None,
     }
-}
-
-/// Inputs of which each element is `value`, or a text of as many words.
-fn filled(value: f64, specs: &[TensorSpec]) -> WarmUp {
-    let input = |spec: &TensorSpec| match spec.datatype {
-        DataType::Bytes if value > 0.0 => {
-            WarmUpInput { text: Some("one two three".to_owned()), ..WarmUpInput::default() }
-        }
-        DataType::Bytes => WarmUpInput::default(),
-        _ => WarmUpInput { value: Some(value), ..WarmUpInput::default() },
-    };
-    let inputs: BTreeMap<_, _> = specs.iter().map(|spec| (spec.name.clone(), input(spec))).collect();
-    WarmUp { batch_sizes: Vec::new(), inputs }
 }

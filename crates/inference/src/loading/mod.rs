@@ -101,14 +101,15 @@ impl Loader {
             let time = self.settings.warm_up_time;
             warm_up::warm_up(name, &mut engines, manifest.warm_up.as_ref(), predictor.as_ref(), time)?;
         }
+        let table = manifest.batching.as_ref();
+        let batching = Batching::new(table, name, &inputs, &outputs, &inspection.operators);
+        if let (Some(_), Some(engine)) = (batching.max_rows(), engines.first_mut()) {
+            let known = by_rows::Known { table: manifest.warm_up.as_ref(), predictor: predictor.as_ref() };
+            by_rows::look(name, engine.as_mut(), known, self.settings.warm_up_time, &batching);
+        }
         // What loading took beside the sessions themselves.
         memory::give_back();
         let recorder = Arc::new(Recorder::new());
-        let batching = Batching::new(manifest.batching.as_ref(), name, &inputs, &outputs);
-        if let (Some(_), Some(engine)) = (batching.max_rows(), engines.first_mut()) {
-            let (table, time) = (manifest.warm_up.as_ref(), self.settings.warm_up_time);
-            by_rows::look(name, engine.as_mut(), table, time, &batching);
-        }
         let short_runs = ShortRuns::new(
             has_fixed_cost(&inspection.operators)
                 && execution.provider == Provider::Cpu

@@ -67,7 +67,8 @@ fn output(source: &str, value: &ValueType) -> Result<Vec<Output>, String> {
     };
     match value {
         ValueType::Tensor { ty, shape, dimension_symbols } => {
-            Ok(vec![output(name(), *ty, shape.to_vec(), dimension_symbols.to_vec(), Form::Tensor)?])
+            let symbols = values::symbols(dimension_symbols);
+            Ok(vec![output(name(), *ty, shape.to_vec(), symbols, Form::Tensor)?])
         }
         ValueType::Map { key, value } => map(*key, *value, 1),
         ValueType::Sequence(element) => match element.as_ref() {

@@ -23,9 +23,19 @@ pub(super) fn input_spec(outlet: &Outlet) -> Result<TensorSpec, String> {
         name,
         datatype,
         shape: shape.to_vec(),
-        symbols: dimension_symbols.to_vec(),
+        symbols: symbols(&dimension_symbols),
         any_rank: false,
     })
+}
+
+/// The names of dimensions. Exporters write `?`, `None`, `-1` or what they reckon with where they have none.
+pub(super) fn symbols(names: &[String]) -> Vec<String> {
+    let is_name = |name: &str| {
+        name != "None"
+            && name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
+    };
+    names.iter().map(|name| if is_name(name) { name.clone() } else { String::new() }).collect()
 }
 
 pub(super) fn served(name: &str, element: TensorElementType) -> Result<DataType, String> {

@@ -1,7 +1,8 @@
 //! Which calls may run together: those with rows of the same shape that request the same outputs.
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicU32, Ordering},
+    collections::BTreeMap,
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
@@ -11,6 +12,8 @@ use super::{
     queue::Grouping,
 };
 use crate::{
+    engine::Failure,
+    error::Error,
     manifest,
     tensor::{Tensor, TensorSpec},
 };
@@ -27,8 +30,6 @@ pub(crate) struct Batching {
     /// Whether a run showed that the model does not work by rows.
     refused: AtomicBool,
     known: KnownRows,
-    /// Runs together in a row that failed, although each of their calls worked alone.
-    failed: AtomicU32,
 }
 
 /// An output is not cut by rows.
@@ -37,8 +38,11 @@ pub(crate) const NOT_BY_ROWS: &str = "does not have the rows of the inputs";
 pub(crate) const OTHER_VALUES: &str = "has other values where calls run together";
 /// Runs together fail, of calls that work alone.
 pub(crate) const FAILS: &str = "cannot be computed where calls run together";
-/// How many of these in a row are no chance.
-const FAILURES: u32 = 4;
+/// Nothing is known of what it does.
+pub(crate) const UNTRIED: &str =
+    "could not be tried: say shapes and values of inputs that fit under [warm_up]";
+/// One of all rows decides how exactly each is computed.
+const SHARED_SCALE: &str = "is computed with a scale of all rows together (DynamicQuantize…)";
 
 impl Batching {
     /// By the `[batching]` table. Where the model's specifications show that it does not work by rows, that is logged
@@ -48,13 +52,13 @@ impl Batching {
         name: &str,
         inputs: &[TensorSpec],
         outputs: &[TensorSpec],
+        operators: &BTreeMap<(String, String), u64>,
     ) -> Self {
         let alone = Self {
             max_rows: 1,
             window: Duration::ZERO,
             refused: AtomicBool::new(false),
             known: KnownRows::default(),
-            failed: AtomicU32::new(0),
         };
         let Some(table) = table else { return alone };
         let by_rows = |spec: &&TensorSpec| spec.has_open_rows();
@@ -66,6 +70,10 @@ impl Batching {
         }
         if let Some(other) = of_another_name(inputs, outputs) {
             refuse(name, &other.name, "has a first dimension of another name, or one of that name elsewhere");
+            return alone;
+        }
+        if operators.keys().any(|(_, operator)| operator.starts_with("DynamicQuantize")) {
+            refuse(name, outputs.first().map_or("", |spec| spec.name.as_str()), SHARED_SCALE);
             return alone;
         }
         Self { max_rows: table.max_rows, window: Duration::from_micros(table.max_delay_us), ..alone }
@@ -99,24 +107,20 @@ impl Batching {
         let rows = inputs.first().map(Tensor::rows);
         let odd = outputs.iter().position(|output| output.shape().first().copied() != rows);
         let odd = odd.and_then(|odd| places.get(odd).copied());
-        match odd.or_else(|| self.known.odd(inputs, places, outputs)).and_then(|place| specs.get(place)) {
-            Some(spec) => self.refuse(name, &spec.name, NOT_BY_ROWS),
-            None => self.known.note(inputs, places, outputs),
+        let odd = odd.or_else(|| self.known.note(inputs, places, outputs));
+        if let Some(spec) = odd.and_then(|place| specs.get(place)) {
+            self.refuse(name, &spec.name, NOT_BY_ROWS);
         }
     }
 
-    /// The output of calls that ran together, if any, whose rows are not what they are of each alone.
-    pub(super) fn odd(&self, call: &Call, outputs: &[Tensor]) -> Option<usize> {
-        self.known.odd(&call.inputs, &call.outputs, outputs)
-    }
-
-    /// Notes whether calls that ran together could; `output` is one of them.
-    pub(super) fn note_together(&self, name: &str, output: &str, worked: bool) {
-        if worked {
-            self.failed.store(0, Ordering::Relaxed);
-        } else if self.failed.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES {
-            self.refuse(name, output, FAILS);
+    /// Whether the rows of calls that ran together, of which this is the first, are what they are of such a call alone.
+    /// They are not, either, where that was forgotten, or calls are not to run together by now.
+    pub(super) fn check(&self, specs: &[TensorSpec], call: &Call, outputs: &[Tensor]) -> Result<(), Failure> {
+        if self.max_rows().is_none() || !self.known.have(&call.inputs, &call.outputs) {
+            return Err(Failure::Failed(Error::Runtime));
         }
+        let odd = self.known.odd(&call.inputs, &call.outputs, outputs).and_then(|place| specs.get(place));
+        odd.map_or(Ok(()), |spec| Err(Failure::NotByRows(spec.name.clone())))
     }
 }
 
@@ -130,12 +134,12 @@ fn of_another_name<'a>(inputs: &'a [TensorSpec], outputs: &'a [TensorSpec]) -> O
 }
 
 /// Whether an exporter gave a dimension a name of its own, which says nothing of what it is: none at all, that of
-/// tf2onnx, PyTorch and Paddle.
+/// tf2onnx, PyTorch and Paddle. What is called a batch is one, however it is spelt.
 fn is_made_up(name: &str) -> bool {
+    let of_exporters = ["unk__", "_dim_", "_dynamic_axes_", "DynamicDimension"];
     name.is_empty()
-        || name.starts_with("unk__")
-        || name.contains("_dim_")
-        || name.starts_with("DynamicDimension")
+        || of_exporters.iter().any(|part| name.contains(part))
+        || name.to_ascii_lowercase().contains("batch")
 }
 
 fn refuse(model: &str, tensor: &str, reason: &str) {
@@ -145,11 +149,11 @@ fn refuse(model: &str, tensor: &str, reason: &str) {
 impl Grouping<Job> for Batching {
     fn is_complete(&self, taken: &[Job]) -> bool {
         let Some(max_rows) = self.max_rows() else { return true };
-        // The first of its shape shows alone whether it has rows.
+        // The first of its shape shows alone whether it has rows; of several there was one.
         let is_new = |job: &Job| !self.known.have(&job.call.inputs, &job.call.outputs);
-        taken.first().is_some_and(is_new)
+        rows(taken) >= max_rows
             || !taken.iter().all(|job| has_rows(&job.call.inputs))
-            || rows(taken) >= max_rows
+            || matches!(taken, [only] if is_new(only))
     }
 
     fn fits(&self, taken: &[Job], candidate: &Job) -> bool {

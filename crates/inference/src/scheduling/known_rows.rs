@@ -24,6 +24,13 @@ impl Known {
     fn is_of(&self, inputs: &[Tensor]) -> bool {
         self.inputs.iter().map(Vec::as_slice).eq(inputs.iter().map(Tensor::row_shape))
     }
+
+    fn odd(&self, places: &[usize], outputs: &[Tensor]) -> Option<usize> {
+        let is_odd = |(place, output): &(&usize, &Tensor)| {
+            self.outputs.get(*place).is_some_and(|row| row != output.row_shape())
+        };
+        places.iter().zip(outputs).find(is_odd).map(|(place, _)| *place)
+    }
 }
 
 impl KnownRows {
@@ -37,29 +44,30 @@ impl KnownRows {
     /// The output, if any, whose rows have another shape than they had before with such inputs.
     pub(super) fn odd(&self, inputs: &[Tensor], places: &[usize], outputs: &[Tensor]) -> Option<usize> {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let known = known.iter().find(|known| known.is_of(inputs))?;
-        let is_odd = |(place, output): &(&usize, &Tensor)| {
-            known.outputs.get(*place).is_some_and(|row| row != output.row_shape())
-        };
-        places.iter().zip(outputs).find(is_odd).map(|(place, _)| *place)
+        known.iter().find(|known| known.is_of(inputs))?.odd(places, outputs)
     }
 
-    /// Remembers the rows of a call that ran alone.
-    pub(super) fn note(&self, inputs: &[Tensor], places: &[usize], outputs: &[Tensor]) {
+    /// Remembers the rows of a call that ran alone; or else answers as [`Self::odd`].
+    pub(super) fn note(&self, inputs: &[Tensor], places: &[usize], outputs: &[Tensor]) -> Option<usize> {
         if self.have(inputs, places) {
-            return;
+            return self.odd(inputs, places, outputs);
         }
         let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let rows = places.iter().zip(outputs).map(|(&place, output)| (place, output.row_shape().to_vec()));
+        // Another session may have noted such a call meanwhile.
         if let Some(known) = all.iter_mut().find(|known| known.is_of(inputs)) {
-            known.outputs.extend(rows);
-            return;
+            let odd = known.odd(places, outputs);
+            if odd.is_none() {
+                known.outputs.extend(rows);
+            }
+            return odd;
         }
         if all.len() == MOST {
             all.pop_front();
         }
         let inputs = inputs.iter().map(|input| input.row_shape().to_vec()).collect();
         all.push_back(Known { inputs, outputs: rows.collect() });
+        None
     }
 }
 

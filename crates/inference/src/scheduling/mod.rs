@@ -15,7 +15,7 @@ mod ticket;
 mod watch;
 mod worker;
 
-pub(crate) use batching::{Batching, FAILS, NOT_BY_ROWS, OTHER_VALUES};
+pub(crate) use batching::{Batching, FAILS, NOT_BY_ROWS, OTHER_VALUES, UNTRIED};
 pub use decoding::Decoder;
 pub(crate) use fixed_cost::has_fixed_cost;
 pub(crate) use job::Job;

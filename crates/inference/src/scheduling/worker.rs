@@ -96,18 +96,18 @@ impl Shared {
         job
     }
 
-    /// Answers jobs that go together. False where the run of a single one failed.
-    fn serve(&self, session: &Session, engine: &mut dyn Engine, jobs: Vec<Job>) -> bool {
+    /// Answers jobs that go together.
+    fn serve(&self, session: &Session, engine: &mut dyn Engine, jobs: Vec<Job>) {
         let started = Instant::now();
         let (mut late, jobs): (Vec<_>, Vec<_>) =
             jobs.into_iter().partition(|job| job.waiting.is_over(started));
         late.iter_mut().for_each(|job| job.waiting.answer(Err(Error::Deadline)));
         if jobs.is_empty() {
-            return true;
+            return;
         }
         let (calls, waiting): (Vec<_>, Vec<_>) = jobs.into_iter().map(|job| (job.call, job.waiting)).unzip();
         let (waiting, result) = self.run(session, engine, &calls, waiting);
-        match self.judged(result, engine, &calls) {
+        match result.and_then(|ran| self.checked(ran, engine, &calls)) {
             Ok(ran) => {
                 if let ([call], [outputs]) = (calls.as_slice(), ran.outputs.as_slice()) {
                     let of = (call.inputs.as_slice(), call.outputs.as_slice());
@@ -115,58 +115,25 @@ impl Shared {
                     self.short_runs.note(&call.inputs, ran.stages.total());
                 }
                 self.answer(waiting, ran, &calls, started);
-                true
             }
+            // One call may have spoilt it for the others.
             Err(failure) if calls.len() > 1 => {
-                self.serve_apart(session, engine, calls.into_iter().zip(waiting), &failure);
-                true
+                if let Failure::NotByRows(output) = failure {
+                    self.batching.refuse(&self.name, &output, NOT_BY_ROWS);
+                }
+                for (call, waiting) in calls.into_iter().zip(waiting) {
+                    self.serve(session, engine, vec![Job { call, waiting }]);
+                }
             }
-            Err(failure) => {
-                self.refuse(waiting, failure);
-                false
-            }
-        }
-    }
-
-    /// Runs calls one by one that could not run together: one may have spoilt it for the others.
-    fn serve_apart(
-        &self,
-        session: &Session,
-        engine: &mut dyn Engine,
-        calls: impl Iterator<Item = (Call, Waiting)>,
-        failure: &Failure,
-    ) {
-        if let Failure::NotByRows(output) = failure {
-            self.batching.refuse(&self.name, output, NOT_BY_ROWS);
-        }
-        let jobs: Vec<Job> = calls.map(|(call, waiting)| Job { call, waiting }).collect();
-        let worked = jobs.into_iter().map(|job| self.serve(session, engine, vec![job]));
-        // Each of them, whatever became of those before.
-        let all_worked = worked.fold(true, |all, worked| all & worked);
-        if all_worked {
-            let output = engine.outputs().first().map_or("", |spec| spec.name.as_str());
-            self.batching.note_together(&self.name, output, false);
+            Err(failure) => self.refuse(waiting, failure),
         }
     }
 
     /// What came of a run; of several calls only where their rows are what they are of each alone.
-    fn judged(
-        &self,
-        result: Result<RunOutput, Failure>,
-        engine: &dyn Engine,
-        calls: &[Call],
-    ) -> Result<RunOutput, Failure> {
-        let ran = result?;
-        let ([call, _, ..], Some(outputs)) = (calls, ran.outputs.first()) else { return Ok(ran) };
-        // Another session may have shown meanwhile that they should not have run together.
-        let odd = match self.batching.max_rows() {
-            Some(_) => self.batching.odd(call, outputs),
-            None => call.outputs.first().copied(),
-        };
-        if let Some(spec) = odd.and_then(|odd| engine.outputs().get(odd)) {
-            return Err(Failure::NotByRows(spec.name.clone()));
+    fn checked(&self, ran: RunOutput, engine: &dyn Engine, calls: &[Call]) -> Result<RunOutput, Failure> {
+        if let ([call, _, ..], Some(outputs)) = (calls, ran.outputs.first()) {
+            self.batching.check(engine.outputs(), call, outputs)?;
         }
-        self.batching.note_together(&self.name, "", true);
         Ok(ran)
     }
 

@@ -14,7 +14,7 @@ use crate::{
     fixture::{Repository, floats, named, request, ticket, ticket_for, until},
     onnx_file::{
         Dimension, STRING, arithmetic, distinct, identity, linear, lookup, over_rows, parts, patient, places,
-        places_of_four, products, softmax,
+        places_of_four, products, products_with_four, softmax, sums_over_rows,
     },
 };
 
@@ -249,13 +249,25 @@ async fn whose_rows_are_not_what_they_are_alone_runs_alone() {
         assert_eq!(answer.await.unwrap().unwrap().outputs, [floats("y", &[1, 2], &[1.0, 1.0])]);
     }
     registry.shutdown();
+    let (registry, model) = open(sums_over_rows(), TOGETHER);
+    assert_eq!(model.max_batch_rows(), None, "zeros alone would not show it");
+    registry.shutdown();
 }
 
-/// Where nothing could be seen before, the first calls are not taken for proof of each other.
+/// Where nothing could be tried, nothing runs together; `[warm_up]` may say what can be.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_first_calls_of_a_shape_show_alone_that_it_has_rows() {
+async fn what_could_not_be_tried_runs_alone() {
+    let shaped = format!("{TOGETHER}\n[warm_up.inputs.x]\nshape = [-1, 4]\n");
+    for (file, toml, rows) in [
+        (products_with_four(), TOGETHER, None),
+        (products_with_four(), shaped.as_str(), Some(8)),
+        (places_of_four(), shaped.as_str(), None),
+    ] {
+        let (registry, model) = open(file, toml);
+        assert_eq!(model.max_batch_rows(), rows, "{toml}");
+        registry.shutdown();
+    }
     let (registry, model) = open(places_of_four(), TOGETHER);
-    assert_eq!(model.max_batch_rows(), Some(8), "it takes nothing that it was tried with");
     let call = |first: f32| request(vec![floats("x", &[1, 4], &[first, 0.0, 0.0, 0.0])]);
     let (both, none) = (spawn(&model, call(7.0)), spawn(&model, call(-7.0)));
     let found = |places: &[i64]| [named("y", &[places.len() / 2, 2], TensorData::Int64(places.to_vec()))];

@@ -259,6 +259,14 @@ pub(crate) fn over_rows() -> Vec<u8> {
     model(&graph(&[softmax], &[], &[matrix("x")], &[matrix("y")]))
 }
 
+/// Each row of `y` is that of `x`, `[n, 2]`, and all before it.
+pub(crate) fn sums_over_rows() -> Vec<u8> {
+    let sum = node("CumSum", &["x", "axis"], &["y"], &[]);
+    let matrix = |name| value(name, FLOAT, &[Dimension::Named("n"), Dimension::Fixed(2)]);
+    let axis = scalar("axis", INT64, &0_i64.to_le_bytes());
+    model(&graph(&[sum], &[axis], &[matrix("x")], &[matrix("y")]))
+}
+
 /// `y` are the places of the positive elements of `x · w`, where `x`, `[n, m]`, has to have four columns, of which the first
 /// counts, twice.
 pub(crate) fn places_of_four() -> Vec<u8> {
@@ -274,6 +282,15 @@ pub(crate) fn places_of_four() -> Vec<u8> {
     let x = value("x", FLOAT, &[Dimension::Named("n"), Dimension::Named("m")]);
     let y = value("y", INT64, &[Dimension::Named("n"), Dimension::Fixed(2)]);
     model(&graph(&nodes, &constants, &[x], &[y]))
+}
+
+/// `y = x · w`, where `x`, `[n, m]`, has to have four columns.
+pub(crate) fn products_with_four() -> Vec<u8> {
+    let weights: Vec<u8> = [1.0_f32, 2.0, 3.0, 4.0].iter().flat_map(|w| w.to_le_bytes()).collect();
+    let constants = [constant("w", FLOAT, &[4, 1], &weights)];
+    let x = value("x", FLOAT, &[Dimension::Named("n"), Dimension::Named("m")]);
+    let y = value("y", FLOAT, &[Dimension::Named("n"), Dimension::Fixed(1)]);
+    model(&graph(&[node("MatMul", &["x", "w"], &["y"], &[])], &constants, &[x], &[y]))
 }
 
 /// `done = turns`, of shape `[n]`, after as many turns as the largest of them.
