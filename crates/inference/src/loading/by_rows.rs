@@ -21,7 +21,7 @@ const SMALLEST: f64 = 1e-6;
 const MAX_ELEMENTS: usize = 64 << 20;
 /// What the rows of a call are filled with, in turns: zeros, and two that have little in common. Whole numbers, which may
 /// be places in a table, are 0 and 1.
-const FLOATS: [&[f64]; 3] = [&[0.0], &[1.0, -0.5, 2.0, 0.25], &[-1.5, 0.75, 0.5, 1.0, -0.25]];
+const FLOATS: [&[f64]; 3] = [&[0.0], &[1.0, -0.5, 2.0, 0.25], &[-1.5, 3.0, 0.75, -2.5, 1.25]];
 const INTEGERS: [&[u8]; 3] = [&[0], &[1, 0], &[0, 1, 1]];
 const TEXTS: [&[&str]; 3] = [&[""], &["one two three"], &["four", "five six"]];
 
