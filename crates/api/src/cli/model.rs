@@ -143,11 +143,17 @@ async fn fetch_missing(settings: &Settings, registry: &Registry, name: &str) -> 
     for sourced in &missing {
         let SourcedVersion { version, files, .. } = sourced;
         let described = |error: &dyn std::fmt::Display| format!("version {version}: {error}");
-        let incoming = registry.receive(name, version).map_err(|error| described(&error))?;
-        sources::fill(&incoming, files, settings, &blobs).await.map_err(|error| described(&error))?;
-        let examined = registry.examine_incoming(incoming, &sourced.digests());
-        match examined.and_then(|examined| registry.place(examined, inference::Origin::Manifest)) {
-            Ok(_) => print(&format!("{name}: version {version} was fetched.")),
+        let placed = match registry.receive(name, version) {
+            Ok(incoming) => {
+                let filled = sources::fill(&incoming, files, settings, &blobs).await;
+                filled.map_err(|error| described(&error))?;
+                let examined = registry.examine_incoming(incoming, &sourced.digests());
+                examined.and_then(|examined| registry.place(examined, inference::Origin::Manifest)).map(drop)
+            }
+            Err(error) => Err(error),
+        };
+        match placed {
+            Ok(()) => print(&format!("{name}: version {version} was fetched.")),
             // A server with the same repository was faster.
             Err(IncomingError::Exists) => {}
             Err(error) => return Err(described(&error)),

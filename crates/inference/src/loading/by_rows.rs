@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use half::{bf16, f16};
 
-use super::warm_up::{run_within, stated};
+use super::warm_up::{MAX_ELEMENTS, run_within, stated};
 use crate::{
     engine::{Engine, Failure},
     manifest::WarmUp,
@@ -13,12 +13,11 @@ use crate::{
     tensor::{DataType, Tensor, TensorData, TensorSpec, check_inputs, element_count},
 };
 
-/// How far a value may be from that of a run alone, as a part of the largest: the runtime adds up in another order.
-const TOLERANCE: f64 = 0.1;
+/// How far a value may be from that of a run alone, as a part of the largest: the runtime adds up in another order, and
+/// BF16 has two digits.
+const TOLERANCE: f64 = 0.03;
 /// Where all are this small, nothing is said by what they are.
 const SMALLEST: f64 = 1e-6;
-/// Elements of an input of the runs, at most.
-const MAX_ELEMENTS: usize = 64 << 20;
 /// What the rows of a call are filled with, in turns: zeros, and two that have little in common. Whole numbers, which may
 /// be places in a table, are 0 and 1.
 const FLOATS: [&[f64]; 3] = [&[0.0], &[1.0, -0.5, 2.0, 0.25], &[-1.5, 3.0, 0.75, -2.5, 1.25]];

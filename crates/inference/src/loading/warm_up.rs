@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Elements of all inputs of a first run together; texts count by their bytes.
-const MAX_ELEMENTS: usize = 64 << 20;
+pub(super) const MAX_ELEMENTS: usize = 64 << 20;
 
 /// Runs each engine: on what `[warm_up]` says, and then a failure is the reason why the model cannot be served; or
 /// else on zeros, and then it says nothing, for zeros may be no valid input.

@@ -8,7 +8,7 @@ use inference::{AnyPlace, Cell, Error, InputKind, Model, Outcome, PredictInput, 
 
 use crate::{
     fixture::{Repository, ticket},
-    onnx_file::{Dimension, FLOAT, equal_classes, identity, pipeline, softmax},
+    onnx_file::{Dimension, FLOAT, equal_classes, identity, pipeline, places_of_four, softmax},
 };
 
 const TOML: &str = "
@@ -195,6 +195,28 @@ async fn rows_go_to_an_input_for_each_column() {
     let Err(Error::Invalid(problems)) = wrong else { panic!("{wrong:?}") };
     let places: Vec<&str> = problems.iter().map(|problem| problem.place.as_str()).collect();
     assert_eq!(places, ["rows[0].city", "rows[0].age", "rows[1].age", "rows[1].name", "rows[1].city"]);
+    registry.shutdown();
+}
+
+/// Nobody could say which result is whose.
+#[tokio::test]
+async fn more_results_than_rows_are_told_of() {
+    let columns = "abcd".chars().map(|name| format!("[[table.columns]]\nname = \"{name}\"\n"));
+    let toml =
+        format!("[table]\ninput = \"x\"\n{}[regression]\noutput = \"y\"\n", columns.collect::<String>());
+    let registry =
+        Repository::new().with("m/1/model.onnx", places_of_four()).with("m/model.toml", &toml).open();
+    let model = registry.find("m", None).unwrap();
+    let mut reader = model.table().unwrap().reader(1);
+    assert!(reader.begin());
+    for name in ["a", "b", "c", "d"] {
+        let column = reader.column(name).unwrap();
+        reader.cell(column, Cell::Integer(1));
+    }
+    reader.end();
+    let rows = PredictInput::Rows(reader.finish().unwrap());
+    let refused = model.predict(rows, None, ticket(), AnyPlace).await.map(|answer| answer.results.len());
+    assert!(matches!(&refused, Err(Error::InvalidInput(told)) if told.contains("/v2")), "{refused:?}");
     registry.shutdown();
 }
 
