@@ -14,13 +14,22 @@ use crate::openapi::names;
 pub const PATHS: [&str; 5] =
     ["/health", "/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready"];
 
-const UNAVAILABLE: &str = "unavailable";
-
 /// How the server is.
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum HealthStatus {
+    /// All is well.
+    Ok,
+    /// It works on without what `degraded` names.
+    Degraded,
+    /// No requests may be sent here.
+    Unavailable,
+}
+
+/// How the server is, and what it lacks.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Health {
-    #[schema(value_type = names::HealthStatus)]
-    status: &'static str,
+    status: HealthStatus,
     /// Whether every model that was found can be used, and there is at least one.
     model_loaded: bool,
     /// Now.
@@ -40,9 +49,9 @@ impl Health {
     fn of(app: &App) -> Self {
         let degraded = app.degraded();
         let status = match (app.is_ready(), degraded.is_empty()) {
-            (true, true) => "ok",
-            (true, false) => "degraded",
-            (false, _) => UNAVAILABLE,
+            (true, true) => HealthStatus::Ok,
+            (true, false) => HealthStatus::Degraded,
+            (false, _) => HealthStatus::Unavailable,
         };
         Self { status, degraded, mode: app.mode().map(OperatingMode::name), ..Self::of_process(app) }
     }
@@ -50,7 +59,7 @@ impl Health {
     /// The answer of a live process.
     fn of_process(app: &App) -> Self {
         Self {
-            status: "ok",
+            status: HealthStatus::Ok,
             model_loaded: app.models_loaded(),
             timestamp: app.auth.now(),
             version: env!("CARGO_PKG_VERSION"),
@@ -79,7 +88,7 @@ pub async fn live(_: Anonymous, app: web::Data<App>) -> web::Json<Health> {
 pub async fn ready(_: Anonymous, app: web::Data<App>) -> HttpResponse {
     let health = Health::of(&app);
     match health.status {
-        UNAVAILABLE => HttpResponse::ServiceUnavailable().json(health),
+        HealthStatus::Unavailable => HttpResponse::ServiceUnavailable().json(health),
         _ => HttpResponse::Ok().json(health),
     }
 }

@@ -104,7 +104,7 @@ impl Auth {
         self.check_room(tx.files().total(principal.account).await?, 0)?;
         let id = Uuid::now_v7();
         let (key, data_key) = FileKey::generate(id)?;
-        let incoming = self.files.vault.receive(principal.account, id)?;
+        let incoming = self.files.vault.receive(principal.account, id).await?;
         let (sealer, digest) = (PieceSealer::new(key), crypto::BodyDigest::new());
         Ok(Upload { id, sealer, data_key, digest, size: 0, incoming })
     }

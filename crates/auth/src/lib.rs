@@ -60,7 +60,8 @@ pub use error::{Error, Result, Throttle, Violations};
 pub use external::{DocumentSource, ExternalIdentity, Fetched, NoDocuments, RoleRule, TrustedIssuer};
 pub use files::{FileSettings, Received, Upload};
 pub use incidents::{
-    Answer, AnswerRequest, IncidentChange, IncidentKind, IncidentRequest, IncidentSettings, IncidentStatus,
+    Answer, AnswerRequest, EntryKind, IncidentChange, IncidentKind, IncidentRequest, IncidentSettings,
+    IncidentStatus,
 };
 pub use ip_rules::IpRuleRequest;
 pub use keys::api_keys::{IssuedKey, KeyChange, KeyOwner, KeyRequest, MAX_OVERLAP_SECONDS};

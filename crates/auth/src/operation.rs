@@ -4,9 +4,9 @@
 //! What a request asks is in memory, one atomic read while everything is open (docs/decisions/0024).
 
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{PoisonError, RwLock};
 
 use chrono::{DateTime, Duration, Utc};
+use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use storage::{Scope, Service, Tx, named_enum};
@@ -112,12 +112,12 @@ pub(crate) struct OperationSwitch {
 
 impl OperationSwitch {
     fn known(&self) -> Operation {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.known.read().clone()
     }
 
     /// Takes the mode over, unless a later one is known.
     fn remember(&self, operation: Operation) {
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.write();
         if operation.number >= known.number {
             self.mode.store(operation.mode as u8, Ordering::Release);
             *known = operation;
@@ -126,7 +126,7 @@ impl OperationSwitch {
 
     /// Has the next reading taken over, whatever its number is.
     pub fn forget_number(&self) {
-        self.known.write().unwrap_or_else(PoisonError::into_inner).number = i64::MIN;
+        self.known.write().number = i64::MIN;
     }
 
     fn is_closed(&self) -> bool {

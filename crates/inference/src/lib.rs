@@ -22,6 +22,7 @@ mod ownership;
 mod predict;
 mod printable;
 mod provider;
+mod ranking;
 mod registry;
 mod repository;
 mod scheduling;
@@ -41,11 +42,12 @@ pub use model::{InferRequest, InferResponse, Model};
 pub use onnx::note_ends;
 pub use operators::OperatorLibrary;
 pub use predict::{
-    AnyPlace, Cell, InputKind, Outcome, PredictInput, PredictResponse, Prediction, RowReader, Rows, Table,
-    TextBatch, Texts, Values, Workplace,
+    AnyPlace, Cell, InputKind, MAX_EXACT, MAX_PROBLEMS, Outcome, PredictInput, PredictResponse, Prediction,
+    RowReader, Rows, Table, TextBatch, Texts, Values, Workplace,
 };
 pub use printable::printable;
 pub use provider::{Execution, Provider};
+pub use ranking::highest;
 pub use registry::{
     Admissible, Admitted, DesiredState, Incoming, IncomingError, ModelStatus, Origin, Prepared, Registry,
     Revision, SourcedVersion, State,

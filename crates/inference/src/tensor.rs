@@ -133,6 +133,13 @@ pub enum Raw<'a> {
     Texts(&'a [Vec<u8>]),
 }
 
+impl DataType {
+    /// Whether the elements are floating-point numbers.
+    pub const fn is_float(self) -> bool {
+        matches!(self, Self::Fp16 | Self::Bf16 | Self::Fp32 | Self::Fp64)
+    }
+}
+
 impl FromStr for DataType {
     type Err = Error;
 

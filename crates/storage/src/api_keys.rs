@@ -100,8 +100,6 @@ pub struct ApiKeyUpdate {
     pub allowed_ips: Option<Option<Vec<String>>>,
     /// Its own rate limits; `Some(None)`: as its account.
     pub limits: Option<Option<KeyLimits>>,
-    /// When it stops working; `Some(None)` means never.
-    pub expires_at: Option<Option<DateTime<Utc>>>,
 }
 
 /// The columns of an [`ApiKey`].
@@ -233,8 +231,7 @@ impl ApiKeys<'_> {
                 "UPDATE api_keys SET name = COALESCE($3, name), scopes = COALESCE($4, scopes), \
                  models = CASE WHEN $5 THEN $6 ELSE models END, \
                  allowed_ips = CASE WHEN $7 THEN $8 ELSE allowed_ips END, \
-                 expires_at = CASE WHEN $9 THEN $10 ELSE expires_at END, \
-                 limits = CASE WHEN $12 THEN $13 ELSE limits END, updated_at = $11 \
+                 limits = CASE WHEN $10 THEN $11 ELSE limits END, updated_at = $9 \
                  WHERE account_id = $1 AND id = $2 AND revoked_at IS NULL RETURNING ", key_columns!()
             ),
             account,
@@ -245,8 +242,6 @@ impl ApiKeys<'_> {
             update.models.as_ref().and_then(Option::as_ref).map(Json),
             update.allowed_ips.is_some(),
             update.allowed_ips.as_ref().and_then(Option::as_ref).map(Json),
-            update.expires_at.is_some(),
-            update.expires_at.flatten(),
             now,
             update.limits.is_some(),
             update.limits.flatten().map(Json)

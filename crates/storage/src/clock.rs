@@ -1,10 +1,11 @@
 //! The one clock. Nothing else in the program asks the operating system, or a database, for the time.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
+use parking_lot::Mutex;
 
 /// Fractional digits of a second that are kept: Postgres stores no more, so more would not survive a round
 /// trip.
@@ -43,7 +44,7 @@ impl Clock {
     /// Moves a manual clock forward; any other clock moves by itself and ignores this.
     pub fn advance(&self, by: Duration) {
         if let Source::Manual(time) = &*self.0 {
-            let mut time = time.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut time = time.lock();
             *time = (*time + by).trunc_subsecs(FRACTION_DIGITS);
         }
     }
@@ -51,7 +52,7 @@ impl Clock {
     /// Moves a manual clock back, as an operator may set a machine's; any other clock ignores this.
     pub fn set_back(&self, by: Duration) {
         if let Source::Manual(time) = &*self.0 {
-            let mut time = time.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut time = time.lock();
             *time = (*time - by).trunc_subsecs(FRACTION_DIGITS);
         }
     }
@@ -61,7 +62,7 @@ impl Clock {
         let time = match &*self.0 {
             Source::System => system_time(),
             Source::OffsetFile(path) => system_time() + offset_in(path),
-            Source::Manual(time) => *time.lock().unwrap_or_else(PoisonError::into_inner),
+            Source::Manual(time) => *time.lock(),
         };
         time.trunc_subsecs(FRACTION_DIGITS)
     }

@@ -71,6 +71,18 @@ pub struct Session {
     pub revoked_reason: Option<String>,
 }
 
+impl Session {
+    /// Whether its access tokens may be used.
+    pub fn is_live(&self, now: DateTime<Utc>) -> bool {
+        self.revoked_at.is_none() && now < self.expires_at
+    }
+
+    /// Whether its refresh token may be used: it ends earlier where it was not used for long.
+    pub fn may_refresh(&self, now: DateTime<Utc>) -> bool {
+        self.is_live(now) && now < self.idle_expires_at
+    }
+}
+
 debug_only!(Session { id, account_id, seq, created_at, rotated_at, idle_expires_at, expires_at, revoked_at });
 
 /// The part of a session that decides whether its tokens still hold.

@@ -4,9 +4,10 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
+use actix_web::web;
 use auth::{AuditTrail, read_seal_lines, seal_line};
+use parking_lot::Mutex;
 use storage::AuditSeal;
 
 use super::TickResult;
@@ -55,7 +56,7 @@ impl KeptSeals {
         let Some(seal) = trail.advance(is_last).await? else {
             return Ok(());
         };
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let last = self.last.lock().clone();
         match last {
             Some(last) if last == seal => return Ok(()),
             // What is kept is evidence: a database that does not know it does not replace it.
@@ -71,27 +72,31 @@ impl KeptSeals {
             }
             None => {}
         }
-        self.keep(&seal).map_err(|error| format!("a seal of the audit trail could not be kept: {error}"))?;
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(seal);
+        let (head, log, kept) = (self.head.clone(), self.log.clone(), seal.clone());
+        let kept = web::block(move || keep(&head, log.as_deref(), &kept)).await?;
+        kept.map_err(|error| format!("a seal of the audit trail could not be kept: {error}"))?;
+        *self.last.lock() = Some(seal);
         Ok(())
     }
+}
 
-    fn keep(&self, seal: &AuditSeal) -> std::io::Result<()> {
-        let line = format!("{}\n", seal_line(seal));
-        if let Some(log) = &self.log {
-            let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(log)?;
-            file.write_all(line.as_bytes())?;
-            file.sync_data()?;
-        }
-        let folder = self.head.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(folder)?;
-        // Renamed into place, under a name of this process: replicas may share the folder.
-        let new = self.head.with_extension(format!("{}.new", std::process::id()));
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+/// Writes a seal to `head`, in the place of the one before it, and to the end of `log`.
+fn keep(head: &Path, log: Option<&Path>, seal: &AuditSeal) -> std::io::Result<()> {
+    let line = format!("{}\n", seal_line(seal));
+    let folder = head.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder)?;
+    // Renamed into place, under a name of this process: replicas may share the folder.
+    let new = head.with_extension(format!("{}.new", std::process::id()));
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    file.write_all(line.as_bytes())?;
+    file.sync_all()?;
+    // Only when the head can be written: what fails is tried again, and would lengthen the log each time.
+    if let Some(log) = log {
+        let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(log)?;
         file.write_all(line.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(new, &self.head)?;
-        tracing::info!(seq = seal.seq, "the audit trail is sealed");
-        Ok(())
+        file.sync_data()?;
     }
+    fs::rename(new, head)?;
+    tracing::info!(seq = seal.seq, "the audit trail is sealed");
+    Ok(())
 }

@@ -3,14 +3,11 @@
 
 use std::fmt::{self, Formatter};
 
-use inference::{Cell, Problem, RowReader, Rows, Table, TextBatch, Texts};
+use inference::{Cell, MAX_PROBLEMS, Problem, RowReader, Rows, Table, TextBatch, Texts};
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::json;
 use crate::error::{ApiError, Code, Result};
-
-/// The most problems with texts that an answer lists.
-const MAX_PROBLEMS: usize = 100;
 
 /// Reads at most `most` rows for the table.
 pub fn read_rows(bytes: &[u8], table: &Table, most: usize) -> Result<Rows> {

@@ -1,10 +1,11 @@
 //! What the interceptor found out about a call, for the method that answers it.
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use auth::{AllowanceState, InFlight, Origin};
+use parking_lot::{Mutex, MutexGuard};
 use tonic::{Request, Status};
 
 use super::status::refuse;
@@ -92,7 +93,7 @@ impl CallResources {
 
     /// What its messages take.
     pub fn messages(&self) -> MutexGuard<'_, Messages> {
-        self.messages.lock().unwrap_or_else(PoisonError::into_inner)
+        self.messages.lock()
     }
 
     /// The room that the answer takes, to be held until it is sent.

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tonic::Status;
 use tonic::body::Body;
 
@@ -26,7 +27,7 @@ struct Waiting {
 impl Unsent {
     /// Bytes that count as unsent until their last clone is dropped, which is when they have been written.
     fn track(&self, bytes: Bytes, room: &Arc<Reservation>) -> Bytes {
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.0.lock();
         let number = waiting.next;
         waiting.next += 1;
         waiting.since.insert(number, Instant::now());
@@ -40,7 +41,7 @@ impl Unsent {
 
     /// How long the first of them has been waiting.
     pub fn longest(&self) -> Option<Duration> {
-        let waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = self.0.lock();
         waiting.since.first_key_value().map(|(_, since)| since.elapsed())
     }
 }
@@ -60,7 +61,7 @@ impl AsRef<[u8]> for Tracked {
 
 impl Drop for Tracked {
     fn drop(&mut self) {
-        self.unsent.0.lock().unwrap_or_else(PoisonError::into_inner).since.remove(&self.number);
+        self.unsent.0.lock().since.remove(&self.number);
     }
 }
 

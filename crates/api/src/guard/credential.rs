@@ -41,7 +41,7 @@ fn key(text: &str) -> Result<&str> {
 }
 
 /// RFC 6750, section 2.1; the scheme's case does not matter (RFC 9110, section 11.1).
-fn bearer(text: &str) -> Result<&str> {
+pub(crate) fn bearer(text: &str) -> Result<&str> {
     let (scheme, credential) = text.split_once(' ').unwrap_or((text, ""));
     let credential = credential.trim();
     if !scheme.eq_ignore_ascii_case("bearer") || credential.is_empty() {

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
-use auth::AllowanceState;
+use auth::{AllowanceState, QuotaUnit};
 
 /// One of these headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,9 +77,9 @@ pub fn write(windows: &[AllowanceState], mut put: impl FnMut(RateHeader, String)
     for window in windows {
         policy.item(window.name).text(";q=").number(window.limit).text(";w=").number(window.period.as_secs());
         match window.unit {
-            "requests" => &mut policy,
-            "bytes" => policy.text(";qu=\"content-bytes\""),
-            unit => policy.text(";qu=\"").text(unit).text("\""),
+            QuotaUnit::Requests => &mut policy,
+            QuotaUnit::Bytes => policy.text(";qu=\"content-bytes\""),
+            unit => policy.text(";qu=\"").text(unit.name()).text("\""),
         };
         left.item(window.name).text(";r=").number(window.remaining);
         left.text(";t=").number(whole_seconds(window.reset_after));
@@ -151,9 +151,9 @@ mod tests {
             is_over,
         };
         let windows = [
-            window("hour", "requests", 59, 3_599_001, false),
-            window("bytes-day", "bytes", 7, 5_000, true),
-            window("images-day", "images", 8, 0, false),
+            window("hour", QuotaUnit::Requests, 59, 3_599_001, false),
+            window("bytes-day", QuotaUnit::Bytes, 7, 5_000, true),
+            window("images-day", QuotaUnit::Images, 8, 0, false),
         ];
         let mut told = Vec::new();
         write(&windows, |header, value| told.push((header.name(), value)));

@@ -254,7 +254,7 @@ async fn withdraw_removed(app: &App, state: &mut State) -> TickResult {
         return Ok(());
     }
     let known = lifecycle::known_files(&app.auth).await?;
-    let (registry, removed) = (app.registry.clone(), std::mem::take(&mut state.removed));
+    let (registry, removed) = (app.registry.clone(), state.removed.clone());
     let withdraw = move || {
         let is_served = |sourced: &SourcedVersion| {
             let (SourcedVersion { name, version, .. }, digests) = (sourced, sourced.digests());
@@ -348,7 +348,8 @@ async fn fetch(
 ) -> Result<Fetched, Box<dyn Error>> {
     let SourcedVersion { name, version, files } = sourced;
     let (origin, begun) = (*origin, Instant::now());
-    let incoming = match app.registry.receive(name, version) {
+    let (registry, of) = (app.registry.clone(), (name.clone(), version.clone()));
+    let incoming = match web::block(move || registry.receive(&of.0, &of.1)).await? {
         // Another replica with the same folder was faster.
         Err(IncomingError::Exists) => return Ok(Fetched::Placed),
         incoming => incoming?,

@@ -5,12 +5,12 @@ mod run;
 use std::collections::HashMap;
 use std::mem;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use auth::{Credential, QuotaLease};
 use chrono::{DateTime, NaiveDate, Utc};
 use inference::Model;
+use parking_lot::Mutex;
 use storage::{KeyUse, QuotaPeriod, Scope, Service, Store, UsageCounts, UsageEntry};
 use uuid::Uuid;
 
@@ -82,7 +82,7 @@ impl Metering {
             version: model.version().to_owned(),
             day: lease.map_or_else(|| now.date_naive(), QuotaLease::day),
         };
-        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ledger = self.ledger.lock();
         if !key.is_nil() {
             ledger.keys.insert(key, (now, address));
         }
@@ -111,7 +111,7 @@ impl Metering {
             self.write(batch).await?;
             *pending = None;
         }
-        let ledger = mem::take(&mut *self.ledger.lock().unwrap_or_else(PoisonError::into_inner));
+        let ledger = mem::take(&mut *self.ledger.lock());
         if ledger.usage.is_empty() {
             return Ok(());
         }

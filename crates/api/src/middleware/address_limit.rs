@@ -12,7 +12,7 @@ use actix_web::dev::ServiceRequest;
 use actix_web::http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
-use auth::AllowanceState;
+use auth::{AllowanceState, QuotaUnit};
 
 use super::RequestContext;
 use crate::error::ApiError;
@@ -109,7 +109,7 @@ fn exceeded(per_second: u32, until: &NotUntil<QuantaInstant>) -> ApiError {
         period: PERIOD,
         remaining: 0,
         reset_after: wait,
-        unit: "requests",
+        unit: QuotaUnit::Requests,
         is_over: false,
     };
     ApiError::rate_limited(detail, wait, vec![window])

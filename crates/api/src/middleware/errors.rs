@@ -174,7 +174,7 @@ fn challenge(error: &ApiError) -> Option<String> {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use std::io::Write;
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
 
     use actix_web::dev::ServiceRequest;
     use actix_web::middleware::{Next, from_fn};
@@ -186,11 +186,11 @@ mod tests {
     use crate::middleware::context;
 
     #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
+    struct Lines(Arc<parking_lot::Mutex<Vec<u8>>>);
 
     impl Write for Lines {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
+            self.0.lock().write(bytes)
         }
 
         fn flush(&mut self) -> std::io::Result<()> {
@@ -216,7 +216,7 @@ mod tests {
         });
         assert_eq!(answer["code"], "internal_error");
         assert!(!answer.to_string().contains("fire"), "{answer}");
-        let log = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let log = String::from_utf8(lines.0.lock().clone()).unwrap();
         let mut entries = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         let entry = entries.find(|entry| entry["message"] == "internal error").unwrap();
         assert_eq!(entry["request_id"], answer["request_id"]);

@@ -5,12 +5,11 @@
 //! An output of shape `[batch, …]` becomes `[batch, n]`, whatever its other dimensions are; one of a single dimension,
 //! or of none, becomes `[n]`. `n` is at most the number of values there are.
 
-use std::cmp::Ordering;
 use std::fmt::Debug;
 use std::iter;
 use std::num::NonZeroUsize;
 
-use inference::{Tensor, TensorData};
+use inference::{Tensor, TensorData, highest};
 
 use super::binary::MAX_TEXTS;
 
@@ -74,25 +73,9 @@ fn rows<T: Copy + PartialOrd + Debug>(
     count: usize,
     labels: Option<&[String]>,
 ) -> Vec<Vec<u8>> {
-    let row = |row| highest(row, count).into_iter().map(move |index| text(row[index], index, labels));
+    let row =
+        |row| highest(row, count, |_| true).into_iter().map(move |index| text(row[index], index, labels));
     values.chunks_exact(width.max(1)).flat_map(row).collect()
-}
-
-/// The indexes of the `count` highest values, in order.
-fn highest<T: PartialOrd>(row: &[T], count: usize) -> Vec<usize> {
-    let order = |left: &usize, right: &usize| downwards(&row[*left], &row[*right]).then(left.cmp(right));
-    let mut indexes: Vec<usize> = (0..row.len()).collect();
-    if count < indexes.len() {
-        indexes.select_nth_unstable_by(count, order);
-        indexes.truncate(count);
-    }
-    indexes.sort_unstable_by(order);
-    indexes
-}
-
-fn downwards<T: PartialOrd>(left: &T, right: &T) -> Ordering {
-    let is_nan = |value: &T| value.partial_cmp(value).is_none();
-    right.partial_cmp(left).unwrap_or_else(|| is_nan(left).cmp(&is_nan(right)))
 }
 
 fn text<T: Debug>(value: T, index: usize, labels: Option<&[String]>) -> Vec<u8> {
@@ -111,8 +94,6 @@ fn text<T: Debug>(value: T, index: usize, labels: Option<&[String]>) -> Vec<u8> 
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed test may panic")]
-    use proptest::prelude::*;
-
     use super::*;
 
     fn classified(shape: &[usize], data: TensorData, classes: usize) -> (Vec<usize>, Vec<String>) {
@@ -164,17 +145,5 @@ mod tests {
         assert_eq!(classified(&[2, 0], TensorData::Fp32(vec![]), 2), (vec![2, 0], vec![]));
         let text = Tensor::new(vec![1], TensorData::Bytes(vec![vec![]])).unwrap();
         assert!(classify(&text, NonZeroUsize::MIN, None).unwrap_err().contains("BYTES"));
-    }
-
-    proptest! {
-        #[test]
-        fn the_highest_are_those_that_sorting_everything_gives(
-            values in proptest::collection::vec(-5..5_i64, 1..50), count in 1..60_usize,
-        ) {
-            let mut sorted: Vec<usize> = (0..values.len()).collect();
-            sorted.sort_by_key(|&index| -values[index]);
-            sorted.truncate(count);
-            prop_assert_eq!(highest(&values, count.min(values.len())), sorted);
-        }
     }
 }

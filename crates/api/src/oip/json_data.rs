@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use inference::{DataType, TensorData};
+use inference::{DataType, MAX_EXACT, TensorData};
 use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Visitor};
 
 use super::binary::MAX_TEXTS;
@@ -57,9 +57,6 @@ fn refusal<T: Element>(error: &serde_json::Error, datatype: DataType) -> String 
 fn other_than<T: Element>(datatype: DataType) -> String {
     format!("is not a value of type {datatype} ({})", T::range())
 }
-
-/// JSON knows one kind of number: `1.0`, `1e2` and `-0` are whole as well. Up to here such a one is exact.
-const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// What an element of JSON becomes, where it can.
 trait Element: Sized {

@@ -121,8 +121,7 @@ fn described(entry: &Entry) -> Operation {
             response.content.insert(media_type.into(), content.into());
         }
     }
-    let class = format!("{:?}", entry.class).to_lowercase();
-    operation.extensions = Some(Extensions::builder().add("x-limit-class", class).build());
+    operation.extensions = Some(Extensions::builder().add("x-limit-class", entry.class.name()).build());
     operation.operation_id = Some(operation_id(entry.place));
     operation
 }

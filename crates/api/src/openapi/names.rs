@@ -62,13 +62,10 @@ names! {
     Datatype = all!(inference::DataType);
     /// What the dimensions of a picture stand for.
     PictureFormat = ["FORMAT_NONE", "FORMAT_NCHW", "FORMAT_NHWC"].map(Into::into).into();
-    /// How the server is.
-    HealthStatus = ["ok", "degraded", "unavailable"].map(Into::into).into();
     /// Whose limit it is.
     LimitScope = ["class", "role", "account", "key", "model"].map(Into::into).into();
     /// The kind of an entry of a timeline.
-    IncidentEntryKind =
-        ["opened", "changed", "note", "event", "planned", "answer", "failed", "undone"].map(Into::into).into();
+    IncidentEntryKind = all!(auth::EntryKind);
     /// How far the service is open.
     OperatingMode = all!(auth::OperatingMode);
 }

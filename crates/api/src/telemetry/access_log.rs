@@ -6,11 +6,12 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::net::IpAddr;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, SecondsFormat, Utc};
+use parking_lot::Mutex;
 use serde::{Serialize, Serializer};
 use tracing::Level;
 use uuid::Uuid;
@@ -104,7 +105,7 @@ pub fn write(entry: &Entry<'_>) {
         account,
         target,
     };
-    let mut lines = LINES.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut lines = LINES.lock();
     let is_first = lines.waiting.is_empty();
     // Into memory, and of values that are always JSON.
     if serde_json::to_writer(&mut lines.waiting, &line).is_ok() {
@@ -120,7 +121,7 @@ pub fn write(entry: &Entry<'_>) {
 
 /// Writes what still waits.
 pub fn flush() {
-    LINES.lock().unwrap_or_else(PoisonError::into_inner).write();
+    LINES.lock().write();
 }
 
 impl Lines {

@@ -53,7 +53,7 @@ async fn enter(app: &App, address: IpAddr, headers: &HeaderMap) -> Result<()> {
 
 fn has_token(app: &App, headers: &HeaderMap) -> bool {
     let expected = app.settings.program.metrics_token.as_ref();
-    let sent = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+    let sent = headers.get(AUTHORIZATION).and_then(|value| credential::bearer(value.to_str().ok()?).ok());
     match (expected, sent) {
         (Some(expected), Some(sent)) => auth::same_secret(expected.expose_secret(), sent),
         _ => false,

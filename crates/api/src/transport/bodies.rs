@@ -6,10 +6,11 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use actix_web::web::{self, Bytes, BytesMut};
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
@@ -180,7 +181,7 @@ impl Reservation {
     /// Gives back all of it.
     pub fn empty(&mut self) {
         if self.taken > 0 {
-            self.room.lock().give_back(self.account, self.taken);
+            self.room.taken.lock().give_back(self.account, self.taken);
             self.taken = 0;
         }
     }
@@ -189,7 +190,7 @@ impl Reservation {
     /// words when there never is.
     pub fn grow_to(&mut self, length: usize) -> Result<()> {
         let Some(more) = self.lacking(length)? else { return Ok(()) };
-        let mut taken = self.room.lock();
+        let mut taken = self.room.taken.lock();
         taken.check(&self.room, self.account, self.taken + self.beside, more)?;
         taken.all += more;
         if let Some(account) = self.account {
@@ -202,7 +203,7 @@ impl Reservation {
     /// Refuses where it could not be made that large now.
     pub fn check(&self, length: usize) -> Result<()> {
         let Some(more) = self.lacking(length)? else { return Ok(()) };
-        self.room.lock().check(&self.room, self.account, self.taken + self.beside, more)
+        self.room.taken.lock().check(&self.room, self.account, self.taken + self.beside, more)
     }
 
     /// The pieces that it lacks for this many bytes; none where it lacks none.
@@ -228,13 +229,6 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         self.empty();
-    }
-}
-
-impl Room {
-    /// Numbers only, each changed at once.
-    fn lock(&self) -> MutexGuard<'_, Taken> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -350,6 +344,6 @@ mod tests {
         assert!(bodies.empty_reservation(ada).beside(tensors.bytes()).grow_to(MIB / 2).is_ok());
         drop(tensors);
         assert!(bodies.reserve(bob, MIB).is_ok());
-        assert!(bodies.room.lock().by_account.is_empty() && bodies.room.lock().all == 0);
+        assert!(bodies.room.taken.lock().by_account.is_empty() && bodies.room.taken.lock().all == 0);
     }
 }

@@ -1,8 +1,7 @@
 //! Growing the chain: pending events get links, links get seals. One replica at a time does it, under a database lock.
 
 use chrono::{DateTime, Duration, Utc};
-use std::sync::{Mutex, PoisonError};
-
+use parking_lot::Mutex;
 use storage::{AuditLink, AuditRecord, AuditSeal, Scope, Service, Store, Tx};
 
 use super::keys::{AuditKeys, BEFORE_FIRST, LinkMac, MacStatus};
@@ -101,21 +100,21 @@ impl AuditTrail {
     /// Whether the chain goes on from where this process last saw it end. If not, the number of the link that is gone
     /// or is another one now; returned until it is [told](Self::told_of_lost_end).
     pub(crate) async fn lost_end(&self) -> Result<Option<i64>> {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let seen = self.seen.lock().clone();
         let mut tx = self.read().await?;
         let last = tx.audit_chain().last_link().await?;
         let lost = match seen.filter(|seen| last.as_ref() != Some(seen)) {
             Some(seen) => (!goes_on_from(&mut tx, &seen).await?).then_some(seen.seq),
             None => None,
         };
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = last;
-        let mut untold = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        *self.seen.lock() = last;
+        let mut untold = self.lost.lock();
         *untold = untold.or(lost);
         Ok(*untold)
     }
 
     pub(crate) fn told_of_lost_end(&self) {
-        *self.lost.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.lost.lock() = None;
     }
 
     /// Whether the chain agrees with a seal that was kept elsewhere, as far as it is not pruned.

@@ -118,8 +118,7 @@ impl Auth {
         match principal.credential {
             Credential::Session { id, .. } => {
                 let session = tx.sessions().find(id).await?.ok_or(NO_LONGER)?;
-                let live = session.revoked_at.is_none() && now < session.expires_at;
-                if live { Ok(granted) } else { Err(NO_LONGER) }
+                if session.is_live(now) { Ok(granted) } else { Err(NO_LONGER) }
             }
             Credential::External(token) => {
                 let digest = HEXLOWER.encode(&token.digest);

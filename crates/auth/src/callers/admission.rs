@@ -11,7 +11,7 @@ use crate::keys::signed_requests::{self, PresentedCredential};
 use crate::limits::in_flight::InFlight;
 use crate::limits::over_limit::Requester;
 use crate::limits::{LimitClass, Window, network_of};
-use crate::quotas::QuotaLease;
+use crate::quotas::{QuotaLease, QuotaUnit};
 use crate::{Auth, Error, Permission, Principal, Result, Throttle};
 
 /// `Retry-After` for a caller with too many requests in flight.
@@ -35,7 +35,7 @@ pub struct AllowanceState {
     /// When it starts again.
     pub reset_after: Duration,
     /// What is counted in it.
-    pub unit: &'static str,
+    pub unit: QuotaUnit,
     /// Whether it is exceeded without a refusal: a soft quota.
     pub is_over: bool,
 }

@@ -4,8 +4,9 @@
 //! changed, a replica need not ask again, and whoever changes something waits for that moment before they answer. So
 //! the next request after an answered revocation is refused on every replica, asked or not.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 /// How long a confirmation holds, and so how long a change waits: not long for who makes one, and many requests
 /// of a caller who has many. Real time: moving the clock neither shortens nor lengthens it. It stands still while a
@@ -19,13 +20,13 @@ pub(crate) struct Confirmation(Mutex<Option<Instant>>);
 impl Confirmation {
     /// The store, asked at this moment or after it, knew of no change.
     pub fn note(&self, asked: Instant) {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.0.lock();
         *last = (*last).max(Some(asked));
     }
 
     /// Whether the store need not be asked.
     pub fn holds(&self, now: Instant) -> bool {
-        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = self.0.lock();
         last.is_some_and(|asked| now.saturating_duration_since(asked) < CONFIRMED_FOR)
     }
 }

@@ -9,10 +9,8 @@ use super::admission::{AllowanceState, IN_FLIGHT_RETRY};
 use crate::keys::signed_requests;
 use crate::limits::Window;
 use crate::limits::ahead::Moment;
+use crate::quotas::QuotaUnit;
 use crate::{Auth, Error, Principal, Result, Throttle};
-
-/// What windows count.
-const REQUESTS: &str = "requests";
 
 /// The store's decision on a request.
 pub(super) enum Verdict {
@@ -139,7 +137,7 @@ fn states_of(windows: &[Window], states: &[WindowState]) -> Vec<AllowanceState> 
         period: window.period,
         remaining: state.remaining.into(),
         reset_after: state.reset_after,
-        unit: REQUESTS,
+        unit: QuotaUnit::Requests,
         is_over: false,
     };
     windows.iter().zip(states).map(state_of).collect()

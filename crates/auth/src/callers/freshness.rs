@@ -6,10 +6,10 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{PoisonError, RwLock};
 use std::time::Instant;
 
 use chrono::{DateTime, Duration, Utc};
+use parking_lot::RwLock;
 use uuid::Uuid;
 
 /// How long a principal is cached; older changes need not be remembered.
@@ -97,7 +97,7 @@ impl Freshness {
     /// Begins anew at this number: those after it will be given again.
     pub fn restart(&self, position: i64) {
         self.position.store(position, Ordering::Release);
-        self.changed.write().unwrap_or_else(PoisonError::into_inner).clear();
+        self.changed.write().clear();
     }
 
     /// Whether changes were removed from the feed before they were read: numbers have no gaps.
@@ -107,29 +107,30 @@ impl Freshness {
 
     /// Remembers a change and forgets those that no cached principal can be older than.
     pub fn note(&self, watched: ChangeSubject, number: i64, now: DateTime<Utc>) {
-        let mut changed = self.changed.write().unwrap_or_else(PoisonError::into_inner);
+        let mut changed = self.changed.write();
+        let before = changed.len();
         let entry = changed.entry(watched).or_insert((number, now));
         *entry = (entry.0.max(number), now);
-        // At 2, 4, 8, … of them: what a walk costs is spread over as many notes.
-        if changed.len().is_power_of_two() {
+        // When they become 2, 4, 8, …: what a walk costs is spread over as many notes.
+        if changed.len() > before && changed.len().is_power_of_two() {
             changed.retain(|_, (_, at)| now - *at < CACHED_FOR * 2);
         }
     }
 
     /// Whether nothing in `watched` changed after `seen`.
     pub fn is_current(&self, watched: &[ChangeSubject], seen: i64) -> bool {
-        let changed = self.changed.read().unwrap_or_else(PoisonError::into_inner);
+        let changed = self.changed.read();
         watched.iter().all(|one| changed.get(one).is_none_or(|(number, _)| *number <= seen))
     }
 
     /// Notes that a store answered.
     pub fn note_contact(&self) {
-        *self.contact.write().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *self.contact.write() = Instant::now();
     }
 
     /// Whether neither store was reached within the bound.
     pub fn is_isolated(&self) -> bool {
-        self.contact.read().unwrap_or_else(PoisonError::into_inner).elapsed() > self.bound
+        self.contact.read().elapsed() > self.bound
     }
 }
 
@@ -166,8 +167,7 @@ mod tests {
         let freshness = Freshness::new(0, BOUND);
         assert!(!freshness.is_isolated());
         let long_ago = Instant::now().checked_sub(BOUND + std::time::Duration::from_secs(1));
-        *freshness.contact.write().unwrap_or_else(PoisonError::into_inner) =
-            long_ago.unwrap_or_else(Instant::now);
+        *freshness.contact.write() = long_ago.unwrap_or_else(Instant::now);
         assert!(freshness.is_isolated());
         freshness.note_contact();
         assert!(!freshness.is_isolated());
@@ -181,7 +181,7 @@ mod tests {
             let now = start + Duration::seconds(number);
             freshness.note(ChangeSubject::Account(Uuid::from_u128(number as u128)), number, now);
         }
-        let remembered = freshness.changed.read().unwrap_or_else(PoisonError::into_inner).len();
+        let remembered = freshness.changed.read().len();
         assert!(remembered < 300, "{remembered}");
     }
 }

@@ -113,10 +113,8 @@ impl Auth {
         let Some(session) = tx.sessions().find(token.session).await? else { return Ok(None) };
         let active = tx.accounts().standing(session.account_id).await?.is_some_and(|account| account.active);
         let family_key = self.encryption.open(&family_place(session.id), &session.family_key)?;
-        let now = self.now();
-        let live = session.revoked_at.is_none() && now < session.expires_at && now < session.idle_expires_at;
         let current = token.is_genuine(&family_key) && token.step == session.seq;
-        Ok((active && live && current).then_some(session))
+        Ok((active && session.may_refresh(self.now()) && current).then_some(session))
     }
 
     fn token_end(&self, text: &str) -> Option<DateTime<Utc>> {

@@ -2,9 +2,9 @@
 //! a refused caller cannot fill the trail.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 
 use chrono::{DateTime, Duration, Utc};
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 /// How long after one that is listed others of the same account and right are counted alone.
@@ -21,7 +21,7 @@ impl Denials {
     pub fn is_first(&self, account: Uuid, missing: String, now: DateTime<Utc>) -> bool {
         // A clock that was set back begins anew, too.
         let is_over = |listed: DateTime<Utc>| now < listed || now - listed >= LISTED_EVERY;
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.0.lock();
         let denial = (account, missing);
         if known.get(&denial).is_some_and(|listed| !is_over(*listed)) {
             return false;
@@ -53,6 +53,6 @@ mod tests {
         for account in 0..3 * MOST_KNOWN as u128 {
             denials.is_first(Uuid::from_u128(account), String::new(), at(0));
         }
-        assert!(denials.0.lock().unwrap_or_else(PoisonError::into_inner).len() <= MOST_KNOWN);
+        assert!(denials.0.lock().len() <= MOST_KNOWN);
     }
 }

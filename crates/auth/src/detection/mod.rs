@@ -9,9 +9,9 @@ mod places;
 mod windows;
 
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use storage::{Scope, Service};
 use uuid::Uuid;
@@ -139,14 +139,14 @@ impl Detector {
     fn keep(&self, finding: Finding) {
         let most =
             if let FindingKind::Denial(_) = finding.kind { MOST_DENIALS_WAITING } else { MOST_WAITING };
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.waiting.lock();
         if waiting.len() < most {
             waiting.push(finding);
         }
     }
 
     fn take_waiting(&self) -> Vec<Finding> {
-        std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.waiting.lock())
     }
 
     fn notice(&self, activity: Activity, address: IpAddr, now: DateTime<Utc>) {

@@ -3,9 +3,9 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
 
 use chrono::{DateTime, Duration, Utc};
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::Threshold;
@@ -51,7 +51,7 @@ impl Places {
             return false;
         }
         let length = Duration::seconds(i64::from(threshold.seconds));
-        let mut trails = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut trails = self.0.lock();
         if trails.len() >= MOST_CREDENTIALS && !trails.contains_key(&credential) {
             trails.retain(|_, trail| !trail.is_over(now));
             if trails.len() >= MOST_CREDENTIALS {

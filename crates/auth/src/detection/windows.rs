@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
 
 use chrono::{DateTime, Duration, Utc};
+use parking_lot::Mutex;
 
 use super::Threshold;
 
@@ -40,7 +40,7 @@ impl Windows {
         // A clock that was set back begins anew, too.
         let is_over = |window: &Window| now < window.began || now - window.began >= length;
         let shard = usize::try_from(self.hasher.hash_one(network) % SHARDS as u64).unwrap_or(0);
-        let mut shard = self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shard = self.shards[shard].lock();
         if shard.len() >= MOST_NETWORKS && !shard.contains_key(&network) {
             shard.retain(|_, window| !is_over(window));
             if shard.len() >= MOST_NETWORKS {
@@ -99,7 +99,7 @@ mod tests {
         for number in 0..200_000_u32 {
             windows.count(IpAddr::V4(number.into()), at(0.0));
         }
-        let held: usize = windows.shards.iter().map(|shard| shard.lock().unwrap().len()).sum();
+        let held: usize = windows.shards.iter().map(|shard| shard.lock().len()).sum();
         assert!(held <= SHARDS * MOST_NETWORKS, "{held}");
     }
 }

@@ -5,10 +5,11 @@
 //! again.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 
 use chrono::{DateTime, Duration, Utc};
+use parking_lot::RwLock;
 use tokio::sync::{Mutex, Semaphore};
 
 use super::documents::{DocumentSource, fetch_keys};
@@ -95,10 +96,10 @@ impl Issuer {
     }
 
     async fn ask(&self, source: &dyn DocumentSource, now: DateTime<Utc>) {
-        self.known.write().unwrap_or_else(PoisonError::into_inner).asked_at = Some(now);
+        self.known.write().asked_at = Some(now);
         match fetch_keys(&self.trusted, source).await {
             Ok(keys) => {
-                let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+                let mut known = self.known.write();
                 if known.keys.keys().any(|kid| !keys.contains_key(kid)) {
                     self.has_lost.store(true, Ordering::Release);
                 }
@@ -126,7 +127,7 @@ impl Issuer {
     }
 
     fn read<T>(&self, look: impl FnOnce(&Known) -> T) -> T {
-        look(&self.known.read().unwrap_or_else(PoisonError::into_inner))
+        look(&self.known.read())
     }
 }
 

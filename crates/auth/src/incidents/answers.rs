@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use storage::{Incident, IncidentEntry, IncidentUpdate, Scope, Service, Tx, named_enum};
 use uuid::Uuid;
 
-use super::{Affected, IncidentKind, check_accounts};
+use super::{Affected, EntryKind, IncidentKind, check_accounts};
 use crate::audit::Entry;
 use crate::callers::access::{Permission, Permissions};
 use crate::callers::freshness::ChangeSubject;
@@ -105,7 +105,7 @@ impl Auth {
     ) -> Result<()> {
         let opened = json!({"accounts": affected.accounts, "address": affected.address});
         let by = opener.by.map(|actor| actor.account);
-        tx.incidents().note(Uuid::now_v7(), incident.id, "opened", by, &opened).await?;
+        tx.incidents().note(Uuid::now_v7(), incident.id, EntryKind::Opened.name(), by, &opened).await?;
         for answer in self.answers_to(incident, kind, affected) {
             let may = opener.own.is_none_or(|own| own.contains(answer.permission()));
             let mut detail = opened.clone();
@@ -115,8 +115,8 @@ impl Auth {
             } else if let Some(own) = opener.own {
                 detail[BOUND] = json!(own.iter().map(Permission::name).collect::<Vec<_>>());
             }
-            let entry = if may { "planned" } else { "failed" };
-            tx.incidents().note(Uuid::now_v7(), incident.id, entry, None, &detail).await?;
+            let entry = if may { EntryKind::Planned } else { EntryKind::Failed };
+            tx.incidents().note(Uuid::now_v7(), incident.id, entry.name(), None, &detail).await?;
         }
         Ok(())
     }
@@ -132,7 +132,9 @@ impl Auth {
         if self.answers_to(incident, kind, affected).any(|answer| answer == Answer::BlockAddress) {
             let detail = json!({"accounts": affected.accounts, "address": affected.address,
                 "answer": Answer::BlockAddress.name()});
-            tx.incidents().note(Uuid::now_v7(), incident.id, "planned", None, &detail).await?;
+            tx.incidents()
+                .note(Uuid::now_v7(), incident.id, EntryKind::Planned.name(), None, &detail)
+                .await?;
         }
         Ok(())
     }
@@ -155,7 +157,7 @@ impl Auth {
     pub async fn run_planned_answers(&self) -> Result<()> {
         for _ in 0..MOST_AT_ONCE {
             let mut tx = self.store.read(Scope::Service(Service::Upkeep)).await?;
-            if !tx.incidents().has_kind("planned").await? {
+            if !tx.incidents().has_kind(EntryKind::Planned.name()).await? {
                 return Ok(());
             }
             drop(tx);
@@ -174,7 +176,9 @@ impl Auth {
     /// `tried` becomes the one that waited first.
     async fn run_planned(&self, tried: &mut Option<Uuid>) -> Result<()> {
         let mut tx = self.begin_exclusive().await?;
-        let Some(planned) = tx.incidents().next_of_kind("planned").await? else { return Ok(()) };
+        let Some(planned) = tx.incidents().next_of_kind(EntryKind::Planned.name()).await? else {
+            return Ok(());
+        };
         *tried = Some(planned.id);
         let named = planned.detail["answer"].as_str().and_then(|name| name.parse::<Answer>().ok());
         let answer = named.ok_or_else(|| Error::Internal("an answer of another release".into()))?;
@@ -183,18 +187,18 @@ impl Auth {
         let origin = Origin::default();
         let (detail, effects) =
             self.act(&mut tx, planned.incident_id, actor, answer, &affected, &origin).await?;
-        tx.incidents().settle(planned.id, "answer", &detail).await?;
+        tx.incidents().settle(planned.id, EntryKind::Answer.name(), &detail).await?;
         self.finish_answer(tx, &planned, None, answer, effects, &origin).await
     }
 
     async fn give_up_planned(&self, tried: Uuid, error: &Error) -> Result<()> {
         tracing::error!(%error, "an answer to an incident failed");
         let mut tx = self.begin_exclusive().await?;
-        let next = tx.incidents().next_of_kind("planned").await?;
+        let next = tx.incidents().next_of_kind(EntryKind::Planned.name()).await?;
         // Another replica may have given it up already, and the next one has not been tried.
         if let Some(mut planned) = next.filter(|next| next.id == tried) {
             planned.detail["reason"] = json!("it failed; the log tells why");
-            tx.incidents().settle(planned.id, "failed", &planned.detail).await?;
+            tx.incidents().settle(planned.id, EntryKind::Failed.name(), &planned.detail).await?;
         }
         Ok(tx.commit().await?)
     }
@@ -210,7 +214,7 @@ impl Auth {
         check_accounts(&request.accounts)?;
         let AnswerRequest { answer, accounts, address } = request;
         let (mut tx, own) = self.begin_answer(actor, id, answer).await?;
-        let opened = tx.incidents().first_of_kind(id, "opened").await?;
+        let opened = tx.incidents().first_of_kind(id, EntryKind::Opened.name()).await?;
         let about = opened.map(|opened| Affected::from_detail(&opened.detail)).unwrap_or_default();
         let accounts = if accounts.is_empty() { about.accounts } else { accounts };
         let affected = Affected { accounts, address: address.or(about.address) };
@@ -219,7 +223,7 @@ impl Auth {
         }
         let by = Actor { by: Some(actor), own: Some(own) };
         let (detail, effects) = self.act(&mut tx, id, by, answer, &affected, origin).await?;
-        let entry = self.record_finding(&mut tx, id, "answer", Some(actor), &detail).await?;
+        let entry = self.record_finding(&mut tx, id, EntryKind::Answer, Some(actor), &detail).await?;
         self.finish_answer(tx, &entry, Some(actor), answer, effects, origin).await?;
         Ok(entry)
     }

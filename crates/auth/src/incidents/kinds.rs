@@ -44,6 +44,28 @@ kinds! {
 }
 
 named_enum! {
+    /// The kind of an entry of a timeline.
+    pub enum EntryKind {
+        /// It was opened.
+        Opened = "opened",
+        /// Its kind, severity or status was changed.
+        Changed = "changed",
+        /// Somebody's note.
+        Note = "note",
+        /// An event of the audit trail that belongs to it.
+        Event = "event",
+        /// An automatic answer that is due.
+        Planned = "planned",
+        /// An answer that was given.
+        Answer = "answer",
+        /// An automatic answer that could not be given.
+        Failed = "failed",
+        /// An answer that was taken back.
+        Undone = "undone",
+    }
+}
+
+named_enum! {
     /// The status of an incident.
     pub enum IncidentStatus {
         /// Nobody works on it yet.

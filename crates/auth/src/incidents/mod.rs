@@ -18,7 +18,7 @@ use uuid::Uuid;
 use answers::Actor;
 pub use answers::{Answer, AnswerRequest};
 pub(crate) use holds::HeldSubject;
-pub use kinds::{IncidentKind, IncidentStatus};
+pub use kinds::{EntryKind, IncidentKind, IncidentStatus};
 pub(crate) use retention::forget_whereabouts;
 
 use crate::alerts::{Cause, Severity};
@@ -147,7 +147,7 @@ impl Auth {
         let incident = tx.incidents().open(&new).await?;
         if incident.occurrences <= MOST_ENTRIES {
             let detail = json!({"event_id": event, "detail": entry.detail()});
-            tx.incidents().note(Uuid::now_v7(), incident.id, "event", None, &detail).await?;
+            tx.incidents().note(Uuid::now_v7(), incident.id, EntryKind::Event.name(), None, &detail).await?;
         }
         let title =
             format!("Intrusion detected: {} from {subject} - {} events", incident.kind, incident.occurrences);
@@ -224,7 +224,7 @@ impl Auth {
         };
         let changed = tx.incidents().update(id, &update).await?.ok_or(Error::IncidentClosed)?;
         let detail = json!({"severity": update.severity, "status": update.status});
-        self.record_finding(&mut tx, id, "changed", actor, &detail).await?;
+        self.record_finding(&mut tx, id, EntryKind::Changed, actor, &detail).await?;
         let entry = Entry::success(Event::IncidentChanged, origin).on("incident", id).with(detail);
         self.record(&mut tx, entry.by_optional(actor)).await?;
         tx.commit().await?;
@@ -241,7 +241,7 @@ impl Auth {
     ) -> Result<IncidentEntry> {
         let (mut tx, _) = self.begin_incident(Some(actor)).await?;
         tx.incidents().find(id).await?.ok_or(Error::NotFound)?;
-        self.add_entry(tx, id, "note", actor, &json!({"text": text}), origin).await
+        self.add_entry(tx, id, EntryKind::Note, actor, &json!({"text": text}), origin).await
     }
 
     /// Links an event of the audit trail.
@@ -257,7 +257,7 @@ impl Auth {
         let unknown = || Error::invalid("event_id", "there is no event with this id");
         let found = tx.audit().find(event).await?.ok_or_else(unknown)?;
         let detail = json!({"event_id": event, "action": found.action, "occurred_at": found.occurred_at});
-        self.add_entry(tx, id, "event", actor, &detail, origin).await
+        self.add_entry(tx, id, EntryKind::Event, actor, &detail, origin).await
     }
 
     /// Adds a note or a link. The audit trail records that it was added; its text stands in the timeline alone.
@@ -265,14 +265,14 @@ impl Auth {
         &self,
         mut tx: Tx,
         id: Uuid,
-        kind: &str,
+        kind: EntryKind,
         actor: &Principal,
         detail: &Value,
         origin: &Origin,
     ) -> Result<IncidentEntry> {
         let added = self.record_finding(&mut tx, id, kind, Some(actor), detail).await?;
         let entry = Entry::success(Event::IncidentChanged, origin).on("incident", id);
-        let entry = entry.by(actor.account).with(json!({"added": kind, "entry": added.id}));
+        let entry = entry.by(actor.account).with(json!({"added": kind.name(), "entry": added.id}));
         self.record(&mut tx, entry).await?;
         tx.commit().await?;
         Ok(added)
@@ -293,7 +293,7 @@ impl Auth {
         &self,
         tx: &mut Tx,
         incident: Uuid,
-        kind: &str,
+        kind: EntryKind,
         actor: Option<&Principal>,
         detail: &Value,
     ) -> Result<IncidentEntry> {
@@ -301,7 +301,7 @@ impl Auth {
             return Err(Error::Refused("this timeline is full; open another incident"));
         }
         let actor = actor.map(|actor| actor.account);
-        Ok(tx.incidents().note(Uuid::now_v7(), incident, kind, actor, detail).await?)
+        Ok(tx.incidents().note(Uuid::now_v7(), incident, kind.name(), actor, detail).await?)
     }
 
     /// Records that an incident was opened, and alerts operators.

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use storage::{IncidentEntry, Scope, Service, Tx};
 use uuid::Uuid;
 
-use super::HeldSubject;
 use super::answers::{Actor, Answer, Effects};
+use super::{EntryKind, HeldSubject};
 use crate::audit::Entry;
 use crate::callers::access::Permissions;
 use crate::callers::freshness::ChangeSubject;
@@ -42,7 +42,7 @@ impl Auth {
     ) -> Result<IncidentEntry> {
         let found = {
             let mut tx = self.store.read(Scope::Service(Service::Administration)).await?;
-            tx.incidents().entry(id, entry).await?.filter(|entry| entry.kind == "answer")
+            tx.incidents().entry(id, entry).await?.filter(|entry| entry.kind == EntryKind::Answer.name())
         };
         let found = found.ok_or(Error::NotFound)?;
         let named = found.detail["answer"].as_str().and_then(|name| name.parse::<Answer>().ok());
@@ -67,7 +67,7 @@ impl Auth {
             }
         };
         let detail = json!({"answer": answer.name(), "entry": entry, "stays": stays});
-        let added = self.record_finding(&mut tx, id, "undone", Some(actor), &detail).await?;
+        let added = self.record_finding(&mut tx, id, EntryKind::Undone, Some(actor), &detail).await?;
         let event = Entry::success(Event::IncidentAnswerUndone, origin).on("incident", id).with(detail);
         self.record(&mut tx, event.by(actor.account)).await?;
         self.commit_effects(tx, effects).await?;

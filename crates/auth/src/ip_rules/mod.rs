@@ -4,10 +4,11 @@
 pub(crate) mod table;
 
 use std::net::IpAddr;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use ipnet::IpNet;
+use parking_lot::RwLock;
 use serde_json::json;
 use storage::{IpEffect, IpPlace, IpRule, Page, PageRequest, Scope, Service, Tx};
 use uuid::Uuid;
@@ -42,12 +43,12 @@ impl AddressRules {
     }
 
     fn table(&self) -> Arc<IpTable> {
-        Arc::clone(&self.table.read().unwrap_or_else(PoisonError::into_inner).1)
+        Arc::clone(&self.table.read().1)
     }
 
     /// Takes over a reading, unless a newer one is known.
     fn remember(&self, seen: i64, table: IpTable) {
-        let mut known = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.table.write();
         if seen >= known.0 {
             *known = (seen, Arc::new(table));
         }
@@ -55,7 +56,7 @@ impl AddressRules {
 
     /// Has the next reading taken over, whatever its number is.
     pub fn forget_number(&self) {
-        self.table.write().unwrap_or_else(PoisonError::into_inner).0 = i64::MIN;
+        self.table.write().0 = i64::MIN;
     }
 
     fn is_admin_network(&self, address: IpAddr) -> bool {

@@ -165,7 +165,6 @@ impl Auth {
             models: change.models,
             allowed_ips: change.allowed_ips,
             limits: change.limits,
-            expires_at: None,
         };
         let key = tx.api_keys().update(owner, id, &update).await?.ok_or(Error::NotFound)?;
         let entry = Entry::success(Event::ApiKeyChanged, origin).by(actor.account).on("api_key", id);

@@ -62,7 +62,7 @@ impl PresentedCredential<'_> {
     pub(crate) fn fingerprint(&self) -> Fingerprint {
         match self {
             Self::Whole(text) => PrincipalCache::fingerprint(text),
-            Self::Signed(request) => crypto::authenticate(b"signed requests", request.key_id.as_bytes()),
+            Self::Signed(request) => request.fingerprint(),
         }
     }
 
@@ -84,6 +84,10 @@ impl SignedRequest {
         Err(Error::InvalidCredential("the request was signed too long ago, or too soon: look at the clock"))
     }
 
+    fn fingerprint(&self) -> Fingerprint {
+        crypto::authenticate(b"signed requests", self.key_id.as_bytes())
+    }
+
     fn is_by(&self, secret: &SigningSecret) -> bool {
         let expected = crypto::authenticate(secret.text.expose_secret().as_bytes(), self.base.as_bytes());
         crypto::same(&expected, &self.signature)
@@ -98,7 +102,7 @@ impl Auth {
         if !key_format::is_public_id(&request.key_id) {
             return Err(WRONG);
         }
-        let fingerprint = PresentedCredential::Signed(request.clone()).fingerprint();
+        let fingerprint = request.fingerprint();
         let known = self.principals.find(&fingerprint);
         let known = known.filter(|principal| principal.is_current(now, &self.freshness));
         let principal = match known {

@@ -5,10 +5,10 @@
 //! early there, by at most a 64th of the limit ([`SHARE`]).
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
+use parking_lot::{Mutex, MutexGuard};
 use storage::WindowState;
 
 use crate::callers::confirmation::CONFIRMED_FOR;
@@ -215,7 +215,7 @@ impl CountedAhead {
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

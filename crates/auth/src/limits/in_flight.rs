@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 type Counts = Mutex<HashMap<Uuid, u32>>;
@@ -30,7 +31,7 @@ impl InFlightCounter {
 
     /// Room for one more, or nothing.
     pub fn enter(&self, account: Uuid) -> Option<InFlight> {
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.counts.lock();
         let count = counts.entry(account).or_default();
         if self.limit > 0 && *count >= self.limit {
             return None;
@@ -42,7 +43,7 @@ impl InFlightCounter {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.counts.lock();
         if let Entry::Occupied(mut entry) = counts.entry(self.account) {
             *entry.get_mut() -= 1;
             if *entry.get() == 0 {

@@ -9,6 +9,7 @@ pub(crate) mod rules;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
+use storage::named_enum;
 use uuid::Uuid;
 
 use crate::callers::principal::{Credential, Principal};
@@ -34,23 +35,24 @@ pub struct Limits {
     pub mail_per_hour: u32,
 }
 
-/// Which limits a route falls under; declared with the route.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum LimitClass {
-    /// None: health, readiness, keys.
-    Exempt,
-    /// Whatever else needs no credential.
-    Anonymous,
-    /// Proving who one is.
-    Login,
-    /// Making an account.
-    Register,
-    /// Asking for a mail.
-    Mail,
-    /// Anything with a credential that is not an inference.
-    Read,
-    /// Running a model.
-    Infer,
+named_enum! {
+    /// Which limits a route falls under; declared with the route. The name is that of its window, too.
+    pub enum LimitClass {
+        /// None: health, readiness, keys.
+        Exempt = "exempt",
+        /// Whatever else needs no credential.
+        Anonymous = "anonymous",
+        /// Proving who one is.
+        Login = "login",
+        /// Making an account.
+        Register = "register",
+        /// Asking for a mail.
+        Mail = "mail",
+        /// Anything with a credential that is not an inference.
+        Read = "read",
+        /// Running a model.
+        Infer = "infer",
+    }
 }
 
 /// One window that a request is counted in.
@@ -133,28 +135,31 @@ impl LimitBook {
 
     /// A window of attempts to prove who one is, unless it is switched off.
     pub fn attempts(&self, key: String) -> Option<Window> {
-        let limit = self.rules.now().of_class("login", self.settings.login_per_minute);
-        (limit > 0).then_some(Window { name: "login", key, limit, period: MINUTE })
+        let name = LimitClass::Login.name();
+        let limit = self.rules.now().of_class(name, self.settings.login_per_minute);
+        (limit > 0).then_some(Window { name, key, limit, period: MINUTE })
     }
 
     /// The window of mails to an address (`to`, by what it is found by) or on behalf of an account (`by`, its id).
     pub fn mail_window(&self, which: &'static str, whose: &str) -> Option<Window> {
         let key = format!("window:mail:{which}:{whose}");
-        let limit = self.rules.now().of_class("mail", self.settings.mail_per_hour);
-        (limit > 0).then_some(Window { name: "mail", key, limit, period: HOUR })
+        let name = LimitClass::Mail.name();
+        let limit = self.rules.now().of_class(name, self.settings.mail_per_hour);
+        (limit > 0).then_some(Window { name, key, limit, period: HOUR })
     }
 
     fn minute(&self, rules: &Rules, class: LimitClass) -> Option<Limited> {
         let settings = &self.settings;
-        let (name, setting, period) = match class {
+        let (setting, period) = match class {
             LimitClass::Exempt => return None,
-            LimitClass::Anonymous => ("anonymous", settings.anonymous_per_minute, MINUTE),
-            LimitClass::Login => ("login", settings.login_per_minute, MINUTE),
-            LimitClass::Register => ("register", settings.register_per_minute, MINUTE),
-            LimitClass::Mail => ("mail", settings.mail_per_hour, HOUR),
-            LimitClass::Read => ("read", settings.read_per_minute, MINUTE),
-            LimitClass::Infer => ("infer", settings.infer_per_minute, MINUTE),
+            LimitClass::Anonymous => (settings.anonymous_per_minute, MINUTE),
+            LimitClass::Login => (settings.login_per_minute, MINUTE),
+            LimitClass::Register => (settings.register_per_minute, MINUTE),
+            LimitClass::Mail => (settings.mail_per_hour, HOUR),
+            LimitClass::Read => (settings.read_per_minute, MINUTE),
+            LimitClass::Infer => (settings.infer_per_minute, MINUTE),
         };
+        let name = class.name();
         Some(Limited { name, limit: rules.of_class(name, setting), period })
     }
 }

@@ -75,6 +75,7 @@ impl OverLimit {
 mod tests {
     use super::*;
     use crate::AllowanceState;
+    use crate::QuotaUnit;
 
     #[test]
     fn a_refusal_is_told_again_for_a_moment_and_only_while_the_windows_are_the_same() {
@@ -89,7 +90,7 @@ mod tests {
             period: minute,
             remaining: 0,
             reset_after: Duration::from_secs(30),
-            unit: "requests",
+            unit: QuotaUnit::Requests,
             is_over: false,
         };
         let throttle = Throttle { policy: "read", retry_after: state.reset_after, windows: vec![state] };

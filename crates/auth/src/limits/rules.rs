@@ -5,8 +5,9 @@
 //! only narrow.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
+use parking_lot::RwLock;
 use serde_json::json;
 use storage::{RateLimit, Scope, Service};
 use uuid::Uuid;
@@ -15,6 +16,7 @@ use crate::audit::Entry;
 use crate::callers::access::{Permission, Permissions};
 use crate::callers::principal::Principal;
 use crate::events::Event;
+use crate::limits::LimitClass;
 use crate::service::Origin;
 use crate::{Auth, Error, Result};
 
@@ -28,12 +30,12 @@ const HIGHEST: u32 = 1_000_000;
 /// The limits that can be set for everyone, each with its highest value. Those that guard logins, registrations and
 /// mails cannot be switched off: permission to change limits must not make guessing easy.
 const CLASSES: [Class; 7] = [
-    Class { name: "anonymous", highest: 1000, is_guard: true, is_hourly: false },
-    Class { name: "login", highest: 60, is_guard: true, is_hourly: false },
-    Class { name: "register", highest: 60, is_guard: true, is_hourly: false },
-    Class { name: "mail", highest: 60, is_guard: true, is_hourly: true },
-    Class { name: "read", highest: HIGHEST, is_guard: false, is_hourly: false },
-    Class { name: "infer", highest: HIGHEST, is_guard: false, is_hourly: false },
+    Class { name: LimitClass::Anonymous.name(), highest: 1000, is_guard: true, is_hourly: false },
+    Class { name: LimitClass::Login.name(), highest: 60, is_guard: true, is_hourly: false },
+    Class { name: LimitClass::Register.name(), highest: 60, is_guard: true, is_hourly: false },
+    Class { name: LimitClass::Mail.name(), highest: 60, is_guard: true, is_hourly: true },
+    Class { name: LimitClass::Read.name(), highest: HIGHEST, is_guard: false, is_hourly: false },
+    Class { name: LimitClass::Infer.name(), highest: HIGHEST, is_guard: false, is_hourly: false },
     Class { name: "hour", highest: HIGHEST, is_guard: false, is_hourly: true },
 ];
 
@@ -84,11 +86,11 @@ pub(crate) struct LimitRules(RwLock<Arc<Rules>>);
 
 impl LimitRules {
     pub fn now(&self) -> Arc<Rules> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.0.read())
     }
 
     fn replace(&self, rows: Vec<RateLimit>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Rules::of(rows));
+        *self.0.write() = Arc::new(Rules::of(rows));
     }
 }
 

@@ -48,7 +48,7 @@ impl Auth {
         // Another request may have rotated it between the two statements.
         let session = tx.sessions().find(token.session).await?.ok_or(NO_REFRESH)?;
         let now = self.now();
-        if session.revoked_at.is_some() || session.expires_at <= now || session.idle_expires_at <= now {
+        if !session.may_refresh(now) {
             return Err(NO_REFRESH);
         }
         let recent = session.rotated_at.is_some_and(|at| (now - at).abs() <= RETRY_WINDOW);

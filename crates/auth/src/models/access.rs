@@ -5,8 +5,8 @@
 //! its owner has.
 
 use std::collections::HashMap;
-use std::sync::{PoisonError, RwLock};
 
+use parking_lot::RwLock;
 use serde_json::json;
 use storage::{GrantSubject, Model, ModelAccess, Scope, Service};
 
@@ -23,7 +23,7 @@ pub(crate) struct ModelAccessCache(RwLock<(i64, HashMap<String, ModelAccess>)>);
 impl ModelAccessCache {
     /// Takes over a reading, unless a newer one is known.
     pub fn remember(&self, seen: i64, models: Vec<Model>) {
-        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.0.write();
         if seen >= known.0 {
             let set = |model: Model| model.access().map(|access| (model.name, access));
             *known = (seen, models.into_iter().filter_map(set).collect());
@@ -32,11 +32,11 @@ impl ModelAccessCache {
 
     /// Has the next reading taken over, whatever its number is.
     pub fn forget_number(&self) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).0 = i64::MIN;
+        self.0.write().0 = i64::MIN;
     }
 
     fn of(&self, model: &str) -> Option<ModelAccess> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).1.get(model).copied()
+        self.0.read().1.get(model).copied()
     }
 }
 

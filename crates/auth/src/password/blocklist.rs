@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::crypto;
 
-/// Largest list, in bytes; half as much memory again holds it.
+/// Largest list, in bytes. Each password in it takes 16 bytes of memory, however short or long it is.
 const MAX_BYTES: u64 = 128 << 20;
 
 /// Digests of passwords in lower case, sorted: a list may be long, and need not be readable in memory.

@@ -4,11 +4,13 @@
 //! of logins would starve inference; here it fills a short queue and is shed.
 
 use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::oneshot;
 
@@ -138,11 +140,15 @@ impl Shared {
         // Best effort: without the right to do it, hashing merely runs at normal priority.
         let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICENESS);
         loop {
-            let next = self.work.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            let next = self.work.lock().recv();
             let Ok((give_up, work)) = next else { return };
             // Dropping the reply tells the waiting side that it came too late.
-            if Instant::now() <= give_up {
-                self.do_work(work);
+            if Instant::now() > give_up {
+                continue;
+            }
+            // A fault in one password costs its answer; a thread that ended would be missed until the next start.
+            if catch_unwind(AssertUnwindSafe(|| self.do_work(work))).is_err() {
+                tracing::error!("hashing a password panicked");
             }
         }
     }

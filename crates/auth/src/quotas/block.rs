@@ -1,8 +1,9 @@
 //! A block: the part of a quota that this replica has reserved, of one period of one subject.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use chrono::{DateTime, Duration, Utc};
+use parking_lot::{Mutex, MutexGuard};
 use storage::QuotaPeriod as Period;
 
 use super::{MICROSECONDS, Quota};
@@ -69,7 +70,7 @@ impl Block {
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

@@ -1,9 +1,10 @@
 //! The blocks of this replica: where they come from and when they go back.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDate, Utc};
+use parking_lot::Mutex;
 use storage::{QuotaPeriod as Period, Scope, Service, Store};
 use tokio::sync::OwnedMutexGuard;
 use uuid::Uuid;
@@ -52,12 +53,12 @@ impl QuotaBook {
 
     /// The caps that were met since the last time; each once for as long as its block is kept.
     pub(super) fn take_reached_caps(&self) -> Vec<ReachedCap> {
-        std::mem::take(&mut *self.met.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.met.lock())
     }
 
     /// Puts a cap back that could not be recorded yet.
     pub(super) fn return_reached_cap(&self, met: ReachedCap) {
-        self.met.lock().unwrap_or_else(PoisonError::into_inner).push(met);
+        self.met.lock().push(met);
     }
 
     /// Takes `cost` of a quota for an account, in the ledger's measure; 0 only makes sure that something is left. None:
@@ -85,7 +86,7 @@ impl QuotaBook {
     /// The block of a quota on a day.
     pub(super) fn block(&self, account: Uuid, quota: &Quota, day: NaiveDate) -> Result<Arc<Block>> {
         let period = period_of(account, quota, day);
-        let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut blocks = self.blocks.lock();
         if let Some(block) = blocks.get(&period) {
             return Ok(Arc::clone(block));
         }
@@ -99,7 +100,7 @@ impl QuotaBook {
 
     /// What this replica holds of a quota on a day and may still give out, in the ledger's measure.
     pub(super) fn held(&self, account: Uuid, quota: &Quota, day: NaiveDate) -> i64 {
-        let blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
+        let blocks = self.blocks.lock();
         blocks.get(&period_of(account, quota, day)).map_or(0, |block| {
             let state = block.state();
             state.remaining.max(0) + state.surplus
@@ -108,8 +109,7 @@ impl QuotaBook {
 
     /// Returns to the database what was not used since the last call, or everything: other replicas may need it.
     pub async fn give_back(&self, everything: bool) -> Result<()> {
-        let mut blocks: Vec<Arc<Block>> =
-            self.blocks.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        let mut blocks: Vec<Arc<Block>> = self.blocks.lock().values().cloned().collect();
         // One order for everyone, so that two replicas cannot wait for each other.
         blocks.sort_by(|one, other| one.period.cmp(&other.period));
         let taken_out = blocks.into_iter().filter_map(|block| {
@@ -130,7 +130,7 @@ impl QuotaBook {
             result = result.and(returned);
         }
         drop(taken_out);
-        let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut blocks = self.blocks.lock();
         blocks.retain(|_, block| Arc::strong_count(block) > 1 || !block.state().is_empty());
         result
     }

@@ -1,10 +1,11 @@
 //! The charges of one request to its caller's quotas: before the body is read, before the work, and after it.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, Utc};
+use parking_lot::Mutex;
 use storage::QuotaPeriod as Period;
 use uuid::Uuid;
 
@@ -101,7 +102,7 @@ impl QuotaLease {
     /// Updates what is left of each quota once the answer is made: with all that it took, and without what goes back.
     pub fn refresh_states(&self, states: &mut [AllowanceState]) {
         let now = self.book.now();
-        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = self.taken.lock();
         for (quota, block) in &self.quotas {
             let of_block = taken.iter().filter(|taken| Arc::ptr_eq(&taken.block, block));
             let unused = of_block.map(Taken::unused).sum();
@@ -113,7 +114,7 @@ impl QuotaLease {
 
     /// What was taken was used, and so much compute time. What it was, for the ledger.
     pub fn settle(&self, compute: Duration) -> Charges {
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = self.taken.lock();
         let charge = |taken: &mut Taken| (taken.block.period.clone(), taken.settle(compute));
         taken.iter_mut().map(charge).filter(|(_, amount)| *amount > 0).collect()
     }
@@ -136,7 +137,7 @@ impl QuotaLease {
         };
         // What only was looked at has nothing to give back, except that compute time is settled later.
         if taken.amount > 0 || quota.unit == QuotaUnit::ComputeMilliseconds {
-            self.taken.lock().unwrap_or_else(PoisonError::into_inner).push(taken);
+            self.taken.lock().push(taken);
         }
         Ok(state)
     }
@@ -152,7 +153,7 @@ fn state(quota: &Quota, block: &Block, unused: i64, now: DateTime<Utc>) -> Allow
         period: quota.period.length(starts_on),
         remaining: quota.unit.to_unit(left),
         reset_after: quota.period.left(starts_on, now),
-        unit: quota.unit.name(),
+        unit: quota.unit,
         is_over: !quota.hard && left < 0,
     }
 }

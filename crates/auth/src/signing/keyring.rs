@@ -1,8 +1,9 @@
 //! The signing keys in use: sealed at rest, known by `kid`, reloaded when the change feed reports a change.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use parking_lot::RwLock;
 use storage::{NewSigningKey, Scope, SealedColumn, Service, SigningKey, SigningKeyState, Store, Tx};
 
 use super::material::Material;
@@ -40,21 +41,21 @@ pub(crate) struct Keyring(RwLock<Keys>);
 
 impl Keyring {
     pub fn signers(&self) -> Arc<Signers> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner).signers)
+        Arc::clone(&self.0.read().signers)
     }
 
     pub fn public(&self) -> Vec<PublicKey> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).public.clone()
+        self.0.read().public.clone()
     }
 
     pub(super) fn stages(&self) -> Vec<Stage> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).stages.clone()
+        self.0.read().stages.clone()
     }
 
     /// Reads the keys again.
     pub async fn load(&self, store: &Store, encryption: &EncryptionKeys) -> Result<()> {
         let keys = open(&stored(store).await?, encryption)?;
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        *self.0.write() = keys;
         Ok(())
     }
 }

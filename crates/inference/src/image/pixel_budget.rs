@@ -1,10 +1,8 @@
 //! How many pixels are decoded at a time: a small file may hold a large picture, and threads decode side by side.
 
-use std::{
-    collections::VecDeque,
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
+
+use parking_lot::{Condvar, Mutex};
 
 /// How often it is asked whether a picture that waits is still wanted.
 const LOOK: Duration = Duration::from_millis(100);
@@ -39,7 +37,7 @@ impl PixelBudget {
     /// Waits until there is room; a picture that never fits waits until it is alone. None: it is not wanted any more.
     pub(super) fn take(&self, pixels: u64, is_wanted: impl Fn() -> bool) -> Option<PixelPermit<'_>> {
         let pixels = pixels.min(self.capacity);
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let turn = state.next_turn;
         state.next_turn += 1;
         state.waiting.push_back(turn);
@@ -47,7 +45,7 @@ impl PixelBudget {
             let is_first = state.waiting.front() == Some(&turn);
             let is_wanted = is_wanted();
             if is_wanted && (!is_first || state.free < pixels) {
-                state = self.changed.wait_timeout(state, LOOK).unwrap_or_else(PoisonError::into_inner).0;
+                self.changed.wait_for(&mut state, LOOK);
                 continue;
             }
             state.waiting.retain(|waiting| *waiting != turn);
@@ -59,16 +57,11 @@ impl PixelBudget {
             return Some(PixelPermit { room: self, pixels });
         }
     }
-
-    /// What is changed under the lock is changed as a whole, unless `is_wanted` panics, which takes nothing.
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Drop for PixelPermit<'_> {
     fn drop(&mut self) {
-        self.room.lock().free += self.pixels;
+        self.room.state.lock().free += self.pixels;
         self.room.changed.notify_all();
     }
 }
@@ -99,13 +92,13 @@ mod tests {
             }
         });
         assert!(most.into_inner() <= 100);
-        assert_eq!(room.lock().free, 100);
+        assert_eq!(room.state.lock().free, 100);
     }
 
     #[test]
     fn a_large_picture_waits_for_those_before_it_only() {
         let room = PixelBudget::new(100);
-        let waits = |count: usize| while room.lock().waiting.len() != count {};
+        let waits = |count: usize| while room.state.lock().waiting.len() != count {};
         let first = room.take(60, || true).unwrap();
         std::thread::scope(|scope| {
             let large = scope.spawn(|| room.take(90, || true).map(|taken| taken.pixels));
@@ -124,12 +117,12 @@ mod tests {
         let (wanted, first) = (AtomicBool::new(true), room.take(60, || true).unwrap());
         std::thread::scope(|scope| {
             let large = scope.spawn(|| room.take(90, || wanted.load(Ordering::SeqCst)).is_some());
-            while room.lock().waiting.is_empty() {}
+            while room.state.lock().waiting.is_empty() {}
             wanted.store(false, Ordering::SeqCst);
             assert!(!large.join().unwrap());
         });
         assert!(room.take(40, || true).is_some());
         drop(first);
-        assert_eq!(room.lock().free, 100);
+        assert_eq!(room.state.lock().free, 100);
     }
 }

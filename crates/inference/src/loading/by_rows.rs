@@ -97,7 +97,7 @@ fn tried(
             }
             Err(Failure::Failed(_)) => return Some(Err((None, FAILS))),
         };
-        let is_exact = engine.inputs().iter().all(|spec| !is_float(spec.datatype));
+        let is_exact = engine.inputs().iter().all(|spec| !spec.datatype.is_float());
         for (sample, answer) in pair.iter().zip(&answers) {
             let compared = sample.outputs.iter().zip(answer).enumerate();
             let odd =
@@ -179,10 +179,6 @@ fn filled(datatype: DataType, count: usize, width: usize, kind: usize) -> Tensor
             each!(Bytes, |element| texts[place(element) % texts.len()].as_bytes().to_vec())
         }
     }
-}
-
-fn is_float(datatype: DataType) -> bool {
-    matches!(datatype, DataType::Fp16 | DataType::Bf16 | DataType::Fp32 | DataType::Fp64)
 }
 
 fn difference(alone: &Tensor, together: &Tensor, is_exact: bool) -> Option<&'static str> {

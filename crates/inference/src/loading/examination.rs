@@ -1,10 +1,7 @@
 //! The checks before the runtime reads a file: whether all files are there and have the right digests, refer to nothing
 //! that is not allowed, and passed a trial.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::PoisonError,
-};
+use std::path::{Path, PathBuf};
 
 use super::{
     LoadOptions, Loader, ModelFolder,
@@ -165,7 +162,7 @@ impl Loader {
 
     /// Whether files are those with which the version was served first.
     fn check_known(&self, name: &str, version: &str, files: &Digests) -> Result<(), String> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.read();
         match known.get(&(name.to_owned(), version.to_owned())) {
             Some(first) => integrity::same(first, files),
             None => Ok(()),

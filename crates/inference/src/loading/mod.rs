@@ -8,17 +8,15 @@ mod trial;
 mod unchecked;
 mod warm_up;
 
-use std::{
-    path::Path,
-    sync::{Arc, RwLock},
-};
+use std::{path::Path, sync::Arc};
 
 pub use examination::Examination;
 pub use inspection::Inspection;
 pub use trial::{REFUSED, TrialSettings, try_model};
 
-use self::unchecked::{check_ranks, disabled_optimizers};
+use parking_lot::RwLock;
 
+use self::unchecked::{check_ranks, disabled_optimizers};
 use crate::{
     engine::Engine,
     manifest::Manifest,

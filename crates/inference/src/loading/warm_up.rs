@@ -21,7 +21,7 @@ use crate::{
 pub(super) const MAX_ELEMENTS: usize = 64 << 20;
 
 /// Runs each engine: on what `[warm_up]` says, and then a failure is the reason why the model cannot be served; or
-/// else on zeros, and then it says nothing, for zeros may be no valid input.
+/// else on a sample of what `model.toml` describes, or zeros, and then it says nothing, for these may be no valid input.
 pub(super) fn warm_up(
     name: &str,
     engines: &mut [Box<dyn Engine>],
@@ -39,12 +39,12 @@ pub(super) fn warm_up(
             let run = |inputs: Vec<Tensor>| run_within(time, engine.as_mut(), &[&inputs], &outputs).map(drop);
             let begun = Instant::now();
             if let Err(failure) = inputs.map_err(Failure::from).and_then(run) {
-                tracing::debug!(model = name, ?failure, "the run on zeros failed");
+                tracing::debug!(model = name, ?failure, "the first run failed");
             }
             if begun.elapsed() >= time {
                 tracing::warn!(
                     model = name,
-                    "the run on zeros did not end in time; the model is served without"
+                    "the first run did not end in time; the model is served without"
                 );
                 break;
             }

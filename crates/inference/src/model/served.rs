@@ -1,6 +1,8 @@
 //! What the versions of one model know of each other.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
+
+use parking_lot::RwLock;
 
 /// The names of the versions that are served, lowest first.
 #[derive(Default)]
@@ -8,10 +10,10 @@ pub(crate) struct Served(RwLock<Arc<[String]>>);
 
 impl Served {
     pub(super) fn read(&self) -> Arc<[String]> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.0.read())
     }
 
     pub(crate) fn set(&self, names: Arc<[String]>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = names;
+        *self.0.write() = names;
     }
 }

@@ -9,10 +9,7 @@
 use std::{
     ffi::c_void,
     mem::transmute,
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use ort::{
@@ -21,6 +18,7 @@ use ort::{
     memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType},
     sys::{OrtAllocator, OrtMemoryInfo},
 };
+use parking_lot::{Mutex, MutexGuard};
 
 use super::{arena::Arena, status::checked};
 
@@ -159,7 +157,7 @@ impl<'a> Registration<'a> {
         place: MemoryInfo<'static>,
         register: impl FnOnce(&MemoryInfo<'_>) -> ort::Result<()>,
     ) -> ort::Result<Self> {
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = TURN.lock();
         register(&place)?;
         Ok(Self { environment, place, _turn: turn })
     }

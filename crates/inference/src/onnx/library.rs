@@ -6,10 +6,11 @@ use std::{
     io::Read,
     panic::catch_unwind,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use ort::{environment::Environment, logging::LogLevel};
+use parking_lot::Mutex;
 
 use super::division;
 
@@ -32,7 +33,7 @@ impl Library {
     /// `.onnxruntime/` in the working directory, then wherever the system's loader looks. Loading it a second
     /// time gives the first one.
     pub(crate) fn load(path: Option<&Path>) -> Result<Self, String> {
-        let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut loaded = LOADED.lock();
         if let Some(library) = &*loaded {
             return Ok(library.clone());
         }

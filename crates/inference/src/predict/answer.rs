@@ -12,7 +12,7 @@ use crate::{
     error::Error,
     manifest::{Classification, Manifest},
     onnx::KEYS,
-    tensor::{DataType, NamedTensor, Tensor, TensorData, TensorSpec},
+    tensor::{NamedTensor, Tensor, TensorData, TensorSpec},
 };
 
 /// The answer to one picture, row or text.
@@ -252,7 +252,7 @@ fn require_batch(spec: &TensorSpec, place: &str) -> Result<(), String> {
 fn class_count(classification: &Classification, outputs: &[TensorSpec]) -> Result<Option<usize>, String> {
     let name = &classification.output;
     let spec = find_output(outputs, name, "[classification]")?;
-    if !matches!(spec.datatype, DataType::Fp32 | DataType::Fp64 | DataType::Fp16 | DataType::Bf16) {
+    if !spec.datatype.is_float() {
         return Err(format!(
             "[classification] output \"{name}\" has datatype {}; name the output with the scores or probabilities",
             spec.datatype

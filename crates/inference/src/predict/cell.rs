@@ -2,8 +2,8 @@
 
 use crate::manifest::{Column, ColumnKind, Encoding};
 
-/// The largest whole number up to which all are exact as a JSON number.
-const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
+/// Up to here JSON's numbers, which many programs read as 64-bit floating-point ones, hold every whole number exactly.
+pub const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// A cell as a caller wrote it.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -5,6 +5,7 @@ use std::path::Path;
 use crate::{
     error::Error,
     manifest::Activation,
+    ranking::highest,
     tensor::{Tensor, TensorData},
 };
 
@@ -63,24 +64,13 @@ pub(super) fn predictions(
             let probabilities = activate(row, choice.activation);
             // A NaN is never below the threshold: where nothing else is left, the caller sees it.
             let unlikely = |index: usize| choice.threshold.is_some_and(|least| probabilities[index] < least);
-            let mut order: Vec<usize> = (0..classes).filter(|&index| !unlikely(index)).collect();
-            let likelier = |&left: &usize, &right: &usize| {
-                let (nearer, further) = (probabilities[left], probabilities[right]);
-                let by_value = further.partial_cmp(&nearer);
-                by_value.unwrap_or_else(|| nearer.is_nan().cmp(&further.is_nan())).then(left.cmp(&right))
-            };
-            // A few of many thousand: no more than these are put in order.
-            if choice.top_k < order.len() {
-                order.select_nth_unstable_by(choice.top_k, likelier);
-                order.truncate(choice.top_k);
-            }
-            order.sort_unstable_by(likelier);
             let predict = |index| Prediction {
                 label: name(place, index).unwrap_or_else(|| index.to_string()),
                 index,
                 probability: probabilities[index],
             };
-            order.into_iter().map(predict).collect()
+            let likeliest = highest(&probabilities, choice.top_k, |index| !unlikely(index));
+            likeliest.into_iter().map(predict).collect()
         })
         .collect())
 }

@@ -16,9 +16,9 @@ use std::{path::Path, sync::Arc};
 use bytes::Bytes;
 
 pub use answer::{Outcome, Values};
-pub use cell::Cell;
+pub use cell::{Cell, MAX_EXACT};
 pub use labels::Prediction;
-pub use rows::{RowReader, Rows};
+pub use rows::{MAX_PROBLEMS, RowReader, Rows};
 pub use table::Table;
 pub use texts::{TextBatch, Texts};
 pub use workplace::{AnyPlace, Workplace};

@@ -8,7 +8,7 @@ use super::{
 use crate::error::{Error, Problem};
 
 /// The most problems that an answer lists.
-pub(super) const MAX_PROBLEMS: usize = 100;
+pub const MAX_PROBLEMS: usize = 100;
 /// The most characters of an unknown column name that are repeated.
 const MAX_NAME: usize = 64;
 

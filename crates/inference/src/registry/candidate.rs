@@ -1,9 +1,6 @@
 //! What a model would serve in its desired state: its versions are loaded as its folder and `model.toml` say.
 
-use std::{
-    path::Path,
-    sync::{Arc, PoisonError},
-};
+use std::{path::Path, sync::Arc};
 
 use super::{
     desired_state::DesiredState,
@@ -150,7 +147,7 @@ impl Loader {
 
     /// Whether other files than those of a version that is served are to be served under its number by now.
     pub(super) fn is_superseded(&self, name: &str, version: &Version) -> bool {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.read();
         let known = known.get(&(name.to_owned(), version.name.clone()));
         let differs = |(file, digest): (&String, &String)| {
             known.and_then(|known| known.get(file)).is_some_and(|known| known != digest)

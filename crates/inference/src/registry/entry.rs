@@ -3,11 +3,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Weak,
         atomic::{AtomicI64, Ordering},
     },
     time::{Duration, Instant},
 };
+
+use parking_lot::Mutex;
 
 use super::{
     desired_state::{DesiredState, Revision},
@@ -33,8 +35,6 @@ pub(super) struct Entry {
     pub(super) manifest: Option<Arc<Manifest>>,
     /// Lowest first.
     pub(super) versions: Vec<Version>,
-    /// The version for calls that name none, where an operator said so.
-    pub(super) active: Option<String>,
     /// Why there are no versions.
     pub(super) reason: Option<String>,
     /// Why the desired state could not be reached, so that this entry stays.
@@ -78,13 +78,13 @@ pub(super) struct Lineage {
 impl Lineage {
     /// Marks a version as being loaded for as long as the answer lives.
     pub(super) fn loading(&self, version: &str) -> Loading<'_> {
-        lock(&self.loading).insert(version.to_owned());
+        self.loading.lock().insert(version.to_owned());
         Loading { lineage: self, version: version.to_owned() }
     }
 
     /// Notes whether a version's files have changed; true where that was not known.
     pub(super) fn found(&self, version: &str, violation: Option<&Violation>) -> bool {
-        let mut violations = lock(&self.violations);
+        let mut violations = self.violations.lock();
         match violation {
             Some(violation) => {
                 violations.insert(version.to_owned(), violation.clone()).as_ref() != Some(violation)
@@ -97,30 +97,30 @@ impl Lineage {
     }
 
     fn changed(&self, version: &str) -> Option<String> {
-        let violations = lock(&self.violations);
+        let violations = self.violations.lock();
         let file = &violations.get(version)?.file;
         Some(format!("{file} was changed on disk; what was loaded before goes on"))
     }
 
     fn is_loading(&self, version: &str) -> bool {
-        lock(&self.loading).contains(version)
+        self.loading.lock().contains(version)
     }
 
     fn drain(&self, version: &str, model: &Arc<Model>) {
-        let mut draining = lock(&self.draining);
+        let mut draining = self.draining.lock();
         draining.retain(|(_, model)| model.strong_count() > 0);
         draining.push((version.to_owned(), Arc::downgrade(model)));
     }
 
     fn is_draining(&self, version: &str) -> bool {
-        lock(&self.draining).iter().any(|(name, model)| name == version && model.strong_count() > 0)
+        self.draining.lock().iter().any(|(name, model)| name == version && model.strong_count() > 0)
     }
 
     /// Versions that are loading or draining, and in no list of versions.
     fn transient(&self, listed: &[Version]) -> Vec<(String, State)> {
         let is_new = |name: &&String| !listed.iter().any(|version| version.name == **name);
-        let loading: BTreeSet<String> = lock(&self.loading).iter().filter(is_new).cloned().collect();
-        let draining = lock(&self.draining);
+        let loading: BTreeSet<String> = self.loading.lock().iter().filter(is_new).cloned().collect();
+        let draining = self.draining.lock();
         let draining = draining.iter().filter(|(_, model)| model.strong_count() > 0).map(|(name, _)| name);
         let draining: BTreeSet<String> = draining.filter(is_new).cloned().collect();
         let draining: Vec<_> = draining.difference(&loading).cloned().collect();
@@ -137,7 +137,7 @@ pub(super) struct Loading<'a> {
 
 impl Drop for Loading<'_> {
     fn drop(&mut self) {
-        lock(&self.lineage.loading).remove(&self.version);
+        self.lineage.loading.lock().remove(&self.version);
     }
 }
 
@@ -156,7 +156,6 @@ impl Entry {
             access: manifest.as_ref().map_or(Access::Granted, |manifest| manifest.access),
             manifest,
             versions: Vec::new(),
-            active: desired.active.clone(),
             reason: None,
             setback: None,
             owes_reload: false,
@@ -187,7 +186,6 @@ impl Entry {
             access: self.access,
             manifest: self.manifest.clone(),
             versions: self.versions.clone(),
-            active: self.active.clone(),
             reason: self.reason.clone(),
             setback: Some(setback),
             owes_reload: self.owes_reload,
@@ -201,13 +199,7 @@ impl Entry {
 
     /// The same entry, while the desired state stays that of another.
     pub(super) fn desired_as(self, other: &Self) -> Self {
-        Self {
-            active: other.active.clone(),
-            again: other.again,
-            desired: other.desired.clone(),
-            reached: other.reached.clone(),
-            ..self
-        }
+        Self { again: other.again, desired: other.desired.clone(), reached: other.reached.clone(), ..self }
     }
 
     /// The same entry, as the desired state of a revision.
@@ -301,10 +293,15 @@ impl Entry {
         self.versions.iter().filter_map(|version| version.model.as_ref().ok())
     }
 
+    /// The version for calls that name none, where an operator said so.
+    fn active(&self) -> Option<&str> {
+        self.reached.active.as_deref()
+    }
+
     /// The version that answers a call: the one that it names; else the one that an operator named; else the highest
     /// that can, or the highest.
     fn chosen(&self, version: Option<&str>) -> Option<&Version> {
-        match version.or(self.active.as_deref()) {
+        match version.or(self.active()) {
             Some(named) => self.versions.iter().find(|version| version.name == named),
             None => {
                 let ready = self.versions.iter().rfind(|version| version.model.is_ok());
@@ -326,8 +323,8 @@ impl Entry {
 
     /// The default version, for calls that name none, whether it can answer or not.
     pub(super) fn intended(&self) -> Option<&Version> {
-        match &self.active {
-            Some(active) => self.versions.iter().find(|version| version.name == *active),
+        match self.active() {
+            Some(active) => self.versions.iter().find(|version| version.name == active),
             None => self.versions.last(),
         }
     }
@@ -340,7 +337,7 @@ impl Entry {
             return Err(unavailable(reason));
         }
         let chosen = self.chosen(version).ok_or_else(|| {
-            let version = version.or(self.active.as_deref()).unwrap_or_default();
+            let version = version.or(self.active()).unwrap_or_default();
             Error::NotFound(format!("model \"{}\" has no version \"{version}\"", self.name))
         })?;
         chosen.model.as_ref().map(Arc::clone).map_err(|reason| unavailable(reason))
@@ -350,9 +347,4 @@ impl Entry {
 /// The time of the next attempt; none for the default state, which is tried again only when the folder changes.
 pub(super) fn again(desired: &DesiredState) -> Option<Instant> {
     (*desired != DesiredState::default()).then(|| Instant::now() + RETRY)
-}
-
-/// A panic cannot leave the values behind these locks half changed.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,6 +1,8 @@
 #![expect(clippy::unwrap_used, reason = "a failed test may panic")]
 
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
+
+use parking_lot::RwLock;
 
 use super::*;
 use crate::{scheduling::Decoder, settings::Settings};

@@ -13,7 +13,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     path::Path,
     sync::{
-        Arc, Mutex, PoisonError, RwLock, RwLockReadGuard,
+        Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -23,6 +23,8 @@ pub use desired_state::{DesiredState, Revision};
 pub use incoming::{Admissible, Admitted, Incoming, IncomingError, Origin};
 pub use sources::SourcedVersion;
 pub use status::{ModelStatus, State};
+
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use self::{
     candidate::Candidate,
@@ -58,6 +60,8 @@ struct Shared {
     watch: Mutex<Watch>,
     /// What models are being brought to, so that it is not begun twice, and as of which revision that was wanted last.
     reconciling: Mutex<BTreeMap<String, (DesiredState, Revision)>>,
+    /// What their entries, and those who work on a model without one, share of a model.
+    lineages: Mutex<BTreeMap<String, Weak<Lineage>>>,
     closed: AtomicBool,
 }
 
@@ -112,9 +116,9 @@ impl Registry {
             tracing::error!(reason, "ONNX Runtime is not available");
         }
         let loader = Loader { settings, library, decoder, known: RwLock::default() };
-        let watch = Mutex::default();
-        let (models, reconciling, closed) = (RwLock::default(), Mutex::default(), AtomicBool::new(false));
-        Self { shared: Arc::new(Shared { models, loader, watch, reconciling, closed }) }
+        let (watch, reconciling, lineages) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let (models, closed) = (RwLock::default(), AtomicBool::new(false));
+        Self { shared: Arc::new(Shared { models, loader, watch, reconciling, lineages, closed }) }
     }
 
     /// Every version that is or should be served, by name and version.
@@ -185,7 +189,7 @@ impl Registry {
         accept_changes: bool,
     ) -> Result<Prepared, String> {
         let lineage = self.lineage(name);
-        let _work = lineage.work.lock().unwrap_or_else(PoisonError::into_inner);
+        let _work = lineage.work.lock();
         if self.shared.closed.load(Ordering::SeqCst) {
             return Err("the server is shutting down".to_owned());
         }
@@ -225,13 +229,13 @@ impl Registry {
 
     /// Sets what the files of versions have to be; others than these are not loaded.
     pub fn set_known_files(&self, known: KnownFiles) {
-        *self.shared.loader.known.write().unwrap_or_else(PoisonError::into_inner) = known;
+        *self.shared.loader.known.write() = known;
     }
 
     /// The files of versions that are served and whose digests are not known yet.
     pub fn unknown_files(&self) -> KnownFiles {
         let models: Vec<Arc<Entry>> = self.read().values().cloned().collect();
-        let known = self.shared.loader.known.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.shared.loader.known.read();
         let served = models.iter().flat_map(|entry| entry.files());
         served.filter(|(of, _)| !known.contains_key(of)).collect()
     }
@@ -302,15 +306,22 @@ impl Registry {
         }
     }
 
-    /// What stays with a model while its entries are replaced.
+    /// What stays with a model while its entries are replaced: one value a name, also while there is no entry.
     fn lineage(&self, name: &str) -> Arc<Lineage> {
-        self.read().get(name).map(|entry| Arc::clone(&entry.lineage)).unwrap_or_default()
+        let mut lineages = self.shared.lineages.lock();
+        if let Some(known) = lineages.get(name).and_then(Weak::upgrade) {
+            return known;
+        }
+        lineages.retain(|_, known| known.strong_count() > 0);
+        let lineage = Arc::new(Lineage::default());
+        lineages.insert(name.to_owned(), Arc::downgrade(&lineage));
+        lineage
     }
 
     /// Puts an entry into the registry, unless one of a later revision is there already; then it returns false.
     fn put(&self, entry: Entry, at: Revision) -> bool {
         let entry = Arc::new(entry.at(at));
-        let mut models = self.shared.models.write().unwrap_or_else(PoisonError::into_inner);
+        let mut models = self.shared.models.write();
         if models.get(&entry.name).is_some_and(|there| there.revision() > at) {
             return false;
         }
@@ -321,6 +332,6 @@ impl Registry {
     }
 
     fn read(&self) -> RwLockReadGuard<'_, BTreeMap<String, Arc<Entry>>> {
-        self.shared.models.read().unwrap_or_else(PoisonError::into_inner)
+        self.shared.models.read()
     }
 }

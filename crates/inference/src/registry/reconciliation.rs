@@ -4,15 +4,17 @@
 use std::{
     collections::{BTreeSet, HashMap},
     num::NonZero,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
     thread,
 };
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::{
     MAX_LOADERS, Registry,
     candidate::Candidate,
     desired_state::{DesiredState, Revision},
-    entry::{Entry, Version, lock},
+    entry::{Entry, Version},
 };
 use crate::{loading::LoadOptions, repository::Watch};
 
@@ -70,7 +72,7 @@ impl Registry {
         due.sort_by_key(|(_, desired)| !desired.unloaded);
         let next = Mutex::new(due.into_iter());
         let work = || {
-            while let Some((name, desired)) = { next.lock().unwrap_or_else(PoisonError::into_inner).next() } {
+            while let Some((name, desired)) = { next.lock().next() } {
                 let marker = Reconciling::begin(self, &name, &desired, at);
                 self.reconcile_one(&name, desired, at, LoadOptions::default());
                 drop(marker);
@@ -87,7 +89,7 @@ impl Registry {
 
     /// Whether a model is in its desired state, or is being brought to it.
     fn is_settled(&self, name: &str, desired: &DesiredState, at: Revision) -> bool {
-        if let Some((wanted, until)) = lock(&self.shared.reconciling).get_mut(name)
+        if let Some((wanted, until)) = self.shared.reconciling.lock().get_mut(name)
             && wanted == desired
         {
             *until = at.max(*until);
@@ -104,7 +106,7 @@ impl Registry {
     }
 
     pub(super) fn watch(&self) -> MutexGuard<'_, Watch> {
-        lock(&self.shared.watch)
+        self.shared.watch.lock()
     }
 
     /// Brings one model to its desired state, or keeps it as it is with the reason. False: it is in a later state
@@ -117,7 +119,7 @@ impl Registry {
         options: LoadOptions,
     ) -> bool {
         let lineage = self.lineage(name);
-        let _work = lineage.work.lock().unwrap_or_else(PoisonError::into_inner);
+        let _work = lineage.work.lock();
         if self.shared.closed.load(Ordering::SeqCst) {
             return false;
         }
@@ -154,7 +156,7 @@ impl Registry {
 
     /// Puts an entry into the registry; as of a later revision, where its state was wanted again meanwhile.
     fn put_at(&self, entry: Entry, at: Revision) -> bool {
-        let mut reconciling = lock(&self.shared.reconciling);
+        let mut reconciling = self.shared.reconciling.lock();
         let marked = reconciling.get(&entry.name).is_some_and(|(wanted, _)| *wanted == entry.desired);
         let marker = if marked { reconciling.remove(&entry.name) } else { None };
         self.put(entry, marker.map_or(at, |(_, until)| until))
@@ -162,7 +164,7 @@ impl Registry {
 
     /// Removes the entry of a model that is gone, unless it was put there again.
     fn remove_gone(&self, name: &str) -> bool {
-        let mut models = self.shared.models.write().unwrap_or_else(PoisonError::into_inner);
+        let mut models = self.shared.models.write();
         if models.get(name).is_some_and(|there| there.ready().next().is_none()) {
             models.remove(name);
         }
@@ -179,14 +181,14 @@ struct Reconciling<'a> {
 
 impl<'a> Reconciling<'a> {
     fn begin(registry: &'a Registry, name: &'a str, desired: &DesiredState, at: Revision) -> Self {
-        lock(&registry.shared.reconciling).insert(name.to_owned(), (desired.clone(), at));
+        registry.shared.reconciling.lock().insert(name.to_owned(), (desired.clone(), at));
         Self { registry, name, desired: desired.clone() }
     }
 }
 
 impl Drop for Reconciling<'_> {
     fn drop(&mut self) {
-        let mut reconciling = lock(&self.registry.shared.reconciling);
+        let mut reconciling = self.registry.shared.reconciling.lock();
         if reconciling.get(self.name).is_some_and(|(desired, _)| *desired == self.desired) {
             reconciling.remove(self.name);
         }

@@ -1,7 +1,7 @@
 //! Versions with a `[source]`: which ones the repository lacks, and their status meanwhile. Fetching them is the
 //! caller's task; this crate sees files only.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use super::{
     Registry,
@@ -96,7 +96,7 @@ impl Registry {
     /// Blocks while another version of the model is being loaded.
     pub fn mark_unavailable(&self, name: &str, version: &str, reason: &str) {
         let lineage = self.lineage(name);
-        let _work = lineage.work.lock().unwrap_or_else(PoisonError::into_inner);
+        let _work = lineage.work.lock();
         if !self.lacks(name, version) {
             return;
         }

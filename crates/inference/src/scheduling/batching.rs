@@ -27,7 +27,7 @@ pub(crate) struct Batching {
     max_rows: usize,
     /// How long the first call of a run waits for others.
     window: Duration,
-    /// Whether a run showed that the model does not work by rows.
+    /// Whether a run showed that its calls cannot run together.
     refused: AtomicBool,
     known: KnownRows,
 }
@@ -45,8 +45,8 @@ pub(crate) const UNTRIED: &str =
 const SHARED_SCALE: &str = "is computed with a scale of all rows together (DynamicQuantize…)";
 
 impl Batching {
-    /// By the `[batching]` table. Where the model's specifications show that it does not work by rows, that is logged
-    /// and its calls run alone.
+    /// By the `[batching]` table. Where the model's specifications show that its calls cannot run together, that is
+    /// logged and they run alone.
     pub(crate) fn new(
         table: Option<&manifest::Batching>,
         name: &str,
@@ -143,7 +143,7 @@ fn is_made_up(name: &str) -> bool {
 }
 
 fn refuse(model: &str, tensor: &str, reason: &str) {
-    tracing::warn!(model, tensor, reason, "calls of this model are not batched: it does not work by rows");
+    tracing::warn!(model, tensor, reason, "calls of this model run alone");
 }
 
 impl Grouping<Job> for Batching {

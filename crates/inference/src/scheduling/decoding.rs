@@ -2,12 +2,13 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     thread,
     time::Instant,
 };
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::queue::{NoGrouping, Queue};
@@ -57,7 +58,7 @@ struct Batch {
 impl Batch {
     /// Does something with the values. A panic meanwhile costs the picture, and with it the batch.
     fn with<T>(&self, act: impl FnOnce(&mut Option<TensorData>) -> T) -> T {
-        act(&mut self.values.lock().unwrap_or_else(PoisonError::into_inner))
+        act(&mut self.values.lock())
     }
 
     fn zeros(&self) -> TensorData {

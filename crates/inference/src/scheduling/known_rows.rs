@@ -1,9 +1,8 @@
 //! What calls that ran alone have shown of the rows of a model's outputs.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::{PoisonError, RwLock},
-};
+use std::collections::{BTreeMap, VecDeque};
+
+use parking_lot::RwLock;
 
 use crate::tensor::Tensor;
 
@@ -36,14 +35,14 @@ impl Known {
 impl KnownRows {
     /// Whether a row of each of these outputs is known for such inputs.
     pub(super) fn have(&self, inputs: &[Tensor], places: &[usize]) -> bool {
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.0.read();
         let known = known.iter().find(|known| known.is_of(inputs));
         known.is_some_and(|known| places.iter().all(|place| known.outputs.contains_key(place)))
     }
 
     /// The output, if any, whose rows have another shape than they had before with such inputs.
     pub(super) fn odd(&self, inputs: &[Tensor], places: &[usize], outputs: &[Tensor]) -> Option<usize> {
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.0.read();
         known.iter().find(|known| known.is_of(inputs))?.odd(places, outputs)
     }
 
@@ -52,7 +51,7 @@ impl KnownRows {
         if self.have(inputs, places) {
             return self.odd(inputs, places, outputs);
         }
-        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.write();
         let rows = places.iter().zip(outputs).map(|(&place, output)| (place, output.row_shape().to_vec()));
         // Another session may have noted such a call meanwhile.
         if let Some(known) = all.iter_mut().find(|known| known.is_of(inputs)) {
@@ -102,7 +101,7 @@ mod tests {
         for width in 0..2 * MOST {
             known.note(&tensor(&[1, width]), &[0], &tensor(&[1]));
         }
-        assert_eq!(known.0.read().unwrap().len(), MOST);
+        assert_eq!(known.0.read().len(), MOST);
         assert!(known.have(&tensor(&[1, 2 * MOST - 1]), &[0]) && !known.have(&tensor(&[1, 0]), &[0]));
     }
 }

@@ -2,12 +2,14 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
+
+use parking_lot::Mutex;
 
 use super::{
     batching::Batching,
@@ -17,7 +19,7 @@ use super::{
     short_runs::ShortRuns,
     ticket::Ticket,
     watch::TICK,
-    worker::{Session, Shared, lock},
+    worker::{Session, Shared},
 };
 use crate::{engine::Engine, error::Error, statistics::Recorder};
 
@@ -57,7 +59,7 @@ impl Pool {
             let shared = Arc::clone(&pool.shared);
             let work = move || shared.work(&shared.sessions[number]);
             let worker = thread::Builder::new().name(format!("model {name} {number}")).spawn(work)?;
-            pool.workers.get_mut().unwrap_or_else(PoisonError::into_inner).push(worker);
+            pool.workers.get_mut().push(worker);
         }
         Ok(pool)
     }
@@ -119,7 +121,7 @@ impl Pool {
     /// Waits for the workers of a closed pool until `until`; then interrupts them and waits a little longer. A
     /// worker that does not even notice that is left behind: ending a session in the middle of a run crashes.
     pub(crate) fn join(&self, until: Instant) {
-        let mut workers = lock(&self.workers);
+        let mut workers = self.workers.lock();
         if wait(&workers, until) {
             workers.clear();
             return;

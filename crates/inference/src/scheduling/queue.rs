@@ -8,9 +8,10 @@
 use std::{
     collections::{HashMap, VecDeque},
     mem,
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
+
+use parking_lot::{Condvar, Mutex};
 
 use super::{
     share::{Share, Shares},
@@ -106,7 +107,7 @@ impl<T> Queue<T> {
     /// Puts an item in its caller's lane, or refuses at once: [`Error::Overloaded`] when full, [`Error::Unavailable`]
     /// when closed. Returns the item that was displaced, if any. [`wake`](Self::wake) wakes the waiting threads.
     pub(super) fn put(&self, caller: u64, priority: u32, item: T) -> Result<Option<T>, Error> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.closed {
             return Err(Error::shutting_down());
         }
@@ -123,7 +124,7 @@ impl<T> Queue<T> {
     /// Wakes a thread for what was put, where nobody took it yet and one waits. Tells how much waits. To be called again
     /// and again meanwhile: time alone may give a caller their whole share back.
     pub(super) fn wake(&self) -> usize {
-        let state = self.lock();
+        let state = self.state.lock();
         let (length, idle, gathering) = (state.length, state.idle, state.gathering);
         drop(state);
         // A thread that gathers and cannot use the item wakes an idle one.
@@ -138,7 +139,7 @@ impl<T> Queue<T> {
     /// Whether a caller may run without queueing: nothing waits, and their share is not used up. They call
     /// [`done`](Self::done) afterwards.
     pub(super) fn try_bypass(&self, caller: u64) -> bool {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.closed || state.length > 0 {
             return false;
         }
@@ -154,7 +155,7 @@ impl<T> Queue<T> {
     /// Waits for the oldest item of the caller whose turn it is, and takes what can join it. Empty once the queue is
     /// closed and drained.
     pub(super) fn take(&self, together: &impl Grouping<T>) -> Vec<T> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let mut taken = Vec::new();
         loop {
             if let Some(item) = state.next() {
@@ -165,7 +166,7 @@ impl<T> Queue<T> {
                 return taken;
             }
             state.idle += 1;
-            state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+            self.arrived.wait(&mut state);
             state.idle -= 1;
         }
         while !together.is_complete(&taken) {
@@ -175,7 +176,7 @@ impl<T> Queue<T> {
             let Some(left) = left.filter(|_| !state.closed && !together.is_complete(&taken)) else { break };
             self.wake_next(&state);
             state.gathering += 1;
-            state = self.more.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            self.more.wait_for(&mut state, left);
             state.gathering -= 1;
         }
         self.wake_next(&state);
@@ -184,7 +185,7 @@ impl<T> Queue<T> {
 
     /// To be called when a thread has finished the items that it took, the first of which was this caller's.
     pub(super) fn done(&self, caller: u64) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if !state.shares.is_bounded() {
             return;
         }
@@ -204,7 +205,7 @@ impl<T> Queue<T> {
 
     /// Takes out every item that matches, wherever it waits.
     pub(super) fn remove(&self, matches: impl Fn(&T) -> bool) -> Vec<T> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let mut removed = Vec::new();
         for level in &mut state.levels {
             level.remove(&matches, &mut removed);
@@ -214,19 +215,14 @@ impl<T> Queue<T> {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.lock().length
+        self.state.lock().length
     }
 
     /// Takes no more items; those inside are still given out.
     pub(crate) fn close(&self) {
-        self.lock().closed = true;
+        self.state.lock().closed = true;
         self.arrived.notify_all();
         self.more.notify_all();
-    }
-
-    /// A panic while the lock was held cannot leave the state half changed: no caller's code runs inside.
-    fn lock(&self) -> MutexGuard<'_, State<T>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

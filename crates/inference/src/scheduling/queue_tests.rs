@@ -99,7 +99,7 @@ fn a_caller_keeps_no_more_threads_busy_than_their_share() {
     );
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| queue.take(&NoGrouping));
-        while queue.lock().idle == 0 {
+        while queue.state.lock().idle == 0 {
             std::thread::yield_now();
         }
         queue.done(2);
@@ -111,7 +111,7 @@ fn a_caller_keeps_no_more_threads_busy_than_their_share() {
     queue.done(1);
     assert_eq!(queue.take(&NoGrouping), [12]);
     assert!(queue.take(&NoGrouping).is_empty());
-    let mut busy = queue.lock().shares.exhausted(Instant::now());
+    let mut busy = queue.state.lock().shares.exhausted(Instant::now());
     busy.sort_unstable();
     assert_eq!(busy, [1, 3]);
 }
@@ -136,11 +136,11 @@ fn a_window_is_waited_for_more_and_others_are_served_meanwhile() {
     let long = Alike(Duration::from_secs(20));
     std::thread::scope(|scope| {
         let gathering = scope.spawn(|| queue.take(&long));
-        while queue.lock().gathering == 0 {
+        while queue.state.lock().gathering == 0 {
             std::thread::yield_now();
         }
         let other = scope.spawn(|| queue.take(&NoGrouping));
-        while queue.lock().idle == 0 {
+        while queue.state.lock().idle == 0 {
             std::thread::yield_now();
         }
         queue.push(1, 0, 2).unwrap();

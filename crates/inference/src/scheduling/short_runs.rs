@@ -9,12 +9,11 @@
 //! those of others were whose runs were short: as many bytes in another shape may be much more work.
 
 use std::{
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::job::size;
 use crate::tensor::Tensor;
@@ -110,7 +109,7 @@ impl ShortRuns {
 
     /// Nothing can panic while this is held.
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock()
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::worker::{Session, Shared, lock};
+use super::worker::{Session, Shared};
 use crate::error::Error;
 
 /// How often the watch looks, which is how late a deadline may be noticed.
@@ -53,7 +53,7 @@ impl Shared {
 
     /// The same for one session's run; the others of the run go on.
     fn look_at(&self, session: &Session, now: Instant) -> bool {
-        let mut current = lock(&session.current);
+        let mut current = session.current.lock();
         let late = current.waiting.iter_mut().filter(|waiting| now >= waiting.deadline);
         late.for_each(|waiting| waiting.answer(Err(Error::Deadline)));
         if current.is_over(now) {

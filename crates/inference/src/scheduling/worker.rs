@@ -4,11 +4,13 @@ use std::{
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
+
+use parking_lot::Mutex;
 
 use super::{
     batching::{Batching, NOT_BY_ROWS},
@@ -66,12 +68,12 @@ impl Shared {
         loop {
             let jobs = self.queue.take(&self.batching);
             let Some(caller) = jobs.first().map(|job| job.call.caller) else { break };
-            if let Some(engine) = lock(&session.engine).as_deref_mut() {
+            if let Some(engine) = session.engine.lock().as_deref_mut() {
                 self.serve(session, engine, jobs);
             }
             self.queue.done(caller);
         }
-        drop(lock(&session.engine).take());
+        drop(session.engine.lock().take());
         if self.working.fetch_sub(1, Ordering::SeqCst) == 1 {
             memory::give_back();
         }
@@ -85,7 +87,7 @@ impl Shared {
         }
         let mut job = Some(job);
         for session in &self.sessions {
-            if let Ok(mut held) = session.engine.try_lock()
+            if let Some(mut held) = session.engine.try_lock()
                 && let Some(engine) = held.as_deref_mut()
             {
                 self.serve(session, engine, job.take().into_iter().collect());
@@ -147,7 +149,7 @@ impl Shared {
     ) -> (Vec<Waiting>, Result<RunOutput, Failure>) {
         {
             // Under the lock, so that a late interruption of the run before cannot stop this one.
-            let mut current = lock(&session.current);
+            let mut current = session.current.lock();
             session.interrupt.clear();
             *current = Current::of(waiting);
         }
@@ -159,7 +161,7 @@ impl Shared {
                 catch_unwind(AssertUnwindSafe(|| engine.run(&inputs, outputs)))
             }
         };
-        let waiting = mem::take(&mut *lock(&session.current)).waiting;
+        let waiting = mem::take(&mut *session.current.lock()).waiting;
         let result = result.unwrap_or_else(|_| {
             tracing::error!(model = self.name, "a run panicked");
             Err(Error::Runtime.into())
@@ -199,9 +201,4 @@ impl Shared {
 fn part(whole: Duration, rows: usize, of: usize) -> Duration {
     let nanoseconds = whole.as_nanos() * rows as u128 / of.max(1) as u128;
     Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
-}
-
-/// None of the values behind these locks can be left half changed.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,8 +1,10 @@
 //! The ephemeral engine in this process: one map behind one lock, held for microseconds.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use super::{Check, Outcome, WindowState, micros};
 
@@ -60,7 +62,7 @@ impl Memory {
     }
 
     pub(super) fn decide(&self, checks: &[Check<'_>], now: i64) -> Outcome {
-        let mut entries = self.lock();
+        let mut entries = self.entries.lock();
         let mut decision = Decision {
             entries: &entries,
             now,
@@ -86,7 +88,7 @@ impl Memory {
     }
 
     pub(super) fn raise(&self, key: &str, value: i64, now: i64, life: i64) {
-        let mut entries = self.lock();
+        let mut entries = self.entries.lock();
         let mut entry = Entry { value: Value::Number(value), expires: now + life };
         if let Some(old) = entries.live(key, now) {
             entry.expires = entry.expires.max(old.expires);
@@ -98,7 +100,7 @@ impl Memory {
     }
 
     pub(super) fn put_if_absent(&self, key: &str, value: &str, now: i64, life: i64) -> bool {
-        let mut entries = self.lock();
+        let mut entries = self.entries.lock();
         if entries.live(key, now).is_some() {
             return false;
         }
@@ -111,19 +113,14 @@ impl Memory {
     }
 
     pub(super) fn get(&self, key: &str, now: i64) -> Option<String> {
-        self.lock().live(key, now).map(Entry::text)
+        self.entries.lock().live(key, now).map(Entry::text)
     }
 
     pub(super) fn forget(&self, key: &str, now: i64) -> bool {
-        let mut entries = self.lock();
+        let mut entries = self.entries.lock();
         let was_live = entries.live(key, now).is_some();
         entries.remove(key);
         was_live
-    }
-
-    /// Nothing is awaited, and nothing can panic, while this is held: a poisoned lock guards a sound map.
-    fn lock(&self) -> MutexGuard<'_, Entries> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -3,9 +3,9 @@
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, ErrorKind, FromRedisValue, RedisError, RedisResult, Script, ScriptInvocation};
 use secrecy::{ExposeSecret, SecretString};
@@ -192,7 +192,7 @@ struct Breaker(Mutex<Option<Instant>>);
 
 impl Breaker {
     fn admit(&self, now: Instant) -> Result<()> {
-        let mut open_until = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open_until = self.0.lock();
         match *open_until {
             Some(moment) if now < moment => Err(Error::unavailable("Redis failed a moment ago")),
             Some(_) => {
@@ -205,7 +205,7 @@ impl Breaker {
     }
 
     fn note(&self, now: Instant, answered: bool) {
-        let mut open_until = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open_until = self.0.lock();
         *open_until = if answered { None } else { Some(now + BREAK) };
     }
 }

@@ -105,7 +105,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let vault = Vault::in_folder(folder.path().join("files"));
         let (account, id) = (Uuid::from_u128(1), Uuid::from_u128(2));
-        let mut incoming = vault.receive(account, id).unwrap();
+        let mut incoming = vault.receive(account, id).await.unwrap();
         incoming.write(b"some bytes").unwrap();
         let quarantined = folder.path().join("files/quarantine").join(id.to_string());
         assert_eq!(fs::metadata(&quarantined).unwrap().permissions().mode() & 0o777, 0o600);
@@ -118,7 +118,7 @@ mod tests {
         assert_eq!(vault.sweep().await.unwrap(), 1);
         assert!(!quarantined.exists());
 
-        let mut incoming = vault.receive(account, id).unwrap();
+        let mut incoming = vault.receive(account, id).await.unwrap();
         incoming.write(b"some ").unwrap();
         incoming.write(b"bytes").unwrap();
         vault.settle(incoming).await.unwrap();

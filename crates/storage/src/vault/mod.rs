@@ -80,9 +80,10 @@ impl Vault {
         at_place!(self, ping())
     }
 
-    /// Begins to receive a file of an account. It waits for the disk.
-    pub fn receive(&self, account: Uuid, id: Uuid) -> Result<IncomingFile> {
-        self.quarantine.receive(account, id).map_err(out_of_order)
+    /// Begins to receive a file of an account.
+    pub async fn receive(&self, account: Uuid, id: Uuid) -> Result<IncomingFile> {
+        let quarantine = self.quarantine.clone();
+        blocking(move || quarantine.receive(account, id)).await
     }
 
     /// Puts a file that came into its place: the whole of it, or nothing.

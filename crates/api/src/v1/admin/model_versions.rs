@@ -72,16 +72,22 @@ pub async fn upload(
     let sha256 = body.announced_digest(parameters.0.sha256.as_deref())?;
     require_reach(&caller.principal, &name)?;
     let place = lifecycle::begin_upload(&app)?;
-    let incoming = app.registry.receive(&name, &version)?;
-    if let Some(signature) = &parameters.0.signature {
-        let wrong = || ApiError::field("signature", "send 64 bytes in Base64");
-        let bytes = BASE64.decode(signature.as_bytes()).ok().filter(|bytes| bytes.len() == 64);
-        incoming.sign(&bytes.ok_or_else(wrong)?).map_err(ApiError::internal)?;
+    let signature = parameters.0.signature.as_deref().map(read_signature).transpose()?;
+    let (registry, of) = (app.registry.clone(), (name.clone(), version.clone()));
+    let receive = move || registry.receive(&of.0, &of.1);
+    let incoming = web::block(receive).await.map_err(ApiError::internal)??;
+    if let Some(signature) = signature {
+        incoming.sign(&signature).map_err(ApiError::internal)?;
     }
     let files = body.save(&incoming, app.settings.models.max_model_size_mb << 20, sha256).await?;
     let of = (name.clone(), version.clone());
     let (size, sha256) = lifecycle::accept_upload(app.clone(), caller, (incoming, place), of, files).await?;
     Ok(HttpResponse::Created().json(AddedVersion { name, version, sha256, size }))
+}
+
+fn read_signature(text: &str) -> Result<Vec<u8>> {
+    let bytes = BASE64.decode(text.as_bytes()).ok().filter(|bytes| bytes.len() == 64);
+    bytes.ok_or_else(|| ApiError::field("signature", "send 64 bytes in Base64"))
 }
 
 /// Remove a version that was uploaded and is not served.
