@@ -89,6 +89,34 @@ promise! {
         server.wait_for_log("a slow request", |entry| entry["message"] == "slow_request");
     }
 
+    fn a_page_cannot_have_the_address_of_whoever_reads_it_blocked(pair) {
+        let server = Server::start(pair, &[
+            ("TRUSTED_PROXIES", "127.0.0.1"),
+            ("AUTO_BLOCK", "on"),
+            ("DETECT_ATTACKS", "3/300"),
+        ]);
+        let admin = server.admin().api.with("X-Forwarded-Proto", "https").with("X-Forwarded-For", "192.0.2.10");
+        let from = |address: &str| {
+            server.anon().with("X-Forwarded-Proto", "https").with("X-Forwarded-For", address)
+        };
+        let attack = |client: &Client| drop(client.get("/?q=%3Cscript%3Ealert(1)%3C/script%3E"));
+        let browser = from("203.0.113.7").with("Sec-Fetch-Site", "cross-site");
+        let (picture, frame) = (browser.with("Sec-Fetch-Dest", "image"), browser.with("Sec-Fetch-Dest", "iframe"));
+        for _ in 0..3 {
+            attack(&picture);
+            attack(&frame);
+        }
+        assert_eq!(server.metric("attack_patterns_total"), 6.0, "operators are told");
+        let led = from("198.51.100.7").with("Sec-Fetch-Site", "cross-site").with("Sec-Fetch-Dest", "document");
+        for _ in 0..3 {
+            attack(&led);
+        }
+        // Whoever opens such addresses themselves is counted; by then the page's would have been, too.
+        assert_eq!(opened(&admin, "attack_pattern")["subject"], "address:198.51.100.7");
+        assert_eq!(admin.get(INCIDENTS).is(200).items().len(), 1);
+        from("203.0.113.7").get("/api/v1/models").is(401);
+    }
+
     fn a_credential_in_several_hands_is_noticed_and_a_person_on_the_move_is_not(pair) {
         let server = Server::start(pair, &[
             ("TRUSTED_PROXIES", "127.0.0.1"),

@@ -42,6 +42,15 @@ macro_rules! datatypes {
                 match datatype { $(DataType::$variant => Self::$variant(vec![Default::default(); count]),)+ }
             }
 
+            /// The elements at these places, which there are, in this order.
+            pub(crate) fn picked(&self, places: &[usize]) -> Self {
+                match self {
+                    $(Self::$variant(elements) => {
+                        Self::$variant(places.iter().map(|&place| elements[place].clone()).collect())
+                    })+
+                }
+            }
+
             /// The elements of all parts, one after the other; none where their types differ or there is no part.
             pub(crate) fn joined(parts: &[&Self]) -> Option<Self> {
                 match parts.first()? {

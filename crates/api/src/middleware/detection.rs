@@ -30,9 +30,18 @@ pub fn observe<B: MessageBody>(
         app.auth.notice(Activity::Upload, context.address);
     }
     let target = auth::in_target(request.path(), request.query_string());
-    if let Some(pattern) = target.or_else(|| of_headers(request.headers())) {
-        report(app, pattern, context.address, &context.id);
+    match target.or_else(|| of_headers(request.headers())) {
+        Some(pattern) if is_made_by_a_page(request.headers()) => tell(pattern, context.address, &context.id),
+        Some(pattern) => report(app, pattern, context.address, &context.id),
+        None => {}
     }
+}
+
+/// Whether another site's page had a browser send it, as one of its pictures, scripts or frames (Fetch Metadata): whoever
+/// sits there, and whoever shares the address, did nothing. A liar gains that their address is not blocked.
+fn is_made_by_a_page(headers: &HeaderMap) -> bool {
+    let says = |name: &str, value: &str| headers.get(name).is_some_and(|said| said == value);
+    says("sec-fetch-site", "cross-site") && !says("sec-fetch-dest", "document")
 }
 
 /// Counts a call that came over HTTP or gRPC.
@@ -47,11 +56,16 @@ pub fn count(app: &App, address: IpAddr, endpoint: &str, took: Duration, id: &st
     }
 }
 
-/// Counts something that looks like an attack, wherever it stood; what stood there is not repeated.
+/// Counts something that looks like an attack, wherever it stood, against its address.
 pub fn report(app: &App, pattern: AttackPattern, address: IpAddr, id: &str) {
+    tell(pattern, address, id);
+    app.auth.notice(Activity::Attack(pattern), address);
+}
+
+/// Tells operators of something that looks like an attack; what stood there is not repeated.
+fn tell(pattern: AttackPattern, address: IpAddr, id: &str) {
     metrics::counter!("attack_patterns_total", "rule" => pattern.name()).increment(1);
     tracing::warn!(request_id = id, rule = pattern.name(), client = %address, "this looks like an attack");
-    app.auth.notice(Activity::Attack(pattern), address);
 }
 
 fn of_headers(headers: &HeaderMap) -> Option<AttackPattern> {

@@ -104,7 +104,7 @@ macro_rules! integers {
             }
 
             fn from_float(value: f64) -> Option<Self> {
-                let is_exact = value.fract() == 0.0 && value.abs() <= MAX_EXACT;
+                let is_exact = value.fract() == 0.0 && value.abs() < MAX_EXACT;
                 is_exact.then_some(value as i64).and_then(|value| Self::try_from(value).ok())
             }
         }

@@ -5,7 +5,8 @@ use std::io::Cursor;
 
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, error::LimitErrorKind};
 
-use super::{Pixels, jpeg, orientation, webp};
+use super::jpeg::{self, Extent};
+use super::{Pixels, orientation, webp};
 use crate::{error::Error, manifest::Color, settings::Settings};
 
 /// What is accepted, told from the first bytes.
@@ -89,13 +90,14 @@ pub(super) fn open<'a>(bytes: &'a [u8], limits: &Limits) -> Result<impl ImageDec
         image::guess_format(bytes).ok().filter(|format| FORMATS.contains(format)).ok_or_else(|| {
             Error::InvalidImage("not an image in a supported format: JPEG, PNG, GIF, BMP or WebP".to_owned())
         })?;
-    let is_whole = match format {
-        ImageFormat::Jpeg => jpeg::is_whole(bytes),
-        ImageFormat::WebP => webp::is_whole(bytes),
-        _ => true,
-    };
-    if !is_whole {
-        return Err(damaged());
+    match format {
+        ImageFormat::Jpeg => match jpeg::extent(bytes) {
+            Extent::Whole => {}
+            Extent::Cut => return Err(damaged()),
+            Extent::Unknown => return Err(unsupported()),
+        },
+        ImageFormat::WebP if !webp::is_whole(bytes) => return Err(damaged()),
+        _ => {}
     }
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     reader.limits(allocation_limit(format, bytes.len(), limits));
@@ -163,11 +165,13 @@ fn refusal(error: &ImageError) -> Error {
         ImageError::Limits(limit) if !matches!(limit.kind(), LimitErrorKind::Unsupported { .. }) => {
             Error::ImageTooLarge("the image needs too much memory to decode".to_owned())
         }
-        ImageError::Unsupported(_) => {
-            Error::InvalidImage("the image uses a feature of its format that is not supported".to_owned())
-        }
+        ImageError::Unsupported(_) => unsupported(),
         _ => damaged(),
     }
+}
+
+fn unsupported() -> Error {
+    Error::InvalidImage("the image uses a feature of its format that is not supported".to_owned())
 }
 
 fn damaged() -> Error {

@@ -149,11 +149,12 @@ fn contained(pixels: &Pixels, width: u32, height: u32) -> (u32, u32) {
     }
 }
 
+/// Half of the room before, halves of a pixel to the even side, as training pipelines do it.
 fn centred(inner: &Pixels, width: u32, height: u32, background: u8) -> Pixels {
+    let before = |room: u32| (room / 2 + room % 2 * (room / 2 % 2)) as usize;
     let channels = inner.channels;
     let (row, inner_row) = (width as usize * channels, inner.width as usize * channels);
-    let left = ((width - inner.width) / 2) as usize * channels;
-    let top = ((height - inner.height) / 2) as usize;
+    let (left, top) = (before(width - inner.width) * channels, before(height - inner.height));
     let mut values = vec![background; row * height as usize];
     for (line, source) in values.chunks_mut(row).skip(top).zip(inner.values.chunks(inner_row)) {
         line[left..left + inner_row].copy_from_slice(source);
@@ -212,6 +213,11 @@ mod tests {
         let picture = gray(2, 1, &[200, 100]);
         let padded = resize(picture, &input(2, 3, "resize = \"pad\"\nbackground = 7")).unwrap();
         assert_eq!(padded.values, [7, 7, 200, 100, 7, 7]);
+        // 0.5, 1.5, 2.5 and 3.5 rows before.
+        for (height, before) in [(2, 0), (4, 2), (6, 2), (8, 4)] {
+            let padded = resize(gray(1, 1, &[200]), &input(1, height, "resize = \"pad\"")).unwrap();
+            assert_eq!(padded.values.iter().position(|&value| value > 0), Some(before), "{height}");
+        }
         // 10.5 and 1.5 rows.
         for (width, rows) in [(7, 10), (1, 2)] {
             let padded = resize(gray(2, 3, &[200; 6]), &input(width, 60, "resize = \"pad\"")).unwrap();

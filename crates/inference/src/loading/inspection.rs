@@ -5,6 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     io::{self, BufRead, BufReader, Seek, SeekFrom},
+    mem,
     path::{Component, Path},
 };
 
@@ -53,8 +54,8 @@ pub struct Inspection {
     pub operator_sets: BTreeMap<String, u64>,
     /// How often each operator stands in the graphs, by domain and name.
     pub operators: BTreeMap<(String, String), u64>,
-    /// The domains of the functions that the file brings.
-    pub functions: BTreeSet<String>,
+    /// The functions that the file brings, by domain and name, while it is read.
+    functions: BTreeSet<(String, String)>,
     /// The files, relative to the model's, that its tensors lie in.
     pub external: BTreeSet<String>,
     /// Constant tensors.
@@ -88,9 +89,7 @@ impl Inspection {
     /// by itself: those come in libraries, and a library is a program. Where the model has one, the runtime reports
     /// what is missing.
     pub(super) fn check(&self, folder: &Path, libraries: &Libraries) -> Result<(), String> {
-        let foreign = |(domain, _): &&(String, String)| {
-            !DOMAINS.contains(&domain.as_str()) && !self.functions.contains(domain)
-        };
+        let foreign = |(domain, _): &&(String, String)| !DOMAINS.contains(&domain.as_str());
         if let Some((domain, operator)) = self.operators.keys().find(foreign).filter(|_| libraries.is_empty())
         {
             return Err(format!(
@@ -251,7 +250,7 @@ impl<Reader: BufRead + Seek> Walk<Reader> {
             | (Kind::Node, 7)
             | (Kind::Function, 10)
             | (Kind::Entry, 1) => &mut fields.first,
-            (Kind::Node, 4) | (Kind::Entry, 2) => &mut fields.second,
+            (Kind::Node, 4) | (Kind::Function, 1) | (Kind::Entry, 2) => &mut fields.second,
             _ => return self.skip(length, end),
         };
         if length > MAX_TEXT {
@@ -267,10 +266,18 @@ impl<Reader: BufRead + Seek> Walk<Reader> {
     fn keep(&mut self, kind: Kind, fields: Fields) -> Result<(), Problem> {
         let found = &mut self.found;
         match kind {
-            Kind::Model => found.producer = fields.first,
+            Kind::Model => {
+                found.producer = fields.first;
+                // Their own nodes are counted. One that is called like an operator of the runtime hides none.
+                for function in mem::take(&mut found.functions) {
+                    if !DOMAINS.contains(&function.0.as_str()) {
+                        found.operators.remove(&function);
+                    }
+                }
+            }
             Kind::OperatorSet => drop(found.operator_sets.insert(fields.first, fields.number)),
             Kind::Node => *found.operators.entry((fields.first, fields.second)).or_default() += 1,
-            Kind::Function => drop(found.functions.insert(fields.first)),
+            Kind::Function => drop(found.functions.insert((fields.first, fields.second))),
             Kind::Tensor => found.initializers += 1,
             Kind::Entry if fields.first == "location" => drop(found.external.insert(plain(&fields.second))),
             _ => {}

@@ -83,8 +83,13 @@ fn operators_of_libraries_are_refused_and_functions_of_the_file_are_not() {
     let own = |domain| field(7, &field(1, &[field(4, b"Add"), field(7, domain)].concat()));
     assert_eq!(check(&own(b"com.microsoft")), Ok(()));
     assert!(check(&own(b"com.example")).unwrap_err().contains("com.example"));
-    let brought = [own(b"com.example"), field(25, &field(10, b"com.example"))].concat();
+    let function = |name: &[u8], domain: &[u8]| field(25, &[field(1, name), field(10, domain)].concat());
+    let brought = [own(b"com.example"), function(b"Add", b"com.example")].concat();
     assert_eq!(check(&brought), Ok(()));
+    assert_eq!(inspect(&brought).unwrap().operators.len(), 0, "its own nodes count");
+    assert!(check(&[own(b"com.example"), function(b"Sub", b"com.example")].concat()).is_err());
+    let hidden = [own(b"com.microsoft"), function(b"Add", b"com.microsoft")].concat();
+    assert_eq!(inspect(&hidden).unwrap().operators.len(), 1, "the runtime may have that one, too");
 }
 
 #[test]

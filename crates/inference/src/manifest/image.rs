@@ -149,15 +149,16 @@ impl ImageInput {
         if numbers.into_iter().any(|number| !number.is_finite()) || self.std.contains(&0.0) {
             return Err("[image] scale, mean and std must be finite, and std not 0".to_owned());
         }
-        if (0..channels).any(|channel| self.extremes(channel).into_iter().any(f32::is_infinite)) {
+        if !self.fits(f32::MAX) {
             return Err("[image] scale, mean and std make a picture's values infinite".to_owned());
         }
         Ok(())
     }
 
-    /// What the darkest and the brightest level of a channel become.
-    fn extremes(&self, channel: usize) -> [f32; 2] {
-        [0, u8::MAX].map(|level| self.value(channel, level))
+    /// Whether the darkest and the brightest level of each channel become numbers up to this one.
+    pub(crate) fn fits(&self, most: f32) -> bool {
+        let fits = |channel| [0, u8::MAX].into_iter().all(|level| self.value(channel, level).abs() <= most);
+        (0..self.color.channels()).all(fits)
     }
 
     /// What a level of a channel becomes; one number of `mean` or `std` stands for all channels.

@@ -6,6 +6,7 @@ mod division;
 mod ending;
 mod initializers;
 mod library;
+mod maps;
 mod outputs;
 mod providers;
 mod ranks;

@@ -2,11 +2,11 @@
 
 use ort::value::{DynValue, DynValueTypeMarker, Outlet, TensorElementType, ValueType};
 
-use super::values;
+use super::{maps, values};
 use crate::{
     engine::Failure,
     error::Error,
-    tensor::{DataType, Tensor, TensorData, TensorSpec},
+    tensor::{Tensor, TensorData, TensorSpec},
 };
 
 /// Suffix of the name of the tensor of a map's keys; the tensor of its values has the output's own name.
@@ -141,34 +141,11 @@ fn of_maps(value: &DynValue, output: &Output) -> Result<Tensor, Error> {
     Tensor::new(vec![rows.len(), columns], data)
 }
 
-/// In the order of the keys.
 fn of_map(value: &DynValue, output: &Output) -> Result<TensorData, Error> {
-    let ValueType::Map { key, value: element } = value.dtype() else { return Err(Error::Runtime) };
-    let keys = matches!(output.form, Form::Keys);
-    macro_rules! part {
-        ($key:ty => $variant:ident, $into:expr, $value:ty => $values:ident) => {{
-            let mut pairs: Vec<($key, $value)> =
-                value.try_extract_key_values().map_err(|error| values::untransferable(&error))?;
-            pairs.sort_by(|(one, _), (other, _)| one.cmp(other));
-            match keys {
-                true => TensorData::$variant(pairs.into_iter().map(|(key, _)| $into(key)).collect()),
-                false => TensorData::$values(pairs.into_iter().map(|(_, value)| value).collect()),
-            }
-        }};
-        ($key:ty => $variant:ident, $into:expr) => {
-            match values::datatype(*element) {
-                Some(DataType::Fp32) => part!($key => $variant, $into, f32 => Fp32),
-                Some(DataType::Fp64) => part!($key => $variant, $into, f64 => Fp64),
-                Some(DataType::Int64) => part!($key => $variant, $into, i64 => Int64),
-                _ => return Err(Error::Runtime),
-            }
-        };
+    match output.form {
+        Form::Keys => maps::keys(value),
+        _ => maps::values(value),
     }
-    Ok(match values::datatype(*key) {
-        Some(DataType::Int64) => part!(i64 => Int64, std::convert::identity),
-        Some(DataType::Bytes) => part!(String => Bytes, String::into_bytes),
-        _ => return Err(Error::Runtime),
-    })
 }
 
 /// What the model is like, which nobody can mend but by doing without.

@@ -12,7 +12,7 @@ use crate::{
     error::Error,
     manifest::{Classification, Manifest},
     onnx::KEYS,
-    tensor::{NamedTensor, Tensor, TensorData, TensorSpec},
+    tensor::{DataType, NamedTensor, Tensor, TensorData, TensorSpec},
 };
 
 /// The answer to one picture, row or text.
@@ -98,8 +98,15 @@ impl Answer {
             let file = classification.labels.as_deref();
             let labels = file.map(|file| read_labels(folder, file, classes)).transpose()?;
             let keys = format!("{}{KEYS}", classification.output);
-            let is_map = labels.is_none() && outputs.iter().any(|spec| spec.name == keys);
-            let keys = is_map.then_some(keys);
+            let of_map = outputs.iter().find(|spec| spec.name == keys);
+            if labels.is_some() && of_map.is_some_and(|keys| keys.datatype == DataType::Bytes) {
+                return Err(format!(
+                    "[classification] output \"{}\" is a map whose keys are its labels, in an order of their own; leave \
+                     labels out",
+                    classification.output
+                ));
+            }
+            let keys = of_map.filter(|_| labels.is_none()).map(|_| keys);
             return Ok(Self::Classes { classification: classification.clone(), labels, classes, keys });
         }
         let regression = manifest.regression.as_ref().ok_or_else(|| {
@@ -124,15 +131,11 @@ impl Answer {
         }
     }
 
-    /// Bytes that reading the outputs takes at most: the scores once more, or numbers of at most eight bytes, or texts.
-    pub(super) fn read_size(&self, outputs: &[NamedTensor]) -> usize {
-        let number = match self {
-            Self::Classes { .. } => size_of::<f32>(),
-            Self::Values { .. } => size_of::<f64>(),
-        };
+    /// Bytes that reading the outputs takes at most: scores or numbers of at most eight bytes, or texts.
+    pub(super) fn read_size(outputs: &[NamedTensor]) -> usize {
         let of = |data: &TensorData| match data {
             TensorData::Bytes(_) => data.size(),
-            numbers => numbers.len().saturating_mul(number),
+            numbers => numbers.len().saturating_mul(size_of::<f64>()),
         };
         outputs.iter().map(|output| of(output.tensor.data())).sum()
     }
@@ -163,7 +166,7 @@ impl Answer {
         outputs: Vec<NamedTensor>,
         top_k: Option<usize>,
     ) -> Result<Vec<Outcome>, Error> {
-        let mut outputs = outputs.into_iter().map(|output| output.tensor);
+        let mut outputs = outputs.into_iter();
         let output = outputs.next().ok_or(Error::Runtime)?;
         match self {
             Self::Classes { classification, labels, .. } => {
@@ -172,7 +175,8 @@ impl Answer {
                     threshold: classification.threshold,
                     top_k: top_k.unwrap_or(classification.top_k),
                 };
-                let keys = outputs.next().filter(|keys| keys.shape() == output.shape());
+                let keys = outputs.next().map(|keys| keys.tensor);
+                let keys = keys.filter(|keys| keys.shape() == output.tensor.shape());
                 let name = |row: usize, index: usize| match (labels, &keys) {
                     (Some(labels), _) => labels.get(index).cloned(),
                     (None, Some(keys)) => key(keys, row, index),
@@ -197,9 +201,12 @@ fn key(keys: &Tensor, row: usize, index: usize) -> Option<String> {
 }
 
 /// The elements of each row.
-fn values(output: Tensor) -> Result<Vec<Values>, Error> {
-    let (shape, data) = output.into_parts();
-    let (&rows, rest) = shape.split_first().ok_or(Error::Runtime)?;
+fn values(output: NamedTensor) -> Result<Vec<Values>, Error> {
+    let (shape, data) = output.tensor.into_parts();
+    let (&rows, rest) = shape.split_first().ok_or_else(|| {
+        let name = output.name;
+        Error::InvalidInput(format!("output \"{name}\" of this model is a scalar for this input; use /v2"))
+    })?;
     let width: usize = rest.iter().product();
     macro_rules! rows {
         ($kind:ident, $elements:expr, $convert:expr) => {
@@ -258,7 +265,9 @@ fn class_count(classification: &Classification, outputs: &[TensorSpec]) -> Resul
             spec.datatype
         ));
     }
-    if spec.shape.len() == 1 && !spec.any_rank {
+    let is_wide = |&&dimension: &&i64| dimension >= 0 && dimension != 1;
+    let has_classes = spec.shape.len() > 1 && spec.shape.iter().skip(1).filter(is_wide).count() <= 1;
+    if !has_classes && !spec.any_rank {
         return Err(format!(
             "[classification] output \"{name}\" has shape {:?}, not [batch, classes]",
             spec.shape

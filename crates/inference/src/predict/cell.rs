@@ -2,7 +2,8 @@
 
 use crate::manifest::{Column, ColumnKind, Encoding};
 
-/// Up to here JSON's numbers, which many programs read as 64-bit floating-point ones, hold every whole number exactly.
+/// Below this a 64-bit floating-point number, which is how JSON's numbers with a point are read, is the whole number that
+/// was written; this one may stand for the next.
 pub const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// A cell as a caller wrote it.
@@ -53,7 +54,7 @@ fn of_its_kind<'a>(column: &'a Column, cell: Cell<'a>) -> Result<Value<'a>, Stri
         (ColumnKind::Number, Cell::Integer(value)) => Value::Number(value as f64),
         (ColumnKind::Integer, Cell::Integer(value)) => Value::Integer(value),
         #[expect(clippy::cast_possible_truncation, reason = "whole and in range, as checked")]
-        (ColumnKind::Integer, Cell::Number(value)) if value.fract() == 0.0 && value.abs() <= MAX_EXACT => {
+        (ColumnKind::Integer, Cell::Number(value)) if value.fract() == 0.0 && value.abs() < MAX_EXACT => {
             Value::Integer(value as i64)
         }
         (ColumnKind::Integer, Cell::Number(value)) if value.fract() == 0.0 => {

@@ -240,7 +240,7 @@ impl<P: Workplace> Calls<'_, P> {
     }
 
     async fn read(&mut self, outputs: Vec<NamedTensor>) -> Result<Vec<Outcome>, Error> {
-        let made = self.predictor.answer.read_size(&outputs);
+        let made = Answer::read_size(&outputs);
         self.place.hold(self.held.saturating_add(size(&outputs)).saturating_add(made))?;
         let (model, top_k) = (Arc::clone(self.model), self.top_k);
         let read = move || {

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
+use half::f16;
 
 use super::{Calls, Workplace, batch_size, find_input};
 use crate::{
@@ -44,6 +45,11 @@ impl Pictures {
                 spec.shape
             )
         })?;
+        if spec.datatype == DataType::Fp16 && !input.fits(f16::MAX.to_f32()) {
+            return Err(
+                "[image] scale, mean and std make a picture's values larger than FP16 can hold".to_owned()
+            );
+        }
         let mut input = input.clone();
         if spec.datatype == DataType::Uint8 {
             input.scale.get_or_insert(1.0);

@@ -51,6 +51,17 @@ async fn maps_come_as_their_keys_and_their_values() {
     ];
     assert_eq!(answer.outputs, expected);
     registry.shutdown();
+
+    // Keys are texts as any: byte for byte.
+    let (registry, model) = open(zip_map(&[b"K\xf6ln".as_slice(), b"Bonn"], true), "");
+    let answer = model.infer(request(vec![floats("x", &[1, 2], &[0.25, 0.75])])).await.unwrap();
+    let words = [b"Bonn".to_vec(), b"K\xf6ln".to_vec()].to_vec();
+    let expected = [
+        floats("probability", &[1, 2], &[0.75, 0.25]),
+        named("probability_keys", &[1, 2], TensorData::Bytes(words)),
+    ];
+    assert_eq!(answer.outputs, expected);
+    registry.shutdown();
 }
 
 #[tokio::test]

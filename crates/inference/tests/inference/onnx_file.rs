@@ -343,7 +343,7 @@ pub(crate) fn pipeline() -> Vec<u8> {
 
 /// `probability`, of shape `[n, classes]`, as scikit-learn's converter gives it: for each row a map from the class,
 /// which is a number from 10 on or a text, to the number in `x`.
-pub(crate) fn zip_map(classes: &[&str], texts: bool) -> Vec<u8> {
+pub(crate) fn zip_map<Class: AsRef<[u8]>>(classes: &[Class], texts: bool) -> Vec<u8> {
     let labels: Vec<u8> = match texts {
         true => classes.iter().flat_map(|class| bytes(9, class)).collect(),
         false => (10..).take(classes.len()).flat_map(|class| number(8, class)).collect(),
