@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use inference::{DataType, NamedTensor, TensorData, TensorSpec};
-use serde_json::Value;
 
 use super::proto::inference::infer_parameter::ParameterChoice;
 use super::proto::inference::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
