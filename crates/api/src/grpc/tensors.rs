@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use inference::{DataType, NamedTensor, TensorData, TensorSpec};
+use serde_json::Value;
 
 use super::proto::inference::infer_parameter::ParameterChoice;
 use super::proto::inference::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
@@ -133,18 +134,18 @@ fn members(contents: &InferTensorContents) -> Vec<&'static str> {
 
 /// Parameters as the rules know them that REST has, too.
 fn parameters(given: HashMap<String, InferParameter>) -> Result<Parameters, String> {
-    // One without a value is as one that is not there.
     let read = |(name, parameter): (String, InferParameter)| {
-        let value = match parameter.parameter_choice? {
-            ParameterChoice::BoolParam(value) => value.into(),
-            ParameterChoice::Int64Param(value) => value.into(),
-            ParameterChoice::Uint64Param(value) => value.into(),
-            ParameterChoice::DoubleParam(value) => value.into(),
-            ParameterChoice::StringParam(value) => value.into(),
+        let value = match parameter.parameter_choice {
+            Some(ParameterChoice::BoolParam(value)) => value.into(),
+            Some(ParameterChoice::Int64Param(value)) => value.into(),
+            Some(ParameterChoice::Uint64Param(value)) => value.into(),
+            Some(ParameterChoice::DoubleParam(value)) => value.into(),
+            Some(ParameterChoice::StringParam(value)) => value.into(),
+            None => Value::Null,
         };
-        Some((name, value))
+        (name, value)
     };
-    let parameters: Parameters = given.into_iter().filter_map(read).collect();
+    let parameters: Parameters = given.into_iter().map(read).collect();
     parameters.check()?;
     Ok(parameters)
 }
