@@ -40,7 +40,7 @@ struct Sample {
 /// Runs calls of one and of two rows alone and together, and refuses to have calls of the model run together where an
 /// answer is another one then, or where nothing could be tried. First on values of its own, then on those that are known
 /// to fit, of which each row is the same.
-pub(super) fn look(
+pub(super) fn try_together(
     model: &str,
     engine: &mut dyn Engine,
     known: Known<'_>,
@@ -49,65 +49,83 @@ pub(super) fn look(
 ) {
     let own = |specs: &[TensorSpec], rows: usize, kind: usize| known.varied(specs, rows, kind);
     let fitting = |specs: &[TensorSpec], rows: usize, _: usize| known.fitting(specs, rows);
-    let found = tried(engine, time, own).or_else(|| tried(engine, time, fitting));
-    let output = engine.outputs().first().map_or_else(String::new, |spec| spec.name.clone());
-    match found {
-        Some(Ok(alone)) => {
+    let tried = match probe(engine, time, own) {
+        Tried::CouldNotRun => probe(engine, time, fitting),
+        tried => tried,
+    };
+    let name = |output: Option<usize>| {
+        engine.outputs().get(output.unwrap_or(0)).map_or_else(String::new, |spec| spec.name.clone())
+    };
+    match tried {
+        Tried::Fits(alone) => {
             let places: Vec<usize> = (0..engine.outputs().len()).collect();
             for Sample { inputs, outputs } in &alone {
                 batching.look(model, engine.outputs(), (inputs, &places), outputs);
             }
         }
-        Some(Err((place, reason))) => {
-            let output =
-                place.and_then(|place| engine.outputs().get(place)).map_or(output, |spec| spec.name.clone());
-            batching.refuse(model, &output, reason);
-        }
-        None => batching.refuse(model, &output, UNTRIED),
+        Tried::Differs(Finding { output, what }) => batching.refuse(model, &name(output), what),
+        Tried::CouldNotRun => batching.refuse(model, &name(None), UNTRIED),
     }
 }
 
-/// An output, where one is meant, and what is wrong with it.
-type Finding = (Option<usize>, &'static str);
+/// What came out.
+enum Tried {
+    /// Calls were answered together as they were alone: so.
+    Fits(Vec<Sample>),
+    Differs(Finding),
+    /// The model does not take these inputs, or not in time.
+    CouldNotRun,
+}
 
-/// The answers to calls that ran alone, or what is wrong with those that ran together. None where they could not run.
-fn tried(
+/// What is wrong with calls that ran together.
+struct Finding {
+    /// The output, where one is meant.
+    output: Option<usize>,
+    what: &'static str,
+}
+
+fn probe(
     engine: &mut dyn Engine,
     time: Duration,
     inputs: impl Fn(&[TensorSpec], usize, usize) -> Option<Vec<Tensor>>,
-) -> Option<Result<Vec<Sample>, Finding>> {
+) -> Tried {
     let places: Vec<usize> = (0..engine.outputs().len()).collect();
     let mut alone = |rows: usize, kind: usize| {
         let inputs = inputs(engine.inputs(), rows, kind)?;
         let outputs = run_within(time, engine, &[&inputs], &places).ok()?.pop()?;
         Some(Sample { inputs, outputs })
     };
-    let (one, two) = (alone(1, 1)?, alone(2, 2)?);
+    let (Some(one), Some(two)) = (alone(1, 1), alone(2, 2)) else { return Tried::CouldNotRun };
     let zero = alone(1, 0);
     let mut pairs = vec![[&one, &two], [&two, &one]];
     pairs.extend(zero.as_ref().map(|zero| [zero, &one]));
     for pair in pairs {
-        let (calls, begun) = (pair.map(|sample| sample.inputs.as_slice()), Instant::now());
-        let answers = match run_within(time, engine, &calls, &places) {
-            Ok(answers) => answers,
-            Err(_) if begun.elapsed() >= time => return None,
-            Err(Failure::NotByRows(output)) => {
-                let place = engine.outputs().iter().position(|spec| spec.name == output);
-                return Some(Err((place, NOT_BY_ROWS)));
-            }
-            Err(Failure::Failed(_)) => return Some(Err((None, FAILS))),
-        };
-        let is_exact = engine.inputs().iter().all(|spec| !spec.datatype.is_float());
-        for (sample, answer) in pair.iter().zip(&answers) {
-            let compared = sample.outputs.iter().zip(answer).enumerate();
-            let odd =
-                |(place, (alone, together))| Some((Some(place), difference(alone, together, is_exact)?));
-            if let Some(finding) = compared.into_iter().find_map(odd) {
-                return Some(Err(finding));
-            }
+        if let Some(odd) = compare(engine, time, &places, pair) {
+            return odd;
         }
     }
-    Some(Ok([Some(one), Some(two), zero].into_iter().flatten().collect()))
+    Tried::Fits([Some(one), Some(two), zero].into_iter().flatten().collect())
+}
+
+/// Runs two calls together; none where they are answered as they were alone.
+fn compare(engine: &mut dyn Engine, time: Duration, places: &[usize], pair: [&Sample; 2]) -> Option<Tried> {
+    let (calls, begun) = (pair.map(|sample| sample.inputs.as_slice()), Instant::now());
+    let answers = match run_within(time, engine, &calls, places) {
+        Ok(answers) => answers,
+        Err(_) if begun.elapsed() >= time => return Some(Tried::CouldNotRun),
+        Err(Failure::NotByRows(output)) => {
+            let output = engine.outputs().iter().position(|spec| spec.name == output);
+            return Some(Tried::Differs(Finding { output, what: NOT_BY_ROWS }));
+        }
+        Err(Failure::Failed(_)) => return Some(Tried::Differs(Finding { output: None, what: FAILS })),
+    };
+    let is_exact = engine.inputs().iter().all(|spec| !spec.datatype.is_float());
+    pair.iter().zip(&answers).find_map(|(sample, answer)| {
+        sample.outputs.iter().zip(answer).enumerate().find_map(|(place, (alone, together))| {
+            let what = difference(alone, together, is_exact)?;
+            Some(Tried::Differs(Finding { output: Some(place), what }))
+        })
+    })
 }
 
 impl Known<'_> {

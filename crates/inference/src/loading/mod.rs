@@ -8,7 +8,7 @@ mod trial;
 mod unchecked;
 mod warm_up;
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 pub use examination::Examination;
 pub use inspection::Inspection;
@@ -80,6 +80,25 @@ impl Loader {
         }
     }
 
+    /// How calls of a version run together, as far as they are seen to.
+    fn batching(
+        &self,
+        of: ModelFolder<'_>,
+        engines: &mut [Box<dyn Engine>],
+        operators: &BTreeMap<(String, String), u64>,
+        predictor: Option<&Predictor>,
+    ) -> Batching {
+        let ModelFolder { name, manifest, .. } = of;
+        let specs = engines.first().map(|engine| (engine.inputs(), engine.outputs()));
+        let (inputs, outputs) = specs.unwrap_or_default();
+        let batching = Batching::new(manifest.batching.as_ref(), name, inputs, outputs, operators);
+        if let (Some(_), Some(engine)) = (batching.max_rows(), engines.first_mut()) {
+            let known = by_rows::Known { table: manifest.warm_up.as_ref(), predictor };
+            by_rows::try_together(name, engine.as_mut(), known, self.settings.warm_up_time, &batching);
+        }
+        batching
+    }
+
     /// Makes the sessions of a version that was examined, and what answers calls with them.
     pub(crate) fn model(
         &self,
@@ -99,12 +118,7 @@ impl Loader {
             let time = self.settings.warm_up_time;
             warm_up::warm_up(name, &mut engines, manifest.warm_up.as_ref(), predictor.as_ref(), time)?;
         }
-        let table = manifest.batching.as_ref();
-        let batching = Batching::new(table, name, &inputs, &outputs, &inspection.operators);
-        if let (Some(_), Some(engine)) = (batching.max_rows(), engines.first_mut()) {
-            let known = by_rows::Known { table: manifest.warm_up.as_ref(), predictor: predictor.as_ref() };
-            by_rows::look(name, engine.as_mut(), known, self.settings.warm_up_time, &batching);
-        }
+        let batching = self.batching(of, &mut engines, &inspection.operators, predictor.as_ref());
         // What loading took beside the sessions themselves.
         memory::give_back();
         let recorder = Arc::new(Recorder::new());

@@ -329,6 +329,14 @@ impl Entry {
         }
     }
 
+    /// Why the default version cannot be served.
+    pub(super) fn default_failure(&self) -> Option<String> {
+        match self.intended() {
+            Some(version) => version.model.as_ref().err().cloned(),
+            None => self.reason.clone(),
+        }
+    }
+
     pub(super) fn find(&self, version: Option<&str>) -> Result<Arc<Model>, Error> {
         let unavailable = |reason: &str| {
             Error::Unavailable(format!("model \"{}\" cannot be served now: {reason}", self.name))

@@ -27,7 +27,7 @@ pub use status::{ModelStatus, State};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use self::{
-    candidate::Candidate,
+    candidate::{Candidate, Wish},
     entry::{Entry, Lineage},
     reconciliation::options_for,
 };
@@ -196,8 +196,8 @@ impl Registry {
         let old = self.read().get(name).cloned();
         let wished = LoadOptions { accept_changes, retry_failed: true, ..LoadOptions::default() };
         let options = options_for(old.as_deref(), &desired, wished);
-        let Candidate { entry, failure } =
-            self.shared.loader.candidate(name, desired, &lineage, old.as_deref(), options);
+        let wish = Wish { name, desired, lineage: &lineage, old: old.as_deref(), options };
+        let Candidate { entry, failure } = self.shared.loader.candidate(&wish);
         match failure {
             None => Ok(Prepared { entry }),
             Some(failure) => {

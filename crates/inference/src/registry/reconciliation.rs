@@ -12,7 +12,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::{
     MAX_LOADERS, Registry,
-    candidate::Candidate,
+    candidate::{Candidate, Wish},
     desired_state::{DesiredState, Revision},
     entry::{Entry, Version},
 };
@@ -125,8 +125,8 @@ impl Registry {
         }
         let old = self.read().get(name).cloned();
         let options = options_for(old.as_deref(), &desired, options);
-        let Candidate { entry, failure } =
-            self.shared.loader.candidate(name, desired, &lineage, old.as_deref(), options);
+        let wish = Wish { name, desired, lineage: &lineage, old: old.as_deref(), options };
+        let Candidate { entry, failure } = self.shared.loader.candidate(&wish);
         let is_gone = !self.shared.loader.has(name) && entry.ready().next().is_none();
         let old = old.filter(|old| old.ready().next().is_some());
         let unloaded = entry.desired.unloaded;

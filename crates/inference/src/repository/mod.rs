@@ -132,18 +132,7 @@ pub(crate) fn chosen(
     if let Some(active) = active.filter(|active| !is_name(active)) {
         return Err(format!("{active:?} cannot be a version"));
     }
-    let found = folders(folder).map_err(|_| "the model's folder cannot be read".to_owned())?;
-    let found: Vec<String> =
-        found.into_iter().filter(|(_, path)| is_version(path)).map(|(name, _)| name).collect();
-    let mut chosen = match &versions.serve {
-        Serve::Only(wanted) => {
-            if let Some(missing) = wanted.iter().find(|version| !is_name(version)) {
-                return Err(format!("model.toml: \"{missing}\" cannot be a version"));
-            }
-            wanted.clone()
-        }
-        Serve::Latest | Serve::All => found,
-    };
+    let mut chosen = candidates(folder, versions)?;
     let before = chosen.len();
     chosen.retain(|version| !waiting.contains(version));
     let waits = chosen.len() < before;
@@ -157,16 +146,29 @@ pub(crate) fn chosen(
         let earlier = chosen.len().saturating_sub(versions.latest.map_or(1, NonZeroUsize::get));
         chosen.drain(..earlier);
     }
-    if chosen.is_empty() && waits {
-        return Err("its versions wait for their activation: activate one by its number".to_owned());
+    if chosen.is_empty() { Err(why_none(versions, waits)) } else { Ok(chosen) }
+}
+
+/// The versions of a folder that may be chosen from.
+fn candidates(folder: &Path, versions: &Versions) -> Result<Vec<String>, String> {
+    let found = folders(folder).map_err(|_| "the model's folder cannot be read".to_owned())?;
+    let Serve::Only(wanted) = &versions.serve else {
+        return Ok(found.into_iter().filter(|(_, path)| is_version(path)).map(|(name, _)| name).collect());
+    };
+    match wanted.iter().find(|version| !is_name(version)) {
+        Some(missing) => Err(format!("model.toml: \"{missing}\" cannot be a version")),
+        None => Ok(wanted.clone()),
     }
-    if chosen.is_empty() && matches!(versions.serve, Serve::Only(_)) {
-        return Err("model.toml: [versions] serve names no version".to_owned());
+}
+
+fn why_none(versions: &Versions, waits: bool) -> String {
+    if waits {
+        "its versions wait for their activation: activate one by its number".to_owned()
+    } else if matches!(versions.serve, Serve::Only(_)) {
+        "model.toml: [versions] serve names no version".to_owned()
+    } else {
+        format!("there is no version: no folder such as 1/ with a {MODEL_FILE}")
     }
-    if chosen.is_empty() {
-        return Err(format!("there is no version: no folder such as 1/ with a {MODEL_FILE}"));
-    }
-    Ok(chosen)
 }
 
 fn is_version(folder: &Path) -> bool {
