@@ -40,7 +40,7 @@ pub struct Entry {
     /// Adds the schemas that its documentation refers to.
     pub schemas: fn(&mut Schemas),
     /// Where its handler stands, such as `v1_auth_login`.
-    pub place: &'static str,
+    pub handler_name: &'static str,
     build: Box<dyn Fn() -> Route + Send + Sync>,
 }
 
@@ -76,7 +76,7 @@ impl RouteTable {
         &mut self,
         class: LimitClass,
         time_limit: TimeLimit,
-        place: &'static str,
+        handler_name: &'static str,
         handler: Function,
     ) where
         Document: utoipa::Path + utoipa::__dev::SchemaReferences + for<'tag> utoipa::__dev::Tags<'tag>,
@@ -103,7 +103,7 @@ impl RouteTable {
                 class,
                 operation: operation::<Document>,
                 schemas: Document::schemas,
-                place,
+                handler_name,
                 build,
             });
         }

@@ -270,7 +270,7 @@ pub fn inference(settings: &Settings) -> inference::Settings {
         providers: models.execution_providers.clone(),
         model_memory: models.model_memory_mb << 20,
         cache_bytes: models.model_cache_mb << 20,
-        max_model_bytes: models.max_model_size_mb << 20,
+        max_model_bytes: models.max_model_bytes(),
         max_image_bytes: settings.sizes.image_bytes(),
         max_image_pixels: models.max_image_pixels,
         max_decoding_pixels: models.max_decoding_pixels,

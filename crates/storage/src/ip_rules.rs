@@ -1,6 +1,7 @@
 //! IP rules: networks that are allowed or denied, for a while or for good.
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 use uuid::Uuid;
 
@@ -10,6 +11,8 @@ use crate::{Page, PageRequest, Result, Tx, named_enum};
 
 named_enum! {
     /// The effect of a rule.
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
     pub enum IpEffect {
         /// Requests from the network are allowed.
         Allow = "allow",
@@ -20,8 +23,11 @@ named_enum! {
 
 named_enum! {
     /// The requests that a rule holds for.
+    #[derive(Default, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
     pub enum IpPlace {
         /// For every request.
+        #[default]
         All = "all",
         /// For administration, besides what holds for every request.
         Admin = "admin",

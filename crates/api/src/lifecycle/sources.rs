@@ -318,7 +318,7 @@ pub async fn fill(
     settings: &Settings,
     blobs: &Blobs,
 ) -> TickResult {
-    let most = settings.models.max_model_size_mb << 20;
+    let most = settings.models.max_model_bytes();
     for (file, source) in files {
         let path = incoming.path(file)?;
         let blob = Blob { url: &source.url, sha256: &source.sha256, size: source.size, most };

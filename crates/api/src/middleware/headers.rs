@@ -35,9 +35,9 @@ const DOCS_POLICY: HeaderValue = HeaderValue::from_static(
 /// The body of an answer to HEAD: as long as the one to GET, and never sent. The framework would go on making the
 /// real one, which for a stream takes as long as the stream lasts, and nothing that is sent would tell that nobody
 /// listens.
-pub struct Unsent(BodySize);
+pub struct HeadBody(BodySize);
 
-impl Unsent {
+impl HeadBody {
     /// Of a stream not even the end is sent.
     fn instead_of(body: &impl MessageBody) -> Self {
         Self(match body.size() {
@@ -47,7 +47,7 @@ impl Unsent {
     }
 }
 
-impl MessageBody for Unsent {
+impl MessageBody for HeadBody {
     type Error = Infallible;
 
     fn size(&self) -> BodySize {
@@ -60,7 +60,7 @@ impl MessageBody for Unsent {
 }
 
 /// Adds the headers; what a handler set itself, such as `Cache-Control` on public keys, stays.
-pub fn secure<B: MessageBody>(mut response: ServiceResponse<B>) -> ServiceResponse<EitherBody<B, Unsent>> {
+pub fn secure<B: MessageBody>(mut response: ServiceResponse<B>) -> ServiceResponse<EitherBody<B, HeadBody>> {
     let is_head = response.request().method() == Method::HEAD;
     let policy = if response.request().path().starts_with("/docs") { DOCS_POLICY } else { API_POLICY };
     let headers = response.headers_mut();
@@ -69,7 +69,7 @@ pub fn secure<B: MessageBody>(mut response: ServiceResponse<B>) -> ServiceRespon
     }
     put(headers, &CONTENT_SECURITY_POLICY, &policy);
     response.map_body(|_, body| match is_head {
-        true => EitherBody::right(Unsent::instead_of(&body)),
+        true => EitherBody::right(HeadBody::instead_of(&body)),
         false => EitherBody::left(body),
     })
 }

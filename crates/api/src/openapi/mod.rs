@@ -122,7 +122,7 @@ fn described(entry: &Entry) -> Operation {
         }
     }
     operation.extensions = Some(Extensions::builder().add("x-limit-class", entry.class.name()).build());
-    operation.operation_id = Some(operation_id(entry.place));
+    operation.operation_id = Some(operation_id(entry.handler_name));
     operation
 }
 
@@ -146,8 +146,8 @@ fn error_body(path: &str) -> (&'static str, Content) {
 }
 
 /// Unique and stable, for those who make clients from the document: where the handler stands.
-fn operation_id(place: &str) -> String {
-    place.trim_start_matches("v1_").replacen("oip_rest_", "v2_", 1)
+fn operation_id(handler_name: &str) -> String {
+    handler_name.trim_start_matches("v1_").replacen("oip_rest_", "v2_", 1)
 }
 
 #[cfg(test)]

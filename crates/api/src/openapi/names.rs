@@ -66,6 +66,10 @@ names! {
     LimitScope = ["class", "role", "account", "key", "model"].map(Into::into).into();
     /// The kind of an entry of a timeline.
     IncidentEntryKind = all!(auth::EntryKind);
+    /// The effect of a rule about addresses: the network is allowed, where a wider rule would deny it, or denied.
+    IpEffect = all!(storage::IpEffect);
+    /// The requests that a rule holds for: every request, or those that need a permission over others or over the installation, besides what holds for every request.
+    IpPlace = all!(storage::IpPlace);
     /// How far the service is open.
     OperatingMode = all!(auth::OperatingMode);
 }

@@ -20,7 +20,7 @@ pub struct ModelSettings {
     #[arg(long = "ORT_DYLIB_PATH")]
     pub ort_dylib_path: Option<PathBuf>,
     /// Largest model file in MiB.
-    #[arg(long = "MAX_MODEL_SIZE_MB", default_value_t = 2048, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long = "MAX_MODEL_SIZE_MB", default_value_t = 2048, value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
     pub max_model_size_mb: u64,
     /// Folder of the results of trials, each by the model's digest; unset: trials/ in DATA_DIR. Replicas may share it.
     #[arg(long = "MODEL_TRIAL_DIR")]
@@ -77,6 +77,13 @@ pub struct ModelSettings {
     /// Seconds from its arrival after which an inference is given up with 504.
     #[arg(long = "INFER_TIMEOUT_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub infer_timeout_seconds: u64,
+}
+
+impl ModelSettings {
+    /// Bytes of the largest model file.
+    pub fn max_model_bytes(&self) -> u64 {
+        self.max_model_size_mb << 20
+    }
 }
 
 fn signing_key(text: &str) -> Result<inference::SigningKey, &'static str> {

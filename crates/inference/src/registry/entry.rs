@@ -83,7 +83,7 @@ impl Lineage {
     }
 
     /// Notes whether a version's files have changed; true where that was not known.
-    pub(super) fn found(&self, version: &str, violation: Option<&Violation>) -> bool {
+    pub(super) fn note_violation(&self, version: &str, violation: Option<&Violation>) -> bool {
         let mut violations = self.violations.lock();
         match violation {
             Some(violation) => {
@@ -238,7 +238,7 @@ impl Entry {
         let stayed =
             |new: &&Arc<Model>| old.is_some_and(|old| old.ready().any(|model| Arc::ptr_eq(model, new)));
         for model in self.ready().filter(|model| !stayed(model)) {
-            self.lineage.found(&model.version, None);
+            self.lineage.note_violation(&model.version, None);
         }
         for model in old.into_iter().flat_map(Self::ready) {
             if !self.ready().any(|kept| Arc::ptr_eq(kept, model)) {

@@ -288,7 +288,7 @@ impl Loader {
 
     /// Removes a version that was uploaded.
     pub(super) fn withdraw(&self, name: &str, version: &str) -> Result<(), IncomingError> {
-        self.is_received(name, version)?;
+        self.require_received(name, version)?;
         let gone = self.new_folder()?.keep();
         // In one step, so that nobody loads half of it; somebody else may have taken it away meanwhile.
         let renamed = fs::rename(self.place_of(name, version), &gone).map_err(|error| match error.kind() {
@@ -301,7 +301,7 @@ impl Loader {
         renamed.and(removed)
     }
 
-    pub(super) fn is_received(&self, name: &str, version: &str) -> Result<(), IncomingError> {
+    pub(super) fn require_received(&self, name: &str, version: &str) -> Result<(), IncomingError> {
         let place = self.place_of(name, version);
         if !is_name(name) || !is_name(version) || !place.join(MODEL_FILE).exists() {
             return Err(IncomingError::Missing);

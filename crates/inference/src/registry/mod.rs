@@ -249,7 +249,7 @@ impl Registry {
             for version in entry.versions.iter().filter(|version| version.model.is_ok()) {
                 let folder = self.shared.loader.settings.model_dir.join(&entry.name).join(&version.name);
                 let found = integrity::violation(&entry.name, &version.name, &folder, &version.files);
-                if entry.lineage.found(&version.name, found.as_ref()) {
+                if entry.lineage.note_violation(&version.name, found.as_ref()) {
                     news.extend(found);
                 }
             }
@@ -281,7 +281,7 @@ impl Registry {
 
     /// Whether a version was uploaded and is not served, so that it may be removed.
     pub fn may_withdraw(&self, name: &str, version: &str) -> Result<(), IncomingError> {
-        self.shared.loader.is_received(name, version)?;
+        self.shared.loader.require_received(name, version)?;
         if self.find(name, Some(version)).is_ok() { Err(IncomingError::InUse) } else { Ok(()) }
     }
 

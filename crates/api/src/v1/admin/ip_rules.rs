@@ -4,7 +4,7 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, Responder, web};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use storage::IpRule;
+use storage::{IpEffect, IpPlace, IpRule};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 use validator::Validate;
@@ -14,29 +14,9 @@ use crate::error::Result;
 use crate::extract::{Id, Json, PageParameters, Parameters};
 use crate::guard::Caller;
 use crate::guard::permission::SystemManage;
+use crate::openapi::names;
 use crate::v1::lists::List;
 use crate::v1::rules::{Checked, is_line, require};
-
-/// The effect of a rule.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum IpEffect {
-    /// The network is allowed, where a wider rule would deny it.
-    Allow,
-    /// The network is denied.
-    Deny,
-}
-
-/// The requests that a rule holds for.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum IpPlace {
-    /// For every request.
-    #[default]
-    All,
-    /// For what needs a permission over others or over the installation, besides what holds for every request.
-    Admin,
-}
 
 /// A rule.
 #[derive(Debug, Serialize, ToSchema)]
@@ -45,7 +25,9 @@ pub struct IpRuleView {
     id: Uuid,
     /// The network, without host bits.
     cidr: String,
+    #[schema(value_type = names::IpEffect)]
     effect: IpEffect,
+    #[schema(value_type = names::IpPlace)]
     applies_to: IpPlace,
     reason: String,
     /// Whether a detector made it.
@@ -63,9 +45,11 @@ pub struct NewIpRule {
     #[validate(length(max = 64, message = "use at most 64 characters"))]
     #[schema(example = "203.0.113.0/24", max_length = 64)]
     cidr: String,
+    #[schema(value_type = names::IpEffect)]
     effect: IpEffect,
     /// `all` if none is given.
     #[serde(default)]
+    #[schema(value_type = names::IpPlace)]
     applies_to: IpPlace,
     /// Why, at most 200 characters.
     #[serde(default)]
@@ -92,14 +76,6 @@ pub struct RemovalParameters {
 impl From<IpRule> for IpRuleView {
     fn from(rule: IpRule) -> Self {
         let IpRule { id, network, effect, applies_to, automatic, reason, created_at, expires_at } = rule;
-        let effect = match effect {
-            storage::IpEffect::Allow => IpEffect::Allow,
-            storage::IpEffect::Deny => IpEffect::Deny,
-        };
-        let applies_to = match applies_to {
-            storage::IpPlace::All => IpPlace::All,
-            storage::IpPlace::Admin => IpPlace::Admin,
-        };
         Self { id, cidr: network, effect, applies_to, reason, automatic, created_at, expires_at }
     }
 }
@@ -107,14 +83,6 @@ impl From<IpRule> for IpRuleView {
 impl From<NewIpRule> for auth::IpRuleRequest {
     fn from(rule: NewIpRule) -> Self {
         let NewIpRule { cidr, effect, applies_to, reason, expires_at, force: _ } = rule;
-        let effect = match effect {
-            IpEffect::Allow => storage::IpEffect::Allow,
-            IpEffect::Deny => storage::IpEffect::Deny,
-        };
-        let applies_to = match applies_to {
-            IpPlace::All => storage::IpPlace::All,
-            IpPlace::Admin => storage::IpPlace::Admin,
-        };
         Self { network: cidr, effect, applies_to, reason, expires_at }
     }
 }

@@ -79,7 +79,7 @@ pub async fn upload(
     if let Some(signature) = signature {
         incoming.sign(&signature).map_err(ApiError::internal)?;
     }
-    let files = body.save(&incoming, app.settings.models.max_model_size_mb << 20, sha256).await?;
+    let files = body.save(&incoming, app.settings.models.max_model_bytes(), sha256).await?;
     let of = (name.clone(), version.clone());
     let (size, sha256) = lifecycle::accept_upload(app.clone(), caller, (incoming, place), of, files).await?;
     Ok(HttpResponse::Created().json(AddedVersion { name, version, sha256, size }))
