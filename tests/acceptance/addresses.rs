@@ -164,6 +164,26 @@ promise! {
         assert_eq!(ask(&laptop, "four@example.com"), 429, "with another session, too");
     }
 
+    fn what_strangers_ask_for_uses_up_no_link_to_a_password(pair) {
+        let mail = MailServer::start();
+        let server = mail.server(pair, &[("RATE_LIMIT_MAIL_PER_HOUR", "2")]);
+        let register = |email: &str| server.anon().post(REGISTER, &account(email)).status;
+        let [ada, eve] = ["ada@example.com", "eve@example.com"].map(|email| {
+            assert_eq!(register(email), 202);
+            confirm(&server, &mail.take(email, "confirm-email#token=").token()).is(204);
+            server.log_in(email, PASSWORD)
+        });
+        assert_eq!([register(&ada.email), register(&ada.email)], [202, 429], "the first one made her account");
+        let change = || eve.api.post(CHANGE, &json!({"email": ada.email})).status;
+        assert_eq!([change(), change(), change()], [202, 202, 429]);
+        let forget = || server.anon().post("/api/v1/auth/password/forgot", &json!({"email": ada.email})).status;
+        for _ in 0..2 {
+            assert_eq!(forget(), 202);
+            mail.take(&ada.email, "reset-password#token=");
+        }
+        assert_eq!(forget(), 429, "each of these was a link");
+    }
+
     fn without_mail_no_address_can_be_proved(pair) {
         let server = Server::start(pair, &[]);
         let ada = server.person("ada");

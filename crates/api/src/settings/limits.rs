@@ -26,7 +26,8 @@ pub struct LimitSettings {
     /// Registrations per address and minute.
     #[arg(long = "RATE_LIMIT_REGISTER_PER_MINUTE", default_value_t = 3)]
     pub rate_limit_register_per_minute: u32,
-    /// Mails requested per hour: per network address or account that requests them, and per recipient.
+    /// Mails requested per hour: per network address or account that requests them, and per recipient for each purpose
+    /// (registration, forgotten password, change of address).
     #[arg(long = "RATE_LIMIT_MAIL_PER_HOUR", default_value_t = 5)]
     pub rate_limit_mail_per_hour: u32,
     /// Requests per second and address, counted in this process before anything else is done.

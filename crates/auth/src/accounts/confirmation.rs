@@ -40,7 +40,7 @@ impl Auth {
     pub async fn register(&self, request: NewUserRequest) -> Result<()> {
         let NewUserRequest { email, name, password } = request;
         let password = NewPassword::check("password", password, &[&email, &name])?;
-        self.reserve_mail(&email, None).await?;
+        self.reserve_mail(Purpose::Registration, &email, None).await?;
         let password_hash = self.hashing.hash(password).await?;
         let task = MailTask::Registration(PendingRegistration { email, name, password_hash });
         let mut tx = self.store.begin(Scope::Service(Service::Login)).await?;
@@ -56,7 +56,7 @@ impl Auth {
             return Err(Error::MailUnavailable);
         }
         let email = email.trim().to_owned();
-        self.reserve_mail(&email, Some(principal.account)).await?;
+        self.reserve_mail(Purpose::EmailChange, &email, Some(principal.account)).await?;
         let mut tx = self.begin_own(principal).await?;
         let person = self.active_person(&mut tx, principal.account).await?.ok_or(Error::NotFound)?;
         if email == person.email {

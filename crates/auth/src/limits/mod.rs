@@ -31,7 +31,7 @@ pub struct Limits {
     pub login_per_minute: u32,
     /// Registrations per minute and address.
     pub register_per_minute: u32,
-    /// Mails asked for per hour: per network address or account that asks, and per address that they go to.
+    /// Mails asked for per hour: per network address or account that asks, and per purpose and address that they go to.
     pub mail_per_hour: u32,
 }
 
@@ -140,7 +140,8 @@ impl LimitBook {
         (limit > 0).then_some(Window { name, key, limit, period: MINUTE })
     }
 
-    /// The window of mails to an address (`to`, by what it is found by) or on behalf of an account (`by`, its id).
+    /// The window of mails for a purpose to an address (by what it is found by), or on behalf of an account (`by`, its
+    /// id).
     pub fn mail_window(&self, which: &'static str, whose: &str) -> Option<Window> {
         let key = format!("window:mail:{which}:{whose}");
         let name = LimitClass::Mail.name();

@@ -43,7 +43,7 @@ impl Auth {
     /// Lets a link be mailed to an address, if it has an account with a password. The answer and its time are the same
     /// for every address: who has it is looked up later.
     pub async fn forgot_password(&self, email: String) -> Result<()> {
-        self.reserve_mail(&email, None).await?;
+        self.reserve_mail(Purpose::PasswordReset, &email, None).await?;
         let mut tx = self.store.begin(Scope::Service(Service::Login)).await?;
         self.post(&mut tx, Uuid::now_v7(), None, &MailTask::ForgottenPassword { email }).await?;
         Ok(tx.commit().await?)
@@ -187,9 +187,10 @@ impl Auth {
         user.map(|user| self.open_person(user)).transpose()
     }
 
-    /// Counts a mail that is about to be asked for, by the address that it goes to and by the account that asks.
-    pub(crate) async fn reserve_mail(&self, email: &str, by: Option<Uuid>) -> Result<()> {
-        let to = self.limits.mail_window("to", &self.email_index.of(email));
+    /// Counts a mail that is about to be asked for, by its purpose and the address that it goes to, and by the account
+    /// that asks. Each purpose has a window of its own: what strangers register must not use up the owner's resets.
+    pub(crate) async fn reserve_mail(&self, purpose: Purpose, email: &str, by: Option<Uuid>) -> Result<()> {
+        let to = self.limits.mail_window(purpose.name(), &self.email_index.of(email));
         let by = by.and_then(|account| self.limits.mail_window("by", &account.simple().to_string()));
         self.reserve(&Vec::from_iter(to.into_iter().chain(by))).await.map(drop)
     }
