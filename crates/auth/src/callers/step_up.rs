@@ -77,7 +77,7 @@ impl Auth {
         error: Error,
         origin: &Origin,
     ) -> Result<Error> {
-        self.record_failure(principal.account, Some(principal.account), origin).await?;
+        self.record_failure(principal.account, Some(principal.account), true, origin).await?;
         Ok(error)
     }
 }

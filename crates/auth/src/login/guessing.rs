@@ -3,7 +3,8 @@
 //! Each attempt is counted before it is evaluated: by name and place before anything is looked up, and then, unless the
 //! account knows the place, by account. A place is known by a session that was opened from its network, or by a live
 //! access token of the very account; what others did is not held against it. A name without an account stands for one
-//! that does not exist and goes through the same windows and statements, so that nothing tells the two apart.
+//! that does not exist and goes through the same windows and statements, so that nothing tells the two apart. Nor does
+//! anything tell whether the account knows a place: where its window is full, the answer is the one to a wrong password.
 
 use std::time::Duration;
 
@@ -71,36 +72,40 @@ impl Auth {
     }
 
     /// Counts an attempt for the whole account, unless the account knows its place. False: the password is not to be
-    /// looked at, though the answer must take as long as if it were.
+    /// looked at, though the answer must be the same, and take as long, as if it were and was wrong.
     pub(crate) async fn admit_attempt(&self, attempt: &Attempt, account: Option<Uuid>) -> Result<bool> {
         let subject = attempt.subject(account);
+        let holds_one_of_theirs = attempt.held.is_some_and(|(_, account)| account == subject);
+        if attempt.held.is_some() && !holds_one_of_theirs {
+            // The token of another account proves nothing: it must not be a place of its own.
+            self.reserve(self.attempts_at(attempt.name, attempt.network()).as_slice()).await?;
+        }
         let mut tx = self.store.read(Scope::Service(Service::Login)).await?;
         let standing = tx.guessing().standing(subject, attempt.network.as_deref(), LOGOUT).await?;
         drop(tx);
-        let holds_one_of_theirs = attempt.held.is_some_and(|(_, account)| account == subject);
         let known = standing.familiar || holds_one_of_theirs;
-        let mut windows = Vec::from_iter(self.limits.attempts(account_key(subject)));
-        if known {
-            // Counted apart and never refused: a known place must take as long as an unknown one.
-            windows = windows.into_iter().map(|window| never_full(window, subject)).collect();
-        } else if attempt.held.is_some() {
-            // The token of another account proves nothing: it must not be a place of its own.
-            windows.extend(self.attempts_at(attempt.name, attempt.network()));
-        }
-        self.reserve(&windows).await?;
-        Ok(known || standing.failures < MOST_FAILURES)
+        let window = self.limits.attempts(account_key(subject));
+        // Counted apart and never refused: a known place must take as long as an unknown one.
+        let window = if known { window.map(|window| never_full(window, subject)) } else { window };
+        let has_room = match self.reserve(window.as_slice()).await {
+            Err(Error::Throttled(_)) => false,
+            counted => counted.map(|_| true)?,
+        };
+        Ok(known || has_room && standing.failures < MOST_FAILURES)
     }
 
-    /// Counts and records that a password or a code was wrong. Many in a short time make one event.
+    /// Counts and records that a password or a code was wrong. Many in a short time make one event. What was not
+    /// `looked_at` is no failure in a row: the windows bound how soon guesses shut out all but known places.
     pub(crate) async fn record_failure(
         &self,
         subject: Uuid,
         account: Option<Uuid>,
+        looked_at: bool,
         origin: &Origin,
     ) -> Result<()> {
         let repeated = self.count_towards_suspicion(subject, origin).await?;
         let mut tx = self.store.begin(Scope::Service(Service::Login)).await?;
-        tx.guessing().count_failure(subject, MOST_FAILURES).await?;
+        tx.guessing().count_failure(subject, if looked_at { MOST_FAILURES } else { 0 }).await?;
         let failure = Entry::failure(Event::LoginFailure, origin);
         self.record(&mut tx, account.into_iter().fold(failure, Entry::by)).await?;
         for counted_by in repeated {

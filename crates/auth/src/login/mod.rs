@@ -83,7 +83,7 @@ impl Auth {
         match next {
             Some(step) => Ok(step),
             None => {
-                self.record_failure(attempt.subject(account), account, origin).await?;
+                self.record_failure(attempt.subject(account), account, looked_at, origin).await?;
                 Err(Error::WrongCredentials)
             }
         }

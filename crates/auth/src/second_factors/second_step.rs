@@ -56,7 +56,7 @@ impl Auth {
         }
         let account = account.map(|(account, _)| account);
         let subject = account.unwrap_or_else(|| id_of(token.expose_secret()));
-        self.record_failure(subject, account, origin).await?;
+        self.record_failure(subject, account, true, origin).await?;
         Err(Error::WrongCode)
     }
 
