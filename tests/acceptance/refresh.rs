@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::{Person, Server, Tokens, at_once, promise};
+use crate::harness::{Person, Reply, Server, Tokens, at_once, promise};
 
 const ME: &str = "/api/v1/me";
 /// How long the same answer can be asked for again.
@@ -123,6 +123,25 @@ promise! {
         server.advance(30 * SECOND);
         server.refresh(&Tokens::of(&last).refresh).refused(401, "invalid_token");
         server.user(&Tokens::of(&last).access).get(ME).refused(401, "invalid_token");
+    }
+
+    fn an_access_token_ends_with_a_session_that_is_not_refreshed(pair) {
+        let server = Server::start(pair, &[("SESSION_IDLE_EXPIRES", "60")]);
+        let ada = server.person("ada");
+        let left = |reply: &Reply| reply.json()["expires_in"].as_i64().expect("a number");
+        server.advance(30 * SECOND);
+        let fresh = ada.api.post("/api/v1/auth/step-up", &json!({"password": ada.password})).is(200);
+        assert!((1..=30).contains(&left(&fresh)), "{}", fresh.text());
+        let next = server.refresh(&ada.tokens.refresh).is(200);
+        assert!((31..=60).contains(&left(&next)), "{}", next.text());
+        let (fresh, next) = (server.user(&fresh.member("access_token")), server.user(&next.member("access_token")));
+        server.advance(31 * SECOND);
+        ada.api.get(ME).refused(401, "invalid_token");
+        fresh.get(ME).refused(401, "invalid_token");
+        assert_eq!(next.get("/api/v1/auth/sessions").is(200).items().len(), 1);
+        server.advance(30 * SECOND);
+        next.get(ME).refused(401, "invalid_token");
+        next.post("/api/v1/api-keys", &json!({"name": "a key", "scopes": ["models:read"]})).refused(401, "invalid_token");
     }
 
     fn a_made_up_token_is_refused_and_harms_nobody(pair) {

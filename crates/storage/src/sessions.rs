@@ -72,15 +72,19 @@ pub struct Session {
 }
 
 impl Session {
-    /// Whether its access tokens may be used.
+    /// Whether its tokens may be used.
     pub fn is_live(&self, now: DateTime<Utc>) -> bool {
-        self.revoked_at.is_none() && now < self.expires_at
+        is_live(self.revoked_at, self.idle_expires_at, self.expires_at, now)
     }
+}
 
-    /// Whether its refresh token may be used: it ends earlier where it was not used for long.
-    pub fn may_refresh(&self, now: DateTime<Utc>) -> bool {
-        self.is_live(now) && now < self.idle_expires_at
-    }
+fn is_live(
+    revoked_at: Option<DateTime<Utc>>,
+    idle_expires_at: DateTime<Utc>,
+    expires_at: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> bool {
+    revoked_at.is_none() && now < idle_expires_at && now < expires_at
 }
 
 debug_only!(Session { id, account_id, seq, created_at, rotated_at, idle_expires_at, expires_at, revoked_at });
@@ -98,6 +102,13 @@ pub struct SessionState {
     pub expires_at: DateTime<Utc>,
     /// When its owner proved who they are.
     pub authenticated_at: DateTime<Utc>,
+}
+
+impl SessionState {
+    /// Whether its tokens may be used.
+    pub fn is_live(&self, now: DateTime<Utc>) -> bool {
+        is_live(self.revoked_at, self.idle_expires_at, self.expires_at, now)
+    }
 }
 
 /// How a session and the account behind it stand now.

@@ -48,7 +48,7 @@ pub struct TokenSettings {
     /// Seconds that a session is good, however often it is refreshed.
     #[arg(long = "JWT_REFRESH_TOKEN_EXPIRES", default_value_t = 2_592_000, value_parser = clap::value_parser!(u32).range(60..=31_536_000))]
     pub jwt_refresh_token_expires: u32,
-    /// Seconds that a session is good without being refreshed.
+    /// Seconds that a session, with its access tokens, is good without being refreshed.
     #[arg(long = "SESSION_IDLE_EXPIRES", default_value_t = 1_209_600, value_parser = clap::value_parser!(u32).range(60..=31_536_000))]
     pub session_idle_expires: u32,
     /// Seconds after a login or a step-up in which sensitive acts, such as making an API key, need no new proof.

@@ -65,8 +65,7 @@ impl Auth {
         let seen = tx.changes().head().await?;
         let standing = tx.sessions().standing(claims.sid).await?.ok_or(REVOKED)?;
         let (session, account) = (standing.session, standing.account);
-        let revoked = session.revoked_at.is_some() || session.expires_at <= now;
-        if revoked
+        if !session.is_live(now)
             || account.account_id != claims.sub
             || !account.active
             || account.security_version != claims.ver

@@ -114,7 +114,7 @@ impl Auth {
         let active = tx.accounts().standing(session.account_id).await?.is_some_and(|account| account.active);
         let family_key = self.encryption.open(&family_place(session.id), &session.family_key)?;
         let current = token.is_genuine(&family_key) && token.step == session.seq;
-        Ok((active && session.may_refresh(self.now()) && current).then_some(session))
+        Ok((active && session.is_live(self.now()) && current).then_some(session))
     }
 
     fn token_end(&self, text: &str) -> Option<DateTime<Utc>> {

@@ -182,7 +182,8 @@ impl Auth {
         })
     }
 
-    /// An access token of a session, whose owner proved at `authenticated_at` who they are; and when it ends.
+    /// An access token of a session, whose owner proved at `authenticated_at` who they are; and when it ends: no later
+    /// than the session, were it never used again.
     pub(crate) fn access_token(
         &self,
         session: &Session,
@@ -190,7 +191,7 @@ impl Auth {
         authenticated_at: DateTime<Utc>,
     ) -> Result<(SecretString, DateTime<Utc>)> {
         let now = self.now();
-        let expires = (now + self.access_lifetime).min(session.expires_at);
+        let expires = (now + self.access_lifetime).min(session.idle_expires_at).min(session.expires_at);
         let claims = Claims {
             iss: self.issuer.name.clone(),
             aud: self.issuer.audience.clone(),

@@ -48,7 +48,7 @@ impl Auth {
         // Another request may have rotated it between the two statements.
         let session = tx.sessions().find(token.session).await?.ok_or(NO_REFRESH)?;
         let now = self.now();
-        if !session.may_refresh(now) {
+        if !session.is_live(now) {
             return Err(NO_REFRESH);
         }
         let recent = session.rotated_at.is_some_and(|at| (now - at).abs() <= RETRY_WINDOW);
