@@ -147,6 +147,31 @@ promise! {
         assert_ne!(server.person("ada").id, ada.id);
     }
 
+    fn an_address_goes_from_events_that_name_somebody_only_by_their_matter(pair) {
+        let server = Server::start(pair, &[("TRUSTED_PROXIES", "127.0.0.1")]);
+        let admin = server.admin();
+        let (ada, grace) = (server.person("ada"), server.person("grace"));
+        let guess = |email: &str, address: &str| {
+            let client = server.anon().with("X-Forwarded-Proto", "https").with("X-Forwarded-For", address);
+            client.post("/api/v1/auth/login", &json!({"email": email, "password": "Wrong-horse-battery-9"})).is(401);
+        };
+        // Five each: suspicious by account and by address, and an incident of each.
+        for _ in 0..5 {
+            guess(&ada.email, HOME);
+            guess(&grace.email, "198.51.100.9");
+        }
+        let kept = |address: &str| {
+            let count = server.world.sql(&format!("SELECT count(*) FROM audit_subjects WHERE address = '{address}'"));
+            count.trim().parse::<u32>().expect("a number")
+        };
+        let of_grace = kept("198.51.100.9");
+        assert_eq!((kept(HOME), of_grace), (9, 9), "five failures, two suspicions, two incidents");
+        let events = trail(&server);
+        admin.api.delete(&format!("/api/v1/admin/users/{}", ada.id)).is(204);
+        assert_eq!(trail(&server)[..events.len()], events);
+        assert_eq!((kept(HOME), kept("198.51.100.9")), (0, of_grace));
+    }
+
     fn an_administrator_erases_in_the_same_way(pair) {
         let mut server = Server::start(pair, &[("TRUSTED_PROXIES", "127.0.0.1")]);
         let admin = server.admin();

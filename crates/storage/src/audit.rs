@@ -94,8 +94,14 @@ pub struct Audit<'tx> {
 }
 
 impl Audit<'_> {
-    /// Adds an event, in the transaction of what it reports. `address`: where it was done from, erasable.
-    pub async fn append(&mut self, new: &AuditRecord, address: Option<&str>) -> Result<()> {
+    /// Adds an event, in the transaction of what it reports. `address`: where it was done from, erasable. `account`: with
+    /// whom it is erased, where the event names neither them as its actor nor their account as its target.
+    pub async fn append(
+        &mut self,
+        new: &AuditRecord,
+        address: Option<&str>,
+        account: Option<Uuid>,
+    ) -> Result<()> {
         query!(
             self.tx,
             execute,
@@ -115,9 +121,10 @@ impl Audit<'_> {
             query!(
                 self.tx,
                 execute,
-                "INSERT INTO audit_subjects (event_id, address) VALUES ($1, $2)",
+                "INSERT INTO audit_subjects (event_id, address, account_id) VALUES ($1, $2, $3)",
                 new.id,
-                address
+                address,
+                account
             )?;
         }
         Ok(())
@@ -156,14 +163,16 @@ impl Audit<'_> {
         filtered!(self.tx, "audit_links.seq > $1", "audit_links.seq", seq, filter, i64::from(limit))
     }
 
-    /// Erases the addresses from which an account acted, and those of nobody known in events that name it as their
-    /// `target`. Answers how many; the events stay, and so do the addresses of other actors.
+    /// Erases the addresses from which an account acted, those of nobody known in events that name it as their
+    /// `target`, and those that were kept with it. Answers how many; the events stay, and so do the addresses of other
+    /// actors.
     pub async fn erase_subject(&mut self, account: Uuid, target: &str) -> Result<u64> {
         query!(
             self.tx,
             execute,
             "DELETE FROM audit_subjects WHERE event_id IN (SELECT id FROM audit_events \
-             WHERE actor = $1 OR (actor IS NULL AND target = $2))",
+             WHERE actor = $1 OR (actor IS NULL AND target = $2) \
+             UNION ALL SELECT event_id FROM audit_subjects WHERE account_id = $1)",
             account,
             target
         )

@@ -36,6 +36,8 @@ pub(crate) struct Entry<'a> {
     actor: Option<Uuid>,
     /// What was acted on: `kind:id`.
     target: Option<String>,
+    /// Whose matter it is, where neither of these says so: the address goes with them.
+    matter_of: Option<Uuid>,
     /// What else matters; no personal data, no secrets.
     detail: Value,
     origin: &'a Origin,
@@ -44,7 +46,7 @@ pub(crate) struct Entry<'a> {
 impl<'a> Entry<'a> {
     /// Something that was done.
     pub fn success(action: Event, origin: &'a Origin) -> Self {
-        Self { action, succeeded: true, actor: None, target: None, detail: json!({}), origin }
+        Self { action, succeeded: true, actor: None, target: None, matter_of: None, detail: json!({}), origin }
     }
 
     /// Something that was tried.
@@ -58,6 +60,11 @@ impl<'a> Entry<'a> {
 
     pub fn on(self, kind: &str, id: Uuid) -> Self {
         Self { target: Some(subject(kind, id)), ..self }
+    }
+
+    /// Sets whose matter it is, if they are known.
+    pub fn in_matter_of(self, account: Option<Uuid>) -> Self {
+        Self { matter_of: account, ..self }
     }
 
     /// Sets the actor, if there is one.
@@ -83,6 +90,11 @@ impl Entry<'_> {
     pub fn account(&self) -> Option<Uuid> {
         let target = self.target.as_deref().and_then(|target| target.strip_prefix("account:"));
         self.actor.or_else(|| target?.parse().ok())
+    }
+
+    /// That account, or else the one whose matter it is.
+    pub fn whose(&self) -> Option<Uuid> {
+        self.account().or(self.matter_of)
     }
 }
 
@@ -159,7 +171,7 @@ impl Auth {
         };
         event.mac = Some(self.trail.keys().active().event_mac(&event));
         let address = entry.origin.address.map(|address| address.to_string());
-        tx.audit().append(&event, address.as_deref()).await?;
+        tx.audit().append(&event, address.as_deref(), entry.matter_of).await?;
         if entry.action == Event::SuspiciousActivity {
             self.open_detected(tx, id, &entry).await?;
         }

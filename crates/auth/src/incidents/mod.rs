@@ -118,7 +118,7 @@ impl Auth {
         let affected = Affected { accounts, address };
         self.plan_answers(&mut tx, &incident, kind, &affected, Actor { by: actor, own }).await?;
         let title = format!("Modelgate: incident: {}", incident.title);
-        self.announce(&mut tx, &incident, &title, actor, origin).await?;
+        self.announce(&mut tx, &incident, &title, actor, None, origin).await?;
         tx.commit().await?;
         Ok(incident)
     }
@@ -162,7 +162,7 @@ impl Auth {
         }
         self.plan_answers(tx, &incident, kind, &affected, Actor::default()).await?;
         // An event of its own: what opened is written down like what anybody opens.
-        Box::pin(self.announce(tx, &incident, &title, None, entry.origin())).await
+        Box::pin(self.announce(tx, &incident, &title, None, entry.whose(), entry.origin())).await
     }
 
     /// What an incident about this is opened for: for this, or for all others where there are as many as may be.
@@ -304,18 +304,19 @@ impl Auth {
         Ok(tx.incidents().note(Uuid::now_v7(), incident, kind.name(), actor, detail).await?)
     }
 
-    /// Records that an incident was opened, and alerts operators.
+    /// Records that an incident was opened, by somebody or in the matter of an account, and alerts operators.
     async fn announce(
         &self,
         tx: &mut Tx,
         incident: &Incident,
         title: &str,
         actor: Option<&Principal>,
+        account: Option<Uuid>,
         origin: &Origin,
     ) -> Result<()> {
         let detail = json!({"kind": incident.kind, "severity": incident.severity});
         let entry = Entry::success(Event::IncidentOpened, origin).on("incident", incident.id).with(detail);
-        self.record(tx, entry.by_optional(actor)).await?;
+        self.record(tx, entry.by_optional(actor).in_matter_of(account)).await?;
         self.alert_of_incident(tx, incident, title, origin).await
     }
 

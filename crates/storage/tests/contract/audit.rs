@@ -35,7 +35,7 @@ async fn event(world: &World, action: &str, actor: Option<Uuid>) -> Uuid {
     let new = new_event(world, action, actor);
     let id = new.id;
     let mut tx = world.begin().await;
-    tx.audit().append(&new, Some(ADDRESS)).await.unwrap();
+    tx.audit().append(&new, Some(ADDRESS), None).await.unwrap();
     tx.commit().await.unwrap();
     id
 }
@@ -98,6 +98,18 @@ on_both_stores! {
         assert!(left.iter().all(|event| event.canonical == [0, 255, 1]), "byte for byte");
     }
 
+    async fn an_address_goes_with_whom_it_was_kept_for(world) {
+        let (ada, grace) = (next_id(), next_id());
+        let mut tx = world.begin().await;
+        for matter_of in [Some(ada), Some(grace), None] {
+            tx.audit().append(&new_event(world, "suspicion", None), Some(ADDRESS), matter_of).await.unwrap();
+        }
+        assert_eq!(tx.audit().erase_subject(ada, "account:ada").await.unwrap(), 1);
+        let page = tx.audit().list(&PageRequest::default(), &AuditFilter::default()).await.unwrap();
+        let kept: Vec<_> = page.items.iter().map(|event| event.address.is_some()).collect();
+        assert_eq!(kept, [true, true, false]);
+    }
+
     async fn the_database_itself_refuses_to_change_an_event(world) {
         event(world, "login", None).await;
         for sql in ["UPDATE audit_events SET action = 'nothing'", "DELETE FROM audit_events"] {
@@ -118,7 +130,7 @@ on_both_stores! {
         drop(tx);
         // SQLite has one writer at a time.
         let mut late = world.begin().await;
-        late.audit().append(&new_event(world, "late", None), Some(ADDRESS)).await.unwrap();
+        late.audit().append(&new_event(world, "late", None), Some(ADDRESS), None).await.unwrap();
         let late = if world.store.is_postgres() { Some(late) } else { late.commit().await.unwrap(); None };
         event(world, "later", None).await;
         link(world, 1, 1).await;

@@ -97,7 +97,7 @@ pub(crate) const OWNED: [Owned; 23] = [
     },
     Owned {
         table: "audit_subjects",
-        row: "VALUES ('$parent', '203.0.113.7')",
+        row: "(event_id, address) VALUES ('$parent', '203.0.113.7')",
         read_by: &["administration", "audit", "retention"],
         deleted_by: &["administration", "audit", "retention"],
     },
