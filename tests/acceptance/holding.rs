@@ -105,5 +105,32 @@ promise! {
         server.advance(DAY + Duration::from_secs(5));
         server.key(&old).get(MODELS).refused(401, "invalid_token");
         server.key(&new).get(MODELS).refused(401, "invalid_token");
+        let ada = server.log_in(&ada.email, &ada.password);
+        ada.api.act(&format!("/api/v1/api-keys/{id}/rotate")).refused(404, "not_found");
+    }
+
+    fn what_asks_for_something_where_no_body_is_taken_is_refused(pair) {
+        let server = Server::start(pair, &[]);
+        let admin = server.admin();
+        let (id, old) = admin.make_key_with(json!({"name": "k", "scopes": ["models:read"]}));
+        let rotate = format!("/api/v1/api-keys/{id}/rotate");
+        let account = admin.api.post("/api/v1/admin/service-accounts", &json!({"name": "ci", "role": "user"})).is(201);
+        let account = format!("/api/v1/admin/service-accounts/{}", account.member("id"));
+        let body = json!({"name": "k", "scopes": ["models:read"]});
+        let key = admin.api.post(&format!("{account}/api-keys"), &body).is(201).member("id");
+        for path in [&rotate, &format!("{account}/api-keys/{key}/rotate"), "/api/v1/auth/logout"] {
+            let wish = json!({"overlap_seconds": 0});
+            admin.api.post(path, &wish).refused(400, "malformed_request");
+            server.anon().post(path, &wish).refused(401, "authentication_required");
+            admin.api.send("POST", path, Some("text/plain"), &[b' '; 65]).refused(400, "malformed_request");
+        }
+        admin.api.send("DELETE", &format!("/api/v1/api-keys/{id}"), None, b"soon").refused(400, "malformed_request");
+        server.key(&old).get(MODELS).is(200);
+        // Some clients send an empty object with every request.
+        admin.api.post(&rotate, &json!({})).is(200);
+        let newest = admin.api.send("POST", &format!("{rotate}?overlap_seconds=0"), None, b" {\n}\n").is(200);
+        server.key(&old).get(MODELS).refused(401, "invalid_token");
+        server.key(&newest.member("key")).get(MODELS).is(200);
+        admin.api.send("POST", "/api/v1/auth/logout", Some("application/json"), b"").is(204);
     }
 }

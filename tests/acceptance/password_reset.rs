@@ -231,7 +231,7 @@ promise! {
         assert_eq!((&answer["mailed"], answer.get("token"), answer.get("link")), (&json!(true), None, None));
         let token = mail.take(&ada.email, "reset-password#token=").token();
         mail.take(&ada.email, "An administrator asked for a link");
-        admin.api.post(&path, &json!({"new_password": "Chosen-horse-battery-9"})).is(200);
+        admin.api.post(&path, &json!({"new_password": "Chosen-horse-battery-9"})).refused(400, "malformed_request");
         server.try_log_in(&ada.email, "Chosen-horse-battery-9").is(401);
         server.log_in(&ada.email, &ada.password);
         reset(&server, &token, NEW).is(204);

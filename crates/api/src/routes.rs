@@ -1,8 +1,8 @@
 //! The route table: each route stands here once, and its guard, its limits and its OpenAPI entry come from that line.
 //!
 //! A line names the limit class, the pace where it is not the class's, and the handlers. Method, path and
-//! documentation are the handler's `#[utoipa::path]`; what its caller must have is the type of the handler's first
-//! argument.
+//! documentation are the handler's `#[utoipa::path]`, and so is whether it takes a body; what its caller must have is the
+//! type of the handler's first argument.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use utoipa::openapi::path::Operation;
 
 use crate::error::ApiError;
 use crate::guard::{FirstArgument, Requirement, TimeLimit, run_guarded};
-use crate::middleware::Endpoint;
+use crate::middleware::{Endpoint, is_v2};
 use crate::telemetry::metrics;
 use crate::{health, oip, v1, well_known};
 
@@ -84,15 +84,18 @@ impl RouteTable {
         Function::Output: Responder + 'static,
         Arguments: Guarded,
     {
+        let is_v2 = is_v2(&Document::path());
         for method in Document::methods() {
             let method = actix_method(&method);
+            // Others pass over a body that they do not take, as HTTP and the protocol of `/v2` would have it.
+            let takes_body = is_v2 || method.is_safe() || Document::operation().request_body.is_some();
             let (handler, accepted) = (handler.clone(), method.clone());
             let endpoint = Endpoint(Document::path().into());
             let build = Box::new(move || {
                 let endpoint = endpoint.clone();
                 let guard = move |request: ServiceRequest, next| {
                     request.extensions_mut().insert(endpoint.clone());
-                    run_guarded(Arguments::REQUIREMENT, class, time_limit, request, next)
+                    run_guarded(Arguments::REQUIREMENT, class, time_limit, takes_body, request, next)
                 };
                 route(&accepted).to(handler.clone()).wrap(from_fn(guard))
             });

@@ -4,20 +4,51 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use actix_web::dev::Payload;
+use actix_web::dev::{Payload, ServiceRequest};
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderValue};
 use actix_web::web::{Bytes, Data};
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use futures_util::StreamExt;
 
 use crate::app::App;
-use crate::error::{ApiError, Result};
+use crate::error::{ApiError, Code, Result};
 use crate::guard;
 use crate::middleware::RequestContext;
 use crate::settings::SizeSettings;
 use crate::transport::IncomingBody;
 use crate::transport::bodies::SMALL;
 use crate::transport::encodings::{self, Encoding, too_large};
+
+/// Most bytes of a body that says nothing.
+const NOTHING: usize = 64;
+
+/// Refuses a body where the route takes none: what it asks for must not be passed over. An empty object, which some
+/// clients send with every request, asks for nothing.
+pub async fn refuse_body(request: &mut ServiceRequest) -> Result<()> {
+    let mut payload = request.take_payload();
+    if matches!(payload, Payload::None) {
+        return Ok(());
+    }
+    let time = body_time(&App::of(request.request())?);
+    let says_nothing = tokio::time::timeout(time, says_nothing(&mut payload));
+    if says_nothing.await.unwrap_or_else(|_| Err(ApiError::slow_body()))? {
+        return Ok(());
+    }
+    let detail = "This route takes no body; what it is to do goes into its path and query.";
+    Err(ApiError::new(Code::MalformedRequest, detail))
+}
+
+async fn says_nothing(payload: &mut Payload) -> Result<bool> {
+    let mut text = Vec::new();
+    while let Some(chunk) = payload.next().await {
+        text.extend_from_slice(&chunk.map_err(|error| guard::broken(&error))?);
+        if text.len() > NOTHING {
+            return Ok(false);
+        }
+    }
+    text.retain(|byte| !byte.is_ascii_whitespace());
+    Ok(matches!(text.as_slice(), b"" | b"{}"))
+}
 
 /// The whole body, of at most `limit` bytes, arriving within `time`.
 pub async fn read(

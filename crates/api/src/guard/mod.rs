@@ -38,14 +38,16 @@ pub use time_limit::{EXPORT_TIME, LONGEST, TimeLimit, in_time};
 
 use crate::app::App;
 use crate::error::{ApiError, Code, Result};
+use crate::extract::refuse_body;
 use crate::middleware::RequestContext;
 use crate::transport::HeaderLines;
 
-/// Lets a request through to its handler, or answers it.
+/// Lets a request through to its handler, or answers it; with a body only where the handler `takes_body`.
 pub async fn run_guarded(
     requirement: Requirement,
     class: LimitClass,
     time_limit: TimeLimit,
+    takes_body: bool,
     mut request: ServiceRequest,
     next: Next<BoxBody>,
 ) -> std::result::Result<ServiceResponse, actix_web::Error> {
@@ -55,6 +57,9 @@ pub async fn run_guarded(
     };
     if let Some(digest) = admitted.digest {
         signed_body::hold(&mut request, digest);
+    }
+    if !takes_body && let Err(error) = refuse_body(&mut request).await {
+        return Ok(request.into_response(error.with_windows(admitted.windows).error_response()));
     }
     let mut response = answer_in_time(time_limit, request, next).await?;
     admitted.refresh_states();
