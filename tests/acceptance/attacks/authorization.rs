@@ -180,8 +180,7 @@ promise! {
         for (network, name) in names.iter().enumerate() {
             for host in 0..4 {
                 let there = from(&format!("198.51.{network}.{host}"));
-                let status = there.post("/api/v1/auth/login", &json!({"email": name, "password": "Wrong-horse-battery-9"})).status;
-                assert_eq!(status, if host < 3 { 401 } else { 429 }, "{name}");
+                there.post("/api/v1/auth/login", &json!({"email": name, "password": "Wrong-horse-battery-9"})).is(401);
             }
         }
         let body = json!({"email": ada.email, "password": ada.password});
