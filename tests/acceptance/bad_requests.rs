@@ -127,6 +127,9 @@ promise! {
             "'%20OR%201=1",
             "%00",
             "*",
+            &ada.id.replace('-', ""),
+            &format!("{{{}}}", ada.id),
+            &format!("urn:uuid:{}", ada.id),
         ] {
             ada.api.get(&format!("/api/v1/api-keys/{id}")).refused(404, "not_found");
             ada.api.delete(&format!("/api/v1/auth/sessions/{id}")).refused(404, "not_found");
@@ -135,7 +138,9 @@ promise! {
                 .api
                 .put(&format!("/api/v1/admin/users/{id}"), &json!({"active": true}))
                 .refused(404, "not_found");
+            admin.api.put(&format!("/api/v1/admin/limits/account/{id}"), &json!({"per_minute": 5})).is(404);
         }
+        admin.api.get(&format!("/api/v1/admin/users/{}", ada.id.to_uppercase())).is(200);
     }
 
     fn a_credential_stands_in_one_header(pair) {

@@ -112,7 +112,7 @@ pub async fn resolve(
 ) -> Result<PredictBody> {
     let ids = match &body {
         PredictBody::Stored => {
-            vec![file.and_then(|id| Uuid::parse_str(id).ok()).ok_or(auth::Error::NotFound)?]
+            vec![file.and_then(auth::parse_id).ok_or(auth::Error::NotFound)?]
         }
         PredictBody::Json(bytes) if model.input_kind() == Some(InputKind::Images) => {
             match named(app, bytes).await? {

@@ -14,6 +14,7 @@ mod error;
 mod events;
 mod external;
 mod files;
+mod ids;
 mod incidents;
 mod ip_rules;
 mod keys;
@@ -59,6 +60,7 @@ pub use detection::{Activity, AttackPattern, DetectionSettings, Threshold, in_he
 pub use error::{Error, Result, Throttle, Violations};
 pub use external::{DocumentSource, ExternalIdentity, Fetched, NoDocuments, RoleRule, TrustedIssuer};
 pub use files::{FileSettings, Received, Upload};
+pub use ids::parse_id;
 pub use incidents::{
     Answer, AnswerRequest, EntryKind, IncidentChange, IncidentKind, IncidentRequest, IncidentSettings,
     IncidentStatus,

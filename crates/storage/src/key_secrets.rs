@@ -50,7 +50,7 @@ struct StandingRow {
 }
 impl ApiKeys<'_> {
     /// Gives a key of an account another secret and drops all but the newest of those before, so that no more
-    /// than two work. False: the account has no such key, or the key was revoked.
+    /// than two work. False: the account has no such key, or the key was revoked or has ended.
     pub async fn add_secret(
         &mut self,
         account: Uuid,
@@ -63,7 +63,8 @@ impl ApiKeys<'_> {
         let owned = query!(
             self.tx,
             execute,
-            "UPDATE api_keys SET updated_at = $3 WHERE account_id = $1 AND id = $2 AND revoked_at IS NULL",
+            "UPDATE api_keys SET updated_at = $3 WHERE account_id = $1 AND id = $2 AND revoked_at IS NULL \
+             AND (expires_at IS NULL OR expires_at > $3)",
             account,
             id,
             now

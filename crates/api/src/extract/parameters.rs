@@ -83,8 +83,8 @@ macro_rules! ids {
             type Future = Ready<Result<Self>>;
 
             fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-                let id = Uuid::parse_str(segment(request, $name)).map(Self);
-                ready(id.map_err(|_| ApiError::new(Code::NotFound, "There is nothing with this id.")))
+                let id = auth::parse_id(segment(request, $name)).map(Self);
+                ready(id.ok_or_else(|| ApiError::new(Code::NotFound, "There is nothing with this id.")))
             }
         }
     )* };

@@ -18,7 +18,7 @@ use crate::callers::principal::Principal;
 use crate::events::Event;
 use crate::limits::LimitClass;
 use crate::service::Origin;
-use crate::{Auth, Error, Result};
+use crate::{Auth, Error, Result, parse_id};
 
 /// The kind in the change feed.
 pub(crate) const CHANGE: &str = "limits";
@@ -141,7 +141,7 @@ impl Rules {
 impl LimitSubject {
     /// Parses a scope and a name or id within it; none: there is no such scope, or the name or id is malformed.
     pub fn named(scope: &str, subject: &str) -> Option<Self> {
-        let id = || Uuid::parse_str(subject).ok();
+        let id = || parse_id(subject);
         let name = || (!subject.chars().any(char::is_control)).then(|| subject.to_owned());
         Some(match scope {
             "class" => Self::Class(name()?),

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::accounts::directory::refuse_more_powerful;
 use crate::audit::Entry;
 use crate::callers::access::Permission;
+use crate::callers::authentication::REVOKED;
 use crate::callers::freshness::ChangeSubject;
 use crate::callers::principal::{Credential, Principal};
 use crate::events::Event;
@@ -71,7 +72,11 @@ impl Auth {
             return self.end_external(principal.account, token, LOGOUT, origin).await;
         }
         let session = principal.require_session()?;
-        self.end_session(principal.account, session, LOGOUT, origin).await
+        match self.end_session(principal.account, session, LOGOUT, origin).await {
+            // It was ended meanwhile.
+            Err(Error::NotFound) => Err(REVOKED),
+            ended => ended,
+        }
     }
 
     /// Ends one of the caller's sessions.

@@ -110,7 +110,7 @@ impl QuotaPath {
     fn read(request: &HttpRequest) -> Option<Self> {
         let segment = |name| request.match_info().get(name).unwrap_or_default();
         let subject = segment("subject");
-        let id = || Uuid::parse_str(subject).ok();
+        let id = || auth::parse_id(subject);
         let subject = match segment("scope") {
             "role" if !subject.chars().any(char::is_control) => QuotaSubject::Role(subject.to_owned()),
             "account" => QuotaSubject::Account(id()?),
