@@ -110,8 +110,7 @@ impl Auth {
         self.record(&mut tx, account.into_iter().fold(failure, Entry::by)).await?;
         for counted_by in repeated {
             let detail = json!({"reason": "login_failures", "counted_by": counted_by});
-            let suspicion =
-                Entry::failure(Event::SuspiciousActivity, origin).with(detail).in_matter_of(account);
+            let suspicion = Entry::failure(Event::SuspiciousActivity, origin).with(detail).in_matter_of(account);
             let target = account.filter(|_| counted_by == "account");
             let suspicion = target.into_iter().fold(suspicion, |entry, id| entry.on("account", id));
             self.record(&mut tx, suspicion).await?;
