@@ -25,10 +25,8 @@ pub struct Throttle {
 /// Why something was refused or failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Unknown account, wrong password, inactive account or too many attempts for it: one answer for all of them.
-    #[error(
-        "the e-mail address or the password is wrong; after many attempts a right one may be refused for a minute, too"
-    )]
+    /// Unknown account, wrong password or inactive account: one answer for all three.
+    #[error("the e-mail address or the password is wrong")]
     WrongCredentials,
     /// No code, or one that is wrong, was used before or comes too late; or the login that it belongs to is over.
     #[error(

@@ -46,7 +46,15 @@ pub(crate) struct Entry<'a> {
 impl<'a> Entry<'a> {
     /// Something that was done.
     pub fn success(action: Event, origin: &'a Origin) -> Self {
-        Self { action, succeeded: true, actor: None, target: None, matter_of: None, detail: json!({}), origin }
+        Self {
+            action,
+            succeeded: true,
+            actor: None,
+            target: None,
+            matter_of: None,
+            detail: json!({}),
+            origin,
+        }
     }
 
     /// Something that was tried.

@@ -1,10 +1,9 @@
 //! Guessing passwords: stopped without locking out those who belong here.
 //!
-//! Each attempt is counted before it is evaluated: by name and place before anything is looked up, and then, unless the
-//! account knows the place, by account. A place is known by a session that was opened from its network, or by a live
-//! access token of the very account; what others did is not held against it. A name without an account stands for one
-//! that does not exist and goes through the same windows and statements, so that nothing tells the two apart. Nor does
-//! anything tell whether the account knows a place: where its window is full, the answer is the one to a wrong password.
+//! Each attempt is counted before it is evaluated: by name and place before anything is looked up, and then by account. A
+//! place that the account knows is let try though that window is full. A place is known by a session that was opened from
+//! its network, or by a live access token of the very account. A name without an account stands for one that does not
+//! exist. All go through the same windows and statements, and are answered alike, so that nothing tells them apart.
 
 use std::time::Duration;
 
@@ -21,7 +20,7 @@ use crate::events::Event;
 use crate::limits::{Window, network_of};
 use crate::login::sessions::LOGOUT;
 use crate::service::Origin;
-use crate::{Auth, Error, Result, crypto};
+use crate::{Auth, Error, Result, Throttle, crypto};
 
 /// Wrong passwords in a row after which only known places are let try (NIST SP 800-63B, section 3.2.2).
 const MOST_FAILURES: i64 = 100;
@@ -39,6 +38,14 @@ pub(crate) struct Attempt {
     network: Option<String>,
     /// The session and the account of the access token that came with it.
     held: Option<(Uuid, Uuid)>,
+}
+
+/// How an attempt stands that was counted.
+pub(crate) struct Standing {
+    /// Whether the password is to be looked at. The answer takes as long where it is not.
+    pub looked_at: bool,
+    /// The answer unless the password is looked at and right; without one that of a wrong password.
+    pub refusal: Option<Throttle>,
 }
 
 impl Attempt {
@@ -71,9 +78,9 @@ impl Auth {
         Ok(attempt)
     }
 
-    /// Counts an attempt for the whole account, unless the account knows its place. False: the password is not to be
-    /// looked at, though the answer must be the same, and take as long, as if it were and was wrong.
-    pub(crate) async fn admit_attempt(&self, attempt: &Attempt, account: Option<Uuid>) -> Result<bool> {
+    /// Counts an attempt for the whole account. Where its window is full, only a right password from a place that the
+    /// account knows gets in: what others did is not held against it.
+    pub(crate) async fn admit_attempt(&self, attempt: &Attempt, account: Option<Uuid>) -> Result<Standing> {
         let subject = attempt.subject(account);
         let holds_one_of_theirs = attempt.held.is_some_and(|(_, account)| account == subject);
         if attempt.held.is_some() && !holds_one_of_theirs {
@@ -83,15 +90,13 @@ impl Auth {
         let mut tx = self.store.read(Scope::Service(Service::Login)).await?;
         let standing = tx.guessing().standing(subject, attempt.network.as_deref(), LOGOUT).await?;
         drop(tx);
-        let known = standing.familiar || holds_one_of_theirs;
-        let window = self.limits.attempts(account_key(subject));
-        // Counted apart and never refused: a known place must take as long as an unknown one.
-        let window = if known { window.map(|window| never_full(window, subject)) } else { window };
-        let has_room = match self.reserve(window.as_slice()).await {
-            Err(Error::Throttled(_)) => false,
-            counted => counted.map(|_| true)?,
+        let refusal = match self.reserve(self.limits.attempts(account_key(subject)).as_slice()).await {
+            Err(Error::Throttled(throttle)) => Some(throttle),
+            counted => counted.map(|_| None)?,
         };
-        Ok(known || has_room && standing.failures < MOST_FAILURES)
+        let known = standing.familiar || holds_one_of_theirs;
+        let looked_at = known || refusal.is_none() && standing.failures < MOST_FAILURES;
+        Ok(Standing { looked_at, refusal })
     }
 
     /// Counts and records that a password or a code was wrong. Many in a short time make one event. What was not
@@ -110,7 +115,8 @@ impl Auth {
         self.record(&mut tx, account.into_iter().fold(failure, Entry::by)).await?;
         for counted_by in repeated {
             let detail = json!({"reason": "login_failures", "counted_by": counted_by});
-            let suspicion = Entry::failure(Event::SuspiciousActivity, origin).with(detail).in_matter_of(account);
+            let suspicion =
+                Entry::failure(Event::SuspiciousActivity, origin).with(detail).in_matter_of(account);
             let target = account.filter(|_| counted_by == "account");
             let suspicion = target.into_iter().fold(suspicion, |entry, id| entry.on("account", id));
             self.record(&mut tx, suspicion).await?;
@@ -192,10 +198,6 @@ pub(crate) fn id_of(lookup: &str) -> Uuid {
 
 fn account_key(subject: Uuid) -> String {
     format!("window:login:account:{}", subject.simple())
-}
-
-fn never_full(window: Window, subject: Uuid) -> Window {
-    Window { key: format!("window:login:known:{}", subject.simple()), limit: u32::MAX, ..window }
 }
 
 fn check_keys(holder: &str, id: Uuid) -> [String; 2] {
