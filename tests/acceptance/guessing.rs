@@ -350,7 +350,7 @@ promise! {
 #[test]
 fn without_redis_guesses_are_counted_in_the_process() {
     let mut redis = OwnRedis::start();
-    let settings = [("REDIS_URL", &*redis.url()), DEFAULT, PROXY];
+    let settings = [("REDIS_URL", &*redis.url()), DEFAULT, PROXY, ("PASSWORD_HASH_QUEUE", "200")];
     let server = World::new(Pair::Shared).start(&settings);
     let ada = resident(&server, "ada");
     redis.kill();

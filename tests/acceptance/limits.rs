@@ -78,16 +78,15 @@ promise! {
             &[("RATE_LIMIT_LOGIN_PER_MINUTE", ""), ("PASSWORD_HASH_QUEUE", "200"), PROXY],
         );
         let ada = register(&server.anon(), "ada@example.com").is(201).member("email");
+        // Right ones tell how many were looked at. A busy machine gives up on those that wait for their hash for long.
         let answers = at_once(100, |index| {
             let there = from(&server.anon(), &format!("192.0.2.{index}"));
-            log_in(&there, &ada, "Wrong-horse-battery-9").status
+            log_in(&there, &ada, PASSWORD).status
         });
-        // A busy machine gives up on a guess that was let in and waits for long.
-        let let_in = answers.iter().filter(|status| [401, 503].contains(status)).count();
-        assert_eq!(let_in, 5, "{answers:?}");
-        assert!(answers.iter().all(|status| [401, 429, 503].contains(status)), "{answers:?}");
-        let evaluated = answers.iter().filter(|status| **status == 401).count();
-        assert_eq!(server.metric("login_attempts_total"), evaluated as f64);
+        let let_in = answers.iter().filter(|status| **status == 200).count();
+        assert!(let_in <= 5, "{answers:?}");
+        assert!(answers.iter().all(|status| [200, 429, 503].contains(status)), "{answers:?}");
+        assert_eq!(server.metric("login_attempts_total{status=\"success\"}"), let_in as f64);
     }
 
     fn a_stolen_token_guesses_no_password(pair) {

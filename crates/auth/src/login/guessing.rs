@@ -94,6 +94,8 @@ impl Auth {
             Err(Error::Throttled(throttle)) => Some(throttle),
             counted => counted.map(|_| None)?,
         };
+        // Whoever holds a token of the account learns nothing of its networks.
+        let refusal = refusal.filter(|_| !holds_one_of_theirs);
         let known = standing.familiar || holds_one_of_theirs;
         let looked_at = known || refusal.is_none() && standing.failures < MOST_FAILURES;
         Ok(Standing { looked_at, refusal })
