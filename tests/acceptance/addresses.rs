@@ -190,4 +190,31 @@ promise! {
         ada.api.post(CHANGE, &json!({"email": NEW})).refused(409, "mail_unavailable");
         assert_eq!(ada.api.get("/api/v1/me/notices").items().len(), 0);
     }
+
+    fn what_a_move_made_void_stays_void_when_the_address_comes_back(pair) {
+        let mail = MailServer::start();
+        let server = mail.server(pair, &[UNVERIFIED]);
+        let ada = server.person("ada");
+        let stolen = ask(&mail, &ada, "eve@example.com");
+        server.anon().post("/api/v1/auth/password/forgot", &json!({"email": ada.email})).is(202);
+        let reset = mail.take(&ada.email, "reset-password").token();
+        for email in [NEW, &ada.email] {
+            confirm(&server, &ask(&mail, &ada, email)).is(204);
+        }
+        assert_eq!(ada.api.get("/api/v1/me").member("email"), ada.email);
+        confirm(&server, &stolen).refused(400, "invalid_link");
+        let body = json!({"token": reset, "new_password": "Another-horse-battery-9"});
+        server.anon().post("/api/v1/auth/password/reset", &body).refused(400, "invalid_link");
+    }
+
+    fn a_change_of_address_does_not_outlive_the_account_being_off(pair) {
+        let mail = MailServer::start();
+        let server = mail.server(pair, &[UNVERIFIED]);
+        let (admin, ada) = (server.admin(), server.person("ada"));
+        let token = ask(&mail, &ada, NEW);
+        for active in [false, true] {
+            admin.api.put(&format!("/api/v1/admin/users/{}", ada.id), &json!({"active": active})).is(200);
+            confirm(&server, &token).refused(400, "invalid_link");
+        }
+    }
 }

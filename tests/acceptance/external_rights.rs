@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Pair, Realm, Server, World, eventually, promise};
+use crate::harness::{Pair, Realm, Server, World, described, eventually, promise};
 use crate::tokens::ME;
 
 const KEYS: &str = "/api/v1/api-keys";
@@ -185,5 +185,33 @@ promise! {
         assert_eq!(server.world.sql(identities).trim(), "1");
         admin.api.put(MAINTENANCE, &json!({"mode": "off"})).is(200);
         server.user(&nia).get(ME).is(200);
+    }
+
+    fn who_was_linked_by_somebody_for_less_does_not_come_in_for_more(pair) {
+        let (realm, world) = (Realm::new(), World::new(pair));
+        let file = world.issuers(&[described(&realm.issuer, "default_role = \"user\"")]);
+        let server = world.start(&[("OIDC_ISSUERS_FILE", &file)]);
+        let admin = server.admin();
+        let may = ["users:read", "users:manage", "models:read", "models:infer", "files:write"];
+        admin.api.post("/api/v1/admin/roles", &json!({"name": "helpdesk", "permissions": may})).is(201);
+        let (helper, ada) = (server.person_with_role(&admin, "helper", "helpdesk"), server.person("ada"));
+        let account = format!("{USERS}/{}", ada.id);
+        let identities = format!("{account}/identities");
+        let wish = json!({"issuer": realm.issuer, "subject": "eve"});
+        let linked = helper.api.post(&identities, &wish).is(201).member("id");
+        let eve = realm.log_in("eve", roles("staff")).access;
+        let change = |role: &str| admin.api.put(&account, &json!({"role": role})).is(200);
+        server.user(&eve).get(ME).is(200);
+        change("helpdesk");
+        server.user(&eve).get(ME).is(200);
+        change("admin");
+        server.user(&eve).get(ME).refused(403, "forbidden");
+        let later = realm.log_in_after(&eve, "eve", roles("staff")).access;
+        server.user(&later).get(ME).refused(403, "forbidden");
+        assert_eq!(server.audited("identity.refused", "failure"), 1);
+        // Linked anew by somebody who may touch the account as it is, they come in.
+        admin.api.delete(&format!("{identities}/{linked}")).is(204);
+        admin.api.post(&identities, &wish).is(201);
+        let_in_after(&realm, &server, &later, "eve", "staff");
     }
 }

@@ -121,4 +121,23 @@ promise! {
         }
         accept(&server, &token, Some("Ada King")).is(201);
     }
+
+    fn whoever_may_do_more_by_now_needs_a_new_invitation(pair) {
+        let server = Server::start(pair, &[]);
+        let admin = server.admin();
+        let role = json!({"name": "helpdesk", "permissions": ["users:read", "users:manage", "models:read", "models:infer", "files:write"]});
+        admin.api.post("/api/v1/admin/roles", &role).is(201);
+        let helper = server.person_with_role(&admin, "helper", "helpdesk");
+        let token = invite(&helper, &json!({"email": ADA, "name": "Ada King", "role": "user"}));
+        let id = admin.api.get(&format!("{USERS}?search=ada")).is(200).items()[0]["id"].clone();
+        let path = format!("{USERS}/{}", id.as_str().expect("an id"));
+        // Also when they may do again what they could.
+        for role in ["admin", "user"] {
+            admin.api.put(&path, &json!({"role": role})).is(200);
+            let refused = accept(&server, &token, None).refused(400, "invalid_link").member("detail");
+            assert!(refused.contains("an invitation") && refused.contains("administrator"), "{refused}");
+        }
+        let again = admin.api.act(&format!("{path}/reset-password")).is(200).member("token");
+        accept(&server, &again, None).is(201);
+    }
 }

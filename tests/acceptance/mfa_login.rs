@@ -189,4 +189,15 @@ promise! {
         switch(true);
         server.second_step(&server.challenge(&ada), &codes[0]).is(200);
     }
+
+    fn a_login_under_way_does_not_outlive_the_account_being_off(pair) {
+        let (server, ada, authenticator, _) = enrolled(pair);
+        let admin = server.admin();
+        let token = server.try_log_in(&ada.email, &ada.password).is(200).member("mfa_token");
+        for active in [false, true] {
+            admin.api.put(&format!("/api/v1/admin/users/{}", ada.id), &json!({"active": active})).is(200);
+        }
+        let body = json!({"mfa_token": token, "code": authenticator.next_code(&server)});
+        server.anon().post("/api/v1/auth/mfa", &body).refused(401, "invalid_code");
+    }
 }

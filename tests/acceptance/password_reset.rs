@@ -261,4 +261,29 @@ promise! {
         server.advance(Duration::from_secs(901));
         admin.api.act(&path(&ada)).refused(401, "step_up_required");
     }
+
+    fn a_link_is_void_once_its_account_may_do_more_than_when_it_was_made(pair) {
+        let server = Server::start(pair, &[]);
+        let admin = server.admin();
+        let role = |name: &str, permissions: &[&str]| json!({"name": name, "permissions": permissions});
+        for role in [role("helpdesk", &["users:read", "users:manage", "models:read"]), role("crew", &["models:read"])] {
+            admin.api.post("/api/v1/admin/roles", &role).is(201);
+        }
+        let helper = server.person_with_role(&admin, "helper", "helpdesk");
+        let ada = server.person_with_role(&admin, "ada", "crew");
+        let path = format!("/api/v1/admin/users/{}", ada.id);
+        let link = || helper.api.act(&format!("{path}/reset-password")).is(200).member("token");
+        // By a role of their own, or by more in the one they have; and when it was taken back, too.
+        let token = link();
+        for role in ["admin", "crew"] {
+            admin.api.put(&path, &json!({"role": role})).is(200);
+            reset(&server, &token, NEW).refused(400, "invalid_link");
+        }
+        let token = link();
+        for permissions in [json!(["models:read", "system:manage"]), json!(["models:read"])] {
+            admin.api.put("/api/v1/admin/roles/crew", &json!({"permissions": permissions})).is(200);
+            reset(&server, &token, NEW).refused(400, "invalid_link");
+        }
+        reset(&server, &link(), NEW).is(204);
+    }
 }

@@ -47,7 +47,7 @@ pub struct Accounts<'tx> {
 
 impl Accounts<'_> {
     /// Changes an account of a kind, if there is one. Switching it off or on ends the tokens issued so far, and is the
-    /// last word on it; a role is read anew anyway. [`crate::Error::Refused`]: there is no such role.
+    /// last word on it; a role is read anew anyway. Either ends links. [`crate::Error::Refused`]: there is no such role.
     pub(crate) async fn update(
         &mut self,
         id: Uuid,
@@ -61,7 +61,8 @@ impl Accounts<'_> {
             execute,
             "UPDATE accounts SET role = COALESCE($3, role), active = COALESCE($4, active), updated_at = $5, \
              security_version = security_version + \
-             CASE WHEN active <> COALESCE($4, active) THEN 1 ELSE 0 END \
+             CASE WHEN active <> COALESCE($4, active) THEN 1 ELSE 0 END, link_version = link_version + \
+             CASE WHEN active <> COALESCE($4, active) OR role <> COALESCE($3, role) THEN 1 ELSE 0 END \
              WHERE id = $1 AND kind = $2",
             id,
             kind,
@@ -115,6 +116,11 @@ impl Accounts<'_> {
             ),
             id
         )
+    }
+
+    /// The number that links of an account are bound to; none: there is no such account.
+    pub async fn link_version(&mut self, id: Uuid) -> Result<Option<i64>> {
+        query!(self.tx, value i64, "SELECT link_version FROM accounts WHERE id = $1", id)
     }
 
     /// Waits for, and then holds off, other changes of an account until the transaction ends. False: there is none.

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use sqlx::FromRow;
+use sqlx::types::Json;
 use uuid::Uuid;
 
 use crate::accounts::standing_columns;
@@ -25,6 +26,8 @@ pub struct NewIdentity {
     pub lookup: String,
     /// Tokens issued until then are refused; none: whatever was issued before.
     pub ended_at: Option<DateTime<Utc>>,
+    /// What whoever links it may do: it leads to no account that may do more. None: it does to any.
+    pub linker_permissions: Option<Vec<String>>,
 }
 
 debug_only!(NewIdentity { id, account_id, issuer });
@@ -53,6 +56,11 @@ debug_only!(Identity { id, account_id, issuer, created_at, last_seen_at });
 pub struct IdentityState {
     /// Its id here.
     pub id: Uuid,
+    /// The issuer that vouches for it.
+    pub issuer: String,
+    /// What whoever linked it could do then: it leads to no account that may do more. None: it does to any.
+    #[sqlx(json(nullable))]
+    pub linker_permissions: Option<Vec<String>>,
     /// When the newest token that came was issued.
     pub newest_token_at: Option<DateTime<Utc>>,
     /// When its owner last proved to the issuer who they are.
@@ -82,6 +90,13 @@ macro_rules! identity_columns {
     };
 }
 
+/// The columns of an [`IdentityState`] that only identities have.
+macro_rules! state_columns {
+    () => {
+        "issuer, linker_permissions, newest_token_at, authenticated_at, ended_at, role_lost_at"
+    };
+}
+
 /// Queries on identities and ended tokens.
 pub struct Identities<'tx> {
     pub(crate) tx: &'tx mut Tx,
@@ -94,15 +109,17 @@ impl Identities<'_> {
         query!(
             self.tx,
             execute,
-            "INSERT INTO external_identities (id, account_id, issuer, subject, lookup, created_at, ended_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            "INSERT INTO external_identities \
+             (id, account_id, issuer, subject, lookup, created_at, ended_at, linker_permissions) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
             new.id,
             new.account_id,
             &new.issuer,
             &new.subject,
             &new.lookup,
             now,
-            new.ended_at
+            new.ended_at,
+            new.linker_permissions.as_ref().map(Json)
         )?;
         Ok(())
     }
@@ -113,7 +130,7 @@ impl Identities<'_> {
             self.tx,
             optional IdentityStanding,
             concat!(
-                "SELECT external_identities.id, newest_token_at, authenticated_at, ended_at, role_lost_at, \
+                "SELECT external_identities.id, ", state_columns!(), ", \
                  EXISTS (SELECT 1 FROM ended_tokens WHERE digest = $2) AS token_ended, \
                  accounts.id AS account_id, ", standing_columns!(),
                 " FROM external_identities JOIN accounts ON accounts.id = external_identities.account_id \
@@ -129,9 +146,11 @@ impl Identities<'_> {
         query!(
             self.tx,
             optional IdentityState,
-            "SELECT id, newest_token_at, authenticated_at, ended_at, role_lost_at, \
-             EXISTS (SELECT 1 FROM ended_tokens WHERE digest = $3) AS token_ended \
-             FROM external_identities WHERE account_id = $1 AND id = $2",
+            concat!(
+                "SELECT id, ", state_columns!(), ", \
+                 EXISTS (SELECT 1 FROM ended_tokens WHERE digest = $3) AS token_ended \
+                 FROM external_identities WHERE account_id = $1 AND id = $2"
+            ),
             account,
             id,
             token

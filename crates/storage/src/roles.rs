@@ -56,7 +56,8 @@ impl Roles<'_> {
         Ok(())
     }
 
-    /// Changes what a role may do. False: there is no such role, or the program brought it.
+    /// Changes what a role may do, and ends the links of those who have it. False: there is no such role, or the program
+    /// brought it.
     pub async fn update(&mut self, name: &str, permissions: &[String]) -> Result<bool> {
         let now = self.tx.now();
         let updated = query!(
@@ -67,6 +68,14 @@ impl Roles<'_> {
             Json(permissions),
             now
         )?;
+        if updated > 0 {
+            query!(
+                self.tx,
+                execute,
+                "UPDATE accounts SET link_version = link_version + 1 WHERE role = $1",
+                name
+            )?;
+        }
         Ok(updated > 0)
     }
 

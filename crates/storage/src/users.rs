@@ -146,7 +146,8 @@ impl Users<'_> {
         )
     }
 
-    /// Gives a person another address, sealed, with its keyed digest. [`crate::Error::Conflict`]: it is taken.
+    /// Gives a person another address, sealed, with its keyed digest, and ends their links.
+    /// [`crate::Error::Conflict`]: it is taken.
     pub async fn set_email(&mut self, id: Uuid, email: &[u8], email_lookup: &str) -> Result<()> {
         query!(
             self.tx,
@@ -156,6 +157,7 @@ impl Users<'_> {
             email,
             email_lookup
         )?;
+        query!(self.tx, execute, "UPDATE accounts SET link_version = link_version + 1 WHERE id = $1", id)?;
         Ok(())
     }
 

@@ -62,7 +62,7 @@ impl Auth {
         if email == person.email {
             return Err(Error::invalid("email", "this is your address already"));
         }
-        let binding = self.binding(&mut tx, &person).await?;
+        let binding = self.binding(&mut tx, person.id).await?;
         let task = MailTask::NewAddress(NewAddress { email, binding });
         self.post(&mut tx, Uuid::now_v7(), Some(person.id), &task).await?;
         self.notify(&mut tx, person.id, NoticeKind::EmailChangeRequested).await?;
@@ -104,7 +104,7 @@ impl Auth {
         tx.accounts().lock(account).await?;
         let person = self.active_person(tx, account).await?.ok_or(Error::InvalidLink)?;
         let wish: NewAddress = read(&found.payload)?;
-        if wish.binding != self.binding(tx, &person).await? {
+        if wish.binding != self.binding(tx, account).await? {
             return Err(Error::InvalidLink);
         }
         let (sealed, lookup) = (self.seal_email(account, &wish.email)?, self.email_index.of(&wish.email));

@@ -42,9 +42,9 @@ impl Auth {
         let person = self.create_person(&mut tx, Some(&email), &name, &role).await?;
         let entry = Entry::success(Event::AccountCreated, origin).by(actor.account).on("account", person.id);
         self.record(&mut tx, entry.with(json!({"role": role, "invited": true}))).await?;
+        let delivery =
+            self.deliver_link(&mut tx, person.id, MailTask::Invitation, Purpose::Invitation).await?;
         tx.commit().await?;
-        let tx = self.store.begin(Scope::Service(Service::Login)).await?;
-        let delivery = self.deliver_link(tx, &person, MailTask::Invitation, Purpose::Invitation).await?;
         Ok((person, delivery))
     }
 

@@ -54,6 +54,11 @@ impl Permission {
 pub struct Permissions(u32);
 
 impl Permissions {
+    /// Every permission there is.
+    pub fn all() -> Self {
+        Permission::ALL.iter().copied().collect()
+    }
+
     /// Whether `permission` is in the set.
     pub const fn contains(self, permission: Permission) -> bool {
         self.0 & (1 << permission as u8) != 0
@@ -72,6 +77,11 @@ impl Permissions {
     /// The members, in the order of [`Permission::ALL`].
     pub fn iter(self) -> impl Iterator<Item = Permission> {
         Permission::ALL.iter().copied().filter(move |permission| self.contains(*permission))
+    }
+
+    /// The members as they are stored.
+    pub fn names(self) -> Vec<String> {
+        self.iter().map(|permission| permission.name().to_owned()).collect()
     }
 
     /// Reads stored names. A name this release does not know grants nothing (deny by default).

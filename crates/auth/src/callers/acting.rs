@@ -125,7 +125,7 @@ impl Auth {
                 let state = tx.identities().state(principal.account, token.identity, &digest).await?;
                 let state = state.ok_or(NO_LONGER)?;
                 let ended = state.token_ended || state.ended_at.is_some_and(|at| token.issued_at <= at);
-                if !ended && now < token.expires_at {
+                if !ended && now < token.expires_at && !self.is_outgrown(&state, &account) {
                     Ok(self.granted_to_external(&account, &token))
                 } else {
                     Err(NO_LONGER)

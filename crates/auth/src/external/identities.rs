@@ -5,12 +5,12 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use data_encoding::HEXLOWER;
 use serde_json::json;
-use storage::{Identity, Scope, SealedColumn, Service, Tx};
+use storage::{AccountStanding, Identity, IdentityState, Scope, SealedColumn, Service, Tx};
 use uuid::Uuid;
 
 use crate::accounts::directory::refuse_more_powerful;
 use crate::audit::Entry;
-use crate::callers::access::Permission;
+use crate::callers::access::{Permission, Permissions};
 use crate::callers::freshness::ChangeSubject;
 use crate::callers::principal::{ExternalToken, Principal};
 use crate::events::Event;
@@ -74,7 +74,10 @@ impl Auth {
         if i64::try_from(tx.identities().list(account, MOST).await?.len()).is_ok_and(|count| count >= MOST) {
             return Err(Error::Refused("the account has as many identities as it may; unlink one first"));
         }
-        let id = self.add_identity(&mut tx, account, issuer, subject).await?;
+        // One's own leads to whatever one may do later. So does what was linked by those who may do everything: a later
+        // release may know of more.
+        let is_bounded = actor.account != account && !Permissions::all().is_subset(own);
+        let id = self.add_identity(&mut tx, account, issuer, subject, is_bounded.then_some(own)).await?;
         self.record_identity(&mut tx, actor, Event::IdentityLinked, (account, id), issuer, origin).await?;
         self.notify(&mut tx, account, NoticeKind::IdentityLinked).await?;
         let created_at = tx.now();
@@ -126,10 +129,15 @@ impl Auth {
     /// Whether what a person may do is decided at one of their issuers.
     pub(crate) async fn is_role_given(&self, tx: &mut Tx, account: Uuid) -> Result<bool> {
         let identities = tx.identities().list(account, MOST).await?;
-        let gives = |one: &Identity| {
-            self.external.find(&one.issuer).is_some_and(|issuer| issuer.trusted.gives_roles())
-        };
-        Ok(identities.iter().any(gives))
+        Ok(identities.iter().any(|one| self.external.gives_roles(&one.issuer)))
+    }
+
+    /// Whether an identity was linked by somebody who could not touch its account as it is now: or linking would lead to
+    /// what others are given later. Where its issuer gives roles, it is the issuer who says what the account may do.
+    pub(crate) fn is_outgrown(&self, identity: &IdentityState, account: &AccountStanding) -> bool {
+        let within = identity.linker_permissions.as_ref().map(Permissions::from_names);
+        let may_more = |within| !Permissions::from_names(&account.permissions).is_subset(within);
+        within.is_some_and(may_more) && !self.external.gives_roles(&identity.issuer)
     }
 
     /// Ends one token of another issuer, wherever copies of it are.

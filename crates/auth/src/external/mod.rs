@@ -43,6 +43,11 @@ impl External {
         self.find(&foreign::claimed_issuer(token)?)
     }
 
+    /// Whether an issuer is trusted to say what its people may do.
+    fn gives_roles(&self, issuer: &str) -> bool {
+        self.find(issuer).is_some_and(|issuer| issuer.trusted.gives_roles())
+    }
+
     fn find(&self, name: &str) -> Option<&Arc<Issuer>> {
         self.issuers.iter().find(|issuer| issuer.trusted.issuer == name)
     }

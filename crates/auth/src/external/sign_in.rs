@@ -45,6 +45,10 @@ const LAST_ADMINISTRATOR: Error = Error::Refused(
     "your provider no longer makes you an administrator, and you are the last one here; make another one first",
 );
 
+const OUTGROWN: Error = Error::Refused(
+    "your account may do more now than whoever linked you to it; ask an administrator to unlink you and link you anew",
+);
+
 /// Why an account was switched off whose newest token gives it no role.
 const ROLE_LOST: &str = "role_lost";
 
@@ -100,6 +104,9 @@ impl Auth {
             return Ok(None);
         };
         let IdentityStanding { identity, account } = standing;
+        if self.is_outgrown(&identity, &account) {
+            return Err(OUTGROWN);
+        }
         if token.changes(&account) {
             return Err(OUTDATED);
         }
@@ -153,6 +160,9 @@ impl Auth {
     /// Notes a new token of one who is known, and takes over the role that it gives, or that it gives none.
     async fn note(&self, mut tx: Tx, token: &VerifiedToken<'_>, standing: IdentityStanding) -> Result<()> {
         let IdentityStanding { identity, account } = standing;
+        if self.is_outgrown(&identity, &account) {
+            return Err(OUTGROWN);
+        }
         let id = account.account_id;
         tx.accounts().lock(id).await?;
         if !self.note_login(&mut tx, token, &account, identity.id, identity.authenticated_at).await? {
@@ -226,7 +236,8 @@ impl Auth {
         let person = self.create_person(&mut tx, email, &name, role).await?;
         let entry = Entry::success(Event::AccountCreated, &token.origin).on("account", person.id);
         self.record(&mut tx, entry.with(json!({"role": role, "issuer": trusted.issuer}))).await?;
-        let identity = self.add_identity(&mut tx, person.id, &trusted.issuer, &assertion.subject).await?;
+        let identity =
+            self.add_identity(&mut tx, person.id, &trusted.issuer, &assertion.subject, None).await?;
         let account = tx.accounts().standing(person.id).await?.ok_or(REVOKED)?;
         self.note_login(&mut tx, token, &account, identity, None).await?;
         // While the service is closed, whoever is not let in leaves no account behind.
@@ -235,13 +246,15 @@ impl Auth {
         Ok(tx.commit().await?)
     }
 
-    /// Adds an identity to an account. Where it was somebody's before, what was issued until it was removed stays ended.
+    /// Adds an identity to an account, which leads to it while the account may do no more than `within`, where that is
+    /// said. Where it was somebody's before, what was issued until it was removed stays ended.
     pub(super) async fn add_identity(
         &self,
         tx: &mut Tx,
         account: Uuid,
         issuer: &str,
         subject: &str,
+        within: Option<Permissions>,
     ) -> Result<Uuid> {
         let id = Uuid::now_v7();
         let lookup = self.email_index.of_identity(issuer, subject);
@@ -251,6 +264,7 @@ impl Auth {
             issuer: issuer.to_owned(),
             subject: self.encryption.seal(&subject_place(id), subject.as_bytes())?,
             ended_at: tx.identities().removed_at(&lookup).await?,
+            linker_permissions: within.map(Permissions::names),
             lookup,
         };
         match tx.identities().create(&new).await {

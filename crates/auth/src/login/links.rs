@@ -58,43 +58,39 @@ impl Auth {
     ) -> Result<PasswordLink> {
         let (mut tx, own) = self.begin_administration(actor, Permission::UsersManage).await?;
         refuse_more_powerful(&mut tx, own, id).await?;
-        let user = tx.users().find(id).await?.ok_or(Error::NotFound)?;
-        if !user.active {
+        if !tx.users().find(id).await?.ok_or(Error::NotFound)?.active {
             return Err(Error::Refused("this account is switched off; switch it on first"));
         }
-        let person = self.open_person(user)?;
         let entry = Entry::success(Event::PasswordResetRequested, origin).by(actor.account);
         self.record(&mut tx, entry.on("account", id)).await?;
         self.notify(&mut tx, id, NoticeKind::PasswordResetRequested).await?;
-        tx.commit().await?;
-        // Not even administrators see passwords: what a link is bound to is read in another's name.
-        let mut tx = self.store.begin(Scope::Service(Service::Login)).await?;
-        let has_password = tx.users().password_hash(id).await?.is_some();
-        if has_password {
-            let link = self.deliver_link(tx, &person, MailTask::PasswordReset, Purpose::PasswordReset);
-            link.await.map(PasswordLink::NewPassword)
+        let link = if tx.users().password_hash(id).await?.is_some() {
+            let task = MailTask::PasswordReset;
+            PasswordLink::NewPassword(self.deliver_link(&mut tx, id, task, Purpose::PasswordReset).await?)
         } else {
-            let link = self.deliver_link(tx, &person, MailTask::Invitation, Purpose::Invitation);
-            link.await.map(PasswordLink::Invitation)
-        }
+            let task = MailTask::Invitation;
+            PasswordLink::Invitation(self.deliver_link(&mut tx, id, task, Purpose::Invitation).await?)
+        };
+        tx.commit().await?;
+        Ok(link)
     }
 
-    /// Mails a link or, where no mail is set up, gives its token.
+    /// Mails a link or, where no mail is set up, gives its token: in the transaction that checked whether its maker may
+    /// help the account, or the account could have got further in between.
     pub(crate) async fn deliver_link(
         &self,
-        mut tx: Tx,
-        person: &Person,
+        tx: &mut Tx,
+        account: Uuid,
         task: MailTask,
         purpose: Purpose,
     ) -> Result<LinkDelivery> {
         let expires_at = tx.now() + purpose.lifetime();
         let token = if self.sends_mail {
-            self.post(&mut tx, Uuid::now_v7(), Some(person.id), &task).await?;
+            self.post(tx, Uuid::now_v7(), Some(account), &task).await?;
             None
         } else {
-            Some(self.bound_link(&mut tx, purpose, person).await?)
+            Some(self.bound_link(tx, purpose, account).await?)
         };
-        tx.commit().await?;
         Ok(LinkDelivery { expires_at, token })
     }
 
@@ -144,15 +140,15 @@ impl Auth {
         self.commit_change(tx, &[ChangeSubject::Account(person.id)]).await
     }
 
-    /// Makes a link that is void once the account's password or address is another one.
+    /// Makes a link that is void once the account is not what it is now.
     pub(crate) async fn bound_link(
         &self,
         tx: &mut Tx,
         purpose: Purpose,
-        person: &Person,
+        account: Uuid,
     ) -> Result<SecretString> {
-        let binding = self.binding(tx, person).await?;
-        self.issue_once(tx, purpose, Some(person.id), &binding).await
+        let binding = self.binding(tx, account).await?;
+        self.issue_once(tx, purpose, Some(account), &binding).await
     }
 
     /// The person a link belongs to, and their password's hash. The link is not spent: a password that breaks a rule
@@ -198,13 +194,15 @@ impl Auth {
     async fn check_binding(&self, tx: &mut Tx, found: &Redeemed) -> Result<Person> {
         let account = found.account.ok_or(Error::InvalidLink)?;
         let person = self.active_person(tx, account).await?.ok_or(Error::InvalidLink)?;
-        let binding = self.binding(tx, &person).await?;
+        let binding = self.binding(tx, account).await?;
         if crypto::same(&binding, &found.payload) { Ok(person) } else { Err(Error::InvalidLink) }
     }
 
-    /// What a link is bound to: the account's password and address as they are.
-    pub(crate) async fn binding(&self, tx: &mut Tx, person: &Person) -> Result<[u8; 32]> {
-        let hash = tx.users().password_hash(person.id).await?.unwrap_or_default();
-        Ok(crypto::sha256(format!("{hash}\n{}", self.email_index.of(&person.email)).as_bytes()))
+    /// What a link or a login under way is bound to: the account's password, and the number that its address, whether it
+    /// is on and what it may do get with each change. What was void stays void when they are again what they were.
+    pub(crate) async fn binding(&self, tx: &mut Tx, account: Uuid) -> Result<[u8; 32]> {
+        let version = tx.accounts().link_version(account).await?.ok_or(Error::InvalidLink)?;
+        let hash = tx.users().password_hash(account).await?.unwrap_or_default();
+        Ok(crypto::sha256(format!("{hash}\n{version}").as_bytes()))
     }
 }

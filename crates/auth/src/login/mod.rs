@@ -107,7 +107,7 @@ impl Auth {
         let mut tx = self.store.begin(Scope::Service(Service::Login)).await?;
         let Some(standing) = self.unchanged(&mut tx, account, password).await? else { return Ok(None) };
         Ok(Some(if standing.has_second_factor {
-            LoginStep::SecondFactor(self.challenge(tx, account, password, origin).await?)
+            LoginStep::SecondFactor(self.challenge(tx, account, origin).await?)
         } else {
             LoginStep::Opened(self.open_session(tx, &standing, &[Method::Password], origin).await?)
         }))
@@ -115,7 +115,7 @@ impl Auth {
 
     /// How an account stands, under a lock on it; none where it was switched off or has another password (the digest of
     /// whose hash is `password`) by now.
-    pub(crate) async fn unchanged(
+    async fn unchanged(
         &self,
         tx: &mut Tx,
         account: Uuid,

@@ -68,11 +68,11 @@ impl Auth {
                 Some((address.unwrap_or(person.email), MailContent::Notice(kind, at)))
             }
             (MailTask::ForgottenPassword { .. } | MailTask::PasswordReset, Some(person)) => {
-                let link = self.bound_link(&mut tx, Purpose::PasswordReset, &person).await?;
+                let link = self.bound_link(&mut tx, Purpose::PasswordReset, person.id).await?;
                 Some((person.email, MailContent::PasswordReset(link)))
             }
             (MailTask::Invitation, Some(person)) => {
-                let link = self.bound_link(&mut tx, Purpose::Invitation, &person).await?;
+                let link = self.bound_link(&mut tx, Purpose::Invitation, person.id).await?;
                 Some((person.email, MailContent::Invitation(link)))
             }
             (MailTask::NewAddress(wish), Some(person)) => self.offer_address(&mut tx, wish, &person).await?,
@@ -112,7 +112,7 @@ impl Auth {
     ) -> Result<Option<(String, MailContent)>> {
         let holder = tx.users().credentials(&self.email_index.of(&wish.email)).await?;
         let is_taken = holder.is_some_and(|holder| holder.user.id != person.id);
-        if is_taken || wish.binding != self.binding(tx, person).await? {
+        if is_taken || wish.binding != self.binding(tx, person.id).await? {
             return Ok(None);
         }
         let link = self.issue_once(tx, Purpose::EmailChange, Some(person.id), &written(&wish)?).await?;

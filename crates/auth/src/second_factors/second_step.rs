@@ -12,7 +12,7 @@ use crate::login::one_time::Purpose;
 use crate::login::{Method, TokenPair};
 use crate::second_factors::secret_place;
 use crate::service::Origin;
-use crate::{Auth, Error, Result, second_factors::recovery, second_factors::totp};
+use crate::{Auth, Error, Result, crypto, second_factors::recovery, second_factors::totp};
 
 /// A login that waits for a code.
 #[derive(Debug)]
@@ -24,15 +24,9 @@ pub struct Challenge {
 }
 
 impl Auth {
-    /// Asks for a code, after a password that was right; `password` stands for it, so that another one ends the login.
-    pub(crate) async fn challenge(
-        &self,
-        mut tx: Tx,
-        account: Uuid,
-        password: &[u8],
-        origin: &Origin,
-    ) -> Result<Challenge> {
-        let token = self.issue_once(&mut tx, Purpose::SecondFactor, Some(account), password).await?;
+    /// Asks for a code, after a password that was right. Another password ends the login, as it ends links.
+    pub(crate) async fn challenge(&self, mut tx: Tx, account: Uuid, origin: &Origin) -> Result<Challenge> {
+        let token = self.bound_link(&mut tx, Purpose::SecondFactor, account).await?;
         let entry = Entry::success(Event::SecondFactorAsked, origin).by(account);
         self.record(&mut tx, entry).await?;
         tx.commit().await?;
@@ -47,20 +41,20 @@ impl Auth {
         code: &SecretString,
         origin: &Origin,
     ) -> Result<TokenPair> {
-        let account = self.challenged(token).await?;
-        if let Some((account, password)) = &account {
+        let challenge = self.challenged(token).await?;
+        if let Some((account, binding)) = &challenge {
             self.reserve_check("account", *account).await?;
-            if let Some(pair) = self.second_step(*account, password, token, code, origin).await? {
+            if let Some(pair) = self.second_step(*account, binding, token, code, origin).await? {
                 return Ok(pair);
             }
         }
-        let account = account.map(|(account, _)| account);
+        let account = challenge.map(|(account, _)| account);
         let subject = account.unwrap_or_else(|| id_of(token.expose_secret()));
         self.record_failure(subject, account, true, origin).await?;
         Err(Error::WrongCode)
     }
 
-    /// The account whose login waits for a code, and what stands for its password.
+    /// The account whose login waits for a code, and what the login is bound to.
     async fn challenged(&self, token: &SecretString) -> Result<Option<(Uuid, Vec<u8>)>> {
         let mut tx = self.store.read(Scope::Service(Service::Login)).await?;
         let found = self.find_once(&mut tx, Purpose::SecondFactor, token).await?;
@@ -71,13 +65,19 @@ impl Auth {
     async fn second_step(
         &self,
         account: Uuid,
-        password: &[u8],
+        binding: &[u8],
         token: &SecretString,
         code: &SecretString,
         origin: &Origin,
     ) -> Result<Option<TokenPair>> {
         let mut tx = self.store.begin(Scope::Service(Service::Login)).await?;
-        let Some(standing) = self.unchanged(&mut tx, account, password).await? else { return Ok(None) };
+        if !tx.accounts().lock(account).await?
+            || !crypto::same(&self.binding(&mut tx, account).await?, binding)
+        {
+            return Ok(None);
+        }
+        let standing = tx.accounts().standing(account).await?.filter(|account| account.active);
+        let Some(standing) = standing else { return Ok(None) };
         let is_tried = self.try_once(&mut tx, Purpose::SecondFactor, token).await?.is_some();
         let taken = if is_tried { self.take_code(&mut tx, account, code).await? } else { None };
         let Some(method) = taken else {

@@ -9,7 +9,15 @@ const ISSUER: &str = "https://id.example.com";
 fn identity(account: Uuid, lookup: &str) -> NewIdentity {
     let subject = lookup.as_bytes().to_vec();
     let (issuer, lookup) = (ISSUER.into(), lookup.into());
-    NewIdentity { id: next_id(), account_id: account, issuer, subject, lookup, ended_at: None }
+    NewIdentity {
+        id: next_id(),
+        account_id: account,
+        issuer,
+        subject,
+        lookup,
+        ended_at: None,
+        linker_permissions: None,
+    }
 }
 
 fn before(world: &World, minutes: i64) -> DateTime<Utc> {

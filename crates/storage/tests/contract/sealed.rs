@@ -52,6 +52,7 @@ fn identity(account: Uuid) -> NewIdentity {
         subject: b"old".to_vec(),
         lookup: "ada".into(),
         ended_at: None,
+        linker_permissions: None,
     }
 }
 

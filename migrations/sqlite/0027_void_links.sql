@@ -1,0 +1,12 @@
+-- What makes links and linked identities void. Its pair is migrations/postgres/0027_void_links.sql.
+
+-- Incremented whenever links made before must stop working for good: the address moved, the account was switched off or
+-- on, or what it may do became another.
+ALTER TABLE accounts ADD COLUMN link_version INTEGER NOT NULL DEFAULT 0 CHECK (link_version >= 0);
+
+-- What whoever linked it could do themselves: it leads to no account that may do more. None: it does to any.
+ALTER TABLE external_identities ADD COLUMN linker_permissions TEXT CHECK (json_valid(linker_permissions));
+
+-- A keyed digest of the address to be registered, where there is no account yet.
+ALTER TABLE one_time_tokens ADD COLUMN email_lookup TEXT;
+CREATE INDEX one_time_tokens_by_lookup ON one_time_tokens (email_lookup) WHERE email_lookup IS NOT NULL;
