@@ -57,6 +57,16 @@ promise! {
         assert_eq!(server.log_in(ADA, PASSWORD).api.get("/api/v1/me").json()["name"], "Ada King");
     }
 
+    fn an_invitation_needs_a_recent_proof_and_no_key_makes_one(pair) {
+        let server = Server::start(pair, &[]);
+        let admin = server.admin();
+        let body = json!({"email": ADA, "role": "user"});
+        server.key(&admin.make_key(&["users:manage", "models:read", "models:infer", "files:write"])).post(USERS, &body).refused(403, "forbidden");
+        server.advance(Duration::from_secs(901));
+        admin.api.post(USERS, &body).refused(401, "step_up_required");
+        assert_eq!(admin.api.get(USERS).is(200).items().len(), 1, "nothing was made");
+    }
+
     fn of_many_who_accept_at_once_one_chooses_the_password(pair) {
         let server = Server::start(pair, &[("PASSWORD_HASH_QUEUE", "64")]);
         let token = invite(&server.admin(), &json!({"email": ADA, "role": "user"}));

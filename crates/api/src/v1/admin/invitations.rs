@@ -70,7 +70,7 @@ impl LinkView {
 #[utoipa::path(post, path = "/api/v1/admin/users", tag = "admin", request_body = NewUser,
     responses((status = 201, body = Invited), (status = 409, description = "The address has an account")))]
 pub async fn invite(
-    caller: Caller<UsersManage>,
+    caller: Caller<StepUp<UsersManage>>,
     app: web::Data<App>,
     body: Json<NewUser>,
 ) -> Result<impl Responder> {
