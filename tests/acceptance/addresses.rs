@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{MailServer, Person, Reply, Server, at_once, promise};
+use crate::harness::{MailServer, Person, Reply, Server, World, at_once, promise};
 
 const REGISTER: &str = "/api/v1/auth/register";
 const CHANGE: &str = "/api/v1/auth/email/change";
@@ -59,7 +59,7 @@ promise! {
         });
         let mut answers = at_once(2, |number| confirm(&server, &tokens[number]).status);
         answers.sort_unstable();
-        assert_eq!(answers, [204, 409]);
+        assert_eq!(answers, [204, 400]);
         server.log_in("ada@example.com", PASSWORD);
     }
 
@@ -216,5 +216,38 @@ promise! {
             admin.api.put(&format!("/api/v1/admin/users/{}", ada.id), &json!({"active": active})).is(200);
             confirm(&server, &token).refused(400, "invalid_link");
         }
+    }
+
+    fn no_registration_makes_an_account_anew_that_was_erased_or_removed(pair) {
+        let mail = MailServer::start();
+        let server = mail.server(pair, &[]);
+        let admin = server.admin();
+        let register = || {
+            server.anon().post(REGISTER, &account("ada@example.com")).is(202);
+            mail.take("ada@example.com", "confirm-email").token()
+        };
+        let (first, second) = (register(), register());
+        confirm(&server, &first).is(204);
+        server.log_in("ada@example.com", PASSWORD).api.delete("/api/v1/me").is(204);
+        confirm(&server, &second).refused(400, "invalid_link");
+        // Nor where the account came to be in another way.
+        let waiting = register();
+        let invited = json!({"email": "ada@example.com", "role": "user"});
+        let id = admin.api.post("/api/v1/admin/users", &invited).is(201).member("id");
+        admin.api.delete(&format!("/api/v1/admin/users/{id}")).is(204);
+        confirm(&server, &waiting).refused(400, "invalid_link");
+        confirm(&server, &register()).is(204);
+    }
+
+    fn a_registration_is_not_confirmed_once_registration_is_closed(pair) {
+        let (mail, world) = (MailServer::start(), World::new(pair));
+        let mut server = mail.join(&world, &[]);
+        server.anon().post(REGISTER, &account("ada@example.com")).is(202);
+        let token = mail.take("ada@example.com", "confirm-email").token();
+        assert_eq!(server.stop(), Some(0));
+        let mut server = mail.join(&world, &[("REGISTRATION", "closed")]);
+        confirm(&server, &token).refused(403, "registration_closed");
+        assert_eq!(server.stop(), Some(0));
+        confirm(&mail.join(&world, &[]), &token).is(204);
     }
 }

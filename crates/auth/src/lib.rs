@@ -34,6 +34,7 @@ mod token;
 mod usage;
 
 pub use accounts::address::is_visible;
+pub use accounts::confirmation::is_registration_link;
 pub use accounts::directory::UserChange;
 pub use accounts::export::Export;
 pub use accounts::import::ImportedPerson;

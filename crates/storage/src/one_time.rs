@@ -18,6 +18,8 @@ pub struct OneTimeToken {
     pub purpose: String,
     /// Whose it is; none where there is no account yet.
     pub account_id: Option<Uuid>,
+    /// Where there is no account yet, the keyed digest of the address that is to have one.
+    pub email_lookup: Option<String>,
     /// What it is about, sealed.
     pub payload: Option<Vec<u8>>,
     /// How many wrong tries it still survives.
@@ -31,7 +33,7 @@ debug_only!(OneTimeToken { purpose, account_id, attempts_left, expires_at });
 /// The columns of a [`OneTimeToken`].
 macro_rules! token_columns {
     () => {
-        "hash, purpose, account_id, payload, attempts_left, expires_at"
+        "hash, purpose, account_id, email_lookup, payload, attempts_left, expires_at"
     };
 }
 
@@ -47,11 +49,13 @@ impl OneTimeTokens<'_> {
         query!(
             self.tx,
             execute,
-            "INSERT INTO one_time_tokens (hash, purpose, account_id, payload, attempts_left, created_at, expires_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            "INSERT INTO one_time_tokens \
+             (hash, purpose, account_id, email_lookup, payload, attempts_left, created_at, expires_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
             &new.hash,
             &new.purpose,
             new.account_id,
+            new.email_lookup.as_deref(),
             new.payload.as_deref(),
             new.attempts_left,
             now,
@@ -106,6 +110,28 @@ impl OneTimeTokens<'_> {
             hash,
             purpose,
             now
+        )
+    }
+
+    /// Spends a token with all others for the same address: of many who try at once, whichever theirs is, one gets it.
+    pub async fn take_for_address(&mut self, hash: &[u8], email_lookup: &str) -> Result<bool> {
+        let taken = query!(
+            self.tx,
+            values Vec<u8>,
+            "DELETE FROM one_time_tokens WHERE email_lookup = $1 RETURNING hash",
+            email_lookup
+        )?;
+        Ok(taken.iter().any(|taken| taken == hash))
+    }
+
+    /// Ends the tokens for the address of an account.
+    pub async fn forget_address_of(&mut self, account: Uuid) -> Result<u64> {
+        query!(
+            self.tx,
+            execute,
+            "DELETE FROM one_time_tokens WHERE email_lookup = \
+             (SELECT email_lookup FROM people WHERE account_id = $1)",
+            account
         )
     }
 

@@ -95,6 +95,14 @@ impl From<auth::TokenPair> for Tokens {
     }
 }
 
+/// Refuses accounts that people make themselves, where REGISTRATION is closed.
+pub fn require_open_registration(app: &App) -> Result<()> {
+    if app.registration() == Registration::Closed {
+        return Err(ApiError::new(Code::RegistrationClosed, "Ask an administrator for an account."));
+    }
+    Ok(())
+}
+
 /// Make an account for oneself, with the role `user`; where REGISTRATION is open.
 #[utoipa::path(post, path = "/api/v1/auth/register", tag = "auth", request_body = Register,
     responses((status = 201, body = UserView),
@@ -102,9 +110,7 @@ impl From<auth::TokenPair> for Tokens {
               (status = 403, description = "Registration is closed, or a challenge is due"),
               (status = 409, description = "The address has an account; without e-mail verification")))]
 pub async fn register(visitor: Anonymous, app: web::Data<App>, body: Json<Register>) -> Result<HttpResponse> {
-    if app.registration() == Registration::Closed {
-        return Err(ApiError::new(Code::RegistrationClosed, "Ask an administrator for an account."));
-    }
+    require_open_registration(&app)?;
     let Register { email, password, name, challenge_token } = body.0;
     let (token, origin) = (challenge_token.as_deref(), &visitor.origin);
     let attempt = Attempt { email: &email.clone(), token, origin, counts: Counts::Attempts };

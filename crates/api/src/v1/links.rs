@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use validator::Validate;
 
+use super::auth::require_open_registration;
 use super::users::{UserView, check_email, check_name};
 use crate::app::App;
 use crate::error::Result;
@@ -146,12 +147,17 @@ pub async fn change_email(
 
 /// Confirm an address by link, once, within a day: of a new account, or in place of another.
 #[utoipa::path(post, path = "/api/v1/auth/email/confirm", tag = "auth", request_body = ConfirmEmail,
-    responses((status = 204, description = "Confirmed"), (status = 409, description = "The address has an account")))]
+    responses((status = 204, description = "Confirmed"),
+              (status = 403, description = "It would make an account, and registration is closed"),
+              (status = 409, description = "The address has an account")))]
 pub async fn confirm_email(
     visitor: Anonymous,
     app: web::Data<App>,
     body: Json<ConfirmEmail>,
 ) -> Result<HttpResponse> {
+    if auth::is_registration_link(&body.0.token) {
+        require_open_registration(&app)?;
+    }
     app.auth.confirm_email(&body.0.token, &visitor.origin).await?;
     Ok(HttpResponse::NoContent().finish())
 }

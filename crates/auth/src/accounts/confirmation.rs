@@ -34,6 +34,11 @@ pub(crate) struct PendingRegistration {
     password_hash: String,
 }
 
+/// Whether a link would make an account, going by what it begins with.
+pub fn is_registration_link(link: &SecretString) -> bool {
+    link.expose_secret().starts_with(Purpose::Registration.prefix())
+}
+
 impl Auth {
     /// Registers a person whose address must be verified first. An address that has an account gets a mail that says
     /// so; the answer and its time are the same.
@@ -79,18 +84,22 @@ impl Auth {
 
     async fn confirm_address(&self, link: &SecretString, origin: &Origin) -> Result<()> {
         let mut tx = self.store.begin(Scope::Service(Service::Login)).await?;
-        if link.expose_secret().starts_with(Purpose::Registration.prefix()) {
-            let found = self.redeem_once(&mut tx, Purpose::Registration, link).await?;
-            self.create_registered(&mut tx, &found.ok_or(Error::InvalidLink)?.payload, origin).await?;
+        if is_registration_link(link) {
+            self.create_registered(&mut tx, link, origin).await?;
         } else {
             self.move_address(&mut tx, link, origin).await?;
         }
         Ok(tx.commit().await?)
     }
 
-    /// Makes the account of a pending registration.
-    async fn create_registered(&self, tx: &mut Tx, payload: &[u8], origin: &Origin) -> Result<()> {
-        let PendingRegistration { email, name, password_hash } = read(payload)?;
+    /// Makes the account of a pending registration, and ends the others of its address: none is to make the account anew
+    /// once it is gone.
+    async fn create_registered(&self, tx: &mut Tx, link: &SecretString, origin: &Origin) -> Result<()> {
+        let found = self.find_once(tx, Purpose::Registration, link).await?.ok_or(Error::InvalidLink)?;
+        let PendingRegistration { email, name, password_hash } = read(&found.payload)?;
+        if !self.redeem_for_address(tx, link, &self.email_index.of(&email)).await? {
+            return Err(Error::InvalidLink);
+        }
         let role = Role::User.name();
         let person = self.create_person(tx, Some(&email), &name, role).await?;
         tx.users().set_password(person.id, &password_hash).await?;

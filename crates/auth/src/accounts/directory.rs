@@ -125,6 +125,7 @@ async fn erase(tx: &mut storage::Tx, id: Uuid) -> Result<()> {
     refuse_held(tx, id).await?;
     keep_one_administrator(tx, id).await?;
     remove_all(tx, id).await?;
+    tx.one_time_tokens().forget_address_of(id).await?;
     if !tx.users().delete(id).await? {
         return Err(Error::NotFound);
     }

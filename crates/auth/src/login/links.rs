@@ -14,7 +14,7 @@ use crate::callers::access::Permission;
 use crate::callers::freshness::ChangeSubject;
 use crate::callers::principal::Principal;
 use crate::events::Event;
-use crate::login::one_time::{Purpose, Redeemed};
+use crate::login::one_time::{Holder, Purpose, Redeemed};
 use crate::mail::notices::NoticeKind;
 use crate::mail::tasks::MailTask;
 use crate::password::policy::NewPassword;
@@ -148,7 +148,7 @@ impl Auth {
         account: Uuid,
     ) -> Result<SecretString> {
         let binding = self.binding(tx, account).await?;
-        self.issue_once(tx, purpose, Some(account), &binding).await
+        self.issue_once(tx, purpose, Holder::Account(account), &binding).await
     }
 
     /// The person a link belongs to, and their password's hash. The link is not spent: a password that breaks a rule

@@ -47,6 +47,14 @@ purposes! {
     Registration = "registration" "mgv_" Duration::hours(24), 1, "Confirming the address of a new account.";
 }
 
+/// Whom a token is for.
+pub(crate) enum Holder<'a> {
+    /// An account.
+    Account(Uuid),
+    /// An address that has none yet, by its keyed digest.
+    Address(&'a str),
+}
+
 /// What a good token stands for.
 pub(crate) struct Redeemed {
     /// Whose it is; none where there is no account yet.
@@ -61,16 +69,21 @@ impl Auth {
         &self,
         tx: &mut Tx,
         purpose: Purpose,
-        account: Option<Uuid>,
+        holder: Holder<'_>,
         payload: &[u8],
     ) -> Result<SecretString> {
         let text = SecretString::from(format!("{}{}", purpose.prefix(), random::base62(LENGTH)?));
         let hash = digest(&text);
+        let (account_id, email_lookup) = match holder {
+            Holder::Account(account) => (Some(account), None),
+            Holder::Address(lookup) => (None, Some(lookup.to_owned())),
+        };
         let token = OneTimeToken {
             payload: Some(self.encryption.seal(&place(&hash), payload)?),
             hash,
             purpose: purpose.name().into(),
-            account_id: account,
+            account_id,
+            email_lookup,
             attempts_left: purpose.attempts(),
             expires_at: tx.now() + purpose.lifetime(),
         };
@@ -99,6 +112,17 @@ impl Auth {
     ) -> Result<Option<Redeemed>> {
         let found = tx.one_time_tokens().find(&digest(text), purpose.name()).await?;
         found.map(|token| self.redeemed(token)).transpose()
+    }
+
+    /// Spends a token that is for an address, with every other that is for it. False: it is none, or another got there
+    /// first.
+    pub(crate) async fn redeem_for_address(
+        &self,
+        tx: &mut Tx,
+        text: &SecretString,
+        lookup: &str,
+    ) -> Result<bool> {
+        Ok(tx.one_time_tokens().take_for_address(&digest(text), lookup).await?)
     }
 
     /// Spends a token. None: there is no such token, or another got it first.

@@ -12,7 +12,7 @@ use crate::accounts::confirmation::{NewAddress, PendingRegistration};
 use crate::accounts::people::Person;
 use crate::audit::Entry;
 use crate::events::Event;
-use crate::login::one_time::Purpose;
+use crate::login::one_time::{Holder, Purpose};
 use crate::mail::notices::NoticeKind;
 use crate::service::Origin;
 use crate::{Auth, Error, Result};
@@ -96,10 +96,12 @@ impl Auth {
     }
 
     async fn confirmation(&self, tx: &mut Tx, pending: PendingRegistration) -> Result<(String, MailContent)> {
-        if tx.users().credentials(&self.email_index.of(&pending.email)).await?.is_some() {
+        let lookup = self.email_index.of(&pending.email);
+        if tx.users().credentials(&lookup).await?.is_some() {
             return Ok((pending.email, MailContent::HasAccount));
         }
-        let link = self.issue_once(tx, Purpose::Registration, None, &written(&pending)?).await?;
+        let holder = Holder::Address(&lookup);
+        let link = self.issue_once(tx, Purpose::Registration, holder, &written(&pending)?).await?;
         Ok((pending.email, MailContent::Confirmation(link)))
     }
 
@@ -115,7 +117,8 @@ impl Auth {
         if is_taken || wish.binding != self.binding(tx, person.id).await? {
             return Ok(None);
         }
-        let link = self.issue_once(tx, Purpose::EmailChange, Some(person.id), &written(&wish)?).await?;
+        let holder = Holder::Account(person.id);
+        let link = self.issue_once(tx, Purpose::EmailChange, holder, &written(&wish)?).await?;
         Ok(Some((wish.email, MailContent::Confirmation(link))))
     }
 }

@@ -10,6 +10,7 @@ fn token(world: &World, number: u8, account: Option<Uuid>) -> OneTimeToken {
         hash: vec![number; 32],
         purpose: "door".into(),
         account_id: account,
+        email_lookup: None,
         payload: Some(vec![1, 2, 3]),
         attempts_left: 2,
         expires_at: world.in_hours(1),

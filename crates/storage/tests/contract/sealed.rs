@@ -38,6 +38,7 @@ fn token(world: &World, account: Uuid) -> OneTimeToken {
         hash: vec![1; 32],
         purpose: "door".into(),
         account_id: Some(account),
+        email_lookup: None,
         payload: Some(b"old".to_vec()),
         attempts_left: 1,
         expires_at: world.in_hours(1),
