@@ -148,6 +148,32 @@ promise! {
         server.advance(MINUTE);
         assert_eq!(served(&ada.api, 5), 4);
     }
+
+    fn nobody_bounds_those_who_may_do_more_or_lifts_their_bounds(pair) {
+        let server = Server::start(pair, &[]);
+        let (admin, ada) = (server.admin(), server.person("ada"));
+        let may = ["limits:manage", "models:read", "models:infer", "files:write"];
+        admin.api.post("/api/v1/admin/roles", &json!({"name": "throttler", "permissions": may})).is(201);
+        let throttler = server.person_with_role(&admin, "throttler", "throttler");
+        let key_of = |person: &Person| person.make_key_with(json!({"name": "a key", "scopes": ["models:infer"]})).0;
+        let subjects = |person: &Person, role: &str| {
+            [format!("account/{}", person.id), format!("key/{}", key_of(person)), format!("role/{role}")]
+        };
+        let bounds = |subject: &str| {
+            let limit = (format!("/api/v1/admin/limits/{subject}"), json!({"per_minute": 1000}));
+            [limit, (format!("/api/v1/admin/quotas/{subject}/requests/day"), json!({"limit": 1000}))]
+        };
+        for (path, body) in subjects(&admin, "admin").iter().flat_map(|subject| bounds(subject)) {
+            throttler.api.put(&path, &body).refused(403, "forbidden");
+            admin.api.put(&path, &body).is(204);
+            throttler.api.delete(&path).refused(403, "forbidden");
+            admin.api.delete(&path).is(204);
+        }
+        for (path, body) in subjects(&ada, "user").iter().flat_map(|subject| bounds(subject)) {
+            throttler.api.put(&path, &body).is(204);
+            throttler.api.delete(&path).is(204);
+        }
+    }
 }
 
 #[test]

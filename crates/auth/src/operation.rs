@@ -163,7 +163,7 @@ impl Auth {
         change: OperationChange,
         origin: &Origin,
     ) -> Result<Operation> {
-        let mut tx = self.begin_operation(actor, Permission::SystemManage).await?;
+        let (mut tx, _) = self.begin_operation(actor, Permission::SystemManage).await?;
         let operation = self.operate(&mut tx, actor, change, origin).await?;
         self.commit_operation(tx, operation).await
     }

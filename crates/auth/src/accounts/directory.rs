@@ -149,6 +149,20 @@ pub(crate) async fn refuse_more_powerful(
     }
 }
 
+/// Refuses to set bounds to the accounts of a role that may do more than the actor.
+pub(crate) async fn refuse_more_powerful_role(
+    tx: &mut storage::Tx,
+    own: Permissions,
+    role: &str,
+) -> Result<()> {
+    let role = tx.roles().find(role).await?.ok_or(Error::NotFound)?;
+    if Permissions::from_names(&role.permissions).is_subset(own) {
+        Ok(())
+    } else {
+        Err(Error::Refused("this role may do more than you may"))
+    }
+}
+
 /// Refuses to give a role that there is not, or that may do more than the actor.
 pub(crate) async fn may_give(tx: &mut storage::Tx, own: Permissions, role: &str) -> Result<()> {
     let unknown = || Error::invalid("role", "there is no role of this name");

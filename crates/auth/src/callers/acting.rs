@@ -47,16 +47,16 @@ impl Auth {
         }
     }
 
-    /// Begins what an administrator does, or (without one) the command line.
+    /// Begins what an administrator does, or (without one) the command line, which may do everything.
     pub(crate) async fn begin_operation(
         &self,
         actor: Option<&Principal>,
         permission: Permission,
-    ) -> Result<Tx> {
-        if let Some(actor) = actor {
-            return Ok(self.begin_administration(actor, permission).await?.0);
+    ) -> Result<(Tx, Permissions)> {
+        match actor {
+            Some(actor) => self.begin_administration(actor, permission).await,
+            None => Ok((self.begin_exclusive().await?, Permissions::all())),
         }
-        self.begin_exclusive().await
     }
 
     /// Begins a change of accounts, which waits for every other: what the program does by itself, too.

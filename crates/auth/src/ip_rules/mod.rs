@@ -130,7 +130,7 @@ impl Auth {
             created_at: now,
             expires_at: request.expires_at,
         };
-        let mut tx = self.begin_operation(actor, Permission::SystemManage).await?;
+        let (mut tx, _) = self.begin_operation(actor, Permission::SystemManage).await?;
         if tx.ip_rules().count(false).await? >= i64::from(self.addresses.most) {
             return Err(Error::TooManyIpRules);
         }
@@ -151,7 +151,7 @@ impl Auth {
         force: bool,
         origin: &Origin,
     ) -> Result<()> {
-        let mut tx = self.begin_operation(actor, Permission::SystemManage).await?;
+        let (mut tx, _) = self.begin_operation(actor, Permission::SystemManage).await?;
         let rule = tx.ip_rules().live().await?.into_iter().find(|rule| rule.id == id);
         let rule = rule.ok_or(Error::NotFound)?;
         tx.ip_rules().remove(id).await?;

@@ -12,6 +12,7 @@ use serde_json::json;
 use storage::{RateLimit, Scope, Service};
 use uuid::Uuid;
 
+use crate::accounts::directory::{refuse_more_powerful, refuse_more_powerful_role};
 use crate::audit::Entry;
 use crate::callers::access::{Permission, Permissions};
 use crate::callers::principal::Principal;
@@ -153,7 +154,7 @@ impl LimitSubject {
         })
     }
 
-    fn scope(&self) -> &'static str {
+    pub(crate) fn scope(&self) -> &'static str {
         match self {
             Self::Class(_) => "class",
             Self::Role(_) => "role",
@@ -163,7 +164,7 @@ impl LimitSubject {
         }
     }
 
-    fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         match self {
             Self::Class(name) | Self::Role(name) | Self::Model(name) => name.clone(),
             Self::Account(id) | Self::Key(id) => id.to_string(),
@@ -172,13 +173,27 @@ impl LimitSubject {
 
     /// The account it belongs to, if any. [`Error::NotFound`]: the subject does not exist. A model is not looked up:
     /// the caller has done that.
-    async fn owner(&self, tx: &mut storage::Tx) -> Result<Option<Uuid>> {
+    pub(crate) async fn owner(&self, tx: &mut storage::Tx) -> Result<Option<Uuid>> {
         match self {
             Self::Class(name) => class(name).map(|_| None).ok_or(Error::NotFound),
             Self::Role(name) => tx.roles().find(name).await?.map(|_| None).ok_or(Error::NotFound),
             Self::Account(id) => tx.accounts().standing(*id).await?.map(|_| Some(*id)).ok_or(Error::NotFound),
             Self::Key(id) => tx.api_keys().owner(*id).await?.map(Some).ok_or(Error::NotFound),
             Self::Model(_) => Ok(None),
+        }
+    }
+
+    /// Refuses a subject that may do more than the actor: or whoever changes limits could shut those above them out, or
+    /// lift their bounds. One that is gone is nobody's.
+    pub(crate) async fn refuse_more_powerful(&self, tx: &mut storage::Tx, own: Permissions) -> Result<()> {
+        let looked_at = match (self, self.owner(tx).await) {
+            (Self::Role(name), _) => refuse_more_powerful_role(tx, own, name).await,
+            (_, Ok(Some(owner))) => refuse_more_powerful(tx, own, owner).await.map(drop),
+            (_, owner) => owner.map(drop),
+        };
+        match looked_at {
+            Err(Error::NotFound) => Ok(()),
+            looked_at => looked_at,
         }
     }
 
@@ -229,7 +244,8 @@ impl Auth {
         allowance: Allowance,
         origin: &Origin,
     ) -> Result<()> {
-        let mut tx = self.begin_operation(actor, Permission::LimitsManage).await?;
+        let (mut tx, own) = self.begin_operation(actor, Permission::LimitsManage).await?;
+        subject.refuse_more_powerful(&mut tx, own).await?;
         self.write_limit(&mut tx, subject, allowance).await?;
         self.announce_limits(&mut tx, actor, subject, Some(allowance), origin).await?;
         tx.commit().await?;
@@ -289,7 +305,8 @@ impl Auth {
         subject: &LimitSubject,
         origin: &Origin,
     ) -> Result<()> {
-        let mut tx = self.begin_operation(actor, Permission::LimitsManage).await?;
+        let (mut tx, own) = self.begin_operation(actor, Permission::LimitsManage).await?;
+        subject.refuse_more_powerful(&mut tx, own).await?;
         if !tx.rate_limits().remove(subject.scope(), &subject.name()).await? {
             return Err(Error::NotFound);
         }

@@ -138,7 +138,7 @@ impl Auth {
         accepted: &[ModelFile],
         origin: &Origin,
     ) -> Result<i64> {
-        let mut tx = self.begin_operation(actor, Permission::ModelsManage).await?;
+        let (mut tx, _) = self.begin_operation(actor, Permission::ModelsManage).await?;
         let PlannedChange { desired: planned, remembered } = planned;
         let present = tx.models().files_of(&planned.name).await?;
         let removed = remembered.iter().any(|file| !present.contains(file));

@@ -36,7 +36,7 @@ impl Auth {
         name: &str,
         version: &str,
     ) -> Result<bool> {
-        let mut tx = self.begin_operation(actor, Permission::ModelsManage).await?;
+        let (mut tx, _) = self.begin_operation(actor, Permission::ModelsManage).await?;
         let mut model = desired(&mut tx, name).await?;
         let is_active = model.active_version.as_deref() == Some(version);
         let is_new = !is_active && model.waiting.insert(version.to_owned());
@@ -69,7 +69,7 @@ impl Auth {
         origin: &Origin,
     ) -> Result<()> {
         let AddedVersion { name, version, files, sources } = added;
-        let mut tx = self.begin_operation(actor, Permission::ModelsManage).await?;
+        let (mut tx, _) = self.begin_operation(actor, Permission::ModelsManage).await?;
         let mut model = desired(&mut tx, name).await?;
         // Somebody else may have given up the same version meanwhile.
         if model.active_version.as_deref() != Some(version) && model.waiting.insert(version.to_owned()) {
@@ -97,7 +97,7 @@ impl Auth {
         version: &str,
         origin: &Origin,
     ) -> Result<()> {
-        let mut tx = self.begin_operation(Some(actor), Permission::ModelsManage).await?;
+        let (mut tx, _) = self.begin_operation(Some(actor), Permission::ModelsManage).await?;
         let before = desired(&mut tx, name).await?;
         if before.active_version.as_deref() == Some(version) && !before.unloaded {
             return Err(Error::ModelChanged);

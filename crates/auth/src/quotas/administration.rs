@@ -12,6 +12,7 @@ use crate::callers::access::Permission;
 use crate::callers::freshness::ChangeSubject;
 use crate::callers::principal::Principal;
 use crate::events::Event;
+use crate::limits::rules::LimitSubject;
 use crate::service::Origin;
 use crate::{Auth, Error, Result};
 
@@ -53,18 +54,12 @@ pub struct QuotaView {
 }
 
 impl QuotaSubject {
-    fn scope(&self) -> &'static str {
+    /// The same, as limits know it.
+    fn limited(&self) -> LimitSubject {
         match self {
-            Self::Role(_) => "role",
-            Self::Account(_) => "account",
-            Self::Key(_) => "key",
-        }
-    }
-
-    fn name(&self) -> String {
-        match self {
-            Self::Role(name) => name.clone(),
-            Self::Account(id) | Self::Key(id) => id.to_string(),
+            Self::Role(name) => LimitSubject::Role(name.clone()),
+            Self::Account(id) => LimitSubject::Account(*id),
+            Self::Key(id) => LimitSubject::Key(*id),
         }
     }
 
@@ -73,21 +68,6 @@ impl QuotaSubject {
             Self::Role(_) => ChangeSubject::Policy,
             Self::Account(id) => ChangeSubject::Account(*id),
             Self::Key(id) => ChangeSubject::ApiKey(*id),
-        }
-    }
-
-    /// The account it belongs to; none for a role. [`Error::NotFound`]: the subject does not exist.
-    async fn account(&self, tx: &mut storage::Tx) -> Result<Option<Uuid>> {
-        match self {
-            Self::Role(name) => {
-                tx.roles().find(name).await?.ok_or(Error::NotFound)?;
-                Ok(None)
-            }
-            Self::Account(id) => {
-                tx.accounts().standing(*id).await?.ok_or(Error::NotFound)?;
-                Ok(Some(*id))
-            }
-            Self::Key(id) => Ok(Some(tx.api_keys().owner(*id).await?.ok_or(Error::NotFound)?)),
         }
     }
 }
@@ -107,13 +87,15 @@ impl Auth {
         request: &QuotaRequest,
         origin: &Origin,
     ) -> Result<()> {
-        let (mut tx, _) = self.begin_administration(actor, Permission::LimitsManage).await?;
-        let account_id = subject.account(&mut tx).await?;
+        let (mut tx, own) = self.begin_administration(actor, Permission::LimitsManage).await?;
+        let limited = subject.limited();
+        let account_id = limited.owner(&mut tx).await?;
+        limited.refuse_more_powerful(&mut tx, own).await?;
         tx.quotas()
             .set(&storage::Quota {
                 id: Uuid::now_v7(),
-                scope: subject.scope().to_owned(),
-                subject: subject.name(),
+                scope: limited.scope().to_owned(),
+                subject: limited.name(),
                 account_id,
                 unit: request.unit.name().to_owned(),
                 period: request.period.name().to_owned(),
@@ -123,7 +105,7 @@ impl Auth {
             })
             .await?;
         let detail = json!({
-            subject.scope(): subject.name(), "unit": request.unit.name(), "period": request.period.name(),
+            limited.scope(): limited.name(), "unit": request.unit.name(), "period": request.period.name(),
             "limit": request.cap, "hard": request.hard,
         });
         let entry = Entry::success(Event::QuotaChanged, origin).by(actor.account).with(detail);
@@ -140,8 +122,10 @@ impl Auth {
         period: QuotaPeriod,
         origin: &Origin,
     ) -> Result<()> {
-        let (mut tx, _) = self.begin_administration(actor, Permission::LimitsManage).await?;
-        let (scope, name) = (subject.scope(), subject.name());
+        let (mut tx, own) = self.begin_administration(actor, Permission::LimitsManage).await?;
+        let limited = subject.limited();
+        limited.refuse_more_powerful(&mut tx, own).await?;
+        let (scope, name) = (limited.scope(), limited.name());
         tx.quotas().remove(scope, &name, unit.name(), period.name()).await?.ok_or(Error::NotFound)?;
         let detail = json!({scope: name, "unit": unit.name(), "period": period.name(), "removed": true});
         let entry = Entry::success(Event::QuotaChanged, origin).by(actor.account).with(detail);
