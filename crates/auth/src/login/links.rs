@@ -199,10 +199,13 @@ impl Auth {
     }
 
     /// What a link or a login under way is bound to: the account's password, and the number that its address, whether it
-    /// is on and what it may do get with each change. What was void stays void when they are again what they were.
+    /// is on and what it may do get with each change. What was void stays void when they are again what they were. What
+    /// the built-in roles may do changes with a release, which counts nothing: it is looked at itself.
     pub(crate) async fn binding(&self, tx: &mut Tx, account: Uuid) -> Result<[u8; 32]> {
         let version = tx.accounts().link_version(account).await?.ok_or(Error::InvalidLink)?;
+        let permissions =
+            tx.accounts().standing(account).await?.ok_or(Error::InvalidLink)?.permissions.join(" ");
         let hash = tx.users().password_hash(account).await?.unwrap_or_default();
-        Ok(crypto::sha256(format!("{hash}\n{version}").as_bytes()))
+        Ok(crypto::sha256(format!("{hash}\n{version}\n{permissions}").as_bytes()))
     }
 }

@@ -18,6 +18,27 @@ on_both_stores! {
         assert_eq!(tx.accounts().standing(next_id()).await.unwrap(), None);
     }
 
+    async fn links_end_with_the_role_what_it_may_do_the_address_and_a_switch(world) {
+        let permissions = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let ada = world.person("ada", "user").await.id;
+        let grace = world.person("grace", "user").await.id;
+        let mut tx = world.begin().await;
+        tx.roles().create("auditor", &permissions(&[])).await.unwrap();
+        let role = |role: &str| UserUpdate { role: Some(role.into()), ..UserUpdate::default() };
+        let switch = |active: bool| UserUpdate { active: Some(active), ..UserUpdate::default() };
+        let changes = [role("auditor"), role("auditor"), switch(true), switch(false), switch(true)];
+        for (change, version) in changes.iter().zip([1, 1, 1, 2, 3]) {
+            tx.users().update(ada, change).await.unwrap();
+            assert_eq!(tx.accounts().link_version(ada).await.unwrap(), Some(version), "{change:?}");
+        }
+        tx.roles().update("auditor", &permissions(&["users:read"])).await.unwrap();
+        assert_eq!(tx.accounts().link_version(ada).await.unwrap(), Some(4));
+        tx.users().set_email(ada, b"sealed", "countess@example.org").await.unwrap();
+        assert_eq!(tx.accounts().link_version(ada).await.unwrap(), Some(5));
+        assert_eq!(tx.accounts().link_version(grace).await.unwrap(), Some(0), "another's");
+        assert_eq!(tx.accounts().link_version(next_id()).await.unwrap(), None);
+    }
+
     async fn a_role_of_ones_own_lives_until_it_is_removed_and_nobody_has_it(world) {
         let permissions = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let ada = world.person("ada", "user").await;

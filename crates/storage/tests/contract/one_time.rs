@@ -29,6 +29,22 @@ on_both_stores! {
         assert_eq!(tx.one_time_tokens().take(&one.hash, "door").await.unwrap(), None);
     }
 
+    async fn a_token_for_an_address_is_taken_once_with_the_others_for_it(world) {
+        let for_address = |number: u8, lookup: &str| {
+            OneTimeToken { email_lookup: Some(lookup.into()), ..token(world, number, None) }
+        };
+        let tokens = [(1, "ada"), (2, "ada"), (3, "grace")].map(|(number, lookup)| for_address(number, lookup));
+        let mut tx = world.begin().await;
+        for token in &tokens {
+            tx.one_time_tokens().create(token).await.unwrap();
+        }
+        assert!(!tx.one_time_tokens().take_for_address(&tokens[0].hash, "grace").await.unwrap(), "another's");
+        assert!(tx.one_time_tokens().take_for_address(&tokens[0].hash, "ada").await.unwrap());
+        for hash in [&tokens[0].hash, &tokens[1].hash] {
+            assert!(!tx.one_time_tokens().take_for_address(hash, "ada").await.unwrap());
+        }
+    }
+
     async fn tries_at_a_one_time_token_are_counted_to_an_end(world) {
         let one = token(world, 1, None);
         let mut tx = world.begin().await;
