@@ -85,7 +85,9 @@ pub enum Error {
     #[error("this account has an authenticator already; remove it first")]
     SecondFactorPresent,
     /// A link that is none, has ended, was used, or is void because what it is about has changed: one answer for all.
-    #[error("this link is not valid any more; ask for a new one, or an administrator where it was an invitation")]
+    #[error(
+        "this link is not valid any more; ask for a new one, or an administrator where it was an invitation"
+    )]
     InvalidLink,
     /// What needs a mail, where no mail is set up.
     #[error("no mail is set up here, so an address cannot be proved; ask an administrator")]
