@@ -4,8 +4,9 @@
 -- on, or what it may do became another.
 ALTER TABLE accounts ADD COLUMN link_version bigint NOT NULL DEFAULT 0 CHECK (link_version >= 0);
 
--- What whoever linked it could do themselves: it leads to no account that may do more. None: it does to any.
-ALTER TABLE external_identities ADD COLUMN linker_permissions jsonb;
+-- What whoever linked it could not do themselves: it leads to no account that may do any of that. None: it does to any.
+-- Not what they could: a later release knows of more.
+ALTER TABLE external_identities ADD COLUMN linker_lacked jsonb;
 
 -- A keyed digest of the address to be registered, where there is no account yet.
 ALTER TABLE one_time_tokens ADD COLUMN email_lookup text;

@@ -88,6 +88,14 @@ promise! {
             assert_eq!(known, answers(&grace.email, home_first), "an account that was never in this network");
             assert_eq!(known, answers("nobody@example.com", home_first), "no account");
         }
+        // Nor do right ones from there take any from elsewhere.
+        server.advance(MINUTE);
+        for _ in 0..5 {
+            log_in(&server, HOME, &ada.email, PASSWORD).is(200);
+        }
+        for number in 0..5 {
+            log_in(&server, &elsewhere(number), &ada.email, WRONG).is(401);
+        }
         server.advance(MINUTE);
         for number in 0..9 {
             drop(log_in(&server, &elsewhere(number), &ada.email, WRONG));

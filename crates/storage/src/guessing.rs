@@ -42,14 +42,15 @@ impl Guessing<'_> {
         standing.ok_or_else(|| crate::Error::inconsistent("a query without a table gave no row"))
     }
 
-    /// Counts a wrong password, up to `most`.
-    pub async fn count_failure(&mut self, account: Uuid, most: i64) -> Result<()> {
+    /// Counts a wrong password, up to `most`, where it `counts`: what does not takes as long.
+    pub async fn count_failure(&mut self, account: Uuid, counts: bool, most: i64) -> Result<()> {
         query!(
             self.tx,
             execute,
-            "UPDATE credentials SET failures = failures + 1 \
-             WHERE account_id = $1 AND kind = 'password' AND failures < $2",
+            "UPDATE credentials SET failures = CASE WHEN $2 AND failures < $3 THEN failures + 1 ELSE failures END \
+             WHERE account_id = $1 AND kind = 'password'",
             account,
+            counts,
             most
         )?;
         Ok(())

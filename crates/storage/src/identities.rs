@@ -26,8 +26,8 @@ pub struct NewIdentity {
     pub lookup: String,
     /// Tokens issued until then are refused; none: whatever was issued before.
     pub ended_at: Option<DateTime<Utc>>,
-    /// What whoever links it may do: it leads to no account that may do more. None: it does to any.
-    pub linker_permissions: Option<Vec<String>>,
+    /// What whoever links it may not do: it leads to no account that may do any of that. None: it does to any.
+    pub linker_lacked: Option<Vec<String>>,
 }
 
 debug_only!(NewIdentity { id, account_id, issuer });
@@ -58,9 +58,9 @@ pub struct IdentityState {
     pub id: Uuid,
     /// The issuer that vouches for it.
     pub issuer: String,
-    /// What whoever linked it could do then: it leads to no account that may do more. None: it does to any.
+    /// What whoever linked it could not do then: it leads to no account that may do any of that. None: it does to any.
     #[sqlx(json(nullable))]
-    pub linker_permissions: Option<Vec<String>>,
+    pub linker_lacked: Option<Vec<String>>,
     /// When the newest token that came was issued.
     pub newest_token_at: Option<DateTime<Utc>>,
     /// When its owner last proved to the issuer who they are.
@@ -93,7 +93,7 @@ macro_rules! identity_columns {
 /// The columns of an [`IdentityState`] that only identities have.
 macro_rules! state_columns {
     () => {
-        "issuer, linker_permissions, newest_token_at, authenticated_at, ended_at, role_lost_at"
+        "issuer, linker_lacked, newest_token_at, authenticated_at, ended_at, role_lost_at"
     };
 }
 
@@ -110,7 +110,7 @@ impl Identities<'_> {
             self.tx,
             execute,
             "INSERT INTO external_identities \
-             (id, account_id, issuer, subject, lookup, created_at, ended_at, linker_permissions) \
+             (id, account_id, issuer, subject, lookup, created_at, ended_at, linker_lacked) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
             new.id,
             new.account_id,
@@ -119,7 +119,7 @@ impl Identities<'_> {
             &new.lookup,
             now,
             new.ended_at,
-            new.linker_permissions.as_ref().map(Json)
+            new.linker_lacked.as_ref().map(Json)
         )?;
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use actix_web::web;
 use auth::{AuditTrail, read_seal_lines, seal_line};
@@ -35,9 +36,13 @@ pub fn read(path: &Path) -> Result<Option<Vec<AuditSeal>>, String> {
 
 /// What was kept last.
 #[derive(Debug)]
-pub struct KeptSeals {
+pub struct KeptSeals(Arc<Kept>);
+
+#[derive(Debug)]
+struct Kept {
     head: PathBuf,
     log: Option<PathBuf>,
+    /// Held while a seal is written.
     last: Mutex<Option<AuditSeal>>,
 }
 
@@ -47,7 +52,7 @@ impl KeptSeals {
         let head = head_file(settings);
         let last = read(&head)?.and_then(|mut seals| seals.pop());
         let log = settings.audit.audit_seal_file.clone();
-        Ok(Self { head, log, last: Mutex::new(last) })
+        Ok(Self(Arc::new(Kept { head, log, last: Mutex::new(last) })))
     }
 
     /// Links and seals what is due, and keeps the last seal where it is a new one. `is_last`: this replica stops, and
@@ -56,14 +61,14 @@ impl KeptSeals {
         let Some(seal) = trail.advance(is_last).await? else {
             return Ok(());
         };
-        let last = self.last.lock().clone();
+        let last = self.0.last.lock().clone();
         match last {
             Some(last) if last == seal => return Ok(()),
             // What is kept is evidence: a database that does not know it does not replace it.
             Some(last) => {
                 let known = trail.vouches_for(&last).await?;
                 if last.seq >= seal.seq || !known {
-                    let head = self.head.display();
+                    let head = self.0.head.display();
                     return Err(format!(
                         "{head} is a seal that the database does not know: its audit trail was truncated or rolled back; run modelgate audit verify"
                     )
@@ -72,16 +77,27 @@ impl KeptSeals {
             }
             None => {}
         }
-        let (head, log, kept) = (self.head.clone(), self.log.clone(), seal.clone());
-        let kept = web::block(move || keep(&head, log.as_deref(), &kept)).await?;
-        kept.map_err(|error| format!("a seal of the audit trail could not be kept: {error}"))?;
-        *self.last.lock() = Some(seal);
+        let kept = Arc::clone(&self.0);
+        // Goes on where this task is ended meanwhile; whoever comes next waits for it, and finds the seal kept.
+        let keep = move || kept.keep(seal);
+        let kept = web::block(keep).await?;
+        Ok(kept.map_err(|error| format!("a seal of the audit trail could not be kept: {error}"))?)
+    }
+}
+
+impl Kept {
+    fn keep(&self, seal: AuditSeal) -> std::io::Result<()> {
+        let mut last = self.last.lock();
+        if last.as_ref() != Some(&seal) {
+            write(&self.head, self.log.as_deref(), &seal)?;
+            *last = Some(seal);
+        }
         Ok(())
     }
 }
 
 /// Writes a seal to `head`, in the place of the one before it, and to the end of `log`.
-fn keep(head: &Path, log: Option<&Path>, seal: &AuditSeal) -> std::io::Result<()> {
+fn write(head: &Path, log: Option<&Path>, seal: &AuditSeal) -> std::io::Result<()> {
     let line = format!("{}\n", seal_line(seal));
     let folder = head.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;

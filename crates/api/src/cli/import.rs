@@ -66,12 +66,12 @@ fn open(path: &Path) -> Result<Box<dyn BufRead>, String> {
 fn read(source: impl BufRead) -> Result<Vec<ImportedPerson>, String> {
     let mut source = source.take(MAX_BYTES);
     let lines: Result<Vec<String>, _> = source.by_ref().lines().take(MAX_LINES + 1).collect();
+    if source.limit() == 0 {
+        return Err(format!("the file has {MAX_BYTES} bytes or more; import it in parts"));
+    }
     let lines = lines.map_err(|error| format!("the file cannot be read: {error}"))?;
     if lines.len() > MAX_LINES {
         return Err(format!("the file has more than {MAX_LINES} lines; import it in parts"));
-    }
-    if source.limit() == 0 {
-        return Err(format!("the file has {MAX_BYTES} bytes or more; import it in parts"));
     }
     let (mut people, mut problems) = (Vec::new(), Vec::new());
     for (position, line) in lines.iter().enumerate() {

@@ -47,7 +47,7 @@ async fn says_nothing(payload: &mut Payload) -> Result<bool> {
         }
     }
     text.retain(|byte| !byte.is_ascii_whitespace());
-    Ok(matches!(text.as_slice(), b"" | b"{}"))
+    Ok(matches!(text.as_slice(), b"" | b"{}" | b"null"))
 }
 
 /// The whole body, of at most `limit` bytes, arriving within `time`.

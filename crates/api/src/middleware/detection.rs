@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use actix_web::HttpRequest;
 use actix_web::body::MessageBody;
 use actix_web::dev::ServiceResponse;
 use actix_web::http::Method;
@@ -30,18 +31,26 @@ pub fn observe<B: MessageBody>(
         app.auth.notice(Activity::Upload, context.address);
     }
     let target = auth::in_target(request.path(), request.query_string());
-    match target.or_else(|| of_headers(request.headers())) {
-        Some(pattern) if is_made_by_a_page(request.headers()) => tell(pattern, context.address, &context.id),
-        Some(pattern) => report(app, pattern, context.address, &context.id),
-        None => {}
+    match target {
+        Some(pattern) if is_made_by_a_page(request) => return tell(pattern, context.address, &context.id),
+        _ => {}
+    }
+    if let Some(pattern) = target.or_else(|| of_headers(request.headers())) {
+        report(app, pattern, context.address, &context.id);
     }
 }
 
 /// Whether another site's page had a browser send it, as one of its pictures, scripts or frames (Fetch Metadata): whoever
-/// sits there, and whoever shares the address, did nothing. A liar gains that their address is not blocked.
-fn is_made_by_a_page(headers: &HeaderMap) -> bool {
-    let says = |name: &str, value: &str| headers.get(name).is_some_and(|said| said == value);
-    says("sec-fetch-site", "cross-site") && !says("sec-fetch-dest", "document")
+/// sits there, and whoever shares the address, did nothing. A page chooses path and query, and no credential. Who lies
+/// here is told of, and neither counted nor blocked.
+fn is_made_by_a_page(request: &HttpRequest) -> bool {
+    let headers = request.headers();
+    let destination = headers.get("sec-fetch-dest");
+    matches!(*request.method(), Method::GET | Method::HEAD | Method::POST)
+        && !headers.contains_key(AUTHORIZATION)
+        && !headers.contains_key(API_KEY)
+        && headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site")
+        && destination.is_some_and(|destination| destination != "document")
 }
 
 /// Counts a call that came over HTTP or gRPC.

@@ -11,7 +11,7 @@ use utoipa::openapi::schema::{ArrayItems, Schema};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{
     Components, Content, ContentBuilder, Info, License, OpenApi, OpenApiBuilder, Ref, RefOr, ResponseBuilder,
-    SecurityRequirement,
+    Responses, SecurityRequirement,
 };
 use utoipa::{PartialSchema, ToSchema};
 
@@ -73,27 +73,20 @@ fn schemas(table: &RouteTable) -> Schemas {
     schemas
 }
 
+/// A status and what it means.
+type Refusal = (&'static str, &'static str);
+
 /// The handler's own description, with what its guards add: credentials, and the errors that any guarded route gives.
 fn described(entry: &Entry) -> Operation {
     let mut operation = (entry.operation)();
     let mut refusals =
         vec![("400", "The request cannot be read or breaks a rule"), ("429", "A limit is reached")];
-    match entry.requirement {
+    if let Some((security, of_caller)) = of_requirement(entry.requirement) {
+        operation.security = Some(security);
+        refusals.extend(of_caller);
+    } else {
         // A handler that checks a credential of its own, such as the metrics token, says so itself.
-        Requirement::Public | Requirement::AlwaysOpen => {
-            operation.security = operation.security.or(Some(vec![]))
-        }
-        Requirement::Caller { permission, person, recent } => {
-            let scopes: Vec<&str> = permission.iter().map(|permission| permission.name()).collect();
-            let mut security = vec![SecurityRequirement::new("bearer", scopes.clone())];
-            if !person {
-                security.push(SecurityRequirement::new("api_key", scopes));
-            }
-            operation.security = Some(security);
-            let unproved =
-                if recent { "No valid credential, or step-up is needed" } else { "No valid credential" };
-            refusals.extend([("401", unproved), ("403", "The caller may not do this")]);
-        }
+        operation.security = operation.security.or(Some(vec![]));
     }
     if let Some(body) = &mut operation.request_body {
         if let RefOr::T(body) = body {
@@ -106,24 +99,40 @@ fn described(entry: &Entry) -> Operation {
     }
     refusals.push(("503", "Busy, draining, or a dependency is down"));
     refusals.push(("504", "It took too long and was given up; a change may have happened"));
-    let responses = &mut operation.responses.responses;
-    for (status, description) in refusals {
-        let refusal = || ResponseBuilder::new().description(description).build().into();
-        responses.entry(status.into()).or_insert_with(refusal);
+    complete(&mut operation.responses, &refusals, &entry.path);
+    operation.extensions = Some(Extensions::builder().add("x-limit-class", entry.class.name()).build());
+    operation.operation_id = Some(operation_id(entry.handler_name));
+    operation
+}
+
+/// The credentials of a route that needs a caller, and how it refuses them.
+fn of_requirement(requirement: Requirement) -> Option<(Vec<SecurityRequirement>, [Refusal; 2])> {
+    let Requirement::Caller { permission, person, recent } = requirement else { return None };
+    let scopes: Vec<&str> = permission.iter().map(|permission| permission.name()).collect();
+    let mut security = vec![SecurityRequirement::new("bearer", scopes.clone())];
+    if !person {
+        security.push(SecurityRequirement::new("api_key", scopes));
     }
-    for (status, response) in responses {
+    let unproved = if recent { "No valid credential, or step-up is needed" } else { "No valid credential" };
+    Some((security, [("401", unproved), ("403", "The caller may not do this")]))
+}
+
+/// Adds the refusals that the handler does not describe itself, and the bodies of all.
+fn complete(responses: &mut Responses, refusals: &[Refusal], path: &str) {
+    for (status, description) in refusals {
+        let refusal = || ResponseBuilder::new().description(*description).build().into();
+        responses.responses.entry((*status).into()).or_insert_with(refusal);
+    }
+    for (status, response) in &mut responses.responses {
         let RefOr::T(response) = response else { continue };
         if response.description.is_empty() {
             response.description = "Done".into();
         }
         if status.starts_with(['4', '5']) && response.content.is_empty() {
-            let (media_type, content) = error_body(&entry.path);
+            let (media_type, content) = error_body(path);
             response.content.insert(media_type.into(), content.into());
         }
     }
-    operation.extensions = Some(Extensions::builder().add("x-limit-class", entry.class.name()).build());
-    operation.operation_id = Some(operation_id(entry.handler_name));
-    operation
 }
 
 /// A body that need not come is absent, and not `null`.

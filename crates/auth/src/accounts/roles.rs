@@ -46,7 +46,10 @@ impl Auth {
         let before = own_role(tx.roles().find(name).await?)?;
         within(own, permissions)?;
         within(own, &before.permissions)?;
-        tx.roles().update(name, permissions).await?;
+        // What is the same ends no links.
+        if Permissions::from_names(permissions) != Permissions::from_names(&before.permissions) {
+            tx.roles().update(name, permissions).await?;
+        }
         self.commit_role(tx, actor, name, permissions, origin).await
     }
 

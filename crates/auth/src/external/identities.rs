@@ -74,10 +74,10 @@ impl Auth {
         if i64::try_from(tx.identities().list(account, MOST).await?.len()).is_ok_and(|count| count >= MOST) {
             return Err(Error::Refused("the account has as many identities as it may; unlink one first"));
         }
-        // One's own leads to whatever one may do later. So does what was linked by those who may do everything: a later
-        // release may know of more.
-        let is_bounded = actor.account != account && !Permissions::all().is_subset(own);
-        let id = self.add_identity(&mut tx, account, issuer, subject, is_bounded.then_some(own)).await?;
+        // One's own leads to whatever one may do later.
+        let lacked = Permissions::all().without(own);
+        let lacked = (actor.account != account).then_some(lacked);
+        let id = self.add_identity(&mut tx, account, issuer, subject, lacked).await?;
         self.record_identity(&mut tx, actor, Event::IdentityLinked, (account, id), issuer, origin).await?;
         self.notify(&mut tx, account, NoticeKind::IdentityLinked).await?;
         let created_at = tx.now();
@@ -135,9 +135,9 @@ impl Auth {
     /// Whether an identity was linked by somebody who could not touch its account as it is now: or linking would lead to
     /// what others are given later. Where its issuer gives roles, it is the issuer who says what the account may do.
     pub(crate) fn is_outgrown(&self, identity: &IdentityState, account: &AccountStanding) -> bool {
-        let within = identity.linker_permissions.as_ref().map(Permissions::from_names);
-        let may_more = |within| !Permissions::from_names(&account.permissions).is_subset(within);
-        within.is_some_and(may_more) && !self.external.gives_roles(&identity.issuer)
+        let lacked = identity.linker_lacked.as_ref().map(Permissions::from_names).unwrap_or_default();
+        let may = Permissions::from_names(&account.permissions);
+        may.intersection(lacked) != Permissions::default() && !self.external.gives_roles(&identity.issuer)
     }
 
     /// Ends one token of another issuer, wherever copies of it are.

@@ -246,15 +246,15 @@ impl Auth {
         Ok(tx.commit().await?)
     }
 
-    /// Adds an identity to an account, which leads to it while the account may do no more than `within`, where that is
-    /// said. Where it was somebody's before, what was issued until it was removed stays ended.
+    /// Adds an identity to an account, which leads to it while the account may do nothing of what the linker `lacked`. Where
+    /// it was somebody's before, what was issued until it was removed stays ended.
     pub(super) async fn add_identity(
         &self,
         tx: &mut Tx,
         account: Uuid,
         issuer: &str,
         subject: &str,
-        within: Option<Permissions>,
+        lacked: Option<Permissions>,
     ) -> Result<Uuid> {
         let id = Uuid::now_v7();
         let lookup = self.email_index.of_identity(issuer, subject);
@@ -264,7 +264,7 @@ impl Auth {
             issuer: issuer.to_owned(),
             subject: self.encryption.seal(&subject_place(id), subject.as_bytes())?,
             ended_at: tx.identities().removed_at(&lookup).await?,
-            linker_permissions: within.map(Permissions::names),
+            linker_lacked: lacked.map(Permissions::names),
             lookup,
         };
         match tx.identities().create(&new).await {

@@ -31,95 +31,16 @@ impl Auth {
         affected: &Affected,
         origin: &Origin,
     ) -> Result<(Value, Effects)> {
-        let mut effects = Effects::default();
+        let mut act = Act { auth: self, tx, incident, actor, affected, origin, effects: Effects::default() };
         let mut detail = match answer {
-            Answer::DisableAccounts => {
-                self.disable(tx, incident, actor, affected, origin, &mut effects).await?
-            }
-            Answer::EndSessions => self.log_all_out(tx, actor, affected, origin, &mut effects).await?,
-            Answer::BlockAddress => self.block_affected(tx, affected, &mut effects).await?,
-            Answer::Maintenance => self.close(tx, incident, actor, origin, &mut effects).await?,
-            Answer::CollectEvidence => json!({"bundle": self.evidence(tx, affected).await?}),
+            Answer::DisableAccounts => act.disable().await?,
+            Answer::EndSessions => act.log_all_out().await?,
+            Answer::BlockAddress => act.block().await?,
+            Answer::Maintenance => act.close().await?,
+            Answer::CollectEvidence => json!({"bundle": self.evidence(act.tx, affected).await?}),
         };
         detail["answer"] = json!(answer.name());
-        Ok((detail, effects))
-    }
-
-    /// Switches the accounts off. One that other incidents' answers switched off is held off by this one, too.
-    async fn disable(
-        &self,
-        tx: &mut Tx,
-        incident: Uuid,
-        actor: Actor<'_>,
-        affected: &Affected,
-        origin: &Origin,
-        effects: &mut Effects,
-    ) -> Result<Value> {
-        let (mut done, mut held, mut skipped) = (Vec::new(), Vec::new(), Vec::new());
-        for id in &affected.accounts {
-            let refusal = match reachable(tx, actor, *id).await? {
-                Err(reason) => Some(reason),
-                Ok(standing) if standing.active => {
-                    let stays = keep_one_administrator(tx, *id).await;
-                    stays.is_err().then_some("it is the last administrator")
-                }
-                Ok(_) => {
-                    let holders = HeldSubject::Account(*id).holders(tx).await?;
-                    let is_ours = holders.is_empty() || is_held_for(&holders, incident);
-                    // Off for want of a role: no token may switch on again what an incident wants off.
-                    tx.identities().forget_lost_roles(*id).await?;
-                    held.extend((!is_ours).then_some(id));
-                    is_ours.then_some("it was switched off already")
-                }
-            };
-            if let Some(reason) = refusal {
-                skipped.push(json!({"account": id, "reason": reason}));
-                continue;
-            }
-            effects.holds.push(HeldSubject::Account(*id).name());
-            done.push(id);
-            if !held.contains(&id) {
-                self.switch(tx, actor, *id, false, origin).await?;
-                self.log_out(tx, actor, *id, origin, effects).await?;
-            }
-        }
-        Ok(json!({"accounts": done, "off_before": held, "skipped": skipped}))
-    }
-
-    async fn log_all_out(
-        &self,
-        tx: &mut Tx,
-        actor: Actor<'_>,
-        affected: &Affected,
-        origin: &Origin,
-        effects: &mut Effects,
-    ) -> Result<Value> {
-        let (mut done, mut skipped) = (Vec::new(), Vec::new());
-        for id in &affected.accounts {
-            if let Err(reason) = reachable(tx, actor, *id).await? {
-                skipped.push(json!({"account": id, "reason": reason}));
-                continue;
-            }
-            self.log_out(tx, actor, *id, origin, effects).await?;
-            done.push(id);
-        }
-        Ok(json!({"accounts": done, "skipped": skipped}))
-    }
-
-    async fn log_out(
-        &self,
-        tx: &mut Tx,
-        actor: Actor<'_>,
-        account: Uuid,
-        origin: &Origin,
-        effects: &mut Effects,
-    ) -> Result<()> {
-        let ended = tx.sessions().revoke_all(account, None, REASON).await?;
-        tx.identities().end_tokens(account).await?;
-        let entry = Entry::success(Event::SessionEnded, origin).on("account", account);
-        let entry = entry.with(json!({"reason": REASON, "sessions": ended.len()}));
-        effects.changed.push(ChangeSubject::Account(account));
-        self.record(tx, entry.by_optional(actor.by)).await
+        Ok((detail, act.effects))
     }
 
     /// Switches an account on or off, a person's or a program's.
@@ -140,47 +61,122 @@ impl Auth {
         let entry = entry.with(json!({"active": active, "reason": REASON}));
         self.record(tx, entry.by_optional(actor.by)).await
     }
+}
+
+/// An answer that is being given.
+struct Act<'a> {
+    auth: &'a Auth,
+    tx: &'a mut Tx,
+    incident: Uuid,
+    actor: Actor<'a>,
+    affected: &'a Affected,
+    origin: &'a Origin,
+    effects: Effects,
+}
+
+impl Act<'_> {
+    /// Switches the accounts off. One that other incidents' answers switched off is held off by this one, too.
+    async fn disable(&mut self) -> Result<Value> {
+        let (mut done, mut held, mut skipped) = (Vec::new(), Vec::new(), Vec::new());
+        for id in &self.affected.accounts {
+            match self.hold_off(*id).await? {
+                Err(reason) => {
+                    skipped.push(json!({"account": id, "reason": reason}));
+                    continue;
+                }
+                Ok(Off::Already) => held.push(id),
+                Ok(Off::Now) => {
+                    self.auth.switch(self.tx, self.actor, *id, false, self.origin).await?;
+                    self.log_out(*id).await?;
+                }
+            }
+            self.effects.holds.push(HeldSubject::Account(*id).name());
+            done.push(id);
+        }
+        Ok(json!({"accounts": done, "off_before": held, "skipped": skipped}))
+    }
+
+    /// How an account comes to be off, or why it stays as it is.
+    async fn hold_off(&mut self, id: Uuid) -> Result<std::result::Result<Off, &'static str>> {
+        match reachable(self.tx, self.actor, id).await? {
+            Err(reason) => Ok(Err(reason)),
+            Ok(standing) if standing.active => {
+                let stays = keep_one_administrator(self.tx, id).await;
+                Ok(stays.map(|()| Off::Now).map_err(|_| "it is the last administrator"))
+            }
+            Ok(_) => {
+                let holders = HeldSubject::Account(id).holders(self.tx).await?;
+                let is_ours = holders.is_empty() || is_held_for(&holders, self.incident);
+                // Off for want of a role: no token may switch on again what an incident wants off.
+                self.tx.identities().forget_lost_roles(id).await?;
+                Ok(if is_ours { Err("it was switched off already") } else { Ok(Off::Already) })
+            }
+        }
+    }
+
+    async fn log_all_out(&mut self) -> Result<Value> {
+        let (mut done, mut skipped) = (Vec::new(), Vec::new());
+        for id in &self.affected.accounts {
+            if let Err(reason) = reachable(self.tx, self.actor, *id).await? {
+                skipped.push(json!({"account": id, "reason": reason}));
+                continue;
+            }
+            self.log_out(*id).await?;
+            done.push(id);
+        }
+        Ok(json!({"accounts": done, "skipped": skipped}))
+    }
+
+    async fn log_out(&mut self, account: Uuid) -> Result<()> {
+        let ended = self.tx.sessions().revoke_all(account, None, REASON).await?;
+        self.tx.identities().end_tokens(account).await?;
+        let entry = Entry::success(Event::SessionEnded, self.origin).on("account", account);
+        let entry = entry.with(json!({"reason": REASON, "sessions": ended.len()}));
+        self.effects.changed.push(ChangeSubject::Account(account));
+        self.auth.record(self.tx, entry.by_optional(self.actor.by)).await
+    }
 
     /// Closes the service to everyone but those who run it. Where somebody closed it already, by an emergency stop above
     /// all, it stays as they said; where other incidents' answers did, this one holds it closed, too.
-    async fn close(
-        &self,
-        tx: &mut Tx,
-        incident: Uuid,
-        actor: Actor<'_>,
-        origin: &Origin,
-        effects: &mut Effects,
-    ) -> Result<Value> {
-        let now = operation::lock_mode(tx).await?;
+    async fn close(&mut self) -> Result<Value> {
+        let now = operation::lock_mode(self.tx).await?;
         if !now.is_closed() {
             let change =
                 OperationChange { mode: OperatingMode::Maintenance, message: None, retry_after: None };
-            let by = actor.by;
-            effects.operation = Some(self.operate(tx, by, change, origin).await?);
-            effects.holds.push(HeldSubject::Operation.name());
+            let closed = self.auth.operate(self.tx, self.actor.by, change, self.origin).await?;
+            self.effects.operation = Some(closed);
+            self.effects.holds.push(HeldSubject::Operation.name());
             return Ok(json!({"before": now}));
         }
-        let holders = closed_by(tx, &now).await?;
-        let Some(first) = holders.first().filter(|_| !is_held_for(&holders, incident)) else {
+        let holders = closed_by(self.tx, &now).await?;
+        let Some(first) = holders.first().filter(|_| !is_held_for(&holders, self.incident)) else {
             return Ok(json!({"skipped": "the service is closed already"}));
         };
-        effects.holds.push(HeldSubject::Operation.name());
+        self.effects.holds.push(HeldSubject::Operation.name());
         Ok(json!({"before": first.detail["before"], "closed_before": true}))
     }
 
     /// Refuses the address for a while, where rules and reason allow that.
-    async fn block_affected(&self, tx: &mut Tx, affected: &Affected, effects: &mut Effects) -> Result<Value> {
-        let address = affected.address.ok_or_else(|| Error::invalid("address", "name an address"))?;
-        let until = tx.now() + self.incidents.block_for;
-        let Some(rule) = self.block_within(tx, address, until, REASON).await? else {
+    async fn block(&mut self) -> Result<Value> {
+        let address = self.affected.address.ok_or_else(|| Error::invalid("address", "name an address"))?;
+        let until = self.tx.now() + self.auth.incidents.block_for;
+        let Some(rule) = self.auth.block_within(self.tx, address, until, REASON).await? else {
             return Ok(
                 json!({"skipped": "this address stays open: it is ours, a rule lets it in, or there are too many blocks"}),
             );
         };
-        effects.rule = Some(rule.id);
-        effects.holds.push(HeldSubject::Network(&rule.network).name());
+        self.effects.rule = Some(rule.id);
+        self.effects.holds.push(HeldSubject::Network(&rule.network).name());
         Ok(json!({"network": rule.network, "until": until}))
     }
+}
+
+/// How an account comes to be off.
+enum Off {
+    /// By this answer.
+    Now,
+    /// Other incidents' answers switched it off.
+    Already,
 }
 
 /// How an account stands that the actor may touch, or why they may not.

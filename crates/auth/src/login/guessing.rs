@@ -40,12 +40,25 @@ pub(crate) struct Attempt {
     held: Option<(Uuid, Uuid)>,
 }
 
-/// How an attempt stands that was counted.
-pub(crate) struct Standing {
+/// How an attempt stands. All but the holder of a token are answered alike, after the same work.
+pub(crate) enum Standing {
+    /// It came with a token of the account, and learns nothing of its networks.
+    Holder,
+    /// It came from a network that the account knows.
+    Known,
+    /// It is one of the few that are let try from elsewhere.
+    LetTry,
+    /// There were too many in a minute.
+    Refused(Throttle),
+    /// There were too many wrong passwords in a row.
+    ShutOut,
+}
+
+impl Standing {
     /// Whether the password is to be looked at. The answer takes as long where it is not.
-    pub looked_at: bool,
-    /// The answer unless the password is looked at and right; without one that of a wrong password.
-    pub refusal: Option<Throttle>,
+    pub fn looks(&self) -> bool {
+        matches!(self, Self::Holder | Self::Known | Self::LetTry)
+    }
 }
 
 impl Attempt {
@@ -78,8 +91,9 @@ impl Auth {
         Ok(attempt)
     }
 
-    /// Counts an attempt for the whole account. Where its window is full, only a right password from a place that the
-    /// account knows gets in: what others did is not held against it.
+    /// How an attempt stands, after it was counted for the whole account. From a place that the account knows a password is
+    /// looked at first, and counted by [`refusal`](Self::refusal) where it was wrong: right ones take nothing from
+    /// other places, and what others did is not held against it.
     pub(crate) async fn admit_attempt(&self, attempt: &Attempt, account: Option<Uuid>) -> Result<Standing> {
         let subject = attempt.subject(account);
         let holds_one_of_theirs = attempt.held.is_some_and(|(_, account)| account == subject);
@@ -90,15 +104,35 @@ impl Auth {
         let mut tx = self.store.read(Scope::Service(Service::Login)).await?;
         let standing = tx.guessing().standing(subject, attempt.network.as_deref(), LOGOUT).await?;
         drop(tx);
-        let refusal = match self.reserve(self.limits.attempts(account_key(subject)).as_slice()).await {
-            Err(Error::Throttled(throttle)) => Some(throttle),
-            counted => counted.map(|_| None)?,
+        if holds_one_of_theirs {
+            return Ok(Standing::Holder);
+        }
+        if standing.familiar {
+            return Ok(Standing::Known);
+        }
+        Ok(match self.count_guess(subject).await? {
+            Some(throttle) => Standing::Refused(throttle),
+            None if standing.failures < MOST_FAILURES => Standing::LetTry,
+            None => Standing::ShutOut,
+        })
+    }
+
+    /// The answer to a wrong password, by how the attempt stood. From a known place it is counted only now.
+    pub(crate) async fn refusal(&self, subject: Uuid, standing: Standing) -> Result<Error> {
+        let throttle = match standing {
+            Standing::Known => self.count_guess(subject).await?,
+            Standing::Refused(throttle) => Some(throttle),
+            Standing::Holder | Standing::LetTry | Standing::ShutOut => None,
         };
-        // Whoever holds a token of the account learns nothing of its networks.
-        let refusal = refusal.filter(|_| !holds_one_of_theirs);
-        let known = standing.familiar || holds_one_of_theirs;
-        let looked_at = known || refusal.is_none() && standing.failures < MOST_FAILURES;
-        Ok(Standing { looked_at, refusal })
+        Ok(throttle.map_or(Error::WrongCredentials, Error::Throttled))
+    }
+
+    /// Counts an attempt for a whole account. Answers why it is one too many, if it is.
+    async fn count_guess(&self, subject: Uuid) -> Result<Option<Throttle>> {
+        match self.reserve(self.limits.attempts(account_key(subject)).as_slice()).await {
+            Err(Error::Throttled(throttle)) => Ok(Some(throttle)),
+            counted => counted.map(|_| None),
+        }
     }
 
     /// Counts and records that a password or a code was wrong. Many in a short time make one event. What was not
@@ -112,13 +146,15 @@ impl Auth {
     ) -> Result<()> {
         let repeated = self.count_towards_suspicion(subject, origin).await?;
         let mut tx = self.store.begin(Scope::Service(Service::Login)).await?;
-        tx.guessing().count_failure(subject, if looked_at { MOST_FAILURES } else { 0 }).await?;
+        tx.guessing().count_failure(subject, looked_at, MOST_FAILURES).await?;
         let failure = Entry::failure(Event::LoginFailure, origin);
         self.record(&mut tx, account.into_iter().fold(failure, Entry::by)).await?;
+        // What others did from the same address is not this account's matter.
+        let matter = account.filter(|_| repeated.contains(&"account"));
         for counted_by in repeated {
             let detail = json!({"reason": "login_failures", "counted_by": counted_by});
             let suspicion =
-                Entry::failure(Event::SuspiciousActivity, origin).with(detail).in_matter_of(account);
+                Entry::failure(Event::SuspiciousActivity, origin).with(detail).in_matter_of(matter);
             let target = account.filter(|_| counted_by == "account");
             let suspicion = target.into_iter().fold(suspicion, |entry, id| entry.on("account", id));
             self.record(&mut tx, suspicion).await?;

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::accounts::directory::refuse_more_powerful;
 use crate::accounts::people::Person;
 use crate::audit::Entry;
-use crate::callers::access::Permission;
+use crate::callers::access::{Permission, Permissions};
 use crate::callers::freshness::ChangeSubject;
 use crate::callers::principal::Principal;
 use crate::events::Event;
@@ -203,8 +203,8 @@ impl Auth {
     /// the built-in roles may do changes with a release, which counts nothing: it is looked at itself.
     pub(crate) async fn binding(&self, tx: &mut Tx, account: Uuid) -> Result<[u8; 32]> {
         let version = tx.accounts().link_version(account).await?.ok_or(Error::InvalidLink)?;
-        let permissions =
-            tx.accounts().standing(account).await?.ok_or(Error::InvalidLink)?.permissions.join(" ");
+        let standing = tx.accounts().standing(account).await?.ok_or(Error::InvalidLink)?;
+        let permissions = Permissions::from_names(&standing.permissions).names().join(" ");
         let hash = tx.users().password_hash(account).await?.unwrap_or_default();
         Ok(crypto::sha256(format!("{hash}\n{version}\n{permissions}").as_bytes()))
     }

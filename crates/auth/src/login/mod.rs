@@ -15,11 +15,10 @@ use uuid::Uuid;
 use crate::audit::Entry;
 use crate::events::Event;
 use crate::limits::network_of;
-use crate::login::guessing::Standing;
 use crate::second_factors::second_step::{Challenge, proved_with};
 use crate::service::Origin;
 use crate::token::Claims;
-use crate::{Auth, Error, Result, crypto, crypto::random, token};
+use crate::{Auth, Result, crypto, crypto::random, token};
 
 /// What a person logs in with.
 #[derive(Debug)]
@@ -71,7 +70,8 @@ impl Auth {
         let attempt = self.begin_attempt(&lookup, credentials.held.as_ref(), origin).await?;
         let (user, stored) = self.find_credentials(&lookup).await?;
         let account = user.as_ref().map(|user| user.id);
-        let Standing { looked_at, refusal } = self.admit_attempt(&attempt, account).await?;
+        let standing = self.admit_attempt(&attempt, account).await?;
+        let looked_at = standing.looks();
         let stored = stored.filter(|_| looked_at);
         let right = self.hashing.verify(credentials.password.clone(), stored.clone()).await?;
         let next = match (&user, stored) {
@@ -84,8 +84,9 @@ impl Auth {
         match next {
             Some(step) => Ok(step),
             None => {
-                self.record_failure(attempt.subject(account), account, looked_at, origin).await?;
-                Err(refusal.map_or(Error::WrongCredentials, Error::Throttled))
+                let subject = attempt.subject(account);
+                self.record_failure(subject, account, looked_at, origin).await?;
+                Err(self.refusal(subject, standing).await?)
             }
         }
     }

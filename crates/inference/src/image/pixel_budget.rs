@@ -11,6 +11,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// that small ones never keep a large one waiting.
 pub(crate) struct PixelBudget {
     capacity: u64,
+    /// Under it `is_wanted` is asked, which must not panic: its turn would stay.
     state: Mutex<State>,
     changed: Condvar,
 }

@@ -145,6 +145,7 @@ impl Loader {
         again: bool,
     ) -> Result<(), String> {
         let ExaminedFile { folder, file, inspection, digests, size } = examinee;
+        inspection.leave_out_functions(libraries);
         inspection.check(folder, libraries)?;
         check_operators(&inspection.operators, &manifest.unchecked_operators)?;
         let external = inspection.external.iter().map(String::as_str);

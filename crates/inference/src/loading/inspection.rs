@@ -5,7 +5,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     io::{self, BufRead, BufReader, Seek, SeekFrom},
-    mem,
     path::{Component, Path},
 };
 
@@ -54,7 +53,7 @@ pub struct Inspection {
     pub operator_sets: BTreeMap<String, u64>,
     /// How often each operator stands in the graphs, by domain and name.
     pub operators: BTreeMap<(String, String), u64>,
-    /// The functions that the file brings, by domain and name, while it is read.
+    /// The functions that the file brings, by domain and name.
     functions: BTreeSet<(String, String)>,
     /// The files, relative to the model's, that its tensors lie in.
     pub external: BTreeSet<String>,
@@ -82,6 +81,16 @@ impl Inspection {
             Ok(()) => Ok(walk.found),
             Err(Problem::Unreadable) => Err("model.onnx is not a valid ONNX file".to_owned()),
             Err(Problem::Excessive(what)) => Err(format!("model.onnx has too many or too long {what}")),
+        }
+    }
+
+    /// Counts no more as operators what are functions of the file, for their own nodes are counted. One that is called like
+    /// an operator of the runtime, or of one of the libraries, could hide it.
+    pub(super) fn leave_out_functions(&mut self, libraries: &Libraries) {
+        for function in self.functions.iter().filter(|_| libraries.is_empty()) {
+            if !DOMAINS.contains(&function.0.as_str()) {
+                self.operators.remove(function);
+            }
         }
     }
 
@@ -266,15 +275,7 @@ impl<Reader: BufRead + Seek> Walk<Reader> {
     fn keep(&mut self, kind: Kind, fields: Fields) -> Result<(), Problem> {
         let found = &mut self.found;
         match kind {
-            Kind::Model => {
-                found.producer = fields.first;
-                // Their own nodes are counted. One that is called like an operator of the runtime hides none.
-                for function in mem::take(&mut found.functions) {
-                    if !DOMAINS.contains(&function.0.as_str()) {
-                        found.operators.remove(&function);
-                    }
-                }
-            }
+            Kind::Model => found.producer = fields.first,
             Kind::OperatorSet => drop(found.operator_sets.insert(fields.first, fields.number)),
             Kind::Node => *found.operators.entry((fields.first, fields.second)).or_default() += 1,
             Kind::Function => drop(found.functions.insert((fields.first, fields.second))),

@@ -79,17 +79,22 @@ fn files_outside_of_the_folder_are_refused() {
 
 #[test]
 fn operators_of_libraries_are_refused_and_functions_of_the_file_are_not() {
-    let check = |bytes: &[u8]| inspect(bytes).unwrap().check(Path::new("."), &Libraries::default());
+    let read = |bytes: &[u8]| {
+        let mut inspection = inspect(bytes).unwrap();
+        inspection.leave_out_functions(&Libraries::default());
+        inspection
+    };
+    let check = |bytes: &[u8]| read(bytes).check(Path::new("."), &Libraries::default());
     let own = |domain| field(7, &field(1, &[field(4, b"Add"), field(7, domain)].concat()));
     assert_eq!(check(&own(b"com.microsoft")), Ok(()));
     assert!(check(&own(b"com.example")).unwrap_err().contains("com.example"));
     let function = |name: &[u8], domain: &[u8]| field(25, &[field(1, name), field(10, domain)].concat());
     let brought = [own(b"com.example"), function(b"Add", b"com.example")].concat();
     assert_eq!(check(&brought), Ok(()));
-    assert_eq!(inspect(&brought).unwrap().operators.len(), 0, "its own nodes count");
+    assert_eq!(read(&brought).operators.len(), 0, "its own nodes count");
     assert!(check(&[own(b"com.example"), function(b"Sub", b"com.example")].concat()).is_err());
     let hidden = [own(b"com.microsoft"), function(b"Add", b"com.microsoft")].concat();
-    assert_eq!(inspect(&hidden).unwrap().operators.len(), 1, "the runtime may have that one, too");
+    assert_eq!(read(&hidden).operators.len(), 1, "the runtime may have that one, too");
 }
 
 #[test]

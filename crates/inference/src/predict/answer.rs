@@ -98,7 +98,8 @@ impl Answer {
             let file = classification.labels.as_deref();
             let labels = file.map(|file| read_labels(folder, file, classes)).transpose()?;
             let keys = format!("{}{KEYS}", classification.output);
-            let of_map = outputs.iter().find(|spec| spec.name == keys);
+            // The model may have a tensor of that name that is no map's.
+            let of_map = outputs.iter().find(|spec| spec.name == keys && spec.shape == [-1, -1]);
             if labels.is_some() && of_map.is_some_and(|keys| keys.datatype == DataType::Bytes) {
                 return Err(format!(
                     "[classification] output \"{}\" is a map whose keys are its labels, in an order of their own; leave \

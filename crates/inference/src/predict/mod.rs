@@ -245,7 +245,8 @@ impl<P: Workplace> Calls<'_, P> {
         let (model, top_k) = (Arc::clone(self.model), self.top_k);
         let read = move || {
             let predictor = model.predictor.as_ref().ok_or(Error::Runtime)?;
-            predictor.answer.read(outputs, top_k)
+            let read = predictor.answer.read(outputs, top_k);
+            read.inspect_err(|error| tracing::warn!(model = model.name(), %error, "no answer could be read"))
         };
         let results = self.place.work(made, read).await??;
         self.held = self.held.saturating_add(results.iter().map(Outcome::size).sum());

@@ -17,19 +17,19 @@ on_both_stores! {
     async fn failures_are_counted_up_to_a_bound_and_forgotten(world) {
         let ada = world.person("ada", "user").await.id;
         let mut tx = world.begin().await;
-        tx.guessing().count_failure(ada, 3).await.unwrap();
+        tx.guessing().count_failure(ada, true, 3).await.unwrap();
         assert_eq!(tx.guessing().standing(ada, None, "").await.unwrap().failures, 0, "without a password");
         tx.users().set_password(ada, "$argon2id$one").await.unwrap();
         for expected in [1, 2, 3, 3, 3] {
-            tx.guessing().count_failure(ada, 3).await.unwrap();
+            tx.guessing().count_failure(ada, true, 3).await.unwrap();
             assert_eq!(tx.guessing().standing(ada, None, "").await.unwrap().failures, expected);
         }
         tx.guessing().forget_failures(ada).await.unwrap();
         assert_eq!(tx.guessing().standing(ada, None, "").await.unwrap().failures, 0);
-        tx.guessing().count_failure(ada, i64::MAX).await.unwrap();
+        tx.guessing().count_failure(ada, true, i64::MAX).await.unwrap();
         tx.users().set_password(ada, "$argon2id$two").await.unwrap();
         assert_eq!(tx.guessing().standing(ada, None, "").await.unwrap().failures, 0, "a new password");
-        tx.guessing().count_failure(next_id(), 3).await.unwrap();
+        tx.guessing().count_failure(next_id(), true, 3).await.unwrap();
         tx.guessing().forget_failures(next_id()).await.unwrap();
     }
 

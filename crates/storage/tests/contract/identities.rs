@@ -16,7 +16,7 @@ fn identity(account: Uuid, lookup: &str) -> NewIdentity {
         subject,
         lookup,
         ended_at: None,
-        linker_permissions: None,
+        linker_lacked: None,
     }
 }
 

@@ -53,7 +53,7 @@ fn identity(account: Uuid) -> NewIdentity {
         subject: b"old".to_vec(),
         lookup: "ada".into(),
         ended_at: None,
-        linker_permissions: None,
+        linker_lacked: None,
     }
 }
 
