@@ -29,7 +29,7 @@ LEAST_SAMPLES = 2000
 MAX_SHARE = 0.02
 # What is counted, by a part of a function's path; a sample counts once, for the first of these that its chain passes.
 PARTS = {
-    "audit trail": r"auth::audit\b|\baudit_seals\b|storage::audit",
+    "audit trail": r"auth::audit\b|modelgate::seals\b|storage::audit",
     "usage ledger": r"\bmetering\b|storage::usage",
     "quotas": r"auth::quotas\b|storage::quotas|\bQuotaLease\b|\bQuotaBook\b",
 }

@@ -12,11 +12,11 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use storage::{Ephemeral, ModelAccess, Store};
 use tokio::sync::Semaphore;
 
-use crate::background::KeptSeals;
 use crate::error::{ApiError, Code, Result};
 use crate::lifecycle::{Lifecycle, Sources};
 use crate::metering::Metering;
 use crate::outgoing::{Alerter, Challenge, Mailer};
+use crate::seals::KeptSeals;
 use crate::settings::{Registration, Settings};
 use crate::transport::Bodies;
 

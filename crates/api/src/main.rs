@@ -18,6 +18,7 @@ mod openapi;
 mod outgoing;
 mod qr;
 mod routes;
+mod seals;
 mod server;
 mod settings;
 mod start;

@@ -18,12 +18,14 @@ use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
 use crate::app::{App, KnownHealth};
-use crate::background::{self, KeptSeals, TickResult};
+use crate::background;
+use crate::error::TickResult;
 use crate::lifecycle::{self, Lifecycle, Sources, ended};
 use crate::metering::Metering;
 use crate::middleware::AddressLimit;
 use crate::openapi::documentation;
 use crate::outgoing::{Alerter, Challenge, Mailer};
+use crate::seals::KeptSeals;
 use crate::settings::Settings;
 use crate::telemetry::{access_log, metrics};
 use crate::transport::{Bodies, connections};

@@ -1,6 +1,5 @@
 //! Background tasks: following changes, writing usage, probing the stores, sealing the audit trail, pruning.
 
-pub mod audit_seals;
 mod pruning;
 
 use std::panic::AssertUnwindSafe;
@@ -14,10 +13,9 @@ use storage::{Scope, Service, Store, with_causes};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-pub use audit_seals::KeptSeals;
-
 use self::pruning::Pruning;
 use crate::app::App;
+use crate::error::TickResult;
 use crate::lifecycle::{self, sources};
 use crate::metering::FLUSH_INTERVAL;
 use crate::middleware::{AddressLimit, FORGET_INTERVAL};
@@ -33,9 +31,6 @@ const HEARTBEAT_BELIEVED: chrono::Duration = chrono::Duration::seconds(15);
 
 /// How often what was measured is added up: until then every single time that was taken is kept in memory.
 const MEASURED_INTERVAL: Duration = Duration::from_secs(1);
-
-/// The result of one turn of a task; the error is for the log.
-pub type TickResult = Result<(), Box<dyn std::error::Error>>;
 
 /// Records that this replica lives. With Postgres and without Redis a second one is refused: its limits would be its
 /// own.

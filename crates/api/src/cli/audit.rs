@@ -7,9 +7,8 @@ use clap::{Args, Subcommand};
 use storage::{AuditSeal, Store, with_causes};
 
 use super::{CommandResult, SettingsSource, print};
-use crate::background::audit_seals;
 use crate::settings::{Settings, audit_keys};
-use crate::start;
+use crate::{seals, start};
 
 /// Verify the audit trail and export its seals.
 #[derive(Debug, Subcommand)]
@@ -76,10 +75,10 @@ impl Verify {
     async fn run(self, settings: &Settings) -> CommandResult {
         let mut kept: Vec<AuditSeal> = Vec::new();
         for file in &self.head {
-            let seals = audit_seals::read(file)?;
+            let seals = seals::read(file)?;
             kept.extend(seals.ok_or_else(|| format!("{}: there is no such file", file.display()))?);
         }
-        kept.extend(audit_seals::read(&audit_seals::head_file(settings))?.unwrap_or_default());
+        kept.extend(seals::read(&seals::head_file(settings))?.unwrap_or_default());
         let compared = kept.len();
         let found = trail(settings).await?.verify(&kept).await.map_err(|error| with_causes(&error))?;
         print_verification(&found, compared)

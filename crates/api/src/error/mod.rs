@@ -16,6 +16,9 @@ use storage::named_enum;
 /// Shorthand for results of handlers.
 pub type Result<T> = std::result::Result<T, ApiError>;
 
+/// The result of one turn of a task beside requests; the error is for the log.
+pub type TickResult = std::result::Result<(), Box<dyn std::error::Error>>;
+
 macro_rules! codes {
     ($($variant:ident = $status:literal $name:literal $title:literal;)*) => {
         named_enum! {

@@ -22,8 +22,7 @@ pub use model_changes::{ChangeError, ModelChanges, NewVersion};
 pub use sources::Sources;
 
 use crate::app::{App, require_reach};
-use crate::background::TickResult;
-use crate::error::{ApiError, Code, Result};
+use crate::error::{ApiError, Code, Result, TickResult};
 use crate::guard::Caller;
 use crate::guard::permission::ModelsManage;
 

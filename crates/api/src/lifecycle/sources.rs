@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::app::App;
-use crate::background::TickResult;
+use crate::error::TickResult;
 use crate::lifecycle;
 use crate::settings::Settings;
 

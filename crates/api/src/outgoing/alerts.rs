@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::http::{Message, Messenger};
 use super::mail::Mailer;
-use crate::background::TickResult;
+use crate::error::TickResult;
 use crate::settings::AlertsSettings;
 
 /// Longest short message, in characters: what one SMS holds.

@@ -14,7 +14,7 @@ use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 use secrecy::{ExposeSecret, SecretString};
 use storage::is_loopback;
 
-use crate::background::TickResult;
+use crate::error::TickResult;
 use crate::settings::{MailSettings, PublicUrl};
 
 /// How long a mail server may take for each of its answers.

@@ -11,7 +11,7 @@ use auth::{AuditTrail, read_seal_lines, seal_line};
 use parking_lot::Mutex;
 use storage::AuditSeal;
 
-use super::TickResult;
+use crate::error::TickResult;
 use crate::settings::Settings;
 
 /// The last seal, in `DATA_DIR`.
