@@ -20,6 +20,7 @@ pub mod reference;
 mod rules;
 mod secrets;
 mod sizes;
+pub mod smtp_url;
 mod sources;
 mod stores;
 mod tokens;

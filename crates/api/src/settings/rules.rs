@@ -5,8 +5,7 @@ use auth::{HashParameters, SharedSecret, SigningAlgorithm};
 use secrecy::{ExposeSecret, SecretString};
 use storage::{Durable, ExcessPrivileges};
 
-use super::{DatabaseTls, Settings, secrets, sources, trusted_issuers};
-use crate::outgoing::mail::{is_in_the_clear, is_readable};
+use super::{DatabaseTls, Settings, secrets, smtp_url, sources, trusted_issuers};
 use crate::telemetry;
 
 /// The severity of a finding.
@@ -178,7 +177,7 @@ fn mail(settings: &Settings) -> Vec<Finding> {
     let is_open = mail.public_url.as_ref().is_some_and(|url| !url.is_protected);
     let wrong = [
         (
-            url.is_some_and(|url| !is_readable(url)),
+            url.is_some_and(|url| !smtp_url::is_readable(url)),
             "SMTP_URL must be smtps://user:password@host:465 or smtp://user:password@host:587",
         ),
         (
@@ -198,7 +197,7 @@ fn mail(settings: &Settings) -> Vec<Finding> {
             "PUBLIC_URL must begin with https://: links are as good as passwords",
         ),
     ];
-    let in_the_clear = url.is_some_and(is_in_the_clear).then(|| {
+    let in_the_clear = url.is_some_and(smtp_url::is_in_the_clear).then(|| {
         Finding::notice("SMTP_URL says ?tls=none: mails and their links cross the network in the clear")
     });
     those(wrong).map(Finding::fatal).chain(in_the_clear).collect()

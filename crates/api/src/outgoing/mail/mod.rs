@@ -11,16 +11,12 @@ use chrono::{DateTime, Utc};
 use lettre::message::Mailbox;
 use lettre::message::header::ContentType;
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
-use secrecy::{ExposeSecret, SecretString};
-use storage::is_loopback;
 
 use crate::error::TickResult;
-use crate::settings::{MailSettings, PublicUrl};
+use crate::settings::{MailSettings, PublicUrl, smtp_url};
 
 /// How long a mail server may take for each of its answers.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// What a URL ends in whose mail goes in the clear on purpose.
-const IN_THE_CLEAR: &str = "?tls=none";
 
 type Transport = AsyncSmtpTransport<Tokio1Executor>;
 
@@ -42,7 +38,7 @@ impl Mailer {
     /// A mailer, where mail is set up. The error does not contain the URL, which holds a password.
     pub fn new(settings: &MailSettings) -> Result<Option<Self>, String> {
         let Some(url) = &settings.smtp_url else { return Ok(None) };
-        let transport = transport(url)?;
+        let transport = smtp_url::transport(url)?.timeout(Some(PATIENCE)).build();
         match (settings.smtp_from.clone(), settings.public_url.clone()) {
             (Some(from), Some(public_url)) => Ok(Some(Self { transport, from, public_url })),
             _ => Err("SMTP_URL needs SMTP_FROM and PUBLIC_URL beside it".into()),
@@ -112,40 +108,4 @@ fn reason(error: &lettre::transport::smtp::Error) -> String {
         None if error.is_tls() => "the connection to the mail server could not be encrypted".into(),
         None => "the mail server could not be reached or spoken with".into(),
     }
-}
-
-/// Reads `SMTP_URL`. `smtp://` insists on STARTTLS, unless the host is loopback or the URL says otherwise.
-fn transport(url: &SecretString) -> Result<Transport, String> {
-    let url = url.expose_secret();
-    let unreadable =
-        || "SMTP_URL must be smtps://user:password@host:465 or smtp://user:password@host:587".to_owned();
-    let insisting = match host_of(url) {
-        _ if url.starts_with("smtps://") => url.to_owned(),
-        Some(_) if url.ends_with(IN_THE_CLEAR) => url.trim_end_matches(IN_THE_CLEAR).to_owned(),
-        Some(host) if is_loopback(host) || url.contains("?tls=") => url.to_owned(),
-        Some(_) => format!("{url}?tls=required"),
-        None => return Err(unreadable()),
-    };
-    let builder = Transport::from_url(&insisting).map_err(|_| unreadable())?;
-    Ok(builder.timeout(Some(PATIENCE)).build())
-}
-
-/// Whether mail goes through a network in the clear, as `SMTP_URL` says on purpose.
-pub fn is_in_the_clear(url: &SecretString) -> bool {
-    url.expose_secret().ends_with(IN_THE_CLEAR)
-}
-
-/// Whether `SMTP_URL` can be read.
-pub fn is_readable(url: &SecretString) -> bool {
-    transport(url).is_ok()
-}
-
-fn host_of(url: &str) -> Option<&str> {
-    let authority = url.strip_prefix("smtp://")?.split(['/', '?']).next()?;
-    let host = authority.rsplit('@').next()?;
-    let host = host
-        .rsplit_once(':')
-        .filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()))
-        .map_or(host, |(host, _)| host);
-    Some(host).filter(|host| !host.is_empty())
 }
