@@ -12,6 +12,7 @@ mod guard;
 mod health;
 mod lifecycle;
 mod metering;
+mod metrics;
 mod middleware;
 mod oip;
 mod openapi;

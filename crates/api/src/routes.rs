@@ -19,8 +19,7 @@ use utoipa::openapi::path::Operation;
 use crate::error::ApiError;
 use crate::guard::{FirstArgument, Requirement, TimeLimit, run_guarded};
 use crate::middleware::{Endpoint, is_v2};
-use crate::telemetry::metrics;
-use crate::{health, oip, v1, well_known};
+use crate::{health, metrics, oip, v1, well_known};
 
 /// A schema by name, as utoipa collects them.
 pub type Schemas = Vec<(String, utoipa::openapi::RefOr<utoipa::openapi::schema::Schema>)>;

@@ -27,9 +27,9 @@ use crate::openapi::documentation;
 use crate::outgoing::{Alerter, Challenge, Mailer};
 use crate::seals::KeptSeals;
 use crate::settings::Settings;
-use crate::telemetry::{access_log, metrics};
+use crate::telemetry::access_log;
 use crate::transport::{Bodies, connections};
-use crate::{grpc, middleware, routes, start};
+use crate::{grpc, metrics, middleware, routes, start};
 
 /// How long the rest of a body is read and thrown away after its request was refused. Many clients read the answer only
 /// when they have sent everything, and would lose it with the connection. It costs the connection and one buffer.

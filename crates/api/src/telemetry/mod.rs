@@ -1,11 +1,8 @@
-//! What the server tells of itself: its log, with the access log, and its metrics.
+//! What the server tells of itself: its log, with the access log, and what it counts of every request.
 //!
 //! The log is one JSON object a line on standard output; for people on a terminal, plain lines.
 
 pub mod access_log;
-pub mod metrics;
-mod model_gauges;
-mod resources;
 pub mod series;
 
 use tracing::Level;

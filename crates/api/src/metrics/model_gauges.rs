@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 use inference::{Model, Statistics};
 
-use super::metrics::{Line, name_of, render};
+use super::{Line, name_of, render};
 use crate::app::App;
 
 const WAITING: &str = "inference_queue_depth";

@@ -1,6 +1,6 @@
 //! Metrics of this process: memory, processor time, file descriptors, database connections.
 
-use super::metrics::Line;
+use super::Line;
 use crate::app::App;
 
 /// Series, kind and value of each; what the system does not provide is left out.

@@ -1,5 +1,8 @@
 //! `/metrics`, for Prometheus.
 
+mod model_gauges;
+mod resources;
+
 use std::net::IpAddr;
 
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
@@ -9,7 +12,6 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use secrecy::ExposeSecret;
 use storage::{IpPlace, Scope, Service};
 
-use super::{model_gauges, resources};
 use crate::app::App;
 use crate::error::{ApiError, Result};
 use crate::guard::{self, Anonymous, credential};
