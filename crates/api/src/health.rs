@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::guard::Anonymous;
-use crate::openapi::names;
+use crate::schema_names;
 
 /// The paths of health probes.
 pub const PATHS: [&str; 5] =
@@ -41,7 +41,7 @@ pub struct Health {
     degraded: Vec<&'static str>,
     /// The operating mode, unless the service is open to everyone.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<names::OperatingMode>)]
+    #[schema(value_type = Option<schema_names::OperatingMode>)]
     mode: Option<&'static str>,
 }
 

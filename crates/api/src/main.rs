@@ -19,6 +19,7 @@ mod openapi;
 mod outgoing;
 mod qr;
 mod routes;
+mod schema_names;
 mod seals;
 mod server;
 mod settings;

@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::extract::{ModelVersion, Name};
 use crate::guard::Caller;
 use crate::guard::permission::ModelsRead;
-use crate::openapi::names::PictureFormat;
+use crate::schema_names::PictureFormat;
 
 /// How the model is run, in the words of the protocol's reference server.
 #[derive(Debug, Serialize, ToSchema)]

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::openapi::names::Datatype;
+use crate::schema_names::Datatype;
 
 /// An inference request of the Open Inference Protocol.
 #[derive(ToSchema)]

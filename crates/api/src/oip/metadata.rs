@@ -4,7 +4,7 @@ use inference::{Model, TensorSpec};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::openapi::names::Datatype;
+use crate::schema_names::Datatype;
 
 /// Extensions of the protocol that work, and so may be announced.
 const EXTENSIONS: [&str; 7] = [

@@ -15,7 +15,7 @@ use crate::extract::{InferBody, Name, unreadable};
 use crate::guard::Caller;
 use crate::guard::permission::{ModelsManage, ModelsRead};
 use crate::lifecycle;
-use crate::openapi::names::IndexState;
+use crate::schema_names::IndexState;
 
 /// Longest body of a load or unload, in bytes: it holds a few parameters at most.
 const MAX_BODY: usize = 64 << 10;

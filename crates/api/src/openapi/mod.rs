@@ -1,7 +1,6 @@
 //! The OpenAPI 3.1 document, made from the route table: the requirements of a route are written nowhere else.
 
 pub mod documentation;
-pub mod names;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -197,7 +196,7 @@ mod tests {
                     && description.contains("` or `");
                 assert!(
                     !lists_names || property["enum"].is_array(),
-                    "{name}.{member} is an enumeration: crates/api/src/openapi/names.rs"
+                    "{name}.{member} is an enumeration: crates/api/src/schema_names.rs"
                 );
             }
         }

@@ -13,7 +13,7 @@ use crate::extract::{Name, Parameters, PredictBody, WholeNumber};
 use crate::files;
 use crate::guard::Caller;
 use crate::guard::permission::{ModelsInfer, ModelsRead};
-use crate::openapi::names::{ColumnType, Datatype, ExecutionProvider, ModelAccess, ModelState, ModelTakes};
+use crate::schema_names::{ColumnType, Datatype, ExecutionProvider, ModelAccess, ModelState, ModelTakes};
 
 /// A model in a list.
 #[derive(Debug, Serialize, ToSchema)]

@@ -11,7 +11,7 @@ use crate::app::App;
 use crate::error::{ApiError, Result};
 use crate::extract::Parameters;
 use crate::guard::{Authenticated, Caller};
-use crate::openapi::names::{QuotaPeriod, QuotaUnit};
+use crate::schema_names::{QuotaPeriod, QuotaUnit};
 
 /// The longest range of one answer.
 const MAX_DAYS: i64 = 366;

@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::extract::{Id, PageLimit, Parameters, named, page};
 use crate::guard::Caller;
 use crate::guard::permission::IncidentsManage;
-use crate::openapi::names::{self, AlertChannel, Severity};
+use crate::schema_names::{self, AlertChannel, Severity};
 use crate::v1::lists::List;
 
 /// An alert on one channel, without its content and its recipients.
@@ -29,7 +29,7 @@ pub struct AlertView {
     #[schema(value_type = Severity)]
     severity: String,
     title: String,
-    #[schema(value_type = names::AlertState)]
+    #[schema(value_type = schema_names::AlertState)]
     state: String,
     /// How often it was tried.
     attempts: i64,
@@ -65,7 +65,7 @@ impl From<AlertRecord> for AlertView {
 #[into_params(parameter_in = Query)]
 pub struct AlertSearch {
     /// All if none is given.
-    #[param(value_type = Option<names::AlertState>)]
+    #[param(value_type = Option<schema_names::AlertState>)]
     state: Option<String>,
     /// Most items, 1 to 100; 50 if none is given.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 100)]

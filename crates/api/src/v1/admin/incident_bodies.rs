@@ -13,7 +13,7 @@ use validator::Validate;
 
 use crate::error::{ApiError, Result};
 use crate::extract::{PageLimit, named, page};
-use crate::openapi::names;
+use crate::schema_names;
 use crate::v1::rules::{Checked, has_length, is_line, require};
 
 /// Longest note or resolution, in characters.
@@ -28,11 +28,11 @@ const BUNDLE: &str = "bundle";
 #[schema(as = Incident)]
 pub struct IncidentView {
     id: Uuid,
-    #[schema(value_type = names::IncidentKind)]
+    #[schema(value_type = schema_names::IncidentKind)]
     kind: String,
-    #[schema(value_type = names::Severity)]
+    #[schema(value_type = schema_names::Severity)]
     severity: String,
-    #[schema(value_type = names::IncidentStatus)]
+    #[schema(value_type = schema_names::IncidentStatus)]
     status: String,
     title: String,
     /// Whom or what a detector noticed, such as `address:203.0.113.7`.
@@ -73,7 +73,7 @@ impl From<Incident> for IncidentView {
 pub struct EntryView {
     id: Uuid,
     at: DateTime<Utc>,
-    #[schema(value_type = names::IncidentEntryKind)]
+    #[schema(value_type = schema_names::IncidentEntryKind)]
     kind: String,
     /// Who made it; null: the program.
     actor: Option<Uuid>,
@@ -99,10 +99,10 @@ impl From<IncidentEntry> for EntryView {
 #[into_params(parameter_in = Query)]
 pub struct IncidentSearch {
     /// All if none is given.
-    #[param(value_type = Option<names::IncidentStatus>)]
+    #[param(value_type = Option<schema_names::IncidentStatus>)]
     status: Option<String>,
     /// Of one kind.
-    #[param(value_type = Option<names::IncidentKind>)]
+    #[param(value_type = Option<schema_names::IncidentKind>)]
     kind: Option<String>,
     /// Most items, 1 to 100; 50 if none is given.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 100)]
@@ -115,10 +115,10 @@ pub struct IncidentSearch {
 #[derive(Debug, Deserialize, ToSchema, Validate)]
 #[serde(deny_unknown_fields)]
 pub struct NewIncident {
-    #[schema(value_type = names::IncidentKind)]
+    #[schema(value_type = schema_names::IncidentKind)]
     kind: String,
     /// What its kind has as a rule if none is given.
-    #[schema(value_type = Option<names::Severity>)]
+    #[schema(value_type = Option<schema_names::Severity>)]
     severity: Option<String>,
     /// What went wrong, in a line of 1 to 200 characters; as its kind says if none is given.
     #[validate(custom(function = check_line))]
@@ -137,10 +137,10 @@ pub struct NewIncident {
 #[derive(Debug, Deserialize, ToSchema, Validate)]
 #[serde(deny_unknown_fields)]
 pub struct IncidentChanges {
-    #[schema(value_type = Option<names::Severity>)]
+    #[schema(value_type = Option<schema_names::Severity>)]
     severity: Option<String>,
     /// Closing needs a resolution, and is for good.
-    #[schema(value_type = Option<names::IncidentStatus>)]
+    #[schema(value_type = Option<schema_names::IncidentStatus>)]
     status: Option<String>,
     /// The resolution: 1 to 2000 characters.
     #[validate(custom(function = check_text))]
@@ -171,7 +171,7 @@ pub struct EventLink {
 pub struct NewAnswer {
     /// `disable_accounts` or `end_sessions` (`users:manage`), `block_address` or `maintenance` (`system:manage`), or
     /// `collect_evidence` (`audit:read`).
-    #[schema(value_type = names::IncidentAnswer)]
+    #[schema(value_type = schema_names::IncidentAnswer)]
     answer: String,
     /// To which accounts, 100 at most; none: those that the incident is about.
     #[serde(default)]

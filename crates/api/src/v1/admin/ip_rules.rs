@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::extract::{Id, Json, PageParameters, Parameters};
 use crate::guard::Caller;
 use crate::guard::permission::SystemManage;
-use crate::openapi::names;
+use crate::schema_names;
 use crate::v1::lists::List;
 use crate::v1::rules::{Checked, is_line, require};
 
@@ -25,9 +25,9 @@ pub struct IpRuleView {
     id: Uuid,
     /// The network, without host bits.
     cidr: String,
-    #[schema(value_type = names::IpEffect)]
+    #[schema(value_type = schema_names::IpEffect)]
     effect: IpEffect,
-    #[schema(value_type = names::IpPlace)]
+    #[schema(value_type = schema_names::IpPlace)]
     applies_to: IpPlace,
     reason: String,
     /// Whether a detector made it.
@@ -45,11 +45,11 @@ pub struct NewIpRule {
     #[validate(length(max = 64, message = "use at most 64 characters"))]
     #[schema(example = "203.0.113.0/24", max_length = 64)]
     cidr: String,
-    #[schema(value_type = names::IpEffect)]
+    #[schema(value_type = schema_names::IpEffect)]
     effect: IpEffect,
     /// `all` if none is given.
     #[serde(default)]
-    #[schema(value_type = names::IpPlace)]
+    #[schema(value_type = schema_names::IpPlace)]
     applies_to: IpPlace,
     /// Why, at most 200 characters.
     #[serde(default)]

@@ -16,7 +16,7 @@ use crate::error::{ApiError, Code, Result};
 use crate::extract::Json;
 use crate::guard::Caller;
 use crate::guard::permission::LimitsManage;
-use crate::openapi::names::LimitScope;
+use crate::schema_names::LimitScope;
 use crate::v1::lists::List;
 
 /// A limit that was set.

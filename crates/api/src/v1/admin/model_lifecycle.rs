@@ -14,7 +14,7 @@ use crate::extract::{Json, Name, Parameters};
 use crate::guard::Caller;
 use crate::guard::permission::ModelsManage;
 use crate::lifecycle;
-use crate::openapi::names::{ModelAccess, ModelState};
+use crate::schema_names::{ModelAccess, ModelState};
 use crate::v1::lists::List;
 
 /// A model, as this replica serves it.

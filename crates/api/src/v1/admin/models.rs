@@ -12,7 +12,7 @@ use crate::error::{ApiError, Result};
 use crate::extract::{Id, Json, Name, RoleName, named};
 use crate::guard::Caller;
 use crate::guard::permission::ModelsManage;
-use crate::openapi::names::ModelAccess;
+use crate::schema_names::ModelAccess;
 
 /// The access to set.
 #[derive(Debug, Deserialize, ToSchema, Validate)]

@@ -16,7 +16,7 @@ use crate::error::{ApiError, Code, Result};
 use crate::extract::{Json, PageLimit, Parameters, page};
 use crate::guard::Caller;
 use crate::guard::permission::LimitsManage;
-use crate::openapi::names;
+use crate::schema_names;
 use crate::v1::lists::List;
 
 /// The most that a quota can be: numbers up to here are exact in every JSON reader.
@@ -32,9 +32,9 @@ pub struct QuotaView {
     subject: String,
     /// Whose it is; null for a role's.
     account_id: Option<Uuid>,
-    #[schema(value_type = names::QuotaUnit)]
+    #[schema(value_type = schema_names::QuotaUnit)]
     unit: String,
-    #[schema(value_type = names::QuotaPeriod)]
+    #[schema(value_type = schema_names::QuotaPeriod)]
     period: String,
     /// The most of it.
     limit: i64,
@@ -91,10 +91,10 @@ pub struct QuotaParameters {
     /// The name of the role, or the id of the account or key.
     subject: String,
     /// What it counts.
-    #[param(value_type = names::QuotaUnit)]
+    #[param(value_type = schema_names::QuotaUnit)]
     unit: String,
     /// How long it lasts.
-    #[param(value_type = names::QuotaPeriod)]
+    #[param(value_type = schema_names::QuotaPeriod)]
     period: String,
 }
 
