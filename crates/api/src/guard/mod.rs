@@ -34,7 +34,7 @@ pub use credential::{API_KEY, OptionalToken};
 pub use rate_headers::{RateHeader, put_into, whole_seconds, write as write_rate_headers};
 pub use signature::Target;
 pub use signed_body::broken;
-pub use time_limit::{EXPORT_TIME, LONGEST, TimeLimit, in_time};
+pub use time_limit::{EXPORT_TIME, TimeLimit, in_time};
 
 use crate::app::App;
 use crate::error::{ApiError, Code, Result};

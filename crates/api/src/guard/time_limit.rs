@@ -8,9 +8,7 @@ use futures_util::FutureExt;
 
 use crate::app::App;
 use crate::error::{ApiError, Code, Result};
-
-/// How long anything may take that no setting bounds: a model may be large, and its trial long.
-pub const LONGEST: Duration = Duration::from_secs(2 * 3600);
+use crate::transport::connections::LONGEST_REQUEST;
 
 /// How long an export may be on its way: one whose reader is too slow breaks off then.
 pub const EXPORT_TIME: TimeDelta = TimeDelta::hours(1);
@@ -26,7 +24,7 @@ pub enum TimeLimit {
     /// As long as its body may take to arrive, and `INFER_TIMEOUT_SECONDS`. It has a finer deadline of its own, which
     /// is over before.
     Inference,
-    /// Models are received, tried and loaded: [`LONGEST`].
+    /// Models are received, tried and loaded: [`LONGEST_REQUEST`].
     Long,
 }
 
@@ -49,7 +47,7 @@ impl TimeLimit {
             Self::Inference => {
                 Instant::now() + body + Duration::from_secs(settings.models.infer_timeout_seconds)
             }
-            Self::Long => Instant::now() + LONGEST,
+            Self::Long => Instant::now() + LONGEST_REQUEST,
         }
     }
 }

@@ -22,8 +22,12 @@ use actix_web::rt::{spawn, time};
 use rustix::net::Shutdown;
 
 use super::coarse_timer;
-use crate::guard::LONGEST;
-use crate::v1::admin::audit_stream;
+
+/// How long a request may take that no setting bounds: a model may be large, and its trial long.
+pub const LONGEST_REQUEST: Duration = Duration::from_secs(2 * 3600);
+
+/// How long an answer may be streamed, in seconds; who listens then continues with `Last-Event-ID`.
+pub const LONGEST_STREAM_SECONDS: u32 = 86_400;
 
 /// How often to look again while bytes of a next request lie unread before the end.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -90,7 +94,7 @@ async fn cut(stream: Rc<net::TcpStream>, due: Rc<Cell<Instant>>, often: Duration
 /// To be called when a request has arrived, which has bounds of its own, none of them longer.
 pub fn request_started(request: &HttpRequest) {
     if let Some(connection) = request.conn_data::<Connection>() {
-        connection.is_busy_for(LONGEST);
+        connection.is_busy_for(LONGEST_REQUEST);
     }
 }
 
@@ -105,8 +109,7 @@ fn time_to_read(size: BodySize) -> Duration {
     match size {
         BodySize::None => Duration::ZERO,
         BodySize::Sized(bytes) => Duration::from_secs(bytes / SLOWEST),
-        // Nothing is streamed for longer.
-        BodySize::Stream => audit_stream::LONGEST,
+        BodySize::Stream => Duration::from_secs(LONGEST_STREAM_SECONDS.into()),
     }
 }
 
@@ -163,7 +166,7 @@ mod tests {
                 let (stream, _) = listener.accept().await.unwrap();
                 let connection = Connection::of(&stream, TIME).unwrap();
                 if at_work {
-                    connection.is_busy_for(LONGEST);
+                    connection.is_busy_for(LONGEST_REQUEST);
                     client.set_read_timeout(Some(TIME * 10)).unwrap();
                 }
                 let read = web::block(move || client.read(&mut [0])).await.unwrap();

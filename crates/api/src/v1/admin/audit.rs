@@ -11,12 +11,13 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::audit_export::{Export, Format};
-use super::audit_stream::{LONGEST_SECONDS, Listener};
+use super::audit_stream::Listener;
 use crate::app::App;
 use crate::error::{ApiError, Result};
 use crate::extract::{Id, Moment, PageLimit, Parameters, WholeNumber, page};
 use crate::guard::Caller;
 use crate::guard::permission::AuditRead;
+use crate::transport::connections::LONGEST_STREAM_SECONDS;
 use crate::v1::lists::List;
 
 /// Which events.
@@ -85,7 +86,7 @@ pub struct AuditListening {
     actor: Option<Uuid>,
     /// Seconds after which the stream ends; none: with the caller's permission, after a day at the latest.
     #[param(value_type = Option<u32>, maximum = 86400)]
-    seconds: Option<WholeNumber<0, LONGEST_SECONDS>>,
+    seconds: Option<WholeNumber<0, LONGEST_STREAM_SECONDS>>,
 }
 
 /// An event.
@@ -223,7 +224,7 @@ pub async fn stream(
     };
     let filter = AuditFilter { action, actor, ..AuditFilter::default() };
     let listener = listener(&app, &caller, &request, AuditReading::Stream, filter).await?;
-    let seconds = seconds.map_or(LONGEST_SECONDS, WholeNumber::get);
+    let seconds = seconds.map_or(LONGEST_STREAM_SECONDS, WholeNumber::get);
     Ok(HttpResponse::Ok().content_type("text/event-stream").streaming(listener.events(after, seconds)))
 }
 

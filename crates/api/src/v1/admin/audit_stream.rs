@@ -25,10 +25,6 @@ use crate::guard::{Caller, credential};
 const INTERVAL: Duration = Duration::from_millis(500);
 /// How long nothing may be sent: a listener who has gone away is noticed by sending, and keeps a place until then.
 const SILENCE: Duration = Duration::from_secs(2);
-/// How long a stream may last, in seconds; a client then continues with `Last-Event-ID`.
-pub const LONGEST_SECONDS: u32 = 86_400;
-/// The same.
-pub const LONGEST: Duration = Duration::from_secs(LONGEST_SECONDS as u64);
 /// Events sent at a time.
 const BATCH: u32 = 100;
 
