@@ -32,7 +32,7 @@ pub async fn receive(
     name: impl FnOnce(Option<String>) -> String,
 ) -> Result<StoredFile> {
     let limit = app.settings.sizes.upload_bytes();
-    let time = Duration::from_secs(app.settings.sizes.body_timeout_seconds);
+    let time = app.settings.sizes.body_timeout();
     let upload = app.auth.begin_upload(&caller.principal).await?;
     let received = tokio::time::timeout(time, save(upload, &mut body, limit)).await;
     let received = received.map_err(|_| ApiError::slow_body())??;

@@ -4,51 +4,20 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use actix_web::dev::{Payload, ServiceRequest};
+use actix_web::dev::Payload;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderValue};
-use actix_web::web::{Bytes, Data};
+use actix_web::web::Bytes;
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use futures_util::StreamExt;
 
 use crate::app::App;
-use crate::error::{ApiError, Code, Result};
+use crate::error::{ApiError, Result};
 use crate::guard;
 use crate::middleware::RequestContext;
 use crate::settings::SizeSettings;
 use crate::transport::IncomingBody;
 use crate::transport::bodies::SMALL;
 use crate::transport::encodings::{self, Encoding, too_large};
-
-/// Most bytes of a body that says nothing.
-const NOTHING: usize = 64;
-
-/// Refuses a body where the route takes none: what it asks for must not be passed over. An empty object, which some
-/// clients send with every request, asks for nothing.
-pub async fn refuse_body(request: &mut ServiceRequest) -> Result<()> {
-    let mut payload = request.take_payload();
-    if matches!(payload, Payload::None) {
-        return Ok(());
-    }
-    let time = body_time(&App::of(request.request())?);
-    let says_nothing = tokio::time::timeout(time, says_nothing(&mut payload));
-    if says_nothing.await.unwrap_or_else(|_| Err(ApiError::slow_body()))? {
-        return Ok(());
-    }
-    let detail = "This route takes no body; what it is to do goes into its path and query.";
-    Err(ApiError::new(Code::MalformedRequest, detail))
-}
-
-async fn says_nothing(payload: &mut Payload) -> Result<bool> {
-    let mut text = Vec::new();
-    while let Some(chunk) = payload.next().await {
-        text.extend_from_slice(&chunk.map_err(|error| guard::broken(&error))?);
-        if text.len() > NOTHING {
-            return Ok(false);
-        }
-    }
-    text.retain(|byte| !byte.is_ascii_whitespace());
-    Ok(matches!(text.as_slice(), b"" | b"{}" | b"null"))
-}
 
 /// The whole body, of at most `limit` bytes, arriving within `time`.
 pub async fn read(
@@ -103,7 +72,7 @@ pub(super) fn require_model(app: &App, request: &HttpRequest) -> Result<()> {
 
 async fn collect(payload: &mut Payload, limit: usize, mut body: IncomingBody) -> Result<Bytes> {
     while let Some(chunk) = payload.next().await {
-        let chunk = chunk.map_err(|error| crate::guard::broken(&error))?;
+        let chunk = chunk.map_err(|error| guard::broken(&error))?;
         if body.len() + chunk.len() > limit {
             return Err(too_large(limit));
         }
@@ -131,7 +100,7 @@ async fn unpacked(request: &HttpRequest, payload: &mut Payload, most: usize) -> 
     let encoding = Encoding::of_request(request.headers())?;
     let app = App::of(request)?;
     let limit = app.settings.sizes.infer_bytes().min(most);
-    let body = as_sent(request, payload, limit, body_time(&app)).await?;
+    let body = as_sent(request, payload, limit, app.settings.sizes.body_timeout()).await?;
     let Some(encoding) = encoding else { return Ok(body) };
     let deadline = app.deadline(RequestContext::arrival(&request.extensions()));
     let room = app.bodies.expect_beside(guard::account(request), 0, body.len())?;
@@ -148,11 +117,6 @@ pub(super) fn whole(
     async move {
         let app = App::of(&request)?;
         let limit = limit(&app.settings.sizes);
-        read(&request, &mut payload, limit, body_time(&app)).await
+        read(&request, &mut payload, limit, app.settings.sizes.body_timeout()).await
     }
-}
-
-/// How long a body may take to arrive.
-pub(super) fn body_time(app: &Data<App>) -> Duration {
-    Duration::from_secs(app.settings.sizes.body_timeout_seconds)
 }

@@ -55,7 +55,9 @@ impl FromRequest for PredictBody {
             match request.content_type().to_ascii_lowercase().as_str() {
                 "application/json" => {
                     let limit = app.settings.sizes.max_content_length;
-                    body::read(&request, &mut payload, limit, body::body_time(&app)).await.map(Self::Json)
+                    body::read(&request, &mut payload, limit, app.settings.sizes.body_timeout())
+                        .await
+                        .map(Self::Json)
                 }
                 "multipart/form-data" => read_form(&app, &request, payload).await.map(Self::Images),
                 kind if kind.starts_with("image/")
@@ -76,7 +78,7 @@ impl FromRequest for PredictBody {
 
 /// A file that `?file=` names takes the place of a body.
 async fn nothing(app: &Data<App>, request: &HttpRequest, payload: &mut Payload) -> Result<()> {
-    let read = body::read(request, payload, 0, body::body_time(app)).await;
+    let read = body::read(request, payload, 0, app.settings.sizes.body_timeout()).await;
     read.map(drop).map_err(|error| match error.code {
         Code::TooLarge => ApiError::field("file", "send either a body or the id of a stored file"),
         _ => error,
@@ -90,7 +92,7 @@ async fn read_single(
     kind: &str,
 ) -> Result<Vec<Picture>> {
     let limit = app.settings.sizes.image_bytes();
-    let bytes = body::read(request, &mut payload, limit, body::body_time(app)).await?;
+    let bytes = body::read(request, &mut payload, limit, app.settings.sizes.body_timeout()).await?;
     let picture = checked(Picture { filename: None, bytes }, kind)?;
     Ok(vec![picture])
 }
@@ -106,7 +108,7 @@ async fn read_form(app: &Data<App>, request: &HttpRequest, payload: Payload) -> 
     body::require_model(app, request)?;
     let form = Multipart::new(request.headers(), bounded);
     let parts = read_parts(app, guard::account(request), form);
-    let parts = tokio::time::timeout(body::body_time(app), parts).await;
+    let parts = tokio::time::timeout(app.settings.sizes.body_timeout(), parts).await;
     parts.unwrap_or_else(|_| Err(ApiError::slow_body()))
 }
 

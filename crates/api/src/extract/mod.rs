@@ -12,7 +12,7 @@ mod parameters;
 mod rows;
 mod urlencoded;
 
-pub use body::{InferBody, refuse_body};
+pub use body::InferBody;
 pub use file::FileBody;
 pub use form::Form;
 pub use images::{Picture, PredictBody, require_type};

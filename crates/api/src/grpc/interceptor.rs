@@ -6,7 +6,7 @@ use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use actix_web::web;
 use auth::{AllowanceState, LimitClass, QuotaLease};
@@ -171,7 +171,7 @@ impl Interceptor {
         let origin = context.origin_of(&parts.headers);
         let resources = CallResources::new(admitted.in_flight, self.app.bodies.empty_reservation(account));
         let sizes = &self.app.settings.sizes;
-        let time = Duration::from_secs(sizes.body_timeout_seconds);
+        let time = sizes.body_timeout();
         let bounds = Bounds { size: (method.size)(sizes), time, streams: method.streams };
         let body = BoundedBody::new(body, resources.clone(), bounds);
         let body = match encoding {

@@ -102,7 +102,7 @@ async fn serve(
         .initial_stream_window_size(CALL_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(bounds.grpc_max_calls_per_connection);
-    let patience = Duration::from_secs(app.settings.sizes.body_timeout_seconds);
+    let patience = app.settings.sizes.body_timeout();
     let connections = incoming(listener, bounds.grpc_max_connections, patience);
     let mut stop = stopped.clone();
     let interceptor = Interceptor::new(app.clone(), address_limit, stopped);

@@ -11,6 +11,7 @@ mod rate_headers;
 mod signature;
 mod signed_body;
 mod time_limit;
+mod unwanted_body;
 
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
@@ -38,7 +39,6 @@ pub use time_limit::{EXPORT_TIME, TimeLimit, in_time};
 
 use crate::app::App;
 use crate::error::{ApiError, Code, Result};
-use crate::extract::refuse_body;
 use crate::middleware::RequestContext;
 use crate::transport::HeaderLines;
 
@@ -58,7 +58,7 @@ pub async fn run_guarded(
     if let Some(digest) = admitted.digest {
         signed_body::hold(&mut request, digest);
     }
-    if !takes_body && let Err(error) = refuse_body(&mut request).await {
+    if !takes_body && let Err(error) = unwanted_body::refuse(&mut request).await {
         return Ok(request.into_response(error.with_windows(admitted.windows).error_response()));
     }
     let mut response = answer_in_time(time_limit, request, next).await?;

@@ -40,7 +40,7 @@ impl TimeLimit {
     /// Until when a request may take that arrived then and was let in now.
     pub fn until(self, app: &App, arrived: Instant) -> Instant {
         let settings = &app.settings;
-        let body = Duration::from_secs(settings.sizes.body_timeout_seconds);
+        let body = settings.sizes.body_timeout();
         match self {
             Self::Prompt => arrived + settings.program.request_timeout(),
             Self::Upload => Instant::now() + body + settings.program.request_timeout(),

@@ -1,6 +1,7 @@
 //! How large things may be.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -101,6 +102,11 @@ impl SizeSettings {
     /// Largest message of a health probe, in bytes. It names a service at most, and as many come as anybody sends.
     pub fn probe_bytes(&self) -> usize {
         self.json_bytes().min(PROBE)
+    }
+
+    /// How long a body may take to arrive.
+    pub fn body_timeout(&self) -> Duration {
+        Duration::from_secs(self.body_timeout_seconds)
     }
 
     /// Whether the largest body that is taken at all fits into memory as it may be used.
