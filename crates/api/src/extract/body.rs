@@ -13,7 +13,7 @@ use futures_util::StreamExt;
 use crate::app::App;
 use crate::error::{ApiError, Result};
 use crate::guard;
-use crate::middleware::RequestContext;
+use crate::request_context::RequestContext;
 use crate::settings::SizeSettings;
 use crate::transport::IncomingBody;
 use crate::transport::bodies::SMALL;

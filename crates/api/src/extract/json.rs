@@ -13,8 +13,9 @@ use validator::{Validate, ValidationError, ValidationErrors, ValidationErrorsKin
 
 use super::body;
 use crate::app::App;
+use crate::detection::report;
 use crate::error::{ApiError, Code, Result};
-use crate::middleware::{RequestContext, report};
+use crate::request_context::RequestContext;
 
 /// Longest body that is looked through for what looks like an attack, in bytes.
 const MOST_LOOKED_AT: usize = 64 << 10;

@@ -11,7 +11,7 @@ use tonic::{Request, Status};
 use super::status::refuse;
 use crate::error::{ApiError, Result as ApiResult};
 use crate::guard::{Access, Caller, Proof};
-use crate::middleware::RequestContext;
+use crate::request_context::RequestContext;
 use crate::transport::{Bodies, Reservation};
 
 /// A call that was let through.

@@ -33,7 +33,8 @@ use super::{compression, status, timeout};
 use crate::app::App;
 use crate::error::{ApiError, Code, Result};
 use crate::guard::{self, AdmissionRequest, TimeLimit, write_rate_headers};
-use crate::middleware::{AddressLimit, REQUEST_ID, RequestContext, log_error, refuse};
+use crate::middleware::{AddressLimit, log_error, refuse};
+use crate::request_context::{REQUEST_ID, RequestContext};
 use crate::transport::{HeaderLines, Reservation};
 
 /// Lets calls in and sends answers out.

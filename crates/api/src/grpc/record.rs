@@ -9,8 +9,9 @@ use uuid::Uuid;
 
 use super::status::grpc_code;
 use crate::app::App;
+use crate::detection::count;
 use crate::error::Code;
-use crate::middleware::{RequestContext, count};
+use crate::request_context::RequestContext;
 use crate::telemetry::access_log::{self, Entry};
 use crate::telemetry::series;
 

@@ -9,7 +9,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::error::{ApiError, Code};
 use crate::guard::{whole_seconds, write_rate_headers};
-use crate::middleware::{REQUEST_ID, RequestContext};
+use crate::request_context::{REQUEST_ID, RequestContext};
 
 /// What `ErrorInfo` calls us.
 const DOMAIN: &str = "modelgate";

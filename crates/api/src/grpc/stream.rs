@@ -19,7 +19,8 @@ use super::status;
 use crate::error::{ApiError, Code, Result};
 use crate::guard::permission::ModelsInfer;
 use crate::guard::{self, AdmissionRequest, Caller, FirstArgument};
-use crate::middleware::{RequestContext, log_error};
+use crate::middleware::log_error;
+use crate::request_context::RequestContext;
 
 const PATH: &str = "/inference.GRPCInferenceService/ModelStreamInfer";
 

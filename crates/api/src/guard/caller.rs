@@ -14,7 +14,7 @@ use auth::{Demand, Origin, Permission, Principal, QuotaLease};
 use chrono::{DateTime, Utc};
 
 use crate::error::ApiError;
-use crate::middleware::RequestContext;
+use crate::request_context::RequestContext;
 
 /// What a route asks of whoever calls it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -39,7 +39,7 @@ pub use time_limit::{EXPORT_TIME, TimeLimit, in_time};
 
 use crate::app::App;
 use crate::error::{ApiError, Code, Result};
-use crate::middleware::RequestContext;
+use crate::request_context::RequestContext;
 use crate::transport::HeaderLines;
 
 /// Lets a request through to its handler, or answers it; with a body only where the handler `takes_body`.

@@ -14,8 +14,8 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
 use auth::{AllowanceState, QuotaUnit};
 
-use super::RequestContext;
 use crate::error::ApiError;
+use crate::request_context::RequestContext;
 use crate::{health, well_known};
 
 /// How often addresses that have long been quiet are forgotten.

@@ -7,9 +7,9 @@ use actix_web::http::header::{
     WWW_AUTHENTICATE,
 };
 
-use super::REQUEST_ID;
 use crate::guard::{API_KEY, RateHeader};
 use crate::oip::infer::JSON_LENGTH;
+use crate::request_context::REQUEST_ID;
 use crate::settings::Origins;
 
 /// How long a browser may remember a preflight, in seconds.

@@ -11,9 +11,9 @@ use auth::Violations;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::RequestContext;
 use crate::error::{ApiError, Code};
 use crate::guard::{put_into, whole_seconds, write_rate_headers};
+use crate::request_context::RequestContext;
 
 /// An error as RFC 9457 writes it.
 #[derive(Debug, Serialize, ToSchema)]

@@ -7,10 +7,10 @@ use actix_web::dev::ServiceRequest;
 use actix_web::web;
 use storage::IpPlace;
 
-use super::RequestContext;
 use crate::app::App;
 use crate::error::{ApiError, Code};
 use crate::health;
+use crate::request_context::RequestContext;
 use crate::transport::HeaderLines;
 
 /// What a host's name may hold besides letters and digits (RFC 3986, section 3.2.2).

@@ -6,11 +6,9 @@
 mod address_limit;
 mod context;
 mod cors;
-mod detection;
 mod errors;
 mod headers;
 mod ingress;
-mod request_ids;
 
 use actix_web::ResponseError;
 use actix_web::body::MessageBody;
@@ -18,9 +16,8 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::middleware::Next;
 
 pub use address_limit::{AddressLimit, FORGET_INTERVAL};
-pub use context::{Endpoint, REQUEST_ID, RequestContext};
+pub use context::Endpoint;
 pub use cors::cors;
-pub use detection::{count, report};
 pub use errors::{Problem, is_v2, log_error};
 pub use ingress::refuse;
 

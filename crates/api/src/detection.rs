@@ -11,9 +11,9 @@ use actix_web::http::Method;
 use actix_web::http::header::{AUTHORIZATION, COOKIE, HeaderMap};
 use auth::{Activity, AttackPattern};
 
-use super::RequestContext;
 use crate::app::App;
 use crate::guard::API_KEY;
+use crate::request_context::RequestContext;
 
 /// Where files are brought.
 const UPLOADS: [&str; 2] = ["/api/v1/files", "/api/v1/admin/models/{name}/versions/{version}"];
