@@ -30,7 +30,7 @@ MAX_SHARE = 0.02
 # What is counted, by a part of a function's path; a sample counts once, for the first of these that its chain passes.
 PARTS = {
     "audit trail": r"auth::audit\b|modelgate::seals\b|storage::audit",
-    "usage ledger": r"\bmetering\b|storage::usage",
+    "usage ledger": r"\bmetering\b|modelgate::run\b|storage::usage",
     "quotas": r"auth::quotas\b|storage::quotas|\bQuotaLease\b|\bQuotaBook\b",
 }
 # Threads whose whole time is theirs are not told apart by chains: SQLite has one for each connection.

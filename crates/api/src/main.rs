@@ -21,6 +21,7 @@ mod outgoing;
 mod qr;
 mod request_context;
 mod routes;
+mod run;
 mod schema_names;
 mod seals;
 mod server;

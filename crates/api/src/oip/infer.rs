@@ -17,7 +17,8 @@ use crate::error::{ApiError, Code, Result};
 use crate::extract::{InferBody, ModelVersion, Name};
 use crate::guard::Caller;
 use crate::guard::permission::ModelsInfer;
-use crate::metering::{Charge, Work};
+use crate::metering::Work;
+use crate::run::Charge;
 use crate::transport::{Encoding, Reservation, connections, parts};
 
 /// The header that says how long the JSON before the binary data is.

@@ -17,7 +17,8 @@ use crate::extract::{PredictBody, read_rows, read_texts};
 use crate::files::StoredPictures;
 use crate::guard::Caller;
 use crate::guard::permission::ModelsInfer;
-use crate::metering::{Charge, Work};
+use crate::metering::Work;
+use crate::run::Charge;
 use crate::transport::bodies::SMALL;
 use crate::transport::{Bodies, Reservation, connections, parts};
 

@@ -1,70 +1,17 @@
 //! A run of a model: its caller's quotas are asked first, and it is charged when its answer is ready.
 
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use auth::{Demand, Principal, QuotaLease};
-use bytes::Bytes;
 use futures_util::FutureExt;
 use inference::{Model, Timing};
 
-use super::Metering;
 use crate::app::App;
 use crate::error::{ApiError, Result};
 use crate::guard::Caller;
 use crate::guard::permission::ModelsInfer;
+use crate::metering::{Metering, User, Work};
 use crate::telemetry::series;
 use crate::transport::connections;
-
-/// What a call is metered by.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Work {
-    pub(super) inferences: u64,
-    pub(super) images: u64,
-    pub(super) bytes: u64,
-}
-
-impl Work {
-    /// Pictures to classify.
-    pub fn pictures(pictures: &[Bytes]) -> Self {
-        let bytes = pictures.iter().map(|picture| picture.len() as u64).sum();
-        Self { inferences: pictures.len() as u64, images: pictures.len() as u64, bytes }
-    }
-
-    /// What it takes of quotas.
-    pub fn demand(self, model: &Model) -> Demand {
-        let Self { inferences, images, bytes } = self;
-        Demand { inferences, images, bytes, credits: self.credits(model) }
-    }
-
-    /// Bytes of what was sent.
-    pub fn body(self) -> usize {
-        usize::try_from(self.bytes).unwrap_or(usize::MAX)
-    }
-
-    /// What it costs, each row or picture the model's price.
-    pub(super) fn credits(self, model: &Model) -> u64 {
-        self.inferences.saturating_mul(model.manifest().price.get().into())
-    }
-
-    /// Tensors of `rows` rows in a body of `bytes` bytes.
-    pub fn tensors(rows: usize, bytes: usize) -> Self {
-        Self { inferences: rows as u64, images: 0, bytes: bytes as u64 }
-    }
-}
-
-/// The account and credential that pay.
-pub(super) struct User<'a> {
-    pub(super) principal: &'a Principal,
-    pub(super) address: Option<IpAddr>,
-    pub(super) lease: Option<&'a QuotaLease>,
-}
-
-impl<'a> User<'a> {
-    fn of(caller: &'a Caller<ModelsInfer>) -> Self {
-        Self { principal: &caller.principal, address: caller.origin.address, lease: caller.lease.as_deref() }
-    }
-}
 
 /// A run that the caller's quotas allow.
 #[must_use]
@@ -81,8 +28,13 @@ impl App {
         work: Work,
     ) -> Result<Run<'a>> {
         caller.demand(work.demand(model), self.auth.now()).await?;
-        let (metering, user) = (&self.metering, User::of(caller));
-        let charge = Charge { metering, user, model, work, compute: Duration::ZERO, is_due: false };
+        let user = User {
+            principal: &caller.principal,
+            address: caller.origin.address,
+            lease: caller.lease.as_deref(),
+        };
+        let charge =
+            Charge { metering: &self.metering, user, model, work, compute: Duration::ZERO, is_due: false };
         Ok(Run { charge: Some(charge) })
     }
 }

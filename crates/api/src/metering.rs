@@ -1,25 +1,67 @@
 //! Metering: what a run costs, counted in memory on the hot path and written in numbered batches off it.
 
-mod run;
-
 use std::collections::HashMap;
 use std::mem;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use auth::{Credential, QuotaLease};
+use auth::{Credential, Demand, Principal, QuotaLease};
+use bytes::Bytes;
 use chrono::{DateTime, NaiveDate, Utc};
 use inference::Model;
 use parking_lot::Mutex;
 use storage::{KeyUse, QuotaPeriod, Scope, Service, Store, UsageCounts, UsageEntry};
 use uuid::Uuid;
 
-pub use self::run::{Charge, Work};
-
-use self::run::User;
-
 /// How often usage is written: what a crash can lose.
 pub const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What a call is metered by.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Work {
+    inferences: u64,
+    images: u64,
+    bytes: u64,
+}
+
+impl Work {
+    /// Pictures to classify.
+    pub fn pictures(pictures: &[Bytes]) -> Self {
+        let bytes = pictures.iter().map(|picture| picture.len() as u64).sum();
+        Self { inferences: pictures.len() as u64, images: pictures.len() as u64, bytes }
+    }
+
+    /// What it takes of quotas.
+    pub fn demand(self, model: &Model) -> Demand {
+        let Self { inferences, images, bytes } = self;
+        Demand { inferences, images, bytes, credits: self.credits(model) }
+    }
+
+    /// Bytes of what was sent.
+    pub fn body(self) -> usize {
+        usize::try_from(self.bytes).unwrap_or(usize::MAX)
+    }
+
+    /// What it costs, each row or picture the model's price.
+    fn credits(self, model: &Model) -> u64 {
+        self.inferences.saturating_mul(model.manifest().price.get().into())
+    }
+
+    /// Tensors of `rows` rows in a body of `bytes` bytes.
+    pub fn tensors(rows: usize, bytes: usize) -> Self {
+        Self { inferences: rows as u64, images: 0, bytes: bytes as u64 }
+    }
+}
+
+/// The account and credential that pay.
+pub struct User<'a> {
+    /// Who it is.
+    pub principal: &'a Principal,
+    /// Where they call from.
+    pub address: Option<IpAddr>,
+    /// What the call takes of quotas; none where there are none.
+    pub lease: Option<&'a QuotaLease>,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Account {
@@ -67,7 +109,7 @@ impl Metering {
     }
 
     /// `compute` is none for a failure, which is counted but not charged. What quotas paid for is of the day that paid.
-    fn note(&self, user: &User<'_>, model: &Model, work: Work, compute: Option<Duration>) {
+    pub fn note(&self, user: &User<'_>, model: &Model, work: Work, compute: Option<Duration>) {
         let User { principal, address, lease } = *user;
         let now = self.store.clock().now();
         let charges = lease.zip(compute).map(|(lease, compute)| lease.settle(compute));
