@@ -3,14 +3,13 @@
 //! Their common ground is one request: a form with `secret`, `response` and `remoteip`, answered by JSON with
 //! `success`.
 
-use auth::Origin;
+use auth::{Auth, Origin};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 use url::form_urlencoded::Serializer;
 
 use super::http::Outgoing;
-use crate::app::App;
 use crate::error::{ApiError, Code, Result};
 use crate::settings::ChallengeSettings;
 
@@ -71,8 +70,9 @@ impl Challenge {
         })
     }
 
-    async fn require(&self, app: &App, attempt: &Attempt<'_>) -> Result<()> {
-        let failures = app.auth.recent_failures(attempt.email, attempt.origin).await?;
+    /// Refuses an attempt whose challenge is due and not solved.
+    pub async fn require(&self, auth: &Auth, attempt: &Attempt<'_>) -> Result<()> {
+        let failures = auth.recent_failures(attempt.email, attempt.origin).await?;
         if failures < self.after_failures {
             return Ok(());
         }
@@ -114,23 +114,4 @@ impl Challenge {
         error.hints.site_key = Some(self.site_key.clone());
         error
     }
-}
-
-/// Does what an attempt is for, after its challenge where one is due, and counts it.
-pub async fn after_challenge<T>(
-    app: &App,
-    attempt: Attempt<'_>,
-    act: impl Future<Output = auth::Result<T>>,
-) -> Result<T> {
-    let Some(challenge) = &app.challenge else { return Ok(act.await?) };
-    challenge.require(app, &attempt).await?;
-    let done = act.await;
-    match (attempt.counts, &done) {
-        (Counts::Attempts, _) => app.auth.count_towards_challenge(None, attempt.origin).await?,
-        (Counts::Failures, Err(auth::Error::WrongCredentials)) => {
-            app.auth.count_towards_challenge(Some(attempt.email), attempt.origin).await?;
-        }
-        (Counts::Failures, _) => {}
-    }
-    Ok(done?)
 }

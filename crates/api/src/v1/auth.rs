@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use validator::Validate;
 
+use super::attempts::after_challenge;
 use super::links::Posted;
 use super::second_step::LoginAnswer;
 use super::users::{UserView, check_email, check_name};
@@ -13,7 +14,7 @@ use crate::app::App;
 use crate::error::{ApiError, Code, Result};
 use crate::extract::Json;
 use crate::guard::{AlwaysOpen, Anonymous, Caller, OptionalToken, Person};
-use crate::outgoing::challenge::{Attempt, Counts, MAX_TOKEN, after_challenge};
+use crate::outgoing::challenge::{Attempt, Counts, MAX_TOKEN};
 use crate::settings::Registration;
 
 /// An account to make.

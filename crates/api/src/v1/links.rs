@@ -7,13 +7,14 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use validator::Validate;
 
+use super::attempts::after_challenge;
 use super::auth::require_open_registration;
 use super::users::{UserView, check_email, check_name};
 use crate::app::App;
 use crate::error::Result;
 use crate::extract::Json;
 use crate::guard::{Anonymous, Caller, StepUp};
-use crate::outgoing::challenge::{Attempt, Counts, MAX_TOKEN, after_challenge};
+use crate::outgoing::challenge::{Attempt, Counts, MAX_TOKEN};
 
 /// An address to mail to.
 #[derive(Debug, Deserialize, ToSchema, Validate)]

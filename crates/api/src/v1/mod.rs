@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod api_keys;
+mod attempts;
 pub mod auth;
 pub mod files;
 pub mod identities;
