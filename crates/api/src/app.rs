@@ -13,7 +13,7 @@ use storage::{Ephemeral, ModelAccess, Store};
 use tokio::sync::Semaphore;
 
 use crate::error::{ApiError, Code, Result};
-use crate::lifecycle::{Lifecycle, Sources};
+use crate::lifecycle::Lifecycle;
 use crate::metering::Metering;
 use crate::outgoing::{Alerter, Challenge, Mailer};
 use crate::seals::KeptSeals;
@@ -34,8 +34,6 @@ pub struct App {
     pub registry: Registry,
     /// How far they have reached their desired state.
     pub lifecycle: Lifecycle,
-    /// The versions to fetch.
-    pub sources: Sources,
     /// The room for large bodies.
     pub bodies: Bodies,
     /// The usage ledger.

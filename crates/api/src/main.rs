@@ -15,6 +15,8 @@ mod lifecycle;
 mod metering;
 mod metrics;
 mod middleware;
+mod model_acts;
+mod model_sources;
 mod oip;
 mod openapi;
 mod outgoing;

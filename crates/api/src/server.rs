@@ -20,7 +20,7 @@ use uuid::Uuid;
 use crate::app::{App, KnownHealth};
 use crate::background;
 use crate::error::TickResult;
-use crate::lifecycle::{self, Lifecycle, Sources, ended};
+use crate::lifecycle::{self, Lifecycle, ended};
 use crate::metering::Metering;
 use crate::middleware::AddressLimit;
 use crate::openapi::documentation;
@@ -195,7 +195,6 @@ async fn assemble(
         challenge: Challenge::new(&settings.challenge),
         known_health: KnownHealth::default(),
         bodies: Bodies::new(settings.sizes.max_bodies_in_memory_mb),
-        sources: Sources::new(&settings),
         store,
         ephemeral,
         registry,

@@ -13,7 +13,7 @@ use auth::{
 use inference::TrialSettings;
 use storage::{Clock, Durable, Ephemeral, EphemeralConfig, Store, Vault};
 
-use crate::lifecycle::sources;
+use crate::model_sources;
 use crate::outgoing::Outgoing;
 use crate::settings::{
     FilePlace, Finding, PasswordRules, PasswordSettings, Settings, SettingsError, Severity, Switch,
@@ -203,7 +203,7 @@ pub fn files(settings: &Settings) -> Result<FileSettings, String> {
     let vault = match &sizes.file_dir {
         None => Vault::in_folder(own),
         Some(FilePlace::Folder(folder)) => Vault::in_folder(folder.clone()),
-        Some(FilePlace::Bucket(url)) => Vault::in_bucket(&own, url, &sources::blob_settings(settings))
+        Some(FilePlace::Bucket(url)) => Vault::in_bucket(&own, url, &model_sources::blob_settings(settings))
             .map_err(|error| format!("FILE_DIR: {}", storage::with_causes(&error)))?,
     };
     Ok(FileSettings {
@@ -255,7 +255,7 @@ fn trial(settings: &Settings) -> TrialSettings {
 pub fn inference(settings: &Settings) -> inference::Settings {
     let models = &settings.models;
     let defaults = inference::Settings::default();
-    let named_files = sources::named(settings).into_iter().map(|sourced| {
+    let named_files = model_sources::named(settings).into_iter().map(|sourced| {
         let digests = sourced.digests();
         ((sourced.name, sourced.version), digests)
     });

@@ -16,9 +16,9 @@ use uuid::Uuid;
 use self::pruning::Pruning;
 use crate::app::App;
 use crate::error::TickResult;
-use crate::lifecycle::{self, sources};
 use crate::metering::FLUSH_INTERVAL;
 use crate::middleware::{AddressLimit, FORGET_INTERVAL};
+use crate::model_sources::{self, Sources};
 
 /// How often the change feed is polled, and due work is looked for: mails, alerts, answers to incidents, keys of other
 /// issuers.
@@ -116,12 +116,13 @@ pub fn spawn(app: &web::Data<App>) -> Tasks {
     });
     let pruning = Rc::new(Pruning::default());
     tasks.every(TICK, move |app| prune(app, Rc::clone(&pruning)));
-    tasks.every(TICK, async |app| lifecycle::follow(&app).await);
-    tasks.every(TICK, async |app| lifecycle::verify(&app).await);
-    tasks.every(TICK, async |app| sources::follow(&app).await);
+    tasks.every(TICK, async |app| app.lifecycle.follow(&app.auth, &app.registry).await);
+    tasks.every(TICK, verify_models);
+    let sources = Rc::new(Sources::new(&app.settings));
+    tasks.every(TICK, async move |app| model_sources::follow(&app, &sources).await);
     if app.settings.models.model_poll_seconds > 0 {
         let interval = Duration::from_secs(app.settings.models.model_poll_seconds);
-        tasks.every(interval, async |app| lifecycle::poll(&app).await);
+        tasks.every(interval, async |app| app.lifecycle.poll(&app.auth, &app.registry).await);
     }
     tasks.every(TICK, send_mail);
     tasks.every(TICK, async |app| Ok(app.auth.run_planned_answers().await?));
@@ -154,6 +155,12 @@ async fn follow_feed(app: web::Data<App>) -> TickResult {
     let redis_lost = app.ephemeral.is_redis() && app.ephemeral.ping().await.is_err();
     app.known_health.redis_lost.store(redis_lost, Ordering::Relaxed);
     Ok(followed.and(turned)?)
+}
+
+async fn verify_models(app: web::Data<App>) -> TickResult {
+    let seconds = app.settings.models.model_verify_interval_seconds;
+    let interval = chrono::Duration::seconds(seconds.into());
+    app.lifecycle.verify(&app.auth, &app.registry, interval).await
 }
 
 async fn write_usage(app: web::Data<App>) -> TickResult {

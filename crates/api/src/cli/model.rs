@@ -11,9 +11,9 @@ use super::model_inspect::Inspect;
 use super::model_list::list;
 use super::model_trial::Trial;
 use super::{CommandResult, SettingsSource, block_on, print};
-use crate::lifecycle::{ChangeError, ModelChanges, desired_states, known_files, sources};
+use crate::lifecycle::{ChangeError, ModelChanges, desired_states, known_files};
 use crate::settings::Settings;
-use crate::{start, telemetry};
+use crate::{model_sources, start, telemetry};
 
 /// Manage, inspect and measure models.
 #[derive(Debug, Subcommand)]
@@ -139,13 +139,13 @@ async fn is_remembered(auth: &Auth, name: &str) -> Result<bool, String> {
 async fn fetch_missing(settings: &Settings, registry: &Registry, name: &str) -> Result<bool, String> {
     let missing: Vec<SourcedVersion> =
         registry.missing().into_iter().filter(|sourced| sourced.name == name).collect();
-    let blobs = sources::blobs(settings);
+    let blobs = model_sources::blobs(settings);
     for sourced in &missing {
         let SourcedVersion { version, files, .. } = sourced;
         let described = |error: &dyn std::fmt::Display| format!("version {version}: {error}");
         let placed = match registry.receive(name, version) {
             Ok(incoming) => {
-                let filled = sources::fill(&incoming, files, settings, &blobs).await;
+                let filled = model_sources::fill(&incoming, files, settings, &blobs).await;
                 filled.map_err(|error| described(&error))?;
                 let examined = registry.examine_incoming(incoming, &sourced.digests());
                 examined.and_then(|examined| registry.place(examined, inference::Origin::Manifest)).map(drop)

@@ -11,9 +11,9 @@ use storage::{Blobs, ModelSource};
 
 use super::model::refused;
 use super::{CommandResult, print};
-use crate::lifecycle::{ModelChanges, NewVersion, sources};
+use crate::lifecycle::{ModelChanges, NewVersion};
 use crate::settings::Settings;
-use crate::start;
+use crate::{model_sources, start};
 
 /// A version to add.
 #[derive(Args, Debug)]
@@ -50,7 +50,7 @@ impl Add {
         let registry = Registry::start(start::inference(settings));
         let SourcedVersion { name, version, files } = self.sourced(settings, &registry)?;
         let incoming = registry.receive(&name, &version).map_err(|error| error.to_string())?;
-        let fetched = sources::fill(&incoming, &files, settings, &sources::blobs(settings)).await;
+        let fetched = model_sources::fill(&incoming, &files, settings, &model_sources::blobs(settings)).await;
         fetched.map_err(|error| error.to_string())?;
         if let Some(signature) = self.signature()? {
             incoming.sign(&signature).map_err(|error| error.to_string())?;

@@ -4,7 +4,6 @@ use auth::Violations;
 use inference::IncomingError;
 
 use super::{ApiError, Code};
-use crate::lifecycle::ChangeError;
 
 impl From<auth::Error> for ApiError {
     fn from(error: auth::Error) -> Self {
@@ -147,20 +146,6 @@ impl From<IncomingError> for ApiError {
             IncomingError::Failed => Code::Unavailable,
         };
         Self::new(code, capitalised(&detail))
-    }
-}
-
-impl From<ChangeError> for ApiError {
-    fn from(error: ChangeError) -> Self {
-        match error {
-            ChangeError::Auth(error) => error.into(),
-            ChangeError::Version(error) => error.into(),
-            ChangeError::NotLoadable(reason) => Self::new(
-                Code::ModelNotLoadable,
-                format!("The model cannot be loaded, and everything stays as it was: {reason}."),
-            ),
-            ChangeError::Interrupted => Self::internal("a change of a model was broken off"),
-        }
     }
 }
 

@@ -22,8 +22,8 @@ use crate::app::App;
 use crate::error::{ApiError, Code, Result as ApiResult};
 use crate::guard::Caller;
 use crate::guard::permission::{ModelsInfer, ModelsManage, ModelsRead};
-use crate::lifecycle;
 use crate::middleware::AddressLimit;
+use crate::model_acts;
 use crate::oip::config::ModelConfig;
 use crate::oip::infer::{CompletedCall, classified, invalid, perform, with_deadline};
 use crate::oip::metadata::ServerMetadata;
@@ -207,7 +207,7 @@ impl GrpcInferenceService for Inference {
         let wanted = request.into_inner();
         refuse_files(wanted.parameters.keys()).map_err(refuse)?;
         let load = ModelChange::Load { accept_changes: false };
-        let changed = lifecycle::change(self.app.clone(), caller, wanted.model_name, load).await;
+        let changed = model_acts::change(self.app.clone(), caller, wanted.model_name, load).await;
         changed.map(|()| Response::new(of::RepositoryModelLoadResponse {})).map_err(refuse)
     }
 
@@ -219,7 +219,7 @@ impl GrpcInferenceService for Inference {
         let wanted = request.into_inner();
         refuse_files(wanted.parameters.keys()).map_err(refuse)?;
         let changed =
-            lifecycle::change(self.app.clone(), caller, wanted.model_name, ModelChange::Unload).await;
+            model_acts::change(self.app.clone(), caller, wanted.model_name, ModelChange::Unload).await;
         changed.map(|()| Response::new(of::RepositoryModelUnloadResponse {})).map_err(refuse)
     }
 }

@@ -7,6 +7,7 @@ use inference::{Admissible, Admitted, Digests, Incoming, IncomingError, Prepared
 use storage::{DesiredModel, ModelSource};
 
 use super::{desired_state, rows};
+use crate::error::{ApiError, Code};
 
 /// Where models are changed, and by whom.
 pub struct ModelChanges<'a> {
@@ -137,5 +138,19 @@ impl From<IncomingError> for ChangeError {
 impl From<BlockingError> for ChangeError {
     fn from(_: BlockingError) -> Self {
         Self::Interrupted
+    }
+}
+
+impl From<ChangeError> for ApiError {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::Auth(error) => error.into(),
+            ChangeError::Version(error) => error.into(),
+            ChangeError::NotLoadable(reason) => Self::new(
+                Code::ModelNotLoadable,
+                format!("The model cannot be loaded, and everything stays as it was: {reason}."),
+            ),
+            ChangeError::Interrupted => Self::internal("a change of a model was broken off"),
+        }
     }
 }

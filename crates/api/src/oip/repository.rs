@@ -14,7 +14,7 @@ use crate::error::{ApiError, Code, Result};
 use crate::extract::{InferBody, Name, unreadable};
 use crate::guard::Caller;
 use crate::guard::permission::{ModelsManage, ModelsRead};
-use crate::lifecycle;
+use crate::model_acts;
 use crate::schema_names::IndexState;
 
 /// Longest body of a load or unload, in bytes: it holds a few parameters at most.
@@ -109,7 +109,7 @@ pub async fn load(
     body: InferBody<MAX_BODY>,
 ) -> Result<web::Json<Loaded>> {
     check(&body)?;
-    lifecycle::change(app, caller, name.0.clone(), ModelChange::Load { accept_changes: false }).await?;
+    model_acts::change(app, caller, name.0.clone(), ModelChange::Load { accept_changes: false }).await?;
     Ok(web::Json(Loaded { name: name.0, load: true }))
 }
 
@@ -125,7 +125,7 @@ pub async fn unload(
     body: InferBody<MAX_BODY>,
 ) -> Result<web::Json<Unloaded>> {
     check(&body)?;
-    lifecycle::change(app, caller, name.0.clone(), ModelChange::Unload).await?;
+    model_acts::change(app, caller, name.0.clone(), ModelChange::Unload).await?;
     Ok(web::Json(Unloaded { name: name.0, unload: true }))
 }
 

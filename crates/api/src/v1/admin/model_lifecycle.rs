@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::extract::{Json, Name, Parameters};
 use crate::guard::Caller;
 use crate::guard::permission::ModelsManage;
-use crate::lifecycle;
+use crate::model_acts;
 use crate::schema_names::{ModelAccess, ModelState};
 use crate::v1::lists::List;
 
@@ -183,6 +183,6 @@ async fn changed(
     name: Name,
     change: ModelChange,
 ) -> Result<HttpResponse> {
-    lifecycle::change(app, caller, name.0, change).await?;
+    model_acts::change(app, caller, name.0, change).await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -10,7 +10,7 @@ use crate::error::{ApiError, Result};
 use crate::extract::{ModelBody, ModelVersion, Name, Parameters};
 use crate::guard::Caller;
 use crate::guard::permission::ModelsManage;
-use crate::lifecycle;
+use crate::model_acts;
 
 /// The parameters of an upload.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -71,7 +71,7 @@ pub async fn upload(
 ) -> Result<HttpResponse> {
     let sha256 = body.announced_digest(parameters.0.sha256.as_deref())?;
     require_reach(&caller.principal, &name)?;
-    let place = lifecycle::begin_upload(&app)?;
+    let place = app.lifecycle.begin_upload()?;
     let signature = parameters.0.signature.as_deref().map(read_signature).transpose()?;
     let (registry, of) = (app.registry.clone(), (name.clone(), version.clone()));
     let receive = move || registry.receive(&of.0, &of.1);
@@ -81,7 +81,7 @@ pub async fn upload(
     }
     let files = body.save(&incoming, app.settings.models.max_model_bytes(), sha256).await?;
     let of = (name.clone(), version.clone());
-    let (size, sha256) = lifecycle::accept_upload(app.clone(), caller, (incoming, place), of, files).await?;
+    let (size, sha256) = model_acts::accept_upload(app.clone(), caller, (incoming, place), of, files).await?;
     Ok(HttpResponse::Created().json(AddedVersion { name, version, sha256, size }))
 }
 
@@ -101,6 +101,6 @@ pub async fn remove(
     name: Name,
     version: ModelVersion,
 ) -> Result<HttpResponse> {
-    lifecycle::remove(app, caller, name.0, version.0).await?;
+    model_acts::remove(app, caller, name.0, version.0).await?;
     Ok(HttpResponse::NoContent().finish())
 }

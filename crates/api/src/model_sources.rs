@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::error::Error;
 use std::pin::pin;
+use std::rc::Rc;
 use std::time::Instant;
 
 use actix_web::web;
@@ -100,8 +101,8 @@ pub fn named(settings: &Settings) -> Option<SourcedVersion> {
 
 /// Fetches what this replica lacks, as far as it is time; to be called every second. Returns when nothing is being
 /// fetched any more, and looks for more until then.
-pub async fn follow(app: &web::Data<App>) -> TickResult {
-    let mut state = app.sources.state.lock().await;
+pub async fn follow(app: &web::Data<App>, sources: &Rc<Sources>) -> TickResult {
+    let mut state = sources.state.lock().await;
     // Tasks of their own, so that they go on while a model is being loaded here; they end with this.
     let mut fetching = JoinSet::new();
     let mut begun: HashMap<Key, Begun> = HashMap::new();
@@ -109,7 +110,7 @@ pub async fn follow(app: &web::Data<App>) -> TickResult {
         let looked = read(app, &mut state).await;
         let looked = looked.and(renew_appeared(app).await);
         let looked = looked.and(withdraw_removed(app, &mut state).await);
-        let lacking = lacking(app, &state.added);
+        let lacking = lacking(app, sources, &state.added);
         begun.values_mut().filter(|begun| !is_wanted(app, &lacking, &begun.wanted)).for_each(Begun::give_up);
         for wanted in lacking {
             let of = key(&wanted.0);
@@ -117,8 +118,10 @@ pub async fn follow(app: &web::Data<App>) -> TickResult {
             if begun.len() < AT_ONCE && is_due && !begun.contains_key(&of) {
                 let (goes_on, given_up) = oneshot::channel();
                 begun.insert(of, Begun { wanted: wanted.clone(), goes_on: Some(goes_on) });
-                let app = app.clone();
-                fetching.spawn_local(async move { (fetch(&app, &wanted, given_up).await, wanted) });
+                let (app, sources) = (app.clone(), Rc::clone(sources));
+                fetching.spawn_local(async move {
+                    (fetch(&app, &sources.blobs, &wanted, given_up).await, wanted)
+                });
             }
         }
         if fetching.is_empty() {
@@ -127,7 +130,7 @@ pub async fn follow(app: &web::Data<App>) -> TickResult {
         if let Ok(Some(fetched)) = timeout(LOOK, fetching.join_next()).await {
             let (outcome, wanted) = fetched?;
             begun.remove(&key(&wanted.0));
-            settle(app, &mut state, wanted, outcome);
+            settle(app, sources, &mut state, wanted, outcome);
         }
     }
 }
@@ -169,8 +172,14 @@ impl State {
 }
 
 /// Notes that a version was fetched, or when it is tried again.
-fn settle(app: &App, state: &mut State, wanted: Wanted, outcome: Result<Fetched, Box<dyn Error>>) {
-    let is_unwanted = !is_wanted(app, &lacking(app, &state.added), &wanted);
+fn settle(
+    app: &App,
+    sources: &Sources,
+    state: &mut State,
+    wanted: Wanted,
+    outcome: Result<Fetched, Box<dyn Error>>,
+) {
+    let is_unwanted = !is_wanted(app, &lacking(app, sources, &state.added), &wanted);
     let (sourced, origin) = wanted;
     match outcome {
         Ok(Fetched::Placed) => {
@@ -276,13 +285,13 @@ async fn withdraw_removed(app: &App, state: &mut State) -> TickResult {
 }
 
 /// What this replica lacks. Of two that name the same version, the file beside the model goes first.
-fn lacking(app: &App, added: &[SourcedVersion]) -> Vec<Wanted> {
+fn lacking(app: &App, sources: &Sources, added: &[SourcedVersion]) -> Vec<Wanted> {
     let unloaded = |name: &str| app.registry.desired(name).is_some_and(|desired| desired.unloaded);
     let is_lacking = |sourced: &SourcedVersion| {
         app.registry.lacks(&sourced.name, &sourced.version) && !unloaded(&sourced.name)
     };
     let all = app.registry.missing().into_iter().map(|sourced| (sourced, Origin::Manifest));
-    let all = all.chain(app.sources.named.iter().map(|sourced| (sourced.clone(), Origin::Setting)));
+    let all = all.chain(sources.named.iter().map(|sourced| (sourced.clone(), Origin::Setting)));
     let all = all.chain(added.iter().map(|sourced| (sourced.clone(), Origin::Received)));
     let mut seen = BTreeSet::new();
     all.filter(|(sourced, _)| is_lacking(sourced) && seen.insert(key(sourced))).collect()
@@ -330,11 +339,12 @@ pub async fn fill(
 /// The same, unless it is given up before all of them are there.
 async fn fill_unless(
     given_up: oneshot::Receiver<()>,
-    app: &App,
+    settings: &Settings,
+    blobs: &Blobs,
     incoming: &Incoming,
     files: &SourceFiles,
 ) -> Result<bool, Box<dyn Error>> {
-    let filling = pin!(fill(incoming, files, &app.settings, &app.sources.blobs));
+    let filling = pin!(fill(incoming, files, settings, blobs));
     match select(filling, given_up).await {
         Either::Left((filled, _)) => filled.map(|()| true),
         Either::Right(_) => Ok(false),
@@ -343,6 +353,7 @@ async fn fill_unless(
 
 async fn fetch(
     app: &App,
+    blobs: &Blobs,
     (sourced, origin): &Wanted,
     given_up: oneshot::Receiver<()>,
 ) -> Result<Fetched, Box<dyn Error>> {
@@ -354,7 +365,7 @@ async fn fetch(
         Err(IncomingError::Exists) => return Ok(Fetched::Placed),
         incoming => incoming?,
     };
-    let is_filled = fill_unless(given_up, app, &incoming, files).await?;
+    let is_filled = fill_unless(given_up, &app.settings, blobs, &incoming, files).await?;
     // What a model.toml says is looked at when it is placed.
     if !is_filled || origin == Origin::Received && !added(app).await?.contains(sourced) {
         return Ok(Fetched::Unwanted);
