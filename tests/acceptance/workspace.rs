@@ -104,6 +104,40 @@ fn the_arrows_point_one_way() {
     assert!(CRATES.iter().all(|name| !tests.contains(*name)), "the acceptance tests speak HTTP only");
 }
 
+/// The modules of `crates/api`, and which others each names.
+fn modules_of_the_api() -> BTreeMap<String, BTreeSet<String>> {
+    let module = |(path, text): (PathBuf, String)| {
+        let first = path.strip_prefix("crates/api/src").ok()?.components().next()?;
+        Some((first.as_os_str().to_str()?.trim_end_matches(".rs").to_owned(), text))
+    };
+    let files: Vec<(String, String)> = sources().into_iter().filter_map(module).collect();
+    let modules: BTreeSet<&str> = files.iter().map(|(module, _)| module.as_str()).collect();
+    let mut named: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (module, text) in &files {
+        let lists: String =
+            text.split("use crate::{").skip(1).filter_map(|rest| rest.split("};").next()).collect();
+        let is_named = |other: &str| names(text, &format!("crate::{other}")) || names(&lists, other);
+        let others = modules.iter().filter(|other| *other != module && is_named(other));
+        named.entry(module.clone()).or_default().extend(others.map(ToString::to_string));
+    }
+    named
+}
+
+#[test]
+fn no_module_of_the_api_depends_on_itself_through_others() {
+    let named = modules_of_the_api();
+    assert!(named["v1"].contains("app") && named["server"].contains("grpc"), "{named:?}");
+    let is_in_a_circle = |module: &&String| {
+        let (mut below, mut next) = (BTreeSet::new(), vec![*module]);
+        while let Some(one) = next.pop() {
+            next.extend(named[one].iter().filter(|other| below.insert(*other)));
+        }
+        below.contains(*module)
+    };
+    let circle: Vec<&String> = named.keys().filter(is_in_a_circle).collect();
+    assert!(circle.is_empty(), "{circle:?} depend on each other");
+}
+
 #[test]
 fn each_outside_crate_has_one_owner() {
     let owners: [(&str, &[&str]); 4] = [
