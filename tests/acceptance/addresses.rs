@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{MailServer, Person, Reply, Server, World, at_once, promise};
+use crate::harness::{MailServer, Person, Reply, Server, World, at_once, eventually, promise};
 
 const REGISTER: &str = "/api/v1/auth/register";
 const CHANGE: &str = "/api/v1/auth/email/change";
@@ -237,6 +237,21 @@ promise! {
         admin.api.delete(&format!("/api/v1/admin/users/{id}")).is(204);
         confirm(&server, &waiting).refused(400, "invalid_link");
         confirm(&server, &register()).is(204);
+    }
+
+    fn a_mail_that_waits_for_its_server_makes_no_erased_account_anew(pair) {
+        let mail = MailServer::start();
+        let server = mail.server(pair, &[]);
+        let register = || server.anon().post(REGISTER, &account("ada@example.com")).is(202);
+        register();
+        let first = mail.take("ada@example.com", "confirm-email").token();
+        mail.refuse(451);
+        register();
+        server.anon().post("/api/v1/auth/password/forgot", &json!({"email": "ada@example.com"})).is(202);
+        confirm(&server, &first).is(204);
+        server.log_in("ada@example.com", PASSWORD).api.delete("/api/v1/me").is(204);
+        let waits = || server.world.sql("SELECT count(*) FROM outbox").trim() != "0";
+        eventually("that nothing waits any more", || (!waits()).then_some(()));
     }
 
     fn a_registration_is_not_confirmed_once_registration_is_closed(pair) {

@@ -102,11 +102,17 @@ promise! {
         let attack = |client: &Client| drop(client.get("/?q=%3Cscript%3Ealert(1)%3C/script%3E"));
         let browser = from("203.0.113.7").with("Sec-Fetch-Site", "cross-site");
         let (picture, frame) = (browser.with("Sec-Fetch-Dest", "image"), browser.with("Sec-Fetch-Dest", "iframe"));
+        let script = browser.with("Sec-Fetch-Dest", "empty");
+        let asks = script.with("Origin", "https://elsewhere.example").with("Access-Control-Request-Method", "GET");
         for _ in 0..3 {
             attack(&picture);
             attack(&frame);
+            drop(asks.send("OPTIONS", "/.env", None, b""));
+            script.with("Accept", "../../x").get("/api/v1/models").is(401);
+            let body = br#"{"email": "<script>alert(1)</script>"}"#;
+            script.send("POST", "/api/v1/auth/login", Some("text/plain"), body).is(415);
         }
-        assert_eq!(server.metric("attack_patterns_total"), 6.0, "operators are told");
+        assert_eq!(server.metric("attack_patterns_total"), 12.0, "operators are told");
         let led = from("198.51.100.7").with("Sec-Fetch-Site", "cross-site").with("Sec-Fetch-Dest", "document");
         for _ in 0..3 {
             attack(&led);

@@ -84,7 +84,7 @@ promise! {
             log_in(&there, &ada, PASSWORD).status
         });
         let let_in = answers.iter().filter(|status| **status == 200).count();
-        assert!(let_in <= 5, "{answers:?}");
+        assert!((1..=5).contains(&let_in), "{answers:?}");
         assert!(answers.iter().all(|status| [200, 429, 503].contains(status)), "{answers:?}");
         assert_eq!(server.metric("login_attempts_total{status=\"success\"}"), let_in as f64);
     }

@@ -155,7 +155,8 @@ promise! {
             let client = server.anon().with("X-Forwarded-Proto", "https").with("X-Forwarded-For", address);
             client.post("/api/v1/auth/login", &json!({"email": email, "password": "Wrong-horse-battery-9"})).is(401);
         };
-        // Five each: suspicious by account and by address, and an incident of each.
+        // Five each: suspicious by account and by address, and an incident of each; of one of them not by the same failure.
+        guess(&ada.email, "198.51.100.10");
         for _ in 0..5 {
             guess(&ada.email, HOME);
             guess(&grace.email, "198.51.100.9");
@@ -169,7 +170,7 @@ promise! {
         let events = trail(&server);
         admin.api.delete(&format!("/api/v1/admin/users/{}", ada.id)).is(204);
         assert_eq!(trail(&server)[..events.len()], events);
-        assert_eq!((kept(HOME), kept("198.51.100.9")), (0, of_grace));
+        assert_eq!((kept(HOME), kept("198.51.100.10"), kept("198.51.100.9")), (0, 0, of_grace));
     }
 
     fn an_administrator_erases_in_the_same_way(pair) {

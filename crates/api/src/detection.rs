@@ -31,22 +31,20 @@ pub fn observe<B: MessageBody>(
         app.auth.notice(Activity::Upload, context.address);
     }
     let target = auth::in_target(request.path(), request.query_string());
-    match target {
-        Some(pattern) if is_made_by_a_page(request) => return tell(pattern, context.address, &context.id),
-        _ => {}
-    }
-    if let Some(pattern) = target.or_else(|| of_headers(request.headers())) {
-        report(app, pattern, context.address, &context.id);
+    match target.or_else(|| of_headers(request.headers())) {
+        Some(pattern) if is_made_by_a_page(request) => tell(pattern, context.address, &context.id),
+        Some(pattern) => report(app, pattern, context.address, &context.id),
+        None => {}
     }
 }
 
-/// Whether another site's page had a browser send it, as one of its pictures, scripts or frames (Fetch Metadata): whoever
-/// sits there, and whoever shares the address, did nothing. A page chooses path and query, and no credential. Who lies
-/// here is told of, and neither counted nor blocked.
+/// Whether another site's page had a browser send it, as one of its pictures, scripts or frames or to ask whether it may
+/// send more (Fetch Metadata): whoever sits there, and whoever shares the address, did nothing. A page chooses path,
+/// query and some headers, and no credential. Who lies here is told of, and neither counted nor blocked.
 fn is_made_by_a_page(request: &HttpRequest) -> bool {
     let headers = request.headers();
     let destination = headers.get("sec-fetch-dest");
-    matches!(*request.method(), Method::GET | Method::HEAD | Method::POST)
+    matches!(*request.method(), Method::GET | Method::HEAD | Method::POST | Method::OPTIONS)
         && !headers.contains_key(AUTHORIZATION)
         && !headers.contains_key(API_KEY)
         && headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site")

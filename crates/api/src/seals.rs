@@ -42,8 +42,9 @@ pub struct KeptSeals(Arc<Kept>);
 struct Kept {
     head: PathBuf,
     log: Option<PathBuf>,
-    /// Held while a seal is written.
     last: Mutex<Option<AuditSeal>>,
+    /// Held while a seal is written, which may take long: by no thread that answers requests.
+    writing: Mutex<()>,
 }
 
 impl KeptSeals {
@@ -52,7 +53,7 @@ impl KeptSeals {
         let head = head_file(settings);
         let last = read(&head)?.and_then(|mut seals| seals.pop());
         let log = settings.audit.audit_seal_file.clone();
-        Ok(Self(Arc::new(Kept { head, log, last: Mutex::new(last) })))
+        Ok(Self(Arc::new(Kept { head, log, last: Mutex::new(last), writing: Mutex::new(()) })))
     }
 
     /// Links and seals what is due, and keeps the last seal where it is a new one. `is_last`: this replica stops, and
@@ -87,10 +88,10 @@ impl KeptSeals {
 
 impl Kept {
     fn keep(&self, seal: AuditSeal) -> std::io::Result<()> {
-        let mut last = self.last.lock();
-        if last.as_ref() != Some(&seal) {
+        let _writing = self.writing.lock();
+        if self.last.lock().as_ref().is_none_or(|last| last.seq < seal.seq) {
             write(&self.head, self.log.as_deref(), &seal)?;
-            *last = Some(seal);
+            *self.last.lock() = Some(seal);
         }
         Ok(())
     }

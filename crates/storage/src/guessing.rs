@@ -42,7 +42,7 @@ impl Guessing<'_> {
         standing.ok_or_else(|| crate::Error::inconsistent("a query without a table gave no row"))
     }
 
-    /// Counts a wrong password, up to `most`, where it `counts`: what does not takes as long.
+    /// Counts a wrong password, up to `most`, where it `counts`: what does not takes the same statement.
     pub async fn count_failure(&mut self, account: Uuid, counts: bool, most: i64) -> Result<()> {
         query!(
             self.tx,

@@ -72,7 +72,7 @@ pub use model_sources::{ModelSource, ModelSources};
 pub use models::{DesiredModel, GrantSubject, Model, ModelAccess, ModelFile, Models};
 pub use named::UnknownName;
 pub use notices::{Notice, Notices};
-pub use one_time::{OneTimeToken, OneTimeTokens};
+pub use one_time::{Holder, OneTimeToken, OneTimeTokens};
 pub use outbox::{Outbox, OutboxItem};
 pub use page::{Cursor, Page, PageRequest};
 pub use personal_data::PersonalData;

@@ -9,6 +9,25 @@ use crate::durable::query;
 use crate::pruning::PRUNED_AT_ONCE;
 use crate::{Result, Tx};
 
+/// Whom a token or a mail is for.
+#[derive(Debug, Clone, Copy)]
+pub enum Holder<'a> {
+    /// An account.
+    Account(Uuid),
+    /// An address that has none yet, by its keyed digest.
+    Address(&'a str),
+}
+
+impl<'a> Holder<'a> {
+    /// As it is stored: the id of the account, or the digest.
+    pub fn columns(self) -> (Option<Uuid>, Option<&'a str>) {
+        match self {
+            Self::Account(account) => (Some(account), None),
+            Self::Address(lookup) => (None, Some(lookup)),
+        }
+    }
+}
+
 /// A one-time token.
 #[derive(Clone, PartialEq, Eq, FromRow)]
 pub struct OneTimeToken {

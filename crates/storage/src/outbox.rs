@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::debug::debug_only;
 use crate::durable::query;
+use crate::one_time::Holder;
 use crate::pruning::PRUNED_AT_ONCE;
 use crate::{Result, Tx};
 
@@ -31,16 +32,18 @@ pub struct Outbox<'tx> {
 
 impl Outbox<'_> {
     /// Adds a mail, to be sent at once, unless `most` of the account, or of nobody's, wait already. False: they do.
-    pub async fn add(&mut self, id: Uuid, account: Option<Uuid>, errand: &[u8], most: i64) -> Result<bool> {
+    pub async fn add(&mut self, id: Uuid, holder: Holder<'_>, errand: &[u8], most: i64) -> Result<bool> {
         let now = self.tx.now();
+        let (account, lookup) = holder.columns();
         let added = query!(
             self.tx,
             execute,
-            "INSERT INTO outbox (id, account_id, errand, attempts, created_at, next_attempt_at) \
-             SELECT $1, $2, $3, 0, $4, $4 WHERE (SELECT COUNT(*) FROM outbox \
-                    WHERE account_id IS NOT DISTINCT FROM $2 AND failed_at IS NULL) < $5",
+            "INSERT INTO outbox (id, account_id, email_lookup, errand, attempts, created_at, next_attempt_at) \
+             SELECT $1, $2, $3, $4, 0, $5, $5 WHERE (SELECT COUNT(*) FROM outbox \
+                    WHERE account_id IS NOT DISTINCT FROM $2 AND failed_at IS NULL) < $6",
             id,
             account,
+            lookup,
             errand,
             now,
             most
@@ -81,6 +84,17 @@ impl Outbox<'_> {
     /// Removes a mail that was sent. False: it was removed meanwhile.
     pub async fn remove(&mut self, id: Uuid) -> Result<bool> {
         Ok(query!(self.tx, execute, "DELETE FROM outbox WHERE id = $1", id)? > 0)
+    }
+
+    /// Removes the mails to the address of an account that are not its own: whoever asked for them was not known. Answers how
+    /// many.
+    pub async fn forget_address_of(&mut self, account: Uuid) -> Result<u64> {
+        query!(
+            self.tx,
+            execute,
+            "DELETE FROM outbox WHERE email_lookup = (SELECT email_lookup FROM people WHERE account_id = $1)",
+            account
+        )
     }
 
     /// Removes those that were put here before a moment: given up, or left by a program that sends no mail any more.

@@ -47,11 +47,13 @@ impl<T: DeserializeOwned + Validate + 'static> FromRequest for Json<T> {
         let whole = body::whole(request, payload, |sizes| sizes.max_json_length);
         Box::pin(async move {
             let bytes = whole.await?;
+            if !is_json {
+                // Nor looked through: another site's page can have a browser send texts.
+                let detail = "Send JSON, with Content-Type: application/json.";
+                return Err(ApiError::new(Code::UnsupportedMediaType, detail));
+            }
             look_through(&asked, &bytes);
-            let refusal = || {
-                ApiError::new(Code::UnsupportedMediaType, "Send JSON, with Content-Type: application/json.")
-            };
-            if is_json { parse(&bytes).map(Self) } else { Err(refusal()) }
+            parse(&bytes).map(Self)
         })
     }
 }

@@ -19,8 +19,8 @@ pub struct LimitSettings {
     /// Everything per account and hour.
     #[arg(long = "RATE_LIMIT_PER_HOUR", default_value_t = 1000)]
     pub rate_limit_per_hour: u32,
-    /// Login attempts per minute: per address, per account name and network, and per account from networks that it does
-    /// not know.
+    /// Login attempts per minute: per address, per account name and network, and per account; where only the last is used
+    /// up, the right password still gets in from networks that the account knows.
     #[arg(long = "RATE_LIMIT_LOGIN_PER_MINUTE", default_value_t = 5)]
     pub rate_limit_login_per_minute: u32,
     /// Registrations per address and minute.

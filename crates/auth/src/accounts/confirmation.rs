@@ -3,7 +3,7 @@
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use storage::{Scope, Service, Tx};
+use storage::{Holder, Scope, Service, Tx};
 use uuid::Uuid;
 
 use crate::accounts::registration::NewUserRequest;
@@ -47,9 +47,10 @@ impl Auth {
         let password = NewPassword::check("password", password, &[&email, &name])?;
         self.reserve_mail(Purpose::Registration, &email, None).await?;
         let password_hash = self.hashing.hash(password).await?;
+        let lookup = self.email_index.of(&email);
         let task = MailTask::Registration(PendingRegistration { email, name, password_hash });
         let mut tx = self.store.begin(Scope::Service(Service::Login)).await?;
-        self.post(&mut tx, Uuid::now_v7(), None, &task).await?;
+        self.post(&mut tx, Uuid::now_v7(), Holder::Address(&lookup), &task).await?;
         Ok(tx.commit().await?)
     }
 
@@ -69,7 +70,7 @@ impl Auth {
         }
         let binding = self.binding(&mut tx, person.id).await?;
         let task = MailTask::NewAddress(NewAddress { email, binding });
-        self.post(&mut tx, Uuid::now_v7(), Some(person.id), &task).await?;
+        self.post(&mut tx, Uuid::now_v7(), Holder::Account(person.id), &task).await?;
         self.notify(&mut tx, person.id, NoticeKind::EmailChangeRequested).await?;
         let entry = Entry::success(Event::EmailChangeRequested, origin).by(person.id);
         self.record(&mut tx, entry.on("account", person.id)).await?;

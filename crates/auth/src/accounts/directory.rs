@@ -126,6 +126,7 @@ async fn erase(tx: &mut storage::Tx, id: Uuid) -> Result<()> {
     keep_one_administrator(tx, id).await?;
     remove_all(tx, id).await?;
     tx.one_time_tokens().forget_address_of(id).await?;
+    tx.outbox().forget_address_of(id).await?;
     if !tx.users().delete(id).await? {
         return Err(Error::NotFound);
     }

@@ -26,8 +26,8 @@ pub struct Limits {
     pub read_per_minute: u32,
     /// Everything per hour and account.
     pub per_hour: u32,
-    /// Login attempts per minute: per address, per account name and network, and per account from networks that it does
-    /// not know.
+    /// Login attempts per minute: per address, per account name and network, and per account; where only the last is used
+    /// up, the right password still gets in from networks that the account knows.
     pub login_per_minute: u32,
     /// Registrations per minute and address.
     pub register_per_minute: u32,

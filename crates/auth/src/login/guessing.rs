@@ -20,7 +20,7 @@ use crate::events::Event;
 use crate::limits::{Window, network_of};
 use crate::login::sessions::LOGOUT;
 use crate::service::Origin;
-use crate::{Auth, Error, Result, Throttle, crypto};
+use crate::{Auth, Error, Result, crypto};
 
 /// Wrong passwords in a row after which only known places are let try (NIST SP 800-63B, section 3.2.2).
 const MOST_FAILURES: i64 = 100;
@@ -40,25 +40,12 @@ pub(crate) struct Attempt {
     held: Option<(Uuid, Uuid)>,
 }
 
-/// How an attempt stands. All but the holder of a token are answered alike, after the same work.
-pub(crate) enum Standing {
-    /// It came with a token of the account, and learns nothing of its networks.
-    Holder,
-    /// It came from a network that the account knows.
-    Known,
-    /// It is one of the few that are let try from elsewhere.
-    LetTry,
-    /// There were too many in a minute.
-    Refused(Throttle),
-    /// There were too many wrong passwords in a row.
-    ShutOut,
-}
-
-impl Standing {
+/// How an attempt stands that was counted.
+pub(crate) struct Standing {
     /// Whether the password is to be looked at. The answer takes as long where it is not.
-    pub fn looks(&self) -> bool {
-        matches!(self, Self::Holder | Self::Known | Self::LetTry)
-    }
+    pub looked_at: bool,
+    /// What is wrong unless the password is looked at and right.
+    pub refusal: Error,
 }
 
 impl Attempt {
@@ -91,9 +78,9 @@ impl Auth {
         Ok(attempt)
     }
 
-    /// How an attempt stands, after it was counted for the whole account. From a place that the account knows a password is
-    /// looked at first, and counted by [`refusal`](Self::refusal) where it was wrong: right ones take nothing from
-    /// other places, and what others did is not held against it.
+    /// Counts an attempt for the whole account. Where its window is full, only a right password from a place that the account
+    /// knows gets in: what others did is not held against it. Right ones count as well, and all count before the hash:
+    /// a count that waited for it would tell the networks that an account uses by what others are answered meanwhile.
     pub(crate) async fn admit_attempt(&self, attempt: &Attempt, account: Option<Uuid>) -> Result<Standing> {
         let subject = attempt.subject(account);
         let holds_one_of_theirs = attempt.held.is_some_and(|(_, account)| account == subject);
@@ -104,35 +91,15 @@ impl Auth {
         let mut tx = self.store.read(Scope::Service(Service::Login)).await?;
         let standing = tx.guessing().standing(subject, attempt.network.as_deref(), LOGOUT).await?;
         drop(tx);
-        if holds_one_of_theirs {
-            return Ok(Standing::Holder);
-        }
-        if standing.familiar {
-            return Ok(Standing::Known);
-        }
-        Ok(match self.count_guess(subject).await? {
-            Some(throttle) => Standing::Refused(throttle),
-            None if standing.failures < MOST_FAILURES => Standing::LetTry,
-            None => Standing::ShutOut,
-        })
-    }
-
-    /// The answer to a wrong password, by how the attempt stood. From a known place it is counted only now.
-    pub(crate) async fn refusal(&self, subject: Uuid, standing: Standing) -> Result<Error> {
-        let throttle = match standing {
-            Standing::Known => self.count_guess(subject).await?,
-            Standing::Refused(throttle) => Some(throttle),
-            Standing::Holder | Standing::LetTry | Standing::ShutOut => None,
+        let throttle = match self.reserve(self.limits.attempts(account_key(subject)).as_slice()).await {
+            Err(Error::Throttled(throttle)) => Some(throttle),
+            counted => counted.map(|_| None)?,
         };
-        Ok(throttle.map_or(Error::WrongCredentials, Error::Throttled))
-    }
-
-    /// Counts an attempt for a whole account. Answers why it is one too many, if it is.
-    async fn count_guess(&self, subject: Uuid) -> Result<Option<Throttle>> {
-        match self.reserve(self.limits.attempts(account_key(subject)).as_slice()).await {
-            Err(Error::Throttled(throttle)) => Ok(Some(throttle)),
-            counted => counted.map(|_| None),
-        }
+        let is_known = standing.familiar || holds_one_of_theirs;
+        let looked_at = is_known || throttle.is_none() && standing.failures < MOST_FAILURES;
+        // Whoever holds a token of the account learns nothing of its networks.
+        let throttle = throttle.filter(|_| !holds_one_of_theirs);
+        Ok(Standing { looked_at, refusal: throttle.map_or(Error::WrongCredentials, Error::Throttled) })
     }
 
     /// Counts and records that a password or a code was wrong. Many in a short time make one event. What was not
@@ -144,13 +111,13 @@ impl Auth {
         looked_at: bool,
         origin: &Origin,
     ) -> Result<()> {
-        let repeated = self.count_towards_suspicion(subject, origin).await?;
+        let (repeated, of_account) = self.count_towards_suspicion(subject, origin).await?;
         let mut tx = self.store.begin(Scope::Service(Service::Login)).await?;
         tx.guessing().count_failure(subject, looked_at, MOST_FAILURES).await?;
         let failure = Entry::failure(Event::LoginFailure, origin);
         self.record(&mut tx, account.into_iter().fold(failure, Entry::by)).await?;
         // What others did from the same address is not this account's matter.
-        let matter = account.filter(|_| repeated.contains(&"account"));
+        let matter = account.filter(|_| of_account >= SUSPICIOUS_FAILURES);
         for counted_by in repeated {
             let detail = json!({"reason": "login_failures", "counted_by": counted_by});
             let suspicion =
@@ -208,8 +175,12 @@ impl Auth {
         self.limits.attempts(format!("window:login:name:{}:{place}", name.simple()))
     }
 
-    /// By what failures were counted that have just become suspicious.
-    async fn count_towards_suspicion(&self, subject: Uuid, origin: &Origin) -> Result<Vec<&'static str>> {
+    /// By what failures were counted that have just become suspicious; and how many there were of the account.
+    async fn count_towards_suspicion(
+        &self,
+        subject: Uuid,
+        origin: &Origin,
+    ) -> Result<(Vec<&'static str>, u64)> {
         let address = origin.address.map(|address| ("address", network_of(address).to_string()));
         let counted = [("account", subject.simple().to_string())].into_iter().chain(address);
         // Too high to refuse: what counts is which failure it was.
@@ -222,9 +193,10 @@ impl Auth {
             })
             .collect();
         let states = self.reserve(&windows).await?;
-        let just_now =
-            states.into_iter().filter(|state| state.limit - state.remaining == SUSPICIOUS_FAILURES);
-        Ok(just_now.map(|state| state.name).collect())
+        let counts = || states.iter().map(|state| (state.name, state.limit - state.remaining));
+        let of_account = counts().find(|(name, _)| *name == "account").map_or(0, |(_, count)| count);
+        let just_now = counts().filter(|(_, count)| *count == SUSPICIOUS_FAILURES);
+        Ok((just_now.map(|(name, _)| name).collect(), of_account))
     }
 }
 

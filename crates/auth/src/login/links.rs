@@ -4,7 +4,7 @@
 use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 use serde_json::json;
-use storage::{Scope, Service, Tx};
+use storage::{Holder, Scope, Service, Tx};
 use uuid::Uuid;
 
 use crate::accounts::directory::refuse_more_powerful;
@@ -14,7 +14,7 @@ use crate::callers::access::{Permission, Permissions};
 use crate::callers::freshness::ChangeSubject;
 use crate::callers::principal::Principal;
 use crate::events::Event;
-use crate::login::one_time::{Holder, Purpose, Redeemed};
+use crate::login::one_time::{Purpose, Redeemed};
 use crate::mail::notices::NoticeKind;
 use crate::mail::tasks::MailTask;
 use crate::password::policy::NewPassword;
@@ -44,8 +44,10 @@ impl Auth {
     /// for every address: who has it is looked up later.
     pub async fn forgot_password(&self, email: String) -> Result<()> {
         self.reserve_mail(Purpose::PasswordReset, &email, None).await?;
+        let lookup = self.email_index.of(&email);
         let mut tx = self.store.begin(Scope::Service(Service::Login)).await?;
-        self.post(&mut tx, Uuid::now_v7(), None, &MailTask::ForgottenPassword { email }).await?;
+        let task = MailTask::ForgottenPassword { email };
+        self.post(&mut tx, Uuid::now_v7(), Holder::Address(&lookup), &task).await?;
         Ok(tx.commit().await?)
     }
 
@@ -86,7 +88,7 @@ impl Auth {
     ) -> Result<LinkDelivery> {
         let expires_at = tx.now() + purpose.lifetime();
         let token = if self.sends_mail {
-            self.post(tx, Uuid::now_v7(), Some(account), &task).await?;
+            self.post(tx, Uuid::now_v7(), Holder::Account(account), &task).await?;
             None
         } else {
             Some(self.bound_link(tx, purpose, account).await?)

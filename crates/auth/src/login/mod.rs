@@ -15,6 +15,7 @@ use uuid::Uuid;
 use crate::audit::Entry;
 use crate::events::Event;
 use crate::limits::network_of;
+use crate::login::guessing::Standing;
 use crate::second_factors::second_step::{Challenge, proved_with};
 use crate::service::Origin;
 use crate::token::Claims;
@@ -70,8 +71,7 @@ impl Auth {
         let attempt = self.begin_attempt(&lookup, credentials.held.as_ref(), origin).await?;
         let (user, stored) = self.find_credentials(&lookup).await?;
         let account = user.as_ref().map(|user| user.id);
-        let standing = self.admit_attempt(&attempt, account).await?;
-        let looked_at = standing.looks();
+        let Standing { looked_at, refusal } = self.admit_attempt(&attempt, account).await?;
         let stored = stored.filter(|_| looked_at);
         let right = self.hashing.verify(credentials.password.clone(), stored.clone()).await?;
         let next = match (&user, stored) {
@@ -84,9 +84,8 @@ impl Auth {
         match next {
             Some(step) => Ok(step),
             None => {
-                let subject = attempt.subject(account);
-                self.record_failure(subject, account, looked_at, origin).await?;
-                Err(self.refusal(subject, standing).await?)
+                self.record_failure(attempt.subject(account), account, looked_at, origin).await?;
+                Err(refusal)
             }
         }
     }

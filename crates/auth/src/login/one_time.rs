@@ -5,7 +5,7 @@
 
 use chrono::Duration;
 use secrecy::{ExposeSecret, SecretString};
-use storage::{OneTimeToken, RowKey, SealedColumn, Tx, named_enum};
+use storage::{Holder, OneTimeToken, RowKey, SealedColumn, Tx, named_enum};
 use uuid::Uuid;
 
 use crate::{Auth, Error, Result, crypto, crypto::random};
@@ -47,14 +47,6 @@ purposes! {
     Registration = "registration" "mgv_" Duration::hours(24), 1, "Confirming the address of a new account.";
 }
 
-/// Whom a token is for.
-pub(crate) enum Holder<'a> {
-    /// An account.
-    Account(Uuid),
-    /// An address that has none yet, by its keyed digest.
-    Address(&'a str),
-}
-
 /// What a good token stands for.
 pub(crate) struct Redeemed {
     /// Whose it is; none where there is no account yet.
@@ -74,16 +66,13 @@ impl Auth {
     ) -> Result<SecretString> {
         let text = SecretString::from(format!("{}{}", purpose.prefix(), random::base62(LENGTH)?));
         let hash = digest(&text);
-        let (account_id, email_lookup) = match holder {
-            Holder::Account(account) => (Some(account), None),
-            Holder::Address(lookup) => (None, Some(lookup.to_owned())),
-        };
+        let (account_id, email_lookup) = holder.columns();
         let token = OneTimeToken {
             payload: Some(self.encryption.seal(&place(&hash), payload)?),
             hash,
             purpose: purpose.name().into(),
             account_id,
-            email_lookup,
+            email_lookup: email_lookup.map(str::to_owned),
             attempts_left: purpose.attempts(),
             expires_at: tx.now() + purpose.lifetime(),
         };

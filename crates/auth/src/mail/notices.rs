@@ -3,7 +3,7 @@
 //! A notice is written in the transaction of what it reports, so neither is ever without the other.
 
 use serde::{Deserialize, Serialize};
-use storage::{Page, PageRequest, Scope, Tx, named_enum};
+use storage::{Holder, Page, PageRequest, Scope, Tx, named_enum};
 use uuid::Uuid;
 
 use crate::callers::principal::Principal;
@@ -64,7 +64,7 @@ impl Auth {
         tx.notices().add(id, account, kind.name()).await?;
         let at = tx.now();
         let task = MailTask::Notice { kind, at, address };
-        match self.post(tx, id, Some(account), &task).await {
+        match self.post(tx, id, Holder::Account(account), &task).await {
             Err(Error::Overloaded) => {
                 tracing::warn!("too many mails wait to be sent; a notice is not mailed");
                 Ok(())

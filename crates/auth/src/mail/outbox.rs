@@ -2,7 +2,7 @@
 //! growing pauses, and given up in the end. Nothing is lost with a process; a mail may go out twice when one dies.
 
 use chrono::Duration;
-use storage::{OutboxItem, Scope, SealedColumn, Service, Tx};
+use storage::{Holder, OutboxItem, Scope, SealedColumn, Service, Tx};
 use uuid::Uuid;
 
 use crate::mail::tasks::{MailContent, MailTask, read, written};
@@ -35,15 +35,18 @@ impl Auth {
         &self,
         tx: &mut Tx,
         id: Uuid,
-        account: Option<Uuid>,
+        holder: Holder<'_>,
         task: &MailTask,
     ) -> Result<()> {
         if !self.sends_mail {
             return Ok(());
         }
         let sealed = self.encryption.seal(&SealedColumn::Errand.place(id), &written(task)?)?;
-        let most = if account.is_some() { MOST_OF_ACCOUNT } else { MOST_OF_STRANGERS };
-        if tx.outbox().add(id, account, &sealed, most).await? { Ok(()) } else { Err(Error::Overloaded) }
+        let most = match holder {
+            Holder::Account(_) => MOST_OF_ACCOUNT,
+            Holder::Address(_) => MOST_OF_STRANGERS,
+        };
+        if tx.outbox().add(id, holder, &sealed, most).await? { Ok(()) } else { Err(Error::Overloaded) }
     }
 
     /// The next mail to send, which nobody else gets for a while; none: nothing is due.

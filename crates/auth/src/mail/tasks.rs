@@ -5,14 +5,14 @@
 use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
-use storage::{Scope, Service, Tx};
+use storage::{Holder, Scope, Service, Tx};
 use uuid::Uuid;
 
 use crate::accounts::confirmation::{NewAddress, PendingRegistration};
 use crate::accounts::people::Person;
 use crate::audit::Entry;
 use crate::events::Event;
-use crate::login::one_time::{Holder, Purpose};
+use crate::login::one_time::Purpose;
 use crate::mail::notices::NoticeKind;
 use crate::service::Origin;
 use crate::{Auth, Error, Result};
@@ -58,7 +58,11 @@ impl Auth {
     ) -> Result<Option<(String, MailContent)>> {
         let mut tx = self.store.begin(Scope::Service(Service::Login)).await?;
         let person = match (account, &task) {
-            (Some(account), _) => self.active_person(&mut tx, account).await?,
+            (Some(account), _) => {
+                // A link must not outlive the address that it is mailed to: whoever moves that waits.
+                tx.accounts().lock(account).await?;
+                self.active_person(&mut tx, account).await?
+            }
             (None, MailTask::ForgottenPassword { email }) => self.reset_recipient(&mut tx, email).await?,
             (None, _) => None,
         };
@@ -85,7 +89,11 @@ impl Auth {
 
     /// The account of an address, where it has a password to forget: others get in another way.
     async fn reset_recipient(&self, tx: &mut Tx, email: &str) -> Result<Option<Person>> {
-        let found = tx.users().credentials(&self.email_index.of(email)).await?;
+        let lookup = self.email_index.of(email);
+        let Some(holder) = tx.users().credentials(&lookup).await? else { return Ok(None) };
+        tx.accounts().lock(holder.user.id).await?;
+        // Under the lock: the address may have moved.
+        let found = tx.users().credentials(&lookup).await?.filter(|found| found.user.id == holder.user.id);
         let Some(found) = found.filter(|found| found.user.active && found.password_hash.is_some()) else {
             return Ok(None);
         };

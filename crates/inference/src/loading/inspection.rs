@@ -87,10 +87,11 @@ impl Inspection {
     /// Counts no more as operators what are functions of the file, for their own nodes are counted. One that is called like
     /// an operator of the runtime, or of one of the libraries, could hide it.
     pub(super) fn leave_out_functions(&mut self, libraries: &Libraries) {
-        for function in self.functions.iter().filter(|_| libraries.is_empty()) {
-            if !DOMAINS.contains(&function.0.as_str()) {
-                self.operators.remove(function);
-            }
+        if !libraries.is_empty() {
+            return;
+        }
+        for function in self.functions.iter().filter(|(domain, _)| !DOMAINS.contains(&domain.as_str())) {
+            self.operators.remove(function);
         }
     }
 

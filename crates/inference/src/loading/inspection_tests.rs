@@ -4,6 +4,7 @@ use std::io::Cursor;
 use proptest::prelude::*;
 
 use super::*;
+use crate::operators::OperatorLibrary;
 
 fn inspect(bytes: &[u8]) -> Result<Inspection, String> {
     Inspection::of(Cursor::new(bytes), bytes.len() as u64)
@@ -85,6 +86,10 @@ fn operators_of_libraries_are_refused_and_functions_of_the_file_are_not() {
         inspection
     };
     let check = |bytes: &[u8]| read(bytes).check(Path::new("."), &Libraries::default());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("own.so");
+    fs::write(&path, "a program").unwrap();
+    let library = OperatorLibrary::parse(path.to_str().unwrap()).unwrap();
     let own = |domain| field(7, &field(1, &[field(4, b"Add"), field(7, domain)].concat()));
     assert_eq!(check(&own(b"com.microsoft")), Ok(()));
     assert!(check(&own(b"com.example")).unwrap_err().contains("com.example"));
@@ -93,6 +98,9 @@ fn operators_of_libraries_are_refused_and_functions_of_the_file_are_not() {
     assert_eq!(check(&brought), Ok(()));
     assert_eq!(read(&brought).operators.len(), 0, "its own nodes count");
     assert!(check(&[own(b"com.example"), function(b"Sub", b"com.example")].concat()).is_err());
+    let mut with_library = inspect(&brought).unwrap();
+    with_library.leave_out_functions(&Libraries::of(&[library], &["own.so".to_owned()]).unwrap());
+    assert_eq!(with_library.operators.len(), 1, "and so may a library");
     let hidden = [own(b"com.microsoft"), function(b"Add", b"com.microsoft")].concat();
     assert_eq!(read(&hidden).operators.len(), 1, "the runtime may have that one, too");
 }

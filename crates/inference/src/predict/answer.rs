@@ -98,8 +98,9 @@ impl Answer {
             let file = classification.labels.as_deref();
             let labels = file.map(|file| read_labels(folder, file, classes)).transpose()?;
             let keys = format!("{}{KEYS}", classification.output);
-            // The model may have a tensor of that name that is no map's.
-            let of_map = outputs.iter().find(|spec| spec.name == keys && spec.shape == [-1, -1]);
+            // The model may have a tensor of that name that is no map's; a map's has no names for its dimensions.
+            let is_of_map = |spec: &&TensorSpec| spec.shape == [-1, -1] && spec.symbols.is_empty();
+            let of_map = outputs.iter().find(|spec| spec.name == keys).filter(is_of_map);
             if labels.is_some() && of_map.is_some_and(|keys| keys.datatype == DataType::Bytes) {
                 return Err(format!(
                     "[classification] output \"{}\" is a map whose keys are its labels, in an order of their own; leave \

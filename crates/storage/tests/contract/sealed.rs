@@ -3,7 +3,8 @@ use std::collections::BTreeSet;
 use secrecy::ExposeSecret;
 use sqlx::{Connection, PgConnection};
 use storage::{
-    Durable, NewApiKey, NewIdentity, NewSigningKey, OneTimeToken, RowKey, SealedColumn, SigningKeyState,
+    Durable, Holder, NewApiKey, NewIdentity, NewSigningKey, OneTimeToken, RowKey, SealedColumn,
+    SigningKeyState,
 };
 use uuid::Uuid;
 
@@ -115,7 +116,7 @@ on_both_stores! {
         tx.sessions().create(&world.new_session(ada.id)).await.unwrap();
         tx.identities().create(&identity(ada.id)).await.unwrap();
         tx.second_factors().begin_totp(next_id(), ada.id, b"old").await.unwrap();
-        assert!(tx.outbox().add(next_id(), None, b"old", 1).await.unwrap());
+        assert!(tx.outbox().add(next_id(), Holder::Address("of nobody"), b"old", 1).await.unwrap());
         tx.files().add(&crate::files::file(world, ada.id)).await.unwrap();
         tx.api_keys().create(&signing_key(ada.id)).await.unwrap();
         tx.secrets().keep("index", b"first").await.unwrap();

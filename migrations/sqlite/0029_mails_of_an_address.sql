@@ -1,0 +1,6 @@
+-- Mails to an address that may have no account yet go with the account that it gets. Its pair is
+-- migrations/postgres/0029_mails_of_an_address.sql.
+
+-- A keyed digest of the address, where the mail is no account's.
+ALTER TABLE outbox ADD COLUMN email_lookup TEXT;
+CREATE INDEX outbox_by_lookup ON outbox (email_lookup) WHERE email_lookup IS NOT NULL;
