@@ -33,6 +33,7 @@ pub use caller::{
 pub(crate) use caller::{account, infers};
 pub use credential::{API_KEY, OptionalToken};
 pub use rate_headers::{RateHeader, put_into, whole_seconds, write as write_rate_headers};
+use signature::Signature;
 pub use signature::Target;
 pub use signed_body::broken;
 pub use time_limit::{EXPORT_TIME, TimeLimit, in_time};
@@ -191,17 +192,15 @@ async fn judge<Headers: HeaderLines>(app: &App, asked: AdmissionRequest<'_, Head
             "No store is in reach; nothing can be changed meanwhile.",
         ));
     }
-    let mut digest = None;
-    let entered = match presented(headers, target, &mut digest) {
-        Ok(presented) => {
-            let source = RequestSource { address, request_id: Some(request_id) };
-            app.auth.admit(&presented, source, permission, class, model).await.map_err(ApiError::from)
-        }
-        Err(error) => Err(error),
-    };
-    let Admission { principal, in_flight, windows, lease } = match entered {
-        Ok(entered) => entered,
+    let Presented { credential, digest } = match presented(headers, target) {
+        Ok(presented) => presented,
         Err(error) => return Err(refused(app, address, error).await),
+    };
+    let source = RequestSource { address, request_id: Some(request_id) };
+    let admitted = app.auth.admit(&credential, source, permission, class, model).await;
+    let Admission { principal, in_flight, windows, lease } = match admitted {
+        Ok(admission) => admission,
+        Err(refusal) => return Err(refused(app, address, refusal.into()).await),
     };
     let personal = if person { principal.require_person().map(drop) } else { Ok(()) };
     let proved = personal.and_then(|()| if recent { app.auth.require_recent(&principal) } else { Ok(()) });
@@ -213,20 +212,26 @@ async fn judge<Headers: HeaderLines>(app: &App, asked: AdmissionRequest<'_, Head
     Ok(Admitted { proof: Some(proof), windows, digest, lease, in_flight: Some(in_flight) })
 }
 
-/// What the caller proves with who they are; with a signature also what the body must be.
+/// What a request proves.
+struct Presented<'a> {
+    /// Who calls.
+    credential: PresentedCredential<'a>,
+    /// What the body must be, where the request is signed.
+    digest: Option<[u8; 32]>,
+}
+
 fn presented<'a, Headers: HeaderLines>(
     headers: &'a Headers,
     target: Option<Target<'_>>,
-    digest: &mut Option<[u8; 32]>,
-) -> Result<PresentedCredential<'a>> {
+) -> Result<Presented<'a>> {
     if !signature::is_signed(headers) {
-        return credential::read(headers).map(PresentedCredential::Whole);
+        let credential = PresentedCredential::Whole(credential::read(headers)?);
+        return Ok(Presented { credential, digest: None });
     }
     let target = target
         .ok_or(auth::Error::InvalidCredential("calls over gRPC are not signed; use a key that is sent"))?;
-    let signature = signature::read(headers, target)?;
-    *digest = Some(signature.digest);
-    Ok(PresentedCredential::Signed(signature.request))
+    let Signature { request, digest } = signature::read(headers, target)?;
+    Ok(Presented { credential: PresentedCredential::Signed(request), digest: Some(digest) })
 }
 
 /// Whoever failed to say who they are is counted as nobody: past that limit the answer is 429.
