@@ -27,21 +27,28 @@ pub enum Requirement {
     Caller {
         /// The permission.
         permission: Option<Permission>,
-        /// Whether it must be the person, with an access token: API keys are refused.
-        person: bool,
-        /// Whether the person must have proved who they are recently.
-        recent: bool,
+        /// How sure it must be who calls.
+        assurance: Assurance,
     },
+}
+
+/// How sure it must be who calls; each asks for what the one before does, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Assurance {
+    /// Any credential, API keys as well.
+    Credential,
+    /// The person, with an access token.
+    Person,
+    /// The person, who proved who they are not long ago.
+    RecentPerson,
 }
 
 /// What a handler's caller must have.
 pub trait Access: 'static {
     /// The permission; none for what is one's own.
     const PERMISSION: Option<Permission>;
-    /// Whether API keys are refused.
-    const PERSON: bool = false;
-    /// Whether the person must have proved who they are recently.
-    const RECENT: bool = false;
+    /// How sure it must be who calls.
+    const ASSURANCE: Assurance = Assurance::Credential;
 }
 
 /// What is one's own: any caller.
@@ -58,7 +65,7 @@ pub struct Person<A: Access = Authenticated>(PhantomData<A>);
 
 impl<A: Access> Access for Person<A> {
     const PERMISSION: Option<Permission> = A::PERMISSION;
-    const PERSON: bool = true;
+    const ASSURANCE: Assurance = Assurance::Person;
 }
 
 /// What is sensitive: as `A`, by the person, who proved who they are not long ago (step-up, RFC 9470).
@@ -67,8 +74,7 @@ pub struct StepUp<A: Access = Person>(PhantomData<A>);
 
 impl<A: Access> Access for StepUp<A> {
     const PERMISSION: Option<Permission> = A::PERMISSION;
-    const PERSON: bool = true;
-    const RECENT: bool = true;
+    const ASSURANCE: Assurance = Assurance::RecentPerson;
 }
 
 /// One type for each permission, to stand in a handler's signature.
@@ -138,7 +144,7 @@ pub trait FirstArgument: FromRequest + 'static {
 
 impl<A: Access> FirstArgument for Caller<A> {
     const REQUIREMENT: Requirement =
-        Requirement::Caller { permission: A::PERMISSION, person: A::PERSON, recent: A::RECENT };
+        Requirement::Caller { permission: A::PERMISSION, assurance: A::ASSURANCE };
 }
 
 impl FirstArgument for Anonymous {

@@ -27,8 +27,8 @@ use futures_util::FutureExt;
 use storage::IpPlace;
 
 pub use caller::{
-    Access, AlwaysOpen, Anonymous, Authenticated, Caller, FirstArgument, Person, Proof, Requirement, StepUp,
-    permission,
+    Access, AlwaysOpen, Anonymous, Assurance, Authenticated, Caller, FirstArgument, Person, Proof,
+    Requirement, StepUp, permission,
 };
 pub(crate) use caller::{account, infers};
 pub use credential::{API_KEY, OptionalToken};
@@ -176,7 +176,7 @@ pub async fn admit<Headers: HeaderLines>(
 
 async fn judge<Headers: HeaderLines>(app: &App, asked: AdmissionRequest<'_, Headers>) -> Result<Admitted> {
     let AdmissionRequest { requirement, class, changes, address, request_id, model, headers, target } = asked;
-    let Requirement::Caller { permission, person, recent } = requirement else {
+    let Requirement::Caller { permission, assurance } = requirement else {
         let windows = app.auth.admit_anonymous(address, class).await?;
         if requirement == Requirement::Public && class != LimitClass::Exempt {
             app.auth.require_open().map_err(|closed| ApiError::from(closed).with_windows(windows.clone()))?;
@@ -202,9 +202,12 @@ async fn judge<Headers: HeaderLines>(app: &App, asked: AdmissionRequest<'_, Head
         Ok(admission) => admission,
         Err(refusal) => return Err(refused(app, address, refusal.into()).await),
     };
-    let personal = if person { principal.require_person().map(drop) } else { Ok(()) };
-    let proved = personal.and_then(|()| if recent { app.auth.require_recent(&principal) } else { Ok(()) });
-    if let Err(error) = proved {
+    let assured = match assurance {
+        Assurance::Credential => Ok(()),
+        Assurance::Person => principal.require_person().map(drop),
+        Assurance::RecentPerson => app.auth.require_recent(&principal),
+    };
+    if let Err(error) = assured {
         return Err(ApiError::from(error).with_windows(windows));
     }
     let lease = lease.map(Arc::new);

@@ -14,7 +14,7 @@ use utoipa::openapi::{
 };
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::guard::Requirement;
+use crate::guard::{Assurance, Requirement};
 use crate::middleware::{self, Problem};
 use crate::routes::{Entry, RouteTable, Schemas};
 
@@ -106,13 +106,16 @@ fn described(entry: &Entry) -> Operation {
 
 /// The credentials of a route that needs a caller, and how it refuses them.
 fn of_requirement(requirement: Requirement) -> Option<(Vec<SecurityRequirement>, [Refusal; 2])> {
-    let Requirement::Caller { permission, person, recent } = requirement else { return None };
+    let Requirement::Caller { permission, assurance } = requirement else { return None };
     let scopes: Vec<&str> = permission.iter().map(|permission| permission.name()).collect();
     let mut security = vec![SecurityRequirement::new("bearer", scopes.clone())];
-    if !person {
+    if assurance == Assurance::Credential {
         security.push(SecurityRequirement::new("api_key", scopes));
     }
-    let unproved = if recent { "No valid credential, or step-up is needed" } else { "No valid credential" };
+    let unproved = match assurance {
+        Assurance::Credential | Assurance::Person => "No valid credential",
+        Assurance::RecentPerson => "No valid credential, or step-up is needed",
+    };
     Some((security, [("401", unproved), ("403", "The caller may not do this")]))
 }
 
