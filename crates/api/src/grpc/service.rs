@@ -25,7 +25,7 @@ use crate::guard::permission::{ModelsInfer, ModelsManage, ModelsRead};
 use crate::middleware::AddressLimit;
 use crate::model_acts;
 use crate::oip::config::ModelConfig;
-use crate::oip::infer::{CompletedCall, classified, invalid, perform, with_deadline};
+use crate::oip::infer::{CompletedCall, ReceivedCall, classified, invalid, perform, with_deadline};
 use crate::oip::metadata::ServerMetadata;
 use crate::oip::repository::refuse_files;
 use crate::oip::request::{Signature, WantedOutput};
@@ -64,8 +64,9 @@ impl Inference {
         let parse = move || tensors::read(message, Signature { inputs: of.inputs(), outputs: of.outputs() });
         let parsed = app.bodies.work(size, ticket.deadline, parse).await?.map_err(invalid)?;
         let held = call.resources.messages().room.bytes();
+        let received = ReceivedCall { parsed, size, held };
         let CompletedCall { id, answer, wanted, size, room, charge } =
-            perform(app, caller, &model, ticket, (parsed, size, held), std::future::pending()).await?;
+            perform(app, caller, &model, ticket, received, std::future::pending()).await?;
         // Given back with that of the message that is answered.
         call.resources.messages().room.merge(room);
         let of = Arc::clone(&model);

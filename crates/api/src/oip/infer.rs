@@ -87,9 +87,9 @@ async fn run(
     // The body is gone; the tensors, which may be much larger, are here until they are answered.
     let tensors = parsed.inputs.iter().map(|input| input.tensor.data().size()).sum();
     let tensors = app.bodies.reserve(Some(caller.principal.account), tensors)?;
+    let call = ReceivedCall { parsed, size: length, held: tensors.bytes() };
     let CompletedCall { id, answer, wanted: outputs, size, room, charge } =
-        perform(app, caller, model, ticket, (parsed, length, tensors.bytes()), connections::closed(request))
-            .await?;
+        perform(app, caller, model, ticket, call, connections::closed(request)).await?;
     drop(tensors);
     let of = Arc::clone(model);
     let write = move || {
@@ -120,6 +120,16 @@ fn respond(rendered: Rendered, packed: Option<(Encoding, Vec<u8>)>, room: Reserv
     }
 }
 
+/// A call that was understood, over whichever surface it came.
+pub struct ReceivedCall {
+    /// What it asks for.
+    pub parsed: ParsedInfer,
+    /// How many bytes its body took.
+    pub size: usize,
+    /// For how many bytes it has room already.
+    pub held: usize,
+}
+
 /// A call that was run.
 pub struct CompletedCall<'a> {
     /// To be given back as it came.
@@ -136,17 +146,17 @@ pub struct CompletedCall<'a> {
     pub charge: Charge<'a>,
 }
 
-/// Runs a call that was understood, over whichever surface it came. `size` is what its body took, `held` what it has room
-/// for, both in bytes; `closed` ends when nobody waits for the answer any more.
+/// Runs a call; `closed` ends when nobody waits for the answer any more.
 pub async fn perform<'a>(
     app: &'a App,
     caller: &'a Caller<ModelsInfer>,
     model: &'a Model,
     ticket: Ticket,
-    (call, size, held): (ParsedInfer, usize, usize),
+    call: ReceivedCall,
     closed: impl Future<Output = ()>,
 ) -> Result<CompletedCall<'a>> {
-    let ParsedInfer { id, inputs, outputs: wanted, timeout, priority } = call;
+    let ReceivedCall { parsed, size, held } = call;
+    let ParsedInfer { id, inputs, outputs: wanted, timeout, priority } = parsed;
     let rows = model.rows(&inputs);
     let wished = timeout.and_then(|timeout| caller.arrived.checked_add(timeout));
     let ticket = Ticket { priority: caller.principal.priority(priority), ..with_deadline(ticket, wished) };
