@@ -74,17 +74,29 @@ fn changes<'a>(app: &'a App, caller: &'a Caller<ModelsManage>) -> ModelChanges<'
     }
 }
 
+/// A version that was received.
+pub struct ReceivedVersion {
+    /// The model.
+    pub name: String,
+    /// The version.
+    pub version: String,
+    /// Its files, in quarantine.
+    pub incoming: Incoming,
+    /// What they must be.
+    pub announced: Digests,
+    /// Its place among those that may be received at a time, held until it is taken.
+    pub place: OwnedSemaphorePermit,
+}
+
 /// Takes a version that was received: it is tried, put into the repository and remembered, whether or not the caller
 /// stays for the answer. Answers its size and SHA-256.
 pub async fn accept_upload(
     app: web::Data<App>,
     caller: Caller<ModelsManage>,
-    (incoming, place): (Incoming, OwnedSemaphorePermit),
-    (name, version): (String, String),
-    announced: Digests,
+    received: ReceivedVersion,
 ) -> Result<(u64, Option<String>)> {
     let added = tokio::spawn(async move {
-        let _place = place;
+        let ReceivedVersion { name, version, incoming, announced, place: _place } = received;
         let new = NewVersion { name: &name, version: &version, announced, sources: &[] };
         let admitted = changes(&app, &caller).add(incoming, new).await?;
         know_files_again(&app).await;

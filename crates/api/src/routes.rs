@@ -69,6 +69,7 @@ guarded!(A);
 guarded!(A B);
 guarded!(A B C);
 guarded!(A B C D);
+guarded!(A B C D E);
 
 impl RouteTable {
     fn add<Document, Function, Arguments>(

@@ -61,10 +61,11 @@ pub async fn infer_version(
     caller: Caller<ModelsInfer>,
     app: web::Data<App>,
     request: HttpRequest,
-    (Name(name), ModelVersion(version)): (Name, ModelVersion),
+    name: Name,
+    version: ModelVersion,
     body: InferBody,
 ) -> Result<HttpResponse> {
-    let model = app.model_for(&caller.principal, &name, Some(&version))?;
+    let model = app.model_for(&caller.principal, &name.0, Some(&version.0))?;
     run(&app, &caller, &request, &model, body).await
 }
 

@@ -198,17 +198,18 @@ pub async fn show(
 pub async fn predict(
     caller: Caller<ModelsInfer>,
     app: web::Data<App>,
-    to: (HttpRequest, Name),
+    request: HttpRequest,
+    name: Name,
     parameters: Parameters<PredictParameters>,
     body: PredictBody,
 ) -> Result<HttpResponse> {
     let PredictParameters { version, top_k, file } = parameters.0;
     let top_k = top_k.map(|top_k| top_k.get() as usize);
-    let model = app.model_for(&caller.principal, &to.1.0, version.as_deref())?;
+    let model = app.model_for(&caller.principal, &name.0, version.as_deref())?;
     let body = files::resolve(&app, &caller.principal, &model, body, file.as_deref()).await?;
     let ticket = app.ticket(&caller.principal, caller.arrived);
-    let request = PredictionRequest::read(&app, &model, body, ticket.deadline).await?;
-    let (predictions, charge) = request.run(&app, (&caller, &to.0), &model, top_k, ticket).await?;
+    let wanted = PredictionRequest::read(&app, &model, body, ticket.deadline).await?;
+    let (predictions, charge) = wanted.run(&app, &caller, &request, &model, top_k, ticket).await?;
     let response = predictions.write(&app, caller.principal.account, ticket.deadline).await?;
     charge.take();
     Ok(response)

@@ -59,7 +59,8 @@ impl PredictionRequest {
     pub async fn run<'a>(
         self,
         app: &'a App,
-        (caller, request): (&'a Caller<ModelsInfer>, &HttpRequest),
+        caller: &'a Caller<ModelsInfer>,
+        request: &HttpRequest,
         model: &'a Arc<Model>,
         top_k: Option<usize>,
         ticket: Ticket,

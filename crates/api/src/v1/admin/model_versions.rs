@@ -10,7 +10,7 @@ use crate::error::{ApiError, Result};
 use crate::extract::{ModelBody, ModelVersion, Name, Parameters};
 use crate::guard::Caller;
 use crate::guard::permission::ModelsManage;
-use crate::model_acts;
+use crate::model_acts::{self, ReceivedVersion};
 
 /// The parameters of an upload.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -65,7 +65,8 @@ pub struct ModelForm {
 pub async fn upload(
     caller: Caller<ModelsManage>,
     app: web::Data<App>,
-    (Name(name), ModelVersion(version)): (Name, ModelVersion),
+    Name(name): Name,
+    ModelVersion(version): ModelVersion,
     parameters: Parameters<UploadParameters>,
     body: ModelBody,
 ) -> Result<HttpResponse> {
@@ -79,9 +80,10 @@ pub async fn upload(
     if let Some(signature) = signature {
         incoming.sign(&signature).map_err(ApiError::internal)?;
     }
-    let files = body.save(&incoming, app.settings.models.max_model_bytes(), sha256).await?;
-    let of = (name.clone(), version.clone());
-    let (size, sha256) = model_acts::accept_upload(app.clone(), caller, (incoming, place), of, files).await?;
+    let announced = body.save(&incoming, app.settings.models.max_model_bytes(), sha256).await?;
+    let received =
+        ReceivedVersion { name: name.clone(), version: version.clone(), incoming, announced, place };
+    let (size, sha256) = model_acts::accept_upload(app.clone(), caller, received).await?;
     Ok(HttpResponse::Created().json(AddedVersion { name, version, sha256, size }))
 }
 
