@@ -5,7 +5,9 @@ use std::collections::HashSet;
 use chrono::Duration;
 use data_encoding::HEXLOWER;
 use serde_json::json;
-use storage::{IncomingFile, Page, PageRequest, Scope, SealedColumn, Service, StoredFile, Tx, Vault};
+use storage::{
+    FileTotal, IncomingFile, Page, PageRequest, Scope, SealedColumn, Service, StoredFile, Tx, Vault,
+};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -258,9 +260,9 @@ impl Auth {
         Ok(removed?)
     }
 
-    fn check_room(&self, (count, bytes): (i64, i64), more: u64) -> Result<()> {
-        let bytes = u64::try_from(bytes).unwrap_or(0).saturating_add(more);
-        let full = count >= i64::from(self.files.most) || bytes > self.files.most_bytes;
+    fn check_room(&self, total: FileTotal, more: u64) -> Result<()> {
+        let bytes = u64::try_from(total.bytes).unwrap_or(0).saturating_add(more);
+        let full = total.count >= i64::from(self.files.most) || bytes > self.files.most_bytes;
         if full { Err(Error::TooManyFiles) } else { Ok(()) }
     }
 }

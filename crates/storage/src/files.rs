@@ -31,6 +31,15 @@ pub struct StoredFile {
 
 debug_only!(StoredFile { id, account_id, media_type, size, created_at });
 
+/// How much an account has stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileTotal {
+    /// Its files.
+    pub count: i64,
+    /// Their bytes together.
+    pub bytes: i64,
+}
+
 /// The columns of a [`StoredFile`].
 macro_rules! file_columns {
     () => {
@@ -91,16 +100,16 @@ impl Files<'_> {
         Ok(page.page(files, |file| file.id))
     }
 
-    /// How many files an account has, and their bytes together.
-    pub async fn total(&mut self, account: Uuid) -> Result<(i64, i64)> {
+    /// How much an account has stored.
+    pub async fn total(&mut self, account: Uuid) -> Result<FileTotal> {
         let count = query!(self.tx, one i64, "SELECT COUNT(*) FROM files WHERE account_id = $1", account)?;
-        let size = query!(
+        let bytes = query!(
             self.tx,
             one i64,
             "SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) FROM files WHERE account_id = $1",
             account
         )?;
-        Ok((count, size))
+        Ok(FileTotal { count, bytes })
     }
 
     /// Which of an account's files there are.

@@ -60,7 +60,7 @@ pub use clock::Clock;
 pub use durable::{Connections, Durable, ExcessPrivileges, QueryCounts, Scope, Service, Store, Tx};
 pub use ephemeral::{Check, Ephemeral, EphemeralConfig, Outcome, WindowState};
 pub use error::{Error, Result, with_causes};
-pub use files::{Files, StoredFile};
+pub use files::{FileTotal, Files, StoredFile};
 pub use guessing::{GuessStanding, Guessing};
 pub use identities::{Identities, Identity, IdentityStanding, IdentityState, NewIdentity};
 pub use incident_holds::IncidentHolds;

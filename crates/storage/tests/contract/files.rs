@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use storage::{PageRequest, StoredFile};
+use storage::{FileTotal, PageRequest, StoredFile};
 use uuid::Uuid;
 
 use crate::world::{World, next_id, on_both_stores, page_after};
@@ -29,8 +29,8 @@ on_both_stores! {
         assert_eq!(tx.files().find(ada, files[0].id).await.unwrap().as_ref(), Some(&files[0]));
         assert_eq!(tx.files().find(eve, files[0].id).await.unwrap(), None);
         assert!(!tx.files().remove(eve, files[0].id).await.unwrap());
-        assert_eq!(tx.files().total(ada).await.unwrap(), (2, 14));
-        assert_eq!(tx.files().total(next_id()).await.unwrap(), (0, 0));
+        assert_eq!(tx.files().total(ada).await.unwrap(), FileTotal { count: 2, bytes: 14 });
+        assert_eq!(tx.files().total(next_id()).await.unwrap(), FileTotal { count: 0, bytes: 0 });
         let first = tx.files().list(ada, &PageRequest { limit: 1, cursor: None }).await.unwrap();
         assert_eq!(first.items[0].id, files[1].id);
         assert_eq!(tx.files().list(ada, &page_after(1, &first)).await.unwrap().items[0].id, files[0].id);
