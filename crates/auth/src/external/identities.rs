@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use data_encoding::HEXLOWER;
-use serde_json::json;
+use serde_json::{Value, json};
 use storage::{AccountStanding, Identity, IdentityState, Scope, SealedColumn, Service, Tx};
 use uuid::Uuid;
 
@@ -78,7 +78,8 @@ impl Auth {
         let lacked = Permissions::all().without(own);
         let lacked = (actor.account != account).then_some(lacked);
         let id = self.add_identity(&mut tx, account, issuer, subject, lacked).await?;
-        self.record_identity(&mut tx, actor, Event::IdentityLinked, (account, id), issuer, origin).await?;
+        let entry = Entry::success(Event::IdentityLinked, origin).by(actor.account).on("account", account);
+        self.record(&mut tx, entry.with(recorded(id, issuer))).await?;
         self.notify(&mut tx, account, NoticeKind::IdentityLinked).await?;
         let created_at = tx.now();
         tx.commit().await?;
@@ -100,30 +101,10 @@ impl Auth {
         let removed = all.iter().find(|one| one.id == identity).ok_or(Error::NotFound)?;
         let until = tx.now() + REMOVED_FOR;
         tx.identities().remove(account, Some(identity), until).await?;
-        self.record_identity(
-            &mut tx,
-            actor,
-            Event::IdentityUnlinked,
-            (account, identity),
-            &removed.issuer,
-            origin,
-        )
-        .await?;
+        let entry = Entry::success(Event::IdentityUnlinked, origin).by(actor.account).on("account", account);
+        self.record(&mut tx, entry.with(recorded(identity, &removed.issuer))).await?;
         self.notify(&mut tx, account, NoticeKind::IdentityUnlinked).await?;
         self.commit_change(tx, &[ChangeSubject::Identity(identity)]).await
-    }
-
-    async fn record_identity(
-        &self,
-        tx: &mut Tx,
-        actor: &Principal,
-        event: Event,
-        (account, identity): (Uuid, Uuid),
-        issuer: &str,
-        origin: &Origin,
-    ) -> Result<()> {
-        let entry = Entry::success(event, origin).by(actor.account).on("account", account);
-        self.record(tx, entry.with(json!({"issuer": issuer, "identity": identity}))).await
     }
 
     /// Whether what a person may do is decided at one of their issuers.
@@ -169,6 +150,11 @@ impl Auth {
         };
         identities.into_iter().map(open).collect()
     }
+}
+
+/// An identity as the events of its account tell of it.
+fn recorded(identity: Uuid, issuer: &str) -> Value {
+    json!({"issuer": issuer, "identity": identity})
 }
 
 /// Removes all identities of an account that goes. Who they were is remembered, as a digest and for a while: or the
