@@ -74,14 +74,15 @@ async fn save(mut upload: auth::Upload, body: &mut FileBody, limit: usize) -> Re
 
 /// One of the caller's files, with its bytes.
 pub async fn read(app: &App, principal: &Principal, id: Uuid) -> Result<(StoredFile, Bytes)> {
-    bytes_of(app, principal, (app.auth.stored_file(principal, id).await?, 0)).await
+    bytes_of(app, principal, app.auth.stored_file(principal, id).await?, 0).await
 }
 
 /// `beside` is how many bytes the call has of other files.
 async fn bytes_of(
     app: &App,
     principal: &Principal,
-    (file, beside): (StoredFile, usize),
+    file: StoredFile,
+    beside: usize,
 ) -> Result<(StoredFile, Bytes)> {
     let size = usize::try_from(file.size).unwrap_or(usize::MAX);
     let mut arriving = app.bodies.expect_beside(Some(principal.account), size, beside)?;
@@ -131,7 +132,7 @@ pub async fn resolve(
         if usize::try_from(file.size).map_or(true, |size| size > limit) {
             return Err(too_large(limit));
         }
-        let (file, bytes) = bytes_of(app, principal, (file, most - room)).await?;
+        let (file, bytes) = bytes_of(app, principal, file, most - room).await?;
         room -= bytes.len();
         pictures.push(Picture { filename: Some(file.name), bytes });
     }

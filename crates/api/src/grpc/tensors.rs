@@ -51,7 +51,7 @@ fn input(tensor: InferInputTensor, raw: Option<Bytes>, specs: &[TensorSpec]) -> 
     let InferInputTensor { name, datatype, shape, parameters: given, contents } = tensor;
     parameters(given).map_err(|reason| format!("input \"{name}\": {reason}"))?;
     let size = |&size: &i64| size.try_into().ok();
-    fitting(name, &datatype, (&shape, size), specs, |datatype, count| match raw {
+    fitting(name, &datatype, &shape, size, specs, |datatype, count| match raw {
         Some(bytes) => binary::read(&bytes, datatype, count),
         None => elements(contents.unwrap_or_default(), datatype),
     })

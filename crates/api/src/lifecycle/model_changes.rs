@@ -72,7 +72,7 @@ impl ModelChanges<'_> {
         let registry = self.registry.clone();
         let examined = web::block(move || registry.examine_incoming(incoming, &announced)).await??;
         let waits = self.auth.hold_model_version(self.actor, name, version).await?;
-        let added = self.place(examined, (name, version), sources).await;
+        let added = self.place(examined, name, version, sources).await;
         let is_anothers = matches!(added, Err(ChangeError::Version(IncomingError::Exists)));
         if added.is_err() && waits && !is_anothers {
             let released = self.auth.release_model_version(name, version).await;
@@ -92,7 +92,8 @@ impl ModelChanges<'_> {
     async fn place(
         &self,
         examined: Admissible,
-        (name, version): (&str, &str),
+        name: &str,
+        version: &str,
         sources: &[ModelSource],
     ) -> Result<Admitted, ChangeError> {
         let registry = self.registry.clone();

@@ -173,7 +173,7 @@ fn input(input: Input<'_>, tensors: &mut Option<&[u8]>, specs: &[TensorSpec]) ->
     parameters.check().map_err(wrong)?;
     let binary_size = parameters.size("binary_data_size").map_err(wrong)?;
     let size = |dimension: &Number| dimension.as_u64()?.try_into().ok();
-    fitting(name, &datatype, (&shape.0, size), specs, |datatype, count| match (data, binary_size) {
+    fitting(name, &datatype, &shape.0, size, specs, |datatype, count| match (data, binary_size) {
         (Some(text), None) => json_data::read(text.get(), datatype, count),
         (None, Some(size)) => take(tensors, size).and_then(|bytes| binary::read(bytes, datatype, count)),
         (Some(_), Some(_)) => Err("has both \"data\" and \"binary_data_size\"; give one of them".to_owned()),
@@ -186,7 +186,8 @@ fn input(input: Input<'_>, tensors: &mut Option<&[u8]>, specs: &[TensorSpec]) ->
 pub fn fitting<D: Display>(
     name: String,
     datatype: &str,
-    (dimensions, size): (&[D], impl Fn(&D) -> Option<usize>),
+    dimensions: &[D],
+    size: impl Fn(&D) -> Option<usize>,
     specs: &[TensorSpec],
     read: impl FnOnce(DataType, usize) -> Result<TensorData, String>,
 ) -> Result<NamedTensor, String> {

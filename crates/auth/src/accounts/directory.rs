@@ -84,7 +84,7 @@ impl Auth {
         let entry = Entry::success(Event::AccountChanged, origin).by(actor.account).on("account", id);
         self.record(&mut tx, entry.with(detail)).await?;
         if let Some(limits) = change.limits {
-            self.change_account_limit(&mut tx, (actor, own), id, limits, origin).await?;
+            self.change_account_limit(&mut tx, actor, own, id, limits, origin).await?;
         }
         self.commit_change(tx, &[ChangeSubject::Account(id)]).await?;
         if change.limits.is_some() {

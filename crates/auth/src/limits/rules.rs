@@ -257,7 +257,8 @@ impl Auth {
     pub(crate) async fn change_account_limit(
         &self,
         tx: &mut storage::Tx,
-        (actor, own): (&Principal, Permissions),
+        actor: &Principal,
+        own: Permissions,
         account: Uuid,
         allowance: Option<Allowance>,
         origin: &Origin,
