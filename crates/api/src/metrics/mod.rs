@@ -62,8 +62,31 @@ fn has_token(app: &App, headers: &HeaderMap) -> bool {
     }
 }
 
-/// A series with its labels, its kind, its value.
-pub type Line = (String, &'static str, f64);
+/// What one line of the text says.
+pub struct Line {
+    /// The series, with its labels.
+    series: String,
+    /// Its type, in Prometheus's word.
+    kind: &'static str,
+    value: f64,
+}
+
+impl Line {
+    /// Of a series that only grows.
+    pub fn counter(series: impl Into<String>, value: f64) -> Self {
+        Self { series: series.into(), kind: "counter", value }
+    }
+
+    /// Of a series that rises and falls.
+    pub fn gauge(series: impl Into<String>, value: f64) -> Self {
+        Self { series: series.into(), kind: "gauge", value }
+    }
+
+    /// The name of its series, without the labels.
+    pub fn name(&self) -> &str {
+        self.series.split('{').next().unwrap_or(&self.series)
+    }
+}
 
 /// What is counted elsewhere and only read here.
 async fn gauges(app: &App) -> String {
@@ -71,7 +94,7 @@ async fn gauges(app: &App) -> String {
     lines.extend(security(app));
     lines.extend(trail(app).await);
     if let Ok(sessions) = active_sessions(app).await {
-        lines.push(("active_sessions".to_owned(), "gauge", sessions as f64));
+        lines.push(Line::gauge("active_sessions", sessions as f64));
     }
     lines.extend(resources::gauges(app));
     render(&lines)
@@ -80,9 +103,9 @@ async fn gauges(app: &App) -> String {
 fn stores(app: &App) -> Vec<Line> {
     let queries = app.store.queries();
     vec![
-        ("storage_queries_total".to_owned(), "counter", queries.request as f64),
-        ("storage_background_queries_total".to_owned(), "counter", queries.background as f64),
-        ("ephemeral_round_trips_total".to_owned(), "counter", app.ephemeral.round_trips() as f64),
+        Line::counter("storage_queries_total", queries.request as f64),
+        Line::counter("storage_background_queries_total", queries.background as f64),
+        Line::counter("ephemeral_round_trips_total", app.ephemeral.round_trips() as f64),
     ]
 }
 
@@ -90,10 +113,10 @@ fn security(app: &App) -> Vec<Line> {
     let events = app.auth.security_events();
     let logins = [("success", "LOGIN_SUCCESS"), ("failure", "LOGIN_FAILURE")].map(|(status, event)| {
         let count = events.iter().find(|(name, _)| *name == event).map_or(0, |(_, count)| *count);
-        (format!("login_attempts_total{{status=\"{status}\"}}"), "counter", count as f64)
+        Line::counter(format!("login_attempts_total{{status=\"{status}\"}}"), count as f64)
     });
     let counted = events.iter().map(|(event, count)| {
-        (format!("security_events_total{{event_type=\"{event}\"}}"), "counter", *count as f64)
+        Line::counter(format!("security_events_total{{event_type=\"{event}\"}}"), *count as f64)
     });
     logins.into_iter().chain(counted).collect()
 }
@@ -103,23 +126,18 @@ async fn trail(app: &App) -> Vec<Line> {
     let waiting = standing.waiting_since.map(|since| (app.auth.now() - since).num_milliseconds().max(0));
     let sealed = standing.last_seal.map_or(0, |seal| seal.seq);
     vec![
-        ("audit_lag_seconds".to_owned(), "gauge", waiting.unwrap_or(0) as f64 / 1000.0),
-        ("audit_last_link".to_owned(), "gauge", standing.last_link as f64),
-        ("audit_last_sealed_link".to_owned(), "gauge", sealed as f64),
+        Line::gauge("audit_lag_seconds", waiting.unwrap_or(0) as f64 / 1000.0),
+        Line::gauge("audit_last_link", standing.last_link as f64),
+        Line::gauge("audit_last_sealed_link", sealed as f64),
     ]
-}
-
-/// The name of a series, without its labels.
-pub fn name_of(series: &str) -> &str {
-    series.split('{').next().unwrap_or(series)
 }
 
 /// Lines in the text format; those of one name stand together.
 pub fn render(lines: &[Line]) -> String {
     let mut text = String::new();
     let mut last = "";
-    for (series, kind, value) in lines {
-        let name = name_of(series);
+    for line in lines {
+        let (Line { series, kind, value }, name) = (line, line.name());
         if name != last {
             text.push_str(&format!("# TYPE {name} {kind}\n"));
             last = name;

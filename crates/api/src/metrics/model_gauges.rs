@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 use inference::{Model, Statistics};
 
-use super::{Line, name_of, render};
+use super::{Line, render};
 use crate::app::App;
 
 const WAITING: &str = "inference_queue_depth";
@@ -60,7 +60,7 @@ pub fn text(app: &App) -> String {
         models.entry(status.name).or_default().add(model.queue_depth(), &statistics);
     }
     // Lines of one name stand together; beyond that they keep their order.
-    versions.sort_by(|(one, ..), (other, ..)| name_of(one).cmp(name_of(other)));
+    versions.sort_by(|one, other| one.name().cmp(other.name()));
     let mut text = render(&versions);
     // A text takes all that is written to it.
     let _ = write(&models, &mut text);
@@ -70,14 +70,14 @@ pub fn text(app: &App) -> String {
 fn of_version(model: &Model, statistics: &Statistics) -> [Line; 4] {
     let labels = format!("model=\"{}\",version=\"{}\"", model.name(), model.version());
     let cache =
-        |what, count: u64| (format!("inference_cache_{what}_total{{{labels}}}"), "counter", count as f64);
+        |what, count: u64| Line::counter(format!("inference_cache_{what}_total{{{labels}}}"), count as f64);
     let (provider, fallback) = (model.execution().provider, model.execution().fallback().is_some());
     let provided = format!("{labels},provider=\"{provider}\",fallback=\"{fallback}\"");
     [
         cache("hits", statistics.cache_hit.count),
         cache("misses", statistics.cache_miss.count),
-        (format!("inference_execution_provider{{{provided}}}"), "gauge", 1.0),
-        (format!("inference_overdue_runs_total{{{labels}}}"), "counter", statistics.overdue as f64),
+        Line::gauge(format!("inference_execution_provider{{{provided}}}"), 1.0),
+        Line::counter(format!("inference_overdue_runs_total{{{labels}}}"), statistics.overdue as f64),
     ]
 }
 

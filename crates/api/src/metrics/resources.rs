@@ -3,24 +3,24 @@
 use super::Line;
 use crate::app::App;
 
-/// Series, kind and value of each; what the system does not provide is left out.
+/// What the system does not provide is left out.
 pub fn gauges(app: &App) -> Vec<Line> {
     let mut lines: Vec<Line> = Vec::new();
-    let mut tell = |name: &str, kind, value: f64| lines.push((name.to_owned(), kind, value));
     if let Some(bytes) = resident_bytes() {
-        tell("process_resident_memory_bytes", "gauge", bytes as f64);
+        lines.push(Line::gauge("process_resident_memory_bytes", bytes as f64));
     }
     if let Some(seconds) = cpu_seconds() {
-        tell("process_cpu_seconds_total", "counter", seconds);
+        lines.push(Line::counter("process_cpu_seconds_total", seconds));
     }
     for (name, folder) in [("process_open_fds", "/proc/self/fd"), ("process_threads", "/proc/self/task")] {
         if let Ok(entries) = std::fs::read_dir(folder) {
-            tell(name, "gauge", entries.count() as f64);
+            lines.push(Line::gauge(name, entries.count() as f64));
         }
     }
     let connections = app.store.connections();
     for (state, count) in [("used", connections.used), ("idle", connections.idle)] {
-        tell(&format!("storage_pool_connections{{state=\"{state}\"}}"), "gauge", f64::from(count));
+        let series = format!("storage_pool_connections{{state=\"{state}\"}}");
+        lines.push(Line::gauge(series, f64::from(count)));
     }
     lines
 }
