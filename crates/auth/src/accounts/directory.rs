@@ -55,31 +55,13 @@ impl Auth {
         origin: &Origin,
     ) -> Result<Person> {
         let (mut tx, own) = self.begin_administration(actor, Permission::UsersManage).await?;
-        refuse_more_powerful(&mut tx, own, id).await?;
-        if let Some(role) = &change.role {
-            may_give(&mut tx, own, role).await?;
-            let account = tx.accounts().standing(id).await?.ok_or(Error::NotFound)?;
-            if *role != account.role && self.is_role_given(&mut tx, id).await? {
-                return Err(Error::Refused("the provider of this account decides its role; change it there"));
-            }
-        }
-        let loses_admin = change.active == Some(false)
-            || change.role.as_deref().is_some_and(|role| role != Role::Admin.name());
-        if loses_admin {
-            keep_one_administrator(&mut tx, id).await?;
-        }
+        self.refuse_change(&mut tx, own, id, &change).await?;
         let detail = json!({"role": change.role, "active": change.active, "renamed": change.name.is_some()});
         let name = change.name.map(|name| self.seal_name(id, &name)).transpose()?;
         let update = UserUpdate { role: change.role, active: change.active, name };
         let user = tx.users().update(id, &update).await?.ok_or(Error::NotFound)?;
-        if update.active == Some(false) {
-            tx.sessions().revoke_all(id, None, "account_disabled").await?;
-        }
-        if update.active.is_some() {
-            // Their tokens do not carry the security version, which has just changed.
-            tx.identities().end_tokens(id).await?;
-            // A change by hand is final: undoing an answer to an incident no longer switches the account.
-            tx.incident_holds().dissolve(&HeldSubject::Account(id).name()).await?;
+        if let Some(active) = update.active {
+            follow_switch(&mut tx, id, active).await?;
         }
         let entry = Entry::success(Event::AccountChanged, origin).by(actor.account).on("account", id);
         self.record(&mut tx, entry.with(detail)).await?;
@@ -91,6 +73,27 @@ impl Auth {
             self.read_limits().await?;
         }
         self.open_person(user)
+    }
+
+    /// Refuses a change that the actor may not make, or nobody.
+    async fn refuse_change(
+        &self,
+        tx: &mut storage::Tx,
+        own: Permissions,
+        id: Uuid,
+        change: &UserChange,
+    ) -> Result<()> {
+        refuse_more_powerful(tx, own, id).await?;
+        if let Some(role) = &change.role {
+            may_give(tx, own, role).await?;
+            let account = tx.accounts().standing(id).await?.ok_or(Error::NotFound)?;
+            if *role != account.role && self.is_role_given(tx, id).await? {
+                return Err(Error::Refused("the provider of this account decides its role; change it there"));
+            }
+        }
+        let loses_admin = change.active == Some(false)
+            || change.role.as_deref().is_some_and(|role| role != Role::Admin.name());
+        if loses_admin { keep_one_administrator(tx, id).await } else { Ok(()) }
     }
 
     /// Erases a person: their account goes with everything that is theirs. Usage and the audit trail keep its id, and
@@ -119,6 +122,18 @@ impl Auth {
         self.forget_files(id).await;
         Ok(())
     }
+}
+
+/// What goes with an account that is switched on or off by hand.
+async fn follow_switch(tx: &mut storage::Tx, id: Uuid, active: bool) -> Result<()> {
+    if !active {
+        tx.sessions().revoke_all(id, None, "account_disabled").await?;
+    }
+    // Their tokens do not carry the security version, which has just changed.
+    tx.identities().end_tokens(id).await?;
+    // A change by hand is final: undoing an answer to an incident no longer switches the account.
+    tx.incident_holds().dissolve(&HeldSubject::Account(id).name()).await?;
+    Ok(())
 }
 
 async fn erase(tx: &mut storage::Tx, id: Uuid) -> Result<()> {
