@@ -2,6 +2,7 @@
 
 use secrecy::SecretString;
 use storage::Scope;
+use uuid::Uuid;
 
 use crate::audit::Entry;
 use crate::callers::principal::Principal;
@@ -33,15 +34,7 @@ impl Auth {
     ) -> Result<FreshToken> {
         let session = principal.require_session()?;
         self.reserve_check("session", session).await?;
-        let stored = {
-            let mut tx = self.store.read(Scope::Account(principal.account)).await?;
-            let standing = tx.accounts().standing(principal.account).await?;
-            // Without a code there is nothing to learn about the password.
-            if code.is_none() && standing.is_some_and(|account| account.has_second_factor) {
-                return Err(Error::WrongCode);
-            }
-            tx.users().password_hash(principal.account).await?
-        };
+        let stored = self.hash_to_prove(principal.account, code.is_some()).await?;
         if !self.hashing.verify(password, stored.clone()).await? {
             return Err(self.refused_proof(principal, Error::WrongCredentials, origin).await?);
         }
@@ -68,6 +61,17 @@ impl Auth {
         let now = self.now();
         let (access_token, expires) = self.access_token(&session, account.security_version, now)?;
         Ok(FreshToken { access_token, expires_in: expires.timestamp() - now.timestamp() })
+    }
+
+    /// The hash that the password of a step-up must fit; none where the account has no password.
+    async fn hash_to_prove(&self, account: Uuid, has_code: bool) -> Result<Option<String>> {
+        let mut tx = self.store.read(Scope::Account(account)).await?;
+        let standing = tx.accounts().standing(account).await?;
+        // Without a code there is nothing to learn about the password.
+        if !has_code && standing.is_some_and(|account| account.has_second_factor) {
+            return Err(Error::WrongCode);
+        }
+        Ok(tx.users().password_hash(account).await?)
     }
 
     /// Records a wrong password or code of one who is logged in; the error to answer with.
