@@ -5,6 +5,7 @@ use std::time::Duration;
 use chrono::DateTime;
 use serde_json::Value;
 use storage::{ApiKey, AuditEvent, Notice, Scope, Service, Session, StoredFile, UsageRow};
+use uuid::Uuid;
 
 use crate::accounts::people::Person;
 use crate::audit::{Entry, subject};
@@ -73,12 +74,7 @@ impl Auth {
         let (usage, _) = tx.usage().summary(account, first, last).await?;
         let notices = tx.personal_data(account, MOST_ROWS).notices().await?;
         drop(tx);
-        // What others did to the account is not the account's to read, except here.
-        let mut tx = self.store.read(Scope::Service(Service::Administration)).await?;
-        let mut events = tx.personal_data(account, MOST_ROWS).events(&subject("account", account)).await?;
-        for event in events.iter_mut().filter(|event| event.actor.is_some_and(|actor| actor != account)) {
-            (event.actor, event.address, event.request_id) = (None, None, None);
-        }
+        let events = self.events_concerning(account).await?;
         let identities = self.open_identities(identities)?;
         Ok(Export {
             person,
@@ -92,6 +88,17 @@ impl Auth {
             notices,
             events,
         })
+    }
+
+    /// What others did to the account is not the account's to read, except here, and without who they are and where
+    /// they were.
+    async fn events_concerning(&self, account: Uuid) -> Result<Vec<AuditEvent>> {
+        let mut tx = self.store.read(Scope::Service(Service::Administration)).await?;
+        let mut events = tx.personal_data(account, MOST_ROWS).events(&subject("account", account)).await?;
+        for event in events.iter_mut().filter(|event| event.actor.is_some_and(|actor| actor != account)) {
+            (event.actor, event.address, event.request_id) = (None, None, None);
+        }
+        Ok(events)
     }
 }
 
