@@ -62,6 +62,30 @@ struct Line<'a> {
     target: &'static str,
 }
 
+impl Entry<'_> {
+    fn microseconds(&self) -> u64 {
+        u64::try_from(self.took.as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
+impl<'a> From<&Entry<'a>> for Line<'a> {
+    fn from(entry: &Entry<'a>) -> Self {
+        Self {
+            timestamp: entry.at,
+            level: "INFO",
+            request_id: entry.request_id,
+            method: entry.method,
+            path: entry.path,
+            status: entry.status,
+            grpc_status: entry.grpc_status,
+            duration_us: entry.microseconds(),
+            client: entry.client,
+            account: entry.account,
+            target: "access",
+        }
+    }
+}
+
 /// Lines that wait for each other.
 #[derive(Default)]
 struct Lines {
@@ -76,35 +100,10 @@ pub fn write(entry: &Entry<'_>) {
     if !tracing::enabled!(target: "access", Level::INFO) {
         return;
     }
-    let duration_us = u64::try_from(entry.took.as_micros()).unwrap_or(u64::MAX);
     if is_plain() {
-        return tracing::info!(
-            target: "access",
-            request_id = entry.request_id,
-            method = entry.method,
-            path = entry.path,
-            status = entry.status,
-            grpc_status = entry.grpc_status,
-            duration_us,
-            client = %entry.client,
-            account = entry.account.map(tracing::field::display),
-        );
+        return write_plain(entry);
     }
-    let Entry { at: timestamp, request_id, method, path, status, grpc_status, client, account, .. } = *entry;
-    let (level, target) = ("INFO", "access");
-    let line = Line {
-        timestamp,
-        level,
-        request_id,
-        method,
-        path,
-        status,
-        grpc_status,
-        duration_us,
-        client,
-        account,
-        target,
-    };
+    let line = Line::from(entry);
     let mut lines = LINES.lock();
     let is_first = lines.waiting.is_empty();
     // Into memory, and of values that are always JSON.
@@ -117,6 +116,20 @@ pub fn write(entry: &Entry<'_>) {
     } else if is_first {
         writer().unpark();
     }
+}
+
+fn write_plain(entry: &Entry<'_>) {
+    tracing::info!(
+        target: "access",
+        request_id = entry.request_id,
+        method = entry.method,
+        path = entry.path,
+        status = entry.status,
+        grpc_status = entry.grpc_status,
+        duration_us = entry.microseconds(),
+        client = %entry.client,
+        account = entry.account.map(tracing::field::display),
+    );
 }
 
 /// Writes what still waits.
