@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use auth::{
-    AlertSettings, AuditSettings, Auth, AuthSettings, Blocklist, FileSettings, IncidentSettings, Limits,
+    AlertSettings, AuditSettings, Auth, AuthSettings, Blocklist, FileSettings, IncidentSettings,
     PasswordHashing, PasswordPolicy,
 };
 use inference::TrialSettings;
@@ -151,15 +151,7 @@ pub async fn auth(settings: &Settings, store: Store, ephemeral: Ephemeral) -> Re
         },
         incidents: incidents(settings),
         detection: settings.detection.thresholds(),
-        limits: Limits {
-            anonymous_per_minute: limits.rate_limit_per_minute,
-            infer_per_minute: limits.rate_limit_infer_per_minute,
-            read_per_minute: limits.rate_limit_read_per_minute,
-            per_hour: limits.rate_limit_per_hour,
-            login_per_minute: limits.rate_limit_login_per_minute,
-            register_per_minute: limits.rate_limit_register_per_minute,
-            mail_per_hour: limits.rate_limit_mail_per_hour,
-        },
+        limits: limits.windows(),
         outage: settings.outages.policy(),
         hashing: hashing(&settings.passwords)?,
         max_in_flight: limits.max_in_flight_per_caller,

@@ -1,5 +1,6 @@
 //! How often and how much at a time; 0 switches a limit off.
 
+use auth::Limits;
 use clap::Args;
 
 /// How often and how much at a time; 0 switches a limit off.
@@ -61,6 +62,19 @@ pub struct LimitSettings {
 }
 
 impl LimitSettings {
+    /// The limits of requests as `auth` has them.
+    pub fn windows(&self) -> Limits {
+        Limits {
+            anonymous_per_minute: self.rate_limit_per_minute,
+            infer_per_minute: self.rate_limit_infer_per_minute,
+            read_per_minute: self.rate_limit_read_per_minute,
+            per_hour: self.rate_limit_per_hour,
+            login_per_minute: self.rate_limit_login_per_minute,
+            register_per_minute: self.rate_limit_register_per_minute,
+            mail_per_hour: self.rate_limit_mail_per_hour,
+        }
+    }
+
     /// How long usage is kept; none: for ever.
     pub fn usage_kept_for(&self) -> Option<chrono::Duration> {
         (self.usage_retention_days > 0).then(|| chrono::Duration::days(i64::from(self.usage_retention_days)))
