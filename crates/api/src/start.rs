@@ -127,7 +127,6 @@ pub async fn command(settings: &Settings) -> Result<Arc<Auth>, String> {
 pub async fn auth(settings: &Settings, store: Store, ephemeral: Ephemeral) -> Result<Arc<Auth>, String> {
     let encryption = encryption_keys(settings).map_err(|error| error.to_string())?;
     let (tokens, limits) = (&settings.tokens, &settings.limits);
-    let seconds = |count: u32| chrono::Duration::seconds(i64::from(count));
     let auth_settings = AuthSettings {
         encryption,
         audit: audit(settings)?,
@@ -136,10 +135,7 @@ pub async fn auth(settings: &Settings, store: Store, ephemeral: Ephemeral) -> Re
         shared_secret: shared_secret(settings),
         issuer: tokens.jwt_issuer.clone(),
         audience: tokens.jwt_audience.clone(),
-        access_lifetime: seconds(tokens.jwt_access_token_expires),
-        refresh_lifetime: seconds(tokens.jwt_refresh_token_expires),
-        idle_lifetime: seconds(tokens.session_idle_expires),
-        step_up_max_age: seconds(tokens.step_up_max_age_seconds),
+        lifetimes: tokens.lifetimes(),
         mfa_issuer: tokens.mfa_issuer.clone(),
         mfa_required_roles: tokens.mfa_required_roles.clone(),
         trusted_issuers: trusted_issuers(settings)?,
@@ -147,7 +143,7 @@ pub async fn auth(settings: &Settings, store: Store, ephemeral: Ephemeral) -> Re
         sends_mail: settings.mail.smtp_url.is_some(),
         alerts: AlertSettings {
             channels: settings.alerts.channels(),
-            dedup: seconds(settings.alerts.alert_dedup_seconds),
+            dedup: chrono::Duration::seconds(i64::from(settings.alerts.alert_dedup_seconds)),
         },
         incidents: incidents(settings),
         detection: settings.detection.thresholds(),

@@ -74,7 +74,7 @@ pub use limits::in_flight::InFlight;
 pub use limits::rules::{Allowance, LimitSubject};
 pub use limits::{LimitClass, Limits, network_of};
 pub use login::links::{LinkDelivery, PasswordLink};
-pub use login::{Credentials, LoginStep, TokenPair};
+pub use login::{Credentials, Lifetimes, LoginStep, TokenPair};
 pub use mail::notices::NoticeKind;
 pub use mail::outbox::OutgoingMail;
 pub use mail::tasks::MailContent;

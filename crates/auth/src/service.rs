@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
-use chrono::{DateTime, Duration, Utc};
+use chrono::{DateTime, Utc};
 use ipnet::IpNet;
 use storage::{Clock, Ephemeral, EphemeralConfig, Scope, Service, Store};
 
@@ -28,6 +28,7 @@ use crate::limits::ahead::CountedAhead;
 use crate::limits::in_flight::InFlightCounter;
 use crate::limits::over_limit::OverLimit;
 use crate::limits::{LimitBook, Limits};
+use crate::login::Lifetimes;
 use crate::models::access::ModelAccessCache;
 use crate::operation::OperationSwitch;
 use crate::outage::OutagePolicy;
@@ -55,14 +56,8 @@ pub struct AuthSettings {
     pub issuer: String,
     /// `aud` of access tokens.
     pub audience: String,
-    /// How long an access token is good.
-    pub access_lifetime: Duration,
-    /// How long a session is good, however often it is refreshed.
-    pub refresh_lifetime: Duration,
-    /// How long a session is good without being refreshed.
-    pub idle_lifetime: Duration,
-    /// How long after proving who they are a person may do what is sensitive.
-    pub step_up_max_age: Duration,
+    /// How long tokens and sessions are good.
+    pub lifetimes: Lifetimes,
     /// What authenticator apps show beside a person's address.
     pub mfa_issuer: String,
     /// The names of the roles whose people need a second factor.
@@ -126,10 +121,7 @@ pub struct Auth {
     pub(crate) algorithm: SigningAlgorithm,
     pub(crate) shared_secret: Option<SharedSecret>,
     pub(crate) issuer: Issuer,
-    pub(crate) access_lifetime: Duration,
-    pub(crate) refresh_lifetime: Duration,
-    pub(crate) idle_lifetime: Duration,
-    pub(crate) step_up_max_age: Duration,
+    pub(crate) lifetimes: Lifetimes,
     pub(crate) mfa_issuer: String,
     pub(crate) mfa_required_roles: Vec<String>,
     pub(crate) external: External,
@@ -189,10 +181,7 @@ impl Auth {
             email_index: EmailIndex::load(&store, &settings.encryption).await?,
             encryption: settings.encryption,
             trail: AuditTrail::new(store.clone(), settings.audit),
-            access_lifetime: settings.access_lifetime,
-            refresh_lifetime: settings.refresh_lifetime,
-            idle_lifetime: settings.idle_lifetime,
-            step_up_max_age: settings.step_up_max_age,
+            lifetimes: settings.lifetimes,
             mfa_issuer: settings.mfa_issuer,
             mfa_required_roles: settings.mfa_required_roles,
             external: External::new(settings.trusted_issuers, settings.documents),

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use auth::SigningAlgorithm;
+use auth::{Lifetimes, SigningAlgorithm};
+use chrono::Duration;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use secrecy::SecretString;
@@ -67,6 +68,19 @@ pub struct TokenSettings {
     /// Whether people may make accounts themselves; unset: open in development.
     #[arg(long = "REGISTRATION", value_enum)]
     pub registration: Option<Registration>,
+}
+
+impl TokenSettings {
+    /// The lifetimes as `auth` has them.
+    pub fn lifetimes(&self) -> Lifetimes {
+        let seconds = |count: u32| Duration::seconds(i64::from(count));
+        Lifetimes {
+            access_token: seconds(self.jwt_access_token_expires),
+            session: seconds(self.jwt_refresh_token_expires),
+            idle: seconds(self.session_idle_expires),
+            proof: seconds(self.step_up_max_age_seconds),
+        }
+    }
 }
 
 fn algorithm() -> impl TypedValueParser<Value = SigningAlgorithm> {

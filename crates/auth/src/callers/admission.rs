@@ -163,7 +163,7 @@ impl Auth {
 
     /// Refuses a caller who has not proved lately who they are.
     pub fn require_recent(&self, principal: &Principal) -> Result<()> {
-        principal.require_recent(self.step_up_max_age, self.now())
+        principal.require_recent(self.lifetimes.proof, self.now())
     }
 
     /// Counts a caller without a credential.

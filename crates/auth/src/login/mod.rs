@@ -7,7 +7,7 @@ pub(crate) mod one_time;
 pub(crate) mod refresh;
 pub(crate) mod sessions;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Duration, Utc};
 use secrecy::SecretString;
 use storage::{AccountStanding, NewSession, Scope, SealedColumn, Service, Session, Tx, User, named_enum};
 use uuid::Uuid;
@@ -20,6 +20,19 @@ use crate::second_factors::second_step::{Challenge, proved_with};
 use crate::service::Origin;
 use crate::token::Claims;
 use crate::{Auth, Result, crypto, crypto::random, token};
+
+/// How long what a login leads to is good.
+#[derive(Clone, Copy, Debug)]
+pub struct Lifetimes {
+    /// An access token.
+    pub access_token: Duration,
+    /// A session, however often it is refreshed.
+    pub session: Duration,
+    /// A session without being refreshed.
+    pub idle: Duration,
+    /// A proof of who somebody is, for what is sensitive (RFC 9470).
+    pub proof: Duration,
+}
 
 /// What a person logs in with.
 #[derive(Debug)]
@@ -141,7 +154,7 @@ impl Auth {
         let now = self.now();
         let id = Uuid::now_v7();
         let family_key = random::bytes::<32>()?;
-        let expires_at = now + self.refresh_lifetime;
+        let expires_at = now + self.lifetimes.session;
         self.notify_of_network(&mut tx, account.account_id, origin).await?;
         let session = tx
             .sessions()
@@ -154,7 +167,7 @@ impl Auth {
                 user_agent: origin.user_agent.clone(),
                 authenticated_at: now,
                 methods: words(methods),
-                idle_expires_at: (now + self.idle_lifetime).min(expires_at),
+                idle_expires_at: (now + self.lifetimes.idle).min(expires_at),
                 expires_at,
             })
             .await?;
@@ -192,7 +205,8 @@ impl Auth {
         authenticated_at: DateTime<Utc>,
     ) -> Result<(SecretString, DateTime<Utc>)> {
         let now = self.now();
-        let expires = (now + self.access_lifetime).min(session.idle_expires_at).min(session.expires_at);
+        let expires =
+            (now + self.lifetimes.access_token).min(session.idle_expires_at).min(session.expires_at);
         let claims = Claims {
             iss: self.issuer.name.clone(),
             aud: self.issuer.audience.clone(),

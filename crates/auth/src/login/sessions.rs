@@ -41,7 +41,7 @@ impl Auth {
         let account = tx.accounts().standing(session.account_id).await?.filter(|account| account.active);
         let account = account.ok_or(NO_REFRESH)?;
         self.require_open_to(self.granted(&account), false)?;
-        let idle_until = (self.now() + self.idle_lifetime).min(session.expires_at);
+        let idle_until = (self.now() + self.lifetimes.idle).min(session.expires_at);
         if let Some(rotated) = tx.sessions().rotate(token.session, token.step, idle_until).await? {
             tx.commit().await?;
             return self.pair(&rotated, account.security_version, &family_key);

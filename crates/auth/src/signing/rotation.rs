@@ -117,7 +117,7 @@ impl Auth {
         let due = |since: DateTime<Utc>, after: Duration| since + after <= now;
         let step = |stage: &Stage| match stage.state {
             SigningKeyState::Published if due(stage.since, PUBLISHED_FOR) => Some(Step::Activate),
-            SigningKeyState::Retired if due(stage.since, self.access_lifetime + RETIRED_MARGIN) => {
+            SigningKeyState::Retired if due(stage.since, self.lifetimes.access_token + RETIRED_MARGIN) => {
                 Some(Step::Delete)
             }
             _ => None,
