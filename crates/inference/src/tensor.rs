@@ -267,7 +267,7 @@ impl TensorSpec {
         self.shape.first() == Some(&-1)
     }
 
-    /// The same, of which the model does not say how many dimensions it has.
+    /// This name and type where the model does not say how many dimensions there are.
     pub(crate) fn of_any_rank(self) -> Self {
         Self { shape: vec![-1], symbols: Vec::new(), any_rank: true, ..self }
     }

@@ -56,7 +56,7 @@ fn any_data() -> impl Strategy<Value = TensorData> {
     ]
 }
 
-/// The same elements, in the member that belongs to them; none for what has no member.
+/// Elements in the member of a message that belongs to them; none for what has no member.
 fn as_contents(data: &TensorData) -> Option<InferTensorContents> {
     let mut contents = InferTensorContents::default();
     match data.clone() {

@@ -233,7 +233,7 @@ pub async fn known_files(auth: &Auth) -> auth::Result<KnownFiles> {
     Ok(known)
 }
 
-/// The same as rows.
+/// Files of versions as the database keeps them.
 pub fn rows(files: KnownFiles) -> Vec<ModelFile> {
     let rows = |((name, version), digests): ((String, String), inference::Digests)| {
         digests.into_iter().map(move |(file, sha256)| ModelFile {

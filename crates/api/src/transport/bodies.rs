@@ -156,14 +156,14 @@ impl IncomingBody {
 }
 
 impl Reservation {
-    /// The same for a call that has room for so many bytes already: what one call needs it can have, if nothing else is
-    /// its account's.
+    /// A reservation of a call that has room for so many bytes already: what one call needs it can have, if nothing
+    /// else is its account's.
     pub fn beside(mut self, bytes: usize) -> Self {
         self.is_beside(bytes);
         self
     }
 
-    /// The same, of one that is in use.
+    /// Notes, while it is in use, for how many bytes its call has room besides.
     pub fn is_beside(&mut self, bytes: usize) {
         self.beside = bytes.div_ceil(PIECE);
     }

@@ -54,7 +54,7 @@ pub struct QuotaView {
 }
 
 impl QuotaSubject {
-    /// The same, as limits know it.
+    /// The subject as limits know it.
     fn limited(&self) -> LimitSubject {
         match self {
             Self::Role(name) => LimitSubject::Role(name.clone()),

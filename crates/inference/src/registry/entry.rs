@@ -178,7 +178,7 @@ impl Entry {
         Self { reason: Some(reason), again, ..Self::of(name, None, desired, lineage) }
     }
 
-    /// The same entry, which stays although the desired state is another.
+    /// What is served so far, which stays although the desired state is another.
     pub(super) fn with_setback(&self, desired: DesiredState, setback: String) -> Self {
         Self {
             name: self.name.clone(),
@@ -197,12 +197,12 @@ impl Entry {
         }
     }
 
-    /// The same entry, while the desired state stays that of another.
+    /// What this entry serves, with the desired state of another.
     pub(super) fn desired_as(self, other: &Self) -> Self {
         Self { again: other.again, desired: other.desired.clone(), reached: other.reached.clone(), ..self }
     }
 
-    /// The same entry, as the desired state of a revision.
+    /// This entry as of a revision of the desired states.
     pub(super) fn at(self, revision: Revision) -> Self {
         Self { at: revision.0.into(), ..self }
     }
