@@ -105,9 +105,9 @@ impl UnpackedBody {
             let message = unpacked.map_err(in_words_of_grpc)?;
             // Until the framework has its copy, the message has room of its own.
             let mut messages = resources.messages();
-            messages.room.is_beside(message.len());
+            messages.room.set_beside(message.len());
             messages.room.grow_to(length.saturating_add(message.len()))?;
-            messages.room.is_beside(0);
+            messages.room.set_beside(0);
             drop(messages);
             Ok(message)
         })

@@ -159,12 +159,12 @@ impl Reservation {
     /// A reservation of a call that has room for so many bytes already: what one call needs it can have, if nothing
     /// else is its account's.
     pub fn beside(mut self, bytes: usize) -> Self {
-        self.is_beside(bytes);
+        self.set_beside(bytes);
         self
     }
 
     /// Notes, while it is in use, for how many bytes its call has room besides.
-    pub fn is_beside(&mut self, bytes: usize) {
+    pub fn set_beside(&mut self, bytes: usize) {
         self.beside = bytes.div_ceil(PIECE);
     }
 
