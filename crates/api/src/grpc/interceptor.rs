@@ -35,7 +35,7 @@ use crate::error::{ApiError, Code, Result};
 use crate::guard::{self, AdmissionRequest, TimeLimit, write_rate_headers};
 use crate::middleware::{AddressLimit, log_error, refuse};
 use crate::request_context::{REQUEST_ID, RequestContext};
-use crate::transport::{HeaderLines, Reservation};
+use crate::transport::{Encoding, HeaderLines, Reservation};
 
 /// Lets calls in and sends answers out.
 #[derive(Clone)]
@@ -171,14 +171,7 @@ impl Interceptor {
         record.belongs_to(account);
         let origin = context.origin_of(&parts.headers);
         let resources = CallResources::new(admitted.in_flight, self.app.bodies.empty_reservation(account));
-        let sizes = &self.app.settings.sizes;
-        let time = sizes.body_timeout();
-        let bounds = Bounds { size: (method.size)(sizes), time, streams: method.streams };
-        let body = BoundedBody::new(body, resources.clone(), bounds);
-        let body = match encoding {
-            Some(encoding) => Body::new(UnpackedBody::new(body, encoding, self.app.clone())),
-            None => Body::new(body),
-        };
+        let body = self.bounded(body, method, encoding, resources.clone());
         let context = Arc::clone(context);
         parts.extensions.insert(Call {
             context,
@@ -189,6 +182,24 @@ impl Interceptor {
         });
         let request = Request::from_parts(parts, body);
         Ok(AdmittedCall { request, windows: admitted.windows, lease: admitted.lease, resources })
+    }
+
+    /// A body within the bounds of its method, and unpacked.
+    fn bounded(
+        &self,
+        body: Body,
+        method: &Method,
+        encoding: Option<Encoding>,
+        resources: CallResources,
+    ) -> Body {
+        let sizes = &self.app.settings.sizes;
+        let bounds =
+            Bounds { size: (method.size)(sizes), time: sizes.body_timeout(), streams: method.streams };
+        let body = BoundedBody::new(body, resources, bounds);
+        match encoding {
+            Some(encoding) => Body::new(UnpackedBody::new(body, encoding, self.app.clone())),
+            None => Body::new(body),
+        }
     }
 
     /// Has the method answer, within the time that the caller waits. A fault costs one answer.
