@@ -70,7 +70,7 @@ impl Auth {
         }
         self.commit_change(tx, &[ChangeSubject::Account(id)]).await?;
         if change.limits.is_some() {
-            self.read_limits().await?;
+            self.renew_limits().await;
         }
         self.open_person(user)
     }

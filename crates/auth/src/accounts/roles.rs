@@ -78,7 +78,8 @@ impl Auth {
         tx.changes().append(rules::CHANGE, "").await?;
         let detail = json!({"role": name, "deleted": true});
         self.commit_policy(tx, Event::RoleChanged, actor, detail, origin).await?;
-        self.read_limits().await
+        self.renew_limits().await;
+        Ok(())
     }
 }
 

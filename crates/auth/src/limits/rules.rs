@@ -249,11 +249,12 @@ impl Auth {
         self.write_limit(&mut tx, subject, allowance).await?;
         self.announce_limits(&mut tx, actor, subject, Some(allowance), origin).await?;
         tx.commit().await?;
-        self.read_limits().await
+        self.renew_limits().await;
+        Ok(())
     }
 
     /// Sets or removes an account's limit in the transaction that changes the rest of the account. After its commit the
-    /// caller has to call [`Auth::read_limits`].
+    /// caller has to call [`Auth::renew_limits`].
     pub(crate) async fn change_account_limit(
         &self,
         tx: &mut storage::Tx,
@@ -313,7 +314,16 @@ impl Auth {
         }
         self.announce_limits(&mut tx, actor, subject, None, origin).await?;
         tx.commit().await?;
-        self.read_limits().await
+        self.renew_limits().await;
+        Ok(())
+    }
+
+    /// Reads the limits after a change of them, which is made whatever comes of this: where they cannot be read now,
+    /// following the feed reads them.
+    pub(crate) async fn renew_limits(&self) {
+        if let Err(error) = self.read_limits().await {
+            tracing::warn!(%error, "the limits will be read later");
+        }
     }
 
     /// Reads the limits into memory.
