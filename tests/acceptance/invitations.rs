@@ -18,6 +18,14 @@ fn invite(admin: &Person, body: &Value) -> String {
     answer["invitation"]["token"].as_str().expect("a token").to_owned()
 }
 
+/// Somebody who manages users and may do what a user may, and no more.
+fn helper(server: &Server, admin: &Person) -> Person {
+    let permissions = ["users:read", "users:manage", "models:read", "models:infer", "files:write"];
+    let role = json!({"name": "helpdesk", "permissions": permissions});
+    admin.api.post("/api/v1/admin/roles", &role).is(201);
+    server.person_with_role(admin, "helper", "helpdesk")
+}
+
 #[track_caller]
 fn accept(server: &Server, token: &str, name: Option<&str>) -> Reply {
     let mut body = json!({"token": token, "password": PASSWORD});
@@ -105,9 +113,7 @@ promise! {
     fn an_invitation_is_no_way_up_and_says_nothing_it_may_not(pair) {
         let server = Server::start(pair, &[]);
         let admin = server.admin();
-        let role = json!({"name": "helpdesk", "permissions": ["users:read", "users:manage", "models:read", "models:infer", "files:write"]});
-        admin.api.post("/api/v1/admin/roles", &role).is(201);
-        let helper = server.person_with_role(&admin, "helper", "helpdesk");
+        let helper = helper(&server, &admin);
         helper.api.post(USERS, &json!({"email": ADA, "role": "admin"})).refused(403, "forbidden");
         helper.api.post(USERS, &json!({"email": ADA, "role": "wizard"})).invalid(&["role"]);
         helper.api.post(USERS, &json!({"email": helper.email, "role": "user"})).refused(409, "email_taken");
@@ -135,9 +141,7 @@ promise! {
     fn whoever_may_do_more_by_now_needs_a_new_invitation(pair) {
         let server = Server::start(pair, &[]);
         let admin = server.admin();
-        let role = json!({"name": "helpdesk", "permissions": ["users:read", "users:manage", "models:read", "models:infer", "files:write"]});
-        admin.api.post("/api/v1/admin/roles", &role).is(201);
-        let helper = server.person_with_role(&admin, "helper", "helpdesk");
+        let helper = helper(&server, &admin);
         let token = invite(&helper, &json!({"email": ADA, "name": "Ada King", "role": "user"}));
         let id = admin.api.get(&format!("{USERS}?search=ada")).is(200).items()[0]["id"].clone();
         let path = format!("{USERS}/{}", id.as_str().expect("an id"));

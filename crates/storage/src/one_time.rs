@@ -14,7 +14,7 @@ use crate::{Result, Tx};
 pub enum Holder<'a> {
     /// An account.
     Account(Uuid),
-    /// An address that has none yet, by its keyed digest.
+    /// An address, by its keyed digest, whether or not there is an account of it.
     Address(&'a str),
 }
 
