@@ -79,5 +79,5 @@ fn of_headers(headers: &HeaderMap) -> Option<AttackPattern> {
     headers
         .iter()
         .filter(|(name, _)| **name != AUTHORIZATION && **name != COOKIE && name.as_str() != API_KEY)
-        .find_map(|(name, value)| auth::in_header(name.as_str(), value.to_str().ok()?))
+        .find_map(|(name, value)| auth::in_header(name.as_str(), value.as_bytes()))
 }

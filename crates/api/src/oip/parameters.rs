@@ -57,7 +57,8 @@ impl<'de> Visitor<'de> for Members {
                 }
             };
         }
-        Ok(given.into_iter().filter(|(_, value)| !value.is_null()).collect())
+        given.retain(|_, value| !value.is_null());
+        Ok(Parameters(given))
     }
 }
 

@@ -215,7 +215,12 @@ impl Principal {
 
     /// Whether this may still be relied on.
     pub(crate) fn is_current(&self, now: DateTime<Utc>, freshness: &Freshness) -> bool {
-        now < self.good_until && freshness.is_current(&self.watched(), self.seen)
+        now < self.good_until && self.is_unchanged(freshness)
+    }
+
+    /// Whether nothing about the caller changed since this was read, as far as this replica knows.
+    pub(crate) fn is_unchanged(&self, freshness: &Freshness) -> bool {
+        freshness.is_current(&self.watched(), self.seen)
     }
 
     pub(crate) fn watched(&self) -> [ChangeSubject; 3] {
